@@ -1,0 +1,35 @@
+"""What can go wrong because of an input or a machine, as values: the two seams to doit turn them into words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with an input. Lines and columns count from 1; 1:1 where a file has no better place."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class BadInput(Exception):
+    """Inputs that cannot be built, with every problem found: nothing was changed; exit status 3."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def at(cls, file: str, message: str, line: int = 1, column: int = 1) -> "BadInput":
+        return cls([Problem(file, line, column, message)])
+
+
+class Refused(Exception):
+    """A task says no: a failed check, drift, a lock that somebody holds. One line for the admin; exit status 1."""

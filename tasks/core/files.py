@@ -1,0 +1,85 @@
+"""Files on this machine: written whole or not at all, digested, locked."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import socket
+from typing import Iterator
+
+from .errors import Refused
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = False) -> bool:
+    """Make `path` hold `data`, by a rename; False (and nothing touched) where it already does.
+
+    `durable` flushes the file before the rename and the folder after it, so that a power cut leaves the old or the new.
+    """
+    if _holds(path, data, mode):
+        return False
+    folder, name = os.path.split(path)
+    os.makedirs(folder or ".", exist_ok=True)
+    new = os.path.join(folder, f".{name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    try:
+        with open(new, "xb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
+    if durable:
+        sync_folder(folder or ".")
+    return True
+
+
+def _holds(path: str, data: bytes, mode: int) -> bool:
+    try:
+        status = os.lstat(path)
+        if status.st_size != len(data) or status.st_mode != 0o100000 | mode:
+            return False
+        with open(path, "rb") as file:
+            return file.read() == data
+    except FileNotFoundError:
+        return False
+
+
+def sync_folder(path: str) -> None:
+    """Flush a folder's names to disk (fsync(2) of the file alone does not)."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def digest_file(path: str | bytes) -> str:
+    """sha256 of a file's bytes, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: str, what: str) -> Iterator[None]:
+    """Hold the lock file `path` (flock(2): it ends with its process). Raises Refused, naming the holder."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
+            raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

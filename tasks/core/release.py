@@ -1,0 +1,41 @@
+"""Release: what runs on a node, named by what is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Release:
+    """`release.json`. `root`, `xattrs`, `initrd` and `kernel` are sha256 digests of those files, hex."""
+
+    id: str  # "<image>-<12 hex digits>"
+    image: str
+    cmdline: str  # the image's own kernel arguments
+    root: str
+    xattrs: str
+    initrd: str
+    kernel: str
+    kernel_version: str
+    network_root: str  # how the initrd is told its root: "nash" | "own" | "dracut" | "initramfs-tools"
+    entries: int  # names in the root
+    bytes: int  # of all its files
+
+    def dump(self) -> bytes:
+        return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
+
+
+def parse(data: bytes) -> Release:
+    return Release(**json.loads(data))
+
+
+def release_id(image: str, *parts: str) -> str:
+    """The id over `parts`: the digests of manifest, xattrs, initrd and kernel, and the image's kernel arguments.
+
+    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on any machine.
+    """
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"{image}-{digest[:12]}"

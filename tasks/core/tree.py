@@ -1,0 +1,104 @@
+"""Tree: what a root file system holds, as a value. Every step of staging is a function from trees to a tree."""
+
+from __future__ import annotations
+
+from typing import Iterator, NamedTuple
+
+DIR, FILE, LINK, CHAR, BLOCK, FIFO = "dir", "file", "link", "char", "block", "fifo"  # mtree(5)'s words
+
+
+class Entry(NamedTuple):
+    """One name of a tree. What it is comes first; where its bytes are and whom it shares them with come last."""
+
+    type: str
+    mode: int  # permission bits, 0o7777
+    uid: int
+    gid: int
+    size: int = 0  # files: bytes
+    link: bytes = b""  # symlinks: the target as written
+    device: tuple[int, int] | None = None  # char and block: major, minor
+    digest: str = ""  # files: sha256 of the bytes, hex
+    xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name; ACLs are system.posix_acl_*
+    source: bytes = b""  # files: the absolute path to read the bytes from, unless `data` has them
+    data: bytes | None = None  # files: the bytes themselves (generated, or patched)
+    inode: int = 0  # files: equal and not 0 for the names of one hard-linked file
+
+    @property
+    def content(self) -> tuple:
+        """All that makes two entries equal on a node."""
+        return self[:9]
+
+
+Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
+
+
+def directory(mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:
+    return Entry(DIR, mode, uid, gid)
+
+
+def symlink(target: bytes) -> Entry:
+    return Entry(LINK, 0o777, 0, 0, link=target)
+
+
+def generated(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
+    """A file whose bytes we make."""
+    import hashlib
+
+    return Entry(FILE, mode, uid, gid, size=len(data), digest=hashlib.sha256(data).hexdigest(), data=data)
+
+
+def read(entry: Entry) -> bytes:
+    """The bytes of a file."""
+    if entry.data is not None:
+        return entry.data
+    with open(entry.source, "rb") as file:
+        return file.read()
+
+
+def parent(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
+
+
+def parents(path: bytes) -> Iterator[bytes]:
+    """Every folder above `path`, the nearest first, without the root itself."""
+    while path := parent(path):
+        yield path
+
+
+def under(tree: Tree, folder: bytes) -> Iterator[bytes]:
+    """Every path below `folder`, without the folder itself."""
+    start = folder + b"/" if folder else b""
+    return (path for path in tree if path.startswith(start) and path != folder)
+
+
+def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
+    """`path` with every symlink of its folders and of itself followed inside the tree, never out of it.
+
+    `..` above the root stays at the root (path_resolution(7) of a chroot). Raises ValueError after `limit`
+    links (ELOOP). A name that is not in the tree is kept as it is.
+    """
+    done: list[bytes] = []
+    todo = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+    while todo:
+        part = todo.pop()
+        if part == b"..":
+            done = done[:-1]
+            continue
+        entry = tree.get(b"/".join([*done, part]))
+        if entry is None or entry.type != LINK:
+            done.append(part)
+            continue
+        limit -= 1
+        if limit < 0:
+            raise ValueError(f"too many symlinks in {path!r}")
+        if entry.link.startswith(b"/"):
+            done = []
+        todo += [piece for piece in reversed(entry.link.split(b"/")) if piece not in (b"", b".")]
+    return b"/".join(done)
+
+
+def resolve_parent(tree: Tree, path: bytes) -> bytes:
+    """As `resolve`, but the last part itself is not followed: where a write to `path` really lands."""
+    folder = resolve(tree, parent(path))
+    name = path.rpartition(b"/")[2]
+    return folder + b"/" + name if folder else name
