@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Iterator, NamedTuple
 
-DIR, FILE, LINK, CHAR, BLOCK, FIFO = "dir", "file", "link", "char", "block", "fifo"  # mtree(5)'s words
+DIR, FILE, LINK, CHAR, BLOCK, FIFO = (
+    "dir",
+    "file",
+    "link",
+    "char",
+    "block",
+    "fifo",
+)  # mtree(5)'s words
 
 
 class Entry(NamedTuple):
@@ -18,13 +25,18 @@ class Entry(NamedTuple):
     link: bytes = b""  # symlinks: the target as written
     device: tuple[int, int] | None = None  # char and block: major, minor
     digest: str = ""  # files: sha256 of the bytes, hex
-    xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name; ACLs are system.posix_acl_*
-    source: bytes = b""  # files: the absolute path to read the bytes from, unless `data` has them
+    xattrs: tuple[
+        tuple[str, bytes], ...
+    ] = ()  # sorted by name; ACLs are system.posix_acl_*
+    source: bytes = b""  # files: the absolute path to read the bytes from, unless `data` has them; folders: for their mtime
     data: bytes | None = None  # files: the bytes themselves (generated, or patched)
     inode: int = 0  # files: equal and not 0 for the names of one hard-linked file
+    stamp: int = (
+        0  # files: ctime of `source` in ns when its bytes were digested; 0: not known
+    )
 
     @property
-    def content(self) -> tuple:
+    def content(self) -> tuple[object, ...]:
         """All that makes two entries equal on a node."""
         return self[:9]
 
@@ -44,7 +56,23 @@ def generated(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Ent
     """A file whose bytes we make."""
     import hashlib
 
-    return Entry(FILE, mode, uid, gid, size=len(data), digest=hashlib.sha256(data).hexdigest(), data=data)
+    return Entry(
+        FILE,
+        mode,
+        uid,
+        gid,
+        size=len(data),
+        digest=hashlib.sha256(data).hexdigest(),
+        data=data,
+    )
+
+
+def edited(entry: Entry, data: bytes) -> Entry:
+    """The same file with other bytes: mode, owner and xattrs stay, its other names keep the old bytes."""
+    new = generated(data)
+    return entry._replace(
+        size=new.size, digest=new.digest, data=data, source=b"", inode=0, stamp=0
+    )
 
 
 def read(entry: Entry) -> bytes:
@@ -93,7 +121,11 @@ def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
             raise ValueError(f"too many symlinks in {path!r}")
         if entry.link.startswith(b"/"):
             done = []
-        todo += [piece for piece in reversed(entry.link.split(b"/")) if piece not in (b"", b".")]
+        todo += [
+            piece
+            for piece in reversed(entry.link.split(b"/"))
+            if piece not in (b"", b".")
+        ]
     return b"/".join(done)
 
 

@@ -1,0 +1,246 @@
+"""Scrubbing: what of a reference must not be in the export, by the reviewed table `scrub.table` beside this file."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from .overlay import show
+from .patterns import Patterns
+from .tree import DIR, FILE, LINK, Entry, Tree, edited, parent, parents, read, resolve
+
+TABLE = os.path.join(os.path.dirname(__file__), "scrub.table")
+SECRET = ("N", "P", "S")  # classes of which copies, hard links and what a symlink leads to go as well
+_SYSTEM = (b"usr", b"bin", b"sbin", b"lib", b"lib64", b"boot")  # never emptied because some symlink leads there
+_NO_HASH = re.compile(rb"[!*]*[A-Za-z]{0,8}[!*]*")  # `x`, `*`, `!!`, `*LK*`: the shortest hash has 13 characters
+
+
+class Row(NamedTuple):
+    """A line of the table, explained in its head."""
+
+    action: str  # "delete" | "files" | "empty" | "lock" | "lines" | "pass"
+    pattern: str
+    kind: str  # "N" | "P" | "S" | "X" | "C"
+    reason: str
+    lines: str = ""
+
+
+class Note(NamedTuple):
+    """What was scrubbed, for the report: never content. State (class X) is one note a rule, with `names` of it."""
+
+    path: str
+    action: str
+    rule: str
+    reason: str
+    names: int
+
+
+@functools.cache
+def table() -> tuple[Row, ...]:
+    with open(TABLE, encoding="utf-8") as file:
+        return tuple(_row(line) for line in file if line.strip() and not line.startswith("#"))
+
+
+def _row(line: str) -> Row:
+    action, pattern, kind, reason, *lines = re.split(r"\s{2,}", line.strip())
+    return Row(action, pattern, kind, reason, "".join(lines).removeprefix("lines:"))
+
+
+@functools.cache
+def _rules() -> Patterns:
+    return Patterns(row.pattern for row in table())
+
+
+def not_pulled(keep: Iterable[str]) -> tuple[str, ...]:
+    """Exclude patterns for rsync, so that secrets do not even reach the build: first what `keep` allows."""
+    allowed = [f"+ /{path}" for name in keep for path in _with_parents(name.strip("/"))]
+    allowed += [f"+ /{name.strip('/')}/**" for name in keep]
+    rows = [row for row in table() if row.action == "pass" or (row.action == "delete" and row.kind in SECRET)]
+    return tuple(allowed + [("+ " if row.action == "pass" else "- ") + row.pattern for row in rows])
+
+
+def scrub(tree: Tree, keep: Iterable[str] = ()) -> tuple[Tree, list[Note]]:
+    """`tree` without what the table names, and notes of what that was. `keep`: paths, or folders, that stay."""
+    allowed = frozenset(os.fsencode(name.strip("/")) for name in keep)
+    verdicts = _by_path(tree, allowed)
+    verdicts |= _by_symlink(tree, verdicts, allowed)
+    verdicts |= _by_content(tree, verdicts, allowed)
+    spared = {folder for path in allowed if path in tree for folder in parents(path)}
+    scrubbed, done = {}, []
+    for path, entry in tree.items():
+        row = verdicts.get(path)
+        left = _acted(row, path, entry) if row and path not in spared else entry
+        if left:
+            scrubbed[path] = left
+        if row and left is not entry:
+            done.append((path, row))
+    return scrubbed, _notes(done)
+
+
+def _by_path(tree: Tree, allowed: frozenset[bytes]) -> dict[bytes, Row]:
+    """path -> the row that decides about it: its own, or that of the folder above it that is deleted."""
+    rows, first = table(), _rules().first
+    verdicts: dict[bytes, Row] = {}
+    for path in sorted(tree):
+        above = verdicts.get(parent(path))
+        if above and above.action == "delete":
+            row = above
+        else:
+            number = first(path, tree[path].type == DIR) if path else -1
+            if number < 0:
+                continue
+            row = rows[number]
+        if row.action != "pass" and not is_kept(path, allowed):
+            verdicts[path] = row
+    return verdicts
+
+
+def _by_symlink(tree: Tree, verdicts: dict[bytes, Row], allowed: frozenset[bytes]) -> dict[bytes, Row]:
+    """What secrets' symlinks lead to, and secrets whose folder is reached by a symlink."""
+    order = sorted(tree)
+    found = {}
+    for link in (path for path in order if tree[path].type == LINK):
+        target = _target(tree, link)
+        row = verdicts.get(link)
+        if target is None or target in verdicts or is_kept(target, allowed):
+            continue
+        if row and row.kind in (*SECRET, "C") and tree[target].type == FILE:
+            found[target] = row
+        elif row and row.kind in SECRET and _may_empty(target, link):
+            found |= {path: row for path in _below(order, target) if tree[path].type != DIR}
+        elif not row and tree[target].type == DIR:
+            found |= _seen_through(tree, link, target, order)
+    return {path: row for path, row in found.items() if not is_kept(path, allowed)}
+
+
+def _seen_through(tree: Tree, link: bytes, target: bytes, order: list[bytes]) -> Iterator[tuple[bytes, Row]]:
+    """Secrets below the folder `target` by the names they have through its symlink `link`."""
+    if link.partition(b"/")[0] in _SYSTEM:
+        return
+    for path in _below(order, target):
+        number = _rules().first(link + path[len(target) :], tree[path].type == DIR)
+        if number >= 0 and table()[number].kind in (*SECRET, "C") and table()[number].action != "pass":
+            yield path, table()[number]
+
+
+def _by_content(tree: Tree, verdicts: dict[bytes, Row], allowed: frozenset[bytes]) -> dict[bytes, Row]:
+    """Other names, and copies, of the secrets that go."""
+    inodes: dict[int, Row] = {}
+    digests: dict[str, Row] = {}
+    for path, row in verdicts.items():
+        entry = tree[path]
+        if entry.type == FILE and _is_secret(row, entry):
+            copy = Row("delete", row.pattern, "N", f"has the bytes of {show(path)}: {row.reason}")
+            inodes[entry.inode] = copy
+            if entry.size >= 16:
+                digests[entry.digest] = copy
+    inodes.pop(0, None)
+    digests.pop("", None)
+    found = {}
+    for path, entry in tree.items():
+        copied = entry.type == FILE and (inodes.get(entry.inode) or digests.get(entry.digest))
+        if copied and path not in verdicts and not is_kept(path, allowed):
+            found[path] = copied
+    return found
+
+
+def _is_secret(row: Row, entry: Entry) -> bool:
+    if row.action == "lock":
+        return locked(read(entry), True) != read(entry)
+    return row.kind in SECRET and row.action in ("delete", "files")
+
+
+def _acted(row: Row, path: bytes, entry: Entry) -> Entry | None:
+    """The entry as its row leaves it; None if it goes."""
+    if row.action == "delete" or (row.action == "files" and entry.type != DIR):
+        return None
+    if entry.type != FILE or not entry.size or row.action == "files":
+        return entry
+    make = _EDITS[row.action]
+    before = b"" if row.action == "empty" else read(entry)
+    after = make(before, path, row)
+    return entry if after == before and entry.size == len(after) else edited(entry, after)
+
+
+def locked(data: bytes, empty_is_open: bool) -> bytes:
+    """A file like /etc/shadow without a usable password: hashes are `*`, or as many `!` as they began with.
+
+    `empty_is_open`: an empty field lets anybody in, and becomes `*` too (passwd and shadow, not group and gshadow).
+    """
+    return b"".join(_locked_line(line, empty_is_open) for line in data.splitlines(keepends=True))
+
+
+def _locked_line(line: bytes, empty_is_open: bool) -> bytes:
+    name, colon, rest = line.partition(b":")
+    field, end, more = rest.partition(b":")
+    if not end or name[:1] in (b"+", b"-", b"#", b""):  # + and -: from NIS, where an empty field means as there
+        return line
+    if _NO_HASH.fullmatch(field) and (field or not empty_is_open):
+        return line
+    bangs = field[: len(field) - len(field.lstrip(b"!"))]
+    return name + colon + (bangs or b"*") + end + more
+
+
+def _lock(data: bytes, path: bytes, row: Row) -> bytes:
+    return locked(data, not row.pattern.endswith(("group", "gshadow")))
+
+
+def _without_lines(data: bytes, path: bytes, row: Row) -> bytes:
+    wanted = re.compile(row.lines.encode())
+    return b"".join(line for line in data.splitlines(keepends=True) if not wanted.match(line))
+
+
+_EDITS: dict[str, Callable[[bytes, bytes, Row], bytes]] = {
+    "empty": lambda data, path, row: b"",
+    "lock": _lock,
+    "lines": _without_lines,
+}
+
+
+def _notes(done: list[tuple[bytes, Row]]) -> list[Note]:
+    """Secrets one by one (what went with its folder is counted there), state by rule."""
+    gone = {path for path, row in done if row.action == "delete"}
+    names: Counter[tuple[str, Row]] = Counter()
+    for path, row in done:
+        if row.kind == "X":
+            names[row.pattern.lstrip("/"), row] += 1
+            continue
+        top = path
+        while parent(top) in gone:
+            top = parent(top)
+        names[show(top), row] += 1
+    notes = [Note(path, row.action, row.pattern, row.reason, count) for (path, row), count in names.items()]
+    return sorted(notes)
+
+
+def is_kept(path: bytes, allowed: frozenset[bytes]) -> bool:
+    """Whether `keep` names this path or a folder above it."""
+    return bool(allowed) and (path in allowed or not allowed.isdisjoint(parents(path)))
+
+
+def _target(tree: Tree, link: bytes) -> bytes | None:
+    """What a symlink leads to inside the tree, if that is there."""
+    try:
+        target = resolve(tree, link)
+    except ValueError:
+        return None
+    return target if target in tree else None
+
+
+def _may_empty(target: bytes, link: bytes) -> bool:
+    """A folder that a secret's symlink leads to is emptied, unless that would take the system along."""
+    return b"/" in target and target.partition(b"/")[0] not in _SYSTEM and target not in set(parents(link))
+
+
+def _below(order: list[bytes], folder: bytes) -> list[bytes]:
+    return order[bisect_left(order, folder + b"/") : bisect_left(order, folder + b"0")]  # `0` follows `/`
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:n]) + ("/" if n < len(parts) else "") for n in range(1, len(parts) + 1)]

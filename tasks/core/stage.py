@@ -1,0 +1,96 @@
+"""Staging: from a reference worker node's tree to the root that its image's nodes share."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import overlay, steps, sysinit
+from .errors import BadInput
+from .patterns import BUILT_IN, exclude
+from .scrub import scrub
+from .site import Image
+from .tree import FILE, Tree
+
+REMEDY = "NFS carries no file capabilities: give them by a unit's AmbientCapabilities=, or make the program setuid"
+
+
+@dataclass(frozen=True)
+class Staged:
+    tree: Tree  # sorted
+    notes: dict[str, Any]  # for the report and plan; plain data, never a file's content
+
+
+def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
+    """The root of an image. `folders`: where `overlays/` are looked up. Raises BadInput with what is wrong.
+
+    Only overlays are walked, and only files that change are read.
+    """
+    with _named(image):
+        tree = exclude(reference, excluded(image))
+        steps.check(tree)
+        tree, scrubbed = scrub(tree, image.keep)
+        init = sysinit.init_of(tree)
+        tree = steps.mount_points(tree, mounts(image))
+        tree = steps.fstab(tree)
+        tree = steps.links(tree, init)
+    laid = overlay.merge(tree, layers(image, init, tree, folders))
+    with _named(image):
+        laid = steps.hook(laid, init)
+        laid = steps.local_files(laid, local_files(image, init), before=tree)
+        laid = steps.var_ro(laid)
+    return Staged(laid, {"init": init, "scrubbed": [list(note) for note in scrubbed], **listed(laid)})
+
+
+def excluded(image: Image) -> tuple[str, ...]:
+    """rsync's exclude patterns for an image: also what a pull or a scan may leave out, unread."""
+    return (*BUILT_IN, *image.exclude)
+
+
+def mounts(image: Image) -> list[str]:
+    """Where the image's disk is mounted. A node or group whose disk has others needs them here: the root is one."""
+    return [part.mount for part in image.disk.partitions if part.mount.startswith("/")]
+
+
+@contextlib.contextmanager
+def _named(image: Image) -> Iterator[None]:
+    """Problems inside the reference begin with where it is."""
+    try:
+        yield
+    except BadInput as bad:
+        where = image.reference.where.rstrip("/") or image.name
+        raise BadInput(replace(each, file=f"{where}/{each.file}") for each in bad.problems) from None
+
+
+def overlays(image: Image, init: str | None = None) -> tuple[str, ...]:
+    """Names of the overlays of an image, the lowest first; all that may be used as long as the init is not known."""
+    built_in = [name for name in overlay.BUILT_IN if name == "worker" or init in (None, name)]
+    return (*built_in, *image.overlays)
+
+
+def layers(image: Image, init: str, tree: Tree, folders: Iterable[str]) -> list[overlay.Layer]:
+    known = overlay.accounts(tree)
+    found = overlay.find_layers(tuple(folders), overlays(image, init))
+    return [overlay.layer(folder, name, known) for name, folder in found]
+
+
+def local_files(image: Image, init: str) -> tuple[str, ...]:
+    return steps.DEFAULT_LOCAL_FILES[init] if image.local_files is None else image.local_files
+
+
+def listed(tree: Tree) -> dict[str, Any]:
+    """What a reviewer wants to know of the files in the export, as sorted lists."""
+    files = [(path, entry) for path, entry in tree.items() if entry.type == FILE]
+    known = overlay.accounts(tree)
+    capable = [overlay.show(path) for path, entry in files if "security.capability" in dict(entry.xattrs)]
+    return {
+        "capabilities": capable,
+        "capabilities_remedy": REMEDY if capable else "",
+        "setuid": [overlay.show(path) for path, entry in files if entry.mode & (stat.S_ISUID | stat.S_ISGID)],
+        "not_world_readable": [overlay.show(path) for path, entry in files if not entry.mode & stat.S_IROTH],
+        "unknown_users": sorted({entry.uid for entry in tree.values()} - set(known.users.values())),
+        "unknown_groups": sorted({entry.gid for entry in tree.values()} - set(known.groups.values())),
+    }
