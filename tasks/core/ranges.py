@@ -1,0 +1,89 @@
+"""Node ranges as ClusterShell writes them: `wn[001-040]`, expanded in the order written, and folded."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+MAX_NAMES = 65_536
+_PART = re.compile(r"[\w.-]*(?:\[[^\[\]]*\][\w.-]*)*", re.ASCII)
+_STEP = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?:/([0-9]{1,4}))?)?")
+
+
+class BadRange(ValueError):
+    """A range that cannot be meant; the message says why."""
+
+
+def is_range(text: str) -> bool:
+    return "[" in text or "," in text or "]" in text
+
+
+def expand(text: str) -> list[str]:
+    """Every name of a range, in the order written, so that lists of MACs and addresses pair with it.
+
+    Stricter than ClusterShell, which sorts, drops what comes twice, and takes any text for a name. Raises BadRange.
+    """
+    count(text)
+    return [name for part in _parts(text) for name in _names(part)]
+
+
+def count(text: str) -> int:
+    """How many names a range stands for, without making them. Raises BadRange."""
+    total = sum(map(_count, _parts(text)))
+    if total > MAX_NAMES:
+        raise BadRange(f"more than {MAX_NAMES} names")
+    return total
+
+
+def first(text: str) -> str:
+    """The first name of a range that can be counted."""
+    return re.sub(r"\[([0-9]+)[^\]]*\]", r"\1", _parts(text)[0])
+
+
+def _parts(text: str) -> list[str]:
+    return re.split(r",(?![^\[]*\])", text)
+
+
+def _count(part: str) -> int:
+    if not part.isascii() or not _PART.fullmatch(part) or not part:
+        raise BadRange("only letters, digits, . - and numbers in [ ] can be in it")
+    return math.prod(_count_set(inner) for inner in re.findall(r"\[(.*?)\]", part))
+
+
+def _count_set(inner: str) -> int:
+    """How many numbers `001-003,007` has; they must rise, with one width."""
+    total, last, padded, widths = 0, -1, False, set()
+    for piece in inner.split(","):
+        found = _STEP.fullmatch(piece)
+        if not found or found[3] == "0":
+            raise BadRange(f"[{inner}] is no list of numbers")
+        first, end = found[1], found[2] or found[1]
+        if int(end) < int(first):
+            raise BadRange(f"{first}-{end} runs backwards")
+        if int(first) <= last:
+            raise BadRange(f"[{inner}] does not rise at {first}: numbers come in order, and once")
+        padded |= any(number.startswith("0") and len(number) > 1 for number in (first, end))
+        widths |= {len(first), len(end)}
+        if padded and len(widths) > 1:
+            raise BadRange(f"[{inner}] mixes widths: every number needs as many digits")
+        total, last = (total + len(range(int(first), int(end) + 1, int(found[3] or 1))), int(end))
+    return total
+
+
+def _names(part: str) -> list[str]:
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
+    if "[" not in part:
+        return [part]
+    try:
+        return list(NodeSet(part, resolver=RESOLVER_NOGROUP))
+    except NodeSetException as error:
+        raise BadRange(str(error)) from None
+
+
+def fold(names: Iterable[str]) -> str:
+    """Names as admins write them for clush: `wn[001-040,100]`."""
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
+
+    return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))

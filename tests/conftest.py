@@ -1,0 +1,44 @@
+"""What the tests share: the repository, and doit as an admin runs it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Doit:
+    """doit on a site file of a test's own, with a build folder of its own."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.site = folder / "site.yaml"
+        self.build = folder / "build"
+
+    def __call__(self, *words: str, status: int = 0, **options) -> str:
+        """Run doit; its output. The exit status must be `status`."""
+        done = self.start(*words, **options)
+        out = done.communicate(timeout=600)[0]
+        assert done.returncode == status, f"doit {' '.join(words)}: exit status {done.returncode}\n{out}"
+        assert "Traceback" not in out, out
+        return out
+
+    def start(self, *words: str, **options) -> subprocess.Popen:
+        argv = [sys.executable, "-m", "doit", *words, f"site={self.site}", f"build={self.build}"]
+        options = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
+        return subprocess.Popen(argv, **options)
+
+
+@pytest.fixture
+def doit(tmp_path: pathlib.Path) -> Doit:
+    return Doit(tmp_path)
+
+
+def as_nobody(*argv: str) -> list[str]:
+    """The command as an ordinary user (tests run as root in CI)."""
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv] if os.geteuid() == 0 else list(argv)
