@@ -27,7 +27,7 @@ class BadInput(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
     @classmethod
-    def at(cls, file: str, message: str, line: int = 1, column: int = 1) -> "BadInput":
+    def at(cls, file: str, message: str, line: int = 1, column: int = 1) -> BadInput:
         return cls([Problem(file, line, column, message)])
 
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import time
 from typing import Iterator
 
 from .errors import Refused
@@ -79,7 +80,25 @@ def locked(path: str, what: str) -> Iterator[None]:
             holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
             raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]:
+    """Make `folder` hold `files` (path below it -> bytes) and no other but those below `besides`; their paths."""
+    wanted = {os.path.join(folder, name): data for name, data in files.items()}
+    for path, data in wanted.items():
+        write_atomic(path, data)
+    kept = os.path.join(folder, besides) if besides else None
+    for path, _, names in os.walk(folder, topdown=False):
+        if kept and (path == kept or path.startswith(kept + os.sep)):
+            continue
+        for name in names:
+            if os.path.join(path, name) not in wanted:
+                os.unlink(os.path.join(path, name))
+        if path != folder and not os.listdir(path):
+            os.rmdir(path)
+    return list(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import hashlib
 import json
@@ -24,7 +25,7 @@ class Release:
     entries: int  # names in the root
     bytes: int  # of all its files
 
-    def dump(self) -> bytes:
+    def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
 
 

@@ -1,0 +1,26 @@
+"""The pipeline, as a table of contents. `doit list` prints it; docs/how-it-works.md draws it."""
+
+from tasks.rule import Checker
+from tasks.console import Reporter
+from tasks.settings import settings, site
+
+from tasks.references import task_snapshot, task_pull  # the node that the others are copies of
+from tasks.root import task_root  # build/<image>/root and its manifest
+from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
+from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img
+from tasks.release import task_release, task_boot_files  # what runs, by its id; the files that name it
+from tasks.check import task_check  # is all of it right, by the servers' own word
+from tasks.deploy import task_plan, task_deploy, task_rollback, task_prune, task_verify, task_status
+from tasks.boot import task_boot  # one node as a virtual machine, served by what would be deployed
+from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
+
+site()  # what is wrong with it is said before anything runs
+
+DOIT_CONFIG = {
+    "backend": "sqlite3",
+    "dep_file": settings().path(".doit.sqlite"),
+    "check_file_uptodate": Checker,
+    "reporter": Reporter,
+    "default_tasks": ["release", "boot_files", "configs", "site_image"],
+    "verbosity": 2,
+}

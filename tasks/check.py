@@ -1,0 +1,50 @@
+"""Is all of it right: the site, its overlays, and every generated file by its server's own checker."""
+
+from __future__ import annotations
+
+import os
+
+from .configs import config
+from .core.errors import Refused
+from .release import read_release, release_of
+from .rule import command
+from .settings import settings, site
+
+
+def task_check():
+    """check the site and overlays, and let each server's own checker read its file"""
+    return command(check, after=["configs"])
+
+
+def check() -> None:
+    from .core.overlay import find_layers, layer
+    from .core.validators import FAILED, Row, validate
+
+    rows = [Row(settings().site, "ok", f"{len(site().nodes)} nodes, {len(site().images)} images")]
+    for name, folder in find_layers(settings().folders, overlay_names()):
+        layer(folder, name)
+        rows.append(Row(f"overlays/{name}", "ok"))
+    rows += validate(config("").rstrip("/"))
+    rows += [Row("kernel command line", "warning", line) for line in long_lines()]
+    for row in rows:
+        print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
+    failed = [row.file for row in rows if row.verdict == FAILED]
+    if failed:
+        raise Refused(f"{len(failed)} of {len(rows)} are not right: {', '.join(failed)}")
+
+
+def long_lines() -> list[str]:
+    """What the kernel would cut, of the images that are built already."""
+    from .core.configs import cmdline_warnings
+
+    built = [read_release(image) for image in site().images if os.path.exists(release_of(image))]
+    folder = "site-" + "0" * 12  # as long as any
+    pairs = [(server, release) for server in site().servers for release in built]
+    return [
+        line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, folder)
+    ]
+
+
+def overlay_names() -> list[str]:
+    """Every overlay that some image of the site has."""
+    return sorted({name for image in site().images for name in image.overlays})

@@ -1,0 +1,85 @@
+"""What an admin sees while doit runs, and how it ends: one line for what is done, nothing for what was done before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from doit.reporter import ConsoleReporter
+
+from .core.errors import Refused
+from .core.files import locked
+from .rule import Changes, InputFailed
+from .settings import settings
+
+BAD_INPUT, FOUND_CHANGES = 3, 2
+
+
+def say(text: str) -> None:
+    """A line of progress of the task at work."""
+    print(f"   {text}", flush=True)
+
+
+class Progress:
+    """How far a long step is: a line every ten seconds, none for a step that is done before."""
+
+    def __init__(self, what: str, every: float = 10):
+        self.what, self.every, self.last = what, every, time.monotonic()
+
+    def __call__(self, done: int, all: int) -> None:
+        if (now := time.monotonic()) - self.last >= self.every:
+            self.last = now
+            say(f"{self.what}: {done:,} of {all:,}")
+
+
+class Reporter(ConsoleReporter):
+    """Tasks that run, failures, and the exit status that design.md gives to each kind of failure."""
+
+    desc = "what runs, one line each; nothing for what is up to date"
+
+    def initialize(self, tasks, selected_tasks) -> None:
+        """Before anything runs: one doit at a time per build folder, and SIGTERM ends it as Ctrl-C does.
+
+        doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
+        """
+        signal.signal(signal.SIGTERM, _interrupt)
+        self.exits: set[int] = set()
+        self.lock = contextlib.ExitStack()
+        try:
+            self.lock.enter_context(locked(settings().path(".lock"), f"{settings().build} is being built"))
+        except Refused as error:
+            sys.stderr.write(f"ERROR: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)  # doit would go on to save its state, over that of the one at work
+
+    def execute_task(self, task) -> None:
+        if task.actions and not task.name.startswith("_") and not task.meta:
+            self.write(f".  {task.title()}\n")
+            self.outstream.flush()
+
+    def skip_uptodate(self, task) -> None:
+        pass
+
+    def add_failure(self, task, fail) -> None:
+        if isinstance(fail, InputFailed):
+            self.exits.add(BAD_INPUT)
+        elif isinstance(fail, Changes):
+            self.exits.add(FOUND_CHANGES)
+            return
+        self.failures.append({"task": task, "exception": fail})
+        sys.stdout.flush()
+        text = f"{fail.message}\n" if fail.message.strip() else ""
+        sys.stderr.write(f"ERROR: {text}" if not fail.traceback else f"ERROR: {task.name}: {fail.get_msg()}\n")
+
+    def complete_run(self) -> None:
+        for line in self.runtime_errors:
+            sys.stderr.write(f"ERROR: {line}\n")
+        if self.exits:
+            sys.exit(max(self.exits))
+
+
+def _interrupt(signo, frame) -> None:
+    raise KeyboardInterrupt

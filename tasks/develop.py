@@ -1,0 +1,39 @@
+"""For who works on Plugnode itself: the schema that editors read, the test suite, the benchmarks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from .core.errors import Refused
+from .core.files import write_atomic
+from .rule import command
+from .settings import REPOSITORY
+
+
+def task_schema():
+    """write site.schema.json, with which editors complete and check site.yaml"""
+    return command(write_schema)
+
+
+def write_schema() -> None:
+    write_atomic(os.path.join(REPOSITORY, "site.schema.json"), schema_text())
+
+
+def schema_text() -> bytes:
+    from .core.schema import json_schema
+
+    return (json.dumps(json_schema(), indent=1) + "\n").encode()
+
+
+def task_test():
+    """run the whole test suite, virtual machines included; `./doit test` installs what it needs"""
+    return command(run_tests)
+
+
+def run_tests() -> None:
+    words = ["-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations", "15", "tests"]
+    if subprocess.run([sys.executable, *words], cwd=REPOSITORY).returncode:
+        raise Refused("the test suite failed")

@@ -1,0 +1,76 @@
+"""The kernel of an image, and the initrd that mounts its root.
+
+root.mtree, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .console import say
+from .core.files import digest_file, write_atomic
+from .core.site import Image
+from .root import manifest_of
+from .rule import rule
+from .settings import settings, site
+
+if TYPE_CHECKING:
+    from .core.initrd import Initrd
+    from .core.tree import Tree
+
+
+def initrd_of(image: Image) -> str:
+    return settings().path(image.name, "initrd.img")
+
+
+def kernel_of(image: Image) -> str:
+    return settings().path(image.name, "vmlinuz")
+
+
+def facts_of(image: Image) -> str:
+    """What was found out on the way: kind of the initrd, kernel's version, modules, size of the root."""
+    return settings().path(image.name, "initrd.json")
+
+
+def task_initrd():
+    """take each image's kernel from its root, and make its initrd"""
+    for image in site().images:
+        yield rule(
+            image.name, make_initrd, image.name, (image.kernel, image.initrd, image.interface),
+            output=[initrd_of(image), kernel_of(image), facts_of(image)],
+            inputs=[manifest_of(image)],
+            given=partial(seen, image),
+        )  # fmt: skip
+
+
+def seen(image: Image) -> str:
+    """Digests of what goes in and is not in the root: the initrd's own scripts, and files named by path."""
+    from .core import overlay
+
+    paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
+    return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), *map(digest_file, paths)])
+
+
+def make_initrd(image_name: str, _: tuple) -> None:
+    from .core import initrd, kernel, staged
+    from .core.tree import read
+
+    image = site().image(image_name)
+    tree = staged.load(staged.place(settings().path(image.name)))
+    chosen = kernel.choose(tree, image.kernel, settings().site)
+    made = initrd.build(image, tree, chosen, settings().folders, say, settings().site)
+    write_atomic(kernel_of(image), read(tree[chosen.path]))
+    write_atomic(initrd_of(image), made.data)
+    write_atomic(facts_of(image), facts(made, tree))
+
+
+def facts(made: Initrd, tree: Tree) -> bytes:
+    found = {
+        "kind": made.kind, "kernel_version": made.kernel_version, "base": made.base,
+        "modules": made.modules, "notes": made.notes,
+        "entries": len(tree), "bytes": sum(entry.size for entry in tree.values()),
+    }  # fmt: skip
+    return (json.dumps(found, indent=1) + "\n").encode()

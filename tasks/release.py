@@ -1,0 +1,80 @@
+"""What runs, named by what it is.
+
+root.mtree ─┐
+root.xattrs ┤
+initrd.img ─┼──> build/<image>/release.json ──┬──> build/configs/tftp/plugnode/<image>.cfg .grub .ipxe
+vmlinuz ────┘                      site.img ──┘
+"""
+
+from __future__ import annotations
+
+import json
+
+from .configs import config, site_img, templates, templates_digest
+from .core.files import digest_file, mirror, write_atomic
+from .core.release import Release, parse, release_id
+from .core.site import Image, Server
+from .core.targets import BOOT_FILES
+from .initrd import facts_of, initrd_of, kernel_of
+from .root import manifest_of, xattrs_of
+from .rule import rule
+from .settings import settings, site
+
+
+def release_of(image: Image) -> str:
+    return settings().path(image.name, "release.json")
+
+
+def task_release():
+    """name each image's release by its content"""
+    for image in site().images:
+        parts = [manifest_of(image), xattrs_of(image), initrd_of(image), kernel_of(image), facts_of(image)]
+        yield rule(image.name, name, image.name, image.cmdline, output=release_of(image), inputs=parts)
+
+
+def name(image_name: str, cmdline: str) -> None:
+    image = site().image(image_name)
+    root, xattrs, initrd, kernel = (digest_file(path(image)) for path in (manifest_of, xattrs_of, initrd_of, kernel_of))
+    with open(facts_of(image)) as file:
+        facts = json.load(file)
+    release = Release(
+        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline), image=image_name, cmdline=cmdline,
+        root=root, xattrs=xattrs, initrd=initrd, kernel=kernel, kernel_version=facts["kernel_version"],
+        network_root=facts["kind"], entries=facts["entries"], bytes=facts["bytes"],
+    )  # fmt: skip
+    write_atomic(release_of(image), release.dump())
+
+
+def read_release(image: Image) -> Release:
+    with open(release_of(image), "rb") as file:
+        return parse(file.read())
+
+
+def task_boot_files():
+    """write the loaders' files that name a release and the site data"""
+    releases = [release_of(image) for image in site().images]
+    return rule(
+        None, write_boot_files, site().fingerprint, output=[], inputs=[*releases, site_img()], given=templates_digest
+    )
+
+
+def write_boot_files(_: str) -> list[str]:
+    """One server's files as they are served; those of several each in a folder of the server's name."""
+    files: dict[str, bytes] = {}
+    for server in site().servers:
+        below = "" if len(site().servers) == 1 else f"{server.name}/"
+        files |= {below + path.removeprefix(BOOT_FILES): data for path, data in boot_files(server).items()}
+    return mirror(config(f"tftp/{BOOT_FILES}").rstrip("/"), files)
+
+
+def boot_files(server: Server) -> dict[str, bytes]:
+    """Every image's boot files for one server: `plugnode/<image>.cfg` and its kin -> bytes."""
+    from .core.configs import render_boot
+    from .core.plan import site_id
+
+    with open(site_img(), "rb") as file:
+        data = site_id(file.read())
+    files: dict[str, bytes] = {}
+    for image in site().images:
+        files |= render_boot(site(), server, image.name, read_release(image), data, templates())
+    return files

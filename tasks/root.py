@@ -1,0 +1,121 @@
+"""The root that an image's nodes share.
+
+reference − excluded − scrubbed + overlays + hooks ──> build/<image>/root/  root.mtree  root.xattrs  notes.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .console import Progress, say
+from .core.errors import BadInput, Problem
+from .core.files import write_atomic
+from .core.site import Image
+from .references import pulled, tree_of
+from .rule import rule
+from .settings import settings, site
+
+if TYPE_CHECKING:
+    from .core.walk import Skip
+    from .core.tree import Tree
+
+SEPARATE = ("boot", "usr", "var", "opt")  # file systems of their own that belong to a root all the same
+
+
+def manifest_of(image: Image) -> str:
+    return settings().path(image.name, "root.mtree")
+
+
+def xattrs_of(image: Image) -> str:
+    return settings().path(image.name, "root.xattrs")
+
+
+def notes_of(image: Image) -> str:
+    return settings().path(image.name, "notes.json")
+
+
+def index_of(image: Image) -> str:
+    """What the last scan of the reference knows of each file."""
+    return settings().path(image.name, "reference.index")
+
+
+def task_root():
+    """stage each image's root"""
+    for image in site().images:
+        yield rule(
+            image.name, make_root, image.name, recipe(image),
+            output=[manifest_of(image), xattrs_of(image), notes_of(image)],
+            inputs=[] if image.reference.kind == "path" else [pulled(image)],
+            given=partial(seen, image),
+        )  # fmt: skip
+
+
+def recipe(image: Image) -> tuple:
+    """What of an image's settings is in its root."""
+    mounts = tuple(part.mount for part in image.disk.partitions)
+    return image.reference, image.exclude, image.overlays, image.local_files, image.keep, image.also, mounts
+
+
+def seen(image: Image) -> str:
+    """What the folders that go into the root hold, by a walk that reads no file."""
+    from .core import overlay, scan
+
+    layers = overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
+    if image.reference.kind != "path":
+        return layers
+    walk = scan.signature(tree_of(image), index_of(image), excluded(image), also(image))
+    return f"{layers} {walk or time.time_ns()}"  # what changes right now is not known: look again
+
+
+def excluded(image: Image) -> Skip:
+    """Paths of a reference that are not even looked at."""
+    from .core.patterns import BUILT_IN, Patterns
+
+    return Patterns((*BUILT_IN, *image.exclude)).excludes
+
+
+def also(image: Image) -> tuple[bytes, ...]:
+    return tuple(os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also))
+
+
+def make_root(image_name: str, _: tuple) -> None:
+    from .core import scan, stage, staged
+
+    image = site().image(image_name)
+    own = image.reference.kind != "path"
+    found = scan.scan(tree_of(image), index_of(image), excluded(image), also(image), owned=own)
+    made = stage.stage(image, found.tree, settings().folders)
+    refuse_secrets(image, made.tree)
+    place = staged.place(settings().path(image.name))
+    done = staged.stage_into(place, made.tree, tree_of(image) if own else None, Progress(f"staging {image.name}"))
+    if done.note:
+        say(done.note)
+    sockets = [os.fsdecode(path) for path in found.sockets]
+    mounts = [os.fsdecode(path) for path in found.mounts]
+    notes = {**made.notes, "sockets": sockets, "other_file_systems": mounts, "unprivileged": done.note}
+    write_atomic(notes_of(image), (json.dumps(notes, indent=1, sort_keys=True) + "\n").encode())
+
+
+def refuse_secrets(image: Image, tree: Tree) -> None:
+    """The export is public to the network: no key and no usable password may be in it."""
+    from .core import gate
+
+    path = settings().path(image.name, "secrets.cache")
+    known = _read_verdicts(path, gate.made_by())
+    finds = gate.gate(tree, image.keep, known)
+    write_atomic(path, json.dumps([gate.made_by(), known]).encode())
+    if finds:
+        raise BadInput(Problem(settings().site, 1, 1, str(find)) for find in finds)
+
+
+def _read_verdicts(path: str, made_by: str) -> dict[str, str]:
+    try:
+        with open(path) as file:
+            by, known = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return known if by == made_by else {}
