@@ -19,8 +19,8 @@ BAD_INPUT, FOUND_CHANGES = 3, 2
 
 
 def say(text: str) -> None:
-    """A line of progress of the task at work."""
-    print(f"   {text}", flush=True)
+    """A line of progress of the task at work; on stderr, so that `plan --json` is nothing but JSON."""
+    print(f"   {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -57,8 +57,7 @@ class Reporter(ConsoleReporter):
 
     def execute_task(self, task) -> None:
         if task.actions and not task.name.startswith("_") and not task.meta:
-            self.write(f".  {task.title()}\n")
-            self.outstream.flush()
+            print(f".  {task.title()}", file=sys.stderr, flush=True)
 
     def skip_uptodate(self, task) -> None:
         pass

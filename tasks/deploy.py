@@ -113,7 +113,8 @@ def deploy() -> None:
     from .core import loaders
 
     goal = wanted()
-    for line in [*loaders.missing(goal.loaders), *too_long(goal)]:
+    there = os.listdir(targets().tftp_root) if os.path.isdir(targets().tftp_root) else []
+    for line in [*loaders.missing([*goal.loaders, *there]), *too_long(goal)]:
         say(line)
     core.deploy(targets(), goal, author(), say, lambda steps, there: print(text(steps, there), flush=True))
 
@@ -170,15 +171,13 @@ def task_verify():
 
 def verify(full: bool) -> None:
     from .core import verify as core
-    from .core.plan import published
 
-    drifts = 0
-    for id in sorted(published(targets())):
-        found = list(core.of_release(targets(), id, full))
-        drifts += len(found)
-        print("\n".join(f"{id}/{drift}" for drift in found) or f"ok {id}")
-    if drifts:
-        raise Refused(f"{drifts} differences from the manifests")
+    findings = list(core.of_server(targets(), full))
+    for finding in findings:
+        print(finding)
+    if findings:
+        raise Refused(f"{len(findings)} differences from what was deployed")
+    print("ok: as it was deployed" + (", every byte" if full else ""))
 
 
 def task_status():

@@ -1,0 +1,174 @@
+"""Deploy: makes a server hold what is wanted. At any moment nodes boot the old or the new; a second run finishes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+
+from . import journal, place, services, space
+from . import plan as planning
+from .errors import Refused
+from .files import digest_file, locked, write_atomic
+from .plan import Plan, There, Wanted
+from .place import Say
+from .targets import BOOT_FILES, Targets, stay_inside
+
+Show = Callable[[Plan, There], None]
+
+
+def deploy(
+    targets: Targets, wanted: Wanted, author: journal.Record, say: Say, show: Show = lambda plan, there: None
+) -> Plan:
+    """Make the server hold what is wanted, after `show` of what that is. Raises Refused: one line that says why not."""
+    for folder in (targets.tftp_root, targets.nfs_root):
+        place.make_folder(targets, folder)
+    if os.path.samefile(targets.tftp_root, targets.nfs_root):
+        raise Refused(f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two")
+    warn_of_exposure(targets, say)
+    with held(targets, "deploy"):
+        there = planning.read(targets, wanted)
+        plan = planning.plan(there, wanted)
+        show(plan, there)
+        if plan.changed or plan.unfinished:
+            check(plan, there, wanted)
+            with recorded(targets, {**author, "action": "deploy", **described(wanted)}):
+                apply(plan, there, wanted, say)
+    return plan
+
+
+def check(plan: Plan, there: There, wanted: Wanted) -> None:
+    """All that can be known to go wrong, before anything is changed. Raises Refused."""
+    space.check(plan, there, wanted)
+    missing = sorted(pins(wanted) - there.released.keys() - {built.release.id for built in wanted.releases})
+    if missing:
+        raise Refused(f"{', '.join(missing)}: pinned in site.yaml and not on the server; nothing was changed")
+    for service in _changed_services(plan, wanted):
+        path = there.targets.at(service.path)
+        place.make_folder(there.targets, os.path.dirname(path))
+        services.check(service, path)
+
+
+def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
+    """Do what the plan says, in its order."""
+    targets, written = there.targets, _digests(wanted)
+    for built in plan.roots:
+        place.publish_root(there, built, say)
+    for built in plan.boots:
+        place.publish_boot(targets, built)
+    if plan.site_img:
+        place.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
+    remember(targets, {**there.ours, **written})  # before they are: a killed deploy's files are ours, too
+    place.replace_files(targets, {name: place.read(wanted.loaders[name]) for name in plan.loaders})
+    for changes in (plan.files, plan.boot_files):
+        place.replace_files(targets, {_name(targets, change.path): change.after or b"" for change in changes})
+    place.remove_files(targets, [_name(targets, change.path) for change in plan.stale])
+    _install(plan, targets, wanted, say)
+    remember(targets, written)
+    write_atomic(targets.kept("nodes.json"), json.dumps(dict(wanted.nodes), sort_keys=True).encode(), durable=True)
+
+
+def pins(wanted: Wanted) -> set[str]:
+    return {node["release"] for node in wanted.nodes.values() if "release" in node}
+
+
+def described(wanted: Wanted) -> journal.Record:
+    """What the journal keeps of a wanted state."""
+    boot_files = {name: data for name, data in wanted.files.items() if name.startswith(BOOT_FILES)}
+    return {
+        "releases": {built.release.image: built.release.id for built in wanted.releases},
+        "pinned": sorted(pins(wanted)),
+        "site": wanted.site_id,
+        "boot_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(boot_files.items())},
+    }
+
+
+def warn_of_exposure(targets: Targets, say: Say) -> None:
+    """nfs_root on another's file system: no_subtree_check (exports(5)) lets a client read all of that."""
+    if not targets.destdir and os.stat(targets.nfs_root).st_dev == os.stat(os.path.dirname(targets.nfs_root)).st_dev:
+        say(f"{targets.nfs} is not a file system of its own: NFS clients can read the rest of the one it is on")
+
+
+# --- what frames a deploy, a rollback and a prune
+
+
+@contextlib.contextmanager
+def held(targets: Targets, what: str) -> Iterator[None]:
+    """Alone on this server; what a killed one left is gone when it begins. Raises Refused, naming who is at it."""
+    place.make_folder(targets, targets.kept(""))
+    with locked(targets.kept("lock"), f"{what} to {targets.nfs_root}"):
+        _clear(targets)
+        try:
+            yield
+        finally:
+            _clear(targets)
+
+
+def _clear(targets: Targets) -> None:
+    """Remove what was being written."""
+    for name in os.listdir(targets.kept("")):
+        if name.startswith(".") and name.endswith(".new"):
+            os.unlink(targets.kept(name))
+    for folder in (targets.incoming_roots, targets.incoming_files):
+        stay_inside(targets, folder)
+        place.clear(folder)
+
+
+@contextlib.contextmanager
+def recorded(targets: Targets, record: journal.Record) -> Iterator[None]:
+    """Journal that work started, and how it ended. A full disk is said in one line."""
+    path = targets.kept("journal.jsonl")
+    with _in_one_line(targets):
+        journal.append(path, {**record, "result": journal.STARTED})
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                _clear(targets)
+                journal.append(path, {**record, "result": f"failed: {str(error) or type(error).__name__}"})
+            raise
+        journal.append(path, {**record, "result": journal.DONE})
+
+
+@contextlib.contextmanager
+def _in_one_line(targets: Targets) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        where = os.fsdecode(error.filename or targets.nfs_root)
+        raise Refused(
+            f"{where}: {error.strerror}; nodes boot as before or as they shall; mend it and run it again"
+        ) from None
+
+
+def remember(targets: Targets, digests: dict[str, str]) -> None:
+    """Write down which files below tftp_root are ours, as sha256sum(1) reads it."""
+    lines = (f"{digest}  {targets.tftp}/{name}\n" for name, digest in sorted(digests.items()))
+    write_atomic(targets.kept("files"), "".join(lines).encode(errors="surrogateescape"), durable=True)
+
+
+def _digests(wanted: Wanted) -> dict[str, str]:
+    generated = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.files.items()}
+    return generated | {name: digest_file(path) for name, path in wanted.loaders.items()}
+
+
+def _name(targets: Targets, path: str) -> str:
+    return path.removeprefix(targets.tftp + "/")
+
+
+def _changed_services(plan: Plan, wanted: Wanted) -> list[services.Service]:
+    changed = {change.path for change in plan.services}
+    return [service for service in wanted.services if service.path in changed]
+
+
+def _install(plan: Plan, targets: Targets, wanted: Wanted, say: Say) -> None:
+    """Daemons' files; with `destdir` they are put in place and no daemon hears of it."""
+    for service in _changed_services(plan, wanted):
+        path = targets.at(service.path)
+        place.make_folder(targets, os.path.dirname(path))
+        services.install(service._replace(reload=() if targets.destdir else service.reload), path, say)

@@ -1,0 +1,115 @@
+"""Journal: who deployed what, when, and how it ended. One JSON object a line, appended and flushed, never rewritten."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from .files import sync_folder
+
+Record = dict[str, Any]
+STARTED, DONE = "started", "done"
+
+
+def read(path: str) -> list[Record]:
+    """Every record, the oldest first. A line that a power cut tore is left out."""
+    try:
+        with open(path, "rb") as file:
+            return list(_records(file))
+    except FileNotFoundError:
+        return []
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[Record]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def append(path: str, record: Record) -> None:
+    """Add a record; it is on disk when this returns."""
+    new = not os.path.exists(path)
+    line = json.dumps({"time": now(), **record}, sort_keys=True).encode() + b"\n"
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.fchmod(fd, 0o644)
+        os.write(fd, b"\n" + line if _torn(fd) else line)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if new:
+        sync_folder(os.path.dirname(path))
+
+
+def _torn(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+
+
+def now() -> str:
+    """UTC, to the second: `2026-11-23T05:46:01Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds(time: str) -> float:
+    """A record's time as seconds since 1970."""
+    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+
+
+def author(folder: str) -> Record:
+    """Who is at work, and on which revision of the git checkout `folder`; nothing of git where there is none."""
+    return {"who": _person(), "host": socket.gethostname(), **_revision(folder)}
+
+
+def _person() -> str:
+    """The person behind sudo or a CI job, not `root`."""
+    for name in ("SUDO_USER", "GITLAB_USER_LOGIN", "GITHUB_ACTOR"):
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _revision(folder: str) -> Record:
+    revision = _git(folder, "rev-parse", "HEAD")
+    return {"git": revision, "dirty": bool(_git(folder, "status", "--porcelain"))} if revision else {}
+
+
+def _git(folder: str, *words: str) -> str:
+    safe = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]  # root deploys from a checkout of somebody's
+    try:
+        done = subprocess.run(
+            ["git", *safe, "-C", folder, *words], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def history(records: Iterable[Record], image: str) -> list[str]:
+    """The releases that `image` went through, the oldest first and the present one last.
+
+    A rollback goes back to where its release was last, so that a second one goes further back and not forth again.
+    """
+    past: list[str] = []
+    for record in records:
+        release = record.get("releases", {}).get(image)
+        if release is None or record.get("result") != DONE:
+            continue
+        if record.get("action") == "rollback" and release in past:
+            past = past[: len(past) - past[::-1].index(release)]
+        elif past[-1:] != [release]:
+            past.append(release)
+    return past

@@ -1,0 +1,255 @@
+"""Place: folders and files appear on a server whole or not at all, and are on its disk when they do.
+
+A folder is written beside its place, read back, flushed with its whole file system, and renamed. Flushing once is
+enough and is needed: without it a power cut can leave a name that leads to empty files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import marshal
+import os
+import stat
+from functools import lru_cache
+from typing import Callable, Iterable, Mapping, NamedTuple
+
+from . import journal
+from .errors import Refused
+from .files import sync_folder, write_atomic
+from .plan import Built, There, current
+from .targets import Targets, stay_inside
+from .tree import Tree
+
+Say = Callable[[str], None]
+
+
+def make_folder(targets: Targets, folder: str) -> None:
+    """A folder that everybody may read, whatever the umask; those above it too."""
+    stay_inside(targets, folder)
+    if not os.path.isdir(folder):
+        make_folder(targets, os.path.dirname(folder))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+            os.chmod(folder, 0o755)
+
+
+# --- the tree that nodes mount
+
+
+def publish_root(there: There, built: Built, say: Say) -> None:
+    """Put a release's tree in place. Files equal to those of a release that is there are links to them."""
+    from . import verify
+    from .publish import publish
+
+    targets, id = there.targets, built.release.id
+    if os.path.lexists(targets.root(id)):
+        return _adopt(targets, built)
+    like, pair = nearest(there, built), load_pair(there, built)
+    lent = verify.unharmed(targets, like, pair) if like else {}
+    make_folder(targets, targets.incoming_roots)
+    new = os.path.join(targets.incoming_roots, id)
+    published = publish(
+        pair.after, new, ({path: pair.after[path] for path in lent}, targets.root(like)) if like else None
+    )
+    if published.note:
+        say(published.note)
+    made = verify.must_be_made(verify.possible(pair.after, published.note), new, besides=lent.keys())
+    _keep(targets, built, published.note, lent | made)
+    sync(targets.nfs_root)
+    os.rename(new, targets.root(id))
+    sync_folder(targets.nfs_root)
+
+
+def _adopt(targets: Targets, built: Built) -> None:
+    """A folder has the release's name, and nothing is kept of it: it holds the release, or is in the way."""
+    from . import verify
+
+    root, tree = targets.root(built.release.id), load_built(built)
+    try:
+        verify.must_equal(tree, root)
+    except Refused as error:
+        raise Refused(f"{error}; it is in the place of {built.release.id}: move it away") from None
+    _keep(targets, built, "", verify.must_be_made(tree, root, besides=()))
+
+
+def _keep(targets: Targets, built: Built, note: str, seen: Mapping[bytes, object]) -> None:
+    """What plan, verify and rollback need of a release when its build is gone. The .json, last, says that all is."""
+    kept = {name: read(built.path(f"root.{name}")) for name in ("mtree", "xattrs")} | {
+        "seen": marshal.dumps(dict(seen))
+    }
+    if note:
+        kept["note"] = note.encode()
+    kept["json"] = built.release.dump()
+    for kind, data in kept.items():
+        write_atomic(targets.kept(f"{built.release.id}.{kind}"), data)
+
+
+def nearest(there: There, built: Built) -> str | None:
+    """The release that a new one is likely most like: what its image boots, what it booted, what any image boots."""
+    image = built.release.image
+    past = [current(there.files, image), *reversed(journal.history(there.records, image))]
+    others = sorted(there.released, key=lambda id: there.released[id].image != image)
+    return next((id for id in [*past, *others] if id in there.released and id != built.release.id), None)
+
+
+@lru_cache(maxsize=4)  # plan, preflight and publishing look at the same one
+def load_built(built: Built) -> Tree:
+    """The tree of a build, its bytes in build/<image>/root."""
+    from . import staged
+
+    return staged.load(staged.place(built.folder))
+
+
+@lru_cache(maxsize=4)
+def load_kept(targets: Targets, release: str) -> Tree:
+    """The tree of a release on the server."""
+    from . import mtree, xattrs
+
+    path = targets.kept(release)
+    try:
+        return xattrs.put(mtree.parse(read(path + ".mtree")), xattrs.parse(read(path + ".xattrs")))
+    except ValueError as error:
+        raise Refused(f"{path}.mtree or .xattrs: {error}") from None
+
+
+class Pair(NamedTuple):
+    """A new tree and the one on the server that it is most like. What is equal is one and the same Entry in both."""
+
+    before: Tree  # empty where there is none
+    after: Tree
+
+    @property
+    def changed(self) -> Pair:
+        """Both without what did not change."""
+        after = {path: entry for path, entry in self.after.items() if self.before.get(path) is not entry}
+        return Pair({path: entry for path, entry in self.before.items() if self.after.get(path) is not entry}, after)
+
+
+def load_pair(there: There, built: Built) -> Pair:
+    """The trees of a build and of the release that is nearest to it."""
+    like = nearest(there, built)
+    return _pair(there.targets, like, built) if like else Pair({}, load_built(built))
+
+
+@lru_cache(maxsize=4)
+def _pair(targets: Targets, like: str, built: Built) -> Pair:
+    """By the lines of their manifests: what is equal is parsed once."""
+    from . import mtree, xattrs
+
+    after, path = load_built(built), targets.kept(like)
+    try:
+        old, new = (read(path).split(b"\n") for path in (path + ".mtree", built.path("root.mtree")))
+        gone, came = mtree.parse_lines(list(set(old) - set(new))), mtree.parse_lines(list(set(new) - set(old)))
+        labels = [xattrs.parse(read(path)) for path in (path + ".xattrs", built.path("root.xattrs"))]
+    except ValueError as error:
+        raise Refused(f"{path}.mtree or .xattrs: {error}") from None
+    before = {path: entry for path, entry in after.items() if path not in came} | gone
+    for name in labels[0].keys() | labels[1].keys():
+        if name in before and labels[0].get(name) != labels[1].get(name) or name in gone:
+            before[name] = before[name]._replace(xattrs=labels[0].get(name, ()))
+    return Pair(before, after)
+
+
+# --- small folders of tftp_root
+
+
+def publish_boot(targets: Targets, built: Built) -> None:
+    """Kernel and initrd of a release."""
+    said = {"vmlinuz": built.release.kernel, "initrd.img": built.release.initrd}
+    files = {name: read(built.path(name)) for name in said}
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != said[name]:
+            raise Refused(f"{built.path(name)} is not what {built.path('release.json')} says; run doit again")
+    publish_folder(targets, built.release.id, files)
+
+
+def publish_folder(targets: Targets, name: str, files: Mapping[str, bytes]) -> None:
+    """A folder of tftp_root, by one rename. One that is there and not whole is mended, file by file."""
+    if os.path.isdir(targets.boot(name)):
+        return replace_files(targets, {f"{name}/{file}": data for file, data in files.items()})
+    new = os.path.join(targets.incoming_files, name)
+    make_folder(targets, new)
+    for file, data in files.items():
+        write_atomic(os.path.join(new, file), data)
+    sync(targets.tftp_root)
+    os.rename(new, targets.boot(name))
+    sync_folder(targets.tftp_root)
+
+
+# --- files
+
+
+def replace_files(targets: Targets, files: Mapping[str, bytes]) -> None:
+    """Give files below tftp_root their new bytes: each by one rename, all flushed before the first, in their order."""
+    if not files:
+        return
+    make_folder(targets, targets.incoming_files)
+    new = {name: os.path.join(targets.incoming_files, f"{number}.new") for number, name in enumerate(files)}
+    for name, data in files.items():
+        make_folder(targets, os.path.dirname(targets.served(name)))
+        write_atomic(new[name], data)
+    sync(targets.tftp_root)
+    for name in files:
+        _rename(new[name], targets.served(name))
+    for folder in sorted({os.path.dirname(targets.served(name)) for name in files}):
+        sync_folder(folder)
+
+
+def _rename(new: str, path: str) -> None:
+    try:
+        os.replace(new, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the folder is a file system of its own, or a symlink to another
+            raise
+        write_atomic(path, read(new), durable=True)
+
+
+def remove_files(targets: Targets, names: Iterable[str]) -> None:
+    """Remove files below tftp_root, and their folders where that leaves them empty."""
+    for name in names:
+        folder = os.path.dirname(targets.served(name))
+        stay_inside(targets, folder)
+        os.unlink(targets.served(name))
+        with contextlib.suppress(OSError):
+            if folder != targets.tftp_root:
+                os.rmdir(folder)
+
+
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def sync(folder: str) -> None:
+    """Flush all of a file system (syncfs(2), which Python does not have) and hear of it if that fails."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
+    finally:
+        os.close(fd)
+
+
+def clear(folder: str) -> None:
+    """Remove a folder and all in it, never following a symlink, never crossing into another file system."""
+    try:
+        device = os.lstat(folder).st_dev
+    except FileNotFoundError:
+        return
+    _remove(os.fsencode(folder), device)
+
+
+def _remove(path: bytes, device: int) -> None:
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return os.unlink(path)
+    if status.st_dev != device:
+        raise Refused(f"{os.fsdecode(path)} is a mount point: unmount it, then run this again")
+    if status.st_mode & 0o700 != 0o700 and os.geteuid():
+        os.chmod(path, 0o700)
+    for name in os.listdir(path):
+        _remove(path + b"/" + name, device)
+    os.rmdir(path)

@@ -1,0 +1,356 @@
+"""Deploy: what is wanted, what is there, and the plan that leads from one to the other.
+
+`read` looks at a server, `plan` decides and touches nothing, `deploy.apply` does it. What a plan holds is in the order
+in which it is done: first what nobody names yet, then the boot files, each by one rename, last what nobody names now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from . import journal
+from . import release as releases
+from .errors import Refused
+from .files import digest_file
+from .release import Release
+from .services import Service, content
+from .site import Site
+from .targets import BOOT_FILES, Targets
+
+Facts = dict[str, str]  # of a node: {"ip": …, "mac": …, "image": …}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A release as the build left it: `folder` holds root/, root.mtree, root.xattrs, initrd.img and vmlinuz."""
+
+    release: Release
+    folder: str
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that a server must hold. Names of files and loaders are those below tftp_root."""
+
+    releases: tuple[Built, ...]
+    site_id: str  # "site-<12 hex digits>"
+    site_img: bytes
+    files: Mapping[str, bytes]  # those below plugnode/ name releases; they are written last
+    loaders: Mapping[str, str]  # name -> the file to copy
+    services: tuple[Service, ...] = ()
+    nodes: Mapping[str, Facts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class There:
+    """What a server holds, as far as it can matter to what is wanted."""
+
+    targets: Targets
+    released: Mapping[str, Release]  # published whole: the tree that nodes mount
+    booted: frozenset[str]  # folders of tftp_root that are whole: <release>, site-<id>
+    files: Mapping[str, bytes]  # generated files, ours and those in their places
+    unreadable: frozenset[str]  # those of them that a TFTP server may not read, or anybody may write
+    loaders: Mapping[str, bool]  # those that are there -> as they are wanted
+    services: Mapping[str, bytes]
+    ours: Mapping[str, str]  # what earlier deploys wrote below tftp_root -> sha256
+    nodes: Mapping[str, Facts]
+    records: tuple[journal.Record, ...]  # of the journal
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file that a plan writes or removes; `path` as the server knows it."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None  # None: removed
+    found: str = ""  # "edited by hand" or "not Plugnode's": what is lost
+
+
+@dataclass(frozen=True)
+class Move:
+    """An image whose nodes run another release from their next boot on."""
+
+    image: str
+    before: str | None
+    after: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodeChanges:
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name, and the fields that differ
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a deploy does, in its order."""
+
+    roots: tuple[Built, ...] = ()  # trees to publish below nfs_root
+    boots: tuple[Built, ...] = ()  # kernels and initrds to publish below tftp_root
+    site_img: bool = False
+    loaders: tuple[str, ...] = ()
+    files: tuple[Change, ...] = ()  # generated files, boot files that are new among them
+    boot_files: tuple[Change, ...] = ()  # the commit points
+    stale: tuple[Change, ...] = ()
+    services: tuple[Change, ...] = ()
+    moves: tuple[Move, ...] = ()
+    nodes: NodeChanges = NodeChanges()
+    unfinished: bool = False  # an earlier deploy was killed after its last change
+
+    @property
+    def changed(self) -> bool:
+        """Is there anything to do on the server?"""
+        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes))
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Every generated file that is written or removed."""
+        return self.files + self.boot_files + self.stale + self.services
+
+
+def site_id(site_img: bytes) -> str:
+    """The folder of site data, named by its bytes: `site-0b1c2d3e4f50`."""
+    return f"site-{hashlib.sha256(site_img).hexdigest()[:12]}"
+
+
+def facts(site: Site) -> dict[str, Facts]:
+    """What a plan compares of each node: all that is not its name and not empty."""
+    return {
+        node.name: {
+            "ip": node.ip,
+            "mac": str(node.mac),
+            "image": node.image,
+            **{
+                name: value if isinstance(value, str) else ",".join(value)
+                for name in ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
+                if (value := getattr(node, name))
+            },
+        }
+        for node in site.nodes
+    }
+
+
+# --- what is there
+
+
+def read(targets: Targets, wanted: Wanted) -> There:
+    """Look at the server: small files, and the status of large ones."""
+    ours = read_ours(targets)
+    nodes = content(targets.kept("nodes.json"))
+    files = sorted({*wanted.files, *(name for name in ours if name not in wanted.loaders)})
+    return There(
+        targets=targets,
+        released=published(targets),
+        booted=frozenset(_booted(targets, wanted)),
+        files=dict(_contents(targets, files)),
+        unreadable=frozenset(name for name in files if _mode(targets.served(name)) not in (None, 0o644)),
+        loaders=dict(_loaders(targets, wanted.loaders)),
+        services={s.path: data for s in wanted.services if (data := content(targets.at(s.path))) is not None},
+        ours=ours,
+        nodes=json.loads(nodes) if nodes else {},
+        records=tuple(journal.read(targets.kept("journal.jsonl"))),
+    )
+
+
+def published(targets: Targets) -> dict[str, Release]:
+    """Every release whose tree is on the server, by id."""
+    try:
+        names = sorted(os.listdir(targets.kept("")))
+    except FileNotFoundError:
+        return {}
+    ids = [name.removesuffix(".json") for name in names if re.search(r"-[0-9a-f]{12}\.json$", name)]
+    return {id: _release(targets, id) for id in ids if os.path.isdir(targets.root(id))}
+
+
+def site_data(targets: Targets) -> list[str]:
+    """Every site data on the server."""
+    try:
+        names = sorted(os.listdir(targets.tftp_root))
+    except FileNotFoundError:
+        return []
+    ids = [name for name in names if re.fullmatch(r"site-[0-9a-f]{12}", name)]
+    return [id for id in ids if os.path.isfile(targets.boot(id) + "/site.img")]
+
+
+def _release(targets: Targets, id: str) -> Release:
+    path = targets.kept(f"{id}.json")
+    try:
+        with open(path, "rb") as file:
+            return releases.parse(file.read())
+    except (ValueError, TypeError) as error:
+        raise Refused(f"{path} is damaged ({error}); move it and {targets.root(id)} away") from None
+
+
+def _booted(targets: Targets, wanted: Wanted) -> Iterator[str]:
+    """Folders appear by a rename, whole; a look at sizes finds what was done to them later."""
+    for built in wanted.releases:
+        pairs = [(built.path(name), name) for name in ("vmlinuz", "initrd.img")]
+        if all(_size(targets.boot(built.release.id) + "/" + name) == _size(source) for source, name in pairs):
+            yield built.release.id
+    if _size(targets.boot(wanted.site_id) + "/site.img") == len(wanted.site_img):
+        yield wanted.site_id
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+
+
+def _contents(targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        path = targets.served(name)
+        if not os.path.islink(path) and (data := content(path)) is not None:
+            yield name, data
+
+
+def _loaders(targets: Targets, loaders: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
+    for name, source in loaders.items():
+        if os.path.lexists(targets.served(name)):
+            yield name, _same(source, targets.served(name))
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _same(source: str, path: str) -> bool:
+    """Does `path` hold what the file `source` (often a symlink) leads to?"""
+    alike = os.stat(source).st_size == _size(path) and _mode(path) == 0o644 and not os.path.islink(path)
+    return alike and digest_file(source) == digest_file(path)
+
+
+def read_ours(targets: Targets) -> dict[str, str]:
+    """Name below tftp_root -> sha256 of what earlier deploys wrote there (the format of sha256sum(1))."""
+    lines = (content(targets.kept("files")) or b"").decode(errors="surrogateescape").splitlines()
+    root = targets.tftp + "/"
+    paths = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
+    return {path.removeprefix(root): digest for path, digest in paths.items() if path.startswith(root)}
+
+
+# --- what is to be done
+
+
+def plan(there: There, wanted: Wanted) -> Plan:
+    """The steps from `there` to `wanted`: a pure function."""
+    names = [name for name in sorted(wanted.files) if _differs(there, name, wanted.files[name])]
+    commits = [name for name in names if name.startswith(BOOT_FILES) and name in there.files]
+    others = sorted(set(names) - set(commits), key=_new_boot_files_first)
+    return Plan(
+        roots=tuple(built for built in wanted.releases if built.release.id not in there.released),
+        boots=tuple(built for built in wanted.releases if built.release.id not in there.booted),
+        site_img=wanted.site_id not in there.booted,
+        loaders=tuple(name for name in sorted(wanted.loaders) if not there.loaders.get(name)),
+        files=tuple(_change(there, name, wanted.files[name]) for name in others),
+        boot_files=tuple(_change(there, name, wanted.files[name]) for name in commits),
+        stale=tuple(_change(there, name, None) for name in _stale(there, wanted)),
+        services=tuple(_services(there, wanted)),
+        moves=tuple(_moves(there, wanted)),
+        nodes=compare_nodes(there.nodes, wanted.nodes),
+        unfinished=bool(there.records) and there.records[-1].get("result") != journal.DONE,
+    )
+
+
+def _differs(there: There, name: str, data: bytes) -> bool:
+    return there.files.get(name) != data or name in there.unreadable
+
+
+def _new_boot_files_first(name: str) -> tuple[bool, str]:
+    """A new image's boot file is there before a node's own file includes it."""
+    return not name.startswith(BOOT_FILES), name
+
+
+def _stale(there: There, wanted: Wanted) -> list[str]:
+    """What an earlier deploy wrote and nobody wants now. What others wrote is never looked at."""
+    return sorted(there.ours.keys() & there.files.keys() - wanted.files.keys() - wanted.loaders.keys())
+
+
+def _change(there: There, name: str, after: bytes | None) -> Change:
+    before = there.files.get(name)
+    return Change(f"{there.targets.tftp}/{name}", before, after, _found(there.ours.get(name), before))
+
+
+def _found(ours: str | None, before: bytes | None) -> str:
+    if before is None or ours == hashlib.sha256(before).hexdigest():
+        return ""
+    return "edited by hand" if ours else "not Plugnode's"
+
+
+def _services(there: There, wanted: Wanted) -> Iterator[Change]:
+    for service in wanted.services:
+        before = there.services.get(service.path)
+        if before != service.data:
+            yield Change(service.path, before, service.data)
+
+
+def _moves(there: There, wanted: Wanted) -> Iterator[Move]:
+    for built in wanted.releases:
+        image, after = built.release.image, built.release.id
+        before = current(there.files, image)
+        if before != after:
+            nodes = [name for name, node in wanted.nodes.items() if node["image"] == image and "release" not in node]
+            yield Move(image, before, after, tuple(nodes))
+
+
+def compare_nodes(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> NodeChanges:
+    both = sorted(before.keys() & after.keys())
+    return NodeChanges(
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        changed=tuple((name, _differ(before[name], after[name])) for name in both if before[name] != after[name]),
+    )
+
+
+def _differ(before: Facts, after: Facts) -> tuple[str, ...]:
+    return tuple(key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key))
+
+
+# --- what boot files say
+
+_NAMED = re.compile(rb"(?<![\w.-])([A-Za-z0-9][\w.-]*-[0-9a-f]{12})(?![\w.-])")
+
+
+def named(data: bytes) -> set[str]:
+    """The releases and site data that a boot file names."""
+    return {word.decode() for word in _NAMED.findall(data)}
+
+
+def current(files: Mapping[str, bytes], image: str) -> str | None:
+    """The release that `image` boots, by its boot files; None where there is none."""
+    for name, data in sorted(files.items()):
+        if name.startswith(f"{BOOT_FILES}{image}."):
+            for id in sorted(named(data)):
+                if id.rpartition("-")[0] == image:
+                    return id
+    return None
+
+
+def site_named(files: Mapping[str, bytes]) -> str | None:
+    """The site data that boot files name."""
+    names = {id for name, data in files.items() if name.startswith(BOOT_FILES) for id in named(data)}
+    return next((id for id in sorted(names) if id.startswith("site-")), None)
+
+
+def read_files(targets: Targets) -> dict[str, bytes]:
+    """The boot files of a server, by their names below tftp_root."""
+    try:
+        names = sorted(os.listdir(targets.served(BOOT_FILES)))
+    except FileNotFoundError:
+        return {}
+    return dict(_contents(targets, [BOOT_FILES + name for name in names]))

@@ -1,0 +1,105 @@
+"""Rollback: the boot files of an image name an earlier release again. Site data stays the newest; nothing is built."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from . import journal, place
+from .deploy import held, recorded, remember
+from .errors import Refused
+from .plan import Change, current, published, read_files, read_ours, site_named
+from .release import Release
+from .targets import BOOT_FILES, Targets
+
+Render = Callable[[Release, str], Mapping[str, bytes]]  # release, site id -> boot files below tftp_root
+
+
+class Back(NamedTuple):
+    """What a rollback changed."""
+
+    image: str
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+
+
+def rollback(
+    targets: Targets, images: Iterable[str], image: str, release: str, render: Render, author: journal.Record
+) -> list[Back]:
+    """Point `image` (or that of `release`, or all) back to `release`, or to what each booted before.
+
+    `images`: those of the site. Raises Refused where there is nothing to go back to; then nothing is changed.
+    """
+    if not os.path.isdir(targets.kept("")):
+        raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
+    with held(targets, "rollback"):
+        released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
+        files = read_files(targets)
+        chosen = _chosen(released, files, records, list(images), image, release)
+        backs = [_back(targets, files, released[id], render) for id in chosen]
+        backs = [back for back in backs if back.changes]
+        if backs:
+            with recorded(targets, {**author, "action": "rollback", **_described(backs, files)}):
+                _write(targets, backs)
+        return backs
+
+
+def _chosen(
+    released: Mapping[str, Release],
+    files: Mapping[str, bytes],
+    records: list[journal.Record],
+    images: list[str],
+    image: str,
+    release: str,
+) -> list[str]:
+    """The releases to go back to."""
+    if release:
+        if release not in released:
+            there = ", ".join(sorted(released)) or "none"
+            raise Refused(f"{release} is not on the server; there: {there}")
+        if image and released[release].image != image:
+            raise Refused(f"{release} is a release of {released[release].image}, not of {image}")
+        return [release]
+    chosen = [previous(released, files, records, name) for name in ([image] if image else images)]
+    found = [id for id in chosen if id]
+    if not found:
+        raise Refused(f"{image or ', '.join(images)}: nothing to roll back to: no earlier release is on the server")
+    return found
+
+
+def previous(
+    released: Mapping[str, Release], files: Mapping[str, bytes], records: list[journal.Record], image: str
+) -> str | None:
+    """The last release before the present one that is still on the server."""
+    now, past = current(files, image), journal.history(records, image)
+    if past and past[-1] == now:
+        past = past[:-1]
+    return next((id for id in reversed(past) if id != now and id in released), None)
+
+
+def _back(targets: Targets, files: Mapping[str, bytes], release: Release, render: Render) -> Back:
+    site = site_named(files)
+    for name in ("vmlinuz", "initrd.img"):
+        if not os.path.isfile(os.path.join(targets.boot(release.id), name)):
+            raise Refused(f"{targets.tftp}/{release.id}/{name} is missing: {release.id} cannot be booted")
+    if site is None:
+        raise Refused(f"{targets.tftp_root}/{BOOT_FILES}: no boot file names site data; run doit deploy")
+    written = {name: data for name, data in render(release, site).items() if files.get(name) != data}
+    changes = tuple(Change(f"{targets.tftp}/{name}", files.get(name), data) for name, data in sorted(written.items()))
+    return Back(release.image, current(files, release.image) or "", release.id, changes)
+
+
+def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
+    return {"releases": {back.image: back.after for back in backs}, "site": site_named(files)}
+
+
+def _write(targets: Targets, backs: list[Back]) -> None:
+    new = {
+        change.path.removeprefix(targets.tftp + "/"): change.after or b"" for back in backs for change in back.changes
+    }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in new.items()}
+    remember(targets, {**read_ours(targets), **digests})
+    place.replace_files(targets, new)

@@ -1,0 +1,289 @@
+"""Verify: a folder compared with its manifest. What is missing, what was added, what is not as it was published."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import stat
+from functools import cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from . import place
+from .errors import Refused
+from .files import digest_file
+from .folder import Folder
+from .plan import named, published, read_files, read_ours, site_data
+from .services import content
+from .targets import Targets
+from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, parent
+
+TYPES = {
+    stat.S_IFDIR: DIR,
+    stat.S_IFREG: FILE,
+    stat.S_IFLNK: LINK,
+    stat.S_IFCHR: CHAR,
+    stat.S_IFBLK: BLOCK,
+    stat.S_IFIFO: FIFO,
+    stat.S_IFSOCK: "socket",
+}
+
+
+class Drift(NamedTuple):
+    """One name that is not as its manifest says; `path` without leading slash, b"" is the folder itself."""
+
+    path: bytes
+    what: str  # "missing", "added", "mode 0600, not 0644", …
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: {self.what}"
+
+
+def shown(path: bytes) -> str:
+    return path.decode(errors="backslashreplace").encode("unicode_escape").decode() if path else "."
+
+
+Reads = Callable[[bytes], bool]  # is the content of this path compared, too?
+Seen = tuple[int, int, int, int, int, int]
+Statuses = dict[bytes, Seen]  # what a published tree's names looked like, by which a look finds what changed since
+
+
+def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
+    """Every difference of the folder `root` from its manifest, folder by folder.
+
+    Compares type, mode, owner, size, link and device; and, of the names that `reads` says, digest and attributes.
+    """
+    folders = [path for path, entry in tree.items() if entry.type == DIR]
+    return (one for path, status in walk(tree, folders, root) for one in _judged(tree, root, path, status, reads))
+
+
+def drift_since(seen: Statuses, tree: Callable[[], Tree], root: str) -> Iterator[Drift]:
+    """As `drift`, of a folder whose statuses were recorded: only what looks otherwise now is compared, content too."""
+    folders = [path for path, looked in seen.items() if stat.S_ISDIR(looked[0])]
+    found = walk(seen, folders, root)
+    suspects = [(path, status) for path, status in found if not status or look(status) != seen.get(path)]
+    return (one for path, status in suspects for one in _judged(tree(), root, path, status, always))
+
+
+def look(status: os.stat_result) -> Seen:
+    """What of a status stays the same as long as nobody touches a published name."""
+    mode, times = status.st_mode, not stat.S_ISDIR(status.st_mode)
+    size = status.st_size if stat.S_ISREG(mode) else 0
+    return mode, status.st_uid, status.st_gid, size, status.st_mtime_ns if times else 0, status.st_rdev
+
+
+def always(path: bytes) -> bool:
+    return True
+
+
+Found = tuple[bytes, os.stat_result | None]
+
+
+def walk(known: Collection[bytes], folders: Iterable[bytes], root: str) -> Iterator[Found]:
+    """Every path that is known, or is in one of the folders, with its status; None where it is not there."""
+    top = os.fsencode(root)
+    try:
+        yield b"", os.lstat(top)
+    except FileNotFoundError:
+        yield b"", None
+        return
+    names: dict[bytes, set[bytes]] = {folder: set() for folder in folders}
+    for path in known:
+        if path:
+            names[parent(path)].add(path.rpartition(b"/")[2])
+    for folder in sorted(names):
+        yield from _folder(top + b"/" + folder, folder + b"/" if folder else b"", names[folder])
+
+
+def _folder(place: bytes, start: bytes, names: set[bytes]) -> Iterator[Found]:
+    found = _entries(place)
+    if found is None:
+        return  # said in the folder above
+    for name in sorted(names - found.keys()):
+        yield start + name, None
+    for name, entry in found.items():
+        yield start + name, entry.stat(follow_symlinks=False)
+
+
+def _entries(folder: bytes) -> dict[bytes, os.DirEntry[bytes]] | None:
+    """What is in a folder; None where it is none, or a symlink."""
+    try:
+        if not os.path.islink(folder.rstrip(b"/")):
+            with os.scandir(folder) as entries:
+                return {entry.name: entry for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return None
+
+
+def _judged(tree: Tree, root: str, path: bytes, status: os.stat_result | None, reads: Reads) -> Iterator[Drift]:
+    if path not in tree:
+        yield Drift(path, "added")
+    elif status is None:
+        yield Drift(path, "missing")
+    else:
+        file = os.path.join(os.fsencode(root), path) if path else os.fsencode(root)
+        yield from (Drift(path, what) for what in _differences(tree[path], status, file, reads(path)))
+
+
+def _differences(entry: Entry, status: os.stat_result, file: bytes, read: bool) -> Iterator[str]:
+    kind, mode = TYPES[stat.S_IFMT(status.st_mode)], stat.S_IMODE(status.st_mode)
+    if kind != entry.type:
+        yield f"{kind}, not {entry.type}"
+        return
+    if kind != LINK and mode != entry.mode:  # Linux: a symlink has no mode of its own
+        yield f"mode {mode:04o}, not {entry.mode:04o}"
+    if (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
+        yield f"owner {status.st_uid}:{status.st_gid}, not {entry.uid}:{entry.gid}"
+    if kind == LINK and os.readlink(file) != entry.link:
+        yield f"link to {shown(os.readlink(file))}, not {shown(entry.link)}"
+    if entry.device and status.st_rdev != os.makedev(*entry.device):
+        yield "device {}:{}, not {}:{}".format(os.major(status.st_rdev), os.minor(status.st_rdev), *entry.device)
+    if kind == FILE and status.st_size != entry.size:
+        yield f"size {status.st_size}, not {entry.size}"
+    elif kind != LINK and read:
+        yield from _content(entry, file)
+
+
+def _content(entry: Entry, file: bytes) -> Iterator[str]:
+    from .scan import attributes
+
+    try:
+        if entry.type == FILE and digest_file(file) != entry.digest:
+            yield "content (sha256)"
+        if attributes(file) != entry.xattrs:
+            yield "extended attributes"
+    except PermissionError:
+        yield "cannot be read; verify as root"
+
+
+# --- releases
+
+
+def must_equal(tree: Tree, root: str, reads: Reads = always) -> None:
+    """Raises Refused with the first differences."""
+    found = list(drift(tree, root, reads))
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise Refused(f"{root} is not what its manifest says: {'; '.join(map(str, found[:3]))}{more}")
+
+
+def of_release(targets: Targets, release: str, full: bool = False) -> Iterator[Drift]:
+    """How a published root differs from its manifest. Without `full`, content is read only where a status has moved."""
+    seen, root = read_statuses(targets, release), targets.root(release)
+    tree = cache(lambda: possible(place.load_kept(targets, release), note(targets, release)))
+    return drift(tree(), root, always) if full or not seen else drift_since(seen, tree, root)
+
+
+def read_statuses(targets: Targets, release: str) -> Statuses:
+    """What the names of a release looked like when it was published; empty where that is not known."""
+    try:
+        seen: Statuses = marshal.loads(content(targets.kept(f"{release}.seen")) or b"")
+        return seen
+    except (EOFError, ValueError, TypeError):
+        return {}
+
+
+def unharmed(targets: Targets, release: str, pair: place.Pair) -> Statuses:
+    """Files that a new release can share with a published one: equal in both manifests, and still as published."""
+    if note(targets, release) and not os.geteuid():
+        return {}  # an ordinary user published it, without owners
+    seen = read_statuses(targets, release)
+    same = (path for path, entry in pair.after.items() if entry.type == FILE and pair.before.get(path) is entry)
+    with Folder(targets.root(release)) as folder:
+        return {path: seen[path] for path in same if path in seen and _looks(folder, path, seen[path])}
+
+
+def _looks(folder: Folder, path: bytes, seen: Seen) -> bool:
+    above, _, name = path.rpartition(b"/")
+    try:
+        return look(os.lstat(name, dir_fd=folder.at(above))) == seen
+    except OSError:
+        return False
+
+
+def must_be_made(tree: Tree, root: str, besides: Collection[bytes]) -> Statuses:
+    """A folder that was made just now, read back: all but the paths `besides`, which are links to what was looked at.
+
+    Returns what its names look like. Raises Refused where one is not what the manifest says.
+    """
+    top, seen = os.fsencode(root), Statuses()
+    for path in tree.keys() - besides:
+        file = top + b"/" + path if path else top
+        status = os.lstat(file)
+        seen[path] = look(status)
+        for what in _differences(tree[path], status, file, read=True):
+            raise Refused(f"{os.fsdecode(file)} did not become what its manifest says: {what}; is the disk sound?")
+    return seen
+
+
+def note(targets: Targets, release: str) -> str:
+    """What could not be put on disk when it was published; "" where all could."""
+    return (content(targets.kept(f"{release}.note")) or b"").decode()
+
+
+def possible(tree: Tree, note: str) -> Tree:
+    """The tree as it could be published."""
+    from .ordinary import as_ordinary
+
+    return as_ordinary(tree)[0] if note else tree
+
+
+# --- a server
+
+
+class Finding(NamedTuple):
+    """Something on a server that is not as it was deployed; `path` as the server knows it."""
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def of_server(targets: Targets, full: bool = False) -> Iterator[Finding]:
+    """All drift: roots, kernels and initrds, site data, generated files and loaders, and what boot files name."""
+    released, boot_files = published(targets), read_files(targets)
+    in_use = {id for data in boot_files.values() for id in named(data)}
+    for id, release in released.items():
+        root = f"{targets.nfs}/{id}"
+        yield from (
+            Finding(os.path.join(root, shown(d.path)) if d.path else root, d.what)
+            for d in of_release(targets, id, full)
+        )
+        yield from _boot_folder(
+            targets, id, {"vmlinuz": release.kernel, "initrd.img": release.initrd}, full or id in in_use
+        )
+    for id in site_data(targets):
+        yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
+    yield from _files(targets)
+    for name, data in boot_files.items():
+        for id in sorted(named(data) - released.keys() - set(site_data(targets))):
+            yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
+
+
+def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bool) -> Iterator[Finding]:
+    for name, digest in digests.items():
+        yield from _file(targets, f"{id}/{name}", digest if read else "")
+
+
+def _files(targets: Targets) -> Iterator[Finding]:
+    for name, digest in read_ours(targets).items():
+        yield from _file(targets, name, digest)
+
+
+def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
+    """A file below tftp_root: `digest` is how its sha256 begins."""
+    path, here = f"{targets.tftp}/{name}", targets.served(name)
+    try:
+        status = os.lstat(here)
+    except (FileNotFoundError, NotADirectoryError):
+        yield Finding(path, "missing")
+        return
+    if not stat.S_ISREG(status.st_mode):
+        yield Finding(path, f"{TYPES[stat.S_IFMT(status.st_mode)]}, not file")
+    elif stat.S_IMODE(status.st_mode) != 0o644:
+        yield Finding(path, f"mode {stat.S_IMODE(status.st_mode):04o}, not 0644")
+    elif digest and not digest_file(here).startswith(digest):
+        yield Finding(path, "content (sha256)")

@@ -1,0 +1,151 @@
+"""Deploy under kill -9, on full disks, and twice at once."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pickle
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from deploying import build, python, run, served, want
+
+from tasks.core import deploy, journal
+from tasks.core import plan as planning
+from tasks.core.errors import Refused
+from tasks.core.targets import Targets
+
+RUN = "import pickle, sys; from deploying import run; run(*pickle.load(open(sys.argv[1], 'rb')))"
+
+
+@pytest.fixture
+def targets(tmp_path: pathlib.Path) -> Targets:
+    return Targets("/tftpboot", "/opt/nfs_export", str(tmp_path / "dest"))
+
+
+@pytest.fixture
+def mount(tmp_path: pathlib.Path):
+    """A file system of its own, of so many bytes or inodes."""
+    folders = []
+
+    def make(folder: pathlib.Path, options: str) -> pathlib.Path:
+        folder.mkdir(parents=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"may not mount: {done.stderr.strip()}")
+        folders.append(folder)
+        return folder
+
+    yield make
+    for folder in reversed(folders):
+        subprocess.run(["umount", folder], check=True)
+
+
+def start(tmp_path: pathlib.Path, *given, **options) -> subprocess.Popen:
+    """A deploy in a process of its own."""
+    file = tmp_path / "given"
+    file.write_bytes(pickle.dumps(given))
+    return python(RUN, str(file), **options)
+
+
+def test_killed_at_any_moment_what_is_served_is_old_or_new_and_a_second_run_finishes(tmp_path, targets):
+    ends = kill(tmp_path, targets, 20)
+    assert {"old", "new"} <= set(ends), "no kill came before the end, or none after it"
+
+
+def kill(tmp_path: pathlib.Path, targets: Targets, count: int) -> list[str]:
+    """Kill so many deploys at instants spread over a whole run, as ostree tests it; what was served after each."""
+    changes = [{f"file{f}": b"%d\n" % n for f in range(50)} for n in range(2)]
+    builds = [build(tmp_path / str(n), files=1500, **changes[n]) for n in range(2)]
+    wanted = [want(built, site_img=b"site %d" % n) for n, built in enumerate(builds)]
+    outcomes = [(one.releases[0].release.id, one.site_id) for one in wanted]
+    run(targets, wanted[0])
+    began = time.monotonic()
+    assert start(tmp_path, targets, wanted[1]).wait() == 0
+    length = time.monotonic() - began
+    dice, ends = random.Random(5), []
+    for number in range(count):
+        goal = number % 2
+        _forget(targets, builds[goal].release.id)
+        deploying = start(tmp_path, targets, wanted[goal], start_new_session=True)
+        time.sleep(dice.uniform(0.3, 1.05) * length)
+        os.killpg(deploying.pid, signal.SIGKILL)
+        deploying.wait()
+        ends.append(_end(served(targets), outcomes, goal))
+        run(targets, wanted[goal])
+        _is_finished(targets, wanted[goal])
+    return ends
+
+
+def _end(found, outcomes: list[tuple[str, str]], goal: int) -> str:
+    """Between the renames some loaders' files are old and some new; each node reads one of them."""
+    seen = found if isinstance(found, list) else [found]
+    assert set(seen) <= set(outcomes)
+    return "between" if len(seen) > 1 else "new" if seen[0] == outcomes[goal] else "old"
+
+
+def _is_finished(targets: Targets, wanted) -> None:
+    assert served(targets) == (wanted.releases[0].release.id, wanted.site_id)
+    assert not planning.plan(planning.read(targets, wanted), wanted).changed
+    assert journal.read(targets.kept("journal.jsonl"))[-1]["result"] == journal.DONE
+    assert not os.path.exists(targets.incoming_roots) and not os.path.exists(targets.incoming_files)
+
+
+def _forget(targets: Targets, release: str) -> None:
+    """As if the release had never been there; it is the one that nodes do not boot."""
+    from tasks.core.prune import remove
+
+    assert release != served(targets)[0]
+    with deploy.held(targets, "test"):
+        remove(targets, release)
+
+
+def test_a_second_deploy_at_the_same_time_says_who_is_at_it(tmp_path, targets):
+    built = build(tmp_path / "build")
+    with deploy.held(targets, "deploy"):
+        began = time.monotonic()
+        with pytest.raises(Refused, match=rf"pid {os.getpid()} on \S+ since 20\d\d-.* is at it"):
+            run(targets, want(built))
+    assert time.monotonic() - began < 1
+    assert not os.path.exists(targets.served("plugnode"))
+
+
+def test_too_little_space_is_said_before_anything_is_copied(tmp_path, targets, mount):
+    mount(pathlib.Path(targets.nfs_root), "size=1m")
+    with pytest.raises(Refused, match=r"nfs_export: needs 1\.\d MiB, \d+\.\d KiB free; nothing was changed"):
+        run(targets, want(build(tmp_path / "build")))
+    assert os.listdir(targets.nfs_root) == [".plugnode"] and not os.listdir(targets.tftp_root)
+
+
+def test_too_few_inodes_are_said_before_anything_is_copied(tmp_path, targets, mount):
+    mount(pathlib.Path(targets.nfs_root), "size=9m,nr_inodes=100")
+    with pytest.raises(Refused, match=r"needs 3\d\d inodes, \d\d free; nothing was changed"):
+        run(targets, want(build(tmp_path / "build")))
+
+
+@pytest.mark.parametrize("free", range(0, 1500, 100))
+def test_a_disk_that_fills_up_leaves_the_old_and_is_finished_when_there_is_room(
+    tmp_path, targets, mount, monkeypatch, free
+):
+    """The preflight is told that all fits, as if somebody else filled the disk meanwhile."""
+    dest = mount(tmp_path / "dest", "size=8m")
+    old, new = build(tmp_path / "1"), build(tmp_path / "2", **{f"file{n}": b"new\n" * 40 for n in range(250)})
+    run(targets, want(old))
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.core.space.check", lambda *_: None)
+        room = os.statvfs(dest)
+        ballast = dest / "ballast"
+        ballast.write_bytes(b"\0" * max(0, room.f_bavail * room.f_frsize - free * 1024))
+        try:
+            run(targets, want(new, site_img=b"site 2"))
+        except Refused as error:
+            assert "No space left on device" in str(error) and "\n" not in str(error)
+            assert served(targets)[0] == old.release.id
+        else:
+            assert free > 900, "it fits sooner than thought"
+    ballast.unlink()
+    run(targets, want(new, site_img=b"site 2"))
+    assert served(targets)[0] == new.release.id
