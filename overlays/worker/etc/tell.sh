@@ -1,0 +1,68 @@
+#!/bin/sh
+# /etc/tell.sh: the last words of a node's boot on its console: who it is, what its root is, what is on its disk.
+#
+# Run when everything else was started, by plugnode-tell.service or as the last script of a SysV runlevel. `doit boot`
+# reads these lines; so does whoever keeps the consoles of a cluster.
+set -eu
+PATH=/sbin:/usr/sbin:/bin:/usr/bin
+LC_ALL=C
+export PATH LC_ALL
+
+ROOT=${ROOT:-} # tests: a folder in place of /
+DATA=$ROOT/run/plugnode
+
+tell() { # WHAT VALUE…
+  echo "plugnode: node: $*" >>"$ROOT/dev/console"
+}
+
+fact() { # NAME: what the initrd and setup.sh left of it
+  cat "$DATA/$1" 2>/dev/null || echo -
+}
+
+address_of() { # INTERFACE: the one that it has, whatever it was told
+  { ip -4 -o addr show dev "$1" 2>/dev/null || ifconfig "$1" 2>/dev/null || :; } |
+    sed -n 's/.*inet \(addr:\)\{0,1\}\([0-9.]*\).*/\2/p' | head -n 1
+}
+
+mounted() { # FOLDER: DEVICE TYPE ro|rw of what is mounted there
+  awk -v folder="$1" '
+    $2 == folder { found = $1 " " $3 " " substr($4, 1, 2) }
+    END { print found == "" ? "nothing" : found }' "$ROOT/proc/mounts"
+}
+
+layout() { # the lines of this node's disk layout
+  name=$(awk -F '\t' -v address="$(fact address)" '$1 == address { print $5; exit }' "$DATA/nodes" 2>/dev/null)
+  cat "$DATA/layouts/$name" 2>/dev/null || :
+}
+
+tell_partition() { # MOUNT MIB FS LABEL FILL
+  [ "$3" != swap ] || return 0
+  tell "mount $1 $(mounted "$1")"
+  [ "$5" = - ] || tell "fill $1 $(filled "$ROOT$1" "$ROOT$5")"
+}
+
+filled() { # FOLDER FROM: how many of the names of one the other has
+  has=0 all=0
+  for path in "$2"/* "$2"/.[!.]*; do
+    [ -e "$path" ] || [ -L "$path" ] || continue
+    all=$((all + 1))
+    name=$1/${path##*/}
+    if [ -e "$name" ] || [ -L "$name" ]; then has=$((has + 1)); fi
+  done
+  echo "$has of $all"
+}
+
+main() {
+  trap 'tell "ready $(cut -d " " -f 1 "$ROOT/proc/uptime") s"' EXIT
+  tell "name $(uname -n)"
+  tell "address $(address_of "$(fact interface)") $(fact interface)"
+  tell "release $(fact release)"
+  tell "mount / $(mounted /)"
+  layout | sed -n 's/^partition[[:space:]]*//p' | while read -r line; do
+    # shellcheck disable=SC2086 # fields
+    tell_partition $line
+  done
+  [ ! -s "$DATA/degraded" ] || while read -r why; do tell "degraded $why"; done <"$DATA/degraded"
+}
+
+main

@@ -1,0 +1,186 @@
+"""setup.sh and the built-in overlays: what needs no disk."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from node_disk import SETUP, SHELLS, Node
+
+from tasks.core.overlay import layer
+
+OVERLAYS = SETUP.parent.parent.parent
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def test_the_linter_has_nothing_to_say():
+    subprocess.run(["shellcheck", "-s", "sh", SETUP], check=True)
+
+
+@pytest.mark.parametrize("shell", SHELLS.values())
+def test_every_shell_can_read_it(shell: str):
+    subprocess.run([*shell.split(), "-n", SETUP], check=True)
+
+
+def test_it_uses_nothing_that_bash_3_or_the_tools_of_el5_lack():
+    code = "\n".join(line.partition(" # ")[0] for line in SETUP.read_text().splitlines())
+    newer = r"\blocal\b|\[\[ |<<<|=\$'|<\(|\bpipefail\b|mktemp|cp -[a-z]*n|sort -[a-z]*V|--json|lsblk|findmnt"
+    assert re.findall(newer, code) == []
+
+
+def test_no_function_is_longer_than_a_reader_can_hold():
+    lengths = {
+        name: body.count("\n") - 1
+        for name, body in re.findall(r"^(\w+)\(\) \{.*?$(.*?)^\}", SETUP.read_text(), re.MULTILINE | re.DOTALL)
+    }
+    assert {name: length for name, length in lengths.items() if length > 17} == {}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("disk", "node_of_3"),
+    [
+        ("/dev/sda", "/dev/sda3"),
+        ("/dev/sdaa", "/dev/sdaa3"),
+        ("/dev/hda", "/dev/hda3"),
+        ("/dev/vda", "/dev/vda3"),
+        ("/dev/nvme0n1", "/dev/nvme0n1p3"),
+        ("/dev/mmcblk0", "/dev/mmcblk0p3"),
+        ("/dev/md127", "/dev/md127p3"),
+        ("/dev/cciss/c0d0", "/dev/cciss/c0d0p3"),
+    ],
+)
+def test_partitions_have_the_names_that_the_kernel_gives_them(node: Node, shell: str, disk: str, node_of_3: str):
+    node.shell, node.nodes = shell, False
+    assert node.verb("partition_node", disk, "3", disk="") == node_of_3 + "\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_only_an_rfc_1123_host_name_is_a_name(node: Node, shell: str):
+    node.shell = shell
+    good = ["wn001", "a", "0wn", "wn-1.grid.example.org", "x" * 63, ".".join(["y" * 62] * 4)]
+    bad = [
+        "",
+        "-a",
+        "a-",
+        "a_b",
+        "a..b",
+        ".a",
+        "a.",
+        "x" * 64,
+        ".".join(["y" * 63] * 4),
+        "a b",
+        "a\nb",
+        "$(reboot)",
+        "é",
+        "localhost",
+        "(none)",
+    ]
+    assert [name for name in good if not node.holds("is_name", name)] == []
+    assert [name for name in bad if node.holds("is_name", name)] == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_name_is_that_of_the_very_address_and_of_no_comment(node: Node, shell: str):
+    node.shell = shell
+    hosts = "".join(f"10.1.{a}.{b}  n{a}-{b}.grid n{a}-{b}\r\n" for a in range(8) for b in range(1, 255))
+    (node.folder / "hosts").write_text("127.0.0.1 localhost\n# 10.1.0.1 no\n10.1.0.9 # no\n\n" + hosts)
+    for a, b in [(0, 1), (0, 10), (0, 100), (1, 1), (1, 11), (1, 111), (7, 254), (0, 25), (0, 250)]:
+        node.address = f"10.1.{a}.{b}"
+        assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == f"n{a}-{b}.grid\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("10.9.9.9", "node-10-9-9-9"),
+        ("10.1.0.9", "node-10-1-0-9"),
+        ("1.1.0.1", "node-1-1-0-1"),
+        ("10.1.1", "node-10-1-1"),
+    ],
+)
+def test_an_address_that_no_line_has_gives_a_name_of_its_own(node: Node, address: str, name: str):
+    (node.folder / "hosts").write_text("10.1.0.1 a\n10.1.0.9\n10.1.0.8 under_score\n")
+    node.address, node.name = address, "-"
+    assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == name + "\n"
+
+
+@pytest.mark.parametrize("hosts", [None, "", "\n", "10.1.0.1\n", "10.1.0.1 under_score\n"])
+def test_without_a_usable_hosts_file_the_table_of_nodes_has_the_name(node: Node, hosts: str | None):
+    node.address = "10.1.0.1"
+    if hosts is not None:
+        (node.folder / "hosts").write_text(hosts)
+    assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == "wn001\n"
+
+
+def test_other_lines_of_the_network_file_are_the_admins(node: Node):
+    (node.root / "var/network").write_text("HOSTNAME=old\nNISDOMAIN=grid\nNETWORKING=no\n")
+    (node.root / "proc/sys/kernel").mkdir(exist_ok=True)
+    node.verb("name_node", disk="")
+    assert (node.root / "var/network").read_text() == "NETWORKING=yes\nHOSTNAME=wn001\nNISDOMAIN=grid\n"
+
+
+def test_the_boot_card_is_left_alone_by_every_network_manager(node: Node):
+    (node.root / "run/systemd/system").mkdir(parents=True)
+    node.verb("keep_network_up", disk="")
+    assert "Name=eth0\n[Link]\nUnmanaged=yes" in (node.root / "run/systemd/network/00-plugnode.network").read_text()
+    assert "interface-name:eth0" in (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text()
+
+
+def test_name_servers_come_from_the_site_where_dhcp_gave_none(node: Node):
+    node.site = "grid\ndns=10.0.0.1,10.0.0.2\ndomain=grid.example.org"
+    node.verb("name_servers", disk="")
+    assert (
+        node.data / "resolv.conf"
+    ).read_text() == "search grid.example.org\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("mib", "range_", "fits"),
+    [
+        (500, "100..1000", True),
+        (500, "1G..", False),
+        (1500, "1G..2G", True),
+        (3000, "..2G", False),
+        (1 << 20, "1T..", True),
+        (500, "..", True),
+    ],
+)
+def test_a_disk_is_matched_by_its_size(node: Node, mib: int, range_: str, fits: bool):
+    assert node.holds("size_within", str(mib), range_) is fits
+
+
+def test_ids_and_serial_numbers_are_matched_by_patterns(node: Node):
+    assert node.holds("like", "ata-X_1 wwn-0x5 ata-Y_2", "ata-Y*")
+    assert not node.holds("like", "ata-X_1", "X*") and not node.holds("like", "", "*?")
+
+
+# The built-in overlays
+
+
+@pytest.mark.parametrize("name", ["worker", "sysvinit", "systemd"])
+def test_a_built_in_overlay_can_be_laid_over_any_root(name: str):
+    assert layer(str(OVERLAYS / name).encode(), name).tree
+
+
+def test_systemd_has_no_complaint_about_the_units(tmp_path: Path):
+    unit = OVERLAYS / "systemd/etc/systemd/system/plugnode-setup.service"
+    here = tmp_path / unit.name
+    here.write_text(unit.read_text().replace("=/etc/setup.sh", f"={SETUP}"))
+    done = subprocess.run(["systemd-analyze", "verify", here], capture_output=True, text=True, check=False)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "plugnode" in line] == []
+
+
+def test_keys_in_the_shared_root_are_links_to_the_nodes_own_disk():
+    links = [path for name in ("worker", "sysvinit") for path in (OVERLAYS / name / "etc/ssh").iterdir()]
+    assert {str(path.readlink()) for path in links} == {f"../../var/lib/plugnode/ssh/{path.name}" for path in links}
+    made = set(re.findall(r"host_key (ssh_\w+)", SETUP.read_text())) | {
+        f"ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519")
+    }
+    assert {path.name for path in links if path.suffix != ".pub"} == made
