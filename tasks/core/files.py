@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import socket
 import time
 from typing import Iterator
 
@@ -81,7 +80,7 @@ def locked(path: str, what: str) -> Iterator[None]:
             raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
         os.ftruncate(fd, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        os.pwrite(fd, f"pid {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
+        os.pwrite(fd, f"pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

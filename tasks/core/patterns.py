@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .tree import DIR, Tree, parent
@@ -85,6 +85,19 @@ class Patterns:
     def excludes(self, path: bytes, is_folder: bool) -> bool:
         number = self.first(path, is_folder)
         return number >= 0 and number not in self._includes
+
+
+class Later:
+    """Patterns that are compiled when they are first asked: a walk of a folder that did not change never asks."""
+
+    def __init__(self, patterns: Iterable[str | bytes]):
+        self._patterns = tuple(patterns)
+        self._excludes: Callable[[bytes, bool], bool] | None = None
+
+    def __call__(self, path: bytes, is_folder: bool) -> bool:
+        if self._excludes is None:
+            self._excludes = Patterns(self._patterns).excludes
+        return self._excludes(path, is_folder)
 
 
 class _Group:

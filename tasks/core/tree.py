@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
-DIR, FILE, LINK, CHAR, BLOCK, FIFO = (
-    "dir",
-    "file",
-    "link",
-    "char",
-    "block",
-    "fifo",
-)  # mtree(5)'s words
+DIR, FILE, LINK, CHAR, BLOCK, FIFO = "dir", "file", "link", "char", "block", "fifo"  # mtree(5)'s words
 
 
 class Entry(NamedTuple):
@@ -25,15 +21,13 @@ class Entry(NamedTuple):
     link: bytes = b""  # symlinks: the target as written
     device: tuple[int, int] | None = None  # char and block: major, minor
     digest: str = ""  # files: sha256 of the bytes, hex
-    xattrs: tuple[
-        tuple[str, bytes], ...
-    ] = ()  # sorted by name; ACLs are system.posix_acl_*
-    source: bytes = b""  # files: the absolute path to read the bytes from, unless `data` has them; folders: for their mtime
+    xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name; ACLs are system.posix_acl_*
+    source: bytes = (
+        b""  # files: the absolute path to read the bytes from, unless `data` has them; folders: for the mtime
+    )
     data: bytes | None = None  # files: the bytes themselves (generated, or patched)
     inode: int = 0  # files: equal and not 0 for the names of one hard-linked file
-    stamp: int = (
-        0  # files: ctime of `source` in ns when its bytes were digested; 0: not known
-    )
+    stamp: int = 0  # files: ctime of `source` in ns when its bytes were digested; 0: not known
 
     @property
     def content(self) -> tuple[object, ...]:
@@ -42,6 +36,18 @@ class Entry(NamedTuple):
 
 
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Python's cycle collector off: it would look at every entry again and again, and entries have no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def directory(mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:
@@ -56,23 +62,13 @@ def generated(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Ent
     """A file whose bytes we make."""
     import hashlib
 
-    return Entry(
-        FILE,
-        mode,
-        uid,
-        gid,
-        size=len(data),
-        digest=hashlib.sha256(data).hexdigest(),
-        data=data,
-    )
+    return Entry(FILE, mode, uid, gid, size=len(data), digest=hashlib.sha256(data).hexdigest(), data=data)
 
 
 def edited(entry: Entry, data: bytes) -> Entry:
     """The same file with other bytes: mode, owner and xattrs stay, its other names keep the old bytes."""
     new = generated(data)
-    return entry._replace(
-        size=new.size, digest=new.digest, data=data, source=b"", inode=0, stamp=0
-    )
+    return entry._replace(size=new.size, digest=new.digest, data=data, source=b"", inode=0, stamp=0)
 
 
 def read(entry: Entry) -> bytes:
@@ -121,11 +117,7 @@ def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
             raise ValueError(f"too many symlinks in {path!r}")
         if entry.link.startswith(b"/"):
             done = []
-        todo += [
-            piece
-            for piece in reversed(entry.link.split(b"/"))
-            if piece not in (b"", b".")
-        ]
+        todo += [piece for piece in reversed(entry.link.split(b"/")) if piece not in (b"", b".")]
     return b"/".join(done)
 
 

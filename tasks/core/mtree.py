@@ -1,0 +1,95 @@
+"""Manifests: a Tree as BSD mtree text, and back. What bsdtar writes for the keywords below, in a fixed order.
+
+`bsdtar -tf`, `mtree -f` (netbsd) and libarchive read it. Times are left out on purpose: equal trees, equal bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree
+
+# What libarchive leaves as it is in a name; everything else is written as \ooo (archive_write_set_format_mtree.c).
+_PLAIN = re.compile(rb"[!\"$-<>-\[\]-~]*")
+_SPECIAL = re.compile(rb"[^!\"$-<>-\[\]-~]")
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+_LINE = re.compile(
+    rb"(\S+) type=(\w+) mode=([0-7]+) uid=(\d+) gid=(\d+)(?: size=(\d+))?(?: link=(\S+))?"
+    rb"(?: device=native,(\d+),(\d+))?(?: sha256digest=([0-9a-f]{64}))?"
+)
+_TYPES = {word.encode(): word for word in (DIR, FILE, LINK, CHAR, BLOCK, FIFO)}
+
+
+def dump(tree: Tree) -> bytes:
+    """The manifest of a tree: `#mtree`, then a line for each path, sorted bytewise by path (folders before content)."""
+    return b"\n".join([b"#mtree", *(line(path, tree[path]) for path in sorted(tree)), b""])
+
+
+def line(path: bytes, entry: Entry) -> bytes:
+    """One path's line, without its end."""
+    kind, mode, uid, gid = entry[:4]
+    start = b"%s type=%s mode=%o uid=%d gid=%d" % (_name(path), kind.encode(), mode, uid, gid)
+    if kind == FILE:
+        return b"%s size=%d sha256digest=%s" % (start, entry.size, entry.digest.encode())
+    if kind == LINK:
+        return b"%s link=%s" % (start, escape(entry.link))
+    if entry.device:
+        return b"%s device=native,%d,%d" % (start, *entry.device)
+    return start
+
+
+def _name(path: bytes) -> bytes:
+    return b"./" + escape(path) if path else b"."
+
+
+def escape(name: bytes) -> bytes:
+    """`a b` -> `a\\040b`: a name or a link's target as libarchive writes it."""
+    return name if _PLAIN.fullmatch(name) else _SPECIAL.sub(lambda found: b"\\%03o" % ord(found[0]), name)
+
+
+def unescape(name: bytes) -> bytes:
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 255]), name) if b"\\" in name else name
+
+
+def parse(data: bytes, folder: bytes = b"", stamps: Mapping[bytes, int] = MappingProxyType({})) -> Tree:
+    """The tree of a manifest that `dump` wrote. With `folder`, its files' `source` is below that, of those `stamps`.
+
+    Extended attributes and hard links are not in a manifest. Raises ValueError where it is damaged or cut short.
+    """
+    first, *lines = data.split(b"\n")
+    if first != b"#mtree" or lines[-1:] != [b""]:
+        raise ValueError("not an mtree manifest, or cut short")
+    return parse_lines(lines[:-1], folder, stamps)
+
+
+def parse_lines(
+    lines: Iterable[bytes], folder: bytes = b"", stamps: Mapping[bytes, int] = MappingProxyType({})
+) -> Tree:
+    """The tree of some of a manifest's lines."""
+    tree: Tree = {}
+    for text in lines:
+        found = _LINE.fullmatch(text)
+        if not found:
+            raise ValueError(f"not a line of an mtree manifest: {text[:200]!r}")
+        path, entry = _entry(found.groups(), folder, stamps)
+        tree[path] = entry
+    return tree
+
+
+def _entry(fields: tuple[bytes, ...], folder: bytes, stamps: Mapping[bytes, int]) -> tuple[bytes, Entry]:
+    name, kind, mode, uid, gid, size, link, major, minor, digest = fields
+    path = unescape(name)[2:]
+    return path, Entry(
+        _TYPES[kind],
+        int(mode, 8),
+        int(uid),
+        int(gid),
+        int(size or 0),
+        unescape(link) if link else b"",
+        (int(major), int(minor)) if major else None,
+        digest.decode() if digest else "",
+        source=folder + b"/" + path if folder and kind in (b"file", b"dir") else b"",
+        stamp=stamps.get(path, 0),
+    )

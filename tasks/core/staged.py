@@ -1,0 +1,210 @@
+"""The staged root on disk: a folder, and beside it its manifest, which is there only while the folder is what it says.
+
+The manifest is removed before the folder is touched and written after everything else. So after a crash there is none;
+the folder is then read again with the digests of all its files, and whatever is not right is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import marshal
+import os
+from typing import NamedTuple
+
+from . import mtree, xattrs
+from .apply import Plan, deep_order, groups, plan
+from .errors import BadInput, Refused
+from .files import write_atomic
+from .folder import Changed, Folder, is_like
+from .ordinary import as_ordinary, privileged
+from .perform import Lender, Progress, perform
+from .scan import attributes, scan
+from .tree import FILE, Entry, Tree, without_collection
+
+_FORMAT = "plugnode staged 1"
+
+
+class Place(NamedTuple):
+    """Where a staged root is: paths."""
+
+    folder: str
+    manifest: str
+    xattrs: str
+    record: str  # private: what a manifest has no words for
+
+
+def place(folder: str) -> Place:
+    """The place in an image's folder, `build/<image>`."""
+    return Place(*(os.path.join(folder, name) for name in ("root", "root.mtree", "root.xattrs", "root.index")))
+
+
+class Staged(NamedTuple):
+    plan: Plan  # what was changed
+    note: str  # what this user could not put on disk, one line; "" as root
+
+
+class _Kept(NamedTuple):
+    """What is known of a folder that was completed."""
+
+    manifest: bytes
+    labels: bytes
+    inodes: dict[bytes, int]  # names that share a file -> a number for it
+    stamps: dict[bytes, int]  # files -> ctime in ns when they were staged
+
+
+def stage_into(place: Place, tree: Tree, owned: str | bytes | None = None, progress: Progress | None = None) -> Staged:
+    """Make the folder equal to the tree, changing only what differs, and write its manifest, attributes and index.
+
+    Files whose source is below `owned`, a folder of the build's own, become hard links of it where their metadata is
+    the same. Without root rights the folder holds what an ordinary user can make; the manifest has the true values.
+    Raises BadInput where a source changed since it was read.
+    """
+    os.makedirs(os.path.dirname(place.folder), exist_ok=True)
+    with without_collection():
+        able = privileged(os.path.dirname(place.folder))
+        goal, note = (tree, "") if able else as_ordinary(tree)
+        new = _Kept(mtree.dump(tree), xattrs.dump(tree), {path: tree[path].inode for path in groups(tree)}, {})
+        kept = _kept(place, able)
+        if (
+            kept
+            and kept.manifest == new.manifest
+            and kept.labels == new.labels
+            and _same_groups(kept.inodes, new.inodes)
+        ):
+            return Staged(Plan((), (), (), ()), note)
+        steps = _difference(kept, new, tree, able) if kept else _repair(place, goal)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.manifest)
+        steps, stamps = _do(place, steps, goal, owned, progress)
+        _record(place, new._replace(stamps=_stamps(place, goal, kept, steps, stamps)), able)
+    return Staged(steps, note)
+
+
+def _do(
+    place: Place, steps: Plan, goal: Tree, owned: str | bytes | None, progress: Progress | None
+) -> tuple[Plan, dict[bytes, int]]:
+    """Do the steps, or those of a repair; what was done, and the stamps of files written."""
+    try:
+        return steps, _perform(place, steps, goal, owned, progress)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError):  # somebody else changed it
+        steps = _repair(place, goal)
+        return steps, _perform(place, steps, goal, owned, progress)
+
+
+def _perform(
+    place: Place, steps: Plan, goal: Tree, owned: str | bytes | None, progress: Progress | None
+) -> dict[bytes, int]:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(Folder(place.folder))
+        lend = lender(stack.enter_context(Folder(os.path.abspath(owned)))) if owned else None
+        try:
+            return perform(steps, goal, folder, lend, progress).stamps
+        except Changed as error:
+            raise BadInput.at(error.path, "changed while the root was staged; build again") from None
+
+
+def lender(snapshot: Folder) -> Lender:
+    """Lends the files of a snapshot that the build owns, where status and attributes are those of the entry too."""
+    start = snapshot.path + b"/"
+
+    def lend(path: bytes, entry: Entry) -> tuple[int, bytes] | None:
+        if entry.type != FILE or entry.data is not None or not entry.source.startswith(start):
+            return None
+        above, _, name = entry.source[len(start) :].rpartition(b"/")
+        try:
+            fd = snapshot.at(above)
+            same = is_like(os.lstat(name, dir_fd=fd), entry)
+            return (fd, name) if same and attributes(b"/proc/self/fd/%d/%s" % (fd, name)) == entry.xattrs else None
+        except OSError:  # it is gone; to copy it says so
+            return None
+
+    return lend
+
+
+def _repair(place: Place, goal: Tree) -> Plan:
+    """The steps for a folder of which nothing is known: it is read, every byte of it."""
+    if not os.path.isdir(place.folder) or os.path.islink(place.folder):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.folder)
+        os.mkdir(place.folder, 0o700)
+    found = scan(place.folder)
+    steps = plan(found.tree, goal)
+    return steps._replace(removed=tuple(deep_order({*steps.removed, *found.sockets})[::-1]))
+
+
+def _difference(kept: _Kept, new: _Kept, tree: Tree, able: bool) -> Plan:
+    """The steps from the last tree to this one, by the lines that differ: what is equal need not be parsed."""
+    old_lines, new_lines = set(kept.manifest.split(b"\n")), set(new.manifest.split(b"\n"))
+    old = mtree.parse_lines(old_lines - new_lines)
+    fresh = mtree.parse_lines(new_lines - old_lines).keys()
+    labels = xattrs.parse(kept.labels)
+    odd = labels.keys() | xattrs.parse(new.labels).keys() | kept.inodes.keys() | new.inodes.keys()
+    old |= {path: tree[path] for path in odd & tree.keys() - old.keys() - fresh}
+    for path, entry in old.items():
+        old[path] = entry._replace(xattrs=labels.get(path, ()), inode=kept.inodes.get(path, 0))
+    goal = {path: tree[path] for path in (old.keys() | fresh) & tree.keys()}
+    return plan(old, goal) if able else plan(as_ordinary(old)[0], as_ordinary(goal)[0])
+
+
+def _same_groups(old: dict[bytes, int], new: dict[bytes, int]) -> bool:
+    """Do the same names share their files? (The numbers themselves mean nothing.)"""
+    pairs = {(old.get(path), new.get(path)) for path in old.keys() | new.keys()}
+    return len(pairs) == len(set(old.values())) == len(set(new.values()))
+
+
+def _kept(place: Place, able: bool) -> _Kept | None:
+    """What was recorded of the folder; None unless all of it is there and belongs together."""
+    try:
+        manifest, labels, index = map(_read, place[1:])
+        form, digests, was_able, inodes, stamps = marshal.loads(index)
+        if (form, digests, was_able) != (_FORMAT, _digests(manifest, labels), able) or not os.path.isdir(place.folder):
+            return None
+        return _Kept(manifest, labels, inodes, stamps)
+    except (OSError, EOFError, ValueError, TypeError):
+        return None
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _digests(*parts: bytes) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(part).hexdigest() for part in parts)
+
+
+def _stamps(place: Place, goal: Tree, kept: _Kept | None, steps: Plan, written: dict[bytes, int]) -> dict[bytes, int]:
+    """When each staged file last changed, by which a later change of it is seen."""
+    stamps = dict(kept.stamps) if kept else {}
+    for path, _ in (*steps.added, *steps.changed, *steps.touched):
+        stamps.pop(path, None)
+    stamps |= written
+    with Folder(place.folder) as folder:
+        for path in deep_order(path for path, entry in goal.items() if entry.type == FILE and path not in stamps):
+            above, _, name = path.rpartition(b"/")
+            stamps[path] = os.lstat(name, dir_fd=folder.at(above)).st_ctime_ns
+    return {path: stamp for path, stamp in stamps.items() if path in goal and goal[path].type == FILE}
+
+
+def _record(place: Place, new: _Kept, able: bool) -> None:
+    write_atomic(place.xattrs, new.labels)
+    digests = _digests(new.manifest, new.labels)
+    write_atomic(place.record, marshal.dumps((_FORMAT, digests, able, new.inodes, new.stamps)))
+    write_atomic(place.manifest, new.manifest)
+
+
+def load(place: Place) -> Tree:
+    """The staged tree, with the files of the folder as sources. Raises Refused where it was not completed."""
+    kept = _kept(place, True) or _kept(place, False)
+    try:
+        manifest, labels = (kept.manifest, kept.labels) if kept else (_read(place.manifest), _read(place.xattrs))
+    except FileNotFoundError as error:
+        raise Refused(f"{error.filename}: not there; build the image first") from None
+    inodes, stamps = (kept.inodes, kept.stamps) if kept else ({}, {})
+    with without_collection():
+        tree = mtree.parse(manifest, os.fsencode(os.path.abspath(place.folder)), stamps)
+        tree = xattrs.put(tree, xattrs.parse(labels))
+    for path, inode in inodes.items():
+        tree[path] = tree[path]._replace(inode=inode)
+    return tree

@@ -1,0 +1,158 @@
+"""A release's root: complete, exact, and sharing every file it can with the release before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import everything
+import pytest
+from conftest import REPOSITORY, as_nobody
+from test_staged import contents
+
+from tasks.core import mtree, staged, xattrs
+from tasks.core.errors import Refused
+from tasks.core.publish import publish
+from tasks.core.scan import scan
+from tasks.core.staged import stage_into
+from tasks.core.tree import FILE, LINK, Tree, generated
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return everything.make(tmp_path_factory.mktemp("publish") / "root")
+
+
+@pytest.fixture
+def place(whole, tmp_path):
+    made = staged.place(str(tmp_path / "image"))
+    stage_into(made, scan(whole).tree)
+    return made
+
+
+@pytest.fixture
+def nfs(tmp_path):
+    (tmp_path / "nfs").mkdir()
+    return tmp_path / "nfs"
+
+
+def recorded(place) -> Tree:
+    """The tree as the manifests beside a release give it: without hard links, sources and times."""
+    with open(place.manifest, "rb") as manifest, open(place.xattrs, "rb") as labels:
+        return xattrs.put(mtree.parse(manifest.read()), xattrs.parse(labels.read()))
+
+
+def test_a_release_is_exactly_its_manifest(place, nfs):
+    tree = staged.load(place)
+    done = publish(tree, nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)
+    files = [entry for path, entry in tree.items() if entry.type == FILE]
+    assert (done.linked, done.copied, done.note) == (0, len(files) - 2, "")  # three names of one file
+    assert done.bytes == sum(entry.size for entry in files) - 2 * len(b"shared")
+
+
+def test_a_release_shares_no_inode_with_the_build(place, nfs):
+    publish(staged.load(place), nfs / "one")
+    assert not inodes(nfs / "one") & inodes(place.folder)
+
+
+def inodes(top) -> set[int]:
+    return {os.lstat(os.path.join(folder, name)).st_ino for folder, _, names in os.walk(top) for name in names}
+
+
+def test_equal_files_are_links_to_the_release_before(whole, place, nfs):
+    publish(staged.load(place), nfs / "one")
+    before, tree = recorded(place), scan(whole).tree
+    tree[b"a b"] = generated(b"changed")
+    tree[b"setgid"] = tree[b"setgid"]._replace(uid=9)
+    tree[b"new"] = generated(b"new")
+    del tree[b"group"]
+    stage_into(place, tree)
+    done = publish(staged.load(place), nfs / "two", (before, nfs / "one"))
+    assert contents(scan(nfs / "two").tree) == contents(tree)
+    assert done.copied == 3
+    assert inodes(nfs / "two") - inodes(nfs / "one") == {
+        os.lstat(nfs / "two" / name).st_ino for name in ("a b", "setgid", "new")
+    }
+
+
+def test_the_release_before_is_not_changed(place, nfs):
+    publish(staged.load(place), nfs / "one")
+    before = contents(scan(nfs / "one").tree)
+    publish(staged.load(place), nfs / "two", (recorded(place), nfs / "one"))
+    assert contents(scan(nfs / "one").tree) == before
+
+
+def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
+    publish(staged.load(place), nfs / "one")
+    os.unlink(nfs / "one" / "a b")
+    shutil.rmtree(nfs / "one" / "a")
+    os.symlink("/etc", nfs / "one" / "a")
+    publish(staged.load(place), nfs / "two", (recorded(place), nfs / "one"))
+    assert contents(scan(nfs / "two").tree) == contents(staged.load(place))
+
+
+def test_across_file_systems_files_are_copied(place, nfs, tmp_path):
+    publish(staged.load(place), nfs / "one")
+    (tmp_path / "mount").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mount"], check=True)
+    try:
+        done = publish(staged.load(place), tmp_path / "mount" / "two", (recorded(place), nfs / "one"))
+        assert done.linked == 0
+        assert contents(scan(tmp_path / "mount" / "two").tree) == contents(staged.load(place))
+    finally:
+        subprocess.run(["umount", tmp_path / "mount"], check=True)
+
+
+def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
+    tree = staged.load(place)
+    everything.write(os.fsencode(place.folder) + b"/a b", b"B A")
+    with pytest.raises(
+        Refused, match=f"^{place.folder}/a b: changed after it was staged; remove the root.mtree beside it"
+    ):
+        publish(tree, nfs / "one")
+    os.unlink(place.manifest)
+    stage_into(place, tree | {b"a b": generated(b"a b")})
+    publish(staged.load(place), nfs / "two")
+    assert (nfs / "two" / "a b").read_bytes() == b"a b"
+
+
+def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(place, nfs, tmp_path, monkeypatch):
+    tree = staged.load(place)
+    made = staged.place(str(tmp_path / "by-nobody"))
+    monkeypatch.setattr(staged, "privileged", lambda folder: False)
+    assert stage_into(made, tree).note.startswith("not root: ")
+    assert not os.path.lexists(made.folder + "/null")
+    publish(staged.load(made), nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)
+
+
+def test_an_ordinary_user_publishes_into_a_folder_of_his_own(place, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    for path in [tmp_path, *tmp_path.parents]:
+        if path.stat().st_uid == 0 and len(path.parts) > 2:
+            path.chmod(0o755)
+    code = (
+        "import sys; from tasks.core.publish import publish; from tasks.core.tree import *;"
+        "tree = {b'': directory(0o555), b'f': generated(b'x', 0o4555), b'l': symlink(b'f')};"
+        "print(publish(tree, sys.argv[1]).note)"
+    )
+    done = subprocess.run(
+        as_nobody(sys.executable, "-c", code, home / "one"), cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("not root: 3 owners")
+    made = scan(home / "one").tree
+    assert (made[b""].mode, made[b"f"].mode, made[b"l"].type) == (0o755, 0o755, LINK)
+
+
+def test_nothing_is_inherited_from_the_folder_above(place, nfs):
+    subprocess.run(["setfacl", "-d", "-m", "u:99:rwx", nfs], check=True)
+    os.chown(nfs, 0, 77)
+    os.chmod(nfs, 0o2755)
+    tree = staged.load(place)
+    publish(tree, nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)
