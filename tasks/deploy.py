@@ -18,10 +18,10 @@ from .core.site import Server
 from .core.targets import Targets
 from .release import boot_files, read_release
 from .rule import Changes, command
-from .settings import REPOSITORY, settings, site
+from .settings import settings, site
 
 BUILT = ("release", "boot_files", "configs", "site_image")
-LOADERS = ("/", os.path.join(REPOSITORY, ".venv", "share", "loaders"))  # installed; unpacked by ./doit
+LOADERS = (os.path.join(sys.prefix, "share", "loaders"), "/")  # where ./doit unpacks packages; where they are installed
 
 flag = {"type": bool, "default": False}
 JSON = {"name": "as_json", "long": "json", "help": "for scripts", **flag}

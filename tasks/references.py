@@ -6,11 +6,12 @@ path ─────────────────────────
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from .console import say
 from .core.site import Image
-from .rule import command, rule
+from .rule import command, perform
 from .settings import settings, site
 
 
@@ -34,27 +35,38 @@ def pulled(image: Image) -> str:
     return os.path.join(snapshot_of(image), COMPLETE)
 
 
-def snapshots() -> dict[str, Image]:
-    """Each snapshot of the site once, by its folder: images may share one."""
-    return {snapshot_of(image): image for image in site().images if image.reference.kind != "path"}
+def snapshots() -> dict[str, list[Image]]:
+    """Each snapshot's folder with the images that are made of it."""
+    found: dict[str, list[Image]] = {}
+    for image in site().images:
+        if image.reference.kind != "path":
+            found.setdefault(snapshot_of(image), []).append(image)
+    return found
 
 
 def task_snapshot():
-    """take the references that are not there yet"""
-    for folder, image in snapshots().items():
+    """take the references that are not there yet, and archives that changed"""
+    for folder, images in snapshots().items():
+        image = images[0]
         yield {
-            **rule(image.name, pull, image.name, output=[]),
+            "name": image.name,
+            "actions": [(perform, [pull, folder])],
+            "file_dep": [image.reference.where] if image.reference.kind == "archive" else [],
             "targets": [pulled(image)],
             "uptodate": [os.path.exists(pulled(image))],  # `doit pull` takes it anew, and nothing else does
             "clean": [(forget, [folder])],
+            "verbosity": 2,
         }
 
 
-def pull(image_name: str) -> None:
+def pull(folder: str) -> None:
+    """Take what all images that share the snapshot need of it: what none excludes, and what some keep."""
     from .core import reference
 
-    image = site().image(image_name)
-    reference.pull(image, snapshot_of(image), say)
+    first, *others = snapshots()[folder]
+    exclude = tuple(pattern for pattern in first.exclude if all(pattern in image.exclude for image in others))
+    keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
+    reference.pull(dataclasses.replace(first, exclude=exclude, keep=keep), folder, say)
 
 
 def forget(folder: str) -> None:
@@ -70,6 +82,6 @@ def task_pull():
 
 
 def pull_all() -> None:
-    for image in snapshots().values():
-        if settings().image in ("", image.name):
-            pull(image.name)
+    for folder, images in snapshots().items():
+        if settings().image in ("", *(image.name for image in images)):
+            pull(folder)

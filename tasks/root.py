@@ -9,7 +9,7 @@ import json
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .console import Progress, say
 from .core.errors import BadInput, Problem
@@ -20,7 +20,6 @@ from .rule import rule
 from .settings import settings, site
 
 if TYPE_CHECKING:
-    from .core.walk import Skip
     from .core.tree import Tree
 
 SEPARATE = ("boot", "usr", "var", "opt")  # file systems of their own that belong to a root all the same
@@ -67,19 +66,17 @@ def seen(image: Image) -> str:
     layers = overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
     if image.reference.kind != "path":
         return layers
-    walk = scan.signature(tree_of(image), index_of(image), excluded(image), also(image))
+    walk = scan.signature(tree_of(image), index_of(image), **bounds(image))
     return f"{layers} {walk or time.time_ns()}"  # what changes right now is not known: look again
 
 
-def excluded(image: Image) -> Skip:
-    """Paths of a reference that are not even looked at."""
-    from .core.patterns import BUILT_IN, Patterns
+def bounds(image: Image) -> dict[str, Any]:
+    """What of a reference is not even looked at, and which of its file systems are, as scan's arguments."""
+    from .core.patterns import BUILT_IN, Later
 
-    return Patterns((*BUILT_IN, *image.exclude)).excludes
-
-
-def also(image: Image) -> tuple[bytes, ...]:
-    return tuple(os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also))
+    patterns = (*BUILT_IN, *image.exclude)
+    also = tuple(os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also))
+    return {"skip": Later(patterns), "also": also, "rules": repr(patterns)}
 
 
 def make_root(image_name: str, _: tuple) -> None:
@@ -87,7 +84,7 @@ def make_root(image_name: str, _: tuple) -> None:
 
     image = site().image(image_name)
     own = image.reference.kind != "path"
-    found = scan.scan(tree_of(image), index_of(image), excluded(image), also(image), owned=own)
+    found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=own)
     made = stage.stage(image, found.tree, settings().folders)
     refuse_secrets(image, made.tree)
     place = staged.place(settings().path(image.name))

@@ -169,12 +169,13 @@ class Checker(MD5Checker):
 @lru_cache(maxsize=None)
 def code() -> str:
     """Digest of the code that makes outputs: how is an input too. Where the checkout lies is not in it."""
-    core = os.path.join(os.path.dirname(__file__), "core")
+    stages = os.path.dirname(__file__)
     digest = hashlib.sha256()
-    for name in sorted(os.listdir(core)):
-        if not name.startswith((".", "__")):
-            with open(os.path.join(core, name), "rb") as file:
-                digest.update(name.encode() + b"\0" + file.read() + b"\0")
+    for folder in (stages, os.path.join(stages, "core")):
+        for name in sorted(os.listdir(folder)):
+            if name.endswith((".py", ".table")):
+                with open(os.path.join(folder, name), "rb") as file:
+                    digest.update(name.encode() + b"\0" + file.read() + b"\0")
     return digest.hexdigest()
 
 

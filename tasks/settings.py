@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,6 +59,8 @@ def settings() -> Settings:
 
 
 def _unknown(name: str) -> str:
+    import difflib
+
     known = list(Settings.__dataclass_fields__)
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}=?" if near else f"known are {', '.join(known)}"
