@@ -74,7 +74,7 @@ def boot_of(node: Node) -> Boot:
 
 
 def default_boot(site: Site) -> Boot:
-    """What nodes boot that have no file of their own: the image that most nodes use, the arguments most common there."""
+    """What nodes boot that have no file of their own: the image of most nodes, with the arguments most common there."""
     images = Counter(node.image for node in site.nodes)
     label = max((image.name for image in site.images), key=lambda name: images[name])
     cmdlines = Counter(node.cmdline for node in site.nodes if boot_of(node).label == label)
@@ -149,7 +149,7 @@ _SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")  # ends a line, a string, a block o
 
 
 def _plain(view: View) -> View:
-    """The view itself, once no string of it could be more than a value. Raises ValueError: the schema let it through."""
+    """The view itself, if no string of it could be more than a value. Raises ValueError: the schema let it through."""
     if found := _SPECIAL.search(" ".join(_strings(view))):
         raise ValueError(f"a site with {found.group()!r} in a value must not reach a template")
     return view
@@ -235,7 +235,7 @@ def cmdline_warnings(site: Site, server: Server, label: str, release: Release, s
         if whole > limit:
             long.setdefault(whole, []).append(node.name)
     return [
-        f"{fold(names)}: a kernel command line of {whole} bytes, {release.kernel_version} takes {limit}; shorten cmdline"
+        f"{fold(names)}: {whole} bytes of kernel command line, {release.kernel_version} takes {limit}; shorten cmdline"
         for whole, names in sorted(long.items())
     ]
 
