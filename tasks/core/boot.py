@@ -1,0 +1,192 @@
+"""Power a lab's nodes on, and tell what happens: run as a program inside `lab.UNSHARE`, by `power_on`.
+
+    job.json ──> servers, wire, virtual machines ──> one JSON object a line: {"power", "node", "at", "kind", "text", …}
+
+The kinds: "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp", "tftp error" (wire.py),
+"sshd" (what answers there), "reached" (what was waited for), "ended" (it was not, and why), "off" (how it went off).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .lab import BRIDGE, UNSHARE, Daemons, Lab, boot_server
+from .vm import DIED, VM, Ended, Machine
+from .wire import Wire
+
+READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
+HUNG = 90  # seconds that a system gets to power itself off
+LEAVE = b"\x1d"  # Ctrl-], as in telnet
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Power:
+    """Machines switched on together, until each console says something."""
+
+    machines: tuple[Machine, ...]
+    until: str = READY  # a regular expression
+    died: str = DIED  # another: then it will not come to that
+    seconds: float = 170
+    then: str = "cut"  # | "button": as an admin powers off | "keep": until somebody ends it
+    sshd: bool = False  # look whether it answers
+
+
+@dataclass(frozen=True)
+class Job:
+    """One lab, and what is powered on in it, one after the other."""
+
+    lab: Lab
+    powers: tuple[Power, ...]
+    raw: bool = False  # tell the console as it comes, too
+
+
+def power_on(job: Job, stdin: Any = subprocess.DEVNULL) -> Iterator[Event]:
+    """Run a job in namespaces of its own; what it tells, as it comes. Needs root.
+
+    All of it ends with this process, however that ends, and when the iterator is closed. Raises RuntimeError with
+    the words of a lab that did not start.
+    """
+    os.makedirs(job.lab.logs, exist_ok=True)
+    path = os.path.join(job.lab.logs, "job.json")
+    with open(path, "w") as file:
+        json.dump(dataclasses.asdict(job), file, indent=1)
+    # setpriv: this process's death takes `unshare` along, and that takes its namespaces
+    argv = ["setpriv", "--pdeathsig", "KILL", *UNSHARE, sys.executable, "-m", __name__, os.path.abspath(path)]
+    with open(os.path.join(job.lab.logs, "lab.err"), "w+") as errors:
+        lab = subprocess.Popen(argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert lab.stdout
+            yield from map(json.loads, lab.stdout)
+            if lab.wait():
+                errors.seek(0)
+                raise RuntimeError(errors.read().strip().rpartition("\n")[2] or f"the lab ended with {lab.returncode}")
+        finally:
+            lab.kill()
+            lab.wait()
+
+
+def read_job(path: str) -> Job:
+    with open(path) as file:
+        data = json.load(file)
+    powers = tuple(
+        Power(**{**power, "machines": tuple(Machine(**machine) for machine in power["machines"])})
+        for power in data["powers"]
+    )
+    return Job(Lab(**data["lab"]), powers, data["raw"])
+
+
+# --- inside the namespaces
+
+
+class Run:
+    """A job at work."""
+
+    def __init__(self, job: Job, daemons: Daemons):
+        self.job, self.daemons = job, daemons
+        self.number = -1
+        self.vms: dict[str, VM] = {}  # by MAC
+        self.addresses: dict[str, str] = {}
+        self.lock = threading.Lock()
+        self.wire = Wire(BRIDGE, self.heard)
+
+    def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:
+        moved = {what: self.wire.bytes[machine.mac, what] for what in ("tftp", "nfs")}
+        event = {"power": self.number, "node": machine.number, "at": round(at, 2), "kind": kind, "text": text, **moved}
+        with self.lock:
+            print(json.dumps(event), flush=True)
+
+    def heard(self, mac: str, kind: str, text: str) -> None:
+        """Something on the wire, of one of the nodes."""
+        if kind == "dhcp":
+            self.addresses[mac] = text
+        if vm := self.vms.get(mac):
+            self.tell(vm.machine, time.monotonic() - vm.started, kind, text)
+
+    def power(self, power: Power) -> bool:
+        """Whether every machine came to where it was wanted."""
+        self.number += 1
+        self.wire.bytes.clear()
+        self.addresses.clear()
+        self.vms = {machine.mac: self.start(machine) for machine in power.machines}
+        came = [self.came(vm, power) for vm in self.vms.values()]
+        for vm, reached in zip(self.vms.values(), came):
+            how = self.finish(vm, power.then if reached else "cut")
+            self.tell(vm.machine, time.monotonic() - vm.started, "off", how)
+        return all(came)
+
+    def start(self, machine: Machine) -> VM:
+        self.tell(machine, 0, "power", machine.firmware)
+        return VM(
+            machine,
+            lambda at, line: self.tell(machine, at, "console", line),
+            (lambda text: self.tell(machine, 0, "raw", text)) if self.job.raw else None,
+        )
+
+    def came(self, vm: VM, power: Power) -> bool:
+        try:
+            at, line = vm.expect(power.until, max(0, vm.started + power.seconds - time.monotonic()), power.died)
+        except Ended as end:
+            self.tell(vm.machine, time.monotonic() - vm.started, "ended", str(end))
+            return False
+        self.tell(vm.machine, at, "reached", line)
+        if power.sshd:
+            text = banner(self.addresses.get(vm.machine.mac, ""), 22)
+            self.tell(vm.machine, time.monotonic() - vm.started, "sshd", text)
+        return True
+
+    def finish(self, vm: VM, then: str) -> str:
+        if then == "keep":
+            threading.Thread(target=type_through, args=(vm,), daemon=True).start()
+            vm.process.wait()
+        elif then == "button":
+            vm.power_button()
+            return "by itself" if vm.wait(HUNG) else "hung"
+        else:
+            vm.cut()
+        return "cut"
+
+
+def type_through(vm: VM) -> None:
+    """This terminal is the node's console, until Ctrl-]; the end of the input is none of the node's."""
+    while data := os.read(0, 1024):
+        if LEAVE in data:
+            return vm.cut()
+        vm.type(data.decode("utf-8", "replace"))
+
+
+def banner(address: str, port: int, seconds: float = 20) -> str:
+    """What a server says first, nothing if it does not within `seconds`."""
+    end = time.monotonic() + seconds
+    while address and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 3) as peer:
+            if text := peer.recv(200).decode("ascii", "replace").strip():
+                return text
+        time.sleep(0.5)
+    return ""
+
+
+def main(path: str) -> None:
+    job = read_job(path)
+    with boot_server(job.lab) as daemons:
+        run = Run(job, daemons)
+        for power in job.powers:
+            if not run.power(power):
+                break
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
