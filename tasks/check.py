@@ -6,6 +6,7 @@ import os
 
 from .configs import config
 from .core.errors import Refused
+from .deploy import targets
 from .release import read_release, release_of
 from .rule import command
 from .settings import settings, site
@@ -26,6 +27,7 @@ def check() -> None:
         rows.append(Row(f"overlays/{name}", "ok"))
     rows += validate(config("").rstrip("/"))
     rows += [Row("kernel command line", "warning", line) for line in long_lines()]
+    rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
     for row in rows:
         print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
     failed = [row.file for row in rows if row.verdict == FAILED]
@@ -43,6 +45,16 @@ def long_lines() -> list[str]:
     return [
         line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, folder)
     ]
+
+
+def exposed() -> list[str]:
+    """That nodes can read more than nfs_root, where it is there already."""
+    from .core.deploy import warn_of_exposure
+
+    lines: list[str] = []
+    if os.path.isdir(targets().nfs_root):
+        warn_of_exposure(targets(), lines.append)
+    return lines
 
 
 def overlay_names() -> list[str]:

@@ -41,7 +41,8 @@ def templates_digest() -> str:
 
 def task_configs():
     """render the configuration files of DHCP, NFS and TFTP servers, of loaders, and hosts"""
-    return rule(None, render, site().fingerprint, output=config("hosts"), given=templates_digest)
+    where = settings().path("configs")
+    return rule(None, render, site().fingerprint, output=config("hosts"), given=templates_digest, leaves=[where])
 
 
 def render(_: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from typing import NoReturn
 
 from doit.reporter import ConsoleReporter
 
@@ -15,7 +16,7 @@ from .core.files import locked
 from .rule import Changes, InputFailed
 from .settings import settings
 
-BAD_INPUT, FOUND_CHANGES = 3, 2
+BAD_INPUT, FOUND_CHANGES, INTERRUPTED = 3, 2, 130
 
 
 def say(text: str) -> None:
@@ -46,14 +47,13 @@ class Reporter(ConsoleReporter):
         doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
         """
         signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a deploy at work is not ended by who stops reading
         self.exits: set[int] = set()
         self.lock = contextlib.ExitStack()
         try:
             self.lock.enter_context(locked(settings().path(".lock"), f"{settings().build} is being built"))
-        except Refused as error:
-            sys.stderr.write(f"ERROR: {error}\n")
-            sys.stderr.flush()
-            os._exit(1)  # doit would go on to save its state, over that of the one at work
+        except (Refused, OSError) as error:
+            _leave(f"ERROR: {error}", 1 if isinstance(error, Refused) else BAD_INPUT)
 
     def execute_task(self, task) -> None:
         if task.actions and not task.name.startswith("_") and not task.meta:
@@ -82,3 +82,22 @@ class Reporter(ConsoleReporter):
 
 def _interrupt(signo, frame) -> None:
     raise KeyboardInterrupt
+
+
+def _leave(words: str, status: int) -> NoReturn:
+    """End at once: doit would go on to save its state, over that of the one at work."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _unheard(kind, error, trace) -> None:
+    """What nothing caught: an interruption is no bug and has its own exit status, to whoever waits for it."""
+    if issubclass(kind, KeyboardInterrupt):
+        _leave("interrupted; the next run goes on from here", INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _unheard
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `doit list | head` ends as every program does there

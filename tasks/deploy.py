@@ -42,28 +42,29 @@ def here() -> Server:
     raise Refused(f"every server of {settings().site} is reached by ssh; run deploy on the boot server itself")
 
 
-def wanted():
-    """Everything that this server must hold, by the site and by what was built."""
+def wanted(server: Server | None = None):
+    """Everything that this server, or another, must hold, by the site and by what was built."""
     from .configs import templates
     from .core import loaders, plan, services
     from .core.configs import render_configs
 
     with open(site_img(), "rb") as file:
         data = file.read()
+    server = server or here()
     configs = render_configs(site(), templates())
     files = {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}
     named = [pair for image in site().images for pair in image.loaders]
     return plan.Wanted(
         releases=tuple(plan.Built(read_release(image), settings().path(image.name)) for image in site().images),
         site_id=plan.site_id(data), site_img=data,
-        files={**files, **boot_files(here()), **pinned(plan.site_id(data))},
+        files={**files, **boot_files(server), **pinned(plan.site_id(data), server)},
         loaders=loaders.find(LOADERS, named),
         services=services.wanted(site().deploy, configs, services.is_el()),
         nodes=plan.facts(site()),
     )  # fmt: skip
 
 
-def pinned(data: str) -> dict[str, bytes]:
+def pinned(data: str, server: Server) -> dict[str, bytes]:
     """Boot files of releases that nodes are pinned to, of those that are on the server or built."""
     from .core.plan import published
 
@@ -71,15 +72,15 @@ def pinned(data: str) -> dict[str, bytes]:
     known = {release.id: release for release in map(read_release, site().images)} | published(targets()) if ids else {}
     files: dict[str, bytes] = {}
     for id in sorted(ids & known.keys()):
-        files |= boot_files_of(known[id], data)
+        files |= boot_files_of(known[id], data, id, server)
     return files
 
 
-def boot_files_of(release: Release, data: str, label: str = "") -> dict[str, bytes]:
+def boot_files_of(release: Release, data: str, label: str, server: Server) -> dict[str, bytes]:
     from .configs import templates
     from .core.configs import render_boot
 
-    return render_boot(site(), here(), label or release.id, release, data, templates())
+    return render_boot(site(), server, label, release, data, templates())
 
 
 def task_plan():
@@ -144,7 +145,7 @@ def rollback() -> None:
     from .core import rollback as core
 
     def render(release: Release, data: str) -> dict[str, bytes]:
-        return boot_files_of(release, data, release.image)
+        return boot_files_of(release, data, release.image, here())
 
     images = [image.name for image in site().images]
     for back in core.rollback(targets(), images, settings().image, settings().release, render, author()):

@@ -15,7 +15,7 @@ from .core.files import digest_file, write_atomic
 from .core.site import Image
 from .root import manifest_of
 from .rule import rule
-from .settings import settings, site
+from .settings import about, settings, site
 
 if TYPE_CHECKING:
     from .core.initrd import Initrd
@@ -60,8 +60,9 @@ def make_initrd(image_name: str, _: tuple) -> None:
 
     image = site().image(image_name)
     tree = staged.load(staged.place(settings().path(image.name)))
-    chosen = kernel.choose(tree, image.kernel, settings().site)
-    made = initrd.build(image, tree, chosen, settings().folders, say, settings().site)
+    with about(image_name):
+        chosen = kernel.choose(tree, image.kernel, settings().site)
+        made = initrd.build(image, tree, chosen, settings().folders, say, settings().site)
     write_atomic(kernel_of(image), read(tree[chosen.path]))
     write_atomic(initrd_of(image), made.data)
     write_atomic(facts_of(image), facts(made, tree))

@@ -9,6 +9,7 @@ vmlinuz ────┘                      site.img ──┘
 from __future__ import annotations
 
 import json
+import os
 
 from .configs import config, site_img, templates, templates_digest
 from .core.files import digest_file, mirror, write_atomic
@@ -17,7 +18,7 @@ from .core.site import Image, Server
 from .core.targets import BOOT_FILES
 from .initrd import facts_of, initrd_of, kernel_of
 from .root import manifest_of, xattrs_of
-from .rule import rule
+from .rule import remove, rule
 from .settings import settings, site
 
 
@@ -64,6 +65,7 @@ def write_boot_files(_: str) -> list[str]:
     for server in site().servers:
         below = "" if len(site().servers) == 1 else f"{server.name}/"
         files |= {below + path.removeprefix(BOOT_FILES): data for path, data in boot_files(server).items()}
+    forget_removed()
     return mirror(config(f"tftp/{BOOT_FILES}").rstrip("/"), files)
 
 
@@ -78,3 +80,11 @@ def boot_files(server: Server) -> dict[str, bytes]:
     for image in site().images:
         files |= render_boot(site(), server, image.name, read_release(image), data, templates())
     return files
+
+
+def forget_removed() -> None:
+    """What was built of images that the site no longer has: a root is gigabytes, and nothing would ever remove it."""
+    wanted = {image.name for image in site().images}
+    with os.scandir(settings().build) as found:
+        folders = [each.path for each in found if each.is_dir(follow_symlinks=False) and each.name not in wanted]
+    remove([folder for folder in folders if os.path.exists(os.path.join(folder, "root.mtree"))])

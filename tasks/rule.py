@@ -7,8 +7,10 @@ saves the fingerprint of its value and the state of its targets, and both must m
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
+import select
 import shutil
 import stat
 from functools import lru_cache
@@ -21,6 +23,8 @@ from .core.errors import BadInput, Refused
 from .core.files import digest_file
 
 Task = dict[str, Any]
+
+gc.disable()  # until something is made: a run with nothing to do would look at all that it imported, again and again
 
 
 class InputFailed(TaskFailed):
@@ -38,11 +42,13 @@ def rule(
     output: str | Iterable[str],
     inputs: Iterable[str] = (),
     given: Callable[[], str] | None = None,
+    leaves: Iterable[str] = (),
     doc: str = "",
 ) -> Task:
     """`make(*value)` writes `output`; `value`, what `given()` says, and `inputs` decide whether it runs.
 
     `given` is for inputs that are no files: a folder's fingerprint, computed only when the task is looked at.
+    `leaves` are folders that it fills besides, for `doit clean`.
     """
     outputs = [output] if isinstance(output, str) else list(output)
     task = {
@@ -50,7 +56,7 @@ def rule(
         "file_dep": list(inputs),
         "targets": outputs,
         "uptodate": [Current(value, given, outputs)],
-        "clean": [(remove, [outputs])],
+        "clean": [(remove, [[*outputs, *leaves]])],
         "verbosity": 2,
     }
     return _named(task, name, doc)
@@ -81,12 +87,18 @@ def _named(task: Task, name: str | None, doc: str) -> Task:
 
 def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     """Run `make`, its complaints turned into doit's: the one seam between the core and a task's result."""
+    gc.enable()
     try:
         result = make(*value, **params)
     except BadInput as error:
         return InputFailed(f"\n{error}")
     except Refused as error:
         return TaskFailed(str(error))
+    except BrokenPipeError:
+        if not _unread():  # another pipe, of a program that we run
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is what is still to be flushed read by anybody
+        return TaskFailed("whoever read the output is gone")
     except OSError as error:
         if error.errno is None or error.filename is None and error.errno != 28:
             raise
@@ -94,6 +106,13 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     if isinstance(result, (TaskFailed, TaskError)):
         return result
     return {"wrote": result} if result else None
+
+
+def _unread() -> bool:
+    """Whether nobody reads what is printed any more."""
+    output = select.poll()
+    output.register(1, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 class Current:

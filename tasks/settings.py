@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
-from .core.errors import BadInput
+from .core.errors import BadInput, Problem
 from .core.site import Site
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -69,12 +71,54 @@ def _unknown(name: str) -> str:
 
 @lru_cache(maxsize=None)
 def site() -> Site:
-    """The site of this run; every problem of its file at once as InvalidDodoFile."""
+    """The site of this run; every problem of its file at once as InvalidDodoFile, or why there is no build folder."""
     from .core.site_cache import load_cached
 
     now = settings()
-    os.makedirs(now.build, exist_ok=True)
     try:
-        return load_cached(now.site, now.path(".site-cache"), now.folders)
+        os.makedirs(now.build, exist_ok=True)
+    except OSError as error:
+        raise InvalidDodoFile(f"build={now.build}: {error.strerror}; name a folder to build in") from None
+    try:
+        found = load_cached(now.site, now.path(".site-cache"), now.folders)
     except BadInput as error:
         raise InvalidDodoFile(f"\n{error}") from None
+    names = [image.name for image in found.images]
+    if now.image and now.image not in names:
+        raise InvalidDodoFile(f"image={now.image}: no such image in {now.site}; it has {', '.join(names)}")
+    return found
+
+
+KEYS = {  # words of the stages' complaints -> the key of an image that they are about
+    "kernel: ": ("kernel",),
+    'module "': ("initrd", "modules"),
+    "busybox: ": ("initrd", "busybox"),
+    "initrd: base: ": ("initrd", "base"),
+    " compressed with ": ("initrd", "compression"),
+    "disk: ": ("disk",),
+}
+
+
+@contextlib.contextmanager
+def about(image_name: str) -> Iterator[None]:
+    """Complaints of a stage that name the site file get the place where that file speaks of the image."""
+    from .core.tree import Circle
+
+    try:
+        yield
+    except Circle as error:
+        path = os.path.join(site().image(image_name).reference.where or image_name, os.fsdecode(error.path))
+        raise BadInput.at(path, "is behind symlinks that lead in a circle; correct them") from None
+    except BadInput as error:
+        raise BadInput(_placed(image_name, problem) for problem in error.problems) from None
+
+
+def _placed(image_name: str, problem: Problem) -> Problem:
+    from .core.yaml_source import Source
+
+    if (problem.file, problem.line, problem.column) != (settings().site, 1, 1):
+        return problem
+    inside: tuple[str, ...] = next((path for words, path in KEYS.items() if words in problem.message), ())
+    place = Source(problem.file).place(("images", image_name, *inside), key=True)
+    message = problem.message.removeprefix(f"{image_name}: ")
+    return Problem(problem.file, *place, f"images.{image_name}: {message}")

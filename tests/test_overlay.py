@@ -266,6 +266,18 @@ def test_overlays_are_looked_up_in_the_sites_folder_first(tmp_path: pathlib.Path
     assert "overlays/gone:1:1: no such overlay" in str(bad.value)
 
 
+def test_a_sites_own_overlay_of_a_built_in_name_is_laid_over_the_built_in_one(tmp_path: pathlib.Path) -> None:
+    places = [tmp_path / "repository/overlays/worker", tmp_path / "site/overlays/worker"]
+    for place in places:
+        place.mkdir(parents=True)
+    folders = [str(tmp_path / "site"), str(tmp_path / "repository")]
+    assert find_layers(folders, ["worker"]) == [("worker", bytes(place)) for place in places]
+    for place in places:
+        before = fingerprint(folders, ["worker"])
+        (place / "motd").write_bytes(b"hello\n")
+        assert fingerprint(folders, ["worker"]) != before
+
+
 def test_the_fingerprint_sees_every_change_and_nothing_else(tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "overlays/a"
     (folder / "etc").mkdir(parents=True)

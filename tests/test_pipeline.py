@@ -44,7 +44,7 @@ def ran(out: str) -> set[str]:
 
 def made(doit: Doit) -> dict[str, tuple[int, bytes]]:
     """What a build made, its private notes aside."""
-    private = ("worker/reference.index", "worker/root.index", "worker/secrets.cache")
+    private = ("worker/root.index",)
     return {name: held for name, held in small_site.contents(doit.build).items() if name not in private}
 
 

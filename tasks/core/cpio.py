@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterator, NamedTuple
 
 from .errors import BadInput
-from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, parent, resolve_parent
+from .tree import BLOCK, CHAR, DIR, FILE, LINK, TYPES, Entry, Tree, parent, resolve_parent
 
 LIMIT = 512 << 20  # bytes that an image may expand to: more is a mistake or a bomb
 EARLY = (b"kernel", b"early_cpio")  # what the segments that the kernel reads before unpacking hold
@@ -37,14 +37,6 @@ FORMATS = {  # (offset, magic): a name
     (0, b"-rom1fs-"): "romfs",
     (0, b"MZ"): "a UEFI executable (unified kernel image)",
     (0x438, b"\x53\xef"): "an ext2 file system",
-}
-TYPES = {
-    stat.S_IFDIR: DIR,
-    stat.S_IFREG: FILE,
-    stat.S_IFLNK: LINK,
-    stat.S_IFCHR: CHAR,
-    stat.S_IFBLK: BLOCK,
-    stat.S_IFIFO: FIFO,
 }
 BITS = {name: bits for bits, name in TYPES.items()}
 

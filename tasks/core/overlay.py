@@ -7,7 +7,6 @@ and what git and editors leave behind (`LEFTOVERS`).
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
@@ -17,22 +16,28 @@ from typing import NamedTuple
 
 from .errors import BadInput, Problem
 from .files import digest_file
-from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, directory, parents, read, resolve, resolve_parent
+from .tree import (
+    BLOCK,
+    CHAR,
+    DIR,
+    FIFO,
+    FILE,
+    LINK,
+    TYPES,
+    Entry,
+    Tree,
+    directory,
+    parents,
+    read,
+    resolve,
+    resolve_parent,
+)
 
 BUILT_IN = ("worker", "sysvinit", "systemd")  # always first; of the last two the one that the reference's init needs
-LEFTOVERS = (".git", ".gitkeep", ".gitignore", ".gitattributes", ".DS_Store", "*.swp", "*.swo", "*~", ".#*")
+LEFTOVERS = (b".git", b".gitkeep", b".gitignore", b".gitattributes", b".DS_Store")  # of tools, and of editors:
+LEFTOVER_START, LEFTOVER_ENDS = b".#", (b".swp", b".swo", b"~")
 WHITEOUT = b".wh."
 NOT_SHIPPED = (b"MODES", b"README.md")  # at the top of an overlay: about it, not in it
-
-_TYPES = {
-    stat.S_IFDIR: DIR,
-    stat.S_IFREG: FILE,
-    stat.S_IFLNK: LINK,
-    stat.S_IFCHR: CHAR,
-    stat.S_IFBLK: BLOCK,
-    stat.S_IFIFO: FIFO,
-}
-_LEFTOVER = re.compile("|".join(map(fnmatch.translate, LEFTOVERS)).encode())
 
 
 class Accounts(NamedTuple):
@@ -63,13 +68,16 @@ ROOT_ONLY = Accounts({b"root": 0}, {b"root": 0})
 
 
 def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str, bytes]]:
-    """(name, folder) of each overlay: `overlays/NAME` in the first of `folders` that has it. Raises BadInput."""
-    found, problems = [], []
+    """(name, folder) of each overlay: `overlays/NAME` in the first of `folders` that has it. Raises BadInput.
+
+    A built-in one is never lost to a site's own of that name: that one is laid over it.
+    """
+    found: list[tuple[str, bytes]] = []
+    problems = []
     for name in names:
-        place = _place(folders, name)
-        if place:
-            found.append((name, os.fsencode(place)))
-        else:
+        places = _places(folders, name)
+        found += [(name, os.fsencode(place)) for place in places]
+        if not places:
             problems.append(Problem(f"overlays/{name}", 1, 1, "no such overlay; make that folder, or correct the name"))
     if problems:
         raise BadInput(problems)
@@ -79,10 +87,9 @@ def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str,
 def fingerprint(folders: Iterable[str], names: Iterable[str]) -> str:
     """Differs after any change of overlays; no file is read: names, types, modes, links, sizes, inodes, times."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in names:
-        place = _place(folders, name)
+    for name, place in ((each, place) for each in names for place in _places(folders, each) or [""]):
         digest.update(b"%s\0%s\0" % (name.encode(), b"there" if place else b"missing"))
-        root = os.fsencode(place or "")
+        root = os.fsencode(place)
         for path, status in _walk(root) if place else ():
             target = os.readlink(os.path.join(root, path)) if stat.S_ISLNK(status.st_mode) else b""
             facts = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
@@ -149,11 +156,13 @@ def show(path: bytes) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path.decode("utf-8", "backslashreplace"))
 
 
-def _place(folders: Iterable[str], name: str) -> str | None:
+def _places(folders: Iterable[str], name: str) -> list[str]:
+    """Where an overlay lies, the lowest layer first; more than one place only for a built-in one."""
     if name in ("", ".", "..") or "/" in name:
-        return None
-    places = (os.path.join(folder, "overlays", name) for folder in folders)
-    return next((place for place in places if os.path.isdir(place)), None)
+        return []
+    places = [os.path.join(folder, "overlays", name) for folder in folders]
+    places = [place for place in places if os.path.isdir(place)]
+    return places[::-1] if name in BUILT_IN else places[:1]
 
 
 def _walk(folder: bytes, below: bytes = b"") -> Iterator[tuple[bytes, os.stat_result]]:
@@ -161,7 +170,7 @@ def _walk(folder: bytes, below: bytes = b"") -> Iterator[tuple[bytes, os.stat_re
     try:
         names = sorted(os.listdir(os.path.join(folder, below)))
         for name in names:
-            if _LEFTOVER.fullmatch(name):
+            if name in LEFTOVERS or name.startswith(LEFTOVER_START) or name.endswith(LEFTOVER_ENDS):
                 continue
             path = os.path.join(below, name)
             status = os.lstat(os.path.join(folder, path))
@@ -176,7 +185,7 @@ def _entry(
     folder: bytes, path: bytes, status: os.stat_result, declared: _Mode | None, problems: list[Problem]
 ) -> Entry | None:
     source = os.path.join(folder, path)
-    kind = _TYPES.get(stat.S_IFMT(status.st_mode))
+    kind = TYPES.get(stat.S_IFMT(status.st_mode))
     reason = _refusal(kind, status.st_mode, declared)
     if kind is None or reason:
         problems.append(Problem(show(source), 1, 1, reason))

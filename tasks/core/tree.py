@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import gc
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 DIR, FILE, LINK, CHAR, BLOCK, FIFO = "dir", "file", "link", "char", "block", "fifo"  # mtree(5)'s words
+TYPES = {
+    stat.S_IFDIR: DIR,
+    stat.S_IFREG: FILE,
+    stat.S_IFLNK: LINK,
+    stat.S_IFCHR: CHAR,
+    stat.S_IFBLK: BLOCK,
+    stat.S_IFIFO: FIFO,
+}  # by the bits of a mode
 
 
 class Entry(NamedTuple):
@@ -40,7 +49,7 @@ Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the roo
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Python's cycle collector off: it would look at every entry again and again, and entries have no cycles."""
+    """Python's cycle collector off: of many live values without cycles it would look at every one again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -95,10 +104,18 @@ def under(tree: Tree, folder: bytes) -> Iterator[bytes]:
     return (path for path in tree if path.startswith(start) and path != folder)
 
 
+class Circle(ValueError):
+    """More symlinks on the way to `path` than any system follows (ELOOP)."""
+
+    def __init__(self, path: bytes):
+        super().__init__(f"too many symlinks in {path!r}")
+        self.path = path
+
+
 def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
     """`path` with every symlink of its folders and of itself followed inside the tree, never out of it.
 
-    `..` above the root stays at the root (path_resolution(7) of a chroot). Raises ValueError after `limit`
+    `..` above the root stays at the root (path_resolution(7) of a chroot). Raises Circle after `limit`
     links (ELOOP). A name that is not in the tree is kept as it is.
     """
     done: list[bytes] = []
@@ -114,7 +131,7 @@ def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
             continue
         limit -= 1
         if limit < 0:
-            raise ValueError(f"too many symlinks in {path!r}")
+            raise Circle(path)
         if entry.link.startswith(b"/"):
             done = []
         todo += [piece for piece in reversed(entry.link.split(b"/")) if piece not in (b"", b".")]

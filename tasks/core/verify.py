@@ -16,17 +16,9 @@ from .folder import Folder
 from .plan import named, published, read_files, read_ours, site_data
 from .services import content
 from .targets import Targets
-from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, parent
+from .tree import DIR, FILE, LINK, TYPES, Entry, Tree, parent
 
-TYPES = {
-    stat.S_IFDIR: DIR,
-    stat.S_IFREG: FILE,
-    stat.S_IFLNK: LINK,
-    stat.S_IFCHR: CHAR,
-    stat.S_IFBLK: BLOCK,
-    stat.S_IFIFO: FIFO,
-    stat.S_IFSOCK: "socket",
-}
+KINDS = {**TYPES, stat.S_IFSOCK: "socket"}
 
 
 class Drift(NamedTuple):
@@ -127,7 +119,7 @@ def _judged(tree: Tree, root: str, path: bytes, status: os.stat_result | None, r
 
 
 def _differences(entry: Entry, status: os.stat_result, file: bytes, read: bool) -> Iterator[str]:
-    kind, mode = TYPES[stat.S_IFMT(status.st_mode)], stat.S_IMODE(status.st_mode)
+    kind, mode = KINDS[stat.S_IFMT(status.st_mode)], stat.S_IMODE(status.st_mode)
     if kind != entry.type:
         yield f"{kind}, not {entry.type}"
         return
@@ -282,7 +274,7 @@ def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
         yield Finding(path, "missing")
         return
     if not stat.S_ISREG(status.st_mode):
-        yield Finding(path, f"{TYPES[stat.S_IFMT(status.st_mode)]}, not file")
+        yield Finding(path, f"{KINDS[stat.S_IFMT(status.st_mode)]}, not file")
     elif stat.S_IMODE(status.st_mode) != 0o644:
         yield Finding(path, f"mode {stat.S_IMODE(status.st_mode):04o}, not 0644")
     elif digest and not digest_file(here).startswith(digest):
