@@ -315,3 +315,13 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
     )
     assert machine.read("run/plugnode/resolv.conf") == "search x.org\nnameserver 1.1.1.1\n"
     assert machine.read("dev/console") == "plugnode: initrd: identity wn010\n"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nash_root_mounts_sys_where_the_init_of_el4_has_unmounted_it(machine, there):
+    script = (OVERLAY / "nash-root").read_text().rpartition("main ")[0]
+    machine.write("functions", script)
+    if not there:
+        shutil.rmtree(machine.root / "sys/class")
+    said = machine.run('mount() { echo "mount $*"; }; mount_sys', library="functions")
+    assert said == ("" if there else f"mount -t sysfs sysfs {machine.root}/sys")

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .errors import Refused
+from .errors import BadInput, Refused
 from .files import digest_file
 from .reference import Snapshot
 from .running import Say
@@ -23,6 +23,7 @@ from .site import Image
 
 _BLOCK = 512  # tar's; an archive ends with blocks of zeros
 _TOLD = 3  # of many complaints
+BAD = 3  # the child's exit status: the archive is not what it should be
 
 
 def pull_archive(image: Image, snapshot: Snapshot, say: Say) -> None:
@@ -41,7 +42,10 @@ def pull_archive(image: Image, snapshot: Snapshot, say: Say) -> None:
 
 
 def unpack(path: str, folder: str) -> list[str]:
-    """Unpack into an empty folder; what could not be kept, a line each. Raises Refused with what is wrong."""
+    """Unpack into an empty folder; what could not be kept, a line each.
+
+    Raises BadInput where the archive is wrong, Refused where this machine is.
+    """
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
     archive, (heard, said) = os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.pipe()
@@ -53,6 +57,8 @@ def unpack(path: str, folder: str) -> list[str]:
     with open(heard, encoding="utf-8", errors="replace") as pipe:
         lines = pipe.read().splitlines()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == BAD:
+        raise BadInput.at(path, f"{lines[-1]}; mend the archive, or name another")
     if status:
         raise Refused(f"{path}: {lines[-1] if lines else f'unpacking it ended with status {status}'}")
     return lines
@@ -66,7 +72,10 @@ def _in_child(archive: int, folder: str, said: int) -> None:
         warnings = _confined(archive, folder)
         _report(said, warnings)
         status = 0
-    except (ArchiveTrouble, OSError) as error:
+    except ArchiveTrouble as error:
+        status = BAD
+        _report(said, [str(error)])
+    except OSError as error:
         _report(said, [str(error)])
     except BaseException:
         _report(said, [" ".join(traceback.format_exc().split())])
