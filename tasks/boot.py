@@ -7,24 +7,28 @@ everything that deploy would serve ── deploy ──> build/boot/served ─�
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 
 from .configs import config
 from .console import say
 from .core.errors import Refused
-from .core.site import Node
+from .core.site import Node, Server
 from .core.targets import Targets
-from .deploy import BUILT, LOADERS, author, here, wanted
+from .deploy import BUILT, LOADERS, author, wanted
+from .initrd import facts_of
 from .release import read_release
 from .rule import command
 from .settings import settings, site
 
 RAW = {"name": "raw", "short": "v", "long": "raw", "type": bool, "default": False, "help": "the console as it comes"}
 PATIENCE = 600  # seconds; a node that is emulated and waits for a slow disk is slow
-DISK = 64 << 30  # bytes, of a sparse file
+DISK = 64 << 30  # bytes at least, of a sparse file
 TFTPD = {"in.tftpd": "tftpd-hpa"}
 PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that takes besides
     "": {
@@ -45,14 +49,17 @@ def task_boot():
 
 
 def boot(raw: bool) -> None:
+    from .core.configs import server_of
+
     node = chosen()
     ready(node)
-    targets = served()
+    server = server_of(site(), node)
+    targets = served(server)
     try:
-        story = watch(node, job(node, targets, raw), raw)
-    except KeyboardInterrupt:
-        raise Refused("interrupted; what it started has ended with it") from None
-    judge(node, targets, story)
+        story = watch(node, job(node, server, targets, raw), raw)
+    except RuntimeError as error:
+        raise Refused(f"the servers or the machine did not start: {error}; see {place('logs')}") from None
+    judge(node, story, expected(node, server, targets))
 
 
 def chosen() -> Node:
@@ -73,7 +80,10 @@ def ready(node: Node) -> None:
     needed = PROGRAMS[""] | PROGRAMS[settings().dhcp]
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}")
-    words = f"{read_release(site().image(node.image)).cmdline} {node.cmdline}"
+    built = read_release(site().image(node.image))
+    if node.release not in (None, built.id):
+        raise Refused(f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node")
+    words = f"{built.cmdline} {node.cmdline}"
     if serial(words) is None:
         raise Refused(f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`")
 
@@ -82,33 +92,35 @@ def place(*parts: str) -> str:
     return os.path.abspath(settings().path("boot", *parts))
 
 
-def served() -> Targets:
-    """What the servers serve: deployed by deploy's own code; of earlier releases nothing stays."""
+def served(server: Server) -> Targets:
+    """What its server serves: deployed by deploy's own code; of earlier releases nothing stays."""
     import dataclasses
     import time
 
     from .core import deploy, prune
 
     targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
-    deploy.deploy(targets, dataclasses.replace(wanted(), services=()), author(), say)
+    goal = dataclasses.replace(wanted(server), services=(), nodes={})  # other nodes' pins are not looked for
+    deploy.deploy(targets, goal, author(), say)
     prune.prune(targets, 1, 0, author(), time.time() + 2 * 86400)
     return targets
 
 
-def job(node: Node, targets: Targets, raw: bool):
+def job(node: Node, server: Server, targets: Targets, raw: bool):
     """The lab that boots the node, with a disk that has nothing on it."""
     from .core.boot import Job, Power
     from .core.lab import Lab
     from .core.vm import Machine, pxe_rom
 
     lab = Lab(
-        here().ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
+        server.ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
         os.path.abspath(config("").rstrip("/")), settings().dhcp, place("logs"),
     )  # fmt: skip
     empty_folder(place("logs"))
     machine = Machine(
-        str(node.mac), empty_disk(), place("logs"), firmware=settings().firmware, pxe_rom=pxe_rom(LOADERS)
-    )
+        str(node.mac), empty_disk(node), place("logs"), nic=card(node), bus=bus(node),
+        firmware=settings().firmware, pxe_rom=pxe_rom(LOADERS),
+    )  # fmt: skip
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if systemd(node) else "cut"
     return Job(lab, (Power((machine,), seconds=PATIENCE, then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep)
@@ -119,12 +131,30 @@ def empty_folder(path: str) -> None:
     os.makedirs(path)
 
 
-def empty_disk() -> str:
+def card(node: Node) -> str:
+    """A network card that the node's initrd has the driver of; an image with udev has them all."""
+    with open(facts_of(site().image(node.image))) as file:
+        facts = json.load(file)
+    drivers = {"virtio_net": "virtio", "e1000": "e1000", "pcnet32": "pcnet"}
+    known = [kind for driver, kind in drivers.items() if driver in facts["modules"]]
+    return known[0] if known and facts["kind"] in ("own", "nash") else "virtio"
+
+
+def bus(node: Node) -> str:
+    """How a disk is plugged in so that the node's layout finds it."""
+    kinds = {"/dev/vda": "virtio", "/dev/sda": "sata", "/dev/nvme0n1": "nvme", "/dev/hda": "ide"}
+    found = (bus for path, bus in kinds.items() if any(fnmatch(path, pattern) for pattern in node.disk.devices))
+    return next(found, "sata")
+
+
+def empty_disk(node: Node) -> str:
+    """With room for the node's layout."""
     path = place("disk.img")
+    size = sum(part.size or 0 for part in node.disk.partitions) + 64
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     with open(path, "wb") as file:
-        file.truncate(DISK)
+        file.truncate(max(size << 20, DISK))
     return path
 
 
@@ -138,23 +168,24 @@ def systemd(node: Node) -> bool:
 
 
 def watch(node: Node, job, raw: bool):
-    """Show the boot as it goes: a line a stage, or the console itself."""
+    """Show the boot as it goes: a line a stage, or the console itself; after that the console where it is kept."""
     from .core.boot import power_on
     from .core.story import Story, line
 
-    story = Story()
+    story, lab = Story(), ""
+    keep = settings().power == "keep"
     say(f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}")
-    talking = settings().power == "keep" and sys.stdin.isatty()
-    with terminal() if talking else contextlib.nullcontext():
-        for event in power_on(job, stdin=sys.stdin if talking else None):
-            reached = story.feed(event)
-            console = raw or any(stage.stage == "ready" for stage in story.stages)
-            if event["kind"] == "raw" and console:
+    with terminal() if keep and sys.stdin.isatty() else contextlib.nullcontext():
+        for event in power_on(job, stdin=None if keep else subprocess.DEVNULL):
+            reached, kind = story.feed(event), event["kind"]
+            if kind == "lab":
+                lab = event["text"]
+            elif kind == "raw" and (raw or story.ready):
                 print(event["text"], end="", flush=True)
             elif reached and not raw:
-                print(line(reached) + ("\r" if talking else ""), flush=True)
-            if event["kind"] == "reached" and settings().power == "keep":
-                say("the node stays on; this is its console, Ctrl-] ends it\r")
+                print(line(reached), end="\r\n" if keep else "\n", flush=True)
+            if kind == "reached" and keep:
+                say(f"it stays on, and this is its console; Ctrl-] ends it; nsenter -t {lab} -n ssh root@{node.ip}\r")
     return story
 
 
@@ -172,25 +203,25 @@ def terminal() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def judge(node: Node, targets: Targets, story) -> None:
+def judge(node: Node, story, wanted) -> None:
     """Print the table and the checks. Raises Refused unless all hold."""
     from .core.story import checks, failure, table
 
     print("\n" + table(story) + "\n")
     if story.ended:
         raise Refused(f"{node.name} does not boot: " + failure(story, place("logs"), node.ip, str(node.mac)))
-    found = list(checks(story, expected(node, targets)))
+    found = list(checks(story, wanted))
     for check in found:
         print(f"{'ok    ' if check.holds else 'FAILED'} {check.what}{': ' if check.found else ''}{check.found}")
     if failed := [check.what for check in found if not check.holds]:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
 
 
-def expected(node: Node, targets: Targets):
+def expected(node: Node, server: Server, targets: Targets):
     from .core.story import Expected
 
-    release = node.release or read_release(site().image(node.image)).id
+    release = read_release(site().image(node.image)).id
     return Expected(
-        node.name, node.ip, release, f"{here().ip}:{targets.nfs}/{release}", node.disk,
+        node.name, node.ip, release, f"{server.ip}:{targets.nfs}/{release}", node.disk,
         sshd=has(node, "usr/sbin/sshd"), powers_off=systemd(node),
     )  # fmt: skip

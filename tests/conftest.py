@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytest.register_assert_rewrite("el5_site", "vms")
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -2,8 +2,9 @@
 
     job.json ──> servers, wire, virtual machines ──> one JSON object a line: {"power", "node", "at", "kind", "text", …}
 
-The kinds: "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp", "tftp error" (wire.py),
-"sshd" (what answers there), "reached" (what was waited for), "ended" (it was not, and why), "off" (how it went off).
+The kinds: "lab" (its process), "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp",
+"tftp error" (wire.py), "sshd" (what answers), "reached" (what was waited for), "ended" (it was not, and why), "off"
+(how it went off).
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def power_on(job: Job, stdin: Any = subprocess.DEVNULL) -> Iterator[Event]:
         lab = subprocess.Popen(argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             assert lab.stdout
+            yield {"power": -1, "node": 0, "at": 0, "kind": "lab", "text": str(lab.pid), "tftp": 0, "nfs": 0}
             yield from map(json.loads, lab.stdout)
             if lab.wait():
                 errors.seek(0)

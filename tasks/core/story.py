@@ -75,6 +75,10 @@ class Story:
     sshd: str | None = None  # what answered, "" for nothing; None: nobody looked
     off: str = ""  # "by itself" | "hung" | "cut"
 
+    @property
+    def ready(self) -> bool:
+        return any(reached.stage == "ready" for reached in self.stages)
+
     def feed(self, event: Event) -> Reached | None:
         """Take an event in; the stage that the node came to by it, if it did."""
         kind, text = event["kind"], event["text"]
@@ -191,15 +195,15 @@ def failure(story: Story, logs: str, address: str, mac: str, lines: int = 15) ->
     if story.tftp_errors:
         parts += ["TFTP server:", *(f"    {error}" for error in story.tftp_errors[-5:])]
     for name in sorted(os.listdir(logs)):
-        if name.endswith(".log") and not name.startswith("console"):
+        if name.endswith((".log", ".err")) and not name.startswith("console"):
             told = list(_that_matter(os.path.join(logs, name), (address, mac)))[-5:]
             parts += [f"{name}:", *(f"    {line}" for line in told)] if told else []
     return "\n".join(parts)
 
 
 # nfs-ganesha complains of what a lab has not: dbus, Kerberos, a recovery folder
-MATTERS = re.compile(r"error|fail|denied|refused|not found|no such|no free|unknown|invalid", re.IGNORECASE)
-NOISE = re.compile(r"dbus|krb|keytab|gsh_rados|RADOS|recovery|reclaim|GRACE", re.IGNORECASE)
+MATTERS = re.compile(r"qemu|error|fail|denied|refused|not found|no such|no free|unknown|invalid", re.IGNORECASE)
+NOISE = re.compile(r"TIRPC|dbus|krb|keytab|gsh_rados|RADOS|recovery|reclaim|GRACE", re.IGNORECASE)
 
 
 def _that_matter(path: str, names: Iterable[str]) -> Iterator[str]:

@@ -21,7 +21,10 @@ from typing import IO, Callable, Iterable
 from .errors import Refused
 from .lab import RUN
 
-OVMF_CODE, OVMF_VARS = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
+OVMF = (  # code and variables, where distributions put them
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # of terminals
 # The last is pxelinux, whose next try finds the same
 DIED = r"Kernel panic|No bootable device|plugnode: \w+: FAILED|did not boot; trying again|\.\.\. +failed:"
@@ -221,11 +224,19 @@ def _bios(machine: Machine) -> list[str]:
 
 def _uefi(machine: Machine) -> list[str]:
     """OVMF with its own PXE client, and variables of this machine's own."""
+    found = [pair for pair in OVMF if os.path.exists(pair[0])]
+    if not found:
+        raise Refused("no OVMF, the virtual machine's UEFI: install ovmf, on EL edk2-ovmf")
+    code, original = found[0]
     variables = os.path.join(machine.work, f"ovmf{machine.number}.fd")
     if not os.path.exists(variables):
-        shutil.copy(OVMF_VARS, variables)
-    code = f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"
-    return ["-drive", code, "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
+        shutil.copy(original, variables)
+    return [
+        "-drive",
+        f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
+        "-drive",
+        f"if=pflash,format=raw,unit=1,file={variables}",
+    ]
 
 
 def _ipxe(machine: Machine) -> list[str]:

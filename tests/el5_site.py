@@ -1,0 +1,114 @@
+"""The site of EL5-like nodes that the tests boot, and what a node of it must look like."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import el5
+import pytest
+from tasks.core.vm import Machine
+from vms import Grid, disk, told
+
+CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", Path(__file__).parent.parent / "build/test-cache"))
+DISK = """{devices: [/dev/sda, /dev/hda, /dev/vda, /dev/nvme0n1], partitions: [
+      {mount: /var, size: 300M, fs: ext3, fill: /var.ro}, {mount: /tmp, size: 100M, fs: ext3},
+      {mount: /home, size: rest, fs: ext3}]}"""
+NODES = {  # name -> MAC, address, image
+    "wn010": ("52:54:00:aa:00:10", "172.24.10.10", "light"),
+    "wn100": ("52:54:00:aa:01:00", "172.24.10.100", "light"),
+    "wn200": ("52:54:00:aa:02:00", "172.24.10.200", "worker"),
+}
+SITE = """\
+site: lab
+network: {{subnet: 172.24.10.0/24, dns: [172.24.10.1], domain: grid.example.org}}
+servers: {{boot1: {{ip: 172.24.10.1}}}}
+images:
+  worker:                              # as in the origin
+    reference: {{path: {tree}}}
+    kernel: {full}
+    overlays: [probe]
+    initrd: {{base: auto, modules: [mii, pcnet32, e1000]}}
+    cmdline: "console=ttyS0,115200 loglevel=4"
+    disk: {disk}
+  light:                               # a kernel that is faster here
+    reference: {{path: {tree}}}
+    kernel: {cloud}
+    overlays: [probe]
+    initrd: {{base: none, modules: [virtio_net]}}
+    cmdline: "console=ttyS0,115200 loglevel=4"
+    disk: {disk}
+groups:
+  light: {{image: light}}
+  worker: {{image: worker}}
+nodes:
+{nodes}
+"""
+# What the tests want to know of a node, told by itself before it is ready.
+PROBE = r"""#!/bin/bash
+say() { echo "probe: $*" >/dev/console; }
+census() {
+  cd $1
+  find . ! -path './lost+found*' ! -path './lib/plugnode*' ! -name .plugnode ! -name network ! -name .boots ! -path . \
+    -printf '%P %y %m %U %G %l\n' | sort
+}
+(census /var.ro) >/tmp/wanted
+(census /var) >/tmp/found
+say "var lacks $(comm -23 /tmp/wanted /tmp/found | tr '\n' ' ')"
+for folder in /var /tmp /home; do
+  echo "$(($(cat $folder/.boots 2>/dev/null || echo 0) + 1))" >$folder/.boots
+  say "boots $folder $(cat $folder/.boots)"
+done
+say "network $(tr '\n' ' ' </etc/sysconfig/network)"
+say "hostname $(hostname)"
+mount -n -o remount,rw / 2>/dev/null
+if touch /etc/probe 2>/dev/null; then say "root is WRITABLE"; else say "root refuses"; fi
+mount -n -o remount,ro / 2>/dev/null
+devices=$(awk '$2 ~ "^/(var|tmp|home)$" { print $1 }' /proc/mounts)
+say "uuids $(blkid -c /dev/null -s UUID -o value $devices | tr '\n' ' ')"
+sync
+"""
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory) -> Grid:
+    tree = el5.reference(CACHE)
+    cloud, full = sorted(os.listdir(tree / "lib/modules"), key=lambda name: "cloud" not in name)
+    node = "  {}: {{mac: '{}', ip: {}, groups: [{}]}}\n"
+    nodes = "".join(node.format(name, *values) for name, values in NODES.items())
+    text = SITE.format(tree=tree, cloud=cloud, full=full, nodes=nodes, disk=DISK)
+    return Grid(tmp_path_factory.mktemp("el5"), text, {"probe/etc/rc.d/rc3.d/S98probe": PROBE})
+
+
+@pytest.fixture
+def machine(grid: Grid, tmp_path: Path):
+    """Makes a node of the site, with a blank disk unless one is given."""
+
+    def make(name: str, number: int = 0, extra: str = "", **more) -> Machine:
+        mac, _, image = NODES[name]
+        kernel = grid.direct(image, mac, tmp_path, extra)
+        more.setdefault("disk", disk(tmp_path, name=f"{name}.img"))
+        return Machine(mac, work=str(tmp_path), number=number, memory=512, **{"direct": kernel, **more})
+
+    return make
+
+
+def right(story, name: str) -> None:
+    """A node that came up as it should."""
+    assert not story.ended
+    assert story.facts["name"] == name
+    assert story.facts["address"].split()[0] == NODES[name][1]
+    assert told(story, "probe: hostname (.*)") == [name]
+    assert told(story, "probe: network (.*)") == [f"NETWORKING=yes HOSTNAME={name}"]
+    assert told(story, "probe: (root .*)") == ["root refuses"]
+    assert story.facts["mount /"].endswith(f"{story.facts['release']} nfs ro")
+
+
+def on_disk(story, device: str, boots: int = 1, fs: str = "ext3") -> None:
+    """All three file systems are on that disk, whole, and this often used."""
+    for number, folder in enumerate(("/var", "/tmp", "/home"), 1):
+        assert story.facts[f"mount {folder}"] == f"{device}{number} {fs} rw"
+        assert told(story, f"probe: boots {folder} (.*)") == [str(boots)]
+    assert not story.degraded
+    if boots == 1:
+        assert told(story, "probe: (var .*)") == ["var lacks"]

@@ -1,0 +1,91 @@
+"""Worker nodes of EL5's shape, booted for real: firmware, DHCP, TFTP, kernel, initrd, NFS root, disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import el5_site
+import pytest
+from el5_site import NODES, on_disk, right
+from tasks.core.boot import Power
+from vms import Grid, firmware, told
+
+grid, machine = el5_site.grid, el5_site.machine  # fixtures
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(900)]
+
+
+def test_the_origins_node_boots_and_boots_again(grid: Grid, machine, tmp_path: Path):
+    """A nash image, pcnet with mii and pcnet32, an IDE disk as /dev/sda, ext3, NFSv3 over TCP, nolock."""
+    node = machine("wn200", nic="pcnet", bus="ide")
+    first, again = grid.boot(tmp_path, Power((node,)), Power((node,)))
+    right(first, "wn200")
+    on_disk(first, "/dev/sda")
+    assert told(first, "^(Plugnode network root)$")
+    assert told(first, r"initrd: network (.*)") == [f"eth0 {NODES['wn200'][0]} pcnet32"]
+    right(again, "wn200")
+    on_disk(again, "/dev/sda", boots=2)
+    assert told(again, "probe: uuids (.*)") == told(first, "probe: uuids (.*)")
+    assert "format" not in [stage.stage for stage in again.stages]
+
+
+def test_a_bios_boots_by_pxelinux_from_kea_to_nvme(grid: Grid, machine, tmp_path: Path):
+    node = firmware(machine("wn100", bus="nvme"), "bios")
+    (story,) = grid.boot(tmp_path, Power((node,)), dhcp="kea")
+    right(story, "wn100")
+    on_disk(story, "/dev/nvme0n1p")
+    stages = {reached.stage: reached for reached in story.stages}
+    assert stages["loader"].text == "pxelinux.0"
+    assert stages["start"].tftp > sum((grid.served / "tftpboot" / name).stat().st_size for name in files(grid, "light"))
+    assert stages["start"].nfs == 0 < stages["ready"].nfs
+
+
+def test_uefi_boots_by_grub_from_dnsmasq(grid: Grid, machine, tmp_path: Path):
+    node = firmware(machine("wn100"), "uefi")
+    (story,) = grid.boot(tmp_path, Power((node,)), dhcp="dnsmasq")
+    right(story, "wn100")
+    on_disk(story, "/dev/vda")
+    assert [reached.text for reached in story.stages if reached.stage == "loader"] == ["grubnetx64.efi"]
+
+
+def test_a_card_with_ipxe_boots_by_boot_ipxe_to_sata(grid: Grid, machine, tmp_path: Path):
+    node = firmware(machine("wn200", nic="e1000", bus="sata"), "ipxe")
+    (story,) = grid.boot(tmp_path, Power((node,)))
+    right(story, "wn200")
+    on_disk(story, "/dev/sda")
+    assert [reached.text for reached in story.stages if reached.stage == "loader"] == ["boot.ipxe"]
+    assert told(story, r"initrd: network (.*)") == [f"eth0 {NODES['wn200'][0]} e1000"]
+
+
+def files(grid: Grid, image: str) -> list[str]:
+    kernel, initrds, _ = grid.boot_lines(image)
+    return [kernel, *initrds]
+
+
+def test_two_nodes_at_once_whose_addresses_begin_alike_have_their_own_names(grid: Grid, machine, tmp_path: Path):
+    """172.24.10.10 is a prefix of 172.24.10.100."""
+    nodes = machine("wn010"), machine("wn100", number=1)
+    for name, story in zip(("wn010", "wn100"), grid.boot(tmp_path, Power(nodes))):
+        right(story, name)
+        on_disk(story, "/dev/vda")
+
+
+def test_a_power_cut_at_any_step_ends_in_a_whole_disk(grid: Grid, machine, tmp_path: Path):
+    node = machine("wn010")
+    steps = "partition", "format .* for /var", "fill", "commit"
+    cuts = [Power((node,), until=f"plugnode: setup: {step}") for step in steps]
+    *cut, whole, again = grid.boot(tmp_path, *cuts, Power((node,)), Power((node,)))
+    assert [story.off for story in cut] == ["cut"] * 4
+    on_disk(whole, "/dev/vda")
+    on_disk(again, "/dev/vda", boots=2)
+    assert told(again, "probe: uuids (.*)") == told(whole, "probe: uuids (.*)")
+
+
+def test_nfs_version_4_by_the_card_that_the_loader_names(grid: Grid, machine, tmp_path: Path):
+    node = machine("wn010", strangers=("52:54:00:ff:00:01",))
+    kernel, initrd, words = node.direct
+    node = replace(node, direct=(kernel, initrd, words.replace("vers=3", "vers=4.2")))
+    (story,) = grid.boot(tmp_path, Power((node,)))
+    assert story.facts["mount /"].endswith(" nfs4 ro")
+    assert story.facts["address"] == "172.24.10.10 eth1"
+    assert story.facts["name"] == "wn010"
