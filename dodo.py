@@ -9,6 +9,7 @@ from tasks.root import task_root  # build/<image>/root and its manifest
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img
 from tasks.release import task_release, task_boot_files  # what runs, by its id; the files that name it
+from tasks.report import task_report  # build/report.html: what a reviewer looks at
 from tasks.check import task_check  # is all of it right, by the servers' own word
 from tasks.deploy import task_plan, task_deploy, task_rollback, task_prune, task_verify, task_status
 from tasks.boot import task_boot  # one node as a virtual machine, served by what would be deployed
@@ -21,6 +22,6 @@ DOIT_CONFIG = {
     "dep_file": settings().path(".doit.sqlite"),
     "check_file_uptodate": Checker,
     "reporter": Reporter,
-    "default_tasks": ["release", "boot_files", "configs", "site_image"],
+    "default_tasks": ["release", "boot_files", "configs", "site_image", "report"],
     "verbosity": 2,
 }

@@ -91,9 +91,9 @@ def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[
     """
     environment = _environment(tuple(templates))
     view = site_view(site)
-    files = {name: _render(environment, name, view) for name in OF_SITE}
+    files = {name: render_template(environment, name, view) for name in OF_SITE}
     for path, (template, boot_view) in _boot_views(site).items():
-        files[f"tftp/{path}"] = _render(environment, template, boot_view)
+        files[f"tftp/{path}"] = render_template(environment, template, boot_view)
     return files
 
 
@@ -210,7 +210,10 @@ def render_boot(
     environment = _environment(tuple(templates))
     arguments = arguments_of(site, server, release)
     view = _plain({"label": label, "release": release.id, "site_id": site_id, "arguments": arguments})
-    return {f"plugnode/{label}.{kind}": _render(environment, f"image.{kind}", view) for kind in ("cfg", "grub", "ipxe")}
+    return {
+        f"plugnode/{label}.{kind}": render_template(environment, f"image.{kind}", view)
+        for kind in ("cfg", "grub", "ipxe")
+    }
 
 
 def arguments_of(site: Site, server: Server, release: Release) -> str:
@@ -297,7 +300,8 @@ def _environment(folders: tuple[str, ...]) -> jinja2.Environment:
     return environment
 
 
-def _render(environment: jinja2.Environment, name: str, view: View) -> bytes:
+def render_template(environment: jinja2.Environment, name: str, view: View) -> bytes:
+    """A template's bytes. Raises BadInput at its place where one of the site's own is wrong."""
     import jinja2
 
     try:
