@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 
 from .configs import config
 from .console import say
-from .core.errors import Refused
+from .core.errors import BadInput, Refused
 from .core.site import Node, Server
 from .core.targets import Targets
 from .deploy import BUILT, LOADERS, author, wanted
@@ -63,12 +63,12 @@ def boot(raw: bool) -> None:
 
 
 def chosen() -> Node:
-    """The node to boot. Raises Refused for a name that the site does not have."""
+    """The node to boot. Raises BadInput for a name that the site does not have."""
     name = settings().node or site().nodes[0].name
     for node in site().nodes:
         if node.name == name:
             return node
-    raise Refused(f"node={name}: {settings().site} has no such node")
+    raise BadInput.at(settings().site, f"node={name}: no such node; name one of `nodes:`")
 
 
 def ready(node: Node) -> None:

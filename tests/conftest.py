@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 
 pytest.register_assert_rewrite("el5_site", "vms")
+
+# A shell's background job ignores SIGINT, and so would all that the tests start, and interrupt, from there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

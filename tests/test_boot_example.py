@@ -97,4 +97,4 @@ def test_everything_ends_with_it(example: Doit, how: signal.Signals):
 
 
 def test_a_node_that_nobody_knows_cannot_be_booted(example: Doit):
-    assert "node=wn999" in example("boot", "node=wn999", status=1)
+    assert "node=wn999" in example("boot", "node=wn999", status=3)
