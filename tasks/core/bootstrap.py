@@ -17,7 +17,6 @@ from .reference import Snapshot
 from .running import NowAndThen, Program, Say
 from .site import Image, Reference
 
-DEBIAN = "http://mirror.example.org/debian"
 SOURCES = "/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources"
 EPOCH = "1577836800"  # 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
 

@@ -413,7 +413,9 @@ rsync = text(
 )
 suite = text(r"[a-z0-9][a-z0-9.-]*", "not a suite", "write it as bookworm", 64)
 package = text(r"@?[A-Za-z0-9][A-Za-z0-9+._:~=^/-]*", "not a package", "write its name, as in openssh-server", 128)
-mirror = text(r"(?:https?|file)://[A-Za-z0-9._~:/%+@=-]+", "not a mirror", "write it as https://mirror.example.org/debian")
+mirror = text(
+    r"(?:https?|file)://[A-Za-z0-9._~:/%+@=-]+", "not a mirror", "write it as https://mirror.example.org/debian"
+)
 
 
 def kernel(value: str) -> str:
