@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import small_site
 
 pytest.register_assert_rewrite("el5_site", "vms")
 
@@ -43,6 +44,20 @@ class Doit:
 @pytest.fixture
 def doit(tmp_path: pathlib.Path) -> Doit:
     return Doit(tmp_path)
+
+
+@pytest.fixture
+def reference(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A small worker node's root."""
+    return small_site.reference(tmp_path / "reference")
+
+
+@pytest.fixture
+def built(doit: Doit, reference: pathlib.Path) -> Doit:
+    """A small site, built once."""
+    small_site.write(doit.site, reference)
+    doit()
+    return doit
 
 
 def as_nobody(*argv: str) -> list[str]:

@@ -17,18 +17,6 @@ import small_site
 from conftest import REPOSITORY, Doit, as_nobody
 
 
-@pytest.fixture
-def reference(tmp_path: pathlib.Path) -> pathlib.Path:
-    return small_site.reference(tmp_path / "reference")
-
-
-@pytest.fixture
-def built(doit: Doit, reference: pathlib.Path) -> Doit:
-    small_site.write(doit.site, reference)
-    doit()
-    return doit
-
-
 def without_kernel(reference: pathlib.Path) -> None:
     (reference / f"boot/vmlinuz-{small_site.VERSION}").unlink()
 

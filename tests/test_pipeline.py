@@ -19,20 +19,6 @@ from conftest import REPOSITORY, Doit, as_nobody
 OUTPUTS = ["root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json"]
 
 
-@pytest.fixture
-def reference(tmp_path: pathlib.Path) -> pathlib.Path:
-    return small_site.reference(tmp_path / "reference")
-
-
-@pytest.fixture
-def built(doit: Doit, reference: pathlib.Path) -> Doit:
-    """A site, built once."""
-    small_site.write(doit.site, reference)
-    settle()
-    doit()
-    return doit
-
-
 def settle() -> None:
     """Let the clock of the file system move on from what was just written: younger files are looked at again."""
     time.sleep(0.05)
