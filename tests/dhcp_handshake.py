@@ -90,7 +90,7 @@ def reload(name: str, server: subprocess.Popen[bytes]) -> subprocess.Popen[bytes
     """As an admin would: Kea reads its file again, the others are started again."""
     if name == "kea":
         server.send_signal(signal.SIGHUP)
-        time.sleep(1)
+        time.sleep(3)
         return server
     server.terminate()
     server.wait(10)
