@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 
 from initrd_trees import kernel_files
 
@@ -68,6 +69,15 @@ def put(path: pathlib.Path, held: bytes | str, mode: int = 0o644) -> None:
     else:
         path.write_bytes(held)
         path.chmod(mode)
+
+
+def fill(folder: pathlib.Path, files: Mapping[str, bytes | str | None]) -> None:
+    """Files by path, a text a symlink's target, None a folder."""
+    for name, held in files.items():
+        if held is None:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        else:
+            put(folder / name, held)
 
 
 def contents(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:

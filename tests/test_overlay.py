@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 
 import pytest
+import small_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,15 +36,7 @@ def overlay(tmp_path: pathlib.Path) -> Callable[..., Layer]:
     def make(files: dict[str, bytes | str | None], name: str = "site", **options: object) -> Layer:
         folder = tmp_path / "overlays" / name
         folder.mkdir(parents=True, exist_ok=True)
-        for path, what in files.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if what is None:
-                place.mkdir(exist_ok=True)
-            elif isinstance(what, str):
-                place.symlink_to(what)
-            else:
-                place.write_bytes(what)
+        small_site.fill(folder, files)
         return layer(bytes(folder), name, **options)  # type: ignore[arg-type]
 
     return make

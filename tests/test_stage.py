@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 
 import pytest
+from small_site import fill
 
 from tasks.core import overlay, steps
 from tasks.core.errors import BadInput
@@ -68,18 +69,6 @@ SYSTEMD: dict[str, bytes | str | None] = {
 }
 
 
-def write(folder: pathlib.Path, files: dict[str, bytes | str | None]) -> None:
-    for name, what in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if what is None:
-            place.mkdir(exist_ok=True)
-        elif isinstance(what, str):
-            place.symlink_to(what)
-        else:
-            place.write_bytes(what)
-
-
 @pytest.fixture
 def staged(tmp_path: pathlib.Path) -> Callable[..., Staged]:
     """Stage a reference of these files, with the site's overlay `site` of those."""
@@ -89,9 +78,9 @@ def staged(tmp_path: pathlib.Path) -> Callable[..., Staged]:
         site: dict[str, bytes | str | None] | None = None,
         **settings: object,
     ) -> Staged:
-        write(tmp_path / "reference", files)
+        fill(tmp_path / "reference", files)
         if site is not None:
-            write(tmp_path / "overlays/site", site)
+            fill(tmp_path / "overlays/site", site)
             settings["overlays"] = ("site",)
         image = Image("worker", Reference("path", str(tmp_path / "reference")), **settings)  # type: ignore[arg-type]
         return stage(image, scan(tmp_path / "reference").tree, (str(tmp_path), REPOSITORY))
@@ -125,7 +114,7 @@ def test_el5_becomes_a_shared_root(staged) -> None:
 
 
 def test_rc_sysinit_calls_setup_and_keeps_its_mode_and_place(staged, tmp_path: pathlib.Path) -> None:
-    write(tmp_path / "reference", EL5)
+    fill(tmp_path / "reference", EL5)
     os.chmod(tmp_path / "reference/etc/rc.d/rc.sysinit", 0o751)
     tree = staged({}).tree
     lines = read(tree[b"etc/rc.d/rc.sysinit"]).splitlines()
@@ -154,14 +143,14 @@ def status_of(folder: pathlib.Path) -> dict[pathlib.Path, tuple[object, ...]]:
 
 
 def test_no_file_of_the_reference_is_changed(staged, tmp_path: pathlib.Path) -> None:
-    write(tmp_path / "reference", EL5)
+    fill(tmp_path / "reference", EL5)
     before = status_of(tmp_path / "reference")
     staged({}, {"etc/motd": b"x"})
     assert status_of(tmp_path / "reference") == before
 
 
 def test_the_order_in_which_the_reference_was_read_does_not_matter(tmp_path: pathlib.Path) -> None:
-    write(tmp_path / "reference", SYSTEMD)
+    fill(tmp_path / "reference", SYSTEMD)
     image = Image("worker", Reference("path", str(tmp_path / "reference")))
     tree = scan(tmp_path / "reference").tree
     first = stage(image, tree, (REPOSITORY,))
@@ -175,7 +164,7 @@ def test_the_order_in_which_the_reference_was_read_does_not_matter(tmp_path: pat
 
 def test_everything_a_root_holds_is_kept(staged, tmp_path: pathlib.Path) -> None:
     root = tmp_path / "reference"
-    write(root, SYSTEMD | {"opt/a": b"a", "opt/su": b"s", "opt/with space \n\t": b"", "opt/dangling": "/nowhere/../x"})
+    fill(root, SYSTEMD | {"opt/a": b"a", "opt/su": b"s", "opt/with space \n\t": b"", "opt/dangling": "/nowhere/../x"})
     os.link(root / "opt/a", root / "opt/b")
     os.chmod(root / "opt/su", 0o4711)
     os.mkfifo(root / "opt/fifo", 0o640)
@@ -290,7 +279,7 @@ def test_modes_knows_the_accounts_of_the_reference(staged) -> None:
 
 def test_no_symlink_of_a_reference_reaches_the_host(staged, tmp_path: pathlib.Path) -> None:
     host = tmp_path / "host"
-    write(host, {"fstab": b"/dev/sda1 / ext4 x 0 0\n", "hosts": b"host\n", "shadow": b"root:$1$a$b:\n", "x/y": b"y"})
+    fill(host, {"fstab": b"/dev/sda1 / ext4 x 0 0\n", "hosts": b"host\n", "shadow": b"root:$1$a$b:\n", "x/y": b"y"})
     before = status_of(host)
     files = {name: f"{host}/{name}" for name in ("fstab", "hosts", "shadow", "x")}
     links: dict[str, bytes | str | None] = {f"etc/{name}": target for name, target in files.items()}
@@ -377,7 +366,7 @@ def test_an_rc_sysinit_without_its_line_is_named(staged, tmp_path: pathlib.Path)
 
 
 def test_an_unknown_overlay_is_named(tmp_path: pathlib.Path) -> None:
-    write(tmp_path / "reference", SYSTEMD)
+    fill(tmp_path / "reference", SYSTEMD)
     image = Image("worker", Reference("path", str(tmp_path / "reference")), overlays=("sites",))
     with pytest.raises(BadInput, match="overlays/sites:1:1: no such overlay"):
         stage(image, scan(tmp_path / "reference").tree, (REPOSITORY,))
@@ -427,15 +416,15 @@ def test_no_canary_leaves_the_reference(staged, tmp_path: pathlib.Path) -> None:
     canaries = {name: secrets.token_hex(24).encode() for name in PLANTED.split()}
     assert len(canaries) > 100
     files = {name: what for name, what in SYSTEMD.items() if name not in canaries}
-    write(root, files | {name: b"-- " + canary + b" --\n" for name, canary in canaries.items()})
+    fill(root, files | {name: b"-- " + canary + b" --\n" for name, canary in canaries.items()})
     for name in ("shadow", "gshadow"):
         canaries[name] = secrets.token_hex(43).encode()  # as long as a hash
-        write(root, {f"etc/{name}": b"root:$6$salt$" + canaries[name] + b":1::\n"})
+        fill(root, {f"etc/{name}": b"root:$6$salt$" + canaries[name] + b":1::\n"})
     (root / "usr/share/x").mkdir(parents=True)
     os.link(root / "etc/munge/munge.key", root / "usr/share/x/hard-link")
     (root / "opt/copy.of.hostkey").write_bytes((root / "etc/grid-security/hostkey.pem").read_bytes())
     canaries["linked"] = secrets.token_hex(24).encode()
-    write(root, {"srv/real/key": canaries["linked"] + b"\n", "etc/ssh/ssh_host_ed25519_key": "/srv/real/key"})
+    fill(root, {"srv/real/key": canaries["linked"] + b"\n", "etc/ssh/ssh_host_ed25519_key": "/srv/real/key"})
     made = staged({})
     exported = {path: read(entry) if entry.type == FILE else entry.link for path, entry in made.tree.items()}
     report = json.dumps(made.notes).encode()
@@ -463,7 +452,7 @@ def test_keep_brings_a_secret_into_the_export(staged) -> None:
 
 
 def test_notes_list_what_a_reviewer_asks_about(staged, tmp_path: pathlib.Path) -> None:
-    write(tmp_path / "reference", SYSTEMD | {"opt/su": b"", "opt/private": b"", "opt/capable": b"x"})
+    fill(tmp_path / "reference", SYSTEMD | {"opt/su": b"", "opt/private": b"", "opt/capable": b"x"})
     os.chmod(tmp_path / "reference/opt/su", 0o4755)
     os.chmod(tmp_path / "reference/opt/private", 0o640)
     os.chown(tmp_path / "reference/opt/capable", 1234, 4321)
@@ -481,7 +470,7 @@ def test_notes_list_what_a_reviewer_asks_about(staged, tmp_path: pathlib.Path) -
 def test_a_scan_may_skip_what_staging_would_exclude(tmp_path: pathlib.Path) -> None:
     from tasks.core.patterns import Patterns
 
-    write(tmp_path / "reference", EL5 | {"scratch/x": b""})
+    fill(tmp_path / "reference", EL5 | {"scratch/x": b""})
     image = Image("worker", Reference("path", str(tmp_path / "reference")), exclude=("/scratch/*",))
     whole = scan(tmp_path / "reference").tree
     skipped = scan(tmp_path / "reference", skip=Patterns(excluded(image)).excludes).tree
