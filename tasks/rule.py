@@ -7,6 +7,7 @@ saves the fingerprint of its value and the state of its targets, and both must m
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import os
@@ -43,7 +44,6 @@ def rule(
     inputs: Iterable[str] = (),
     given: Callable[[], str] | None = None,
     leaves: Iterable[str] = (),
-    doc: str = "",
 ) -> Task:
     """`make(*value)` writes `output`; `value`, what `given()` says, and `inputs` decide whether it runs.
 
@@ -59,7 +59,7 @@ def rule(
         "clean": [(remove, [[*outputs, *leaves]])],
         "verbosity": 2,
     }
-    return _named(task, name, doc)
+    return task if name is None else {"name": name, **task}
 
 
 def command(
@@ -77,14 +77,6 @@ def command(
     }
 
 
-def _named(task: Task, name: str | None, doc: str) -> Task:
-    if name is not None:
-        task["name"] = name
-    if doc:
-        task["doc"] = doc
-    return task
-
-
 def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     """Run `make`, its complaints turned into doit's: the one seam between the core and a task's result."""
     gc.enable()
@@ -100,7 +92,7 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is what is still to be flushed read by anybody
         return TaskFailed("whoever read the output is gone")
     except OSError as error:
-        if error.errno is None or error.filename is None and error.errno != 28:
+        if error.errno is None or error.filename is None and error.errno != errno.ENOSPC:
             raise
         return TaskError(f"{os.fsdecode(error.filename or '')}: {error.strerror}".lstrip(": "))
     if isinstance(result, (TaskFailed, TaskError)):

@@ -20,10 +20,6 @@ class Mac(str):
         """As loaders name their files: ARP hardware type 1 (Ethernet, RFC 826), then pairs with dashes."""
         return "01-" + self.replace(":", "-")
 
-    @property
-    def dashed(self) -> str:
-        return self.replace(":", "-")
-
 
 @dataclass(frozen=True)
 class Network:
