@@ -11,7 +11,8 @@ from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exp
 from tasks.release import task_release, task_boot_files  # what runs, by its id; the files that name it
 from tasks.report import task_report  # build/report.html: what a reviewer looks at
 from tasks.check import task_check  # is all of it right, by the servers' own word
-from tasks.deploy import task_plan, task_deploy, task_rollback, task_prune, task_verify, task_status
+from tasks.plan import task_plan  # what a deploy would change, and whom it touches
+from tasks.deploy import task_deploy, task_rollback, task_prune, task_verify, task_status
 from tasks.boot import task_boot  # one node as a virtual machine, served by what would be deployed
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 

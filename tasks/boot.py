@@ -20,7 +20,8 @@ from .console import say
 from .core.errors import BadInput, Refused
 from .core.site import Node, Server
 from .core.targets import Targets
-from .deploy import BUILT, LOADERS, author, wanted
+from .deploy import author
+from .plan import BUILT, LOADERS, wanted
 from .initrd import facts_of
 from .release import read_release
 from .rule import command

@@ -6,7 +6,7 @@ import os
 
 from .configs import config
 from .core.errors import Refused
-from .deploy import targets
+from .plan import targets
 from .release import read_release, release_of
 from .rule import command
 from .settings import settings, site

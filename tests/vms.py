@@ -12,7 +12,7 @@ from tasks.core.boot import Job, Power, power_on
 from tasks.core.lab import Lab
 from tasks.core.story import Story, line
 from tasks.core.vm import Machine, pxe_rom
-from tasks.deploy import LOADERS
+from tasks.plan import LOADERS
 
 SERVER = "172.24.10.1"
 MIB = 1 << 20
