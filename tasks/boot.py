@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from .configs import config
 from .console import say
 from .core.errors import BadInput, Refused
+from .core.files import write_atomic
 from .core.site import Node, Server
 from .core.targets import Targets
 from .deploy import author
@@ -55,6 +56,8 @@ def boot(raw: bool) -> None:
     node = chosen()
     ready(node)
     server = server_of(site(), node)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(timings_of())
     targets = served(server)
     try:
         story = watch(node, job(node, server, targets, raw), raw)
@@ -205,17 +208,30 @@ def terminal() -> Iterator[None]:
 
 
 def judge(node: Node, story, wanted) -> None:
-    """Print the table and the checks. Raises Refused unless all hold."""
+    """Print the table and the checks, and leave both for other programs. Raises Refused unless all hold."""
     from .core.story import checks, failure, table
 
     print("\n" + table(story) + "\n")
     if story.ended:
         raise Refused(f"{node.name} does not boot: " + failure(story, place("logs"), node.ip, str(node.mac)))
     found = list(checks(story, wanted))
+    record(node, wanted.release, story, found)
     for check in found:
         print(f"{'ok    ' if check.holds else 'FAILED'} {check.what}{': ' if check.found else ''}{check.found}")
     if failed := [check.what for check in found if not check.holds]:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
+
+
+def timings_of() -> str:
+    """What the last boot that came up took: of this release, or of an earlier one."""
+    return settings().path("boot", "timings.json")
+
+
+def record(node: Node, release: str, story, found) -> None:
+    from .core.story import timings
+
+    now = {"release": release, "node": node.name, "firmware": settings().firmware, "dhcp": settings().dhcp}
+    write_atomic(timings_of(), (json.dumps({**now, **timings(story, found)}, indent=1) + "\n").encode())
 
 
 def expected(node: Node, server: Server, targets: Targets):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -52,7 +53,12 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
     print(out)
     assert verdicts(out) == dict.fromkeys(WHOLE, "ok")
     assert re.search(r"s  loader +pxelinux\.0$", out, re.M)
-    assert re.search(r"^all +[\d.]+ +\d{4,} +\d{4,}$", out, re.M)  # seconds, kB by TFTP and NFS
+    assert re.search(r"^all +[\d.]+ +\d{4,} +\d{4,} +\d{4,}$", out, re.M)  # seconds, kB by TFTP and NFS, calls
+    told = json.loads((example.build / "boot/timings.json").read_text())
+    assert told["holds"] and {check["what"] for check in told["checks"]} == WHOLE
+    assert told["release"] == json.loads((example.build / "worker/release.json").read_text())["id"]
+    assert told["nfs_bytes"] > 300 * told["nfs_calls"] > 300_000  # call and answer, with their headers
+    assert example() == ""  # what a boot leaves makes nothing out of date
 
 
 def test_the_example_boots_by_uefi_and_grub(example: Doit):

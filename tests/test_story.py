@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.core.site import Disk
-from tasks.core.story import Expected, Story, checks, failure, table
+from tasks.core.story import Expected, Story, checks, failure, table, timings
 
 RELEASE = "worker-3f9a1c2b4d5e"
 ROOT = f"172.24.10.1:/opt/nfs_export/{RELEASE}"
@@ -35,12 +35,12 @@ off by itself
 
 
 def story(text: str) -> Story:
-    """Fed with `KIND TEXT` lines, one a second, each after ten kB by TFTP and one by NFS."""
+    """Fed with `KIND TEXT` lines, one a second, each after ten kB by TFTP, one by NFS, two calls."""
     made = Story()
     for at, line in enumerate(text.splitlines()):
         kind, _, rest = line.removeprefix("tftp error").partition(" ")
-        event = {"at": float(at), "kind": kind or "tftp error", "text": rest, "tftp": at * 10_000, "nfs": at * 1000}
-        made.feed({"power": 0, "node": 0, **event})
+        moved = {"tftp": at * 10_000, "nfs": at * 1000, "calls": at * 2}
+        made.feed({"power": 0, "node": 0, "at": float(at), "kind": kind or "tftp error", "text": rest, **moved})
     return made
 
 
@@ -71,12 +71,25 @@ def test_a_node_that_says_nothing_passes_no_check_of_itself():
 
 def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():
     rows = table(story(WHOLE)).splitlines()
-    assert rows[0].split() == ["stage", "at", "s", "took", "s", "TFTP", "kB", "NFS", "kB"]
+    assert rows[0].split() == ["stage", "at", "s", "took", "s", "TFTP", "kB", "NFS", "kB", "NFS", "calls"]
     assert [row.split()[0] for row in rows[1:]] == [
         "power", "dhcp", "loader", "kernel", "linux", "start", "root", "setup", "ready", "all",
     ]  # fmt: skip
-    assert rows[3].split() == ["loader", "2.0", "2.0", "20", "2"]
-    assert rows[-1].split() == ["all", "17.0", "170", "17"]
+    assert rows[3].split() == ["loader", "2.0", "2.0", "20", "2", "4"]
+    assert rows[-1].split() == ["all", "17.0", "170", "17", "34"]
+
+
+def test_other_programs_are_told_what_a_boot_took_and_what_held():
+    whole = story(WHOLE)
+    told = timings(whole, list(checks(whole, EXPECTED)))
+    assert (told["seconds"], told["tftp_bytes"], told["nfs_bytes"], told["nfs_calls"]) == (17.0, 170_000, 17_000, 34)
+    assert told["stages"][2] == {
+        "stage": "loader", "at": 2.0, "seconds": 2.0, "tftp": 20_000, "nfs": 2000, "calls": 4,
+    }  # fmt: skip
+    assert sum(stage["seconds"] for stage in told["stages"]) == told["seconds"]
+    assert told["holds"] and {"holds": True, "what": "host name", "found": "wn001"} in told["checks"]
+    degraded = story(WHOLE + "console plugnode: node: degraded /dev/sda is not touched\n")
+    assert not timings(degraded, list(checks(degraded, EXPECTED)))["holds"]
 
 
 def test_a_failure_tells_the_stage_the_console_and_what_servers_say_of_the_node(tmp_path: Path):

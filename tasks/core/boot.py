@@ -28,6 +28,7 @@ from .wire import Wire
 
 READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
 HUNG = 90  # seconds that a system gets to power itself off
+MOVED = ("tftp", "nfs", "calls")  # what each event tells of its node since power-on: bytes, and calls of NFS
 LEAVE = b"\x1d"  # Ctrl-], as in telnet
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -71,7 +72,7 @@ def power_on(job: Job, stdin: Any = subprocess.DEVNULL) -> Iterator[Event]:
         lab = subprocess.Popen(argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             assert lab.stdout
-            yield {"power": -1, "node": 0, "at": 0, "kind": "lab", "text": str(lab.pid), "tftp": 0, "nfs": 0}
+            yield {"power": -1, "node": 0, "at": 0, "kind": "lab", "text": str(lab.pid), **dict.fromkeys(MOVED, 0)}
             yield from map(json.loads, lab.stdout)
             if lab.wait():
                 errors.seek(0)
@@ -106,7 +107,7 @@ class Run:
         self.wire = Wire(BRIDGE, self.heard)
 
     def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:
-        moved = {what: self.wire.bytes[machine.mac, what] for what in ("tftp", "nfs")}
+        moved = {what: self.wire.count[machine.mac, what] for what in MOVED}
         event = {"power": self.number, "node": machine.number, "at": round(at, 2), "kind": kind, "text": text, **moved}
         with self.lock:
             print(json.dumps(event), flush=True)
@@ -121,7 +122,7 @@ class Run:
     def power(self, power: Power) -> bool:
         """Whether every machine came to where it was wanted."""
         self.number += 1
-        self.wire.bytes.clear()
+        self.wire.count.clear()
         self.addresses.clear()
         self.vms = {machine.mac: self.start(machine) for machine in power.machines}
         came = [self.came(vm, power) for vm in self.vms.values()]

@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .boot import Event
 from .site import Disk
@@ -59,7 +59,17 @@ class Reached(NamedTuple):
     at: float  # seconds since power-on
     tftp: int  # bytes until then
     nfs: int
+    calls: int  # of NFS
     text: str
+
+
+class Spent(NamedTuple):
+    stage: str
+    at: float  # seconds since power-on
+    seconds: float
+    tftp: int  # bytes
+    nfs: int
+    calls: int  # of NFS
 
 
 @dataclass
@@ -105,7 +115,8 @@ class Story:
         for stage in STAGES:
             if stage.kind == kind and stage.name not in known:
                 if found := re.search(stage.pattern, event["text"]):
-                    self.stages.append(Reached(stage.name, event["at"], event["tftp"], event["nfs"], found[1]))
+                    moved = event["tftp"], event["nfs"], event["calls"]
+                    self.stages.append(Reached(stage.name, event["at"], *moved, found[1]))
                     return self.stages[-1]
         return None
 
@@ -116,14 +127,20 @@ def line(reached: Reached) -> str:
 
 
 def table(story: Story) -> str:
-    """Each stage with when it was reached, and how long and how many bytes it took until the next."""
-    rows = [f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9}"]
-    for now, after in zip(story.stages, [*story.stages[1:], story.stages[-1]]):
-        took, tftp, nfs = after.at - now.at, after.tftp - now.tftp, after.nfs - now.nfs
-        rows.append(f"{now.stage:<10} {now.at:7.1f} {took:7.1f} {tftp / 1000:9.0f} {nfs / 1000:9.0f}")
-    last = story.stages[-1]
-    rows.append(f"{'all':<10} {'':7} {last.at:7.1f} {last.tftp / 1000:9.0f} {last.nfs / 1000:9.0f}")
+    """Each stage with when it was reached, and how long, how many bytes and calls of NFS it took until the next."""
+    rows = [f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9} {'NFS calls':>9}"]
+    for stage, at, *took in [*spent(story), ("all", None, *story.stages[-1][1:5])]:
+        seconds, tftp, nfs, calls = took
+        when = "" if at is None else f"{at:.1f}"
+        rows.append(f"{stage:<10} {when:>7} {seconds:7.1f} {tftp / 1000:9.0f} {nfs / 1000:9.0f} {calls:9}")
     return "\n".join(rows)
+
+
+def spent(story: Story) -> Iterator[Spent]:
+    """What each stage took until the next; the last took nothing."""
+    for now, after in zip(story.stages, [*story.stages[1:], story.stages[-1]]):
+        moved = after.tftp - now.tftp, after.nfs - now.nfs, after.calls - now.calls
+        yield Spent(now.stage, now.at, round(after.at - now.at, 2), *moved)
 
 
 # --- is it right
@@ -184,12 +201,26 @@ def _filled(mount: str, fill: str, found: str | None) -> Check:
     return Check(has == all != "0", f"{mount} has what {fill} has", f"{found or 'nothing'} names")
 
 
+def timings(story: Story, found: Iterable[Check]) -> dict[str, Any]:
+    """What a boot took and whether it was right, for other programs; the stages until the node was ready."""
+    last = story.stages[-1]
+    return {
+        "seconds": last.at,
+        "tftp_bytes": last.tftp,
+        "nfs_bytes": last.nfs,
+        "nfs_calls": last.calls,
+        "stages": [stage._asdict() for stage in spent(story)],
+        "holds": all(check.holds for check in found),
+        "checks": [check._asdict() for check in found],
+    }
+
+
 # --- what is known of a failure
 
 
 def failure(story: Story, logs: str, address: str, mac: str, lines: int = 15) -> str:
     """The stage reached, the console's end, and what the servers say of it."""
-    last = story.stages[-1] if story.stages else Reached("power", 0, 0, 0, "")
+    last = story.stages[-1] if story.stages else Reached("power", 0, 0, 0, 0, "")
     parts = [f"it came to the stage `{last.stage}` ({last.at:.1f} s after power-on), then: {story.ended}"]
     parts += ["console:", *(f"    {line}" for line in [line for line in story.console if line][-lines:])]
     if story.tftp_errors:

@@ -1,4 +1,4 @@
-"""What goes over the wire of a lab: addresses that DHCP gave, files that TFTP served, bytes by protocol and node.
+"""What goes over the wire of a lab: addresses that DHCP gave, files that TFTP served, bytes and calls by node.
 
 Watched on the bridge itself, so it is the same whichever server runs, and however little that one logs.
 """
@@ -9,12 +9,14 @@ import re
 import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Callable
 
 ETH_P_ALL = 3
 TCP, UDP = 6, 17
 DHCP_SERVER, DHCP_CLIENT, TFTP, NFS = 67, 68, 69, {2049, 20048}
 NOT_TFTP = {DHCP_SERVER, DHCP_CLIENT, 53, 111, 123, 5353}
+NFS_CALL = bytes.fromhex("00000000 00000002 000186a3")
 SEEN = 600  # bytes of each packet that are looked at: a whole DHCP answer
 
 Tell = Callable[[str, str, str], None]  # (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
@@ -25,7 +27,7 @@ class Wire:
 
     def __init__(self, interface: str, tell: Tell):
         self.tell = tell
-        self.bytes: Counter[tuple[str, str]] = Counter()  # (mac, "tftp" | "nfs") -> bytes, both ways
+        self.count: Counter[tuple[str, str]] = Counter()  # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
         self.asked: dict[str, str] = {}  # mac -> the file that it wanted last
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
@@ -46,11 +48,13 @@ class Wire:
         body = packet[(packet[0] & 15) * 4 :]
         ports = {int.from_bytes(body[0:2], "big"), int.from_bytes(body[2:4], "big")}
         if packet[9] == TCP and ports & NFS:
-            self.bytes[mac, "nfs"] += length
+            self.count[mac, "nfs"] += length
+            if not to_node:
+                self.count[mac, "calls"] += sum(1 for _ in _calls(body[(body[12] >> 4) * 4 :]))
         elif packet[9] == UDP and DHCP_CLIENT in ports:
             self._dhcp(body[8:])
         elif packet[9] == UDP and not ports & NOT_TFTP:
-            self.bytes[mac, "tftp"] += length
+            self.count[mac, "tftp"] += length
             self._tftp(mac, body[8:], asked=TFTP in ports and not to_node)
 
     def _dhcp(self, message: bytes) -> None:
@@ -66,6 +70,14 @@ class Wire:
         elif not asked and re.match(rb"\x00\x05..[\x20-\x7e]{4,}\0", message, re.DOTALL):
             why = message[4:].split(b"\0")[0].decode()
             self.tell(mac, "tftp error", f"{self.asked.get(mac, '?')}: {why}")
+
+
+def _calls(stream: bytes) -> Iterator[bytes]:
+    """Each record that begins here and calls NFS (RFC 5531: a record's length, xid, 0 for a call, 2, the program)."""
+    while len(stream) >= 20:
+        if stream[8:20] == NFS_CALL:
+            yield stream
+        stream = stream[4 + (int.from_bytes(stream[:4], "big") & 0x7FFFFFFF) :]
 
 
 def _mac(six: bytes) -> str:
