@@ -5,6 +5,7 @@ from tasks.console import Reporter
 from tasks.settings import settings, site
 
 from tasks.references import task_snapshot, task_pull  # the node that the others are copies of
+from tasks.examine import task_examine, task_accept  # can all of it be? nothing is made before
 from tasks.root import task_root  # build/<image>/root and its manifest
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img

@@ -46,11 +46,15 @@ def task_configs():
 
 
 def render(_: str) -> list[str]:
+    return mirror(settings().path("configs"), rendered(), besides=f"tftp/{BOOT_FILES}".rstrip("/"))
+
+
+@lru_cache(maxsize=None)
+def rendered() -> dict[str, bytes]:
+    """Every generated file of the site but those that name a release: path below build/configs -> bytes."""
     from .core.configs import render_configs
 
-    return mirror(
-        settings().path("configs"), render_configs(site(), templates()), besides=f"tftp/{BOOT_FILES}".rstrip("/")
-    )
+    return render_configs(site(), templates())
 
 
 def task_site_image():

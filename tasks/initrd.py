@@ -6,13 +6,13 @@ root.mtree, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .console import say
-from .core.files import digest_file, write_atomic
+from .core.files import write_atomic
 from .core.site import Image
+from .examine import initrd_recipe, initrd_seen
 from .root import manifest_of
 from .rule import rule
 from .settings import about, settings, site
@@ -38,20 +38,13 @@ def facts_of(image: Image) -> str:
 def task_initrd():
     """take each image's kernel from its root, and make its initrd"""
     for image in site().images:
-        yield rule(
-            image.name, make_initrd, image.name, (image.kernel, image.initrd, image.interface),
+        made = rule(
+            image.name, make_initrd, image.name, initrd_recipe(image),
             output=[initrd_of(image), kernel_of(image), facts_of(image)],
             inputs=[manifest_of(image)],
-            given=partial(seen, image),
+            given=partial(initrd_seen, image),
         )  # fmt: skip
-
-
-def seen(image: Image) -> str:
-    """Digests of what goes in and is not in the root: the initrd's own scripts, and files named by path."""
-    from .core import overlay
-
-    paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
-    return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), *map(digest_file, paths)])
+        yield {**made, "task_dep": ["accept"]}
 
 
 def make_initrd(image_name: str, _: tuple) -> None:

@@ -50,6 +50,50 @@ def test_a_missing_kernel_and_a_secret_are_said_at_once(doit, reference):
     assert not list(doit.build.glob("worker/root*"))
 
 
+@pytest.fixture
+def two_images(doit, tmp_path) -> dict[str, pathlib.Path]:
+    """A site of two images that is built: image -> its reference."""
+    references = {name: small_site.reference(tmp_path / name) for name in ("worker", "gpu")}
+    small_site.write(doit.site, references["worker"], ["{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100, image: worker}"])
+    text = doit.site.read_text()
+    image = text[text.index("  worker:\n") : text.index("nodes:\n")]
+    second = image.replace("worker:", "gpu:", 1).replace(str(references["worker"]), str(references["gpu"]))
+    doit.site.write_text(text.replace("nodes:\n", f"{second}nodes:\n"))
+    doit()
+    return references
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_image_that_cannot_be_keeps_every_other_as_it_was(doit, two_images, jobs):
+    before = small_site.contents(doit.build)
+    (two_images["worker"] / "usr/share/0/file1").write_bytes(b"a change that is fine\n")
+    with_a_key(two_images["gpu"])
+    out = doit("-n", jobs, status=3)
+    assert "tls.pem" in out and small_site.contents(doit.build) == before
+    (two_images["gpu"] / "opt/service/tls.pem").unlink()
+    doit()
+    assert (doit.build / "worker/root/usr/share/0/file1").read_bytes() == b"a change that is fine\n"
+
+
+def test_complaints_about_every_image_come_at_once(doit, two_images):
+    without_kernel(two_images["worker"])
+    with_a_key(two_images["gpu"])
+    out = doit(status=3)
+    assert "images.worker: kernel: " in out and "tls.pem" in out
+    assert doit(status=3) == out  # nothing is taken as done that was refused
+
+
+def test_a_broken_template_is_said_before_anything_is_made(doit, reference):
+    small_site.write(doit.site, reference)
+    templates = doit.folder / "templates"
+    templates.mkdir()
+    (templates / "boot.ipxe").write_text("#!ipxe\n{% for node in %}\n")
+    (templates / "hosts").write_text("{{ nobody.knows }}\n")
+    out = doit(status=3)
+    assert f"{templates}/boot.ipxe:2:1: " in out and f"{templates}/hosts:1:1: " in out
+    assert [path.name for path in doit.build.iterdir() if not path.name.startswith(".")] == []
+
+
 def test_clean_leaves_nothing_of_an_image_or_of_the_configuration(built):
     built("clean")
     assert [path.name for path in built.build.iterdir() if not path.name.startswith(".")] == []

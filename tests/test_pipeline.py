@@ -60,7 +60,7 @@ def test_a_comment_rebuilds_nothing(built):
 def test_a_new_node_makes_no_new_release(built, reference):
     before = release(built), (built.build / "worker/initrd.img").stat().st_mtime_ns
     small_site.write(built.site, reference, [*small_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"])
-    assert ran(built()) == {"configs", "site_image", "boot_files", "report"}
+    assert ran(built()) == {"accept", "configs", "site_image", "boot_files", "report"}
     assert (release(built), (built.build / "worker/initrd.img").stat().st_mtime_ns) == before
     assert "172.24.10.7 wn003" in (built.build / "configs/hosts").read_text()
 
@@ -96,7 +96,7 @@ def test_a_touched_reference_makes_nothing_new(built, reference):
     settle()
     os.utime(reference / "usr/share/0/file1")
     settle()
-    assert ran(built()) <= {"root:worker"}
+    assert ran(built()) <= {"examine:worker", "root:worker"}
     assert release(built) == before
 
 

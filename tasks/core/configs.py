@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bootline import grub_words, line_limit, network_root, serial
-from .errors import BadInput
+from .errors import BadInput, Problem
 from .site import Disk, Node, Server, Site
 
 if TYPE_CHECKING:
@@ -300,12 +301,35 @@ def _environment(folders: tuple[str, ...]) -> jinja2.Environment:
     return environment
 
 
+def check_templates(templates: Iterable[str] = (TEMPLATES,)) -> None:
+    """Raises BadInput with every template that is none."""
+    environment = _environment(tuple(templates))
+    assert environment.loader
+    problems: list[Problem] = []
+    for name in environment.list_templates():
+        try:
+            with _complaints(name):
+                source, path, _ = environment.loader.get_source(environment, name)
+                environment.parse(source, name, path)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+
+
 def render_template(environment: jinja2.Environment, name: str, view: View) -> bytes:
     """A template's bytes. Raises BadInput at its place where one of the site's own is wrong."""
+    with _complaints(name):
+        return environment.get_template(name).render(view).encode()
+
+
+@contextmanager
+def _complaints(name: str) -> Iterator[None]:
+    """jinja2's complaints about a template as ours."""
     import jinja2
 
     try:
-        return environment.get_template(name).render(view).encode()
+        yield
     except jinja2.TemplateNotFound as error:
         raise BadInput.at(str(error), "no such template; put it back into templates/") from None
     except jinja2.TemplateSyntaxError as error:

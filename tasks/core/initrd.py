@@ -24,14 +24,21 @@ COMPRESSIONS = {"gzip": (2, 6, 0), "xz": (2, 6, 38), "zstd": (5, 9, 0)}  # first
 
 
 class Initrd(NamedTuple):
-    """A finished initial RAM disk."""
+    """An initial RAM disk."""
 
-    data: bytes  # as the loader loads it
+    start: bytes  # taken over as it is: early microcode, or all of it
+    archive: bytes  # newc, what follows once it is compressed; b"" for nothing
+    compression: str
     kind: str  # "own" | "nash" | "dracut" | "initramfs-tools": how it is told its root, see bootline
     kernel_version: str
     base: str  # what it was made from
     modules: tuple[str, ...]  # for network and NFS: in insmod order, or those looked for where udev loads them
     notes: tuple[str, ...]  # for the admin
+
+    @property
+    def data(self) -> bytes:
+        """As the loader loads it. Compressed when it is asked for: whether it can be made is known long before."""
+        return self.start + (cpio.compress(self.archive, self.compression) if self.archive else b"")
 
 
 class Order(NamedTuple):
@@ -290,8 +297,8 @@ def _too_old(order: Order, program: bytes) -> list[str]:
 def _finish(order: Order, kind: str, base: str, early: bytes, tree: Tree, wanted: Wanted, notes: list[str]) -> Initrd:
     how = order.image.initrd.compression
     _readable(order, how)
-    data = early + cpio.compress(cpio.write_newc(tree), how)
-    return Initrd(data, kind, order.kernel.version, base, tuple(wanted.names), tuple(wanted.notes + notes))
+    archive, said = cpio.write_newc(tree), tuple(wanted.notes + notes)
+    return Initrd(early, archive, how, kind, order.kernel.version, base, tuple(wanted.names), said)
 
 
 def _readable(order: Order, how: str) -> None:
@@ -354,7 +361,7 @@ def _as_it_is(order: Order, base: Base | None) -> Initrd:
         remedy = REMEDIES[kind].format(order.kernel.version)
         what = f"cannot mount an NFS root, it lacks {', '.join(lacking)}"
         raise BadInput.at(base.name, f"{what}; {remedy}; or say `initrd: {{base: none}}`")
-    return Initrd(base.data, kind, order.kernel.version, base.name, tuple(drivers), ())
+    return Initrd(base.data, b"", "", kind, order.kernel.version, base.name, tuple(drivers), ())
 
 
 def _has(tree: Tree, path: bytes) -> bool:

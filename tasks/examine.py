@@ -1,0 +1,221 @@
+"""What each image will be, decided before anything of any image is made.
+
+reference, overlays/ ── examine:<image> ──> build/.noted/<image>.verdict ── accept ──> root, initrd
+
+One site, one answer: where one image cannot be, the others stay as they were, too, and all complaints come at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .configs import rendered, templates, templates_digest
+from .core.errors import BadInput, Problem
+from .core.files import digest_file, write_atomic
+from .core.site import Image
+from .references import pulled, tree_of
+from .rule import rule
+from .settings import about, settings, site
+
+if TYPE_CHECKING:
+    from .core.scan import Scan
+    from .core.stage import Staged
+    from .core.tree import Tree
+
+SEPARATE = ("boot", "usr", "var", "opt")  # file systems of their own that belong to a root all the same
+NOTED = ".noted"  # folder of what was found in inputs: private, and no output
+
+
+class Decided(NamedTuple):
+    """What an image will be."""
+
+    found: Scan
+    made: Staged
+
+
+DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it; another process decides again
+
+
+def index_of(image: Image) -> str:
+    """What the last scan of the reference knows of each file."""
+    return settings().path(NOTED, f"{image.name}.index")
+
+
+def verdict_of(image: Image) -> str:
+    """The complaints about an image, none if it can be."""
+    return settings().path(NOTED, f"{image.name}.verdict")
+
+
+def task_examine():
+    """decide what each image's root will hold, and whether a node could start from it"""
+    for image in site().images:
+        yield rule(
+            image.name, examine, image.name, root_recipe(image), initrd_recipe(image),
+            output=verdict_of(image),
+            inputs=snapshot(image),
+            given=partial(seen, image),
+            leaves=[settings().path(NOTED)],
+        )  # fmt: skip
+
+
+def root_recipe(image: Image) -> tuple:
+    """What of an image's settings is in its root."""
+    mounts = tuple((part.mount, part.fill) for part in image.disk.partitions)
+    return image.reference, image.exclude, image.overlays, image.local_files, image.keep, image.also, mounts
+
+
+def initrd_recipe(image: Image) -> tuple:
+    """What of an image's settings is in its initrd."""
+    return image.kernel, image.initrd, image.interface
+
+
+def snapshot(image: Image) -> list[str]:
+    """What says which snapshot of its reference an image is made of; a folder read in place has none."""
+    return [] if image.reference.kind == "path" else [pulled(image)]
+
+
+def seen(image: Image) -> str:
+    """All that goes in; never the same twice where something was found wrong: the remedy may be anywhere."""
+    refused = time.time_ns() if problems_of(image) else ""
+    return f"{root_seen(image)} {initrd_seen(image)} {refused}"
+
+
+@lru_cache(maxsize=None)
+def root_seen(image: Image) -> str:
+    """What the folders that go into the root hold, by a walk that reads no file."""
+    from .core import overlay, scan
+
+    layers = overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
+    if image.reference.kind != "path":
+        return layers
+    walk = scan.signature(tree_of(image), index_of(image), **bounds(image))
+    return f"{layers} {walk or time.time_ns()}"  # what changes right now is not known: look again
+
+
+@lru_cache(maxsize=None)
+def initrd_seen(image: Image) -> str:
+    """Digests of what goes into the initrd and is not in the root: its own scripts, and files named by path."""
+    from .core import overlay
+
+    paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
+    return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), *map(digest_file, paths)])
+
+
+def bounds(image: Image) -> dict[str, Any]:
+    """What of a reference is not even looked at, and which of its file systems are, as scan's arguments."""
+    from .core.patterns import BUILT_IN, Later
+
+    patterns = (*BUILT_IN, *image.exclude)
+    also = tuple(os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also))
+    return {"skip": Later(patterns), "also": also, "rules": repr(patterns)}
+
+
+def decide(image: Image) -> Decided:
+    """Read the reference and lay everything over it, in memory. Raises BadInput."""
+    from .core import scan, stage
+
+    found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=image.reference.kind != "path")
+    with about(image.name):
+        return Decided(found, stage.stage(image, found.tree, settings().folders))
+
+
+def examine(image_name: str, *_: tuple) -> None:
+    image = site().image(image_name)
+    problems: tuple[Problem, ...] = ()
+    try:
+        DECIDED[image_name] = decide(image)
+        refuse(image, DECIDED[image_name].made.tree)
+    except BadInput as error:
+        problems = error.problems
+    write_atomic(verdict_of(image), json.dumps([vars(problem) for problem in problems]).encode())
+
+
+def problems_of(image: Image) -> list[Problem]:
+    try:
+        with open(verdict_of(image), "rb") as file:
+            return [Problem(**each) for each in json.load(file)]
+    except FileNotFoundError:
+        return []
+
+
+def task_accept():
+    """refuse what cannot be, of every image and template at once"""
+    verdicts = [verdict_of(image) for image in site().images]
+    return rule(None, accept, site().fingerprint, output=[], inputs=verdicts, given=templates_digest)
+
+
+def accept(_: str) -> None:
+    from .core.configs import check_templates
+
+    problems = [problem for image in site().images for problem in problems_of(image)]
+    for check in (partial(check_templates, templates()), rendered):
+        try:
+            check()
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+
+
+def refuse(image: Image, tree: Tree) -> None:
+    """What must not leave and what could not start, all at once."""
+    problems: list[Problem] = []
+    for check in (refuse_secrets, refuse_unbootable, refuse_unfilled):
+        try:
+            with about(image.name):
+                check(image, tree)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+
+
+def refuse_unbootable(image: Image, tree: Tree) -> None:
+    """A kernel or an initrd that cannot be is known before the root is made, not after."""
+    from .core import initrd, kernel
+
+    chosen = kernel.choose(tree, image.kernel, settings().site)
+    initrd.build(image, tree, chosen, settings().folders, lambda note: None, settings().site)
+
+
+def refuse_unfilled(image: Image, tree: Tree) -> None:
+    """A partition that is filled from nothing would stop every node at its first boot."""
+    fills = [part.fill for part in image.disk.partitions if part.fill]
+    words = "disk: fill: no such folder in the root: {}; name one that is there, or leave fill out"
+    if missing := [fill for fill in fills if not _is_folder(tree, os.fsencode(fill))]:
+        raise BadInput(Problem(settings().site, 1, 1, words.format(fill)) for fill in missing)
+
+
+def _is_folder(tree: Tree, path: bytes) -> bool:
+    from .core.tree import DIR, resolve
+
+    try:
+        entry = tree.get(resolve(tree, path))
+    except ValueError:  # symlinks in a circle
+        return False
+    return entry is not None and entry.type == DIR
+
+
+def refuse_secrets(image: Image, tree: Tree) -> None:
+    """The export is public to the network: no key and no usable password may be in it."""
+    from .core import gate
+
+    path = settings().path(NOTED, f"{image.name}.secrets")
+    known = _read_verdicts(path, gate.made_by())
+    finds = gate.gate(tree, image.keep, known)
+    write_atomic(path, json.dumps([gate.made_by(), known]).encode())
+    if finds:
+        raise BadInput(Problem(settings().site, 1, 1, str(find)) for find in finds)
+
+
+def _read_verdicts(path: str, made_by: str) -> dict[str, str]:
+    try:
+        with open(path) as file:
+            by, known = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return known if by == made_by else {}
