@@ -63,13 +63,16 @@ def sync_folder(path: str) -> None:
 
 def digest_file(path: str | bytes) -> str:
     """sha256 of a file's bytes, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, room = hashlib.sha256(), memoryview(bytearray(1 << 18))
+    with open(path, "rb", buffering=0) as file:
+        while size := file.readinto(room):
+            digest.update(room[:size])
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
-def locked(path: str, what: str) -> Iterator[None]:
-    """Hold the lock file `path` (flock(2): it ends with its process). Raises Refused, naming the holder."""
+def locked(path: str, what: str, who: str = "") -> Iterator[None]:
+    """Hold the lock file `path` (flock(2): it ends with its process). Raises Refused, naming the holder: `who`, pid."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -80,7 +83,7 @@ def locked(path: str, what: str) -> Iterator[None]:
             raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
         os.ftruncate(fd, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        os.pwrite(fd, f"pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
+        os.pwrite(fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

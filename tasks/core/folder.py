@@ -10,7 +10,6 @@ import errno
 import os
 from collections.abc import Callable
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IMODE
-from typing import Self
 
 from .scan import attributes, digest_of
 from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry
@@ -40,7 +39,7 @@ class Folder:
         self.path = os.fsencode(path)
         self._open: list[tuple[bytes, int]] = [(b"", os.open(path, _FOLDER & ~os.O_NOFOLLOW))]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Folder:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import calendar
 import getpass
 import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from .files import sync_folder
 
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def read(path: str) -> list[Record]:
@@ -58,12 +60,12 @@ def _torn(fd: int) -> bool:
 
 def now() -> str:
     """UTC, to the second: `2026-11-23T05:46:01Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime(_FORMAT, time.gmtime())
 
 
-def seconds(time: str) -> float:
+def seconds(text: str) -> float:
     """A record's time as seconds since 1970."""
-    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    return calendar.timegm(time.strptime(text, _FORMAT))
 
 
 def author(folder: str) -> Record:

@@ -10,7 +10,8 @@ from .apply import plan
 from .errors import Refused
 from .folder import Changed, Folder
 from .ordinary import as_ordinary, privileged
-from .perform import Progress, perform
+from .perform import Lender, Progress, perform
+from .staged import lender
 from .tree import Entry, Tree, without_collection
 
 
@@ -22,12 +23,17 @@ class Published(NamedTuple):
 
 
 def publish(
-    tree: Tree, folder: str | bytes, previous: tuple[Tree, str | bytes] | None = None, progress: Progress | None = None
+    tree: Tree,
+    folder: str | bytes,
+    previous: tuple[Tree, str | bytes] | None = None,
+    progress: Progress | None = None,
+    own: str | None = None,
 ) -> Published:
     """Make `folder`, which must not exist, with everything that the tree says; flushing it to disk is the caller's.
 
     `tree` is what `staged.load` gives. What is equal in `previous` (a folder, and the tree of what is right in it)
     becomes a hard link of that; where none can be made (another file system, too many names) it is copied.
+    Sources below `own`, a folder that nobody else writes to, may become hard links as well.
     Raises Refused where a staged file is not any more what the manifest says; the folder is then to be removed.
     """
     above = os.path.dirname(os.path.abspath(os.fsdecode(folder)))
@@ -36,18 +42,24 @@ def publish(
     os.mkdir(folder, 0o700)
     with contextlib.ExitStack() as stack:
         new = stack.enter_context(Folder(folder))
-        loan = None
+        loans: list[Lender] = []
         if previous:
             was = previous[0] if able else as_ordinary(previous[0])[0]
-            loan = _Loan(was, stack.enter_context(Folder(previous[1])))
+            loans.append(_Loan(was, stack.enter_context(Folder(previous[1]))))
+        if own:
+            loans.append(lender(stack.enter_context(Folder(own))))
         try:
             with without_collection():
-                done = perform(plan({}, goal), goal, new, loan, progress)
+                done = perform(plan({}, goal), goal, new, _first_of(loans), progress)
         except Changed as error:
             raise Refused(
                 f"{error.path}: changed after it was staged; remove the root.mtree beside it and build again"
             ) from None
     return Published(done.linked, done.copied, done.size, note)
+
+
+def _first_of(lenders: list[Lender]) -> Lender:
+    return lambda path, entry: next((file for lend in lenders if (file := lend(path, entry))), None)
 
 
 class _Loan:

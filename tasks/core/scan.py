@@ -179,7 +179,7 @@ class _Reader:
         stored = self.before.get(listing.path, b"")
         before, record = marshal.loads(stored) if stored else Record(), Record()
         above = path + b"/" if path else b""
-        for name, row in zip(listing.names, listing.rows, strict=True):
+        for name, row in zip(listing.names, listing.rows):
             kind = row[1] & _KIND
             if kind == S_IFREG:
                 self._file(listing, above + name.encode(_ENCODING, "surrogateescape"), name, row, before, record)
