@@ -58,7 +58,7 @@ def boot(raw: bool) -> None:
     server = server_of(site(), node)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(timings_of())
-    targets = served(server)
+    targets = served(node, server)
     try:
         story = watch(node, job(node, server, targets, raw), raw)
     except RuntimeError as error:
@@ -68,11 +68,15 @@ def boot(raw: bool) -> None:
 
 def chosen() -> Node:
     """The node to boot. Raises BadInput for a name that the site does not have."""
-    name = settings().node or site().nodes[0].name
-    for node in site().nodes:
-        if node.name == name:
-            return node
-    raise BadInput.at(settings().site, f"node={name}: no such node; name one of `nodes:`")
+    import difflib
+
+    nodes = {node.name: node for node in site().nodes}
+    name = settings().node or next(iter(nodes))
+    if name not in nodes:
+        near = difflib.get_close_matches(name, nodes, 1)
+        hint = f"did you mean {near[0]}?" if near else "name one of `nodes:`"
+        raise BadInput.at(settings().site, f"node={name}: no such node; {hint}")
+    return nodes[name]
 
 
 def ready(node: Node) -> None:
@@ -96,18 +100,33 @@ def place(*parts: str) -> str:
     return os.path.abspath(settings().path("boot", *parts))
 
 
-def served(server: Server) -> Targets:
-    """What its server serves: deployed by deploy's own code; of earlier releases nothing stays."""
+def served(node: Node, server: Server) -> Targets:
+    """What the node's server serves: deployed by deploy's own code; of earlier releases nothing stays."""
     import dataclasses
     import time
 
     from .core import deploy, prune
 
     targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
-    goal = dataclasses.replace(wanted(server), services=(), nodes={})  # other nodes' pins are not looked for
+    goal = wanted(server)
+    files = goal.files | (with_a_shell(node) if settings().power == "keep" else {})
+    goal = dataclasses.replace(goal, files=files, services=(), nodes={})  # other nodes' pins are not looked for
     deploy.deploy(targets, goal, author(), say)
     prune.prune(targets, 1, 0, author(), time.time() + 2 * 86400)
     return targets
+
+
+def with_a_shell(node: Node) -> dict[str, bytes]:
+    """The loaders' files, but for one word more in the node's own: its console is root's (overlays/initrd/identity)."""
+    import dataclasses
+
+    from .configs import templates
+    from .core.configs import render_configs
+
+    kept = dataclasses.replace(node, cmdline=f"{node.cmdline} plugnode.debug".strip())
+    nodes = tuple(kept if other is node else other for other in site().nodes)
+    configs = render_configs(dataclasses.replace(site(), _nodes=lambda: nodes), templates())
+    return {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}
 
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
@@ -179,7 +198,7 @@ def watch(node: Node, job, raw: bool):
     story, lab = Story(), ""
     keep = settings().power == "keep"
     say(f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}")
-    with terminal() if keep and sys.stdin.isatty() else contextlib.nullcontext():
+    with contextlib.ExitStack() as until_it_is_off:
         for event in power_on(job, stdin=None if keep else subprocess.DEVNULL):
             reached, kind = story.feed(event), event["kind"]
             if kind == "lab":
@@ -187,10 +206,15 @@ def watch(node: Node, job, raw: bool):
             elif kind == "raw" and (raw or story.ready):
                 print(event["text"], end="", flush=True)
             elif reached and not raw:
-                print(line(reached), end="\r\n" if keep else "\n", flush=True)
+                print(line(reached), flush=True)
             if kind == "reached" and keep:
-                say(f"it stays on, and this is its console; Ctrl-] ends it; nsenter -t {lab} -n ssh root@{node.ip}\r")
+                say(KEPT.format(lab=lab))
+                until_it_is_off.enter_context(terminal())
     return story
+
+
+KEPT = """it stays on. This terminal is its console, and you are root there; Ctrl-] ends it.
+   From another terminal, as its boot server: nsenter -t {lab} -n tcpdump -i br0"""
 
 
 @contextlib.contextmanager
@@ -199,6 +223,9 @@ def terminal() -> Iterator[None]:
     import termios
     import tty
 
+    if not sys.stdin.isatty():
+        yield
+        return
     before = termios.tcgetattr(sys.stdin)
     tty.setraw(sys.stdin)
     try:
@@ -240,5 +267,5 @@ def expected(node: Node, server: Server, targets: Targets):
     release = read_release(site().image(node.image)).id
     return Expected(
         node.name, node.ip, release, f"{server.ip}:{targets.nfs}/{release}", node.disk,
-        sshd=has(node, "usr/sbin/sshd"), powers_off=systemd(node),
+        sshd=has(node, "usr/sbin/sshd"), powers_off=systemd(node) and settings().power != "keep",
     )  # fmt: skip

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
+import termios
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 from conftest import REPOSITORY, Doit
 from tasks.core.boot import Power
@@ -61,12 +65,42 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
     assert example() == ""  # what a boot leaves makes nothing out of date
 
 
-def test_the_example_boots_by_uefi_and_grub(example: Doit):
-    out = example("boot", "firmware=uefi", "dhcp=dnsmasq", "node=wn003")
-    print(out)
-    assert verdicts(out) == dict.fromkeys(WHOLE, "ok")
-    assert re.search(r"^ok +host name: wn003$", out, re.M)
-    assert re.search(r"s  loader +grubnetx64\.efi$", out, re.M)
+@pytest.fixture
+def two_servers(example: Doit):
+    """The same site, with a second boot server, wn001's."""
+    text = example.site.read_text()
+    boot1, wn001 = "  boot1: {ip: 172.24.10.1} ", "ip: 172.24.10.100}"
+    assert boot1 in text and wn001 in text
+    more = {boot1: "  boot2: {ip: 172.24.10.2}\n" + boot1, wn001: wn001[:-1] + ", server: boot2}"}
+    for before, after in more.items():
+        example.site.write_text(example.site.read_text().replace(before, after))
+    yield example
+    example.site.write_text(text)
+
+
+def test_a_node_of_the_second_server_boots_by_uefi_and_stays_on_at_a_terminal(two_servers: Doit):
+    words = ["boot", "power=keep", "firmware=uefi", "dhcp=dnsmasq"]
+    words += [f"site={two_servers.site}", f"build={two_servers.build}"]
+    told = io.StringIO()
+    with pexpect.spawn(
+        sys.executable, ["-m", "doit", *words], cwd=REPOSITORY, timeout=170, encoding="utf-8", logfile=told
+    ) as node:
+        before = termios.tcgetattr(node.child_fd)
+        node.expect("This terminal is its console, and you are root there; Ctrl-] ends it")
+        node.expect(r"root@wn001:~# ", timeout=20)
+        node.sendline("echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)")
+        node.expect("42 of root by 172.24.10.2\r\n")
+        node.sendline("sleep 1000")
+        node.sendcontrol("c")  # the node's, as every key
+        node.sendline("echo $?")
+        node.expect("130\r\n")
+        node.sendcontrol("]")
+        node.expect(pexpect.EOF)
+        assert termios.tcgetattr(node.child_fd) == before
+    print(told.getvalue())
+    assert node.exitstatus == 0
+    assert verdicts(told.getvalue().replace("\r", "")) == dict.fromkeys(WHOLE - {"power button switches it off"}, "ok")
+    assert re.search(r"s  loader +grubnetx64\.efi\r$", told.getvalue(), re.M)
 
 
 def test_the_distributions_own_initrd_boots_it_too_and_the_second_boot_keeps_the_disk(example: Doit, tmp_path: Path):
@@ -103,4 +137,4 @@ def test_everything_ends_with_it(example: Doit, how: signal.Signals):
 
 
 def test_a_node_that_nobody_knows_cannot_be_booted(example: Doit):
-    assert "node=wn999" in example("boot", "node=wn999", status=3)
+    assert "node=wn0001: no such node; did you mean wn001?" in example("boot", "node=wn0001", status=3)

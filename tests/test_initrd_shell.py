@@ -213,6 +213,37 @@ def test_with_plugnode_debug_there_is_a_shell_before_the_reboot(machine):
     )
 
 
+@pytest.mark.parametrize(
+    ("wait", "pauses"),
+    [
+        ("", "1 2 4 8 16 16 16"),
+        ("many", "1 2 4 8 16 16 16"),
+        ("5", "1 2 2"),
+        ("0", "1"),
+        ("80", "1 2 4 8 16 16 16 16 1"),
+    ],
+)
+def test_every_wait_of_the_initrd_lasts_a_minute_or_as_long_as_the_kernel_command_line_says(machine, wait, pauses):
+    machine.boots(f"plugnode.wait={wait}")
+    assert machine.run("echo $waits", WAITS="").split() == pauses.split()
+
+
+def test_plugnode_debug_makes_the_console_root_s_for_systemd_and_for_sysv_init(machine):
+    machine.boots("console=tty0 console=ttyS1,57600n8 plugnode.debug")
+    machine.write(
+        "new/etc/inittab",
+        "id:3:initdefault:\nS1:2345:respawn:/sbin/agetty ttyS1 9600\n1:2345:respawn:/sbin/mingetty tty1\n",
+    )
+    mounted = machine.run('mount() { echo "$*"; }; mkdir "$ROOT/run/plugnode"; open_console "$ROOT/run" "$ROOT/new"')
+    assert mounted == f"-o bind {machine.root}/run/plugnode/inittab {machine.root}/new/etc/inittab"
+    assert machine.read("run/plugnode/inittab").splitlines() == [
+        "id:3:initdefault:", "1:2345:respawn:/sbin/mingetty tty1",
+        "pn:2345:respawn:/sbin/agetty -n -l /bin/sh ttyS1 57600 linux",
+    ]  # fmt: skip
+    unit = machine.read("run/systemd/system/serial-getty@ttyS1.service.d/plugnode.conf")
+    assert unit == "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root ttyS1 57600 linux\n"
+
+
 # ---- the root
 
 OPTIONS = {

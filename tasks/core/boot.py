@@ -43,8 +43,9 @@ class Power:
     until: str = READY  # a regular expression
     died: str = DIED  # another: then it will not come to that
     seconds: float = 170
-    then: str = "cut"  # | "button": as an admin powers off | "keep": until somebody ends it
+    then: str = "cut"  # | "button": of the case | "poweroff": typed at its console | "keep": until somebody ends it
     sshd: bool = False  # look whether it answers
+    later: float = 0  # seconds that it stays on after that
 
 
 @dataclass(frozen=True)
@@ -149,26 +150,31 @@ class Run:
         if power.sshd:
             text = banner(self.addresses.get(vm.machine.mac, ""), 22)
             self.tell(vm.machine, time.monotonic() - vm.started, "sshd", text)
+        time.sleep(power.later)
         return True
 
     def finish(self, vm: VM, then: str) -> str:
+        if then == "cut":
+            vm.cut()
+            return "cut"
         if then == "keep":
             threading.Thread(target=type_through, args=(vm,), daemon=True).start()
             vm.process.wait()
-        elif then == "button":
+            return "cut"
+        if then == "button":
             vm.power_button()
-            return "by itself" if vm.wait(HUNG) else "hung"
         else:
-            vm.cut()
-        return "cut"
+            vm.type(f"\r{then}\r".encode())
+        return "by itself" if vm.wait(HUNG) else "hung"
 
 
 def type_through(vm: VM) -> None:
     """This terminal is the node's console, until Ctrl-]; the end of the input is none of the node's."""
+    vm.type(b"\r")  # for a prompt
     while data := os.read(0, 1024):
         if LEAVE in data:
             return vm.cut()
-        vm.type(data.decode("utf-8", "replace"))
+        vm.type(data)
 
 
 def banner(address: str, port: int, seconds: float = 20) -> str:

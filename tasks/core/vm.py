@@ -6,6 +6,7 @@ PLUGNODE_ACCEL=kvm asks for it.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -93,9 +94,10 @@ class VM:
 
     def _listen(self) -> None:
         assert self.process.stdout
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         with open(os.path.join(self.machine.work, f"console{self.machine.number}.log"), "a") as log:
             while data := os.read(self.process.stdout.fileno(), 65536):
-                self._heard(data.decode("utf-8", "replace").replace("\r", ""), log)
+                self._heard(decode(data), log)
         with self.news:
             self.over = True
             self.news.notify_all()
@@ -104,7 +106,7 @@ class VM:
         if self.raw:
             self.raw(text)
         with self.news:
-            *whole, self.partial = (self.partial + text).split("\n")
+            *whole, self.partial = (self.partial + text.replace("\r", "")).split("\n")
             now = time.monotonic() - self.started
             for line in whole:
                 line = ESCAPES.sub("", line).strip()
@@ -133,11 +135,12 @@ class VM:
                     raise Ended(f"{seconds:.0f} s went by before /{pattern}/")
                 self.news.wait(0.5)
 
-    def type(self, text: str) -> None:
+    def type(self, keys: bytes) -> None:
         """Type on the console."""
         assert self.process.stdin
-        self.process.stdin.write(text.encode())
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it is off
+            self.process.stdin.write(keys)
+            self.process.stdin.flush()
 
     def cut(self) -> None:
         """Pull the plug: what QEMU accepted stays on the disk, what the guest had in memory is gone."""
