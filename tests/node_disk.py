@@ -27,7 +27,7 @@ LAYOUT = (
 CENSUS = (
     "census() { (cd $1; find . ! -path './lost+found*' ! -path './lib/plugnode*' ! -name .plugnode ! -name network "
     "! -name own ! -path . -printf '%P %y %m %U %G %l\\n' | sort; "
-    "find lib log spool -type f ! -name own -exec cksum {} + | sort -k 3); }; "
+    "find lib log spool -type f ! -name own ! -path lib/plugnode/node -exec cksum {} + | sort -k 3); }; "
 )
 SAME = CENSUS + "census var.ro >a; census var >b; cmp -s a b && echo SAME || diff a b; "
 
@@ -65,6 +65,8 @@ class Node:
     site: str = "grid"
     nodes: bool = True  # whether partitions have nodes of the tests'
     ssh: bool = False  # making keys takes longer than all the rest
+    sector: int = 512  # bytes
+    before: str = ""  # shell commands in the boot's own mount namespace, before setup.sh
     loops: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -108,13 +110,14 @@ class Node:
         return found
 
     def attach(self) -> str:
-        disk = command("losetup", "-f", "--show", self.image).strip()
+        disk = command("losetup", "-f", "--show", "-b", str(self.sector), self.image).strip()
         self.loops.append(disk)
         for number, (offset, size) in enumerate(self.partitions(), 1):
             if 0 < size and offset + size <= self.mib * MIB:
                 part = command(
-                    "losetup", "-f", "--show", "-o", str(offset), "--sizelimit", str(size), self.image
-                ).strip()
+                    "losetup", "-f", "--show", "-b", str(self.sector), "-o", str(offset), "--sizelimit", str(size),
+                    self.image,
+                ).strip()  # fmt: skip
                 self.loops.append(part)
                 link = self.root / "nodes" / str(number)
                 link.unlink(missing_ok=True)
@@ -153,7 +156,8 @@ class Node:
         attached = self.attach()
         self.site_data(disks.format(attached) if disk else "")
         shell = SHELLS[self.shell]
-        script = f'{shell} {SETUP} || echo "setup.sh failed: $?"; cd "$ROOT"; {then or ":"}'
+        before, setup = f"set -e; {self.before or ':'}; set +e", f'{shell} {SETUP} || echo "setup.sh failed: $?"'
+        script = f'{before}; {setup}; cd "$ROOT"; {then or ":"}'
         seams = {
             "ROOT": str(self.root),
             "NODES": str(self.root / "nodes"),
@@ -184,14 +188,16 @@ class Node:
         return int(count.read_text())
 
     def verb(self, *words: str, disk: str, hosts: Path | None = None) -> str:
-        """What one function of setup.sh says by itself."""
+        """What one function of setup.sh says by itself; in a mount namespace if there is something to do before."""
         self.site_data(disk)
         if hosts:
             (self.data / "hosts").unlink()
         if hosts and hosts.exists():
             (self.data / "hosts").write_bytes(hosts.read_bytes())
         seams = {"ROOT": str(self.root), "NODES": str(self.root / "nodes") if self.nodes else "", "WAIT": "0"}
-        return command(*SHELLS[self.shell].split(), SETUP, *words, env={**os.environ, **seams})
+        script = f'{self.before or ":"} && exec {SHELLS[self.shell]} {SETUP} "$@"'
+        apart = ["unshare", "--mount", "--propagation", "private"] if self.before else []
+        return command(*apart, "sh", "-c", script, "sh", *words, env={**os.environ, **seams})
 
     def holds(self, *words: str) -> bool:
         """Whether a test of setup.sh says yes."""

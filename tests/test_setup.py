@@ -156,6 +156,29 @@ def test_a_disk_is_matched_by_its_size(node: Node, mib: int, range_: str, fits: 
     assert node.holds("size_within", str(mib), range_) is fits
 
 
+PCI = "/sys/devices/pci0000:00/0000:00:1f.2"
+
+
+@pytest.mark.parametrize(
+    ("disk", "place", "transport"),
+    [
+        ("/dev/nvme0n1", f"{PCI}/nvme/nvme0", "nvme"),
+        ("/dev/vda", f"{PCI}/virtio3", "virtio"),
+        ("/dev/mmcblk0", "/sys/devices/platform/soc/mmc_host/mmc0/mmc0:0001", "mmc"),
+        ("/dev/hda", f"{PCI}/ide0/0.0", "ide ata"),
+        ("/dev/sda", f"{PCI}/ata1/host0/target0:0:0/0:0:0:0", "ata sata"),
+        ("/dev/sda", f"{PCI}/usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:0", "usb"),
+        ("/dev/sda", f"{PCI}/host0/port-0:0/end_device-0:0/target0:0:0/0:0:0:0", "sas scsi"),
+        ("/dev/sda", f"{PCI}/host2/rport-2:0-0/target2:0:0/2:0:0:0", "fc scsi"),
+        ("/dev/sda", "/sys/devices/platform/host3/session1/target3:0:0/3:0:0:0", "iscsi scsi"),
+        ("/dev/sda", f"{PCI}/virtio1/host0/target0:0:0/0:0:0:0", "scsi"),
+        ("/dev/cciss/c0d0", f"{PCI}/cciss0", ""),
+    ],
+)
+def test_a_disks_place_in_sysfs_tells_its_transport(node: Node, disk: str, place: str, transport: str):
+    assert node.verb("transport_at", disk, place, disk="").strip() == transport
+
+
 def test_ids_and_serial_numbers_are_matched_by_patterns(node: Node):
     assert node.holds("like", "ata-X_1 wwn-0x5 ata-Y_2", "ata-Y*")
     assert not node.holds("like", "ata-X_1", "X*") and not node.holds("like", "", "*?")

@@ -185,6 +185,34 @@ def test_a_partition_too_small_for_what_fills_it_is_not_claimed(node: Node):
     assert "/var.ro has" in node.degraded
 
 
+def test_what_fills_the_rest_of_a_disk_must_fit_there_too(tmp_path: Path):
+    node = Node(tmp_path, layout=(("/tmp", "8", "ext3", "pn-tmp", "-"), ("/var", "rest", "ext4", "pn-var", "/var.ro")))
+    (node.root / "var.ro/lib/large").write_bytes(random.randbytes(60 * MIB))
+    node.boot()
+    assert node.state == [] and "/var.ro has 60 MiB, its partition 5" in node.degraded
+
+
+def test_a_disk_that_is_full_before_var_is_filled_leaves_a_node_that_can_be_looked_at(node: Node):
+    """More names than the file system has inodes, and next to no bytes; the next boot starts over."""
+    many = node.root / "var.ro/lib/many"
+    many.mkdir()
+    for number in range(7000):
+        (many / str(number)).touch()
+    said = node.boot(MOUNTS + "ls var/lib/many | wc -l")
+    assert f"{node.root}/var tmpfs" in said and said.endswith("7000\n")
+    assert "No space left" in node.console and "could not be provisioned; the next boot tries again" in node.degraded
+    assert node.state[2] == "CLAIMING" and (node.root / "proc/sys/kernel/hostname").read_text() == "wn001\n"
+    command("rm", "-r", many)
+    assert node.boot(SAME) == "SAME\n" and (node.state[2], node.degraded) == ("COMMITTED", "")
+
+
+def test_a_disk_of_4096_byte_sectors_is_as_good(tmp_path: Path):
+    node = Node(tmp_path, sector=4096)
+    assert node.boot(SAME + "echo mine >var/lib/own") == "SAME\n"
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert node.boot("cat var/lib/own") == "mine\n" and "format" not in node.console
+
+
 def test_a_disk_that_is_in_use_is_none_of_ours(node: Node):
     disk = node.attach()
     command("mkfs.ext4", "-qF", disk)
@@ -195,6 +223,53 @@ def test_a_disk_that_is_in_use_is_none_of_ours(node: Node):
     finally:
         command("umount", node.folder / "elsewhere")
         node.detach()
+
+
+def over(file: Path, path: str) -> str:
+    """A shell command that shows `file` where a machine has `path`."""
+    return f"mount --bind {file} {path}"
+
+
+@pytest.fixture
+def disk(node: Node) -> Iterator[str]:
+    """The node's own disk, attached, with room for partitions that the kernel knows."""
+    command("mkfs.ext4", "-qF", node.image)
+    yield command("losetup", "-f", "--show", "-P", node.image).strip()
+    command("losetup", "-d", *command("losetup", "-nO", "NAME", "-j", node.image).split())
+
+
+def test_a_disk_of_which_a_partition_is_mounted_is_none_of_ours(node: Node, disk: str):
+    command("addpart", disk, "1", "0", str(SIZE // 512))
+    assert node.verb("unfit", disk, disk=disk) == ""
+    node.before = f"mount {disk}p1 {node.root}/var"
+    assert node.verb("unfit", disk, disk=disk) == "is in use\n"
+
+
+def test_a_disk_that_a_raid_or_a_volume_group_holds_is_none_of_ours(node: Node, disk: str):
+    (node.folder / "holders/md0").mkdir(parents=True)
+    node.before = over(node.folder / "holders", f"/sys/block/{disk[5:]}/holders")
+    assert node.verb("unfit", disk, disk=disk) == "is in use\n"
+
+
+def test_a_disk_that_can_be_taken_out_is_none_of_ours(node: Node, disk: str):
+    (node.folder / "removable").write_text("1\n")
+    node.before = over(node.folder / "removable", f"/sys/block/{disk[5:]}/removable")
+    assert node.verb("unfit", disk, disk=disk) == "is removable\n"
+
+
+def test_a_disk_that_cannot_be_written_and_a_part_of_a_disk_are_none_of_ours(node: Node, disk: str):
+    read_only = command("losetup", "-r", "-f", "--show", node.image).strip()
+    assert node.verb("unfit", read_only, disk=disk) == "is read-only\n"
+    command("addpart", disk, "1", "0", str(SIZE // 512))
+    assert node.verb("unfit", f"{disk}p1", disk=disk) == "is no whole disk\n"
+
+
+def test_a_disk_that_cannot_be_read_to_its_end_is_never_claimed(node: Node):
+    """Half of the image is gone once it is attached: what lies there is an input/output error."""
+    node.before = f"truncate -s {SIZE // 2} {node.image}"
+    said = node.boot(MOUNTS)
+    assert said.count(" tmpfs") == 3 and "its last MiB is not empty, or not readable" in node.degraded
+    assert "claim" not in node.console and not any(node.image.read_bytes())
 
 
 # No disk
@@ -229,10 +304,21 @@ def test_a_disk_that_appears_late_is_waited_for(node: Node):
 
 @pytest.mark.parametrize(
     ("match", "fits"),
-    [("serial S3*", True), ("serial X", False), ("size 32..128", True), ("size 1G..", False), ("transport sas", False)],
+    [
+        ("serial S3*", True),
+        ("serial X", False),
+        ("size 32..128", True),
+        ("size 1G..", False),
+        ("transport sas", False),
+        ("id ata-PLUGNODE_?", True),
+        ("id ata-OTHER*", False),
+    ],
 )
 def test_a_disk_that_does_not_match_is_none(node: Node, match: str, fits: bool):
     (node.root / "nodes/serial").write_text("S3R14L\n")
+    by_id = node.root / "dev/disk/by-id"
+    by_id.mkdir(parents=True)
+    node.before = f"ln -s $(losetup -nO NAME -j {node.image} | sort -V | head -n 1) {by_id}/ata-PLUGNODE_1"
     node.match, node.required = (match,), "no"
     node.boot()
     assert (node.state[2:3] == ["COMMITTED"]) is fits and node.degraded == ""
@@ -258,6 +344,57 @@ def test_two_disks_that_are_ours_are_both_left_alone(settled: Node, second: str)
     before = settled.digest()
     assert settled.boot(MOUNTS, disks=second + " {}").count(" tmpfs") == 3
     assert settled.digest() == before and "several disks are ours" in settled.degraded
+
+
+# What the root lacks
+
+
+@pytest.mark.parametrize(
+    ("path", "package"),
+    [("mkfs.ext4", "e2fsprogs"), ("mkfs.xfs", "xfsprogs"), ("mkswap", "util-linux"), ("sfdisk", "fdisk")],
+)
+def test_without_a_program_that_the_layout_needs_a_blank_disk_stays_blank(tmp_path: Path, path: str, package: str):
+    layout = (
+        ("swap", "8", "swap", "s", "-"),
+        ("/var", "320", "xfs", "v", "/var.ro"),
+        ("/home", "16", "ext4", "h", "-"),
+    )
+    node = Node(tmp_path, mib=350, layout=layout, before=hidden(path))
+    assert node.boot(MOUNTS).splitlines() == [f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var")]
+    assert f"this root lacks {path}: add " in node.degraded and package in node.degraded
+    assert node.state == []
+
+
+def hidden(name: str) -> str:
+    """A shell command by which this machine has no such program."""
+    return over(Path("/dev/null"), command("which", name).strip())
+
+
+@pytest.mark.parametrize(("path", "package"), [("fsck.ext4", "e2fsprogs"), ("blkid", "util-linux")])
+def test_without_a_program_that_looks_at_a_disk_of_ours_it_is_left_alone(settled: Node, path: str, package: str):
+    settled.before = hidden(path)
+    before = settled.digest()
+    assert f"{settled.root}/var tmpfs" in settled.boot(MOUNTS)
+    assert f"this root lacks {path}: add " in settled.console and package in settled.console and settled.degraded
+    assert settled.digest() == before or path == "fsck.ext4"  # /tmp is ext3, which its own program looks at
+
+
+def test_the_state_is_written_with_the_disks_own_cache_off(node: Node):
+    """Before Linux 2.6.33 an fsync of a disk leaves what it wrote in there, and so what was written before it."""
+    log, tools = node.folder / "log", node.folder / "tools"
+    tools.mkdir()
+    (tools / "hdparm").write_text(
+        '#!/bin/sh\n[ "$1" != -I ] || { echo "   *    Write cache"; exit; }\n'
+        "state=$(dd if=$3 bs=512 skip=2040 count=1 2>/dev/null | tr -d '\\0' | cut -d ' ' -f 3)\n"
+        f"echo $2 $state >>{log}\n"
+    )
+    (tools / "hdparm").chmod(0o755)
+    node.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin"
+    node.boot()
+    assert node.state[2] == "COMMITTED"
+    assert log.read_text().splitlines() == [
+        "-W0", "-W1 CLAIMING", "-W0 CLAIMING", "-W1 CLAIMING", "-W0 CLAIMING", "-W1 COMMITTED",
+    ]  # fmt: skip
 
 
 # Wipe
@@ -430,3 +567,14 @@ def test_ssh_host_keys_are_made_once_and_are_another_nodes_after_a_wipe(tmp_path
     node.name, node.wipe = "wn777", "new"
     assert node.boot(show) not in (first, wiped)
     assert "this disk was wn001's" in node.console
+
+
+def test_local_files_stay_with_their_node_and_begin_anew_when_the_disk_is_anothers(node: Node):
+    seed = node.root / "var.ro/lib/plugnode/files/etc"
+    seed.mkdir(parents=True)
+    (seed / "app.conf").write_text("as shipped\n")
+    show = "cat var/lib/plugnode/files/etc/*; "
+    assert node.boot(show + "echo own >var/lib/plugnode/files/etc/app.conf") == "as shipped\n"
+    assert node.boot(show + "echo secret >var/lib/plugnode/files/etc/app.key") == "own\n"
+    node.name = "wn777"
+    assert node.boot(show) == "as shipped\n"

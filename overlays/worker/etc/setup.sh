@@ -74,6 +74,10 @@ tool() { # NAME: its path; some builds of busybox prefer their own, which know f
   echo "$1"
 }
 
+need() { # PROGRAM PACKAGE: what this root lacks, if it does
+  command -v "$1" >/dev/null || echo "this root lacks $1: add $2 to the reference"
+}
+
 again() { # VERB…: in a process of its own, where `set -e` holds even if the status is asked for
   ${SH:-/bin/sh} "$0" "$@"
 }
@@ -177,6 +181,8 @@ unfit() { # DISK: why it is none of ours to use, or nothing
     echo "is removable"
   elif [ "$(blockdev --getro "$1")" != 0 ]; then
     echo "is read-only"
+  elif [ "$(disk_transport "$1")" = usb ]; then
+    echo "is on USB"
   elif in_use "$1"; then
     echo "is in use"
   else
@@ -219,14 +225,33 @@ disk_serial() {
   for file in "${NODES:+$NODES/serial}" "$(sys_of "$1")/serial" "$(sys_of "$1")/device/serial"; do
     [ ! -s "$file" ] || { tr -d ' ' <"$file" && return; }
   done
-  udev_value "$1" ID_SERIAL_SHORT || udev_value "$1" ID_SERIAL || :
+  udev_value "$1" ID_SERIAL_SHORT || tail -c +5 "$(sys_of "$1")/device/vpd_pg80" 2>/dev/null | tr -cd '!-~'
 }
 
-disk_transport() { # as the layout spells it: nvme, virtio, sata, sas, usb…
-  case $1 in
+disk_transport() { # as lsblk -o TRAN prints it, and what else it may be called
+  transport_at "$1" "$(readlink -f "$(sys_of "$1")/device")"
+}
+
+transport_at() { # DISK PLACE: by its place in sysfs, where each transport has a name of its own
+  case $1:$2 in
   /dev/nvme*) echo nvme ;;
-  /dev/vd*) echo virtio ;;
-  *) udev_value "$1" ID_BUS | sed 's/^ata$/ata sata/; s/^scsi$/scsi sas/' || : ;;
+  /dev/mmcblk*) echo mmc ;;
+  /dev/hd*) echo ide ata ;;
+  *:*/usb[0-9]*) echo usb ;;
+  *:*/end_device-*) echo sas scsi ;;
+  *:*/rport-*) echo fc scsi ;;
+  *:*/session[0-9]*) echo iscsi scsi ;;
+  *:*/host[0-9]*) transport_of_host "$2" ;;
+  *:*/virtio[0-9]*) echo virtio ;;
+  esac
+}
+
+transport_of_host() { # PLACE: libata's disks are SCSI disks, too; its drivers' names tell
+  host=${1#*/host}
+  case $1:$(cat "/sys/class/scsi_host/host${host%%/*}/proc_name" 2>/dev/null) in
+  *:ahci | *:sata_*) echo sata ata ;;
+  */ata[0-9]* | *:ata_* | *:pata_*) echo ata sata ;;
+  *) echo scsi ;;
   esac
 }
 
@@ -282,12 +307,19 @@ read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HA
 write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complete disk
   body="PLUGNODE1 $SITE $2 $3 $LAYOUT $NODE"
   flush
+  cached=$(write_cached "$1")
+  [ -z "$cached" ] || hdparm -q -W0 "$1" || :
   printf '%s %s' "$body" "$(printf %s "$body" | checksum)" |
     run_input dd of="$1" bs=512 seek=2040 count=1 conv=sync,notrunc,fsync
   flush
   blockdev --flushbufs "$1" 2>/dev/null || :
+  [ -z "$cached" ] || hdparm -q -W1 "$1" || :
   read_state "$1"
   [ "$STATE" = "$2" ]
+}
+
+write_cached() { # DISK: whether an ATA disk's cache is on; fsync flushes it from Linux 2.6.33 on, turning it off always
+  hdparm -I "$1" 2>/dev/null | grep '\*.*Write cache' || :
 }
 
 run_input() { # COMMAND…: as `run`, but with the standard input
@@ -337,7 +369,6 @@ pick_disk() { # of $WORK/disks: the one that is ours already, else the first; se
 
 provision() { # DISK TOKENS: from whatever is there to COMMITTED; a cut at any moment starts it over
   entitled "$1" "$2"
-  each_partition check_partition
   step "claim $1"
   write_state "$1" CLAIMING "$2"
   discard "$1"
@@ -361,19 +392,26 @@ entitled() { # DISK TOKENS: asks the disk itself once more
   esac
 }
 
-fits() { # DISK: the layout has room on it, and what fills a partition has room in that; fails with a reason
+fits() { # DISK: the layout has its tools, room on the disk, and room for what fills a partition; fails with a reason
+  lacks=$({ need sfdisk "util-linux, or fdisk" && each_partition need_maker; } | head -n 1)
+  [ -z "$lacks" ] || { echo "$lacks" && return 1; }
   need=$(awk '{ mib += $3 == "rest" ? 16 : $3 } END { print mib + NR + 2 }' "$WORK/partitions")
-  [ "$(mib_of "$1")" -ge "$need" ] || { echo "$1 has $(mib_of "$1") MiB, the layout needs $need" && return 1; }
+  more=$(($(mib_of "$1") - need))
+  [ "$more" -ge 0 ] || { echo "$1 has $(mib_of "$1") MiB, the layout needs $need" && return 1; }
   while read -r _ _ mib _ _ fill; do
-    if [ "$fill" = - ] || [ "$mib" = rest ]; then continue; fi
+    [ "$fill" != - ] || continue
+    [ "$mib" != rest ] || mib=$((16 + more))
     used=$(du -sk "$ROOT$fill" 2>/dev/null | awk '{ print int($1 / 1024) }')
     [ "$mib" -ge $((used + used / 16)) ] || { echo "$fill has $used MiB, its partition $mib" && return 1; }
   done <"$WORK/partitions"
 }
 
-check_partition() { # NUMBER MOUNT MIB FS …: its tool exists, before anything is written
-  [ "$4" = swap ] && tool=mkswap || tool=mkfs.$4
-  command -v "$tool" >/dev/null || { say "no $tool in this root for $2" && return 1; }
+need_maker() { # NUMBER MOUNT MIB FS …
+  case $4 in
+  swap) need mkswap util-linux ;;
+  xfs) need mkfs.xfs xfsprogs ;;
+  *) need "mkfs.$4" e2fsprogs ;;
+  esac
 }
 
 discard() { # DISK: tell an SSD that all behind the state sector is free; one that cannot is as good
@@ -457,7 +495,7 @@ fill_filesystem() { # NUMBER MOUNT MIB FS LABEL FILL
   [ "$6" != - ] || return 0
   step "fill $2 from $6"
   mkdir -p "$WORK/mnt"
-  run mount -n -t "$4" "$(partition_node "$DISK" "$1")" "$WORK/mnt"
+  run mount -n -t "$4" -o "$(mount_options "$4")" "$(partition_node "$DISK" "$1")" "$WORK/mnt"
   run cp -a "$ROOT$6/." "$WORK/mnt/"
   write_synced "$WORK/mnt/.plugnode" "$RELEASE"
   run umount -n "$WORK/mnt"
@@ -510,6 +548,8 @@ provision_then_mount() {
 }
 
 mount_all() {
+  lacks=$(need blkid "util-linux, or e2fsprogs on EL5")
+  [ -z "$lacks" ] || { degrade "$lacks; $DISK is not used" && return 0; }
   echo "$DISK" >"$WORK/disk"
   [ "$HAS_LAYOUT" = "$LAYOUT" ] ||
     say "$DISK has another layout than the site wants; what matches by label is used, nothing is changed"
@@ -523,13 +563,15 @@ mount_partition() { # NUMBER MOUNT MIB FS LABEL FILL
     run swapon "$node" || degrade "$node: no swap"
     return
   fi
-  options=rw
-  [ "$4" != ext3 ] || options=rw,barrier=1 # off by default before Linux 3.1
-  if ! check_filesystem "$node" "$4" || ! run mount -n -t "$4" -o "$options" "$node" "$ROOT$2"; then
+  if ! check_filesystem "$node" "$4" || ! run mount -n -t "$4" -o "$(mount_options "$4")" "$node" "$ROOT$2"; then
     degrade "$2: $node cannot be used, and stays as it is"
     return
   fi
   [ "$6" = - ] || accept_filled "$ROOT$2" "$6" "$node"
+}
+
+mount_options() { # FS: with barriers, which ext3 has off by default before Linux 3.1
+  [ "$1" = ext3 ] && echo rw,barrier=1 || echo rw
 }
 
 accept_filled() { # FOLDER FILL NODE: it has its mark, and what a newer release brings
@@ -555,6 +597,8 @@ tag() { # NODE LABEL|TYPE; not from a cache of another node's
 
 check_filesystem() { # NODE FS; e2fsck: 0 clean, 1 repaired, 2 repaired and reboot if it is the root; xfs has its log
   case $2 in ext*) ;; *) return 0 ;; esac
+  lacks=$(need "fsck.$2" e2fsprogs)
+  [ -z "$lacks" ] || { say "$lacks" && return 1; }
   "fsck.$2" -p "$1" >"$WORK/output" 2>&1 </dev/null || {
     status=$?
     [ "$status" -ge 4 ] || { say "$1: repaired" && return 0; }
@@ -726,19 +770,24 @@ bind_network() { # a full /var: over the old one
 }
 
 own_identity() { # ssh host keys, once for this node on this disk; the shared root has symlinks to them
-  [ -d "$ROOT/etc/ssh" ] && command -v ssh-keygen >/dev/null || return 0
   mkdir -p "$OWN/ssh"
   forget_other
+  [ -d "$ROOT/etc/ssh" ] && command -v ssh-keygen >/dev/null || return 0
   for type in rsa ecdsa ed25519; do host_key "ssh_host_${type}_key" "$type"; done
   [ -x "$ROOT/etc/rc.d/init.d/sshd" ] || return 0 # it makes what is missing, and gives up where /etc is read-only
   host_key ssh_host_key rsa1
   host_key ssh_host_dsa_key dsa
 }
 
-forget_other() { # the keys of the node that this disk was in before
+forget_other() { # what was of the node that this disk was in before; its local files begin anew
   was=$(cat "$OWN/node" 2>/dev/null || :)
   [ "$was" != "$NODE" ] || return 0
-  [ -z "$was" ] || { say "this disk was $was's; that node's ssh host keys are deleted" && rm -f "$OWN"/ssh/*; }
+  if [ -n "$was" ]; then
+    say "this disk was $was's; its ssh host keys and files of its own are deleted"
+    rm -rf "$OWN/ssh" "$OWN/files"
+    [ ! -d "$ROOT/var.ro/lib/plugnode" ] || run cp -a "$ROOT/var.ro/lib/plugnode/." "$OWN/"
+    mkdir -p "$OWN/ssh"
+  fi
   write_synced "$OWN/node" "$NODE"
 }
 
