@@ -202,7 +202,7 @@ def test_a_busybox_that_cannot_mount_nfs_on_so_old_a_kernel_is_told_of():
 DRACUT = {
     "init": "usr/lib/systemd/systemd", "usr/lib/systemd/systemd": STATIC, "lib": "usr/lib", "sbin": "usr/sbin",
     "usr/lib/dracut/hooks/pre-pivot/10-x.sh": b"", "usr/lib/nfs-lib.sh": b"", "usr/lib/net-lib.sh": b"",
-    "usr/sbin/mount.nfs": b"", "etc/protocols": b"",
+    "usr/sbin/mount.nfs": b"", "etc/protocols": b"", "usr/sbin/ifup": b"#!/bin/sh\n/sbin/netroot $netif\n",
     f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfs.ko.xz": module(MODERN, "nfs"),
     f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfsv3.ko.xz": module(MODERN, "nfsv3"),
 }  # fmt: skip
@@ -232,6 +232,7 @@ LACKING = {
     ("dracut", "nfs-lib"): "lacks dracut's module nfs; on the reference: dnf install dracut-network nfs-utils",
     ("dracut", "mount.nfs"): "lacks mount.nfs",
     ("dracut", "nfsv3.ko"): "lacks the kernel module nfsv3",
+    ("dracut", "ifup"): "lacks a network module that mounts network roots (add_dracutmodules: network-legacy",
     ("initramfs-tools", "nfsmount"): "lacks nfsmount of klibc; on the reference: apt install klibc-utils",
     ("initramfs-tools", "nfs.ko"): "lacks the kernel module nfs; on the reference: apt install",
 }

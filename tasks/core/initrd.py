@@ -350,6 +350,13 @@ REMEDIES = {
 }
 
 
+# Seen: with systemd-networkd of dracut 059 the node gets its address, and nothing mounts the root then
+NO_CALLER = (
+    "a network module that mounts network roots (add_dracutmodules: network-legacy or network-manager; "
+    "systemd-networkd does not before dracut 060)"
+)
+
+
 def _as_it_is(order: Order, base: Base | None) -> Initrd:
     """An image of today's distributions: nothing is changed, what it lacks is said."""
     assert base
@@ -357,6 +364,7 @@ def _as_it_is(order: Order, base: Base | None) -> Initrd:
     lacking = [need.what for need in NEEDS[kind] if not any(_has(base.image.tree, path) for path in need.paths)]
     drivers = [*modules.present(_known(order), ["nfs", "nfsv3"]), *order.image.initrd.modules]
     lacking += [f"the kernel module {name}" for name in drivers if not _has_module(order, base, name)]
+    lacking += [NO_CALLER] if kind == "dracut" and not _calls(base.image.tree, b"/sbin/netroot") else []
     if lacking:
         remedy = REMEDIES[kind].format(order.kernel.version)
         what = f"cannot mount an NFS root, it lacks {', '.join(lacking)}"
@@ -367,6 +375,12 @@ def _as_it_is(order: Order, base: Base | None) -> Initrd:
 def _has(tree: Tree, path: bytes) -> bool:
     """Whether an image has a path, with /usr merged or not."""
     return any(resolve(tree, name) in tree for name in (path, path.removeprefix(b"usr/")))
+
+
+def _calls(tree: Tree, program: bytes) -> bool:
+    """Whether some script of an image runs a program."""
+    scripts = (entry for entry in tree.values() if entry.type == FILE and entry.size < 1 << 17)
+    return any(program in read(entry) for entry in scripts)
 
 
 def _has_module(order: Order, base: Base, name: str) -> bool:
