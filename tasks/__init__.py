@@ -1,1 +1,5 @@
-"""The stages of the pipeline, one module each: what is built from what. How it is done is in `tasks.core`."""
+"""The stages: what is built from what. How is in `core`, which imports no doit."""
+
+import sys
+
+sys.dont_write_bytecode = False  # where it is off, to compile the stages would be a fourth of a run with nothing to do
