@@ -12,12 +12,12 @@ import pytest
 from conftest import REPOSITORY, as_nobody
 from test_staged import contents
 
-from tasks.core import mtree, staged, xattrs
+from tasks.core import staged, verify
 from tasks.core.errors import Refused
-from tasks.core.publish import publish
+from tasks.core.publish import Earlier, publish
 from tasks.core.scan import scan
 from tasks.core.staged import stage_into
-from tasks.core.tree import FILE, LINK, Tree, generated
+from tasks.core.tree import FILE, LINK, directory, generated
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,17 @@ def nfs(tmp_path):
     return tmp_path / "nfs"
 
 
-def recorded(place) -> Tree:
-    """The tree as the manifests beside a release give it: without hard links, sources and times."""
-    with open(place.manifest, "rb") as manifest, open(place.xattrs, "rb") as labels:
-        return xattrs.put(mtree.parse(manifest.read()), xattrs.parse(labels.read()))
+def released(place, folder, earlier: Earlier | None = None) -> Earlier:
+    """Publish what is staged; what is known of it then."""
+    record = staged.recorded(place)
+    done = publish(record, folder, earlier)
+    verify.must_be_made(done.made, folder, done.looks)
+    return Earlier(str(folder), record, done.looks, done.note)
 
 
 def test_a_release_is_exactly_its_manifest(place, nfs):
     tree = staged.load(place)
-    done = publish(tree, nfs / "one")
+    done = publish(staged.recorded(place), nfs / "one")
     assert contents(scan(nfs / "one").tree) == contents(tree)
     files = [entry for path, entry in tree.items() if entry.type == FILE]
     assert (done.linked, done.copied, done.note) == (0, len(files) - 2, "")  # three names of one file
@@ -54,7 +56,7 @@ def test_a_release_is_exactly_its_manifest(place, nfs):
 
 
 def test_a_release_shares_no_inode_with_the_build(place, nfs):
-    publish(staged.load(place), nfs / "one")
+    publish(staged.recorded(place), nfs / "one")
     assert not inodes(nfs / "one") & inodes(place.folder)
 
 
@@ -63,14 +65,13 @@ def inodes(top) -> set[int]:
 
 
 def test_equal_files_are_links_to_the_release_before(whole, place, nfs):
-    publish(staged.load(place), nfs / "one")
-    before, tree = recorded(place), scan(whole).tree
+    before, tree = released(place, nfs / "one"), scan(whole).tree
     tree[b"a b"] = generated(b"changed")
     tree[b"setgid"] = tree[b"setgid"]._replace(uid=9)
     tree[b"new"] = generated(b"new")
     del tree[b"group"]
     stage_into(place, tree)
-    done = publish(staged.load(place), nfs / "two", (before, nfs / "one"))
+    done = publish(staged.recorded(place), nfs / "two", before)
     assert contents(scan(nfs / "two").tree) == contents(tree)
     assert done.copied == 3
     assert inodes(nfs / "two") - inodes(nfs / "one") == {
@@ -79,27 +80,37 @@ def test_equal_files_are_links_to_the_release_before(whole, place, nfs):
 
 
 def test_the_release_before_is_not_changed(place, nfs):
-    publish(staged.load(place), nfs / "one")
+    one = released(place, nfs / "one")
     before = contents(scan(nfs / "one").tree)
-    publish(staged.load(place), nfs / "two", (recorded(place), nfs / "one"))
+    publish(staged.recorded(place), nfs / "two", one)
     assert contents(scan(nfs / "one").tree) == before
 
 
+def test_names_share_a_file_as_they_do_in_the_build(place, nfs):
+    apart = {b"": directory(), b"a": generated(b"same"), b"b": generated(b"same"), b"c": generated(b"other")}
+    shared = apart | {name: generated(b"same")._replace(inode=1) for name in (b"a", b"b")}
+    earlier = None
+    for number, tree in enumerate((apart, shared, apart)):
+        stage_into(place, tree)
+        earlier = released(place, nfs / str(number), earlier)
+        assert contents(scan(nfs / str(number)).tree) == contents(tree)
+
+
 def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
-    publish(staged.load(place), nfs / "one")
+    one = released(place, nfs / "one")
     os.unlink(nfs / "one" / "a b")
     shutil.rmtree(nfs / "one" / "a")
     os.symlink("/etc", nfs / "one" / "a")
-    publish(staged.load(place), nfs / "two", (recorded(place), nfs / "one"))
+    publish(staged.recorded(place), nfs / "two", one)
     assert contents(scan(nfs / "two").tree) == contents(staged.load(place))
 
 
 def test_across_file_systems_files_are_copied(place, nfs, tmp_path):
-    publish(staged.load(place), nfs / "one")
+    one = released(place, nfs / "one")
     (tmp_path / "mount").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mount"], check=True)
     try:
-        done = publish(staged.load(place), tmp_path / "mount" / "two", (recorded(place), nfs / "one"))
+        done = publish(staged.recorded(place), tmp_path / "mount" / "two", one)
         assert done.linked == 0
         assert contents(scan(tmp_path / "mount" / "two").tree) == contents(staged.load(place))
     finally:
@@ -112,10 +123,10 @@ def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
     with pytest.raises(
         Refused, match=f"^{place.folder}/a b: changed after it was staged; remove the root.mtree beside it"
     ):
-        publish(tree, nfs / "one")
+        publish(staged.recorded(place), nfs / "one")
     os.unlink(place.manifest)
     stage_into(place, tree | {b"a b": generated(b"a b")})
-    publish(staged.load(place), nfs / "two")
+    publish(staged.recorded(place), nfs / "two")
     assert (nfs / "two" / "a b").read_bytes() == b"a b"
 
 
@@ -125,7 +136,7 @@ def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(place, nfs, 
     monkeypatch.setattr(staged, "privileged", lambda folder: False)
     assert stage_into(made, tree).note.startswith("not root: ")
     assert not os.path.lexists(made.folder + "/null")
-    publish(staged.load(made), nfs / "one")
+    publish(staged.recorded(made), nfs / "one")
     assert contents(scan(nfs / "one").tree) == contents(tree)
 
 
@@ -137,12 +148,14 @@ def test_an_ordinary_user_publishes_into_a_folder_of_his_own(place, tmp_path):
         if path.stat().st_uid == 0 and len(path.parts) > 2:
             path.chmod(0o755)
     code = (
-        "import sys; from tasks.core.publish import publish; from tasks.core.tree import *;"
+        "import sys; from tasks.core import staged; from tasks.core.publish import publish;"
+        "from tasks.core.tree import *;"
         "tree = {b'': directory(0o555), b'f': generated(b'x', 0o4555), b'l': symlink(b'f')};"
-        "print(publish(tree, sys.argv[1]).note)"
+        "place = staged.place(sys.argv[1]); staged.stage_into(place, tree);"
+        "print(publish(staged.recorded(place), sys.argv[1] + '/one').note)"
     )
     done = subprocess.run(
-        as_nobody(sys.executable, "-c", code, home / "one"), cwd=REPOSITORY, capture_output=True, text=True, check=True
+        as_nobody(sys.executable, "-c", code, home), cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("not root: 3 owners")
     made = scan(home / "one").tree
@@ -154,5 +167,5 @@ def test_nothing_is_inherited_from_the_folder_above(place, nfs):
     os.chown(nfs, 0, 77)
     os.chmod(nfs, 0o2755)
     tree = staged.load(place)
-    publish(tree, nfs / "one")
+    publish(staged.recorded(place), nfs / "one")
     assert contents(scan(nfs / "one").tree) == contents(tree)

@@ -30,7 +30,7 @@ def dump(tree: Tree) -> bytes:
 def line(path: bytes, entry: Entry) -> bytes:
     """One path's line, without its end."""
     kind, mode, uid, gid = entry[:4]
-    start = b"%s type=%s mode=%o uid=%d gid=%d" % (_name(path), kind.encode(), mode, uid, gid)
+    start = b"%s type=%s mode=%o uid=%d gid=%d" % (word(path), kind.encode(), mode, uid, gid)
     if kind == FILE:
         return b"%s size=%d sha256digest=%s" % (start, entry.size, entry.digest.encode())
     if kind == LINK:
@@ -40,8 +40,14 @@ def line(path: bytes, entry: Entry) -> bytes:
     return start
 
 
-def _name(path: bytes) -> bytes:
+def word(path: bytes) -> bytes:
+    """A path as the first word of its line: `a b` -> `./a\\040b`, the root is `.`"""
     return b"./" + escape(path) if path else b"."
+
+
+def path_of(word: bytes) -> bytes:
+    """The path of a line's first word."""
+    return unescape(word)[2:]
 
 
 def escape(name: bytes) -> bytes:
@@ -58,10 +64,19 @@ def parse(data: bytes, folder: bytes = b"", stamps: Mapping[bytes, int] = Mappin
 
     Extended attributes and hard links are not in a manifest. Raises ValueError where it is damaged or cut short.
     """
-    first, *lines = data.split(b"\n")
-    if first != b"#mtree" or lines[-1:] != [b""]:
+    return parse_lines(_lines(data), folder, stamps)
+
+
+def lines(data: bytes) -> dict[bytes, bytes]:
+    """A manifest's lines by their first word, which `path_of` reads."""
+    return {text[: text.index(b" ")]: text for text in _lines(data)}
+
+
+def _lines(data: bytes) -> list[bytes]:
+    first, *texts = data.split(b"\n")
+    if first != b"#mtree" or texts[-1:] != [b""]:
         raise ValueError("not an mtree manifest, or cut short")
-    return parse_lines(lines[:-1], folder, stamps)
+    return texts[:-1]
 
 
 def parse_lines(
@@ -79,8 +94,8 @@ def parse_lines(
 
 
 def _entry(fields: tuple[bytes, ...], folder: bytes, stamps: Mapping[bytes, int]) -> tuple[bytes, Entry]:
-    name, kind, mode, uid, gid, size, link, major, minor, digest = fields
-    path = unescape(name)[2:]
+    first, kind, mode, uid, gid, size, link, major, minor, digest = fields
+    path = path_of(first)
     return path, Entry(
         _TYPES[kind],
         int(mode, 8),

@@ -25,6 +25,7 @@ class Done(NamedTuple):
     copied: int  # files written
     size: int  # of those
     stamps: dict[bytes, int]  # those of one name -> ctime in ns
+    made: set[bytes]  # all that the steps name and did not remove, and the folders that this disturbed
 
 
 def perform(
@@ -46,7 +47,7 @@ def perform(
     folders = disturbed | {path for path, entry in (*steps.added, *steps.touched) if entry.type == DIR}
     for path in sorted(folders):
         finish(folder.at(path), tree[path])
-    return done
+    return done._replace(made=folders.union(path for path, _ in made))
 
 
 class _Maker:
@@ -68,7 +69,7 @@ class _Maker:
                 raise OSError(error.errno, error.strerror, os.path.join(self.folder.path, path)) from error
         if progress:
             progress(len(steps), len(steps))
-        return Done(self.linked, self.copied, self.size, self.stamps)
+        return Done(self.linked, self.copied, self.size, self.stamps, set())
 
     def _place(self, path: bytes, entry: Entry) -> None:
         if not path:  # the folder itself
@@ -87,7 +88,7 @@ class _Maker:
         if entry.inode:
             self.first[entry.inode] = path
         lent = self.lend(path, entry) if self.lend else None
-        if lent and _link(*lent, fd, name):
+        if lent and link(*lent, fd, name):
             self.linked += 1
             return
         stamp = make(fd, name, entry)
@@ -98,7 +99,8 @@ class _Maker:
                 self.stamps[path] = stamp
 
 
-def _link(source: int, known_as: bytes, fd: int, name: bytes) -> bool:
+def link(source: int, known_as: bytes, fd: int, name: bytes) -> bool:
+    """Give a file of one folder a name in another; False where that cannot be, and a copy can."""
     try:
         os.link(known_as, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
         return True

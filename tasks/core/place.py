@@ -10,18 +10,24 @@ import contextlib
 import ctypes
 import errno
 import hashlib
-import marshal
 import os
 import stat
 from functools import lru_cache
-from typing import Callable, Iterable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Callable, Iterable, Mapping, NamedTuple
 
 from . import journal
 from .errors import Refused
 from .files import sync_folder, write_atomic
 from .plan import Built, There, current
+from .record import NOTHING, Record, difference
+from .record import read as read_record
+from .services import content
 from .targets import Targets, stay_inside
-from .tree import Tree
+from .tree import Tree, without_collection
+
+if TYPE_CHECKING:
+    from .looks import Looks
+    from .publish import Earlier
 
 Say = Callable[[str], None]
 
@@ -40,27 +46,31 @@ def make_folder(targets: Targets, folder: str) -> None:
 
 
 def publish_root(there: There, built: Built, say: Say) -> None:
-    """Put a release's tree in place. Files equal to those of a release that is there are links to them."""
+    """Put a release's tree in place. What is equal in a release that is there are links to that."""
     from . import verify
     from .publish import publish
 
     targets, id = there.targets, built.release.id
     if os.path.lexists(targets.root(id)):
         return _adopt(targets, built)
-    like, pair = nearest(there, built), load_pair(there, built)
-    lent = verify.unharmed(targets, like, pair) if like else {}
+    like, own = nearest(there, built), list[str]()
+
+    def bring(paths: list[bytes]) -> str | None:
+        own.extend(filter(None, [built.bring(paths, like)]))
+        return own[0] if own else None
+
     make_folder(targets, targets.incoming_roots)
     new = os.path.join(targets.incoming_roots, id)
-    published = publish(
-        pair.after, new, ({path: pair.after[path] for path in lent}, targets.root(like)) if like else None
-    )
+    published = publish(recorded(built), new, earlier(targets, like) if like else None, bring)
     if published.note:
         say(published.note)
-    made = verify.must_be_made(verify.possible(pair.after, published.note), new, besides=lent.keys())
-    _keep(targets, built, published.note, lent | made)
+    verify.must_be_made(published.made, new, published.looks)
+    _keep(targets, built, published.note, published.looks)
     sync(targets.nfs_root)
     os.rename(new, targets.root(id))
     sync_folder(targets.nfs_root)
+    for folder in own:
+        clear(folder)
 
 
 def _adopt(targets: Targets, built: Built) -> None:
@@ -68,18 +78,21 @@ def _adopt(targets: Targets, built: Built) -> None:
     from . import verify
 
     root, tree = targets.root(built.release.id), load_built(built)
+    looks: Looks = {}
     try:
         verify.must_equal(tree, root)
     except Refused as error:
         raise Refused(f"{error}; it is in the place of {built.release.id}: move it away") from None
-    _keep(targets, built, "", verify.must_be_made(tree, root, besides=()))
+    verify.must_be_made(tree, root, looks)
+    _keep(targets, built, "", looks)
 
 
-def _keep(targets: Targets, built: Built, note: str, seen: Mapping[bytes, object]) -> None:
+def _keep(targets: Targets, built: Built, note: str, looks: Looks) -> None:
     """What plan, verify and rollback need of a release when its build is gone. The .json, last, says that all is."""
-    kept = {name: read(built.path(f"root.{name}")) for name in ("mtree", "xattrs")} | {
-        "seen": marshal.dumps(dict(seen))
-    }
+    from .looks import dump
+
+    written = recorded(built)
+    kept = {"mtree": written.manifest, "xattrs": written.labels, "seen": dump(looks, written.inodes)}
     if note:
         kept["note"] = note.encode()
     kept["json"] = built.release.dump()
@@ -96,61 +109,61 @@ def nearest(there: There, built: Built) -> str | None:
 
 
 @lru_cache(maxsize=4)  # plan, preflight and publishing look at the same one
+def recorded(built: Built) -> Record:
+    return built.record()
+
+
 def load_built(built: Built) -> Tree:
     """The tree of a build, its bytes in build/<image>/root."""
-    from . import staged
+    with without_collection():
+        return read_record(recorded(built))
 
-    return staged.load(staged.place(built.folder))
 
-
-@lru_cache(maxsize=4)
-def load_kept(targets: Targets, release: str) -> Tree:
-    """The tree of a release on the server."""
-    from . import mtree, xattrs
+def earlier(targets: Targets, release: str) -> Earlier:
+    """A release on the server, as its manifest says and as it looked when it was whole."""
+    from .looks import parse
+    from .publish import Earlier
 
     path = targets.kept(release)
+    looked, inodes = parse(content(path + ".seen") or b"")
+    note = (content(path + ".note") or b"").decode()
+    return Earlier(targets.root(release), Record(read(path + ".mtree"), read(path + ".xattrs"), inodes), looked, note)
+
+
+def load_kept(targets: Targets, release: str) -> Tree:
+    """The tree of a release on the server."""
     try:
-        return xattrs.put(mtree.parse(read(path + ".mtree")), xattrs.parse(read(path + ".xattrs")))
+        return read_record(earlier(targets, release).record)
     except ValueError as error:
-        raise Refused(f"{path}.mtree or .xattrs: {error}") from None
+        raise Refused(f"{targets.kept(release)}.mtree or .xattrs: {error}") from None
 
 
 class Pair(NamedTuple):
-    """A new tree and the one on the server that it is most like. What is equal is one and the same Entry in both."""
+    """What differs in a new tree and in the one on the server that it is most like."""
 
     before: Tree  # empty where there is none
     after: Tree
 
-    @property
-    def changed(self) -> Pair:
-        """Both without what did not change."""
-        after = {path: entry for path, entry in self.after.items() if self.before.get(path) is not entry}
-        return Pair({path: entry for path, entry in self.before.items() if self.after.get(path) is not entry}, after)
-
 
 def load_pair(there: There, built: Built) -> Pair:
-    """The trees of a build and of the release that is nearest to it."""
-    like = nearest(there, built)
-    return _pair(there.targets, like, built) if like else Pair({}, load_built(built))
+    """What a build has that the release nearest to it has not, and the reverse."""
+    return _pair(there.targets, nearest(there, built), built)
+
+
+def records(targets: Targets, like: str | None, built: Built) -> tuple[Record, Record]:
+    """How a release on the server is written down, and a build."""
+    return earlier(targets, like).record if like else NOTHING, recorded(built)
 
 
 @lru_cache(maxsize=4)
-def _pair(targets: Targets, like: str, built: Built) -> Pair:
-    """By the lines of their manifests: what is equal is parsed once."""
-    from . import mtree, xattrs
-
-    after, path = load_built(built), targets.kept(like)
+def _pair(targets: Targets, like: str | None, built: Built) -> Pair:
     try:
-        old, new = (read(path).split(b"\n") for path in (path + ".mtree", built.path("root.mtree")))
-        gone, came = mtree.parse_lines(list(set(old) - set(new))), mtree.parse_lines(list(set(new) - set(old)))
-        labels = [xattrs.parse(read(path)) for path in (path + ".xattrs", built.path("root.xattrs"))]
+        before, after = difference(*records(targets, like, built))
     except ValueError as error:
-        raise Refused(f"{path}.mtree or .xattrs: {error}") from None
-    before = {path: entry for path, entry in after.items() if path not in came} | gone
-    for name in labels[0].keys() | labels[1].keys():
-        if name in before and labels[0].get(name) != labels[1].get(name) or name in gone:
-            before[name] = before[name]._replace(xattrs=labels[0].get(name, ()))
-    return Pair(before, after)
+        raise Refused(f"{targets.kept(like or '')}.mtree or .xattrs: {error}") from None
+    same = {path for path, entry in after.items() if path in before and before[path].content == entry.content}
+    trees = ({path: entry for path, entry in tree.items() if path not in same} for tree in (before, after))
+    return Pair(*trees)
 
 
 # --- small folders of tftp_root

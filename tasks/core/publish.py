@@ -1,18 +1,35 @@
-"""A release's root: a new, complete folder made from a staged tree, that shares equal files with an earlier release."""
+"""A release's root: a new, complete folder made of a staged root, that shares equal names with an earlier release.
+
+First the earlier release, all of it, by hard links and without a look at any manifest; then the steps from there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
+from stat import S_IMODE
 from typing import NamedTuple
 
-from .apply import plan
+from . import xattrs
+from .apply import Plan, plan
 from .errors import Refused
-from .folder import Changed, Folder
+from .folder import Changed, Folder, finish, stop_inheritance
+from .looks import Look, Looks, drop, folder_look, name_look
 from .ordinary import as_ordinary, privileged
-from .perform import Lender, Progress, perform
+from .perform import Done, Progress, link, perform
+from .record import NOTHING, Record, difference, read
 from .staged import lender
-from .tree import Entry, Tree, without_collection
+from .tree import DIR, FILE, Entry, Tree, without_collection
+
+
+class Earlier(NamedTuple):
+    """A release that is there."""
+
+    folder: str
+    record: Record
+    looks: Looks
+    note: str = ""  # as below
 
 
 class Published(NamedTuple):
@@ -20,60 +37,104 @@ class Published(NamedTuple):
     copied: int  # files that were copied
     bytes: int  # of those
     note: str  # what this user could not put on disk, one line; "" as root
+    made: Tree  # all that was made anew, and every folder in which something was
+    looks: Looks  # of all the rest
+
+
+Bring = Callable[[list[bytes]], "str | None"]  # have the bytes of these files; a folder whose files may be linked to
 
 
 def publish(
-    tree: Tree,
+    record: Record,
     folder: str | bytes,
-    previous: tuple[Tree, str | bytes] | None = None,
+    earlier: Earlier | None = None,
+    bring: Bring = lambda paths: None,
     progress: Progress | None = None,
-    own: str | None = None,
 ) -> Published:
-    """Make `folder`, which must not exist, with everything that the tree says; flushing it to disk is the caller's.
+    """Make `folder`, which must not exist, with all that is staged; flushing it to disk is the caller's.
 
-    `tree` is what `staged.load` gives. What is equal in `previous` (a folder, and the tree of what is right in it)
-    becomes a hard link of that; where none can be made (another file system, too many names) it is copied.
-    Sources below `own`, a folder that nobody else writes to, may become hard links as well.
-    Raises Refused where a staged file is not any more what the manifest says; the folder is then to be removed.
+    `record` is what `staged.recorded` gives. What is equal in the earlier release, and still looks as it did, becomes
+    a hard link of that; where none can be made (another file system, too many names) it is copied. Raises Refused
+    where a staged file is not any more what the manifest says; the folder is then to be removed.
     """
-    above = os.path.dirname(os.path.abspath(os.fsdecode(folder)))
-    able = privileged(above)
-    goal, note = (tree, "") if able else as_ordinary(tree)
+    able = privileged(os.path.dirname(os.path.abspath(os.fsdecode(folder))))
     os.mkdir(folder, 0o700)
+    with without_collection(), Folder(folder) as new:
+        stop_inheritance(new.root)
+        if earlier is None or bool(earlier.note) == able:  # an ordinary user's is not what root's would be
+            earlier = Earlier(os.fsdecode(folder), NOTHING, {})
+        shared = _share(earlier, new)
+        before, goal = difference(earlier.record, record, shared.lost)
+        before = {path: entry for path, entry in before.items() if path not in shared.lost}
+        note = "" if able else as_ordinary(read(record))[1]
+        if note:
+            before, goal = as_ordinary(before)[0], as_ordinary(goal)[0]
+        steps = plan(before, goal)
+        done = _perform(steps, goal, new, bring, progress)
+    for path in steps.removed:
+        drop(shared.looks, path)
+    made = {path: goal[path] for path in done.made}
+    return Published(shared.linked, done.copied, done.size, note, made, shared.looks)
+
+
+def _perform(steps: Plan, goal: Tree, new: Folder, bring: Bring, progress: Progress | None) -> Done:
+    files = [path for path, entry in (*steps.added, *steps.changed, *steps.touched) if entry.type == FILE]
+    own = bring(files)
     with contextlib.ExitStack() as stack:
-        new = stack.enter_context(Folder(folder))
-        loans: list[Lender] = []
-        if previous:
-            was = previous[0] if able else as_ordinary(previous[0])[0]
-            loans.append(_Loan(was, stack.enter_context(Folder(previous[1]))))
-        if own:
-            loans.append(lender(stack.enter_context(Folder(own))))
+        lend = lender(stack.enter_context(Folder(own))) if own else None
         try:
-            with without_collection():
-                done = perform(plan({}, goal), goal, new, _first_of(loans), progress)
+            return perform(steps, goal, new, lend, progress)
         except Changed as error:
             raise Refused(
                 f"{error.path}: changed after it was staged; remove the root.mtree beside it and build again"
             ) from None
-    return Published(done.linked, done.copied, done.size, note)
 
 
-def _first_of(lenders: list[Lender]) -> Lender:
-    return lambda path, entry: next((file for lend in lenders if (file := lend(path, entry))), None)
+class _Shared(NamedTuple):
+    looks: Looks
+    lost: set[bytes]  # what is not any more as it was published, or cannot be linked
+    linked: int
 
 
-class _Loan:
-    """Lends what is equal in an earlier release, by what its tree says."""
+def _share(earlier: Earlier, new: Folder) -> _Shared:
+    """Fill the new folder with an earlier release: its folders made anew, all else by links."""
+    folders, looks, lost = _folders(earlier), Looks(), set[bytes]()
+    with Folder(earlier.folder) as old:
+        for path, (_, names) in earlier.looks.items():
+            start = path + b"/" if path else b""
+            try:
+                source = old.at(path)
+            except (FileNotFoundError, NotADirectoryError):
+                lost |= {path, *(start + name for name in names)}
+                continue
+            fd = _made(new, path)
+            linked = {name: look for name, look in names.items() if _linked(source, name, look, fd)}
+            lost |= {start + name for name in names if name not in linked}
+            finish(fd, folders[path])
+            looks[path] = folder_look(os.fstat(fd)), linked
+    return _Shared(looks, lost, sum(len(names) for _, names in looks.values()))
 
-    def __init__(self, tree: Tree, folder: Folder):
-        self.tree, self.folder = tree, folder
 
-    def __call__(self, path: bytes, entry: Entry) -> tuple[int, bytes] | None:
-        known = self.tree.get(path)
-        if known is None or known[:9] != entry[:9]:
-            return None
-        above, _, name = path.rpartition(b"/")
-        try:
-            return self.folder.at(above), name
-        except OSError:  # it has no such folder any more
-            return None
+def _made(new: Folder, path: bytes) -> int:
+    above, _, name = path.rpartition(b"/")
+    if path:
+        os.mkdir(name, 0o700, dir_fd=new.at(above))
+    return new.at(path)
+
+
+def _linked(source: int, name: bytes, look: Look, fd: int) -> bool:
+    """Whether the name still looks as it did, and is a link to it in the other folder now."""
+    try:
+        return name_look(os.lstat(name, dir_fd=source)) == look and link(source, name, fd, name)
+    except FileNotFoundError:
+        return False
+
+
+def _folders(earlier: Earlier) -> Tree:
+    """The folders of a release, without a look at its manifest."""
+    labels, top = xattrs.parse(earlier.record.labels), os.fsencode(earlier.folder) + b"/"
+    tree = {
+        path: Entry(DIR, S_IMODE(mode), uid, gid, xattrs=labels.get(path, ()), source=top + path)
+        for path, ((mode, uid, gid, _), _) in earlier.looks.items()
+    }
+    return as_ordinary(tree)[0] if earlier.note else tree

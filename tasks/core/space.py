@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from . import place
 from .errors import Refused
 from .plan import Built, Plan, There, Wanted
-from .tree import FILE
+from .tree import DIR
 
 BLOCK = 4096  # what a file takes of a disk is a multiple of it (ext4, XFS and btrfs as they are made)
 
@@ -22,7 +22,7 @@ def check(plan: Plan, there: There, wanted: Wanted) -> None:
 
 
 def _of_files(plan: Plan, wanted: Wanted) -> tuple[int, int]:
-    sizes = [os.stat(built.path(name)).st_size for built in plan.boots for name in ("vmlinuz", "initrd.img")]
+    sizes = [built.size(name) for built in plan.boots for name in ("vmlinuz", "initrd.img")]
     sizes += [os.stat(wanted.loaders[name]).st_size for name in plan.loaders]
     sizes += [len(change.after) for change in plan.changes if change.after is not None]
     sizes += [len(wanted.site_img)] * plan.site_img
@@ -31,9 +31,9 @@ def _of_files(plan: Plan, wanted: Wanted) -> tuple[int, int]:
 
 def _of_root(there: There, built: Built) -> tuple[int, int]:
     """Bytes and inodes that a root takes beside the release that it shares files with."""
-    pair = place.load_pair(there, built)
-    new = [entry for path, entry in pair.after.items() if entry.type != FILE or pair.before.get(path) is not entry]
-    return sum(blocks(max(entry.size, 1)) for entry in new), len(new)
+    new = [entry.size for entry in place.load_pair(there, built).after.values() if entry.type != DIR]
+    folders = place.recorded(built).manifest.count(b" type=dir ")
+    return sum(blocks(max(size, 1)) for size in new) + folders * BLOCK, len(new) + folders
 
 
 def blocks(size: int) -> int:

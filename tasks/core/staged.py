@@ -12,13 +12,13 @@ import marshal
 import os
 from typing import NamedTuple
 
-from . import mtree, xattrs
-from .apply import Plan, deep_order, groups, plan
+from .apply import Plan, deep_order, plan
 from .errors import BadInput, Refused
 from .files import write_atomic
 from .folder import Changed, Folder, is_like
 from .ordinary import as_ordinary, privileged
 from .perform import Lender, Progress, perform
+from .record import Record, difference, is_same, read, record
 from .scan import attributes, scan
 from .tree import FILE, Entry, Tree, without_collection
 
@@ -44,15 +44,6 @@ class Staged(NamedTuple):
     note: str  # what this user could not put on disk, one line; "" as root
 
 
-class _Kept(NamedTuple):
-    """What is known of a folder that was completed."""
-
-    manifest: bytes
-    labels: bytes
-    inodes: dict[bytes, int]  # names that share a file -> a number for it
-    stamps: dict[bytes, int]  # files -> ctime in ns when they were staged
-
-
 def stage_into(place: Place, tree: Tree, owned: str | bytes | None = None, progress: Progress | None = None) -> Staged:
     """Make the folder equal to the tree, changing only what differs, and write its manifest, attributes and index.
 
@@ -64,16 +55,10 @@ def stage_into(place: Place, tree: Tree, owned: str | bytes | None = None, progr
     with without_collection():
         able = privileged(os.path.dirname(place.folder))
         goal, note = (tree, "") if able else as_ordinary(tree)
-        new = _Kept(mtree.dump(tree), xattrs.dump(tree), {path: tree[path].inode for path in groups(tree)}, {})
-        kept = _kept(place, able)
-        if (
-            kept
-            and kept.manifest == new.manifest
-            and kept.labels == new.labels
-            and _same_groups(kept.inodes, new.inodes)
-        ):
+        new, kept = record(tree), _kept(place, able)
+        if kept and is_same(kept, new):
             return Staged(Plan((), (), (), ()), note)
-        steps = _difference(kept, new, tree, able) if kept else _repair(place, goal)
+        steps = _difference(kept, new, goal, able) if kept else _repair(place, goal)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place.manifest)
         steps, stamps = _do(place, steps, goal, owned, progress)
@@ -133,34 +118,22 @@ def _repair(place: Place, goal: Tree) -> Plan:
     return steps._replace(removed=tuple(deep_order({*steps.removed, *found.sockets})[::-1]))
 
 
-def _difference(kept: _Kept, new: _Kept, tree: Tree, able: bool) -> Plan:
+def _difference(old: Record, new: Record, goal: Tree, able: bool) -> Plan:
     """The steps from the last tree to this one, by the lines that differ: what is equal need not be parsed."""
-    old_lines, new_lines = set(kept.manifest.split(b"\n")), set(new.manifest.split(b"\n"))
-    old = mtree.parse_lines(old_lines - new_lines)
-    fresh = mtree.parse_lines(new_lines - old_lines).keys()
-    labels = xattrs.parse(kept.labels)
-    odd = labels.keys() | xattrs.parse(new.labels).keys() | kept.inodes.keys() | new.inodes.keys()
-    old |= {path: tree[path] for path in odd & tree.keys() - old.keys() - fresh}
-    for path, entry in old.items():
-        old[path] = entry._replace(xattrs=labels.get(path, ()), inode=kept.inodes.get(path, 0))
-    goal = {path: tree[path] for path in (old.keys() | fresh) & tree.keys()}
-    return plan(old, goal) if able else plan(as_ordinary(old)[0], as_ordinary(goal)[0])
+    before, after = difference(old, new)
+    if not able:
+        before = as_ordinary(before)[0]
+    return plan(before, {path: goal[path] for path in after if path in goal})
 
 
-def _same_groups(old: dict[bytes, int], new: dict[bytes, int]) -> bool:
-    """Do the same names share their files? (The numbers themselves mean nothing.)"""
-    pairs = {(old.get(path), new.get(path)) for path in old.keys() | new.keys()}
-    return len(pairs) == len(set(old.values())) == len(set(new.values()))
-
-
-def _kept(place: Place, able: bool) -> _Kept | None:
+def _kept(place: Place, able: bool) -> Record | None:
     """What was recorded of the folder; None unless all of it is there and belongs together."""
     try:
         manifest, labels, index = map(_read, place[1:])
         form, digests, was_able, inodes, stamps = marshal.loads(index)
         if (form, digests, was_able) != (_FORMAT, _digests(manifest, labels), able) or not os.path.isdir(place.folder):
             return None
-        return _Kept(manifest, labels, inodes, stamps)
+        return Record(manifest, labels, inodes, _source(place), stamps)
     except (OSError, EOFError, ValueError, TypeError):
         return None
 
@@ -174,9 +147,9 @@ def _digests(*parts: bytes) -> tuple[str, ...]:
     return tuple(hashlib.sha256(part).hexdigest() for part in parts)
 
 
-def _stamps(place: Place, goal: Tree, kept: _Kept | None, steps: Plan, written: dict[bytes, int]) -> dict[bytes, int]:
+def _stamps(place: Place, goal: Tree, kept: Record | None, steps: Plan, written: dict[bytes, int]) -> dict[bytes, int]:
     """When each staged file last changed, by which a later change of it is seen."""
-    stamps = dict(kept.stamps) if kept else {}
+    stamps = dict(kept.stamps or {}) if kept else {}
     for path, _ in (*steps.added, *steps.changed, *steps.touched):
         stamps.pop(path, None)
     stamps |= written
@@ -187,24 +160,28 @@ def _stamps(place: Place, goal: Tree, kept: _Kept | None, steps: Plan, written: 
     return {path: stamp for path, stamp in stamps.items() if path in goal and goal[path].type == FILE}
 
 
-def _record(place: Place, new: _Kept, able: bool) -> None:
-    write_atomic(place.xattrs, new.labels)
-    digests = _digests(new.manifest, new.labels)
-    write_atomic(place.record, marshal.dumps((_FORMAT, digests, able, new.inodes, new.stamps)))
-    write_atomic(place.manifest, new.manifest)
+def _record(place: Place, new: Record, able: bool) -> None:
+    manifest, labels, inodes, _, stamps = new
+    write_atomic(place.xattrs, labels)
+    write_atomic(place.record, marshal.dumps((_FORMAT, _digests(manifest, labels), able, inodes, stamps or {})))
+    write_atomic(place.manifest, manifest)
+
+
+def recorded(place: Place) -> Record:
+    """What is known of the staged root. Raises Refused where it was not completed."""
+    try:  # without the index, which a build that was carried here may lack, the texts are all
+        kept = _kept(place, True) or _kept(place, False)
+        return kept or Record(_read(place.manifest), _read(place.xattrs), {}, _source(place))
+    except FileNotFoundError as error:
+        raise Refused(f"{error.filename}: not there; build the image first") from None
 
 
 def load(place: Place) -> Tree:
     """The staged tree, with the files of the folder as sources. Raises Refused where it was not completed."""
-    kept = _kept(place, True) or _kept(place, False)
-    try:
-        manifest, labels = (kept.manifest, kept.labels) if kept else (_read(place.manifest), _read(place.xattrs))
-    except FileNotFoundError as error:
-        raise Refused(f"{error.filename}: not there; build the image first") from None
-    inodes, stamps = (kept.inodes, kept.stamps) if kept else ({}, {})
+    kept = recorded(place)
     with without_collection():
-        tree = mtree.parse(manifest, os.fsencode(os.path.abspath(place.folder)), stamps)
-        tree = xattrs.put(tree, xattrs.parse(labels))
-    for path, inode in inodes.items():
-        tree[path] = tree[path]._replace(inode=inode)
-    return tree
+        return read(kept)
+
+
+def _source(place: Place) -> bytes:
+    return os.fsencode(os.path.abspath(place.folder))

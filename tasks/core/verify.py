@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import stat
-from functools import cache
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from . import place
 from .errors import Refused
 from .files import digest_file
-from .folder import Folder
+from .looks import Looks, put, unknown, unlike
 from .plan import named, published, read_files, read_ours, site_data
-from .services import content
+from .record import some
 from .targets import Targets
-from .tree import DIR, FILE, LINK, TYPES, Entry, Tree, parent
+from .tree import FILE, LINK, TYPES, Entry, Tree
 
 KINDS = {**TYPES, stat.S_IFSOCK: "socket"}
 
@@ -36,8 +34,6 @@ def shown(path: bytes) -> str:
 
 
 Reads = Callable[[bytes], bool]  # is the content of this path compared, too?
-Seen = tuple[int, int, int, int, int, int]
-Statuses = dict[bytes, Seen]  # what a published tree's names looked like, by which a look finds what changed since
 
 
 def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
@@ -45,67 +41,21 @@ def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
 
     Compares type, mode, owner, size, link and device; and, of the names that `reads` says, digest and attributes.
     """
-    folders = [path for path, entry in tree.items() if entry.type == DIR]
-    return (one for path, status in walk(tree, folders, root) for one in _judged(tree, root, path, status, reads))
+    return (one for path, status in unlike(unknown(tree), root) for one in _judged(tree, root, path, status, reads))
 
 
-def drift_since(seen: Statuses, tree: Callable[[], Tree], root: str) -> Iterator[Drift]:
-    """As `drift`, of a folder whose statuses were recorded: only what looks otherwise now is compared, content too."""
-    folders = [path for path, looked in seen.items() if stat.S_ISDIR(looked[0])]
-    found = walk(seen, folders, root)
-    suspects = [(path, status) for path, status in found if not status or look(status) != seen.get(path)]
-    return (one for path, status in suspects for one in _judged(tree(), root, path, status, always))
+def drift_since(looks: Looks, load: Callable[[Collection[bytes]], Tree], root: str) -> Iterator[Drift]:
+    """As `drift`, of a folder whose looks were recorded: only what looks otherwise now is compared, content too.
 
-
-def look(status: os.stat_result) -> Seen:
-    """What of a status stays the same as long as nobody touches a published name."""
-    mode, times = status.st_mode, not stat.S_ISDIR(status.st_mode)
-    size = status.st_size if stat.S_ISREG(mode) else 0
-    return mode, status.st_uid, status.st_gid, size, status.st_mtime_ns if times else 0, status.st_rdev
+    `load` gives what of the tree is asked for.
+    """
+    suspects = list(unlike(looks, root))
+    tree = load([path for path, _ in suspects])
+    return (one for path, status in suspects for one in _judged(tree, root, path, status, always))
 
 
 def always(path: bytes) -> bool:
     return True
-
-
-Found = tuple[bytes, os.stat_result | None]
-
-
-def walk(known: Collection[bytes], folders: Iterable[bytes], root: str) -> Iterator[Found]:
-    """Every path that is known, or is in one of the folders, with its status; None where it is not there."""
-    top = os.fsencode(root)
-    try:
-        yield b"", os.lstat(top)
-    except FileNotFoundError:
-        yield b"", None
-        return
-    names: dict[bytes, set[bytes]] = {folder: set() for folder in folders}
-    for path in known:
-        if path:
-            names[parent(path)].add(path.rpartition(b"/")[2])
-    for folder in sorted(names):
-        yield from _folder(top + b"/" + folder, folder + b"/" if folder else b"", names[folder])
-
-
-def _folder(place: bytes, start: bytes, names: set[bytes]) -> Iterator[Found]:
-    found = _entries(place)
-    if found is None:
-        return  # said in the folder above
-    for name in sorted(names - found.keys()):
-        yield start + name, None
-    for name, entry in found.items():
-        yield start + name, entry.stat(follow_symlinks=False)
-
-
-def _entries(folder: bytes) -> dict[bytes, os.DirEntry[bytes]] | None:
-    """What is in a folder; None where it is none, or a symlink."""
-    try:
-        if not os.path.islink(folder.rstrip(b"/")):
-            with os.scandir(folder) as entries:
-                return {entry.name: entry for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    return None
 
 
 def _judged(tree: Tree, root: str, path: bytes, status: os.stat_result | None, reads: Reads) -> Iterator[Drift]:
@@ -161,57 +111,25 @@ def must_equal(tree: Tree, root: str, reads: Reads = always) -> None:
 
 
 def of_release(targets: Targets, release: str, full: bool = False) -> Iterator[Drift]:
-    """How a published root differs from its manifest. Without `full`, content is read only where a status has moved."""
-    seen, root = read_statuses(targets, release), targets.root(release)
-    tree = cache(lambda: possible(place.load_kept(targets, release), note(targets, release)))
-    return drift(tree(), root, always) if full or not seen else drift_since(seen, tree, root)
+    """How a published root differs from its manifest. Without `full`, content is read only where a look has changed."""
+    before, root = place.earlier(targets, release), targets.root(release)
+    if full or not before.looks:
+        return drift(possible(place.load_kept(targets, release), before.note), root, always)
+    return drift_since(before.looks, lambda paths: possible(some(before.record, paths), before.note), root)
 
 
-def read_statuses(targets: Targets, release: str) -> Statuses:
-    """What the names of a release looked like when it was published; empty where that is not known."""
-    try:
-        seen: Statuses = marshal.loads(content(targets.kept(f"{release}.seen")) or b"")
-        return seen
-    except (EOFError, ValueError, TypeError):
-        return {}
+def must_be_made(tree: Tree, root: str | bytes, looks: Looks) -> None:
+    """What of a folder was made just now, read back, and how it looks noted. All above it must be in `looks`.
 
-
-def unharmed(targets: Targets, release: str, pair: place.Pair) -> Statuses:
-    """Files that a new release can share with a published one: equal in both manifests, and still as published."""
-    if note(targets, release) and not os.geteuid():
-        return {}  # an ordinary user published it, without owners
-    seen = read_statuses(targets, release)
-    same = (path for path, entry in pair.after.items() if entry.type == FILE and pair.before.get(path) is entry)
-    with Folder(targets.root(release)) as folder:
-        return {path: seen[path] for path in same if path in seen and _looks(folder, path, seen[path])}
-
-
-def _looks(folder: Folder, path: bytes, seen: Seen) -> bool:
-    above, _, name = path.rpartition(b"/")
-    try:
-        return look(os.lstat(name, dir_fd=folder.at(above))) == seen
-    except OSError:
-        return False
-
-
-def must_be_made(tree: Tree, root: str, besides: Collection[bytes]) -> Statuses:
-    """A folder that was made just now, read back: all but the paths `besides`, which are links to what was looked at.
-
-    Returns what its names look like. Raises Refused where one is not what the manifest says.
+    Raises Refused where something is not what the manifest says.
     """
-    top, seen = os.fsencode(root), Statuses()
-    for path in tree.keys() - besides:
+    top = os.fsencode(root)
+    for path in sorted(tree):
         file = top + b"/" + path if path else top
         status = os.lstat(file)
-        seen[path] = look(status)
+        put(looks, path, status)
         for what in _differences(tree[path], status, file, read=True):
             raise Refused(f"{os.fsdecode(file)} did not become what its manifest says: {what}; is the disk sound?")
-    return seen
-
-
-def note(targets: Targets, release: str) -> str:
-    """What could not be put on disk when it was published; "" where all could."""
-    return (content(targets.kept(f"{release}.note")) or b"").decode()
 
 
 def possible(tree: Tree, note: str) -> Tree:

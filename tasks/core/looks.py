@@ -1,0 +1,101 @@
+"""Looks: what the names of a published root looked like when it was complete, by which a later change is seen."""
+
+from __future__ import annotations
+
+import marshal
+import os
+from collections.abc import Iterator
+from operator import attrgetter
+from stat import S_ISDIR
+
+from .apply import deep_order
+from .folder import Folder
+from .tree import DIR, Tree, parent
+
+Look = tuple[int, ...]
+Looks = dict[bytes, tuple[Look, dict[bytes, Look]]]  # folder -> its own, and of what is in it that is no folder
+Found = tuple[bytes, "os.stat_result | None"]
+
+_FORMAT = "plugnode looks 1"
+
+# A later release's links to a file move its ctime; of a folder it tells of every change.
+name_look = attrgetter("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_rdev")
+folder_look = attrgetter("st_mode", "st_uid", "st_gid", "st_ctime_ns")
+UNKNOWN: Look = ()
+
+
+def dump(looks: Looks, inodes: dict[bytes, int]) -> bytes:
+    """With which names share a file, for no manifest says that."""
+    return marshal.dumps((_FORMAT, looks, inodes))
+
+
+def parse(data: bytes) -> tuple[Looks, dict[bytes, int]]:
+    """What `dump` wrote; both empty where it is damaged or of another form."""
+    try:
+        form, looks, inodes = marshal.loads(data)
+    except (EOFError, ValueError, TypeError):
+        return {}, {}
+    return (looks, inodes) if form == _FORMAT else ({}, {})
+
+
+def unknown(tree: Tree) -> Looks:
+    """A tree's names, with looks that nothing has."""
+    looks: Looks = {path: (UNKNOWN, {}) for path in deep_order(p for p, entry in tree.items() if entry.type == DIR)}
+    for path, entry in tree.items():
+        if entry.type != DIR:
+            above, _, name = path.rpartition(b"/")
+            looks[above][1][name] = UNKNOWN
+    return looks
+
+
+def unlike(looks: Looks, root: str) -> Iterator[Found]:
+    """Every path that does not look so, with its status; None where it is not there. Folder by folder.
+
+    A folder that looks as it did is not listed: no name came or went. Of one that is gone, only itself is told.
+    """
+    top, lost = _status(None, os.fsencode(root)), set[bytes]()
+    if top is None or not S_ISDIR(top.st_mode):
+        yield b"", top
+        return
+    with Folder(root) as place:
+        for path, (own, names) in looks.items():
+            try:
+                fd = place.at(path)
+            except (FileNotFoundError, NotADirectoryError):
+                if parent(path) not in lost:
+                    yield path, _status(place.at(parent(path)), path.rpartition(b"/")[2])
+                lost.add(path)
+                continue
+            status, start = os.fstat(fd), path + b"/" if path else b""
+            if folder_look(status) != own:
+                yield path, status
+                came = (name for name in map(os.fsencode, os.listdir(fd)) if start + name not in looks)
+                names = dict.fromkeys(sorted(came), UNKNOWN) | names
+            for name, look in names.items():
+                now = _status(fd, name)
+                if now is None or name_look(now) != look:
+                    yield start + name, now
+
+
+def _status(folder: int | None, name: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+
+
+def put(looks: Looks, path: bytes, status: os.stat_result) -> None:
+    """Note a path as it looks now, after its folder."""
+    if S_ISDIR(status.st_mode):
+        looks[path] = folder_look(status), looks[path][1] if path in looks else {}
+    else:
+        above, _, name = path.rpartition(b"/")
+        looks[above][1][name] = name_look(status)
+
+
+def drop(looks: Looks, path: bytes) -> None:
+    """Forget a path that is not there any more, after what is in it."""
+    above, _, name = path.rpartition(b"/")
+    looks.pop(path, None)
+    if above in looks:
+        looks[above][1].pop(name, None)

@@ -1,0 +1,66 @@
+"""A tree as it is written down: its manifest, its attributes beside that, and which names share a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from . import mtree, xattrs
+from .apply import groups
+from .tree import Tree, parent
+
+class Record(NamedTuple):
+    manifest: bytes
+    labels: bytes
+    inodes: dict[bytes, int]  # names that share a file -> a number for it
+    folder: bytes = b""  # where the files' bytes are, if anywhere
+    stamps: dict[bytes, int] | None = None  # of those: Entry.stamp
+
+
+NOTHING = Record(b"#mtree\n", b"", {})
+
+
+def record(tree: Tree) -> Record:
+    return Record(mtree.dump(tree), xattrs.dump(tree), {path: tree[path].inode for path in groups(tree)})
+
+
+def is_same(old: Record, new: Record) -> bool:
+    """Do both say the same? (The numbers of shared files mean nothing, only who shares.)"""
+    pairs = {(old.inodes.get(path), new.inodes.get(path)) for path in old.inodes.keys() | new.inodes.keys()}
+    same_groups = len(pairs) == len(set(old.inodes.values())) == len(set(new.inodes.values()))
+    return old[:2] == new[:2] and same_groups
+
+
+def read(written: Record) -> Tree:
+    """The whole tree. Raises ValueError where the record is damaged."""
+    tree = xattrs.put(mtree.parse(written.manifest, written.folder, written.stamps or {}), xattrs.parse(written.labels))
+    for path, inode in written.inodes.items():
+        tree[path] = tree[path]._replace(inode=inode)
+    return tree
+
+
+def some(written: Record, paths: Iterable[bytes]) -> Tree:
+    """Of a tree these paths, if they are there."""
+    return _parsed(mtree.lines(written.manifest), written, xattrs.parse(written.labels), paths)
+
+
+def difference(old: Record, new: Record, besides: Collection[bytes] = ()) -> tuple[Tree, Tree]:
+    """Of both trees all that differs, with the folders it is in: what is equal need not be parsed.
+
+    Entries with attributes or several names are in it whether they differ or not, as are the paths `besides`.
+    Raises ValueError where a record is damaged.
+    """
+    before, after = mtree.lines(old.manifest), mtree.lines(new.manifest)
+    words = {word for word, line in after.items() if before.get(word) != line} | before.keys() - after.keys()
+    labels = xattrs.parse(old.labels), xattrs.parse(new.labels)
+    paths = {*labels[0], *labels[1], *old.inodes, *new.inodes, *besides, *map(mtree.path_of, words)}
+    paths |= set(map(parent, paths))
+    return _parsed(before, old, labels[0], paths), _parsed(after, new, labels[1], paths)
+
+
+def _parsed(lines: Mapping[bytes, bytes], of: Record, labels: xattrs.Labels, paths: Iterable[bytes]) -> Tree:
+    found = (lines[word] for word in map(mtree.word, paths) if word in lines)
+    return {
+        path: entry._replace(xattrs=labels.get(path, ()), inode=of.inodes.get(path, 0))
+        for path, entry in mtree.parse_lines(found, of.folder, of.stamps or {}).items()
+    }
