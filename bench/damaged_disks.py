@@ -67,10 +67,11 @@ def damage(image: Path, chance: random.Random) -> str:
 
 
 def look(node: Node) -> str:
-    said = node.boot("cat var/lib/own 2>/dev/null")
+    said = node.boot("grep -q $ROOT/var.*tmpfs /proc/mounts && echo in memory || cat var/lib/own 2>/dev/null")
     if "format" in node.console or "claim" in node.console:
         return "FORMATTED"
-    return ("its own data" if said == "mine\n" else "in memory") + (", degraded" if node.degraded else "")
+    what = {"mine\n": "its own data", "in memory\n": "in memory"}.get(said, "its own file damaged")
+    return what + (", degraded" if node.degraded else "")
 
 
 def foreign(folder: Path, times: int, chance: random.Random) -> int:

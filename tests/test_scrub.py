@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 import re
 import secrets
-import shutil
 import struct
 import subprocess
 import warnings
@@ -470,10 +469,34 @@ def test_no_file_is_too_strange_for_the_gate(data: bytes, magic: bytes) -> None:
     assert gate.verdict(padded) in ("", *(rule for rule, _ in gate.RULES))
 
 
-@pytest.mark.skipif(not shutil.which("keytool"), reason="Java's keytool is not here")
-def test_a_java_key_store_is_found(tmp_path: pathlib.Path) -> None:
-    for kind in ("JKS", "PKCS12"):
-        made_by = ["keytool", "-genkeypair", "-alias", "a", "-keyalg", "EC", "-storetype", kind, "-keystore", kind]
-        run(*made_by, "-storepass", "changeit", "-keypass", "changeit", "-dname", "CN=x", cwd=tmp_path)
-        tree = tree_of({"opt/store": (tmp_path / kind).read_bytes()})
-        assert [find.rule for find in gate.gate(tree, [], {})] == ["is a key store with a private key"]
+def java_store(*entries: bytes, password: str = "changeit") -> bytes:
+    """As Java's JavaKeyStore.java writes it; `keytool -list` of JDK 17 reads it."""
+    import hashlib
+
+    body = b"\xfe\xed\xfe\xed" + struct.pack(">II", 2, len(entries)) + b"".join(entries)
+    return body + hashlib.sha1(password.encode("utf-16-be") + b"Mighty Aphrodite" + body).digest()
+
+
+def java_text(text: str) -> bytes:
+    return struct.pack(">H", len(text)) + text.encode()
+
+
+def java_certificate(der: bytes) -> bytes:
+    return java_text("X.509") + struct.pack(">I", len(der)) + der
+
+
+def test_a_java_key_store_is_found_wherever_in_it_the_key_is_and_a_trust_store_is_none(tmp_path: pathlib.Path) -> None:
+    certificate(tmp_path)
+    der = run("openssl", "x509", "-in", "c.pem", "-outform", "DER", cwd=tmp_path)
+    key = run("openssl", "pkcs8", "-topk8", "-in", "k.pem", "-outform", "DER", "-passout", "pass:x", cwd=tmp_path)
+    date = bytes(8)
+    trusted = struct.pack(">I", 2) + java_text("authority") + date + java_certificate(der)
+    private = struct.pack(">I", 1) + java_text("own") + date + struct.pack(">I", len(key)) + key
+    private += struct.pack(">I", 1) + java_certificate(der)
+    stores = {"first": (private, trusted), "last": (trusted, trusted, private), "trust": (trusted,), "empty": ()}
+    files: dict[str, bytes | None] = {f"opt/{name}": java_store(*entries) for name, entries in stores.items()}
+    found = gate.gate(tree_of(files), [], {})
+    assert [(find.path, find.rule) for find in found] == [
+        ("opt/first", "is a key store with a private key"),
+        ("opt/last", "is a key store with a private key"),
+    ]

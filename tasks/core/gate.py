@@ -73,12 +73,12 @@ def gate(tree: Tree, keep: Iterable[str], known: MutableMapping[str, str]) -> li
     `made_by()`, and only new files are read. `keep`: paths, or folders, that pass.
     """
     allowed = frozenset(os.fsencode(name.strip("/")) for name in keep)
-    suspects = [(_in_reference(path), path, rule) for path, rule in _suspects(tree, known)]
-    suspects = [(name, path, rule) for name, path, rule in suspects if not is_kept(name, allowed)]
-    if not suspects:
-        return []
-    shipped = _Shipped(tree)
-    return sorted(Find(show(name), rule) for name, path, rule in suspects if not shipped.has(path))
+    suspects = [(path, rule) for path, rule in _suspects(tree, known) if not is_kept(_in_reference(path), allowed)]
+    labels = [(path, rule) for path, rule in _labels(tree) if not is_kept(_in_reference(path), allowed)]
+    if suspects:
+        shipped = _Shipped(tree)
+        suspects = [(path, rule) for path, rule in suspects if not shipped.has(path)]
+    return sorted(Find(show(_in_reference(path)), rule) for path, rule in suspects + labels)
 
 
 def made_by() -> str:
@@ -101,6 +101,14 @@ def _suspects(tree: Tree, known: MutableMapping[str, str]) -> Iterator[tuple[byt
             rule = known[entry.digest] = _verdict_of(entry)
         if rule:
             yield path, rule
+
+
+def _labels(tree: Tree) -> Iterator[tuple[bytes, str]]:
+    """The same of extended attributes, which are exported as well; no package ships any."""
+    for path, entry in tree.items():
+        for name, value in entry.xattrs:
+            if len(value) >= SHORTEST and (rule := verdict(value)):
+                yield path, f"its extended attribute {name} {rule}"
 
 
 def _verdict_of(entry: Entry) -> str:
@@ -185,8 +193,23 @@ def _key_store(data: bytes) -> bool:
     """PKCS#12 with a key in it (one of certificates only is a trust store), Java's JKS likewise."""
     if _PKCS12.match(data):
         return any(bag in data for bag in _KEY_BAGS)
-    # Java's JavaKeyStore.java: magic, version, number of entries; each begins with a tag, 1 for a key
-    return data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce") and b"\0\0\0\1" == data[12:16]
+    return data[:4] in (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce") and _has_java_key(data)
+
+
+def _has_java_key(data: bytes) -> bool:
+    """Java's JavaKeyStore.java: magic, version, count, then entries of a tag, alias, date; tags 1 and 3 are keys."""
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(data[start : start + size], "big")
+
+    at = 12
+    for _ in range(number(8, 4)):
+        if number(at, 4) != 2:
+            return number(at, 4) in (1, 3)
+        at += 6 + number(at + 4, 2) + 8  # tag, alias, date
+        at += 2 + number(at, 2) if number(4, 4) == 2 else 0  # the certificate's type
+        at += 4 + number(at, 4)
+    return False
 
 
 def _keytab(data: bytes) -> bool:

@@ -205,7 +205,8 @@ class _Reader:
                 row, digest, found = self._open(listing.fd, name, row, known[2] if known else "")
             except OSError as error:
                 return self.trouble(os.fsdecode(path), error)
-            record[name] = row[0], hash(row), digest, found
+            if not any(label.startswith("user.") for label, _ in found):  # whose values may be secret: read each time
+                record[name] = row[0], hash(row), digest, found
         self._note_name(path, (listing.device, row[6]))
         stamp = 0 if self.owned else row[0]
         self.tree[path] = Entry(

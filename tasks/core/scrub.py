@@ -164,7 +164,12 @@ def _acted(row: Row, path: bytes, entry: Entry) -> Entry | None:
     make = _EDITS[row.action]
     before = b"" if row.action == "empty" else read(entry)
     after = make(before, path, row)
-    return entry if after == before and entry.size == len(after) else edited(entry, after)
+    return entry if after == before and entry.size == len(after) else _unlabelled(edited(entry, after))
+
+
+def _unlabelled(entry: Entry) -> Entry:
+    """Without `user.` attributes: what somebody noted beside bytes that go may be as secret as they are."""
+    return entry._replace(xattrs=tuple(each for each in entry.xattrs if not each[0].startswith("user.")))
 
 
 def locked(data: bytes, empty_is_open: bool) -> bytes:
