@@ -14,8 +14,11 @@ from tasks.report import task_report  # build/report.html: what a reviewer looks
 from tasks.check import task_check  # is all of it right, by the servers' own word
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
 from tasks.deploy import task_deploy, task_rollback, task_prune, task_verify, task_status
+from tasks.push import task_push  # new site data for nodes that run
 from tasks.boot import task_boot  # one node as a virtual machine, served by what would be deployed
+from tasks.capacity import task_capacity  # are the servers enough for all nodes at once
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
+from tasks.bench import task_bench  # Plugnode beside its peers
 
 site()  # what is wrong with it is said before anything runs
 

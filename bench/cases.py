@@ -1,0 +1,379 @@
+"""The benchmarks: one function for each thing that an admin waits for, as rows; GROWTH's as curves.
+
+Measured is the whole command that an admin types, with doit's own start and every check, beside what would do the same
+work without Plugnode.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from inputs import MODULES, REPOSITORY, Inputs, doit, edit, made
+from inputs import site as site_file
+from measure import Side, interleaved, run
+from rows import Curve, Row, at_most, of_size, of_time
+
+HEAD = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
+PARSE = "import sys, yaml; yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
+LOAD = HEAD + "from tasks.core.site_cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
+PACK = HEAD + (
+    "from tasks.core import cpio, files, scan;"
+    "files.write_atomic(sys.argv[2], cpio.compress(cpio.write_newc(scan.scan(sys.argv[1]).tree), sys.argv[3]))"
+)
+CPIO = 'cd "$0" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc | gzip -n -6 >"$1"'
+
+
+class Work:
+    """A site built in a folder of its own."""
+
+    def __init__(self, folder: pathlib.Path, reference: str, nodes: int = 2, **how: str):
+        self.folder, self.build = folder, folder / "build"
+        self.site = site_file(folder / "site.yaml", reference, nodes, **how)
+
+    def doit(self, *words: str) -> list[str]:
+        return doit(self.site, self.build, *words)
+
+    def built(self, *words: str) -> Work:
+        """Twice: what was written just now is looked at again by the next run."""
+        made(self.doit(*words))
+        made(self.doit(*words))
+        return self
+
+    def forget(self, *names: str) -> None:
+        """As if those of the build folder had never been; all of it if none is named."""
+        remove(*[self.build / name for name in names] or [self.build])
+
+
+def remove(*paths: pathlib.Path) -> None:
+    for path in paths:
+        subprocess.run(["rm", "-rf", path], check=True)
+
+
+def path_reference(tree: pathlib.Path) -> str:
+    return f"{{path: {tree}}}"
+
+
+def copy(tree: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
+    if not to.exists():
+        made(["cp", "-a", str(tree), str(to)])
+    return to
+
+
+def rsync(*words: str) -> list[str]:
+    return ["rsync", *words]
+
+
+# --- nothing to do
+
+
+def noop(with_: Inputs) -> Iterator[Row]:
+    """Nothing has changed."""
+    sizes = with_.sizes
+    for tree, goal in ((with_.root, 0.6), (with_.tree(sizes.tree), 0.5)):
+        work = Work(with_.folder / "noop", path_reference(tree)).built()
+        peer = copy(tree, with_.folder / "noop-copy")
+        ours, theirs = interleaved(
+            [Side("doit", work.doit()), Side("rsync -an", rsync("-an", f"{tree}/", f"{peer}/"))], sizes.rounds
+        )
+        yield of_time(f"nothing to do, a reference of {entries(tree):,} files in place", goal, ours, theirs)
+        remove(work.folder, peer)
+    yield noop_site(with_)
+
+
+def entries(tree: pathlib.Path) -> int:
+    """Files of a tree, rounded."""
+    return round(sum(len(names) for _, _, names in os.walk(tree)), -2)
+
+
+def noop_site(with_: Inputs) -> Row:
+    """Many nodes, a reference that the build owns, and nothing has changed."""
+    nodes = with_.sizes.nodes
+    work = Work(with_.folder / "noop-site", archive(with_, with_.tree(300)), nodes).built()
+    (work.folder / "dodo.py").write_text("def task_nothing():\n    return {'actions': []}\n")
+    empty = [sys.executable, "-m", "doit", "-d", str(work.folder)]
+    sides = [Side("doit", work.doit()), Side("doit with an empty dodo.py", empty)]
+    row = of_time(f"nothing to do, {nodes:,} nodes, a snapshot", 2.0, *interleaved(sides, with_.sizes.rounds))
+    remove(work.folder)
+    return row
+
+
+def archive(with_: Inputs, tree: pathlib.Path) -> str:
+    """The tree as an archive, whose snapshot the build owns."""
+    path = with_.folder / f"{tree.name}.tar"
+    if not path.exists():
+        made(["tar", "--numeric-owner", "--xattrs", "-C", str(tree), "-cf", str(path), "."])
+    return f"{{archive: {path}}}"
+
+
+# --- a root is staged, deployed, verified
+
+
+def stage(with_: Inputs) -> Iterator[Row]:
+    """A root is made for the first time: read, checked for secrets, changed, written."""
+    root, peer, files = with_.root, with_.folder / "stage-copy", entries(with_.root)
+    forget_copy = partial(remove, peer)
+    work = Work(with_.folder / "stage", path_reference(root))
+    ours, theirs = interleaved(
+        [
+            Side("doit root", work.doit("root"), work.forget),
+            Side("cp -a", ["cp", "-a", str(root), str(peer)], forget_copy),
+        ],
+        with_.sizes.rounds,
+    )
+    yield of_time(f"first staging, {files:,} files of a reference in place", 1.0, ours, theirs)
+    remove(work.folder)
+
+    work = Work(with_.folder / "stage", archive(with_, root))
+    made(work.doit("snapshot"))
+    tree = next((work.build / "references").glob("*/tree"))
+    fresh = partial(work.forget, "worker", ".noted", ".doit.sqlite")
+    ours, theirs = interleaved(
+        [Side("doit root", work.doit("root"), fresh), Side("cp -al", ["cp", "-al", str(tree), str(peer)], forget_copy)],
+        with_.sizes.rounds,
+    )
+    yield of_time(f"first staging, {files:,} files of a snapshot", 1.0, ours, theirs)
+    remove(work.folder, peer)
+
+
+def restage(with_: Inputs) -> Iterator[Row]:
+    """Ten files of the reference have changed."""
+    for tree, goal in ((with_.root, 0.6), (with_.tree(with_.sizes.tree), 0.5)):
+        work = Work(with_.folder / "restage", path_reference(tree)).built("root")
+        peer = copy(tree, with_.folder / "restage-copy")
+        row = of_time(
+            f"re-staging, 10 of {entries(tree):,} files changed",
+            goal,
+            *restaged(work, tree, peer, 10, with_.sizes.rounds),
+        )
+        remove(work.folder, peer)
+        yield row
+
+
+def restaged(work: Work, tree: pathlib.Path, peer: pathlib.Path, count: int, rounds: int):
+    stamps = iter(range(1 << 30))
+    return interleaved(
+        [
+            Side("doit root", work.doit("root"), lambda: edit(tree, count, next(stamps))),
+            Side("rsync -a --delete", rsync("-a", "--delete", f"{tree}/", f"{peer}/")),
+        ],
+        rounds,
+    )
+
+
+def deploy(with_: Inputs) -> Iterator[Row]:
+    """Everything on the server is compared; then new releases come, each with ten files that the last one had not."""
+    root, rounds, files = with_.root, with_.sizes.rounds, entries(with_.root)
+    work = Work(with_.folder / "deploy", path_reference(root))
+    served, copies, staged = work.folder / "served", work.folder / "copies", work.build / "worker/root"
+    destdir = f"destdir={served}"
+    made(work.doit("deploy", destdir))
+    release = next((served / "opt/nfs_export").glob("worker-*"))
+    peer = Side("rsync -an --delete", rsync("-an", "--delete", f"{staged}/", f"{release}/"))
+    ours, theirs = interleaved([Side("doit verify", work.doit("verify", destdir)), peer], rounds)
+    yield of_time(f"verify of a release of {files:,} files", 1.0, ours, theirs)
+
+    copies.mkdir()
+    made(["cp", "-a", str(staged), str(copies / "0")])
+    numbers = iter(range(1, 1 << 30))
+
+    def change() -> None:
+        edit(root, 10, next(numbers))
+        made(work.doit())
+
+    link_dest = [sys.executable, "-c", LINK_DEST, str(staged), str(copies)]
+    sides = [Side("doit deploy", work.doit("deploy", destdir), change), Side("rsync -a --link-dest", link_dest)]
+    yield of_time(f"deploy of a new release, 10 of {files:,} files changed", 0.25, *interleaved(sides, rounds))
+    remove(work.folder)
+
+
+LINK_DEST = """
+import os, sys
+staged, copies = sys.argv[1:]
+last = max(map(int, os.listdir(copies)))
+os.execvp("rsync", ["rsync", "-a", "--delete", f"--link-dest={copies}/{last}/", staged + "/", f"{copies}/{last + 1}"])
+"""
+
+
+# --- initrds
+
+
+def pack(with_: Inputs) -> Iterator[Row]:
+    """A folder of kernel modules becomes an archive, compressed."""
+    tree, out = with_.folder / "pack", with_.folder / "packed"
+    tree.mkdir()
+    kernels = sorted((with_.root / "lib/modules").iterdir())
+    made(["cp", "-a", *(str(kernels[-1] / "kernel" / part) for part in ("fs", "drivers/net")), str(tree)])
+    for how, goal in (("gzip", 1.0), ("zstd", 0.3)):
+        ours = Side(f"own, {how}", [sys.executable, "-c", PACK, str(tree), f"{out}.{how}", how])
+        peer = Side("find, cpio, gzip -6", ["sh", "-c", CPIO, str(tree), str(out)])
+        work = f"an archive of {size_of(tree) / 1e6:.0f} MB of kernel modules, {how}"
+        yield of_time(work, goal, *interleaved([ours, peer], with_.sizes.rounds))
+    remove(tree)
+
+
+def size_of(folder: pathlib.Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
+
+
+def initrd(with_: Inputs) -> Iterator[Row]:
+    """The initrd of one kernel that mounts its root over NFS, by each of its makers, all of them with gzip -6."""
+    if not with_.sizes.debian:
+        raise LookupError("takes the Debian root of a whole run")
+    root = with_.debian
+    (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
+    work = Work(with_.folder / "initrd", path_reference(root), modules=MODULES).built()
+    scratch = with_.folder / "scratch"
+    scratch.mkdir()
+    forget = partial(work.forget, "worker/initrd.img", "worker/initrd.json", "worker/vmlinuz")
+    inside = ["unshare", "--mount", "sh", "-ec", CHROOT, "sh", str(root), str(scratch)]
+    peers = [Side(name, [*inside, *(word.format(kernel=kernel) for word in argv)]) for name, argv in PEERS.items()]
+    ours, *theirs = interleaved([Side("doit initrd", work.doit("initrd"), forget), *peers], with_.sizes.rounds)
+    for peer, goal in zip(theirs, (0.05, 0.1)):
+        yield of_time("the initrd of a Debian kernel for a root over NFS", goal, ours, peer)
+    own = (work.build / "worker/initrd.img").stat().st_size
+    for name in PEERS:
+        size = (scratch / PEERS[name][0]).stat().st_size
+        yield of_size("bytes of that initrd", 0.3, own, name, size)
+    remove(work.folder, scratch)
+
+
+PEERS = {
+    "dracut --no-hostonly": (
+        *("dracut", "--quiet", "--no-hostonly", "--add", "nfs", "--compress", "gzip -n -6", "--force"),
+        *("/tmp/dracut", "{kernel}"),
+    ),
+    "mkinitramfs, netboot": ("mkinitramfs", "-d", "/tmp/initramfs-tools", "-o", "/tmp/mkinitramfs", "{kernel}"),
+}
+# The distribution's own programs, in the reference itself, of which only /tmp can be written to.
+CHROOT = """
+root=$1 scratch=$2
+shift 2
+mkdir -p "$scratch/initramfs-tools"
+cp -a "$root/etc/initramfs-tools/." "$scratch/initramfs-tools"
+printf 'MODULES=netboot\\nBOOT=nfs\\nCOMPRESS=gzip\\nCOMPRESSLEVEL=6\\n' >"$scratch/initramfs-tools/conf.d/plugnode"
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+for place in tmp var/tmp; do mount --bind "$scratch" "$root/$place"; done
+for place in dev proc sys; do mount --bind "/$place" "$root/$place"; done
+exec chroot "$root" "$@"
+"""
+
+
+# --- sites
+
+
+def site(with_: Inputs) -> Iterator[Row]:
+    """A site file is read and checked, for the first time and again."""
+    nodes, file = with_.sizes.nodes, with_.folder / "site.yaml"
+    site_file(file, path_reference(with_.tree(300)), nodes)
+    cache = with_.folder / "site-cache"
+    load = [sys.executable, "-c", LOAD, str(file), str(cache), str(with_.folder)]
+    peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(file)])
+    for what, goal, before in (("cold", 0.6, partial(remove, cache)), ("cached", 0.1, lambda: None)):
+        sides = [Side(what, load, before), peer]
+        yield of_time(f"a site of {nodes:,} nodes, {what}", goal, *interleaved(sides, with_.sizes.rounds))
+
+
+def configs(with_: Inputs) -> Iterator[Row]:
+    """Every generated file, from a site that was never read."""
+    row = of_time(
+        f"all configuration files of {with_.sizes.nodes:,} nodes", 1.0,
+        *configured(with_, with_.sizes.nodes, with_.sizes.rounds),
+    )  # fmt: skip
+    yield row
+
+
+def configured(with_: Inputs, nodes: int, rounds: int):
+    work = Work(with_.folder / "configs", path_reference(with_.tree(300)), nodes)
+    peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
+    found = interleaved([Side("doit configs", work.doit("configs"), work.forget), peer], rounds)
+    remove(work.folder)
+    return found
+
+
+# --- memory, and what a node loads
+
+
+def memory(with_: Inputs) -> Iterator[Row]:
+    """The largest process of a whole first build."""
+    tree, nodes = with_.tree(with_.sizes.tree), with_.sizes.nodes
+    work = Work(with_.folder / "memory", path_reference(tree), nodes)
+    found = run(work.doit()).memory
+    yield at_most(f"peak memory of a first build, {entries(tree):,} files, {nodes:,} nodes", 400, found)
+    remove(work.folder)
+
+
+def boot(with_: Inputs) -> Iterator[Row]:
+    """What a node loaded until it was ready, as `doit boot` saw it on the wire."""
+    path = REPOSITORY / "build/boot/timings.json"
+    if not path.exists():
+        raise LookupError("no boot was measured: run ./doit boot before")
+    seen = json.loads(path.read_text())
+    yield at_most("a node's boot by TFTP", None, seen["tftp_bytes"])
+    yield at_most("a node's boot by NFS, until it is ready", None, seen["nfs_bytes"])
+
+
+# --- growth
+
+
+def changed(with_: Inputs) -> Curve:
+    """Does it cost what changed?"""
+    root, points = with_.root, []
+    work = Work(with_.folder / "restage", path_reference(root)).built("root")
+    peer = copy(root, with_.folder / "restage-copy")
+    for count in with_.sizes.changes:
+        points.append((count, *cpu(restaged(work, root, peer, count, with_.sizes.few))))
+    remove(work.folder, peer)
+    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(root):,}", tuple(points))
+
+
+def existing(with_: Inputs) -> Curve:
+    """Does it cost what there is?"""
+    points = []
+    for files in with_.sizes.trees:
+        tree = with_.tree(files)
+        work, peer = Work(with_.folder / "noop", path_reference(tree)).built(), with_.folder / "noop-copy"
+        sides = [
+            Side("doit", work.doit()),
+            Side("rsync -an", rsync("-an", f"{tree}/", f"{copy(tree, peer)}/")),
+        ]
+        points.append((files, *cpu(interleaved(sides, with_.sizes.few))))
+        remove(work.folder, peer)
+    return Curve("nothing to do", "rsync -an", "files of a reference in place", tuple(points))
+
+
+def nodes(with_: Inputs) -> Curve:
+    """What does a node more cost?"""
+    points = [(count, *cpu(configured(with_, count, with_.sizes.few))) for count in with_.sizes.sites]
+    return Curve("all configuration files", "PyYAML, C loader", "nodes", tuple(points))
+
+
+def idle_nodes(with_: Inputs) -> Curve:
+    """The same, where nothing has changed."""
+    points = []
+    for count in with_.sizes.sites:
+        work = Work(with_.folder / "idle", archive(with_, with_.tree(300)), count).built()
+        peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
+        points.append((count, *cpu(interleaved([Side("doit", work.doit()), peer], with_.sizes.few))))
+        remove(work.folder)
+    return Curve("nothing to do", "PyYAML, C loader", "nodes", tuple(points))
+
+
+def cpu(sides) -> list[float]:
+    return [side.median("cpu") for side in sides]
+
+
+CASES: dict[str, Callable[[Inputs], Iterator[Row]]] = {
+    "noop": noop, "stage": stage, "restage": restage, "deploy": deploy, "pack": pack, "initrd": initrd,
+    "site": site, "configs": configs, "memory": memory, "boot": boot,
+}  # fmt: skip
+GROWTH: dict[str, Callable[[Inputs], Curve]] = {
+    "changed": changed, "existing": existing, "nodes": nodes, "idle-nodes": idle_nodes,
+}  # fmt: skip

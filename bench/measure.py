@@ -1,0 +1,81 @@
+"""What a command costs, beside what a peer costs for the same work, in the same run, one after the other."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Used(NamedTuple):
+    """What one command took."""
+
+    wall: float  # seconds
+    cpu: float  # seconds, user and system, of the process and of all that it waited for
+    memory: int  # bytes, of the largest of those processes
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of those that are compared: `argv` is measured, `before` is not."""
+
+    name: str
+    argv: Sequence[str]
+    before: Callable[[], None] = lambda: None
+
+
+class Ratio(NamedTuple):
+    """Of the rounds' ratios."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rounds of one side."""
+
+    name: str
+    rounds: tuple[Used, ...]
+
+    def median(self, what: str) -> float:
+        return statistics.median(getattr(used, what) for used in self.rounds)
+
+    def beside(self, peer: Measured, what: str) -> Ratio:
+        """`what`, "wall" or "cpu", as a ratio to the peer's in the same round."""
+        pairs = zip(self.rounds, peer.rounds)
+        ratios = [getattr(ours, what) / max(getattr(theirs, what), 1e-6) for ours, theirs in pairs]
+        return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def interleaved(sides: Sequence[Side], rounds: int) -> list[Measured]:
+    """Every side once a round; a first round warms the caches and does not count."""
+    found: list[list[Used]] = [[] for _ in sides]
+    for number in range(rounds + 1):
+        for side, rows in zip(sides, found):
+            side.before()
+            used = run(side.argv)
+            if number:
+                rows.append(used)
+    return [Measured(side.name, tuple(rows)) for side, rows in zip(sides, found)]
+
+
+def run(argv: Sequence[str]) -> Used:
+    """Run a command to its end. Raises RuntimeError with its last words where it fails."""
+    with tempfile.TemporaryFile() as said:
+        begun = time.perf_counter()
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip()
+            raise RuntimeError(f"{' '.join(argv)}: exit status {process.returncode}\n{words[-2000:]}")
+    return Used(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)

@@ -1,0 +1,97 @@
+"""The benchmarks: `./doit bench` starts this, as root.
+
+Each case measures Plugnode and a peer at the same work in turns; docs/performance.md says how to read it. A whole run
+writes bench/results.json, the table in docs/performance.md and docs/performance.svg; any other writes into `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import results
+from cases import CASES, GROWTH
+from inputs import FULL, QUICK, REPOSITORY, TINY, Inputs, disk
+from rows import Curve, Results, Row
+
+KEPT = REPOSITORY / "build/bench"
+SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
+NAMES = (*CASES, *GROWTH)
+
+
+def main() -> None:
+    wanted = arguments()
+    sizes = SIZES[wanted.size]
+    if wanted.rounds:
+        sizes = dataclasses.replace(sizes, rounds=wanted.rounds)
+    kept = pathlib.Path(wanted.kept)
+    with disk(kept) as folder:
+        found = measure(Inputs(folder, kept, sizes), wanted.only or NAMES)
+    whole = wanted.size == "full" and not wanted.only and not wanted.out
+    results.write(found, results.PUBLISHED if whole else results.places(pathlib.Path(wanted.out or kept)))
+    print(results.table(found), end="")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--only", default=(), type=names, metavar=",".join(NAMES))
+    parser.add_argument("--out", default="", help="folder of the results")
+    parser.add_argument("--kept", default=KEPT, help="folder of the disk, and of what later runs find again")
+    return parser.parse_args()
+
+
+def names(words: str) -> tuple[str, ...]:
+    """Names of cases, as the command line has them."""
+    if unknown := set(words.split(",")) - set(NAMES):
+        raise argparse.ArgumentTypeError(f"no case {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return tuple(words.split(","))
+
+
+def measure(inputs: Inputs, wanted: tuple[str, ...]) -> Results:
+    """Every case that is wanted; one that cannot be measured here is said to be left out, and why."""
+    rows: list[Row] = []
+    curves: list[Curve] = []
+    left_out: list[str] = []
+    for name in wanted:
+        begun = time.monotonic()
+        try:
+            if name in CASES:
+                rows += CASES[name](inputs)
+            else:
+                curves.append(GROWTH[name](inputs))
+        except LookupError as why:
+            left_out.append(f"{name}: {why.args[0]}")
+        print(f"   {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    return Results(machine(), tuple(rows), tuple(curves), tuple(left_out))
+
+
+def machine() -> dict[str, str]:
+    """Of what kind this machine is; never its name."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processors": str(len(os.sched_getaffinity(0))),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "kernel": os.uname().release.partition("-")[0],
+        "file system": "ext4 with a journal, on a loop device",
+        "Python": sys.version.split()[0],
+        **{name: version(name) for name in ("rsync", "cp", "cpio", "gzip")},
+    }
+
+
+def version(program: str) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"\d+(?:\.\d+)+", said)[0]
+
+
+if __name__ == "__main__":
+    if os.geteuid():
+        sys.exit("bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench")
+    main()

@@ -1,0 +1,69 @@
+"""Are the servers enough when all nodes are switched on at once?
+
+build/boot/timings.json ──> capacity ──> seconds until all are booted, servers for a target
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .boot import timings_of
+from .configs import site_img
+from .console import say
+from .core.capacity import ASSUMED, Boot, assumptions, text
+from .core.errors import Refused
+from .initrd import initrd_of, kernel_of
+from .rule import command
+from .settings import settings, site
+
+USUAL = Boot(60, 0, 45_000_000, 4_000)  # of a worker of some years' ago's size on metal: seconds, NFS bytes and calls
+OWN = (
+    {"name": "nodes", "long": "nodes", "type": int, "default": 0, "help": "how many; by itself the site's"},
+    {"name": "servers", "long": "servers", "type": int, "default": 0, "help": "how many; by itself the site's"},
+    {"name": "within", "long": "within", "type": float, "default": 0.0, "help": "seconds: how many servers that takes"},
+    {"name": "alone", "long": "alone", "type": float, "default": 0.0, "help": "seconds that one node takes to boot"},
+)
+
+
+def task_capacity():
+    """reckon how long all nodes take to boot at once, and how many servers that takes"""
+    known = [
+        {"name": each.name.replace("-", "_"), "long": each.name, "type": float, "default": float(each.value),
+         "help": f"{each.unit} {each.what}".strip()}
+        for each in ASSUMED
+    ]  # fmt: skip
+    return command(show, params=[*OWN, *known])
+
+
+def show(nodes: int, servers: int, within: float, alone: float, **known: float) -> None:
+    if min(nodes, servers, within, alone) < 0:
+        raise Refused("--nodes, --servers, --within and --alone cannot be less than 0")
+    by = assumptions(**{name.replace("_", "-"): value for name, value in known.items()})
+    boot = one_boot()
+    boot = boot._replace(seconds=alone or boot.seconds)
+    for line in text(boot, nodes or len(site().nodes), servers or len(site().servers), by, within):
+        print(line)
+
+
+def one_boot() -> Boot:
+    """What `doit boot` measured; an estimate where it never ran here. Raises Refused where nothing was built either."""
+    try:
+        with open(timings_of()) as file:
+            seen = json.load(file)
+    except FileNotFoundError:
+        return estimate()
+    say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
+    return Boot(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
+
+
+def estimate() -> Boot:
+    """The sizes of what was built, and what systems usually read of their root."""
+    image = site().image(settings().image or site().nodes[0].image)
+    files = [kernel_of(image), initrd_of(image), site_img()]
+    if missing := [path for path in files if not os.path.exists(path)]:
+        raise Refused(
+            f"{missing[0]} is not there, and no boot was measured: run ./doit boot, or ./doit for an estimate"
+        )
+    say(f"an estimate from the sizes of what was built of {image.name}; `./doit boot` measures it")
+    return USUAL._replace(tftp=round(sum(map(os.path.getsize, files)) * 1.05))

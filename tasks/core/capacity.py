@@ -1,0 +1,184 @@
+"""What a boot storm asks of the servers: the bytes of one node's boot, times the nodes, over what a server can do.
+
+All nodes are switched on at once, spread evenly over the servers. For m nodes of one server
+
+    TFTP    = m · max(bytes / link, MB · tftp-ms / tftp-cores)
+    NFS     = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)
+    booted  = alone + TFTP + NFS
+
+which is an upper bound: no node's firmware, DHCP and start of services, which are in `alone`, overlaps with another
+one's loading, and the phases of two nodes never do. tests/test_storm.py holds it against real servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from .errors import Refused
+
+MB = 1_000_000
+GENTLE = 30  # seconds that nodes may wait for TFTP before a faster protocol is worth its trouble
+
+
+class Boot(NamedTuple):
+    """What one node loads, and how long it takes with the servers for itself."""
+
+    seconds: float
+    tftp: int  # bytes on the wire
+    nfs: int  # bytes on the wire
+    calls: int  # of NFS
+
+
+class Assumed(NamedTuple):
+    """A number that a site may know better: an option of `doit capacity`."""
+
+    name: str
+    value: float
+    unit: str
+    what: str
+    source: str
+
+
+ASSUMED = (
+    Assumed("link", 10, "Gbit/s", "network of each server", "of which 94 % carry data"),
+    Assumed("tftp-cores", 1, "", "processors of a server that serve TFTP", "dnsmasq is one thread; tftpd-hpa uses all"),
+    Assumed("tftp-ms", 11, "ms/MB", "of a processor, for TFTP", "measured 7 to 12 with blksize 1468, 30 with 512"),
+    Assumed("http-cores", 4, "", "processors of a server that serve HTTP", "as many as it has"),
+    Assumed("http-ms", 0.2, "ms/MB", "of a processor, for HTTP", "measured 0.1 to 0.3 with sendfile"),
+    Assumed("nfs-cores", 4, "", "processors of a server that serve NFS", "nfsd has a thread for every call at work"),
+    Assumed("nfs-ms", 0.6, "ms/MB", "of a processor, for reading by NFS", "measured 0.5 to 0.7, nfs-ganesha"),
+    Assumed(
+        "call-us", 170, "µs", "of a processor, for an NFS call", "measured 170 to 190, nfs-ganesha listing folders"
+    ),
+)
+
+
+def assumptions(**known: float) -> dict[str, float]:
+    """Every assumption by name, those that are known replaced. Raises Refused for one that cannot be."""
+    found = {each.name: known.get(each.name, each.value) for each in ASSUMED}
+    if wrong := [name for name, value in found.items() if value <= 0]:
+        raise Refused(f"--{wrong[0]} must be more than 0")
+    return found
+
+
+class Phase(NamedTuple):
+    """All nodes of a server load one thing."""
+
+    name: str
+    mb: float  # of all of them together
+    link: float  # seconds that the wire takes
+    processors: float  # seconds that the server takes
+
+    @property
+    def seconds(self) -> float:
+        return max(self.link, self.processors)
+
+    @property
+    def limit(self) -> str:
+        return "link" if self.link >= self.processors else "processors"
+
+
+class Storm(NamedTuple):
+    nodes: int  # of the server that has most
+    alone: float
+    phases: tuple[Phase, ...]
+
+    @property
+    def seconds(self) -> float:
+        return self.alone + sum(phase.seconds for phase in self.phases)
+
+
+def storm(boot: Boot, nodes: int, servers: int, by: Mapping[str, float], loads: str = "tftp") -> Storm:
+    """So many nodes at so many servers; kernel and initrd by `loads`, "tftp" or "http"."""
+    most = -(-nodes // servers)
+    wire = by["link"] * 0.94e9 / 8
+    load = most * boot.tftp / MB * by[f"{loads}-ms"] / 1e3 / by[f"{loads}-cores"]
+    serve = most * (boot.nfs / MB * by["nfs-ms"] / 1e3 + boot.calls * by["call-us"] / 1e6) / by["nfs-cores"]
+    phases = (
+        Phase(loads.upper(), most * boot.tftp / MB, most * boot.tftp / wire, load),
+        Phase("NFS", most * boot.nfs / MB, most * boot.nfs / wire, serve),
+    )
+    return Storm(most, boot.seconds, phases)
+
+
+def servers_for(boot: Boot, nodes: int, within: float, by: Mapping[str, float], loads: str = "tftp") -> int:
+    """The fewest servers by which all nodes are up in time. Raises Refused where one node alone takes longer."""
+    last = storm(boot, nodes, nodes, by, loads).seconds
+    if last > within:
+        raise Refused(f"not within {within:g} s: one node that has a server for itself takes {last:.0f} s")
+    low, high = 1, nodes  # `high` is always enough
+    while low < high:
+        middle = (low + high) // 2
+        if storm(boot, nodes, middle, by, loads).seconds <= within:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def http_pays(boot: Boot, by: Mapping[str, float]) -> int:
+    """Nodes of one server beyond which the last one waits GENTLE seconds for TFTP."""
+    return int(GENTLE / storm(boot, 1, 1, by).phases[0].seconds)
+
+
+# --- in words
+
+
+def text(boot: Boot, nodes: int, servers: int, by: Mapping[str, float], within: float = 0) -> Iterator[str]:
+    """Everything, line by line."""
+    found = storm(boot, nodes, servers, by)
+    yield f"{nodes:,} nodes at {servers} {_plural('server', servers)}, {found.nodes:,} at one, switched on at once:"
+    yield ""
+    yield from table(found)
+    yield ""
+    yield from _http(boot, nodes, servers, by)
+    if within:
+        yield from _servers(boot, nodes, within, by)
+    yield ""
+    yield from formula(boot, by)
+
+
+def table(found: Storm) -> Iterator[str]:
+    """A storm, one line for each phase."""
+    yield f"{'':<8} {'MB':>10} {'link s':>8} {'server s':>9} {'takes s':>8}"
+    for phase in found.phases:
+        numbers = f"{phase.mb:10,.0f} {phase.link:8.1f} {phase.processors:9.1f} {phase.seconds:8.1f}"
+        yield f"{phase.name:<8} {numbers}  limited by the {phase.limit}"
+    yield f"{'alone':<8} {'':>10} {'':>8} {'':>9} {found.alone:8.1f}  one node without the others"
+    yield f"{'booted':<8} {'':>10} {'':>8} {'':>9} {found.seconds:8.1f}  all of them"
+
+
+def _http(boot: Boot, nodes: int, servers: int, by: Mapping[str, float]) -> Iterator[str]:
+    limit, faster = http_pays(boot, by), storm(boot, nodes, servers, by, "http").seconds
+    yield f"kernel and initrd by HTTP: {faster:.1f} s until all are booted"
+    yield (
+        f"HTTP pays beyond {limit:,} nodes at a server: there the last one waits {GENTLE} s for TFTP. iPXE takes every"
+    )
+    yield "file from where boot.ipxe came from: serve tftp_root by HTTP, too, and name http://SERVER/boot.ipxe in DHCP"
+
+
+def _servers(boot: Boot, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
+    for loads in ("tftp", "http"):
+        count = servers_for(boot, nodes, within, by, loads)
+        yield f"within {within:g} s, by {loads.upper()} and NFS: {count} {_plural('server', count)}"
+
+
+def formula(boot: Boot, by: Mapping[str, float]) -> Iterator[str]:
+    """How it is reckoned, and with what."""
+    yield "m nodes of one server, an upper bound (no node's phases overlap with another's):"
+    yield "  TFTP   = m · max(bytes / link, MB · tftp-ms / tftp-cores)"
+    yield "  NFS    = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)"
+    yield "  booted = alone + TFTP + NFS"
+    yield (
+        f"one node: {boot.tftp / MB:.1f} MB by TFTP, {boot.nfs / MB:.1f} MB and {boot.calls:,} calls by NFS, "
+        f"{boot.seconds:.0f} s alone"
+    )
+    for each in ASSUMED:
+        value = f"--{each.name}={by[each.name]:g}"
+        source = each.source if by[each.name] == each.value else "given"
+        yield f"  {value:<16} {each.unit:<6}  {each.what} ({source})"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
