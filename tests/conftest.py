@@ -12,6 +12,7 @@ import pytest
 import small_site
 
 pytest.register_assert_rewrite("el5_site", "vms")
+pytest_plugins = ["vm_times"]  # says how long each virtual machine took
 
 # A shell's background job ignores SIGINT, and so would all that the tests start, and interrupt, from there.
 signal.signal(signal.SIGINT, signal.default_int_handler)

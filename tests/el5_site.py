@@ -59,6 +59,7 @@ for folder in /var /tmp /home; do
   echo "$(($(cat $folder/.boots 2>/dev/null || echo 0) + 1))" >$folder/.boots
   say "boots $folder $(cat $folder/.boots)"
 done
+[ ! -e /var/lib/site/brought ] || say "brought $(cat /var/lib/site/brought)"
 say "network $(tr '\n' ' ' </etc/sysconfig/network)"
 say "hostname $(hostname)"
 mount -n -o remount,rw / 2>/dev/null

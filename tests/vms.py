@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import vm_times
 from conftest import Doit
 from tasks.core.boot import Job, Power, power_on
 from tasks.core.lab import Lab
@@ -45,7 +46,7 @@ class Grid:
     def direct(self, image: str, mac: str, work: Path, extra: str = "") -> tuple[str, str, str]:
         """The same without a loader: what it would do with them is done here."""
         kernel, initrds, words = self.boot_lines(image)
-        joined = work / f"{image}.initrd"
+        joined = work / f"{Path(kernel).parent}.initrd"
         if not joined.exists():
             parts = [(self.served / "tftpboot" / name).read_bytes() for name in initrds]
             joined.write_bytes(b"".join(part + b"\0" * (-len(part) % 4) for part in parts))
@@ -57,8 +58,10 @@ class Grid:
         return Lab(SERVER, 24, str(self.served), "/tftpboot", configs, dhcp, str(work), taps, nfs)
 
     def boot(self, work: Path, *powers: Power, **how) -> list[Story]:
-        """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output."""
+        """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output, how long
+        each took in the summary (vm_times.py)."""
         taps = 1 + max(machine.number for power in powers for machine in power.machines)
+        machines = {(n, machine.number): machine for n, power in enumerate(powers) for machine in power.machines}
         stories: dict[tuple[int, int], Story] = {}
         start = time.monotonic()
         for event in power_on(Job(self.lab(work, taps=taps, **how), powers)):
@@ -69,6 +72,7 @@ class Grid:
                 print(f"{key[0]}.{key[1]}", line(reached))
         print(f"all of it took {time.monotonic() - start:.0f} s")
         for key, story in sorted(stories.items()):
+            vm_times.BOOTS.append(vm_times.boot(machines[key], how.get("dhcp", "dhcpd"), story))
             if story.ended:
                 print(f"{key}: {story.ended}", *list(story.console)[-40:], sep="\n    ")
         return [stories[key] for key in sorted(stories)]

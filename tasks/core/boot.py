@@ -42,7 +42,7 @@ class Power:
     machines: tuple[Machine, ...]
     until: str = READY  # a regular expression
     died: str = DIED  # another: then it will not come to that
-    seconds: float = 170
+    seconds: float = 300  # emulated, on a busy machine
     then: str = "cut"  # | "button": of the case | "poweroff": typed at its console | "keep": until somebody ends it
     sshd: bool = False  # look whether it answers
     later: float = 0  # seconds that it stays on after that
@@ -164,8 +164,16 @@ class Run:
         if then == "button":
             vm.power_button()
         else:
-            vm.type(f"\r{then}\r".encode())
+            type_at_prompt(vm, then)
         return "by itself" if vm.wait(HUNG) else "hung"
+
+
+def type_at_prompt(vm: VM, command: str) -> None:
+    """A command for the root shell that a node has with `plugnode.debug`; the shell may come a moment later."""
+    vm.type(b"\r")
+    with contextlib.suppress(Ended):
+        vm.expect(r"# $", HUNG, died="(?!)")
+        vm.type(f"{command}\r".encode())
 
 
 def type_through(vm: VM) -> None:

@@ -42,7 +42,7 @@ NICS = {"virtio": "virtio-net-pci", "e1000": "e1000", "pcnet": "pcnet"}
 
 @dataclass(frozen=True)
 class Machine:
-    """What the node is made of. `direct` boots kernel and initrd without firmware: (kernel, initrd, arguments)."""
+    """What the node is made of. `direct` has the firmware start kernel and initrd: (kernel, initrd, arguments)."""
 
     mac: str
     disk: str | None  # an image file; None: no disk
@@ -204,7 +204,8 @@ def _disk(machine: Machine) -> list[str]:
 def _start(machine: Machine) -> list[str]:
     if machine.direct:
         kernel, initrd, words = machine.direct
-        return ["-kernel", kernel, "-initrd", initrd, "-append", words]
+        flash = _uefi(machine) if machine.firmware == "uefi" else []
+        return [*flash, "-kernel", kernel, "-initrd", initrd, "-append", words]
     return FIRMWARE[machine.firmware](machine)
 
 
