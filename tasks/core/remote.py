@@ -120,12 +120,15 @@ def _rsync(
     return program.status, words
 
 
-def shell() -> list[str]:
-    """How to reach the node: ssh, or what RSYNC_RSH says; nothing is asked for, and a dead line is noticed."""
+def shell(*options: str) -> list[str]:
+    """How to reach a node: ssh, or what RSYNC_RSH says; nothing is asked for, and a dead line is noticed.
+
+    `options` are for ssh, which takes the first that it is told of each.
+    """
     command = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
     if os.path.basename(command[0]) != "ssh":
         return command
-    return [*command, "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
+    return [*command, *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
 
 
 def file_systems(source: Source, also: tuple[str, ...] | None) -> list[str]:

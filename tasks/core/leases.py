@@ -1,0 +1,66 @@
+"""Leases: who has had an address of a DHCP server on this machine, by the server's own file.
+
+Addresses that are fixed by Plugnode's files are written down by no server but an ISC dhcpd of earlier days: what is
+found here tells of other pools and of strangers.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .targets import Targets
+
+
+class Lease(NamedTuple):
+    mac: str
+    ip: str
+
+
+_BLOCK = re.compile(r"^lease ([\d.]+) \{(.*?)^\}", re.S | re.M)
+_CARD = re.compile(r"hardware ethernet ([0-9a-f:]{17})")
+
+
+def isc(text: str) -> Iterator[Lease]:
+    """dhcpd.leases(5): of an address the last block counts."""
+    for ip, block in _BLOCK.findall(text):
+        if (card := _CARD.search(block)) and "binding state active" in block:
+            yield Lease(card[1], ip)
+
+
+def kea(text: str) -> Iterator[Lease]:
+    """The memfile lease database: a line with a lifetime of 0 ends a lease."""
+    for row in csv.DictReader(text.splitlines()):
+        if row.get("hwaddr") and row.get("valid_lifetime") != "0":
+            yield Lease(row["hwaddr"], row["address"])
+
+
+def dnsmasq(text: str) -> Iterator[Lease]:
+    """A line a lease: expiry, MAC, address, name, client id."""
+    for words in (line.split() for line in text.splitlines()):
+        if len(words) >= 4 and ":" in words[1]:
+            yield Lease(words[1], words[2])
+
+
+Reader = Callable[[str], Iterator[Lease]]
+FILES: tuple[tuple[str, Reader], ...] = (  # Debian's, then EL's
+    ("/var/lib/dhcp/dhcpd.leases", isc),
+    ("/var/lib/dhcpd/dhcpd.leases", isc),
+    ("/var/lib/kea/kea-leases4.csv", kea),
+    ("/var/lib/misc/dnsmasq.leases", dnsmasq),
+    ("/var/lib/dnsmasq/dnsmasq.leases", dnsmasq),
+)
+
+
+def seen(targets: Targets) -> list[Lease]:
+    """Every lease of this server, sorted; one an address and file."""
+    found: set[Lease] = set()
+    for path, read in FILES:
+        here = targets.at(path)
+        if os.path.isfile(here):
+            with open(here, errors="replace") as file:
+                found.update({lease.ip: lease for lease in read(file.read())}.values())
+    return sorted(found, key=lambda lease: tuple(map(int, lease.ip.split("."))))

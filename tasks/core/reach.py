@@ -1,0 +1,119 @@
+"""Reach: nodes that run, over ssh, many at once, by ClusterShell's Task.
+
+A node's ssh host keys are made on its own disk at its first boot, so nobody can know them before: the first key that a
+name shows is kept in a file of ours, and only that one is taken from then on (ssh_config(5): accept-new).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ClusterShell.Event import EventHandler
+from ClusterShell.Task import task_self
+from ClusterShell.Worker.Popen import WorkerPopen
+
+from . import remote
+from .ranges import fold
+from .site import Node
+
+FANOUT = 64  # nodes at once
+CONNECT, LIMIT = 5, 120  # seconds for a connection, and for all of it
+NO_DATA = 66  # exit status of a script: EX_NOINPUT of sysexits.h
+
+# What a node is asked by standard input or prints; POSIX sh of any node, EL5's too.
+ENTER = f'cd /run/plugnode 2>/dev/null || {{ echo "no /run/plugnode" >&2; exit {NO_DATA}; }}; '
+TAKE = (  # a tar of site data: all of it is there before the first name leads to it
+    "set -eu; umask 022; " + ENTER + 'new=.new.$$; trap \'rm -rf "$new"\' EXIT; mkdir -p "$new" layouts; '
+    'tar -xf - -C "$new"; for file in layouts/*; do [ -f "$new/$file" ] || rm -f "$file"; done; '
+    'cd "$new"; for file in layouts/* site nodes hosts; do [ ! -f "$file" ] || mv -f "$file" "../$file"; done; cd ..'
+)
+RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"
+
+
+class Replies(NamedTuple):
+    """Of each node by name: what it printed, or one line that says why it did not."""
+
+    said: dict[str, str]
+    failed: dict[str, str]
+
+
+def ask(nodes: Iterable[Node], script: str, known_hosts: str, given: str = os.devnull) -> Replies:
+    """Run a shell script on nodes, as root, with the file `given` as standard input."""
+    task, asked = task_self(), [_Asked(node.name) for node in nodes]
+    task.set_info("fanout", FANOUT)
+    for name in ("stdout_msgtree", "stderr_msgtree"):
+        task.set_default(name, False)
+    try:
+        for node, handler in zip(nodes, asked):
+            command = shlex.join(["setpriv", "--pdeathsig", "TERM", "--", *ssh(node, known_hosts), script])
+            feed = f"exec {command} <{shlex.quote(given)}"
+            task.schedule(WorkerPopen(feed, key=node.name, handler=handler, stderr=True, timeout=LIMIT))
+        task.resume()
+    except BaseException:
+        task.abort(kill=True)
+        raise
+    failed = {each.name: each.failure for each in asked if each.failure}
+    return Replies({each.name: "\n".join(each.said) for each in asked if not each.failure}, failed)
+
+
+def ssh(node: Node, known_hosts: str) -> list[str]:
+    """By its address, for no resolver need know it; its key by its name, which stays when the address does not."""
+    ours = f'"{os.path.abspath(known_hosts)}" ~/.ssh/known_hosts'
+    options = {
+        "HostName": node.ip, "HostKeyAlias": node.name, "UserKnownHostsFile": ours,
+        "StrictHostKeyChecking": "accept-new", "ConnectTimeout": str(CONNECT), "LogLevel": "ERROR",
+    }  # fmt: skip
+    return [*remote.shell(*(f"-o{name}={value}" for name, value in options.items())), "-T", "--", f"root@{node.name}"]
+
+
+class _Asked(EventHandler):  # type: ignore[misc]
+    """One node's words."""
+
+    def __init__(self, name: str):
+        self.name, self.failure = name, ""
+        self.said: list[str] = []
+        self.words: list[str] = []
+
+    def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
+        (self.said if sname == worker.SNAME_STDOUT else self.words).append(msg.decode(errors="replace"))
+
+    def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
+        if rc == NO_DATA:
+            self.failure = "it runs, but has no /run/plugnode: it was not booted by Plugnode"
+        elif rc:
+            self.failure = reason(rc, self.words)
+
+    def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
+        if timedout:
+            self.failure = f"did not answer in {LIMIT} seconds"
+
+
+def reason(status: int, words: list[str]) -> str:
+    """Why a node could not be asked; the same words for every node that has the same trouble. NODE is its name."""
+    text = "\n".join(words)
+    for pattern, meaning in MEANINGS:
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups())
+    return remote.explain("", "NODE", status, words).removeprefix(": ")
+
+
+MEANINGS = (
+    (r"HOST IDENTIFICATION HAS CHANGED", "its host key is not the one that it had: its disk was made anew, or another "
+     "machine answers; make sure, then ssh-keygen -R NODE -f KNOWN_HOSTS"),
+    (r"(No route to host|Connection refused|Connection timed out|Network is unreachable|Connection reset)", "{0}"),
+)  # fmt: skip
+
+
+def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:
+    """A line for all the nodes of the same words: `wn[003-007]: No route to host`."""
+    groups: dict[str, list[str]] = {}
+    for name, text in words.items():
+        groups.setdefault(text, []).append(name)
+    return [
+        f"{fold(names)}: {text.replace('NODE', fold(names)).replace('KNOWN_HOSTS', known_hosts)}"
+        for text, names in groups.items()
+    ]

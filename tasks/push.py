@@ -1,0 +1,89 @@
+"""Nodes that run: new site data for them, and what they say that they run.
+
+site.yaml ──> hosts, nodes, site, layouts ── ssh ──> /run/plugnode/ of each node
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+
+from .configs import config
+from .core.errors import BadInput, Refused
+from .core.files import write_atomic
+from .core.site import Node
+from .rule import command
+from .settings import settings, site
+
+
+def known_hosts() -> str:
+    """The ssh host keys of nodes, as each first showed them: state, that no build makes again."""
+    return settings().path("nodes.known_hosts")
+
+
+def nodes() -> list[Node]:
+    """Those that `node=` names, or all. Raises BadInput."""
+    from .core.ranges import BadRange, expand, fold
+
+    if not settings().node:
+        return list(site().nodes)
+    try:
+        wanted = set(expand(settings().node))
+    except BadRange as error:
+        raise BadInput.at(settings().site, f"node={settings().node}: {error}") from None
+    found = [node for node in site().nodes if node.name in wanted]
+    if missing := wanted - {node.name for node in found}:
+        raise BadInput.at(settings().site, f"node={settings().node}: {fold(sorted(missing))}: no such node")
+    return found
+
+
+def task_push():
+    """send new site data (hosts, nodes) to nodes that run, without a reboot; `node=wn[003-007]`"""
+    return command(push, after=["configs"])
+
+
+def push() -> None:
+    from .core import reach
+
+    file = settings().path(".push.tar")
+    write_atomic(file, site_data())
+    asked = nodes()
+    replies = reach.ask(asked, reach.TAKE, known_hosts(), file)
+    for line in reach.folded(dict.fromkeys(replies.said, "new site data")):
+        print(line)
+    for line in reach.folded(replies.failed, known_hosts()):
+        print(line)
+    if replies.failed:
+        raise Refused(f"{len(replies.failed)} of {len(asked)} nodes have not got it; they will when they boot")
+
+
+def site_data() -> bytes:
+    """What site.img brings a node, as a tar."""
+    from .core.configs import site_image
+
+    with open(config("hosts"), "rb") as file:
+        files = site_image(site(), file.read())
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in sorted(files.items()):
+            member = tarfile.TarInfo(os.path.relpath(name, "plugnode"))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def running() -> tuple[dict[str, str], list[str]]:
+    """Release -> the nodes that say that they run it, folded; and a line for all that do not say."""
+    from .core import reach
+    from .core.ranges import fold
+
+    replies = reach.ask(nodes(), reach.RUNS, known_hosts())
+    found: dict[str, list[str]] = {}
+    for name, text in replies.said.items():
+        found.setdefault(text.partition("\n")[0], []).append(name)
+    degraded = {
+        name: "degraded: see /run/plugnode/degraded there" for name, text in replies.said.items() if "\n" in text
+    }
+    unheard = reach.folded(replies.failed, known_hosts())
+    return {release: fold(names) for release, names in found.items()}, [*reach.folded(degraded), *unheard]
