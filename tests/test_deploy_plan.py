@@ -46,6 +46,7 @@ def test_the_plan_of_a_first_deploy(tmp_path, targets):
             40 nodes at the next boot: wn[001-040]
             + kernel 6.1.0, initrd, console=ttyS0
             + root: PATHS paths, SIZE
+              of its files 1 setuid or setgid, 1 not world-readable
         Site data
           + 40 nodes: wn[001-040]
         Files
@@ -98,11 +99,12 @@ def test_a_changed_root_is_told_by_folders_paths_and_what_gives_rights(tmp_path,
     text = show(targets, want(restaged(new)))
     assert f"  ~ worker: {old.release.id} -> worker-" in text
     assert "    ~ kernel 6.1.0 (" in text and "arguments" not in text
-    assert "1 added, 1 removed, 2 changed\n      /usr/lib0: +0 -1 ~2, -" in text
+    assert "1 added, 1 removed, 2 changed, +" in text and "\n      /usr/lib0: +0 -1 ~2, -" in text
     assert "      /usr/lib1: +1 -0 ~0, +200 B\n" in text
     for line in ("+ /usr/lib1/file120", "- /usr/lib0/file9", "~ /usr/lib0/file3"):
         assert f"      {line}\n" in text
     assert "      ! /usr/lib0/file5: runs as its owner or group now (mode 4755, owner" in text
+    assert "      of its files 2 setuid or setgid (1 before), 1 not world-readable\n" in text
 
 
 def restaged(built):
@@ -117,7 +119,7 @@ def test_arguments_alone_show_as_such(tmp_path, targets):
     built = build(tmp_path / "1", files=5)
     run(targets, want(built))
     text = show(targets, want(finish(tmp_path / "1/worker", cmdline="quiet")))
-    assert "    ~ arguments 'console=ttyS0' -> 'quiet'\n" in text and "0 added, 0 removed, 0 changed" in text
+    assert "    ~ arguments 'console=ttyS0' -> 'quiet'\n" in text and f"    root: as in {built.release.id}\n" in text
 
 
 def test_nothing_to_do_is_no_changes_and_a_plan_changes_nothing(tmp_path, targets):

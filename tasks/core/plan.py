@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 
 from . import journal
 from . import release as releases
-from .errors import Refused
+from .errors import BadInput, Refused
 from .files import digest_file
 from .release import Release
 from .services import Service, content
 from .site import Site
 from .targets import BOOT_FILES, Targets
+from .record import Record
 
 Facts = dict[str, str]  # of a node: {"ip": …, "mac": …, "image": …}
 
@@ -36,6 +37,20 @@ class Built:
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
+    def size(self, name: str) -> int:
+        return _size(self.path(name))
+
+    def record(self) -> Record:
+        """The root as it is written down, its bytes where it was staged."""
+        from . import staged
+
+        return staged.recorded(staged.place(self.folder))
+
+    def bring(self, paths: Iterable[bytes], like: str | None) -> str | None:
+        """Have the bytes of these files of the root, which the release `like` has not. A folder whose files may be
+        linked to, where they came to one."""
+        return None
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -48,6 +63,7 @@ class Wanted:
     loaders: Mapping[str, str]  # name -> the file to copy
     services: tuple[Service, ...] = ()
     nodes: Mapping[str, Facts] = field(default_factory=dict)
+    by_hand: Mapping[str, bytes] = field(default_factory=dict)  # generated files that no deploy puts anywhere
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,10 @@ class There:
     ours: Mapping[str, str]  # what earlier deploys wrote below tftp_root -> sha256
     nodes: Mapping[str, Facts]
     records: tuple[journal.Record, ...]  # of the journal
+    site_img: bytes = b""  # the site data that boot files name
+    by_hand: Mapping[str, bytes] | None = None  # None: nobody knows
+    reloads: bool = True  # a daemon hears of its new file
+    prunable: tuple[tuple[str, str], ...] = ()  # what a prune would remove, and why
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,7 @@ class Change:
     before: bytes | None
     after: bytes | None  # None: removed
     found: str = ""  # "edited by hand" or "not Plugnode's": what is lost
+    reload: str = ""  # the command by which a daemon reads it again
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,15 @@ class Move:
     """An image whose nodes run another release from their next boot on."""
 
     image: str
+    before: str | None
+    after: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Nodes that run another release for a reason of their own: a pin, or another image."""
+
     before: str | None
     after: str
     nodes: tuple[str, ...]
@@ -106,13 +136,16 @@ class Plan:
     stale: tuple[Change, ...] = ()
     services: tuple[Change, ...] = ()
     moves: tuple[Move, ...] = ()
+    switches: tuple[Switch, ...] = ()
     nodes: NodeChanges = NodeChanges()
+    site_files: tuple[Change, ...] = ()  # of what site.img holds
+    by_hand: tuple[Change, ...] = ()  # generated files for an admin to carry
     unfinished: bool = False  # an earlier deploy was killed after its last change
 
     @property
     def changed(self) -> bool:
-        """Is there anything to do on the server?"""
-        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes))
+        """Is there anything to do?"""
+        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes, self.by_hand))
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -148,20 +181,49 @@ def facts(site: Site) -> dict[str, Facts]:
 def read(targets: Targets, wanted: Wanted) -> There:
     """Look at the server: small files, and the status of large ones."""
     ours = read_ours(targets)
-    nodes = content(targets.kept("nodes.json"))
-    files = sorted({*wanted.files, *(name for name in ours if name not in wanted.loaders)})
+    names = sorted({*wanted.files, *(name for name in ours if name not in wanted.loaders)})
+    files = dict(_contents(targets, names))
     return There(
         targets=targets,
         released=published(targets),
         booted=frozenset(_booted(targets, wanted)),
-        files=dict(_contents(targets, files)),
-        unreadable=frozenset(name for name in files if _mode(targets.served(name)) not in (None, 0o644)),
+        files=files,
+        unreadable=frozenset(name for name in names if _mode(targets.served(name)) not in (None, 0o644)),
         loaders=dict(_loaders(targets, wanted.loaders)),
         services={s.path: data for s in wanted.services if (data := content(targets.at(s.path))) is not None},
         ours=ours,
-        nodes=json.loads(nodes) if nodes else {},
+        nodes=read_nodes(targets),
         records=tuple(journal.read(targets.kept("journal.jsonl"))),
+        site_img=content(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
+        reloads=not targets.destdir,
     )
+
+
+def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) -> There:
+    """A server that holds exactly this and nothing else. `loaders`: those that it shall hold, name -> file."""
+    both = {name: path for name, path in wanted.loaders.items() if name in loaders}
+    gone = {name: content(path) or b"" for name, path in wanted.loaders.items() if name not in loaders}
+    files = {**wanted.files, **gone}
+    return There(
+        targets=targets,
+        released={built.release.id: built.release for built in wanted.releases},
+        booted=frozenset({wanted.site_id, *(built.release.id for built in wanted.releases)}),
+        files=files,
+        unreadable=frozenset(),
+        loaders={name: digest_file(path) == digest_file(loaders[name]) for name, path in both.items()},
+        services={service.path: service.data for service in wanted.services},
+        ours={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        nodes=wanted.nodes,
+        records=(),
+        site_img=wanted.site_img,
+        by_hand=wanted.by_hand,
+    )
+
+
+def read_nodes(targets: Targets) -> dict[str, Facts]:
+    """The nodes that were deployed last, by name."""
+    nodes: dict[str, Facts] = json.loads(content(targets.kept("nodes.json")) or b"{}")
+    return nodes
 
 
 def published(targets: Targets) -> dict[str, Release]:
@@ -196,8 +258,8 @@ def _release(targets: Targets, id: str) -> Release:
 def _booted(targets: Targets, wanted: Wanted) -> Iterator[str]:
     """Folders appear by a rename, whole; a look at sizes finds what was done to them later."""
     for built in wanted.releases:
-        pairs = [(built.path(name), name) for name in ("vmlinuz", "initrd.img")]
-        if all(_size(targets.boot(built.release.id) + "/" + name) == _size(source) for source, name in pairs):
+        folder = targets.boot(built.release.id)
+        if all(_size(f"{folder}/{name}") == built.size(name) for name in ("vmlinuz", "initrd.img")):
             yield built.release.id
     if _size(targets.boot(wanted.site_id) + "/site.img") == len(wanted.site_img):
         yield wanted.site_id
@@ -262,7 +324,10 @@ def plan(there: There, wanted: Wanted) -> Plan:
         stale=tuple(_change(there, name, None) for name in _stale(there, wanted)),
         services=tuple(_services(there, wanted)),
         moves=tuple(_moves(there, wanted)),
+        switches=tuple(_switches(there, wanted)),
         nodes=compare_nodes(there.nodes, wanted.nodes),
+        site_files=tuple(_site_files(there.site_img, wanted.site_img)),
+        by_hand=() if there.by_hand is None else tuple(_changes(there.by_hand, wanted.by_hand)),
         unfinished=bool(there.records) and there.records[-1].get("result") != journal.DONE,
     )
 
@@ -296,7 +361,7 @@ def _services(there: There, wanted: Wanted) -> Iterator[Change]:
     for service in wanted.services:
         before = there.services.get(service.path)
         if before != service.data:
-            yield Change(service.path, before, service.data)
+            yield Change(service.path, before, service.data, reload=" ".join(service.reload) if there.reloads else "")
 
 
 def _moves(there: There, wanted: Wanted) -> Iterator[Move]:
@@ -306,6 +371,40 @@ def _moves(there: There, wanted: Wanted) -> Iterator[Move]:
         if before != after:
             nodes = [name for name, node in wanted.nodes.items() if node["image"] == image and "release" not in node]
             yield Move(image, before, after, tuple(nodes))
+
+
+def _switches(there: There, wanted: Wanted) -> Iterator[Switch]:
+    """What the moves of images do not tell: known nodes whose own words changed."""
+    goal = {built.release.image: built.release.id for built in wanted.releases}
+    found: dict[tuple[str | None, str], list[str]] = {}
+    for name in sorted(there.nodes.keys() & wanted.nodes.keys()):
+        old, new = there.nodes[name], wanted.nodes[name]
+        if (old.get("release"), old["image"]) != (new.get("release"), new["image"]):
+            before = old.get("release") or current(there.files, old["image"])
+            after = new.get("release") or goal[new["image"]]
+            found.setdefault((before, after), []).append(name)
+    return (Switch(*ids, tuple(names)) for ids, names in found.items() if ids[0] != ids[1])
+
+
+def _site_files(before: bytes, after: bytes) -> Iterator[Change]:
+    """The texts inside site.img; of a server's first one nothing is told."""
+    return _changes(_inside(before), _inside(after)) if before and before != after else iter(())
+
+
+def _inside(site_img: bytes) -> dict[str, bytes]:
+    from . import cpio
+
+    try:
+        tree = cpio.read_image(site_img, "site.img").tree
+    except BadInput:
+        return {}
+    return {os.fsdecode(path): entry.data for path, entry in tree.items() if entry.data is not None}
+
+
+def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[Change]:
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield Change(name, before.get(name), after.get(name))
 
 
 def compare_nodes(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> NodeChanges:

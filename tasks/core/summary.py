@@ -5,64 +5,17 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import place
-from .plan import Built, Change, NodeChanges, Plan, There
+from .compare import TreeChange, compare, compare_initrds, rights
+from .plan import Built, Change, Move, NodeChanges, Plan, There
 from .space import human
-from .tree import FILE, Entry, Tree
 from .verify import shown
 
 LONGEST_DIFF = 120  # lines of one file in the text; JSON has all
 LONGEST_LIST = 20  # paths of one kind
-DEPTH = 3  # folders of the root tree are counted as usr/share/doc
 COLOURS = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m", "@": "\033[36m", "!": "\033[1;33m"}
-
-
-class TreeChange(NamedTuple):
-    """How one root differs from another, by path."""
-
-    added: tuple[bytes, ...]
-    removed: tuple[bytes, ...]
-    changed: tuple[bytes, ...]
-    notable: tuple[str, ...]  # setuid bits and owners
-    folders: dict[str, tuple[int, int, int, int]]  # folder -> added, removed, changed, bytes more
-
-
-def compare(before: Tree, after: Tree) -> TreeChange:
-    """What is different, path by path and counted by folder."""
-    added, removed = (sorted(after.keys() - before.keys()), sorted(before.keys() - after.keys()))
-    changed = sorted(path for path in after.keys() & before.keys() if after[path].content != before[path].content)
-    notable = [line for path in sorted({*added, *changed}) for line in _notable(path, before.get(path), after[path])]
-    return TreeChange(
-        tuple(added), tuple(removed), tuple(changed), tuple(notable), _folders(before, after, added, removed, changed)
-    )
-
-
-def _notable(path: bytes, before: Entry | None, after: Entry) -> Iterator[str]:
-    """What a reviewer must not miss of one path."""
-    old_bits = before.mode & 0o6000 if before and before.type == FILE else 0
-    if after.type == FILE and after.mode & 0o6000 and after.mode & 0o6000 != old_bits:
-        yield f"{shown(path)}: runs as its owner or group now (mode {after.mode:04o}, owner {after.uid}:{after.gid})"
-    if before and (before.uid, before.gid) != (after.uid, after.gid):
-        yield f"{shown(path)}: owner {before.uid}:{before.gid} -> {after.uid}:{after.gid}"
-    if before and before.type == after.type != "link" and before.mode != after.mode:
-        yield f"{shown(path)}: mode {before.mode:04o} -> {after.mode:04o}"
-
-
-def _folders(
-    before: Tree, after: Tree, added: Iterable[bytes], removed: Iterable[bytes], changed: Iterable[bytes]
-) -> dict[str, tuple[int, int, int, int]]:
-    counts: dict[str, Counter[str]] = {}
-    for kind, paths in (("added", added), ("removed", removed), ("changed", changed)):
-        for path in paths:
-            count = counts.setdefault(shown(b"/".join(path.split(b"/")[:-1][:DEPTH])), Counter())
-            count[kind] += 1
-            count["bytes"] += (after[path].size if path in after else 0) - (before[path].size if path in before else 0)
-    return {
-        folder: (count["added"], count["removed"], count["changed"], count["bytes"])
-        for folder, count in sorted(counts.items())
-    }
 
 
 # --- text
@@ -72,13 +25,8 @@ def text(plan: Plan, there: There, colour: bool = False) -> str:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
         return "no changes"
-    lines = [
-        *_releases(plan, there),
-        *_site_data(plan),
-        *_files(plan, there),
-        *_actions(plan, there),
-        _total(plan, there),
-    ]
+    parts = (_releases(plan, there), _site_data(plan), _files(plan, there), _by_hand(plan), _actions(plan, there))
+    lines = [*(line for part in parts for line in part), _total(plan, there)]
     return "\n".join(map(_coloured, lines) if colour else lines)
 
 
@@ -88,17 +36,25 @@ def _coloured(line: str) -> str:
 
 
 def _releases(plan: Plan, there: There) -> Iterator[str]:
-    """What will run, and where."""
-    if not (plan.moves or plan.roots or plan.boots):
-        return
-    yield "Releases"
-    for move in plan.moves:
-        yield (f"  ~ {move.image}: {move.before} -> {move.after}" if move.before else f"  + {move.image}: {move.after}")
-        yield f"    {_count(move.nodes, 'node')} at the next boot{': ' + _fold(move.nodes) if move.nodes else ''}"
-    for built in plan.boots:
-        yield from _boot_parts(built, there)
-    for built in plan.roots:
-        yield from _root(built, there)
+    """What will run, and where; each release with how it differs from the one that it is likest."""
+    moves = {move.after: move for move in plan.moves}
+    boots, roots = ({built.release.id: built for built in group} for group in (plan.boots, plan.roots))
+    if moves or boots or roots or plan.switches:
+        yield "Releases"
+    for id in dict.fromkeys([*moves, *boots, *roots]):
+        yield from _move(moves[id]) if id in moves else [f"  + {id}"]
+        if id in boots:
+            yield from _boot_parts(boots[id], there)
+        if id in roots:
+            yield from _root(roots[id], there)
+    for switch in plan.switches:
+        yield f"  ~ {switch.before or 'nothing'} -> {switch.after}"
+        yield f"    {_count(switch.nodes, 'node')} at the next boot: {_fold(switch.nodes)}"
+
+
+def _move(move: Move) -> Iterator[str]:
+    yield f"  ~ {move.image}: {move.before} -> {move.after}" if move.before else f"  + {move.image}: {move.after}"
+    yield f"    {_count(move.nodes, 'node')} at the next boot{': ' + _fold(move.nodes) if move.nodes else ''}"
 
 
 def _boot_parts(built: Built, there: There) -> Iterator[str]:
@@ -112,27 +68,72 @@ def _boot_parts(built: Built, there: There) -> Iterator[str]:
         kernels = [f"{one.kernel_version} ({one.kernel[:12]})" for one in (before, after)]
         yield f"    ~ kernel {' -> '.join(kernels)}"
     if before.initrd != after.initrd:
-        yield f"    ~ initrd {before.initrd[:12]} -> {after.initrd[:12]}"
+        yield from _initrd(built, there)
     if before.cmdline != after.cmdline:
         yield f"    ~ arguments {before.cmdline!r} -> {after.cmdline!r}"
 
 
+def _initrd(built: Built, there: There) -> Iterator[str]:
+    change = initrd_change(built, there)
+    if change is None:
+        yield "    ~ initrd"
+        return
+    yield f"    ~ initrd: {_counts(change)}, {_grown(change.bytes)}"
+    yield from _paths(change)
+
+
+def initrd_change(built: Built, there: There) -> TreeChange | None:
+    """How its initrd differs inside from that of the release that it is likest; None where that cannot be seen."""
+    like = place.nearest(there, built)
+    try:
+        return compare_initrds(
+            *map(place.read, (f"{there.targets.boot(like or '')}/initrd.img", built.path("initrd.img")))
+        )
+    except (OSError, ImportError):  # a boot server has no zstandard
+        return None
+
+
 def _root(built: Built, there: There) -> Iterator[str]:
     like = place.nearest(there, built)
-    if not like:
+    if like is None:
         yield f"    + root: {_count(range(built.release.entries), 'path')}, {human(built.release.bytes)}"
-        return
-    change = compare(*place.load_pair(there, built).changed)
-    yield f"    root, compared with {like}: {_counts(change)}"
-    for folder, (added, removed, changed, size) in list(change.folders.items())[:LONGEST_LIST]:
-        grown = ("-" if size < 0 else "+") + human(abs(size))
-        yield f"      /{'' if folder == '.' else folder}: +{added} -{removed} ~{changed}, {grown}"
+    elif there.released[like].root == built.release.root and there.released[like].xattrs == built.release.xattrs:
+        yield f"    root: as in {like}"
+    else:
+        yield from _tree(compare(*place.load_pair(there, built)), like)
+    yield f"      {_rights(there, built)}"
+
+
+def _tree(change: TreeChange, like: str) -> Iterator[str]:
+    yield f"    ~ root, compared with {like}: {_counts(change)}, {_grown(change.bytes)}"
+    for folder, counts in list(change.folders.items())[:LONGEST_LIST]:
+        name = "" if folder == "." else folder
+        yield f"      /{name}: +{counts.added} -{counts.removed} ~{counts.changed}, {_grown(counts.bytes)}"
     yield from _more(len(change.folders), "folders")
+    yield from _paths(change)
+    yield from (f"      ! /{line}" for line in change.notable[:LONGEST_LIST])
+    yield from _more(len(change.notable), "modes and owners")
+
+
+def _paths(change: TreeChange) -> Iterator[str]:
     for sign, paths in (("+", change.added), ("-", change.removed), ("~", change.changed)):
         yield from (f"      {sign} /{shown(path)}" for path in paths[:LONGEST_LIST])
         yield from _more(len(paths), "paths")
-    yield from (f"      ! /{line}" for line in change.notable[:LONGEST_LIST])
-    yield from _more(len(change.notable), "modes and owners")
+
+
+def _rights(there: There, built: Built) -> str:
+    """Of the whole new root, and how it was where that differs."""
+    like = place.nearest(there, built)
+    before, after = (rights(record.manifest) for record in place.records(there.targets, like, built))
+    words = [
+        f"{count} {what}" + (f" ({was} before)" if like and was != count else "")
+        for count, was, what in zip(after, before, ("setuid or setgid", "not world-readable"))
+    ]
+    return f"of its files {', '.join(words)}"
+
+
+def _grown(size: int) -> str:
+    return ("-" if size < 0 else "+") + human(abs(size))
 
 
 def _more(count: int, what: str) -> Iterator[str]:
@@ -146,7 +147,7 @@ def _counts(change: TreeChange) -> str:
 
 def _site_data(plan: Plan) -> Iterator[str]:
     nodes = plan.nodes
-    if not (plan.site_img or nodes.added or nodes.removed or nodes.changed):
+    if not (plan.site_img or plan.site_files or nodes.added or nodes.removed or nodes.changed):
         return
     yield "Site data"
     if nodes.added:
@@ -155,6 +156,8 @@ def _site_data(plan: Plan) -> Iterator[str]:
         yield f"  - {_count(nodes.removed, 'node')}: {_fold(nodes.removed)}"
     for fields, names in by_fields(nodes).items():
         yield f"  ~ {_count(names, 'node')}: {_fold(names)} ({', '.join(fields)})"
+    for change in plan.site_files:
+        yield from _file(change)
 
 
 def by_fields(nodes: NodeChanges) -> dict[tuple[str, ...], list[str]]:
@@ -171,12 +174,23 @@ def _files(plan: Plan, there: There) -> Iterator[str]:
     for name in plan.loaders:
         yield f"  {'~' if name in there.loaders else '+'} loader {name}"
     for change in plan.changes:
-        note = f" ({change.found}: that is lost)" if change.found else ""
-        yield f"  {_sign(change)} {change.path}{note}"
-        lines = diff(change)
-        yield from (f"    {line}" for line in lines[:LONGEST_DIFF])
-        if len(lines) > LONGEST_DIFF:
-            yield f"      … and {len(lines) - LONGEST_DIFF} more lines (--json has all)"
+        yield from _file(change)
+
+
+def _file(change: Change) -> Iterator[str]:
+    note = f" ({change.found}: that is lost)" if change.found else ""
+    yield f"  {_sign(change)} {change.path}{note}"
+    lines = diff(change)
+    yield from (f"    {line}" for line in lines[:LONGEST_DIFF])
+    if len(lines) > LONGEST_DIFF:
+        yield f"      … and {len(lines) - LONGEST_DIFF} more lines (--json has all)"
+
+
+def _by_hand(plan: Plan) -> Iterator[str]:
+    if plan.by_hand:
+        yield "Files that no deploy installs (build/configs)"
+    for change in plan.by_hand:
+        yield from _file(change)
 
 
 def _sign(change: Change) -> str:
@@ -193,11 +207,11 @@ def diff(change: Change) -> list[str]:
 
 
 def _actions(plan: Plan, there: There) -> Iterator[str]:
-    if not plan.services or there.targets.destdir:
-        return
-    yield "Actions"
-    for change in plan.services:
-        yield f"  ! the daemon of {change.path} reads it again"
+    """What happens besides, and what an admin can do then."""
+    lines = [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
+    lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
+    if lines:
+        yield from ("Actions", *lines)
 
 
 def _total(plan: Plan, there: There) -> str:
@@ -232,34 +246,65 @@ def as_json(plan: Plan, there: There) -> dict[str, Any]:
             {"image": move.image, "before": move.before, "after": move.after, "nodes": list(move.nodes)}
             for move in plan.moves
         ],
+        "switches": [
+            {"before": switch.before, "after": switch.after, "nodes": list(switch.nodes)} for switch in plan.switches
+        ],
         "roots": [_root_json(built, there) for built in plan.roots],
-        "boots": [built.release.id for built in plan.boots],
+        "boots": [_boot_json(built, there) for built in plan.boots],
         "site_data": plan.site_img,
         "nodes": {
             "added": list(plan.nodes.added),
             "removed": list(plan.nodes.removed),
             "changed": {name: list(fields) for name, fields in plan.nodes.changed},
         },
+        "site_files": list(map(_file_json, plan.site_files)),
         "loaders": list(plan.loaders),
-        "files": [
-            {"path": change.path, "action": ACTIONS[_sign(change)], "found": change.found, "diff": diff(change)}
-            for change in plan.changes
-        ],
-        "reloads": [] if there.targets.destdir else [change.path for change in plan.services],
+        "files": list(map(_file_json, plan.changes)),
+        "by_hand": list(map(_file_json, plan.by_hand)),
+        "reloads": [{"path": change.path, "command": change.reload} for change in plan.services if change.reload],
+        "prunable": [{"release": id, "why": why} for id, why in there.prunable],
     }
 
 
 ACTIONS = {"+": "add", "~": "change", "-": "remove"}
 
 
+def _file_json(change: Change) -> dict[str, Any]:
+    return {"path": change.path, "action": ACTIONS[_sign(change)], "found": change.found, "diff": diff(change)}
+
+
 def _root_json(built: Built, there: There) -> dict[str, Any]:
-    change = compare(*place.load_pair(there, built).changed)
+    like = place.nearest(there, built)
+    before, after = (rights(record.manifest) for record in place.records(there.targets, like, built))
     return {
         "release": built.release.id,
-        "compared_with": place.nearest(there, built),
+        "compared_with": like,
+        **_tree_json(compare(*place.load_pair(there, built))),
+        "rights": {"before": before._asdict(), "after": after._asdict()},
+    }
+
+
+def _tree_json(change: TreeChange) -> dict[str, Any]:
+    return {
         "added": list(map(shown, change.added)),
         "removed": list(map(shown, change.removed)),
         "changed": list(map(shown, change.changed)),
         "notable": list(change.notable),
         "folders": {folder: list(counts) for folder, counts in change.folders.items()},
+    }
+
+
+def _boot_json(built: Built, there: There) -> dict[str, Any]:
+    like = place.nearest(there, built)
+    before = there.released.get(like) if like else None
+    parts = {
+        name: {"before": getattr(before, name, None), "after": getattr(built.release, name)}
+        for name in ("kernel_version", "kernel", "initrd", "cmdline")
+    }
+    change = initrd_change(built, there) if before and before.initrd != built.release.initrd else None
+    return {
+        "release": built.release.id,
+        "compared_with": like,
+        **parts,
+        "initrd_files": _tree_json(change) if change else None,
     }

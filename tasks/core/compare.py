@@ -1,0 +1,106 @@
+"""Compare: how one tree differs from another, as a reviewer asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from .errors import BadInput
+from .tree import FILE, Entry, Tree
+from .verify import shown
+
+_FILE_MODE = re.compile(rb" type=file mode=([0-7]+) ")  # of a line of a manifest; no name has a blank
+
+DEPTH = 3  # folders of a tree are counted as usr/share/doc
+
+
+class Folder(NamedTuple):
+    """What changed in a folder and below it."""
+
+    added: int
+    removed: int
+    changed: int
+    bytes: int  # more, or less where negative
+
+
+class TreeChange(NamedTuple):
+    """How one tree differs from another, by path."""
+
+    added: tuple[bytes, ...]
+    removed: tuple[bytes, ...]
+    changed: tuple[bytes, ...]
+    notable: tuple[str, ...]  # setuid bits, modes and owners
+    folders: dict[str, Folder]
+
+    @property
+    def bytes(self) -> int:
+        return sum(folder.bytes for folder in self.folders.values())
+
+
+class Rights(NamedTuple):
+    """Files of a root that an export turns into a question."""
+
+    setuid: int  # run as their owner or group
+    hidden: int  # are not world-readable
+
+
+def compare(before: Tree, after: Tree) -> TreeChange:
+    """What is different, path by path and counted by folder."""
+    added, removed = sorted(after.keys() - before.keys()), sorted(before.keys() - after.keys())
+    changed = sorted(path for path in after.keys() & before.keys() if after[path].content != before[path].content)
+    notable = [line for path in sorted({*added, *changed}) for line in _notable(path, before.get(path), after[path])]
+    counts = _folders(before, after, {"added": added, "removed": removed, "changed": changed})
+    return TreeChange(tuple(added), tuple(removed), tuple(changed), tuple(notable), counts)
+
+
+def compare_initrds(before: bytes, after: bytes) -> TreeChange | None:
+    """How one initrd differs from another inside; None where one of them is none."""
+    try:
+        return compare(initrd_tree(before), initrd_tree(after))
+    except BadInput:
+        return None
+
+
+def initrd_tree(data: bytes) -> Tree:
+    """Everything that the kernel unpacks of an initrd, with digests. Raises BadInput."""
+    from . import cpio
+
+    found = cpio.read_image(data, "initrd.img")
+    tree = {**(cpio.read_archives(found.early) if found.early else {}), **found.tree}
+    return {path: entry._replace(digest=_digest(entry), inode=0) for path, entry in tree.items()}
+
+
+def _digest(entry: Entry) -> str:
+    return "" if entry.data is None else hashlib.sha256(entry.data).hexdigest()
+
+
+def rights(manifest: bytes) -> Rights:
+    modes = [int(mode, 8) for mode in _FILE_MODE.findall(manifest)]
+    return Rights(sum(mode & 0o6000 != 0 for mode in modes), sum(not mode & 0o004 for mode in modes))
+
+
+def _notable(path: bytes, before: Entry | None, after: Entry) -> Iterator[str]:
+    """What a reviewer must not miss of one path."""
+    old_bits = before.mode & 0o6000 if before and before.type == FILE else 0
+    if after.type == FILE and after.mode & 0o6000 and after.mode & 0o6000 != old_bits:
+        yield f"{shown(path)}: runs as its owner or group now (mode {after.mode:04o}, owner {after.uid}:{after.gid})"
+    if before and (before.uid, before.gid) != (after.uid, after.gid):
+        yield f"{shown(path)}: owner {before.uid}:{before.gid} -> {after.uid}:{after.gid}"
+    if before and before.type == after.type != "link" and before.mode != after.mode:
+        yield f"{shown(path)}: mode {before.mode:04o} -> {after.mode:04o}"
+
+
+def _folders(before: Tree, after: Tree, kinds: Mapping[str, Sequence[bytes]]) -> dict[str, Folder]:
+    counts: dict[str, Counter[str]] = {}
+    for kind, paths in kinds.items():
+        for path in paths:
+            count = counts.setdefault(shown(b"/".join(path.split(b"/")[:-1][:DEPTH])), Counter())
+            count[kind] += 1
+            count["bytes"] += (after[path].size if path in after else 0) - (before[path].size if path in before else 0)
+    return {
+        folder: Folder(count["added"], count["removed"], count["changed"], count["bytes"])
+        for folder, count in sorted(counts.items())
+    }
