@@ -6,8 +6,10 @@ import os
 
 from .configs import config
 from .core.errors import Refused
+from .found import leave
 from .plan import targets
 from .release import read_release, release_of
+from .report import refresh
 from .rule import command
 from .settings import settings, site
 
@@ -21,18 +23,25 @@ def check() -> None:
     from .core.overlay import find_layers, layer
     from .core.validators import FAILED, Row, validate
 
-    rows = [Row(settings().site, "ok", f"{len(site().nodes)} nodes, {len(site().images)} images")]
+    rows = [Row(settings().site, "ok", counted())]
     for name, folder in find_layers(settings().folders, overlay_names()):
         layer(folder, name)
         rows.append(Row(f"overlays/{name}", "ok"))
     rows += validate(config("").rstrip("/"))
     rows += [Row("kernel command line", "warning", line) for line in long_lines()]
     rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
+    leave("checks", rows)
+    refresh()
     for row in rows:
         print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
     failed = [row.file for row in rows if row.verdict == FAILED]
     if failed:
         raise Refused(f"{len(failed)} of {len(rows)} are not right: {', '.join(failed)}")
+
+
+def counted() -> str:
+    words = [(len(site().nodes), "node"), (len(site().images), "image")]
+    return ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in words)
 
 
 def long_lines() -> list[str]:

@@ -1,17 +1,19 @@
 """All that was built, as one page for reviewers.
 
-Site, release.json, root.mtree, notes.json, initrd.img, build/configs/ ── templates/report.html ──> build/report.html
+Site, release.json, root.mtree, notes.json, initrd.img, build/configs/ ──┬─ templates/report.html ──> build/report.html
+plan.json, checks.json, boot/timings.json, where a command left them ──────┘
 """
 
 from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .configs import config, site_img, templates, templates_digest
-from .core.files import write_atomic
+from .core.files import digest_file, write_atomic
 from .core.site import Image
+from .found import generated, left, path_of
 from .initrd import facts_of, initrd_of, kernel_of
 from .release import read_release, release_of
 from .root import manifest_of, notes_of
@@ -33,16 +35,41 @@ def task_report() -> Task:
     parts = [part(image) for image in site().images for part in PARTS]
     made = rule(
         None, write, site().fingerprint, output=page(), inputs=[*parts, site_img(), config("hosts")],
-        given=templates_digest,
+        given=seen,
     )  # fmt: skip
     return {**made, "task_dep": ["configs", "boot_files"]}  # their files follow from the inputs above
 
 
-def write(_: str) -> None:
+def seen() -> str:
+    """Digests of the templates, and of what commands found."""
+    found = [path_of("plan"), path_of("checks"), timings_of()]
+    return " ".join([templates_digest(), *(digest_file(path) for path in found if os.path.exists(path))])
+
+
+def write(_: str = "") -> None:
     from .core import report
 
-    facts = report.Facts(site(), tuple(map(built, site().images)), generated(), places())
+    found = report.Found(left("plan"), left("checks"), timings())
+    facts = report.Facts(site(), tuple(map(built, site().images)), generated(), places(), found)
     write_atomic(page(), report.render(report.view(facts), templates()))
+
+
+def refresh() -> None:
+    """Put what a command just found on the page, where all that belongs there is built."""
+    if all(os.path.exists(part(image)) for image in site().images for part in PARTS):
+        write()
+
+
+def timings() -> Any:
+    """What the last boot took, if there was one."""
+    if not os.path.exists(timings_of()):
+        return None
+    with open(timings_of()) as file:
+        return json.load(file)
+
+
+def timings_of() -> str:
+    return settings().path("boot", "timings.json")
 
 
 def built(image: Image) -> Built:
@@ -54,17 +81,6 @@ def built(image: Image) -> Built:
     with open(manifest_of(image), "rb") as manifest, open(initrd_of(image), "rb") as initrd:
         held = manifest.read(), initrd.read()
     return Built(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
-
-
-def generated() -> dict[str, bytes]:
-    """Every file below build/configs: its path there -> bytes. The stages that write them leave no other there."""
-    where = config("").rstrip("/")
-    paths = [os.path.join(folder, name) for folder, _, names in os.walk(where) for name in names]
-    files = {}
-    for path in sorted(paths):
-        with open(path, "rb") as file:
-            files[os.path.relpath(path, where)] = file.read()
-    return files
 
 
 def places() -> tuple[str, ...]:

@@ -63,9 +63,58 @@ def built(root: Tree = ROOT, notes: dict | None = None, packed: Tree | None = No
     return report.Built(image, release, {**NOTES, **(notes or {})}, made, mtree.dump(root), packed_bytes, 8 << 20)
 
 
-def page(*nodes: Node, one: report.Built | None = None, files: dict[str, bytes] | None = None) -> str:
+TREE = {
+    "added": ["opt/tool"], "removed": ["usr/old"], "changed": ["usr/bin/su"],
+    "notable": ["usr/bin/su: runs as its owner or group now (mode 4755, owner 0:0)"],
+    "folders": {"opt": [1, 0, 0, 7], "usr": [0, 1, 0, -2048], "usr/bin": [0, 0, 1, 0]},
+}  # fmt: skip
+LINES = ["@@ -1 +1 @@", "-INITRD worker-0000000000aa/initrd.img", "+INITRD worker-0123456789ab/initrd.img"]
+PLAN = {
+    "changed": True,
+    "releases": [
+        {"image": "worker", "before": "worker-0000000000aa", "after": "worker-0123456789ab", "nodes": ["wn7"]}
+    ],
+    "switches": [{"before": None, "after": "worker-0000000000bb", "nodes": ["wn8", "wn9"]}],
+    "roots": [{
+        "release": "worker-0123456789ab", "compared_with": "worker-0000000000aa", **TREE,
+        "rights": {"before": {"setuid": 3, "hidden": 5}, "after": {"setuid": 4, "hidden": 5}},
+    }],
+    "boots": [{
+        "release": "worker-0123456789ab", "compared_with": "worker-0000000000aa", "initrd_files": TREE,
+        **{key: {"before": "old", "after": "new"} for key in ("kernel_version", "kernel", "initrd", "cmdline")},
+    }],
+    "site_data": True,
+    "nodes": {"added": ["wn10", "wn11"], "removed": [], "changed": {"wn1": ["mac"], "wn2": ["mac"]}},
+    "site_files": [{"path": "plugnode/hosts", "action": "add", "found": "", "diff": ["+10.0.0.7 wn7"]}],
+    "loaders": ["pxelinux.0"],
+    "files": [{"path": "/tftpboot/plugnode/worker.cfg", "action": "change", "found": "edited by hand", "diff": LINES}],
+    "by_hand": [],
+    "reloads": [{"path": "/etc/exports.d/plugnode.exports", "command": "exportfs -ra"}],
+    "prunable": [{"release": "worker-0000000000cc", "why": "in use until 120 days ago"}],
+}  # fmt: skip
+CHECKS = [
+    ["dhcpd.conf", "ok", ""],
+    ["exports", "skipped", "exportfs is not installed"],
+    ["grub.cfg", "failed", "line 2"],
+]
+BOOT = {
+    "release": "worker-0123456789ab", "node": "wn7", "firmware": "bios", "dhcp": "kea", "seconds": 38.25,
+    "tftp_bytes": 19 << 20, "nfs_bytes": 80 << 20, "nfs_calls": 9000, "holds": False,
+    "stages": [{"stage": "loader", "at": 0.0, "seconds": 9.5, "tftp": 18 << 20, "nfs": 0, "calls": 0},
+               {"stage": "ready", "at": 38.25, "seconds": 0.0, "tftp": 0, "nfs": 0, "calls": 0}],
+    "checks": [{"holds": False, "what": "sshd answers", "found": "nothing"}],
+}  # fmt: skip
+FOUND = report.Found({"compared": "", "servers": {"boot1": PLAN}}, CHECKS, BOOT)
+
+
+def page(
+    *nodes: Node,
+    one: report.Built | None = None,
+    files: dict[str, bytes] | None = None,
+    found: report.Found = FOUND,
+) -> str:
     places = ("/a/folder/of/this/machine",)
-    facts = report.Facts(site(*nodes), (one or built(),), files or {"hosts": b"10.0.0.7 wn00007\n"}, places)
+    facts = report.Facts(site(*nodes), (one or built(),), files or {"hosts": b"10.0.0.7 wn00007\n"}, places, found)
     return report.render(report.view(facts), TEMPLATES).decode()
 
 
@@ -77,6 +126,7 @@ class Outline(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.text = ""
+        self.words: list[str] = []
         self.feed(html)
         assert self.open == []
 
@@ -90,6 +140,7 @@ class Outline(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        self.words += data.split()
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
         return [attributes for tag, attributes in self.elements if tag in tags]
@@ -110,6 +161,43 @@ def test_it_lists_what_a_reviewer_must_not_miss():
         assert words in text
     assert "make it setuid" in text and "4711" in text
     assert "1 file with capabilities, which NFS does not carry" in text
+
+
+def test_the_plan_is_on_it_with_whom_it_touches_and_every_difference():
+    text = " ".join(Outline(page(node(7))).words)
+    for words in (
+        "compared with what the server holds", "worker worker-0000000000aa → worker-0123456789ab",
+        "1 node boots it from the next boot on: wn7", "nothing → worker-0000000000bb", "wn[8-9]",
+        "4 files run as owner or group (3 before), 5 are not world-readable.",
+        "/usr/bin/su: runs as its owner or group now", "/usr 0 1 0 −2.0 KiB", "1 path removed /usr/old",
+        "added 2 wn[10-11]", "changed: mac 2 wn[1-2]", "edited by hand: that is lost",
+        "-INITRD worker-0000000000aa/initrd.img +INITRD worker-0123456789ab/initrd.img",
+        "exportfs -ra , for /etc/exports.d/plugnode.exports", "removes worker-0000000000cc : in use until 120 days ago",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_what_checks_said_and_what_a_boot_took_is_on_it():
+    text = " ".join(Outline(page(node(7))).words)
+    assert "1 failed, 1 skipped, 1 passed." in text and "exports skipped exportfs is not installed" in text
+    assert "wn7 , a virtual machine with BIOS and kea, was ready 38.2 s after power-on" in text
+    assert "loader 9.5 18.0 MiB 0 B" in text and "sshd answers failed nothing" in text
+    assert "an earlier release" not in text and "Not on this page" not in text
+    before = FOUND._replace(boot={**BOOT, "release": "worker-0000000000aa"})
+    assert "an earlier release: worker-0000000000aa" in Outline(page(node(7), found=before)).text
+
+
+def test_what_was_not_looked_at_is_said_with_the_command_that_does():
+    text = " ".join(Outline(page(node(7), found=report.Found(checks=CHECKS))).words)
+    assert "./doit plan , what a deploy would change; ./doit boot , how long" in text and "./doit check" not in text
+
+
+def test_a_plan_of_many_servers_names_each_and_one_without_changes_says_so():
+    nothing = {**PLAN, "changed": False, **{key: [] for key in ("releases", "switches", "roots", "boots", "files")}}
+    two = {"compared": "", "servers": {"boot1": PLAN, "boot2": nothing}}
+    seen = Outline(page(node(7), found=report.Found(plan=two)))
+    text = " ".join(seen.words)
+    assert "boot2 No changes." in text and "compared with what the servers hold" in text
 
 
 def test_the_largest_folders_are_counted_two_deep():
@@ -174,9 +262,11 @@ def test_contrast_is_enough(theme):
     style = (REPOSITORY / "templates/report.html").read_text()
     block = re.findall(r":root \{(.*?)\}", style, re.S)[theme]
     colours = dict(re.findall(r"--([\w-]+): (#\w+)", block))
-    for back in ("back", "card", "code", "node", "own", "warn"):
+    for back in ("back", "card", "code", "node", "own", "warn", "good", "bad", "quiet", "add", "gone"):
         assert contrast(colours["text"], colours[back]) >= 7
-    for back in ("back", "card"):
+    for line, back in (("good-line", "card"), ("bad-line", "card"), ("warn-line", "card"), ("quiet-line", "card")):
+        assert contrast(colours[line], colours[back]) >= 2.5, "of a badge's border"
+    for back in ("back", "card", "code"):
         assert contrast(colours["soft"], colours[back]) >= 4.5
     for back in ("back", "card", "warn"):
         assert contrast(colours["link"], colours[back]) >= 4.5
@@ -207,6 +297,21 @@ def test_the_same_inputs_make_the_same_page_in_any_folder(tmp_path: pathlib.Path
     assert b"ssh" in made[0] or b"etc/shadow" in made[0]
     for secret in (tmp_path, REPOSITORY):
         assert str(secret).encode() not in made[0]
+
+
+def test_a_command_puts_what_it_found_on_the_page_and_another_build_forgets_it(built: Doit, reference):
+    def shown() -> str:
+        return " ".join(Outline((built.build / "report.html").read_text()).words)
+
+    assert "./doit plan , what" in shown() and "./doit check , what" in shown()
+    built("plan", f"destdir={built.folder}/dest")
+    assert "2 nodes boot it from the next boot on: wn[001-002]" in shown() and "./doit check , what" in shown()
+    built("check")
+    assert "dhcpd.conf ok" in shown() and "wn[001-002]" in shown()
+    assert built() in ("", ".  report\n") and built() == ""
+    small_site.write(built.site, reference, small_site.NODES[:1])
+    built()
+    assert "./doit plan , what" in shown() and "./doit check , what" in shown()
 
 
 # --- in a browser
@@ -245,9 +350,12 @@ def test_nothing_is_wider_than_a_phone(tmp_path):
     """All of it unfolded, with long names; a script of the test's own says how wide it became."""
     long = "usr/share/" + "long" * 60
     one = built({long.encode(): file(9, 0o4755)}, {"not_world_readable": [long], "capabilities": [long]})
-    html = page(*map(node, range(1, 41)), one=one, files={"exports": b"wide " * 100}).replace(
-        "<details", "<details open"
-    )
+    tree = {**TREE, "added": [long], "notable": [long], "folders": {long: [1, 0, 0, 7]}}
+    root = {**PLAN["roots"][0], **tree}  # type: ignore[index]
+    change = {"path": "/tftpboot/" + long, "action": "add", "found": "", "diff": ["+" + "word " * 200, "+" + long]}
+    found = FOUND._replace(plan={"compared": "", "servers": {"boot1": {**PLAN, "roots": [root], "files": [change]}}})
+    html = page(*map(node, range(1, 41)), one=one, files={"exports": b"wide " * 100}, found=found)
+    html = html.replace("<details", "<details open")
     probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
     done = browser(tmp_path, html.replace("</body>", probe), "window-size=400,900", "dump-dom")
     found = re.search(r"<title>(\d+) of (\d+)</title>", done.stdout)

@@ -51,12 +51,21 @@ class Built:
     kernel_size: int
 
 
+class Found(NamedTuple):
+    """What commands left of this build, as JSON; None where none did."""
+
+    plan: Mapping[str, Any] | None = None  # see report_found.plan_view
+    checks: Sequence[Sequence[str]] | None = None  # rows of file, verdict, words
+    boot: Mapping[str, Any] | None = None  # timings.json; of this build or an earlier one
+
+
 @dataclass(frozen=True)
 class Facts:
     site: Site
     built: tuple[Built, ...]
     files: Mapping[str, bytes]  # path below build/configs -> bytes
     places: tuple[str, ...] = ()  # folders of this machine, which notes may name
+    found: Found = Found()
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,12 @@ def render(view: View, templates: Iterable[str]) -> bytes:
         loader=jinja2.FileSystemLoader(tuple(templates)), undefined=jinja2.StrictUndefined, autoescape=True,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=printable,
     )  # fmt: skip
-    environment.filters.update(human=human, number=lambda count: f"{count:,}".replace(",", "\u202f"))
+    environment.filters.update(human=human, grown=grown, number=lambda count: f"{count:,}".replace(",", "\u202f"))
     return render_template(environment, "report.html", view)
+
+
+def grown(size: int) -> str:
+    return ("\u2212" if size < 0 else "+") + human(abs(size))
 
 
 def printable(value: Any) -> Any:
@@ -117,6 +130,19 @@ def view(facts: Facts) -> View:
         "looks": [{"image": image["name"], "words": words} for image in images for words in looks(image)],
         "images": images,
         "files": files_view(facts.files),
+        **found_view(facts),
+    }
+
+
+def found_view(facts: Facts) -> View:
+    from .report_found import boot_view, checks_view, plan_view
+
+    found = facts.found
+    rows = [[portable(words, facts.places) for words in row] for row in found.checks or ()]
+    return {
+        "plan": plan_view(found.plan) if found.plan else None,
+        "checks": checks_view(rows) if found.checks else None,
+        "boot": boot_view(found.boot, (built.release.id for built in facts.built)) if found.boot else None,
     }
 
 

@@ -1,0 +1,62 @@
+"""What commands found of a build, for its report: left beside it, and forgotten when the build is another.
+
+plan ──> build/plan.json ──┬──> report
+check ─> build/checks.json ┘
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from .configs import config, site_img
+from .core.files import write_atomic
+from .core.targets import BOOT_FILES
+from .release import release_of
+from .settings import settings, site
+
+
+def path_of(name: str) -> str:
+    return settings().path(f"{name}.json")
+
+
+def leave(name: str, found: Any) -> None:
+    """Keep what a command found of what is built now."""
+    write_atomic(path_of(name), (json.dumps({"of": _mark(name), "found": found}, indent=1) + "\n").encode())
+
+
+def left(name: str) -> Any:
+    """What was found of what is built now; None where nothing was, or of an earlier build."""
+    try:
+        with open(path_of(name)) as file:
+            kept = json.load(file)
+    except FileNotFoundError:
+        return None
+    return kept["found"] if kept["of"] == _mark(name) else None
+
+
+def generated() -> dict[str, bytes]:
+    """Every file below build/configs: its path there -> bytes. The stages that write them leave no other there."""
+    where = config("").rstrip("/")
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(where) for name in names]
+    return {os.path.relpath(path, where): _read(path) for path in sorted(paths)}
+
+
+def _mark(name: str) -> str:
+    """A digest of what the command looked at."""
+    looked = generated()
+    if name == "checks":
+        looked = {path: data for path, data in looked.items() if not path.startswith(f"tftp/{BOOT_FILES}")}
+    else:
+        looked |= {path: _read(path) for path in (site_img(), *map(release_of, site().images)) if os.path.exists(path)}
+    digest = hashlib.sha256()
+    for path, data in looked.items():
+        digest.update(os.fsencode(os.path.basename(path)) + b"\0" + hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
