@@ -11,7 +11,7 @@ from initrd_trees import EL5, EL5_MODULES, image, kernel, kernel_files, module, 
 
 from tasks.core import busybox, cpio, initrd, nash
 from tasks.core.errors import BadInput
-from tasks.core.tree import CHAR, LINK, Tree, read, resolve
+from tasks.core.tree import CHAR, FILE, LINK, Tree, read, resolve
 
 SCRIPTS = pathlib.Path(__file__).parent / "initrd"
 MODERN = "6.1.0-56-amd64"
@@ -97,6 +97,16 @@ def test_firmware_comes_along_and_what_is_missing_is_said():
     made = initrd.build(image(base="none", modules=("tg3",)), tree, kernel(MODERN), say=notes.append)
     assert read(unpacked(made).tree[b"lib/firmware/tigon/tg3.bin"]) == b"firmware"
     assert notes == ["worker: module tg3 names firmware that the reference lacks: tigon/gone.bin"]
+
+
+def test_what_an_initrd_can_be_made_of_is_told_from_the_rest():
+    tree = root(bin__busybox="../opt/tools/box", opt__tools__box=b"box", usr__share__doc__note=b"note")
+    del tree[f"boot/vmlinuz-{MODERN}".encode()]
+    tree |= of_files({f"boot/vmlinuz-{MODERN}": "../opt/kernel", "opt/kernel": b"kernel"})
+    parts = initrd.parts(tree)
+    files = {path for path, entry in tree.items() if entry.type == FILE}
+    assert files - parts.keys() == {b"usr/share/doc/note"}
+    assert initrd.parts(parts) == parts
 
 
 def test_the_site_s_own_overlay_comes_before_the_built_in_one(tmp_path):

@@ -14,7 +14,7 @@ from . import busybox, cpio, modules, nash
 from .errors import BadInput, Problem
 from .kernel import Kernel
 from .site import Image
-from .tree import CHAR, FILE, Entry, Tree, directory, parents, read, resolve, resolve_parent, symlink
+from .tree import CHAR, FILE, LINK, Entry, Tree, directory, parents, read, resolve, resolve_parent, symlink
 
 Say = Callable[[str], None]
 BASES = ("initrd.img-{}", "initrd-{}.img", "initramfs-{}.img", "initrd-{}")  # Debian, EL4-5, EL6 and later, others
@@ -45,7 +45,7 @@ class Order(NamedTuple):
     """What an initrd is made of and for."""
 
     image: Image
-    tree: Tree  # the staged root
+    tree: Tree  # of the staged root its `parts`
     kernel: Kernel
     folders: tuple[str, ...]  # with overlays/initrd/ in them, first come first served
     where: str  # the file to name in complaints
@@ -61,13 +61,21 @@ def build(
     image: Image, tree: Tree, kernel: Kernel, folders: Iterable[str] = (), say: Say = print, where: str = "site.yaml"
 ) -> Initrd:
     """The initial RAM disk of `image`, from its staged root. Raises BadInput; `say` gets the notes."""
-    order = Order(image, tree, kernel, (*folders, REPOSITORY), where)
+    order = Order(image, parts(tree), kernel, (*folders, REPOSITORY), where)
     base = None if image.initrd.base == "none" else _base(order)
     kind = kind_of(base) if base else "own"
     made = MAKERS[kind](order, base)
     for note in made.notes:
         say(note)
     return made
+
+
+def parts(tree: Tree) -> Tree:
+    """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them."""
+    folders = tuple(resolve(tree, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware"))
+    found = {path: entry for path, entry in tree.items() if entry.type == LINK or path.startswith(folders)}
+    names = [*busybox.PLACES, *(path for path in found if path.startswith(folders) and found[path].type == LINK)]
+    return found | {path: tree[path] for path in (resolve(tree, name) for name in names) if path in tree}
 
 
 # ---- the base ------------------------------------------------------------------------------------------------------
