@@ -82,12 +82,12 @@ def staged(folder: pathlib.Path, tree: str, what: bytes):
 
 def forget(targets, old, new) -> None:
     """Make the new release unknown again."""
-    from deploying import run, want
+    from deploying import AUTHOR, run, want
 
     from tasks.core import deploy, prune
 
     run(targets, want(old))
-    with deploy.held(targets, "bench"):
+    with deploy.held(targets, "bench", AUTHOR):
         prune.remove(targets, new.release.id)
 
 

@@ -1,4 +1,4 @@
-"""A boot server made to match, compared with what it was given, taken back, cleaned up.
+"""Boot servers made to match, compared with what they were given, taken back, cleaned up.
 
 plan ──> deploy ──> /tftpboot  /opt/nfs_export
 """
@@ -6,16 +6,21 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 from __future__ import annotations
 
 import os
-import time
+from typing import Any
 
+from .configs import site_img
 from .console import say
 from .core.errors import Refused
-from .core.release import Release
-from .plan import BUILT, boot_files_of, flag, here, targets, text, wanted
+from .core.work import Answer
+from .plan import BUILT, coloured, flag
+from .push import running
+from .release import read_release
 from .rule import command
+from .servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .settings import settings, site
 
 FULL = {"name": "full", "long": "full", "help": "compare the bytes of every file, too", **flag}
+NODES = {"name": "nodes", "long": "nodes", "help": "ask the nodes what they run, over ssh", **flag}
 
 
 def task_deploy():
@@ -24,23 +29,25 @@ def task_deploy():
 
 
 def deploy() -> None:
-    from .core import deploy as core
-    from .core import loaders
-
-    goal = wanted()
-    there = os.listdir(targets().tftp_root) if os.path.isdir(targets().tftp_root) else []
-    for line in [*loaders.missing([*goal.loaders, *there]), *too_long(goal)]:
+    for line in too_long():
         say(line)
-    core.deploy(targets(), goal, author(), say, lambda steps, there: print(text(steps, there), flush=True))
+    answers = everywhere("deploy", with_goal=True, colour=coloured(), author=author())
+    if len(site().servers) > 1:
+        tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
+        tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})
+    refuse_failed(answers)
 
 
-def too_long(goal) -> list[str]:
+def too_long() -> list[str]:
     """Kernel command lines that the kernel would cut, one line each."""
     from .core.configs import cmdline_warnings
+    from .core.plan import site_id
 
-    releases = [built.release for built in goal.releases]
+    with open(site_img(), "rb") as file:
+        data = site_id(file.read())
+    pairs = [(server, read_release(image)) for server in chosen() for image in site().images]
     return [
-        line for release in releases for line in cmdline_warnings(site(), here(), release.image, release, goal.site_id)
+        line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, data)
     ]
 
 
@@ -56,14 +63,19 @@ def task_rollback():
 
 
 def rollback() -> None:
-    from .core import rollback as core
-
-    def render(release: Release, data: str) -> dict[str, bytes]:
-        return boot_files_of(release, data, release.image, here())
-
     images = [image.name for image in site().images]
-    for back in core.rollback(targets(), images, settings().image, settings().release, render, author()):
-        print(f"{back.image}: nodes boot {back.after} from now on, not {back.before}")
+    answers = everywhere("rollback", images=images, image=settings().image, release=settings().release, author=author())
+    tell(texts(answers, moved))
+    refuse_failed(answers)
+
+
+def moved(done: dict) -> str:
+    return "\n".join(f"{image}: nodes boot {after} from now on, not {before}" for image, before, after in done["moved"])
+
+
+def texts(answers: dict[str, Answer], words) -> dict[str, str]:
+    """What the servers that could do it have to tell, in words."""
+    return {server: words(answer.done) for server, answer in answers.items() if not answer.failure}
 
 
 def task_prune():
@@ -72,11 +84,28 @@ def task_prune():
 
 
 def prune() -> None:
-    from .core import prune as core
+    rules: dict[str, Any] = {"keep": site().deploy.keep, "keep_days": site().deploy.keep_days, "author": author()}
+    foreseen = everywhere("prune", running={}, only_look=True, **rules)
+    run_by: dict[str, str] = {}
+    if any(removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())):
+        run_by = asked_nodes()
+    answers = everywhere("prune", running=run_by, only_look=False, **rules)
+    tell(texts(answers, verdicts))
+    refuse_failed(answers)
 
-    rules = site().deploy
-    for verdict in core.prune(targets(), rules.keep, rules.keep_days, author(), time.time()):
-        print(f"{'removed' if verdict.removed else 'kept   '} {verdict.id}: {verdict.why}")
+
+def asked_nodes() -> dict[str, str]:
+    """Release -> nodes that run it, of those that can be asked; the age of a release speaks for the others."""
+    if settings().destdir:  # these are not what nodes boot
+        return {}
+    run_by, unheard = running()
+    for line in unheard:
+        say(line)
+    return run_by
+
+
+def verdicts(done: dict) -> str:
+    return "\n".join(f"{'removed' if removed else 'kept   '} {id}: {why}" for id, removed, why in done["verdicts"])
 
 
 def task_verify():
@@ -85,22 +114,31 @@ def task_verify():
 
 
 def verify(full: bool) -> None:
-    from .core import verify as core
-
-    findings = list(core.of_server(targets(), full))
-    for finding in findings:
-        print(finding)
-    if findings:
-        raise Refused(f"{len(findings)} differences from what was deployed")
-    print("ok: as it was deployed" + (", every byte" if full else ""))
+    answers = everywhere("verify", full=full)
+    right = "ok: as it was deployed" + (", every byte" if full else "")
+    tell(texts(answers, lambda done: "\n".join(done["findings"]) or right))
+    refuse_failed(answers)
+    count = sum(len(answer.done["findings"]) for answer in answers.values())
+    if count:
+        raise Refused(f"{count} differences from what was deployed")
 
 
 def task_status():
-    """show the releases on the server and the last deploys"""
-    return command(status)
+    """show what servers hold and boot, and the last deploys; with --nodes, what nodes run"""
+    return command(status, params=[NODES])
 
 
-def status() -> None:
-    from .core import status as core
+def status(nodes: bool) -> None:
+    from .core.status import text
 
-    print(core.text(targets()))
+    answers = everywhere("status")
+    tell(texts(answers, text))
+    if nodes:
+        run_by, unheard = running()
+        print("Nodes")
+        for line in [*(f"{names}: {release}" for release, names in sorted(run_by.items())), *unheard]:
+            print(f"  {line}")
+    refuse_failed(answers)
+    count = sum(len(answer.done["wrong"]) for answer in answers.values())
+    if count:
+        raise Refused(f"{count} things are wrong")

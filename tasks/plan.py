@@ -9,13 +9,15 @@ import json
 import os
 import sys
 
-from .configs import site_img
-from .core.errors import Refused
+from .against import compared
+from .configs import rendered, site_img
 from .core.release import Release
 from .core.site import Server
 from .core.targets import Targets
+from .found import leave
 from .release import boot_files, read_release
-from .rule import Changes, command
+from .report import refresh
+from .rule import Changes, command, remove
 from .settings import settings, site
 
 BUILT = ("release", "boot_files", "configs", "site_image")
@@ -23,6 +25,10 @@ LOADERS = (os.path.join(sys.prefix, "share", "loaders"), "/")  # where ./doit un
 
 flag = {"type": bool, "default": False}
 JSON = {"name": "as_json", "long": "json", "help": "for scripts", **flag}
+AGAINST = {
+    "name": "against", "long": "against", "type": str, "default": "",
+    "help": "compare with what a git revision of the site builds, or another checkout, or a folder deployed to",
+}  # fmt: skip
 EXIT = {"name": "detailed", "long": "detailed-exitcode", "help": "exit status 2 where there are changes", **flag}
 
 
@@ -31,24 +37,13 @@ def targets() -> Targets:
     return Targets(site().deploy.tftp_root, site().deploy.nfs_root, destdir)
 
 
-def here() -> Server:
-    """The boot server that this machine is. Raises Refused where the site has none."""
-    for server in site().servers:
-        if server.ssh is None:
-            return server
-    raise Refused(f"every server of {settings().site} is reached by ssh; run deploy on the boot server itself")
-
-
-def wanted(server: Server | None = None):
-    """Everything that this server, or another, must hold, by the site and by what was built."""
-    from .configs import templates
+def wanted(server: Server):
+    """Everything that a server must hold, by the site and by what was built."""
     from .core import loaders, plan, services
-    from .core.configs import render_configs
 
     with open(site_img(), "rb") as file:
         data = file.read()
-    server = server or here()
-    configs = render_configs(site(), templates())
+    configs = rendered()
     files = {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}
     named = [pair for image in site().images for pair in image.loaders]
     return plan.Wanted(
@@ -62,14 +57,11 @@ def wanted(server: Server | None = None):
 
 
 def pinned(data: str, server: Server) -> dict[str, bytes]:
-    """Boot files of releases that nodes are pinned to, of those that are on the server or built."""
-    from .core.plan import published
-
+    """Boot files of releases that nodes are pinned to, of those that are built; the server adds those that it has."""
     ids = {node.release for node in site().nodes if node.release}
-    known = {release.id: release for release in map(read_release, site().images)} | published(targets()) if ids else {}
     files: dict[str, bytes] = {}
-    for id in sorted(ids & known.keys()):
-        files |= boot_files_of(known[id], data, id, server)
+    for release in map(read_release, site().images) if ids else ():
+        files |= boot_files_of(release, data, release.id, server) if release.id in ids else {}
     return files
 
 
@@ -82,20 +74,56 @@ def boot_files_of(release: Release, data: str, label: str, server: Server) -> di
 
 def task_plan():
     """show what deploy would change, and change nothing"""
-    return command(show_plan, after=BUILT, params=[JSON, EXIT])
+    return command(
+        show_plan, after=BUILT, params=[JSON, EXIT, AGAINST], clean=[(remove, [[settings().path(".against")]])]
+    )
 
 
-def show_plan(as_json: bool, detailed: bool):
+def show_plan(as_json: bool, detailed: bool, against: str):
+    from .servers import refuse_failed, tell_plans
+
+    answers = {} if against else on_servers()
+    found = {"": effect(against)} if against else {server: each.done for server, each in answers.items() if each.done}
+    if as_json:
+        print(json.dumps(every_json(found), indent=1))
+    elif against:
+        print(found[""]["text"])
+    else:
+        tell_plans({server: done["text"] for server, done in found.items()})
+    refuse_failed(answers)
+    leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})
+    refresh()
+    return Changes("") if detailed and any(done["changed"] for done in found.values()) else None
+
+
+def on_servers():
+    """What a deploy would change on each server, with what a prune would remove."""
+    from .servers import everywhere
+
+    rules = site().deploy
+    return everywhere("plan", with_goal=True, keep=rules.keep, keep_days=rules.keep_days, colour=coloured())
+
+
+def effect(against: str) -> dict:
+    """The same of another build."""
     from .core import plan, summary
 
-    goal = wanted()
-    there = plan.read(targets(), goal)
+    there, goal = compared(against, LOADERS)
     steps = plan.plan(there, goal)
-    print(json.dumps(summary.as_json(steps, there), indent=1) if as_json else text(steps, there))
-    return Changes("") if detailed and steps.changed else None
+    return {
+        "changed": steps.changed,
+        "text": summary.text(steps, there, coloured()),
+        "json": summary.as_json(steps, there),
+    }
 
 
-def text(steps, there) -> str:
-    from .core import summary
+def every_json(found: dict) -> dict:
+    """One server's plan; those of several by their names."""
+    plans = {server: done["json"] for server, done in found.items()}
+    if len(site().servers) == 1 or "" in plans:
+        return next(iter(plans.values()), {})
+    return {"changed": any(done["changed"] for done in found.values()), "servers": plans}
 
-    return summary.text(steps, there, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ).rstrip("\n")
+
+def coloured() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

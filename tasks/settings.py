@@ -14,6 +14,7 @@ from doit.exceptions import InvalidDodoFile
 from .core.errors import BadInput, Problem
 from .core.site import Site
 
+NOTED = ".noted"  # below the build folder: what was found in inputs, private and no output
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -27,6 +28,7 @@ class Settings:
     node: str = ""
     image: str = ""
     release: str = ""
+    server: str = ""  # boot servers to ask, as boot1 or boot[2-3]; all
     firmware: str = "bios"
     dhcp: str = "dhcpd"
     power: str = ""
@@ -86,7 +88,22 @@ def site() -> Site:
     names = [image.name for image in found.images]
     if now.image and now.image not in names:
         raise InvalidDodoFile(f"image={now.image}: no such image in {now.site}; it has {', '.join(names)}")
+    _look_up("server", now.server, [server.name for server in found.servers])
     return found
+
+
+def _look_up(variable: str, given: str, known: list[str]) -> None:
+    """Raises InvalidDodoFile where a variable names what the site has not."""
+    if not given or given in known:
+        return
+    from .core.ranges import BadRange, expand, fold
+
+    try:
+        missing = [name for name in expand(given) if name not in set(known)]
+    except BadRange as error:
+        raise InvalidDodoFile(f"{variable}={given}: {error}") from None
+    if missing:
+        raise InvalidDodoFile(f"{variable}={given}: {settings().site} has no {fold(missing)}; it has {fold(known)}")
 
 
 KEYS = {  # words of the stages' complaints -> the key of an image that they are about
@@ -95,7 +112,6 @@ KEYS = {  # words of the stages' complaints -> the key of an image that they are
     "busybox: ": ("initrd", "busybox"),
     "initrd: base: ": ("initrd", "base"),
     " compressed with ": ("initrd", "compression"),
-    "disk: ": ("disk",),
 }
 
 

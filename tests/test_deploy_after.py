@@ -304,10 +304,10 @@ def test_the_author_is_the_person_behind_sudo_and_the_revision_that_of_the_check
 
 
 def test_status_says_what_is_booted_and_what_is_there(targets, three):
-    assert text(Targets("/a", "/b", targets.destdir)) == "nothing is deployed"
+    assert text(status(Targets("/a", "/b", targets.destdir), 0)) == "nothing is deployed"
     state = status(targets, time.time())
     assert state["current"] == {"worker": three[2].id} and len(state["releases"]) == 3
     json.dumps(state)
-    shown = text(targets)
+    shown = text(state)
     assert f"worker boots {three[2].id}, with site-" in shown and "named by /tftpboot/plugnode/worker.cfg" in shown
     assert "admin deploy" in shown and len(NODES) == 40

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from deploying import build, python, run, served, want
+from deploying import AUTHOR, build, python, run, served, want
 
 from tasks.core import deploy, journal
 from tasks.core import plan as planning
@@ -71,7 +71,7 @@ def kill(tmp_path: pathlib.Path, targets: Targets, count: int) -> list[str]:
         goal = number % 2
         _forget(targets, builds[goal].release.id)
         deploying = start(tmp_path, targets, wanted[goal], start_new_session=True)
-        time.sleep(dice.uniform(0.3, 1.05) * length)
+        time.sleep(dice.uniform(0.3, 1.3) * length)
         os.killpg(deploying.pid, signal.SIGKILL)
         deploying.wait()
         ends.append(_end(served(targets), outcomes, goal))
@@ -99,13 +99,13 @@ def _forget(targets: Targets, release: str) -> None:
     from tasks.core.prune import remove
 
     assert release != served(targets)[0]
-    with deploy.held(targets, "test"):
+    with deploy.held(targets, "test", AUTHOR):
         remove(targets, release)
 
 
 def test_a_second_deploy_at_the_same_time_says_who_is_at_it(tmp_path, targets):
     built = build(tmp_path / "build")
-    with deploy.held(targets, "deploy"):
+    with deploy.held(targets, "deploy", AUTHOR):
         began = time.monotonic()
         with pytest.raises(Refused, match=rf"pid {os.getpid()} on \S+ since 20\d\d-.* is at it"):
             run(targets, want(built))

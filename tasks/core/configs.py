@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bootline import grub_words, line_limit, network_root, serial
 from .errors import BadInput, Problem
-from .site import Disk, Node, Server, Site
+from .site import Deploy, Disk, Node, Server, Site
 
 if TYPE_CHECKING:
     import jinja2
@@ -117,9 +117,14 @@ def site_view(site: Site) -> View:
         "next_server": site.servers[0].ip if alone else "",
         "nodes": [_row(site, node) for node in site.nodes],
         "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root, "fsid": export_id(site),
-        "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
+        "loaders": LOADERS, "ipxe_class": IPXE_CLASS, "drop_in": "yes" if _is_drop_in(site.deploy) else "",
     }  # fmt: skip
     return _plain(view)
+
+
+def _is_drop_in(deploy: Deploy) -> bool:
+    """Is the DHCP server's file read besides its own? Then it must not speak for the rest of that server."""
+    return deploy.dhcp == "dnsmasq" and os.path.dirname(deploy.dhcp_conf or "/etc/dnsmasq.d/").endswith(".d")
 
 
 def _row(site: Site, node: Node) -> Row:

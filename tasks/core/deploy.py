@@ -29,7 +29,7 @@ def deploy(
     if os.path.samefile(targets.tftp_root, targets.nfs_root):
         raise Refused(f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two")
     warn_of_exposure(targets, say)
-    with held(targets, "deploy"):
+    with held(targets, "deploy", author):
         there = planning.read(targets, wanted)
         plan = planning.plan(there, wanted)
         show(plan, there)
@@ -96,10 +96,10 @@ def warn_of_exposure(targets: Targets, say: Say) -> None:
 
 
 @contextlib.contextmanager
-def held(targets: Targets, what: str) -> Iterator[None]:
+def held(targets: Targets, what: str, author: journal.Record) -> Iterator[None]:
     """Alone on this server; what a killed one left is gone when it begins. Raises Refused, naming who is at it."""
     place.make_folder(targets, targets.kept(""))
-    with locked(targets.kept("lock"), f"{what} to {targets.nfs_root}"):
+    with locked(targets.kept("lock"), f"{what} to {targets.nfs_root}", journal.named(author)):
         _clear(targets)
         try:
             yield

@@ -73,6 +73,11 @@ def author(folder: str) -> Record:
     return {"who": _person(), "host": socket.gethostname(), **_revision(folder)}
 
 
+def named(author: Record) -> str:
+    """Who that is, in front of a process: `alice from host1, `."""
+    return f"{author['who']} from {author['host']}, " if "who" in author else ""
+
+
 def _person() -> str:
     """The person behind sudo or a CI job, not `root`."""
     for name in ("SUDO_USER", "GITLAB_USER_LOGIN", "GITHUB_ACTOR"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from . import journal, place
@@ -18,6 +19,7 @@ from .release import Release
 from .targets import Targets
 
 DAY = 86400.0
+NOBODY: Mapping[str, str] = MappingProxyType({})
 SITE_DATA_DAYS = 1  # nobody goes back to old site data; a node that is at its loader right now may still fetch it
 
 
@@ -36,17 +38,26 @@ def decide(
     keep: int,
     days: int,
     now: float,
+    running: Mapping[str, str] = NOBODY,
 ) -> list[Verdict]:
     """What to do with each release: a pure function.
 
     `used`: when it was last one that nodes boot, seconds since 1970. `named`: release -> a file that names it.
+    `running`: release -> the nodes that say that they run it.
     """
     newest = sorted(released, key=lambda id: (used[id], id), reverse=True)
     rank = {
         id: sum(released[other].image == released[id].image for other in newest[:place])
         for place, id in enumerate(newest)
     }
-    return [Verdict(id, *_verdict(id, used[id], named, rank[id], keep, days, now)) for id in sorted(released)]
+    verdicts = [Verdict(id, *_verdict(id, used[id], named, rank[id], keep, days, now)) for id in sorted(released)]
+    return [_unless_run(verdict, running) for verdict in verdicts]
+
+
+def _unless_run(verdict: Verdict, running: Mapping[str, str]) -> Verdict:
+    if verdict.removed and verdict.id in running:
+        return Verdict(verdict.id, False, f"run by {running[verdict.id]}")
+    return verdict
 
 
 def _verdict(
@@ -66,21 +77,32 @@ def _days(age: float) -> str:
     return f"{age:.0f} days" if round(age) != 1 else "1 day"
 
 
-def prune(targets: Targets, keep: int, days: int, author: journal.Record, now: float) -> list[Verdict]:
+def prune(
+    targets: Targets,
+    keep: int,
+    days: int,
+    author: journal.Record,
+    now: float,
+    running: Mapping[str, str] = NOBODY,
+) -> list[Verdict]:
     """Remove what `decide` says; what was decided for each release and each site data. Raises Refused."""
     if not os.path.isdir(targets.kept("")):
         return []
-    with held(targets, "prune"):
-        released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
-        used = {id: last_used(targets, id, records, now) for id in released}
-        verdicts = decide(released, used, named(targets, released), keep, days, now)
-        verdicts += _site_data(targets, now)
+    with held(targets, "prune", author):
+        verdicts = [*foreseen(targets, keep, days, now, running), *_site_data(targets, now)]
         removed = [verdict.id for verdict in verdicts if verdict.removed]
         if removed:
             with recorded(targets, {**author, "action": "prune", "removed": removed}):
                 for id in removed:
                     remove(targets, id)
     return verdicts
+
+
+def foreseen(targets: Targets, keep: int, days: int, now: float, running: Mapping[str, str] = NOBODY) -> list[Verdict]:
+    """What would become of each release."""
+    released, records = published(targets), journal.read(targets.kept("journal.jsonl"))
+    used = {id: last_used(targets, id, records, now) for id in released}
+    return decide(released, used, named(targets, released), keep, days, now, running)
 
 
 def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now: float) -> float:

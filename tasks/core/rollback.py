@@ -35,7 +35,7 @@ def rollback(
     """
     if not os.path.isdir(targets.kept("")):
         raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
-    with held(targets, "rollback"):
+    with held(targets, "rollback", author):
         released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
         files = read_files(targets)
         chosen = _chosen(released, files, records, list(images), image, release)

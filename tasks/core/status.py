@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from typing import Any, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from . import journal
-from .plan import current, published, read_files, site_named
+from . import journal, leases
+from .plan import Facts, current, published, read_files, read_nodes, site_data, site_named
+from .plan import named as named_in
 from .prune import last_used, named
 from .space import human
+from .release import Release
 from .targets import Targets
 
 LAST = 5  # records of the journal that are shown
@@ -19,8 +21,9 @@ def status(targets: Targets, now: float) -> dict[str, Any]:
     """The state as plain values, for scripts; `now` in seconds since 1970."""
     released, files = published(targets), read_files(targets)
     records = journal.read(targets.kept("journal.jsonl"))
-    names = named(targets, released)
+    names, nodes = named(targets, released), read_nodes(targets)
     return {
+        "wrong": list(_wrong(targets, released, files, nodes, records)),
         "current": {image: current(files, image) for image in sorted({one.image for one in released.values()})},
         "site": site_named(files),
         "releases": [
@@ -35,7 +38,9 @@ def status(targets: Targets, now: float) -> dict[str, Any]:
             }
             for id, release in released.items()
         ],
-        "free": {folder: _free(folder) for folder in (targets.tftp_root, targets.nfs_root) if os.path.isdir(folder)},
+        "pins": {name: node["release"] for name, node in nodes.items() if "release" in node},
+        "disks": {folder: _disk(folder) for folder in (targets.tftp_root, targets.nfs_root) if os.path.isdir(folder)},
+        "leases": _leases(targets, nodes),
         "journal": _ended(records)[-LAST:],
     }
 
@@ -47,15 +52,42 @@ def _ended(records: list[journal.Record]) -> list[journal.Record]:
     return [one for one, then in pairs if one.get("result") != journal.STARTED or then.get("result") == journal.STARTED]
 
 
-def _free(folder: str) -> int:
-    """Bytes."""
+def _wrong(
+    targets: Targets,
+    released: Mapping[str, Release],
+    files: Mapping[str, bytes],
+    nodes: Mapping[str, Facts],
+    records: list[journal.Record],
+) -> Iterator[str]:
+    """What needs an admin, a line each."""
+    if records and records[-1].get("result") != journal.DONE:
+        yield f"the last {records[-1].get('action', 'work')} did not end: run it again"
+    there = {*released, *site_data(targets)}
+    for name, data in files.items():
+        yield from (f"{targets.tftp}/{name} names {id}, which is not there" for id in sorted(named_in(data) - there))
+    pins = {node["release"] for node in nodes.values() if "release" in node}
+    yield from (f"{id} is pinned, and not there" for id in sorted(pins - released.keys()))
+
+
+def _disk(folder: str) -> dict[str, int]:
+    """Bytes of its file system."""
     room = os.statvfs(folder)
-    return room.f_bavail * room.f_frsize
+    return {"used": (room.f_blocks - room.f_bfree) * room.f_frsize, "free": room.f_bavail * room.f_frsize}
 
 
-def text(targets: Targets) -> str:
+def _leases(targets: Targets, nodes: Mapping[str, Facts]) -> dict[str, Any]:
+    """Of the addresses that the server's DHCP has given: nodes by name, and strangers."""
+    names = {node["mac"]: name for name, node in nodes.items()}
+    found = leases.seen(targets)
+    return {
+        "nodes": sorted(names[lease.mac] for lease in found if lease.mac in names),
+        "strangers": [list(lease) for lease in found if lease.mac not in names],
+    }
+
+
+def text(state: dict[str, Any]) -> str:
     """The state for people."""
-    return "\n".join(_lines(status(targets, time.time())))
+    return "\n".join(_lines(state))
 
 
 def _lines(state: dict[str, Any]) -> Iterator[str]:
@@ -69,11 +101,31 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         named = f"named by {release['named_by']}" if release["named_by"] else ""
         size = f"{release['entries']} paths, {human(release['bytes'])}"
         yield f"  {release['id']}  kernel {release['kernel']}, {size}, {named or _idle(release['days_since_use'])}"
-    for folder, free in state["free"].items():
-        yield f"  {human(free)} free at {folder}"
+    for folder, disk in state["disks"].items():
+        yield f"  {human(disk['used'])} used, {human(disk['free'])} free at {folder}"
+    yield from _pins(state["pins"])
+    yield from _seen(state["leases"])
     yield "Journal"
     for record in state["journal"]:
         yield f"  {_record(record)}"
+    for line in state["wrong"]:
+        yield f"! {line}"
+
+
+def _pins(pins: Mapping[str, str]) -> Iterator[str]:
+    from .ranges import fold
+
+    groups = {release: [name for name in pins if pins[name] == release] for release in sorted(set(pins.values()))}
+    yield from (f"  {fold(names)} pinned to {release}" for release, names in groups.items())
+
+
+def _seen(found: Mapping[str, Any]) -> Iterator[str]:
+    from .ranges import fold
+
+    if found["nodes"]:
+        yield f"Leases of {fold(found['nodes'])}"
+    for mac, ip in found["strangers"]:
+        yield f"Lease of a stranger: {mac} has {ip}"
 
 
 def _idle(days: float) -> str:

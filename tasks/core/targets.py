@@ -53,6 +53,11 @@ class Targets:
         return self.kept("incoming")
 
     @property
+    def received(self) -> str:
+        """Files of a root that came from another machine, until they are a release: kept when a deploy is cut off."""
+        return self.kept("received")
+
+    @property
     def incoming_files(self) -> str:
         """The same for files: tftp_root's file system. Gone when nobody deploys."""
         return os.path.join(self.tftp_root, f"{OURS}.new")

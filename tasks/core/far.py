@@ -1,0 +1,239 @@
+"""Far: the end of a line that is on the server. `fleet` sends the core there and has it run by the server's python3.
+
+Everything that it imports is the standard library's, or came along, and runs on Python 3.9 (EL9, Debian 11). It hears
+and tells lines of JSON. Whoever asked must be heard from now and then, or a cut line would hold the lock for ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import place, services, work
+from .errors import Refused
+from .files import digest_file
+from .ordinary import privileged
+from .plan import Built, Wanted, published
+from .record import Record
+from .release import Release
+from .targets import Targets
+
+MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
+SILENCE = 30  # seconds without a word from whoever asked
+PARTS = {"root.mtree": "root", "root.xattrs": "xattrs", "initrd.img": "initrd", "vmlinuz": "kernel"}  # -> of Release
+
+
+def main(folder: str) -> None:
+    """Do what is asked and tell how it ended. `folder` is this run's own; it is removed."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what was begun is ended, whoever has gone
+    os.umask(0o022)
+    line = Line(folder)
+    try:
+        asked = line.hear()
+        targets = Targets(*asked["targets"])
+        line.begin(targets, asked.get("goal"))
+        line.tell(done=work.do(asked["do"], targets, line, asked["details"]))
+    except Exception as error:
+        line.tell(refused=_reason(error))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    try:
+        return work.failure(error)
+    except Exception:
+        traceback.print_exc()
+        return f"a bug in Plugnode: {type(error).__name__}: {error}"
+
+
+class Line:
+    """The line to whoever asked, by standard input and output."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.heard: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            self.heard.put(line)
+        self.heard.put(b"")
+
+    def hear(self) -> Any:
+        """The next value. Raises Refused where there will be none."""
+        while True:
+            try:
+                line = self.heard.get(timeout=SILENCE)
+            except queue.Empty:
+                raise Refused(f"nothing heard for {SILENCE} seconds from who asked; ended") from None
+            if not line:
+                raise Refused("who asked has gone; ended")
+            if line.strip():  # an empty line says that somebody is there
+                return json.loads(line)
+
+    def tell(self, **message: Any) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more: no reason to stop half way
+            sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
+            sys.stdout.flush()
+
+    def ask(self, **message: Any) -> Any:
+        self.tell(**message)
+        answer = self.hear()
+        if "refused" in answer:
+            raise Refused(answer["refused"])
+        return answer
+
+    def begin(self, targets: Targets, goal: Any) -> None:
+        self.targets, self.goal = targets, goal
+
+    def say(self, text: str) -> None:
+        self.tell(say=text)
+
+    def show(self, text: str) -> None:
+        self.tell(show=text)
+
+    def wanted(self) -> Wanted:
+        return unpack(self.goal, self)
+
+    def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
+        answer = self.ask(render=[dataclasses.asdict(release), label, site])
+        return {name: text.encode() for name, text in answer["files"].items()}
+
+    def bring(self, source: str, to: str, names: list[bytes], like: str = "") -> None:
+        """Have files of the build brought here: `source` is "loaders", an image, or IMAGE/root."""
+        os.makedirs(to, mode=0o700, exist_ok=True)
+        if not names:
+            return
+        listed = os.path.join(self.folder, "list")
+        with open(listed, "wb") as file:
+            file.write(b"".join(name + b"\0" for name in names))
+        self.ask(bring=source, list=listed, to=to, like=like, owners=privileged(to))
+
+
+# --- what a server is told that it must hold
+
+
+def pack(wanted: Wanted, families: Mapping[bool, Iterable[services.Service]]) -> dict[str, Any]:
+    """A wanted state as JSON, without the large files. `families`: daemons' files on EL (True) and elsewhere."""
+    return {
+        "releases": [_pack_release(built) for built in wanted.releases],
+        "site_id": wanted.site_id,
+        "site_img": base64.b64encode(wanted.site_img).decode(),
+        "files": {name: data.decode() for name, data in wanted.files.items()},
+        "loaders": {name: digest_file(path) for name, path in wanted.loaders.items()},
+        "services": {
+            str(is_el): [{**each._asdict(), "data": each.data.decode()} for each in found]
+            for is_el, found in families.items()
+        },
+        "nodes": dict(wanted.nodes),
+    }
+
+
+def _pack_release(built: Built) -> dict[str, Any]:
+    sharing: dict[int, list[str]] = {}
+    for path, inode in built.record().inodes.items():
+        sharing.setdefault(inode, []).append(os.fsdecode(path))
+    return {
+        "release": dataclasses.asdict(built.release),
+        "sizes": {name: built.size(name) for name in PARTS},
+        "shared": sorted(paths for paths in sharing.values() if len(paths) > 1),
+    }
+
+
+def unpack(goal: Mapping[str, Any], line: Line) -> Wanted:
+    """The wanted state on the server that it is of; what is large comes when it is read."""
+    family = str(services.is_el())
+    return Wanted(
+        releases=tuple(_unpack_release(each, line) for each in goal["releases"]),
+        site_id=goal["site_id"],
+        site_img=base64.b64decode(goal["site_img"]),
+        files={name: text.encode() for name, text in goal["files"].items()},
+        loaders=_loaders(goal["loaders"], line),
+        services=tuple(_service(each) for each in goal["services"][family]),
+        nodes=goal["nodes"],
+    )
+
+
+def _service(said: Mapping[str, Any]) -> services.Service:
+    words = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return services.Service(**{**said, **words, "data": said["data"].encode()})
+
+
+def _unpack_release(said: Mapping[str, Any], line: Line) -> Sent:
+    release = Release(**said["release"])
+    shared = tuple(tuple(map(os.fsencode, paths)) for paths in said["shared"])
+    return Sent(release, os.path.join(line.folder, release.image), said["sizes"], shared, line)
+
+
+def _loaders(digests: Mapping[str, str], line: Line) -> dict[str, str]:
+    """Each loader as a file of this machine: the one that is served already, where that is it."""
+    served = {name: line.targets.served(name) for name in digests}
+    same = {name for name, path in served.items() if os.path.isfile(path) and digest_file(path) == digests[name]}
+    to = os.path.join(line.folder, "loaders")
+    line.bring("loaders", to, [os.fsencode(name) for name in sorted(digests.keys() - same)])
+    return {name: served[name] if name in same else os.path.join(to, name) for name in digests}
+
+
+def _file_of(targets: Targets, id: str, name: str) -> str:
+    """Where a server has this file of the build of a release."""
+    return targets.kept(f"{id}.{name[len('root.') :]}") if name.startswith("root.") else f"{targets.boot(id)}/{name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent(Built):
+    """A release that was built elsewhere: what this server has of it is read here, the rest is brought when needed."""
+
+    sizes: Mapping[str, int] = dataclasses.field(compare=False)
+    shared: tuple[tuple[bytes, ...], ...] = dataclasses.field(compare=False)  # the names of each hard-linked file
+    line: Line = dataclasses.field(compare=False)
+
+    def path(self, name: str) -> str:
+        brought = os.path.join(self.folder, name)
+        if os.path.exists(brought):
+            return brought
+        if name in PARTS and (here := self._here(name, PARTS[name])):
+            return here
+        self.line.bring(self.release.image, self.folder, [name.encode()])
+        return brought
+
+    def _here(self, name: str, part: str) -> str | None:
+        """A file of a release that is here, with the very bytes."""
+        targets, digest = self.line.targets, getattr(self.release, part)
+        ids = [id for id, release in published(targets).items() if getattr(release, part) == digest]
+        for path in (_file_of(targets, id, name) for id in ids):
+            if os.path.isfile(path) and digest_file(path) == digest:
+                return path
+        return None
+
+    def size(self, name: str) -> int:
+        return self.sizes[name]
+
+    def record(self) -> Record:
+        manifest, labels = place.read(self.path("root.mtree")), place.read(self.path("root.xattrs"))
+        inodes = {path: number for number, paths in enumerate(self.shared, 1) for path in paths}
+        return Record(manifest, labels, inodes, os.fsencode(self._received))
+
+    @property
+    def _received(self) -> str:
+        """Where the root's files come to: on the file system of the releases, and there until they are one."""
+        return os.path.join(self.line.targets.received, self.release.id)
+
+    def bring(self, paths: Iterable[bytes], like: str | None) -> str | None:
+        targets = self.line.targets
+        for id in os.listdir(targets.received) if os.path.isdir(targets.received) else ():
+            if id != self.release.id:
+                place.clear(os.path.join(targets.received, id))
+        self.line.bring(f"{self.release.image}/root", self._received, list(paths), targets.root(like) if like else "")
+        return self._received

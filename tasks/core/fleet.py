@@ -1,0 +1,222 @@
+"""Fleet: work asked of several boot servers at once, over ssh, by ClusterShell's Task.
+
+The core goes there as a zip and is run by the server's own python3 (`far`), which asks for what it lacks: the bytes of
+a root come by rsync, for which a release that is there stands in (--link-dest). One server's trouble is its own.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import json
+import os
+import re
+import shlex
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ClusterShell
+from ClusterShell.Event import EventHandler
+from ClusterShell.Task import Task, task_self
+from ClusterShell.Worker.Popen import WorkerPopen
+from ClusterShell.Worker.Worker import FANOUT_UNLIMITED
+
+from . import far, remote
+from .release import Release
+from .work import Answer, Render, Values
+
+FANOUT = 32  # servers at once
+LIMIT = 3600  # seconds that one may take
+PULSE = 5  # seconds between signs of life, well below far.SILENCE
+
+# Unpacks what comes first on standard input and hands over to it: one line, for any login shell.
+BEGIN = (
+    "import os, sys, tempfile; folder = tempfile.mkdtemp(prefix='plugnode-'); core = os.path.join(folder, 'core.zip'); "
+    "given = sys.stdin.buffer; size = int(given.readline()); file = open(core, 'wb'); file.write(given.read(size)); "
+    "file.close(); sys.path.insert(0, core); from tasks.core import far; far.main(folder)"
+)
+FIND = (
+    "for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do "
+    "$python -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && exec $python -c \"$0\"; done; "
+    "echo plugnode-no-python >&2; exit 127"
+)
+
+# What ssh, rsync or a shell there says -> what it means to an admin; for the rest see remote.MEANINGS.
+MEANINGS = (
+    (r"plugnode-no-python", "it has no Python 3.9 or newer: install python3 there"),
+    (r"No space left on device", "No space left on device there; what nodes boot is whole"),
+    (r"closed by remote host|client_loop: send disconnect|Timeout, server .* not responding|Broken pipe",
+     "the line was cut; what nodes boot there is whole"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one server is asked to do."""
+
+    server: str
+    ssh: str
+    message: Values  # {"do": …, "targets": […], "details": {…}, "goal": …}, as far.main reads it
+    sources: Mapping[str, str] = field(default_factory=dict)  # what it may have brought -> a folder of this machine
+    render: Render | None = None
+
+
+def send(orders: Iterable[Order], say: Callable[[str], None]) -> dict[str, Answer]:
+    """Every server's answer, by name; whatever befalls one of them stops no other."""
+    task, talks = task_self(), [_Talk(order, say) for order in orders]
+    task.set_info("fanout", FANOUT)
+    for name in ("stdout_msgtree", "stderr_msgtree"):
+        task.set_default(name, False)
+    try:
+        for talk in talks:
+            talk.begin(task)
+        task.timer(PULSE, _Pulse(talks), interval=PULSE, autoclose=True)
+        task.resume()
+    except BaseException:
+        task.abort(kill=True)
+        raise
+    return {talk.order.server: talk.answer() for talk in talks}
+
+
+def run(task: Task, argv: list[str], key: str, handler: EventHandler, limit: float) -> WorkerPopen:
+    """Begin a program that ends with us."""
+    command = shlex.join(["setpriv", "--pdeathsig", "TERM", "--", *argv])
+    worker = WorkerPopen(f"exec {command}", key=key, handler=handler, stderr=True, timeout=limit)
+    task.schedule(worker)
+    return worker
+
+
+class _Pulse(EventHandler):  # type: ignore[misc]
+    """Tells the servers that somebody is there."""
+
+    def __init__(self, talks: list[_Talk]):
+        self.talks = talks
+
+    def ev_timer(self, timer: object) -> None:
+        for talk in self.talks:
+            talk.write(b"\n")
+
+
+class _Talk(EventHandler):  # type: ignore[misc]
+    """The talk with one server: what it tells is kept, what it asks for is done."""
+
+    def __init__(self, order: Order, say: Callable[[str], None]):
+        self.order, self.say = order, say
+        self.words: list[str] = []  # what ssh and the shell there say
+        self.done: Values | None = None
+        self.shown = self.failure = ""
+        self.open = False
+
+    def begin(self, task: Task) -> None:
+        argv = [*remote.shell(), "-T", "--", self.order.ssh, shlex.join(["sh", "-c", FIND, BEGIN])]
+        self.worker = run(task, argv, self.order.server, self, LIMIT)
+
+    def write(self, data: bytes) -> None:
+        if self.open:
+            self.worker.write(data)
+
+    def ev_start(self, worker: WorkerPopen) -> None:
+        self.open = True
+        code = core()
+        self.write(b"%d\n%s" % (len(code), code))
+        self.send(self.order.message)
+
+    def send(self, message: Values) -> None:
+        self.write(json.dumps(message).encode() + b"\n")
+
+    def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
+        text = msg.decode(errors="replace")
+        if sname == worker.SNAME_STDOUT and text.startswith(far.MARK):
+            self._hear(json.loads(text[len(far.MARK) :]))
+        else:
+            self.words = [*self.words[-30:], text]
+
+    def _hear(self, message: Values) -> None:
+        if "say" in message:
+            self.say(f"{self.order.server}: {message['say']}")
+        elif "show" in message:
+            self.shown = message["show"]
+        elif "render" in message:
+            self._render(*message["render"])
+        elif "bring" in message:
+            _Bringing(self).begin(message)
+        else:
+            self.done, self.failure = message.get("done"), message.get("refused", "")
+
+    def _render(self, release: Values, label: str, site: str) -> None:
+        assert self.order.render
+        files = self.order.render(Release(**release), label, site)
+        self.send({"files": {name: data.decode() for name, data in files.items()}})
+
+    def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
+        if self.done is None and not self.failure:
+            self.failure = explain(self.order.ssh, rc, self.words)
+
+    def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
+        self.open = False
+        if timedout:
+            self.failure = f"did not end in {LIMIT // 60} minutes"
+
+    def answer(self) -> Answer:
+        return Answer({}, self.shown, self.failure) if self.done is None else Answer(self.done, self.shown)
+
+
+class _Bringing(EventHandler):  # type: ignore[misc]
+    """Files of the build on their way to a server, by rsync. It is told when they are there, or why they are not."""
+
+    def __init__(self, talk: _Talk):
+        self.talk = talk
+        self.words: list[str] = []
+
+    def begin(self, asked: Values) -> None:
+        order, worker = self.talk.order, self.talk.worker
+        argv = rsync(order.sources[asked["bring"]], order.ssh, asked)
+        run(worker.task, argv, order.server, self, LIMIT)._fanout = FANOUT_UNLIMITED  # a talk that has begun goes on
+
+    def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
+        self.words = [*self.words[-30:], msg.decode(errors="replace")]
+
+    def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
+        self.talk.send({"refused": explain(self.talk.order.ssh, rc, self.words)} if rc else {})
+
+
+def rsync(source: str, ssh: str, asked: Mapping[str, Any]) -> list[str]:
+    """The command that brings the files of a list there.
+
+    -I: what is listed is known to differ, whatever its time. --link-dest: a file of that name in the release `like` is
+    what it is made of, so that only what changed in it travels.
+    """
+    kept = ["-rtL"]
+    if asked["bring"].endswith("/root") and asked["owners"]:
+        kept = ["-aAX", "--numeric-ids", "--filter=-x security.selinux"]
+    like = [f"--link-dest={asked['like']}"] if asked["like"] else []
+    return [
+        *("rsync", *kept, "-I", "--no-motd", "-s", "--from0", f"--files-from=:{asked['list']}"),
+        *(*like, f"--rsh={shlex.join(remote.shell())}", "--", f"{source}/", f"{ssh}:{asked['to']}/"),
+    ]
+
+
+def explain(ssh: str, status: int, words: list[str]) -> str:
+    """One line for an admin: what stopped it, and what to do."""
+    text = "\n".join(words)
+    for pattern, meaning in MEANINGS:
+        if re.search(pattern, text):
+            return meaning
+    return remote.explain("", ssh, status, words).removeprefix(": ")
+
+
+def core() -> bytes:
+    """This code as a zip: the core, and of ClusterShell what folds names."""
+    tasks = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    files = {path: os.path.relpath(path, os.path.dirname(tasks)) for path in glob.glob(f"{tasks}/core/*.py")}
+    files[f"{tasks}/__init__.py"] = "tasks/__init__.py"
+    library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
+    for name in ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults"):
+        files[f"{library}/{name}.py"] = f"ClusterShell/{name}.py"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, name in sorted(files.items()):
+            archive.write(path, name)
+    return packed.getvalue()

@@ -1,0 +1,180 @@
+"""Which boot servers are asked, and how their answers are told.
+
+server=, servers: ──> this machine: core/work · by ssh: core/fleet ──> answers, folded
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+
+from .configs import rendered
+from .console import say
+from .core.errors import Refused
+from .core.release import Release
+from .core.site import Server
+from .core.work import Answer
+from .plan import boot_files_of, targets, wanted
+from .rule import remove
+from .settings import settings, site
+
+
+def chosen() -> list[Server]:
+    """The servers to ask: those that `server=` names, or all."""
+    from .core.ranges import expand, fold
+
+    names = expand(settings().server) if settings().server else [server.name for server in site().servers]
+    servers = [server for server in site().servers if server.name in names]
+    here = [server for server in servers if server.ssh is None]
+    if len(here) > 1:
+        others = fold(server.name for server in here[1:])
+        say(f"{others}: this machine is {here[0].name}; `ssh:` says how to reach another")
+    return [server for server in servers if server not in here[1:]]
+
+
+def everywhere(do: str, with_goal: bool = False, **details: object) -> dict[str, Answer]:
+    """The work done on every chosen server, this machine first: its answers by their names."""
+    servers = chosen()
+    answers = {server.name: _here(server, do, details) for server in servers if server.ssh is None}
+    far = [server for server in servers if server.ssh]
+    if far:
+        answers |= _far(far, do, with_goal, details)
+    return {server.name: answers[server.name] for server in servers}
+
+
+class Here:
+    """The line of work that is done on this machine."""
+
+    def __init__(self, server: Server):
+        self.server, self.shown = server, ""
+
+    def say(self, text: str) -> None:
+        say(text if _alone() else f"{self.server.name}: {text}")
+
+    def show(self, text: str) -> None:
+        if _alone():
+            print(text, flush=True)
+        else:
+            self.shown = text
+
+    def wanted(self):
+        return wanted(self.server)
+
+    def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
+        return boot_files_of(release, data, label, self.server)
+
+
+def _alone() -> bool:
+    return len(site().servers) == 1
+
+
+def _here(server: Server, do: str, details: dict) -> Answer:
+    """One server's errors are its own; the only one's are the run's."""
+    from .core import work
+
+    line = Here(server)
+    try:
+        return Answer(work.do(do, targets(), line, details), line.shown)
+    except (Refused, OSError) as error:
+        if _alone():
+            raise
+        return Answer({}, line.shown, work.failure(error))
+
+
+def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> dict[str, Answer]:
+    from .core import fleet
+
+    if settings().destdir and not os.path.isabs(settings().destdir):
+        raise Refused(f"destdir={settings().destdir}: servers that are reached by ssh need an absolute path")
+    return fleet.send([_order(server, do, with_goal, details) for server in servers], say)
+
+
+def _order(server: Server, do: str, with_goal: bool, details: dict):
+    from .core import far, fleet, services
+
+    where, goal, sources = targets(), None, {}
+    if with_goal:
+        held = wanted(server)
+        families = {is_el: services.wanted(site().deploy, rendered(), is_el) for is_el in (False, True)}
+        goal = far.pack(held, families)
+        sources = {image.name: settings().path(image.name) for image in site().images}
+        sources |= {f"{name}/root": os.path.join(folder, "root") for name, folder in sources.items()}
+        sources["loaders"] = gathered(held.loaders)
+    message = {"do": do, "targets": [where.tftp, where.nfs, where.destdir], "details": details, "goal": goal}
+    return fleet.Order(server.name, server.ssh or "", message, sources, Here(server).render)
+
+
+def gathered(loaders: Mapping[str, str]) -> str:
+    """A folder of links to the loaders, by the names that they are served by."""
+    folder = settings().path(".loaders")
+    remove([folder])
+    for name, path in loaders.items():
+        link = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.symlink(os.path.abspath(path), link)
+    return folder
+
+
+# --- what they answered
+
+
+def tell(texts: Mapping[str, str]) -> None:
+    """Print each server's words: those that say the same together, `boot[1-3]: …`."""
+    for servers, text in _folded({server: text.rstrip("\n") for server, text in texts.items() if text}):
+        if _alone():
+            print(text)
+        elif "\n" in text:
+            print(f"{servers}:", *text.splitlines(), sep="\n  ")
+        else:
+            print(f"{servers}: {text}")
+    sys.stdout.flush()
+
+
+def tell_plans(texts: Mapping[str, str]) -> None:
+    """Print plans: a part that is the same for several servers once."""
+    if _alone():
+        return tell(texts)
+    parts: dict[int, dict[str, str]] = {}
+    for server, text in texts.items():
+        for number, part in enumerate(_parts(text)):
+            parts.setdefault(number, {})[server] = part
+    for number in sorted(parts):
+        for servers, part in _folded(parts[number]):
+            title, _, rest = part.partition("\n")
+            print(f"{title}, {servers}\n{rest}" if rest else f"{servers}: {title}")
+    sys.stdout.flush()
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A plan from one line without indent to the next."""
+    part: list[str] = []
+    for line in text.splitlines():
+        if part and not line.startswith(" "):
+            yield "\n".join(part)
+            part = []
+        part.append(line)
+    if part:
+        yield "\n".join(part)
+
+
+def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(servers, text): servers of the same text together, `boot[1-3]`."""
+    from .core.ranges import fold
+
+    groups: dict[str, list[str]] = {}
+    for server, text in texts.items():
+        groups.setdefault(text, []).append(server)
+    return [(fold(servers), text) for text, servers in groups.items()]
+
+
+def refuse_failed(answers: Mapping[str, Answer]) -> None:
+    """Raises Refused, a line for each way to fail, where a server failed."""
+    from .core.ranges import fold
+
+    failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
+    if failed:
+        lines = [f"{servers}: {failure}" for servers, failure in _folded(failed)]
+        count = f"{len(failed)} of {len(answers)} servers failed"
+        again = "" if _alone() else f"{count}; once mended, the same again for them: server={fold(failed)}"
+        raise Refused("\n".join(filter(None, [*lines, again])))
