@@ -7,6 +7,7 @@ import os
 from .configs import config
 from .core.errors import Refused
 from .found import leave
+from .layouts import lacking
 from .plan import targets
 from .release import read_release, release_of
 from .report import refresh
@@ -30,6 +31,7 @@ def check() -> None:
     rows += validate(config("").rstrip("/"))
     rows += [Row("kernel command line", "warning", line) for line in long_lines()]
     rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
+    rows += [Row("disk", "warning", line) for line in lacking()]
     leave("checks", rows)
     refresh()
     for row in rows:

@@ -17,9 +17,10 @@ from .configs import rendered, templates, templates_digest
 from .core.errors import BadInput, Problem
 from .core.files import digest_file, write_atomic
 from .core.site import Image
+from .layouts import note_offers, offers_of, refuse_layouts
 from .references import pulled, tree_of
 from .rule import rule
-from .settings import about, settings, site
+from .settings import NOTED, about, settings, site
 
 if TYPE_CHECKING:
     from .core.scan import Scan
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .core.tree import Tree
 
 SEPARATE = ("boot", "usr", "var", "opt")  # file systems of their own that belong to a root all the same
-NOTED = ".noted"  # folder of what was found in inputs: private, and no output
 
 
 class Decided(NamedTuple):
@@ -55,7 +55,7 @@ def task_examine():
     for image in site().images:
         yield rule(
             image.name, examine, image.name, root_recipe(image), initrd_recipe(image),
-            output=verdict_of(image),
+            output=[verdict_of(image), offers_of(image)],
             inputs=snapshot(image),
             given=partial(seen, image),
             leaves=[settings().path(NOTED)],
@@ -126,8 +126,10 @@ def decide(image: Image) -> Decided:
 def examine(image_name: str, *_: tuple) -> None:
     image = site().image(image_name)
     problems: tuple[Problem, ...] = ()
+    note_offers(image, None)
     try:
         DECIDED[image_name] = decide(image)
+        note_offers(image, DECIDED[image_name].made.tree)
         refuse(image, DECIDED[image_name].made.tree)
     except BadInput as error:
         problems = error.problems
@@ -144,7 +146,7 @@ def problems_of(image: Image) -> list[Problem]:
 
 def task_accept():
     """refuse what cannot be, of every image and template at once"""
-    verdicts = [verdict_of(image) for image in site().images]
+    verdicts = [path(image) for image in site().images for path in (verdict_of, offers_of)]
     return rule(None, accept, site().fingerprint, output=[], inputs=verdicts, given=templates_digest)
 
 
@@ -152,7 +154,7 @@ def accept(_: str) -> None:
     from .core.configs import check_templates
 
     problems = [problem for image in site().images for problem in problems_of(image)]
-    for check in (partial(check_templates, templates()), rendered):
+    for check in (partial(check_templates, templates()), rendered, refuse_layouts):
         try:
             check()
         except BadInput as error:
@@ -164,7 +166,7 @@ def accept(_: str) -> None:
 def refuse(image: Image, tree: Tree) -> None:
     """What must not leave and what could not start, all at once."""
     problems: list[Problem] = []
-    for check in (refuse_secrets, refuse_unbootable, refuse_unfilled):
+    for check in (refuse_secrets, refuse_unbootable):
         try:
             with about(image.name):
                 check(image, tree)
@@ -180,24 +182,6 @@ def refuse_unbootable(image: Image, tree: Tree) -> None:
 
     chosen = kernel.choose(tree, image.kernel, settings().site)
     initrd.build(image, tree, chosen, settings().folders, lambda note: None, settings().site)
-
-
-def refuse_unfilled(image: Image, tree: Tree) -> None:
-    """A partition that is filled from nothing would stop every node at its first boot."""
-    fills = [part.fill for part in image.disk.partitions if part.fill]
-    words = "disk: fill: no such folder in the root: {}; name one that is there, or leave fill out"
-    if missing := [fill for fill in fills if not _is_folder(tree, os.fsencode(fill))]:
-        raise BadInput(Problem(settings().site, 1, 1, words.format(fill)) for fill in missing)
-
-
-def _is_folder(tree: Tree, path: bytes) -> bool:
-    from .core.tree import DIR, resolve
-
-    try:
-        entry = tree.get(resolve(tree, path))
-    except ValueError:  # symlinks in a circle
-        return False
-    return entry is not None and entry.type == DIR
 
 
 def refuse_secrets(image: Image, tree: Tree) -> None:

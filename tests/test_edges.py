@@ -164,7 +164,7 @@ def test_a_partition_filled_from_nothing_is_refused_before_a_node_stops_at_it(do
     small_site.write(doit.site, reference)
     disk = "disk: {partitions: [{mount: /var, size: 5G, fs: ext4, fill: /var.old}]}"
     doit.site.write_text(re.sub(r"disk: .*", disk, doit.site.read_text()))
-    assert re.search(r"site.yaml:10:5: images.worker: disk: fill: no such folder .* /var.old;", doit(status=3))
+    assert re.search(r"site.yaml:10:5: images.worker.disk: fill: no such folder .* /var.old;", doit(status=3))
 
 
 def test_check_warns_of_an_nfs_root_that_is_no_file_system_of_its_own(built, tmp_path):

@@ -1,0 +1,82 @@
+"""Disk layouts against roots: a node's disk may be its own, the root is its image's, and cannot be written on a node.
+
+examine ── build/.noted/<image>.offers ──> accept, check
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from .core.errors import BadInput
+from .core.files import write_atomic
+from .core.site import Disk, Image
+from .settings import NOTED, settings, site
+
+if TYPE_CHECKING:
+    from .core.offers import Offers
+    from .core.tree import Tree
+
+
+def offers_of(image: Image) -> str:
+    """What the image's root has for disks."""
+    return settings().path(NOTED, f"{image.name}.offers")
+
+
+def note_offers(image: Image, tree: Tree | None) -> None:
+    """`tree` is None where the root cannot be."""
+    from .core.offers import offers
+
+    write_atomic(offers_of(image), json.dumps(offers(tree) if tree else None).encode())
+
+
+def read_offers(image: Image) -> Offers | None:
+    try:
+        with open(offers_of(image), "rb") as file:
+            known: Offers | None = json.load(file)
+            return known
+    except FileNotFoundError:
+        return None
+
+
+def refuse_layouts() -> None:
+    """A partition that cannot be mounted or filled would leave its nodes in memory."""
+    from .core.offers import wrong
+    from .core.yaml_source import Source
+
+    found = [
+        ((kind, layout, "disk"), f"on image {image.name}: {text}" if kind != "images" else text)
+        for kind, layout, image, disk in used()
+        if (has := read_offers(image))
+        for text in wrong(has, disk)
+    ]
+    if found:
+        source = Source(settings().site)
+        raise BadInput(source.problem(place, text, key=True) for place, text in found)
+
+
+def lacking() -> list[str]:
+    """Programs that disks need and a root lacks: nodes would leave such a disk alone, and run in memory."""
+    from .core.offers import missing
+
+    lines = {
+        f"{image.name}: the root lacks {program}, which its nodes' disks need; add {package} to the reference"
+        for *_, image, disk in used()
+        if (has := read_offers(image))
+        for program, package in missing(has, disk).items()
+    }
+    return sorted(lines)
+
+
+def used() -> list[tuple[str, str, Image, Disk]]:
+    """Every disk: "images", "groups" or "nodes", the one of them that first has it, the image used with it, itself."""
+    nodes = site().nodes
+    names = {node.name for node in nodes}
+    own = [("images", image.name, image, image.disk) for image in site().images]
+    others = {(node.layout, node.image): node.disk for node in nodes}
+    pairs = [(layout, site().image(name), disk) for (layout, name), disk in others.items()]
+    return own + [
+        ("nodes" if layout in names else "groups", layout, image, disk)
+        for layout, image, disk in pairs
+        if disk != image.disk
+    ]
