@@ -11,7 +11,7 @@ from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img
 from tasks.release import task_release, task_boot_files  # what runs, by its id; the files that name it
 from tasks.report import task_report  # build/report.html: what a reviewer looks at
-from tasks.check import task_check  # is all of it right, by the servers' own word
+from tasks.check import task_check, task_validate  # is all of it right, by the servers' own word
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
 from tasks.deploy import task_deploy, task_rollback, task_prune, task_verify, task_status
 from tasks.push import task_push  # new site data for nodes that run

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from .configs import config
+from .configs import config, templates
 from .core.errors import Refused
 from .found import leave
 from .layouts import lacking
@@ -14,6 +15,9 @@ from .report import refresh
 from .rule import command
 from .settings import settings, site
 
+if TYPE_CHECKING:
+    from .core.validators import Row
+
 
 def task_check():
     """check the site and overlays, and let each server's own checker read its file"""
@@ -21,24 +25,43 @@ def task_check():
 
 
 def check() -> None:
-    from .core.overlay import find_layers, layer
     from .core.validators import FAILED, Row, validate
 
-    rows = [Row(settings().site, "ok", counted())]
-    for name, folder in find_layers(settings().folders, overlay_names()):
-        layer(folder, name)
-        rows.append(Row(f"overlays/{name}", "ok"))
+    rows = written()
     rows += validate(config("").rstrip("/"))
     rows += [Row("kernel command line", "warning", line) for line in long_lines()]
     rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
     rows += [Row("disk", "warning", line) for line in lacking()]
     leave("checks", rows)
     refresh()
-    for row in rows:
-        print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
+    show(rows)
     failed = [row.file for row in rows if row.verdict == FAILED]
     if failed:
         raise Refused(f"{len(failed)} of {len(rows)} are not right: {', '.join(failed)}")
+
+
+def task_validate():
+    """check what people write, and build nothing: the site, its overlays and templates"""
+    return command(lambda: show(written()))
+
+
+def written() -> list[Row]:
+    """What people write, a row each. Raises BadInput."""
+    from .core.configs import check_templates
+    from .core.overlay import find_layers, layer
+    from .core.validators import OK, Row
+
+    rows = [Row(settings().site, OK, counted())]
+    for name, folder in find_layers(settings().folders, overlay_names()):
+        layer(folder, name)
+        rows.append(Row(f"overlays/{name}", OK))
+    check_templates(templates())
+    return [*rows, Row("templates", OK)]
+
+
+def show(rows: list[Row]) -> None:
+    for row in rows:
+        print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
 
 
 def counted() -> str:
