@@ -83,3 +83,11 @@ def test_programs_are_looked_for_where_setup_sh_finds_them():
     tree: Tree = {b"sbin/mkfs.xfs": generated(b""), b"usr/bin/awk": symlink(b"mawk"), b"opt/sfdisk": generated(b"")}
     lacks = missing(offers(tree), Disk(partitions=(Partition("/x", 300, "xfs", "x"),)))
     assert set(lacks) == {"sfdisk", "blkid"}
+
+
+def test_a_plan_says_that_a_site_of_another_name_has_other_disks(site: Doit, reference: Path, tmp_path: Path):
+    (reference / "scratch").mkdir()
+    site("deploy", f"destdir={tmp_path}/served")
+    site.site.write_text(site.site.read_text().replace("site: small", "site: large"))
+    said = site("plan", f"destdir={tmp_path}/served")
+    assert "  ! the site is large now: the disks of all nodes are another site's, and stay untouched\n" in said

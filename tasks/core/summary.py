@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -158,6 +159,19 @@ def _site_data(plan: Plan) -> Iterator[str]:
         yield f"  ~ {_count(names, 'node')}: {_fold(names)} ({', '.join(fields)})"
     for change in plan.site_files:
         yield from _file(change)
+    yield from _renamed(plan)
+
+
+def _renamed(plan: Plan) -> Iterator[str]:
+    """A disk is known by the site's name (setup.sh)."""
+    names = [
+        re.findall(r"^site=(.*)$", (data or b"").decode(), re.MULTILINE)
+        for change in plan.site_files
+        if change.path == "plugnode/site"
+        for data in (change.before, change.after)
+    ]
+    if names and names[0] != names[1]:
+        yield f"  ! the site is {names[1][0]} now: the disks of all nodes are another site's, and stay untouched"
 
 
 def by_fields(nodes: NodeChanges) -> dict[tuple[str, ...], list[str]]:

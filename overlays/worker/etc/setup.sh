@@ -323,7 +323,11 @@ write_cached() { # DISK: whether an ATA disk's cache is on; fsync flushes it fro
 }
 
 run_input() { # COMMAND…: as `run`, but with the standard input
-  "$@" >"$WORK/output" 2>&1 || { say "$1 failed: $(tail -n 2 "$WORK/output")" && return 1; }
+  "$@" >"$WORK/output" 2>&1 || {
+    status=$?
+    say "$1 failed ($status): $(tail -n 2 "$WORK/output")"
+    return "$status"
+  }
 }
 
 judge() { # DISK: prints what it is, by evidence on the disk alone
