@@ -25,6 +25,7 @@ from .deploy import author
 from .plan import BUILT, LOADERS, wanted
 from .initrd import facts_of
 from .release import read_release
+from .report import refresh, timings_of
 from .rule import command
 from .settings import settings, site
 
@@ -249,16 +250,13 @@ def judge(node: Node, story, wanted) -> None:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
 
 
-def timings_of() -> str:
-    """What the last boot that came up took: of this release, or of an earlier one."""
-    return settings().path("boot", "timings.json")
-
-
 def record(node: Node, release: str, story, found) -> None:
+    """For the report and for capacity; only of the last boot, and only if that came up."""
     from .core.story import timings
 
     now = {"release": release, "node": node.name, "firmware": settings().firmware, "dhcp": settings().dhcp}
     write_atomic(timings_of(), (json.dumps({**now, **timings(story, found)}, indent=1) + "\n").encode())
+    refresh()
 
 
 def expected(node: Node, server: Server, targets: Targets):

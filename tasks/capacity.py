@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 
-from .boot import timings_of
+from .report import timings_of
 from .configs import site_img
 from .console import say
 from .core.capacity import ASSUMED, Boot, assumptions, text

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(900)]
 def test_the_origins_node_boots_and_boots_again(grid: Grid, machine, tmp_path: Path):
     """A nash image, pcnet with mii and pcnet32, an IDE disk as /dev/sda, ext3, NFSv3 over TCP, nolock."""
     node = machine("wn200", nic="pcnet", bus="ide")
-    first, again = grid.boot(tmp_path, Power((node,)), Power((node,)))
+    console = machine("wn200", nic="pcnet", bus="ide", disk=node.disk, extra="plugnode.debug")
+    first, again = grid.boot(tmp_path, Power((node,)), Power((console,), then="poweroff"))
     right(first, "wn200")
     on_disk(first, "/dev/sda")
     assert told(first, "^(Plugnode network root)$")
@@ -27,6 +28,7 @@ def test_the_origins_node_boots_and_boots_again(grid: Grid, machine, tmp_path: P
     on_disk(again, "/dev/sda", boots=2)
     assert told(again, "probe: uuids (.*)") == told(first, "probe: uuids (.*)")
     assert "format" not in [stage.stage for stage in again.stages]
+    assert again.off == "by itself"  # root at the console said poweroff
 
 
 def test_a_bios_boots_by_pxelinux_from_kea_to_nvme(grid: Grid, machine, tmp_path: Path):
@@ -40,12 +42,14 @@ def test_a_bios_boots_by_pxelinux_from_kea_to_nvme(grid: Grid, machine, tmp_path
     assert stages["start"].nfs == 0 < stages["ready"].nfs
 
 
-def test_uefi_boots_by_grub_from_dnsmasq(grid: Grid, machine, tmp_path: Path):
+def test_uefi_boots_by_grub_from_dnsmasq_and_keeps_the_disk(grid: Grid, machine, tmp_path: Path):
     node = firmware(machine("wn100"), "uefi")
-    (story,) = grid.boot(tmp_path, Power((node,)), dhcp="dnsmasq")
-    right(story, "wn100")
-    on_disk(story, "/dev/vda")
-    assert [reached.text for reached in story.stages if reached.stage == "loader"] == ["grubnetx64.efi"]
+    first, again = grid.boot(tmp_path, Power((node,)), Power((node,)), dhcp="dnsmasq")
+    for boots, story in enumerate((first, again), 1):
+        right(story, "wn100")
+        on_disk(story, "/dev/vda", boots)
+        assert [reached.text for reached in story.stages if reached.stage == "loader"] == ["grubnetx64.efi"]
+    assert "format" not in [reached.stage for reached in again.stages]
 
 
 def test_a_card_with_ipxe_boots_by_boot_ipxe_to_sata(grid: Grid, machine, tmp_path: Path):
@@ -70,19 +74,41 @@ def test_two_nodes_at_once_whose_addresses_begin_alike_have_their_own_names(grid
         on_disk(story, "/dev/vda")
 
 
-def test_a_power_cut_at_any_step_ends_in_a_whole_disk(grid: Grid, machine, tmp_path: Path):
+def test_a_disk_that_comes_to_another_node_with_a_new_release_keeps_its_data_and_no_name(
+    grid: Grid, machine, tmp_path: Path
+):
+    (before,) = grid.boot(tmp_path, Power((machine("wn100", bus="ide"),)))
+    on_disk(before, "/dev/sda")
+    brought = grid.folder / "overlays/probe/var/lib/site/brought"
+    brought.parent.mkdir(parents=True, exist_ok=True)
+    brought.write_text("by the new release\n")
+    grid.deploy()
+    (after,) = grid.boot(tmp_path, Power((machine("wn010", bus="ide", disk=str(tmp_path / "wn100.img")),)))
+    brought.unlink()
+    right(after, "wn010")
+    on_disk(after, "/dev/sda", boots=2)
+    assert told(after, "probe: (var .*)") == ["var lacks"]
+    assert after.facts["release"] != before.facts["release"]
+    assert told(after, "probe: uuids (.*)") == told(before, "probe: uuids (.*)")
+    assert told(after, "probe: brought (.*)") == ["by the new release"] and not told(before, "probe: brought (.*)")
+    assert told(after, "setup: (this disk was .*);") == ["this disk was wn100's"]
+    assert told(after, "made ssh host key: (.*)") == told(before, "made ssh host key: (.*)") != []
+
+
+def test_a_power_cut_while_the_disk_is_made_or_in_use_ends_in_a_whole_disk(grid: Grid, machine, tmp_path: Path):
+    """tests/test_vm_cuts.py cuts at any moment."""
     node = machine("wn010")
-    steps = "partition", "format .* for /var", "fill", "commit"
-    cuts = [Power((node,), until=f"plugnode: setup: {step}") for step in steps]
-    *cut, whole, again = grid.boot(tmp_path, *cuts, Power((node,)), Power((node,)))
-    assert [story.off for story in cut] == ["cut"] * 4
+    uefi = replace(node, firmware="uefi")
+    cuts = Power((uefi,), until="plugnode: setup: format .* for /var"), Power((node,), until="plugnode: setup: fill")
+    *cut, whole, again = grid.boot(tmp_path, *cuts, Power((node,)), Power((uefi,)))
+    assert [story.off for story in (*cut, whole)] == ["cut"] * 3
     on_disk(whole, "/dev/vda")
     on_disk(again, "/dev/vda", boots=2)
     assert told(again, "probe: uuids (.*)") == told(whole, "probe: uuids (.*)")
 
 
 def test_nfs_version_4_by_the_card_that_the_loader_names(grid: Grid, machine, tmp_path: Path):
-    node = machine("wn010", strangers=("52:54:00:ff:00:01",))
+    node = machine("wn010", strangers=("52:54:00:ff:00:01",), bus="scsi")
     kernel, initrd, words = node.direct
     node = replace(node, direct=(kernel, initrd, words.replace("vers=3", "vers=4.2")))
     (story,) = grid.boot(tmp_path, Power((node,)))

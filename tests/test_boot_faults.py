@@ -71,6 +71,17 @@ def test_an_nfs_server_that_is_down_is_named_and_the_node_starts_over(grid: Grid
     assert reason.startswith("root: cannot mount 172.24.10.1:/opt/nfs_export/light-")
 
 
+def test_a_path_that_is_not_exported_is_named(grid: Grid, machine, tmp_path: Path):
+    node = machine("wn010", disk=None, extra="plugnode.wait=2")
+    kernel, initrd, words = node.direct
+    node = replace(node, direct=(kernel, initrd, words.replace("/opt/nfs_export/", "/opt/elsewhere/")))
+    (story,) = grid.boot(tmp_path, Power((node,), until="initrd: reboot in", died=PANIC))
+    assert not story.ended
+    (reason,) = told(story, "plugnode: initrd: FAILED at (.*)")
+    assert reason.startswith("root: cannot mount 172.24.10.1:/opt/elsewhere/light-")
+    assert reason.endswith(": Permission denied: does the server export it to this address?")
+
+
 def test_a_card_without_its_driver_is_said_to_be_missing(grid: Grid, machine, tmp_path: Path):
     node = machine("wn010", disk=None, nic="pcnet", extra="plugnode.wait=2")
     (story,) = grid.boot(tmp_path, Power((node,), until="initrd: reboot in", died=PANIC))
