@@ -49,6 +49,7 @@ def publish_root(there: There, built: Built, say: Say) -> None:
     """Put a release's tree in place. What is equal in a release that is there are links to that."""
     from . import verify
     from .publish import publish
+    from .running import NowAndThen
 
     targets, id = there.targets, built.release.id
     if os.path.lexists(targets.root(id)):
@@ -61,7 +62,11 @@ def publish_root(there: There, built: Built, say: Say) -> None:
 
     make_folder(targets, targets.incoming_roots)
     new = os.path.join(targets.incoming_roots, id)
-    published = publish(recorded(built), new, earlier(targets, like) if like else None, bring)
+    tell = NowAndThen(say)
+    published = publish(
+        recorded(built), new, earlier(targets, like) if like else None, bring,
+        lambda done, all: tell(f"publishing {id}: {done:,} of {all:,}"),
+    )  # fmt: skip
     if published.note:
         say(published.note)
     verify.must_be_made(published.made, new, published.looks)
