@@ -13,10 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from inputs import MODULES, REPOSITORY, Inputs, doit, edit, made
 from inputs import site as site_file
-from measure import Side, interleaved, run
+from measure import Measured, Side, interleaved, run
 from rows import Curve, Row, at_most, of_size, of_time
 
 HEAD = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
@@ -32,17 +33,17 @@ CPIO = 'cd "$0" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H new
 class Work:
     """A site built in a folder of its own."""
 
-    def __init__(self, folder: pathlib.Path, reference: str, nodes: int = 2, **how: str):
+    def __init__(self, folder: pathlib.Path, reference: str, nodes: int = 2, **how: Any):
         self.folder, self.build = folder, folder / "build"
         self.site = site_file(folder / "site.yaml", reference, nodes, **how)
 
     def doit(self, *words: str) -> list[str]:
         return doit(self.site, self.build, *words)
 
-    def built(self, *words: str) -> Work:
+    def built(self) -> Work:
         """Twice: what was written just now is looked at again by the next run."""
-        made(self.doit(*words))
-        made(self.doit(*words))
+        made(self.doit())
+        made(self.doit())
         return self
 
     def forget(self, *names: str) -> None:
@@ -59,14 +60,13 @@ def path_reference(tree: pathlib.Path) -> str:
     return f"{{path: {tree}}}"
 
 
-def copy(tree: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
-    if not to.exists():
-        made(["cp", "-a", str(tree), str(to)])
-    return to
-
-
-def rsync(*words: str) -> list[str]:
-    return ["rsync", *words]
+def built(with_: Inputs, tree: pathlib.Path) -> tuple[Work, pathlib.Path]:
+    """A site with that tree in place as its reference, built once; and a copy of the tree."""
+    work, peer = Work(with_.folder / f"of-{tree.name}", path_reference(tree)), with_.folder / f"copy-{tree.name}"
+    if not peer.exists():
+        work.built()
+        made(["cp", "-a", str(tree), str(peer)])
+    return work, peer
 
 
 # --- nothing to do
@@ -76,14 +76,15 @@ def noop(with_: Inputs) -> Iterator[Row]:
     """Nothing has changed."""
     sizes = with_.sizes
     for tree, goal in ((with_.root, 0.6), (with_.tree(sizes.tree), 0.5)):
-        work = Work(with_.folder / "noop", path_reference(tree)).built()
-        peer = copy(tree, with_.folder / "noop-copy")
-        ours, theirs = interleaved(
-            [Side("doit", work.doit()), Side("rsync -an", rsync("-an", f"{tree}/", f"{peer}/"))], sizes.rounds
-        )
-        yield of_time(f"nothing to do, a reference of {entries(tree):,} files in place", goal, ours, theirs)
-        remove(work.folder, peer)
+        found = unchanged(with_, tree, sizes.rounds)
+        yield of_time(f"nothing to do, a reference of {entries(tree):,} files in place", goal, *found)
     yield noop_site(with_)
+
+
+def unchanged(with_: Inputs, tree: pathlib.Path, rounds: int) -> list[Measured]:
+    work, peer = built(with_, tree)
+    peer_side = Side("rsync -an", ["rsync", "-an", f"{tree}/", f"{peer}/"])
+    return interleaved([Side("doit", work.doit()), peer_side], rounds)
 
 
 def entries(tree: pathlib.Path) -> int:
@@ -144,23 +145,16 @@ def stage(with_: Inputs) -> Iterator[Row]:
 def restage(with_: Inputs) -> Iterator[Row]:
     """Ten files of the reference have changed."""
     for tree, goal in ((with_.root, 0.6), (with_.tree(with_.sizes.tree), 0.5)):
-        work = Work(with_.folder / "restage", path_reference(tree)).built("root")
-        peer = copy(tree, with_.folder / "restage-copy")
-        row = of_time(
-            f"re-staging, 10 of {entries(tree):,} files changed",
-            goal,
-            *restaged(work, tree, peer, 10, with_.sizes.rounds),
-        )
-        remove(work.folder, peer)
-        yield row
+        found = restaged(with_, tree, 10, with_.sizes.rounds)
+        yield of_time(f"re-staging, 10 of {entries(tree):,} files changed", goal, *found)
 
 
-def restaged(work: Work, tree: pathlib.Path, peer: pathlib.Path, count: int, rounds: int):
-    stamps = iter(range(1 << 30))
+def restaged(with_: Inputs, tree: pathlib.Path, count: int, rounds: int) -> list[Measured]:
+    work, peer = built(with_, tree)
     return interleaved(
         [
-            Side("doit root", work.doit("root"), lambda: edit(tree, count, next(stamps))),
-            Side("rsync -a --delete", rsync("-a", "--delete", f"{tree}/", f"{peer}/")),
+            Side("doit root", work.doit("root"), partial(edit, tree, count)),
+            Side("rsync -a --delete", ["rsync", "-a", "--delete", f"{tree}/", f"{peer}/"]),
         ],
         rounds,
     )
@@ -169,27 +163,25 @@ def restaged(work: Work, tree: pathlib.Path, peer: pathlib.Path, count: int, rou
 def deploy(with_: Inputs) -> Iterator[Row]:
     """Everything on the server is compared; then new releases come, each with ten files that the last one had not."""
     root, rounds, files = with_.root, with_.sizes.rounds, entries(with_.root)
-    work = Work(with_.folder / "deploy", path_reference(root))
+    work, _ = built(with_, root)
     served, copies, staged = work.folder / "served", work.folder / "copies", work.build / "worker/root"
     destdir = f"destdir={served}"
     made(work.doit("deploy", destdir))
     release = next((served / "opt/nfs_export").glob("worker-*"))
-    peer = Side("rsync -an --delete", rsync("-an", "--delete", f"{staged}/", f"{release}/"))
+    peer = Side("rsync -an --delete", ["rsync", "-an", "--delete", f"{staged}/", f"{release}/"])
     ours, theirs = interleaved([Side("doit verify", work.doit("verify", destdir)), peer], rounds)
     yield of_time(f"verify of a release of {files:,} files", 1.0, ours, theirs)
 
-    copies.mkdir()
-    made(["cp", "-a", str(staged), str(copies / "0")])
-    numbers = iter(range(1, 1 << 30))
-
     def change() -> None:
-        edit(root, 10, next(numbers))
+        edit(root, 10)
         made(work.doit())
 
+    copies.mkdir()
+    made(["cp", "-a", str(staged), str(copies / "0")])
     link_dest = [sys.executable, "-c", LINK_DEST, str(staged), str(copies)]
     sides = [Side("doit deploy", work.doit("deploy", destdir), change), Side("rsync -a --link-dest", link_dest)]
     yield of_time(f"deploy of a new release, 10 of {files:,} files changed", 0.25, *interleaved(sides, rounds))
-    remove(work.folder)
+    remove(served, copies)
 
 
 LINK_DEST = """
@@ -290,7 +282,7 @@ def configs(with_: Inputs) -> Iterator[Row]:
     yield row
 
 
-def configured(with_: Inputs, nodes: int, rounds: int):
+def configured(with_: Inputs, nodes: int, rounds: int) -> list[Measured]:
     work = Work(with_.folder / "configs", path_reference(with_.tree(300)), nodes)
     peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
     found = interleaved([Side("doit configs", work.doit("configs"), work.forget), peer], rounds)
@@ -310,6 +302,16 @@ def memory(with_: Inputs) -> Iterator[Row]:
     remove(work.folder)
 
 
+def parallel(with_: Inputs) -> Iterator[Row]:
+    """Two images, side by side and one after the other."""
+    root = with_.debian if with_.sizes.debian else with_.root
+    work = Work(with_.folder / "parallel", path_reference(root), images=2)
+    sides = [Side(f"doit -n {count}", work.doit("-n", str(count)), work.forget) for count in (2, 1)]
+    ours, theirs = interleaved(sides, with_.sizes.few)
+    yield of_time(f"a first build of two images of {entries(root):,} files, doit -n 2", None, ours, theirs)
+    remove(work.folder)
+
+
 def boot(with_: Inputs) -> Iterator[Row]:
     """What a node loaded until it was ready, as `doit boot` saw it on the wire."""
     path = REPOSITORY / "build/boot/timings.json"
@@ -325,27 +327,13 @@ def boot(with_: Inputs) -> Iterator[Row]:
 
 def changed(with_: Inputs) -> Curve:
     """Does it cost what changed?"""
-    root, points = with_.root, []
-    work = Work(with_.folder / "restage", path_reference(root)).built("root")
-    peer = copy(root, with_.folder / "restage-copy")
-    for count in with_.sizes.changes:
-        points.append((count, *cpu(restaged(work, root, peer, count, with_.sizes.few))))
-    remove(work.folder, peer)
-    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(root):,}", tuple(points))
+    points = [(count, *cpu(restaged(with_, with_.root, count, with_.sizes.few))) for count in with_.sizes.changes]
+    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(with_.root):,}", tuple(points))
 
 
 def existing(with_: Inputs) -> Curve:
     """Does it cost what there is?"""
-    points = []
-    for files in with_.sizes.trees:
-        tree = with_.tree(files)
-        work, peer = Work(with_.folder / "noop", path_reference(tree)).built(), with_.folder / "noop-copy"
-        sides = [
-            Side("doit", work.doit()),
-            Side("rsync -an", rsync("-an", f"{tree}/", f"{copy(tree, peer)}/")),
-        ]
-        points.append((files, *cpu(interleaved(sides, with_.sizes.few))))
-        remove(work.folder, peer)
+    points = [(files, *cpu(unchanged(with_, with_.tree(files), with_.sizes.few))) for files in with_.sizes.trees]
     return Curve("nothing to do", "rsync -an", "files of a reference in place", tuple(points))
 
 
@@ -366,13 +354,13 @@ def idle_nodes(with_: Inputs) -> Curve:
     return Curve("nothing to do", "PyYAML, C loader", "nodes", tuple(points))
 
 
-def cpu(sides) -> list[float]:
+def cpu(sides: list[Measured]) -> list[float]:
     return [side.median("cpu") for side in sides]
 
 
 CASES: dict[str, Callable[[Inputs], Iterator[Row]]] = {
     "noop": noop, "stage": stage, "restage": restage, "deploy": deploy, "pack": pack, "initrd": initrd,
-    "site": site, "configs": configs, "memory": memory, "boot": boot,
+    "site": site, "configs": configs, "memory": memory, "parallel": parallel, "boot": boot,
 }  # fmt: skip
 GROWTH: dict[str, Callable[[Inputs], Curve]] = {
     "changed": changed, "existing": existing, "nodes": nodes, "idle-nodes": idle_nodes,

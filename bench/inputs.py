@@ -27,15 +27,16 @@ MODULES = "virtio_net, e1000, e1000e, igb, ixgbe, tg3, bnxt_en, mlx5_core"
 
 SITE = """\
 site: bench
-network: {{subnet: 10.0.0.0/8}}
+network: {subnet: 10.0.0.0/8}
 servers:
-  boot1: {{ip: 10.0.0.1}}
+  boot1: {ip: 10.0.0.1}
 images:
-  worker:
+"""
+IMAGE = """\
+  {name}:
     reference: {reference}
     initrd: {{base: none, modules: [{modules}], compression: gzip}}
     disk: {{devices: [/dev/vda]}}
-nodes:
 """
 
 
@@ -55,8 +56,8 @@ class Sizes:
 
 
 FULL = Sizes(
-    50_000, 200_000, 10_000, 5, (1, 10, 100, 1_000), (10_000, 50_000, 100_000, 200_000),
-    (100, 1_000, 10_000, 50_000), 3, True,
+    50_000, 200_000, 10_000, 5, (1, 10, 100, 1_000), (10_000, 50_000, 200_000),
+    (100, 1_000, 10_000, 50_000), 2, True,
 )  # fmt: skip
 QUICK = Sizes(10_000, 40_000, 10_000, 3, (1, 100), (10_000, 40_000), (100, 10_000), 1, False)
 TINY = Sizes(300, 600, 50, 1, (1, 10), (300,), (10, 50), 1, False)
@@ -96,17 +97,19 @@ class Inputs:
         return self.trees[files]
 
 
-def site(path: pathlib.Path, reference: str, nodes: int, modules: str = "virtio_net") -> pathlib.Path:
-    """A site file with so many nodes."""
+def site(path: pathlib.Path, reference: str, nodes: int, modules: str = "virtio_net", images: int = 1) -> pathlib.Path:
+    """A site file with so many nodes, which run the images in turn."""
+    names = ["worker", *(f"worker{number}" for number in range(2, images + 1))]
+    parts = [IMAGE.format(name=name, reference=reference, modules=modules) for name in names]
+    lines = [node(number, names[number % images]) for number in range(1, nodes + 1)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = SITE.format(reference=reference, modules=modules)
-    path.write_text(text + "".join(node(number) for number in range(1, nodes + 1)))
+    path.write_text("".join([SITE, *parts, "nodes:\n", *lines]))
     return path
 
 
-def node(number: int) -> str:
+def node(number: int, image: str) -> str:
     name, high, low = f"wn{number:05}", number >> 8, number & 255
-    return f'  {name}: {{mac: "02:00:00:00:{high:02x}:{low:02x}", ip: 10.1.{high}.{low}}}\n'
+    return f'  {name}: {{mac: "02:00:00:00:{high:02x}:{low:02x}", ip: 10.1.{high}.{low}, image: {image}}}\n'
 
 
 def doit(site: pathlib.Path, build: pathlib.Path, *words: str) -> list[str]:
@@ -142,12 +145,12 @@ def fill_up(root: pathlib.Path, files: int) -> None:
         shutil.copy2(path, copy)
 
 
-def edit(root: pathlib.Path, count: int, stamp: int) -> None:
+def edit(root: pathlib.Path, count: int) -> None:
     """Change the content of so many files, spread over the tree, and let the clock go on: no time is ambiguous."""
-    names = [pathlib.Path(folder, name) for folder, _, found in sorted(os.walk(root / "usr/share")) for name in found]
-    names = [path for path in sorted(names) if path.is_file() and not path.is_symlink()]
+    names = [pathlib.Path(folder, name) for folder, _, found in os.walk(root / "usr/share") for name in found]
+    names = sorted(path for path in names if path.is_file() and not path.is_symlink())
     for path in names[:: max(1, len(names) // count)][:count]:
-        path.write_text(f"changed {stamp}\n")
+        path.write_text(f"changed {time.time_ns()}\n")
     time.sleep(0.1)
 
 
