@@ -32,8 +32,8 @@ def deploy() -> None:
     for line in too_long():
         say(line)
     answers = everywhere("deploy", with_goal=True, colour=coloured(), author=author())
+    tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
-        tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
         tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})
     refuse_failed(answers)
 

@@ -42,6 +42,11 @@ def run(*argv: object, **options) -> str:
     return subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, **options).stdout
 
 
+# The first process: it ignores its children's ends, so that none stays as a zombie.
+INIT = "import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execvp('sleep', ['sleep', 'infinity'])"
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # nothing outlives who runs the tests
+
+
 class Machine:
     """One of them. `root` is its root file system, as seen from here."""
 
@@ -58,8 +63,8 @@ class Machine:
         (self.lan.folder / f"{self.name}.conf").write_text(text)
 
     def start(self) -> None:
-        argv = "unshare --net --mount --pid --fork --kill-child=KILL --mount-proc sleep infinity".split()
-        self.unshare = subprocess.Popen(argv)
+        argv = "unshare --net --mount --pid --fork --kill-child=KILL --mount-proc".split()
+        self.unshare = subprocess.Popen([*WITH_US, *argv, sys.executable, "-c", INIT])
         children = pathlib.Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
         until(lambda: children.read_text().split())
         self.pid = int(children.read_text().split()[0])
@@ -73,7 +78,7 @@ class Machine:
         """Start its sshd."""
         argv = self.inside("/usr/sbin/sshd", "-D", "-e", "-f", self.lan.folder / f"{self.name}.conf")
         with open(self.lan.folder / f"{self.name}.log", "wb") as log:
-            self.sshd = subprocess.Popen(argv, stdout=log, stderr=log)
+            self.sshd = subprocess.Popen([*WITH_US, *argv], stdout=log, stderr=log)
         until(lambda: self.sshd.poll() is not None or "Server listening" in self.said())
         assert self.sshd.poll() is None, self.said()
 
@@ -145,7 +150,7 @@ class Lan:
         self.folder, self.network = folder, network
         self.machines: list[Machine] = []
         folder.mkdir(parents=True, exist_ok=True)
-        self.hub = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self.hub = subprocess.Popen([*WITH_US, "unshare", "--net", "sleep", "infinity"])
         self.pid = self.hub.pid
         until(lambda: os.readlink(f"/proc/{self.pid}/exe").endswith("sleep"))
         for words in (
@@ -196,11 +201,11 @@ def lan(folder: pathlib.Path) -> Iterator[Lan]:
         made.stop()
 
 
-def doit(lan: Lan, site: pathlib.Path, *words: object, **options) -> subprocess.Popen:
-    """doit on a machine of the lan: what it says on both outputs is in `stdout`."""
-    argv = [sys.executable, "-m", "doit", *map(str, words), f"site={site}", f"build={site.parent}/build"]
+def doit(lan: Lan, site: pathlib.Path, *words: object, at: Lan | Machine | None = None, **options) -> subprocess.Popen:
+    """doit in the lan, or on one of its machines: what it says on both outputs is in `stdout`."""
+    argv = [sys.executable, "-m", "doit", f"build={site.parent}/build", *map(str, words), f"site={site}"]
     given = {"cwd": REPOSITORY, "env": lan.environment(), "text": True, "start_new_session": True, **options}
-    return subprocess.Popen(lan.inside(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given)
+    return subprocess.Popen((at or lan).inside(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given)
 
 
 def until(true, seconds: float = 30) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
 SITE = """\
 site: crowd
 network: {{subnet: 10.99.0.0/24}}
-servers: {{boot1: {{ip: 10.99.0.254}}}}
+servers: {{boot1: {{ip: 10.99.0.200, ssh: root@10.99.0.200}}}}
 images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, disk: {{devices: [/dev/vda]}}}}}}
 nodes:
 {nodes}
@@ -31,6 +32,7 @@ class Crowd:
         self.nodes = [net.machine(f"wn00{n}", n, known=False, own=("/run",)) for n in range(1, 7)]
         for node in self.nodes:
             self.boot(node)
+        self.server = net.machine("boot1", 200, own=("/var/lib/nfs",))
         self.reference = small_site.reference(folder / "reference", files=5)
         self.write(7)
 
@@ -121,3 +123,17 @@ def test_status_shows_what_nodes_say_that_they_run(crowd):
     assert "  wn[001-002]: worker-0123456789ab" in out, out
     assert "  wn002: degraded: see /run/plugnode/degraded there" in out, out
     assert "  wn005: it runs, but has no /run/plugnode" in out, out
+
+
+def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
+    ids = []
+    for number in range(3):
+        small_site.put(crowd.reference / f"etc/{number}", b"x\n")
+        crowd("deploy")
+        ids.append(json.loads((crowd.folder / "build/worker/release.json").read_text())["id"])
+    crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[0]}\n")
+    out = crowd("prune", "node=wn[001,005]")
+    assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, out
+    assert "wn005: it runs, but has no /run/plugnode" in out, out
+    crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[2]}\n")
+    assert f"removed {ids[0]}: in use until" in crowd("prune", "node=wn001")

@@ -44,23 +44,26 @@ class Fleet:
         small_site.put(self.reference / "usr/share/large", os.urandom(4_000_000))
         self.write()
 
-    def write(self, cmdline: str = "console=ttyS0", nodes: int = 9, **ssh: str) -> None:
+    def write(self, cmdline: str = "console=ttyS0", nodes: int = 9, first: str = "") -> None:
+        """The site; `first`: what is said of the first node besides."""
         servers = "".join(
-            f"  {name}: {{ip: {server.address}, ssh: {ssh.get(name, f'root@{server.address}')}}}\n"
-            for name, server in self.servers.items()
+            f"  {name}: {{ip: {server.address}, ssh: root@{server.address}}}\n" for name, server in self.servers.items()
         )
-        lines = "".join(f"  wn{n:03}: {{mac: 'ae:d6:90:bb:00:{n:02x}', ip: 10.99.0.{100 + n}}}\n" for n in range(nodes))
+        lines = "".join(
+            f"  wn{n:03}: {{mac: 'ae:d6:90:bb:00:{n:02x}', ip: 10.99.0.{100 + n}{'' if n else first}}}\n"
+            for n in range(nodes)
+        )
         self.site.write_text(SITE.format(servers=servers, nodes=lines, reference=self.reference, cmdline=cmdline))
 
-    def __call__(self, *words: str, status: int = 0) -> str:
-        done = self.start(*words)
+    def __call__(self, *words: str, status: int = 0, at: Machine | None = None) -> str:
+        done = self.start(*words, at=at)
         out = done.communicate(timeout=300)[0]
         assert done.returncode == status, f"exit status {done.returncode}\n{out}"
         assert "Traceback" not in out, out
         return out
 
-    def start(self, *words: str) -> subprocess.Popen:
-        return doit(self.net, self.site, *words, f"destdir={DEST}")
+    def start(self, *words: str, at: Machine | None = None) -> subprocess.Popen:
+        return doit(self.net, self.site, *words, f"destdir={DEST}", at=at)
 
     def release(self) -> str:
         return json.loads((self.folder / "build/worker/release.json").read_text())["id"]
@@ -178,6 +181,8 @@ def test_a_server_that_dies_half_way_stops_no_other_and_is_finished_alone(fleet)
     victim.shim("rsync", STALLING)
     deploying = fleet.start("deploy")
     until(lambda: victim.processes("sleep 600"))
+    second = fleet("rollback", "server=boot3", f"build={fleet.folder}/another", status=1)
+    assert re.search(r"boot3: rollback to /srv/\S+: \w+ from \S+, pid \d+ on \S+ since .* is at it", second), second
     assert victim.kill("sleep 600") and victim.kill("sshd: root") and victim.kill("tasks.core")
     out = deploying.communicate()[0]
     new = fleet.release()
@@ -188,10 +193,13 @@ def test_a_server_that_dies_half_way_stops_no_other_and_is_finished_alone(fleet)
     assert new not in roots(victim) and old in boots(victim)
     assert manifest(nfs(victim, old)) == manifest(nfs(fleet.servers["boot1"], old))
     victim.path("/usr/local/bin/rsync").unlink()
+    assert "! the last deploy did not end: run it again" in fleet("status", "server=boot3", status=1)
     out = fleet("deploy", "server=boot3")
     assert "boot3: deployed" in out and "boot1" not in out, out
     assert new in boots(victim) and manifest(nfs(victim, new)) == manifest(nfs(fleet.servers["boot1"], new))
     assert "boot[1-3]: no changes" in fleet("plan")
+    last = json.loads(nfs(victim, ".plugnode/journal.jsonl").read_text().splitlines()[-1])
+    assert last["host"] == os.uname().nodename and last["releases"] == {"worker": new} and last["result"] == "done"
 
 
 def test_a_cut_line_frees_the_server_and_what_came_need_not_come_again(fleet):
@@ -207,8 +215,6 @@ def test_a_cut_line_frees_the_server_and_what_came_need_not_come_again(fleet):
     assert deploying.returncode == 1 and "boot2: the line was cut" in out, out
     victim.plug_again()
     victim.path("/usr/local/bin/rsync").unlink()
-    out = fleet("deploy", "server=boot2", status=1)
-    assert "boot2: deploy to" in out and "is at it" in out and "from " in out, out
     until(lambda: not victim.processes("tasks.core"), seconds=60)
     before = received(victim)
     fleet("deploy", "server=boot2")
@@ -274,11 +280,27 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
     out = fleet("status")
     assert f"worker boots {new}" in out and "rollback" in out and "named by /srv/tftp/plugnode/worker.cfg" in out, out
     assert f"kept    {new}: named by" in fleet("prune")
+    fleet.write(cmdline="console=ttyS0 newest", first=f", release: {old}")
+    fleet("deploy")
+    for server in fleet.servers.values():  # a release that only they have: its boot files are made by what they know
+        tftp = server.path(f"{DEST}/srv/tftp")
+        assert f"INCLUDE plugnode/{old}.cfg" in (tftp / "pxelinux.cfg/01-ae-d6-90-bb-00-00").read_text()
+        text = (tftp / f"plugnode/{old}.cfg").read_text()
+        assert f"nfsroot={server.address}:/srv/nfs/{old}" in text and new in boots(server)
+    assert f"wn000 pinned to {old}" in fleet("status")
     nfs(fleet.servers["boot2"], new, "etc/added").touch()
     out = fleet("verify", status=1)
     assert f"boot2: /srv/nfs/{new}/etc/added: added" in out and "boot[1,3]: ok: as it was deployed" in out, out
+    nfs(fleet.servers["boot2"], new, "etc/added").unlink()
     assert fleet("verify", "server=boot[1,3]").strip() == "boot[1,3]: ok: as it was deployed"
     assert "site.yaml has no boot9; it has boot[1-3]" in fleet("verify", "server=boot9", status=3)
+
+
+def test_the_server_that_this_machine_is_is_one_of_them(fleet):
+    here, text = fleet.servers["boot1"], fleet.site.read_text()
+    fleet.site.write_text(text.replace(f", ssh: root@{here.address}", "").replace('"console', '"mixed console'))
+    assert "boot[1-3]: deployed" in fleet("deploy", at=here)
+    assert all(fleet.release() in boots(server) for server in fleet.servers.values())
 
 
 def test_a_plan_for_scripts_has_every_server(fleet):

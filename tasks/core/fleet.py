@@ -9,12 +9,14 @@ from __future__ import annotations
 import glob
 import io
 import json
+import logging
 import os
 import re
 import shlex
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import ClusterShell
@@ -24,6 +26,7 @@ from ClusterShell.Worker.Popen import WorkerPopen
 from ClusterShell.Worker.Worker import FANOUT_UNLIMITED
 
 from . import far, remote
+from .errors import BadInput
 from .release import Release
 from .work import Answer, Render, Values
 
@@ -49,7 +52,10 @@ MEANINGS = (
     (r"No space left on device", "No space left on device there; what nodes boot is whole"),
     (r"closed by remote host|client_loop: send disconnect|Timeout, server .* not responding|Broken pipe",
      "the line was cut; what nodes boot there is whole"),
+    (r'rsync: .*?"([^"]*)".* failed: (.*) \(\d+\)', "{0}: {1}"),
 )  # fmt: skip
+
+logging.getLogger("ClusterShell").addHandler(logging.NullHandler())  # that a pipe broke is told by who broke it
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,10 @@ class _Talk(EventHandler):  # type: ignore[misc]
 
     def _render(self, release: Values, label: str, site: str) -> None:
         assert self.order.render
-        files = self.order.render(Release(**release), label, site)
+        try:
+            files = self.order.render(Release(**release), label, site)
+        except BadInput as error:  # of a template
+            return self.send({"refused": str(error)})
         self.send({"files": {name: data.decode() for name, data in files.items()}})
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
@@ -160,7 +169,9 @@ class _Talk(EventHandler):  # type: ignore[misc]
             self.failure = f"did not end in {LIMIT // 60} minutes"
 
     def answer(self) -> Answer:
-        return Answer({}, self.shown, self.failure) if self.done is None else Answer(self.done, self.shown)
+        if self.done is None:
+            return Answer({}, self.shown, self.failure or "nothing was heard of it")
+        return Answer(self.done, self.shown)
 
 
 class _Bringing(EventHandler):  # type: ignore[misc]
@@ -202,11 +213,12 @@ def explain(ssh: str, status: int, words: list[str]) -> str:
     """One line for an admin: what stopped it, and what to do."""
     text = "\n".join(words)
     for pattern, meaning in MEANINGS:
-        if re.search(pattern, text):
-            return meaning
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups())
     return remote.explain("", ssh, status, words).removeprefix(": ")
 
 
+@lru_cache(maxsize=1)
 def core() -> bytes:
     """This code as a zip: the core, and of ClusterShell what folds names."""
     tasks = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
