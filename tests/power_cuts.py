@@ -8,6 +8,7 @@ the next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -54,7 +55,18 @@ def available() -> str:
 
 def record(folder: Path, base: Path, **node: object) -> list[Write]:
     """Boot a node from a copy of the disk `base`; what its disk was told, in order."""
+    with logged(folder, base) as log:
+        booted = LoggedNode(folder, **node)  # type: ignore[arg-type]
+        booted.boot(env={"SYNC": "sync"})
+        assert booted.degraded == "", booted.console
+    return log
+
+
+@contextlib.contextmanager
+def logged(folder: Path, base: Path) -> Iterator[list[Write]]:
+    """`folder`/exported.img is a copy of the disk `base` whose writes are logged: the list is filled at the end."""
     folder.mkdir(parents=True, exist_ok=True)
+    log: list[Write] = []
     command("cp", "--sparse=always", base, folder / "disk.img")
     for name in ("log.img", "exported.img"):
         (folder / name).touch()
@@ -68,13 +80,11 @@ def record(folder: Path, base: Path, **node: object) -> list[Write]:
     ])  # fmt: skip
     try:
         _wait_for(folder / "exported.img", base.stat().st_size)
-        logged = LoggedNode(folder, **node)  # type: ignore[arg-type]
-        logged.boot(env={"SYNC": "sync"})
-        assert logged.degraded == "", logged.console
+        yield log
     finally:
         daemon.terminate()
         daemon.wait()
-    return list(_entries(folder / "log.img"))
+    log.extend(_entries(folder / "log.img"))
 
 
 def _wait_for(exported: Path, size: int) -> None:

@@ -1,0 +1,94 @@
+"""Power cuts of a deploy as a server's disk sees them: one file system with tftp_root and nfs_root, all writes logged.
+
+The file system is mounted so that it helps as little as it may: `noauto_da_alloc` (ext4(5)) takes away its guess that
+who renames a file wants its bytes on disk first, `data=writeback` the promise that names do not come before bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from deploying import build, run, served, want
+from node_disk import MIB, command
+from power_cuts import Cut, Write, crash, logged
+from tasks.core.errors import Refused
+from tasks.core.plan import Wanted
+from tasks.core.targets import Targets
+
+OPTIONS = "loop,noauto_da_alloc,data=writeback,commit=1"
+
+
+@contextlib.contextmanager
+def mounted(image: Path, folder: Path) -> Iterator[Targets]:
+    """A server whose folders are on the image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command("mount", "-o", OPTIONS, image, folder)
+    try:
+        yield Targets("/tftpboot", "/opt/nfs_export", str(folder))
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """A recorded one: the disk before it, what the disk was told, and what was served before and shall be."""
+
+    base: Path
+    log: Sequence[Write]
+    wanted: Wanted
+    old: tuple[str, str]  # release and site data
+    new: tuple[str, str]
+
+
+def record(folder: Path, files: int = 200, how: Callable[[Targets, Wanted], object] = run) -> Deploy:
+    """Deploy one release, then `how` another one over it, recorded."""
+    changes = {f"file{number}": b"new\n" * 50 for number in range(0, files, 2)}
+    builds = [build(folder / "1", files=files), build(folder / "2", files=files, kernel=b"new kernel", **changes)]
+    wanted = [want(one, site_img=b"site %d" % number * 99) for number, one in enumerate(builds)]
+    outcomes = [(one.releases[0].release.id, one.site_id) for one in wanted]
+    base = folder / "base.img"
+    with open(base, "wb") as file:
+        file.truncate(48 * MIB)
+    command("mkfs.ext4", "-q", "-F", base)
+    with mounted(base, folder / "mnt") as targets:
+        run(targets, wanted[0])
+    with logged(folder / "log", base) as log, mounted(folder / "log/exported.img", folder / "mnt") as targets:
+        how(targets, wanted[1])
+    return Deploy(base, log, wanted[1], outcomes[0], outcomes[1])
+
+
+def careless(targets: Targets, wanted: Wanted) -> None:
+    """A deploy that flushes nothing; then somebody else's fsync, which commits all names there are, and no bytes."""
+    with mock.patch.object(os, "fsync", lambda fd: None), mock.patch("tasks.core.place.sync", lambda folder: None):
+        run(targets, wanted)
+    with open(os.path.join(targets.destdir, "another"), "wb") as file:
+        os.fsync(file.fileno())
+
+
+def end_of(deploy: Deploy, cut: Cut, folder: Path) -> str:
+    """What nodes are served after the cut: "old", "new", "between" (some loaders' files are old) or "torn: why"."""
+    image = folder / "crash.img"
+    image.unlink(missing_ok=True)  # another inode: a loop device of the last one may still be there, with its cache
+    crash(deploy.base, cut.of(deploy.log), image)
+    with mounted(image, folder / "crash") as targets:
+        try:
+            found = served(targets)
+        except (AssertionError, AttributeError, LookupError, OSError, Refused) as error:
+            return f"torn: {type(error).__name__}: {error}"
+    seen = found if isinstance(found, list) else [found]
+    if not set(seen) <= {deploy.old, deploy.new}:
+        return f"torn: {seen}"
+    return "between" if len(seen) > 1 else "new" if seen[0] == deploy.new else "old"
+
+
+def finishes(deploy: Deploy, folder: Path) -> bool:
+    """Whether a deploy on the last crash image makes it the new one."""
+    with mounted(folder / "crash.img", folder / "crash") as targets:
+        run(targets, deploy.wanted)
+        return served(targets) == deploy.new
