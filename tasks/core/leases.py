@@ -26,15 +26,16 @@ _CARD = re.compile(r"hardware ethernet ([0-9a-f:]{17})")
 
 def isc(text: str) -> Iterator[Lease]:
     """dhcpd.leases(5): of an address the last block counts."""
-    for ip, block in _BLOCK.findall(text):
+    for ip, block in dict(_BLOCK.findall(text)).items():
         if (card := _CARD.search(block)) and "binding state active" in block:
             yield Lease(card[1], ip)
 
 
 def kea(text: str) -> Iterator[Lease]:
-    """The memfile lease database: a line with a lifetime of 0 ends a lease."""
-    for row in csv.DictReader(text.splitlines()):
-        if row.get("hwaddr") and row.get("valid_lifetime") != "0":
+    """The memfile lease database, whose last line of an address counts; a lifetime of 0 or a state ends a lease."""
+    last = {row["address"]: row for row in csv.DictReader(text.splitlines())}
+    for row in last.values():
+        if row.get("hwaddr") and row.get("valid_lifetime") != "0" and row.get("state", "0") == "0":
             yield Lease(row["hwaddr"], row["address"])
 
 
@@ -56,11 +57,11 @@ FILES: tuple[tuple[str, Reader], ...] = (  # Debian's, then EL's
 
 
 def seen(targets: Targets) -> list[Lease]:
-    """Every lease of this server, sorted; one an address and file."""
+    """Every lease of this server, sorted by address."""
     found: set[Lease] = set()
     for path, read in FILES:
         here = targets.at(path)
         if os.path.isfile(here):
             with open(here, errors="replace") as file:
-                found.update({lease.ip: lease for lease in read(file.read())}.values())
+                found.update(read(file.read()))
     return sorted(found, key=lambda lease: tuple(map(int, lease.ip.split("."))))
