@@ -7,6 +7,7 @@ One site, one answer: where one image cannot be, the others stay as they were, t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -19,11 +20,11 @@ from .core.files import digest_file, write_atomic
 from .core.site import Image
 from .layouts import note_offers, offers_of, refuse_layouts
 from .references import pulled, tree_of
-from .rule import rule
+from .rule import code, rule
 from .settings import NOTED, about, settings, site
 
 if TYPE_CHECKING:
-    from .core.scan import Scan
+    from .core.scan import Look, Scan
     from .core.stage import Staged
     from .core.tree import Tree
 
@@ -87,13 +88,20 @@ def seen(image: Image) -> str:
 @lru_cache(maxsize=None)
 def root_seen(image: Image) -> str:
     """What the folders that go into the root hold, by a walk that reads no file."""
-    from .core import overlay, scan
+    from .core import overlay
 
     layers = overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
     if image.reference.kind != "path":
         return layers
-    walk = scan.signature(tree_of(image), index_of(image), **bounds(image))
-    return f"{layers} {walk or time.time_ns()}"  # what changes right now is not known: look again
+    return f"{layers} {looked(image).signature or time.time_ns()}"  # what changes right now is not known: look again
+
+
+@lru_cache(maxsize=None)
+def looked(image: Image) -> Look:
+    """The one walk of a reference in a run; what it found to be new is all that is read then."""
+    from .core import scan
+
+    return scan.look(tree_of(image), index_of(image), **bounds(image))
 
 
 @lru_cache(maxsize=None)
@@ -117,9 +125,12 @@ def bounds(image: Image) -> dict[str, Any]:
 def decide(image: Image) -> Decided:
     """Read the reference and lay everything over it, in memory. Raises BadInput."""
     from .core import scan, stage
+    from .core.tree import without_collection
 
-    found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=image.reference.kind != "path")
-    with about(image.name):
+    own = image.reference.kind != "path"
+    look = None if own else looked(image)
+    with without_collection(), about(image.name):
+        found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=own, looked=look)
         return Decided(found, stage.stage(image, found.tree, settings().folders))
 
 
@@ -177,11 +188,24 @@ def refuse(image: Image, tree: Tree) -> None:
 
 
 def refuse_unbootable(image: Image, tree: Tree) -> None:
-    """A kernel or an initrd that cannot be is known before the root is made, not after."""
-    from .core import initrd, kernel
+    """A kernel or an initrd that cannot be is known before the root is made; what could be is not tried again."""
+    from .core import initrd, kernel, mtree
 
-    chosen = kernel.choose(tree, image.kernel, settings().site)
-    initrd.build(image, tree, chosen, settings().folders, lambda note: None, settings().site)
+    parts, known = initrd.parts(tree), settings().path(NOTED, f"{image.name}.startable")
+    facts = repr((code(), initrd_recipe(image), initrd_seen(image))).encode() + mtree.dump(parts)
+    digest = hashlib.sha256(facts).hexdigest().encode()
+    if _read(known) != digest:
+        chosen = kernel.choose(parts, image.kernel, settings().site)
+        initrd.build(image, parts, chosen, settings().folders, lambda note: None, settings().site)
+        write_atomic(known, digest)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def refuse_secrets(image: Image, tree: Tree) -> None:

@@ -55,6 +55,7 @@ class _Rule(NamedTuple):
     folder: bytes  # the same for folders
     top: bytes  # the first name of every path it can match; b"" for any
     tail: bytes  # what every path it matches ends with
+    core: bytes  # what is in every path it matches
 
 
 class Patterns:
@@ -69,16 +70,20 @@ class Patterns:
         loose = [rule for rule in rules if not rule.top]
         self._tails = tuple({rule.tail for rule in loose if rule.tail})
         self._tailed = _Group([rule for rule in loose if rule.tail])
-        self._others = _Group([rule for rule in loose if not rule.tail])
+        others = [rule for rule in loose if not rule.tail]
+        self._others = _Group(others)
+        self._may_be_other = re.compile(b"|".join(re.escape(rule.core) for rule in others) if others else _NEVER).search
 
     def first(self, path: bytes, is_folder: bool) -> int:
         """The number of the first pattern that matches this very path (a folder above it is asked by itself), or -1."""
-        groups = [self._others] if self._others else []
+        groups = [self._others] if self._may_be_other(path) else []
         if path.endswith(self._tails):
             groups.append(self._tailed)
         top = self._tops.get(path.partition(b"/")[0])
         if top:
             groups.append(top)
+        if not groups:
+            return -1
         found = [number for group in groups if (number := group.first(path, is_folder)) >= 0]
         return min(found) if found else -1
 
@@ -106,12 +111,8 @@ class _Group:
     def __init__(self, rules: list[_Rule]):
         files = [(rule.number, rule.file) for rule in rules if rule.file is not None]
         folders = [(rule.number, rule.folder) for rule in rules]
-        self._empty = not rules
         self._file, self._file_numbers = _joined(files)
         self._folder, self._folder_numbers = _joined(folders)
-
-    def __bool__(self) -> bool:
-        return not self._empty
 
     def first(self, path: bytes, is_folder: bool) -> int:
         match = (self._folder if is_folder else self._file).fullmatch(path)
@@ -161,6 +162,7 @@ def _compiled(number: int, pattern: bytes) -> _Rule:
         folder=folder,
         top=_top(body) if anchored else b"",
         tail=_tail(body),
+        core=_core(body),
     )
 
 
@@ -190,6 +192,13 @@ def _tail(body: bytes) -> bytes:
     if not _is_wild(body):
         return body
     return b"" if b"\\" in body or body.endswith(b"***") else re.split(rb"[*?\]]", body)[-1].lstrip(b"/")
+
+
+def _core(body: bytes) -> bytes:
+    """The longest piece between wildcards."""
+    if b"\\" in body:
+        return b""
+    return max((piece.strip(b"/") for piece in re.split(rb"\[.*|[*?]", body, flags=re.DOTALL)), key=len)
 
 
 def _regex(body: bytes) -> bytes:

@@ -9,6 +9,7 @@ from . import mtree, xattrs
 from .apply import groups
 from .tree import Tree, parent
 
+
 class Record(NamedTuple):
     manifest: bytes
     labels: bytes

@@ -11,24 +11,26 @@ import hashlib
 import marshal
 import os
 import sys
-from collections.abc import Iterable
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK, S_ISREG
+from collections.abc import Iterator, Sequence
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import Any, NamedTuple
 
 from .errors import BadInput, Problem
 from .files import write_atomic
-from .tree import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, without_collection
+from .tree import DIR, FILE, LINK, TYPES, Entry, Tree, without_collection
 from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
 
 Attributes = tuple[tuple[str, bytes], ...]
-Record = dict[str, tuple[int, int, str, Attributes]]  # file's name -> newest time, hash of its row, digest, attributes
+# Of a name: status, a link's target, a device's numbers, a file's digest, attributes (None: those are read each time)
+Item = tuple[Row, bytes, "tuple[int, int] | None", str, "Attributes | None"]
+Record = tuple[int, Row, Attributes, "dict[str, Item]"]  # of a folder: its file system, its own, and what is in it
 Records = dict[str, bytes]  # folder -> its record, marshalled
 
 # What is carried into a root. Others belong to the machine that is read: SELinux labels, overlayfs, NFSv4 ACLs.
 CARRIED = ("user.", "security.capability", "system.posix_acl_access", "system.posix_acl_default")
 
 _ENCODING = sys.getfilesystemencoding()
-_FORMAT = f"plugnode index 3 {sys.implementation.cache_tag} {_ENCODING}\n".encode()
+_FORMAT = f"plugnode index 4 {sys.implementation.cache_tag} {_ENCODING}\n".encode()
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never waits where a file became a fifo
 _KIND = 0o170000
 _BLOCK = 1 << 20
@@ -44,48 +46,62 @@ class Scan(NamedTuple):
     mounts: tuple[bytes, ...]  # folders of other file systems, taken without their content
 
 
-def signature(
+class Look(NamedTuple):
+    """A walk that was taken, for a scan to go on from."""
+
+    signature: str | None  # a digest over the status of everything: it differs after any change; None: not to be told
+    start: int = 0
+    known: Known | None = None
+    folders: Sequence[Listing | str] = ()  # a path alone is of one that is as the index knows it; none without an index
+
+
+def signature(root: str | bytes, index: str | None = None, *how: Any, **more: Any) -> str | None:
+    """The signature of a look."""
+    return look(root, index, *how, **more).signature
+
+
+def look(
     root: str | bytes,
     index: str | None = None,
     skip: Skip | None = None,
     also: tuple[bytes, ...] = (),
     rules: str = "",
-) -> str | None:
-    """A digest over the status of everything in a folder: it differs after any change of bytes, names or metadata.
+) -> Look:
+    """The status of everything in a folder, and what of it is new; no file is read.
 
     `index` (a file that `scan` wrote) makes it faster, and changes nothing; `rules` says in words what `skip` does,
-    by which an index of other rules is known. None where it cannot be told: something was changed within the clock's
+    by which an index of other rules is known. There is no signature where something was changed within the clock's
     grain, or cannot be read; `scan` then says what.
     """
     with without_collection():
         known, _ = _load(index, skip, rules)
         for _ in range(2):
-            walk = Walk(os.fsencode(root), known, skip, also)
+            walk, digest = Walk(os.fsencode(root), known, skip, also), hashlib.blake2b(digest_size=20)
             try:
-                digest = _digest(walk)
+                folders = [_seen(listing, digest, known) for listing in walk]
             except OSError:
-                return None
+                return Look(None)
             if not walk.racy:
-                return digest
+                return Look(digest.hexdigest(), walk.start, known, folders if known else ())
             if not walk.settle():
-                return None
-    return None
+                return Look(None)
+    return Look(None)
 
 
-def _digest(listings: Iterable[Listing]) -> str:
-    digest = hashlib.blake2b(digest_size=20)
-    for listing in listings:
-        _count(digest, listing)
-    return digest.hexdigest()
+def _seen(listing: Listing, digest: hashlib.blake2b, known: Known) -> Listing | str:
+    """Add one folder to the digest.
 
-
-def _count(digest: hashlib.blake2b, listing: Listing) -> None:
-    """Add one folder. Its names need not go in: no name comes, goes or changes without the folder's own ctime.
-
-    Numbers go in as hash(): 61 bits that no seed changes, at a tenth of a digest's cost.
+    Its names need not go in: no name comes, goes or changes without the folder's own ctime. Numbers go in as hash():
+    61 bits that no seed changes, at a tenth of a digest's cost.
     """
-    top = () if listing.path else listing.row
-    digest.update(b"%d " % hash((top, *listing.rows)))
+    number = _number(listing)
+    digest.update(b"%d " % number)
+    before = known.get(listing.path)
+    return listing.path if before and (before[0], before[3]) == (hash(listing.row), number) else listing
+
+
+def _number(listing: Listing) -> int:
+    return hash((() if listing.path else listing.row, *listing.rows))
 
 
 def _load(index: str | None, skip: Skip | None, rules: str, whole: bool = False) -> tuple[Known, Records]:
@@ -113,19 +129,24 @@ def scan(
     also: tuple[bytes, ...] = (),
     owned: bool = False,
     rules: str = "",
+    looked: Look | None = None,
 ) -> Scan:
     """Everything in a folder, on its own file system and on those at the paths in `also`.
 
     `skip(path, is_folder)` leaves out what is excluded, unread; `rules` says in words what it does. `owned` is for a
     snapshot of the build's own, from which is hard-linked: there a file is known by its mtime, for links move its
-    ctime. Raises BadInput with every file that cannot be read, or that changes while it is read.
+    ctime. `looked` is a look at it with the same index: it saves a walk. Raises BadInput with every file that cannot
+    be read, or that changes while it is read.
     """
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
         known, records = _load(index, skip, rules, whole=True)
         for _ in range(2):
+            reader = _Reader(top, known, records, owned)
+            if looked and looked.folders and looked.known == known:
+                result = reader.go_on(looked)
+                break
             walk = Walk(top, known, skip, also, OWNED_ROW if owned else ROW)
-            reader = _Reader(top, records, owned)
             result = reader.read(walk)
             if not walk.racy or not walk.settle():
                 break
@@ -138,9 +159,10 @@ def scan(
 class _Reader:
     """Turns a walk's listings into entries, and into what the next scan needs to know of them."""
 
-    def __init__(self, root: bytes, before: Records, owned: bool):
-        self.prefix = root.rstrip(b"/") + b"/"
-        self.before, self.owned, self.row = before, owned, OWNED_ROW if owned else ROW
+    def __init__(self, root: bytes, known: Known, records: Records, owned: bool):
+        self.root, self.prefix = root, root.rstrip(b"/") + b"/"
+        self.known_before, self.records_before = known, records
+        self.owned, self.row = owned, OWNED_ROW if owned else ROW
         self.tree: Tree = {}
         self.known: Known = {}
         self.records: Records = {}
@@ -154,17 +176,33 @@ class _Reader:
     def read(self, walk: Walk) -> Scan:
         walk.trouble = self.trouble
         digest = hashlib.blake2b(digest_size=20)
+        known = {} if self.owned else self.known_before  # attributes do not move an mtime: those are read again
         try:
             for listing in walk:
-                _count(digest, listing)
-                self._folder(listing, walk.start)
+                self._take(_seen(listing, digest, known), walk.start)
         except OSError as error:
             raise BadInput.at(os.fsdecode(walk.root), f"cannot be read: {error.strerror}") from None
+        return self._end(None if walk.racy else digest.hexdigest())
+
+    def go_on(self, looked: Look) -> Scan:
+        """The same from a look: what is as the index knows it is not visited again."""
+        from .folder import Folder
+
+        with Folder(self.root) as place:
+            for seen in looked.folders:
+                try:
+                    here = seen if isinstance(seen, str) else seen._replace(fd=place.at(os.fsencode(seen.path)))
+                except OSError as error:
+                    self.trouble(seen if isinstance(seen, str) else seen.path, error)
+                else:
+                    self._take(here, looked.start)
+        return self._end(looked.signature)
+
+    def _end(self, signature: str | None) -> Scan:
         if self.problems:
             raise BadInput(self.problems)
         self._join_names()
-        settled = self.steady and not walk.racy
-        return Scan(self.tree, digest.hexdigest() if settled else None, tuple(self.sockets), tuple(self.mounts))
+        return Scan(self.tree, signature if self.steady else None, tuple(self.sockets), tuple(self.mounts))
 
     def trouble(self, path: str, error: OSError) -> None:
         what = f"cannot be read: {error.strerror}; run as root, or exclude it"
@@ -172,45 +210,74 @@ class _Reader:
             what = "changed while it was read; try again, or exclude it"
         self.problems.append(Problem(os.fsdecode(self.prefix) + path, 1, 1, what))
 
-    def _folder(self, listing: Listing, start: int) -> None:
+    def _take(self, seen: Listing | str, start: int) -> None:
         """Entries of one folder and of the names in it that are none, and what the index says of it."""
-        path = os.fsencode(listing.path)
-        self._add(path, DIR, listing.row, xattrs=attributes(listing.fd), source=self.prefix + path)
-        stored = self.before.get(listing.path, b"")
-        before, record = marshal.loads(stored) if stored else Record(), Record()
-        above = path + b"/" if path else b""
+        if isinstance(seen, str):
+            self.records[seen], self.known[seen] = self.records_before[seen], self.known_before[seen]
+            return self._put(seen, *marshal.loads(self.records[seen]))
+        record = seen.device, seen.row, attributes(seen.fd), dict(self._items(seen))
+        self._put(seen.path, *record)
+        self._remember(seen, record, start)
+
+    def _items(self, listing: Listing) -> Iterator[tuple[str, Item]]:
+        stored = self.records_before.get(listing.path)
+        before: dict[str, Item] = marshal.loads(stored)[3] if stored else {}
         for name, row in zip(listing.names, listing.rows):
-            kind = row[1] & _KIND
-            if kind == S_IFREG:
-                self._file(listing, above + name.encode(_ENCODING, "surrogateescape"), name, row, before, record)
-            elif kind != S_IFDIR or name in listing.mounts:
-                self._other(listing, above + os.fsencode(name), name, row)
-        if racy(max((known[0] for known in record.values()), default=0), start):
-            record = {name: known for name, known in record.items() if not racy(known[0], start)}
-        self.records[listing.path] = stored if record == before else marshal.dumps(record)
-        stamp = 0 if racy(listing.row[0], start) else hash(listing.row)
-        self.known[listing.path] = stamp, listing.names, listing.places
+            if row[1] & _KIND != S_IFDIR or name in listing.mounts:
+                known = before.get(name)
+                try:
+                    yield name, self._item(listing, name, row, known if known and known[0] == row else None)
+                except OSError as error:
+                    self.trouble(f"{listing.path}/{name}" if listing.path else name, error)
 
-    def _add(self, path: bytes, kind: str, row: Row, **more: Any) -> None:
-        self.tree[path] = Entry(kind, row[1] & 0o7777, row[2], row[3], **more)
+    def _item(self, listing: Listing, name: str, row: Row, known: Item | None) -> Item:
+        """What is to be known of a name that is no folder of this file system."""
+        if known and not self.owned and known[4] is not None:
+            return known
+        kind, path = row[1] & _KIND, self.prefix + os.fsencode(f"{listing.path}/{name}" if listing.path else name)
+        if kind == S_IFREG:
+            row, digest, found = self._open(listing.fd, name, row, known[3] if known else "")
+            return row, b"", None, digest, found
+        if kind == S_IFLNK:
+            return row, os.fsencode(os.readlink(name, dir_fd=listing.fd)), None, "", ()
+        if kind in (S_IFCHR, S_IFBLK):
+            device = os.lstat(name, dir_fd=listing.fd).st_rdev
+            return row, b"", (os.major(device), os.minor(device)), "", attributes(path)
+        return row, b"", None, "", attributes(path) if kind == S_IFIFO else ()
 
-    def _file(self, listing: Listing, path: bytes, name: str, row: Row, before: Record, record: Record) -> None:
-        known = before.get(name)
-        if known and known[1] != hash(row):
-            known = None
-        if known and not self.owned:
-            _, _, digest, found = record[name] = known
-        else:  # attributes do not move an mtime: those of a snapshot are read again
-            try:
-                row, digest, found = self._open(listing.fd, name, row, known[2] if known else "")
-            except OSError as error:
-                return self.trouble(os.fsdecode(path), error)
-            if not any(label.startswith("user.") for label, _ in found):  # whose values may be secret: read each time
-                record[name] = row[0], hash(row), digest, found
-        self._note_name(path, (listing.device, row[6]))
-        stamp = 0 if self.owned else row[0]
+    def _remember(self, listing: Listing, record: Record, start: int) -> None:
+        """But for what may change and look as before, and for `user.` attributes, whose values may be secret."""
+        device, row, found, items = record
+        kept = {
+            name: item[:4] + (None if _is_labelled(item[4]) else item[4],)
+            for name, item in items.items()
+            if not racy(item[0][0], start)
+        }
+        self.records[listing.path] = marshal.dumps((device, row, () if _is_labelled(found) else found, kept))
+        stamp = 0 if racy(row[0], start) else hash(row)
+        whole = record == (device, row, found, kept) and not _is_labelled(found)
+        self.known[listing.path] = stamp, listing.names, listing.places, _number(listing) if whole else 0
+
+    def _put(self, folder: str, device: int, row: Row, found: Attributes, items: dict[str, Item]) -> None:
+        path = os.fsencode(folder)
+        self.tree[path] = Entry(DIR, row[1] & 0o7777, row[2], row[3], xattrs=found, source=self.prefix + path)
+        start = path + b"/" if path else b""
+        for name, item in items.items():
+            self._put_item(start + name.encode(_ENCODING, "surrogateescape"), device, item)
+
+    def _put_item(self, path: bytes, file_system: int, item: Item) -> None:
+        (stamp, mode, uid, gid, size, _, inode), link, device, digest, found = item
+        kind = TYPES.get(mode & _KIND)
+        if kind is None:
+            return self.sockets.append(path)
+        if kind == FILE:
+            self._note_name(path, (file_system, inode))
+        if kind == DIR:
+            self.mounts.append(path)
+        is_file, bits = kind == FILE, 0o777 if kind == LINK else mode & 0o7777
+        source, stamp = (self.prefix + path, 0 if self.owned else stamp) if is_file else (b"", 0)
         self.tree[path] = Entry(
-            FILE, row[1] & 0o7777, row[2], row[3], row[4], b"", None, digest, found, self.prefix + path, None, 0, stamp
+            kind, bits, uid, gid, size if is_file else 0, link, device, digest, found or (), source, None, 0, stamp
         )
 
     def _open(self, folder: int, name: str, seen: Row, digest: str) -> tuple[Row, str, Attributes]:
@@ -229,28 +296,6 @@ class _Reader:
             os.close(fd)
         raise FileNotFoundError(errno.ENOENT, "changed")
 
-    def _other(self, listing: Listing, path: bytes, name: str, row: Row) -> None:
-        """What has no bytes: symlinks, devices, fifos, sockets, and folders of other file systems."""
-        kind = row[1] & _KIND
-        try:
-            if kind == S_IFLNK:
-                return self._add(
-                    path, LINK, (0, 0o777, *row[2:]), link=os.fsencode(os.readlink(name, dir_fd=listing.fd))
-                )
-            if kind == S_IFSOCK:
-                return self.sockets.append(path)
-            if kind == S_IFDIR:
-                self.mounts.append(path)
-                return self._add(path, DIR, row)
-            found = attributes(self.prefix + path)
-            if kind == S_IFIFO:
-                return self._add(path, FIFO, row, xattrs=found)
-            device = os.lstat(name, dir_fd=listing.fd).st_rdev
-            numbers = os.major(device), os.minor(device)
-            self._add(path, {S_IFCHR: CHAR, S_IFBLK: BLOCK}[kind], row, device=numbers, xattrs=found)
-        except OSError as error:
-            self.trouble(os.fsdecode(path), error)
-
     def _note_name(self, path: bytes, file: tuple[int, int]) -> None:
         first = self.first.setdefault(file, path)
         if first is not path:
@@ -261,6 +306,10 @@ class _Reader:
         for number, first in enumerate(sorted(self.others), 1):
             for path in (first, *self.others[first]):
                 self.tree[path] = self.tree[path]._replace(inode=number)
+
+
+def _is_labelled(found: Attributes | None) -> bool:
+    return any(name.startswith("user.") for name, _ in found or ())
 
 
 def attributes(file: int | bytes) -> Attributes:

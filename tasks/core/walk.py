@@ -14,7 +14,8 @@ from stat import S_ISDIR
 from typing import NamedTuple
 
 Skip = Callable[[bytes, bool], bool]  # (path, is it a folder) -> is it left out
-Known = dict[str, tuple[int, list[str], list[int]]]  # folder -> hash of its row; its names; which are folders
+# folder -> hash of its row; its names; which are folders; hash of their rows, 0 where not all is known of them
+Known = dict[str, tuple[int, list[str], list[int], int]]
 Row = tuple[int, ...]  # (newest time, mode, uid, gid, size, mtime, inode): all that tells of a change
 Trouble = Callable[[str, OSError], None]
 Status = Callable[[os.stat_result], Row]
@@ -106,7 +107,7 @@ class Walk:
         known = self.known.get(path)
         if known is None or known[0] != hash(row):
             return None
-        _, names, places = known
+        _, names, places, _ = known
         lstat = os.lstat
         try:
             return names, [lstat(name, dir_fd=fd) for name in names], places
