@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -126,26 +128,46 @@ def test_too_few_inodes_are_said_before_anything_is_copied(tmp_path, targets, mo
         run(targets, want(build(tmp_path / "build")))
 
 
-@pytest.mark.parametrize("free", range(0, 1500, 100))
-def test_a_disk_that_fills_up_leaves_the_old_and_is_finished_when_there_is_room(
-    tmp_path, targets, mount, monkeypatch, free
+@pytest.mark.parametrize("scarce", ["bytes", "names"])
+def test_a_disk_that_is_full_at_any_write_leaves_the_old_and_is_finished_when_there_is_room(
+    tmp_path, targets, mount, monkeypatch, scarce
 ):
-    """The preflight is told that all fits, as if somebody else filled the disk meanwhile."""
-    dest = mount(tmp_path / "dest", "size=8m")
-    old, new = build(tmp_path / "1"), build(tmp_path / "2", **{f"file{n}": b"new\n" * 40 for n in range(250)})
+    """With room for one page, or one name, more each time: every write that needs one is refused once.
+
+    The preflight is told that all fits, as if somebody else filled the disk meanwhile.
+    """
+    dest = mount(tmp_path / "dest", "size=4m,nr_inodes=800")
+    old, new = (build(tmp_path / str(n), files=12, **{f"file{f}": b"%d\n" % n * 40 for f in range(9)}) for n in (1, 2))
+    goal = want(new, site_img=b"site 2" * 999)
     run(targets, want(old))
-    with monkeypatch.context() as patch:
-        patch.setattr("tasks.core.space.check", lambda *_: None)
-        room = os.statvfs(dest)
-        ballast = dest / "ballast"
-        ballast.write_bytes(b"\0" * max(0, room.f_bavail * room.f_frsize - free * 1024))
-        try:
-            run(targets, want(new, site_img=b"site 2"))
-        except Refused as error:
-            assert "No space left on device" in str(error) and "\n" not in str(error)
-            assert served(targets)[0] == old.release.id
-        else:
-            assert free > 900, "it fits sooner than thought"
-    ballast.unlink()
-    run(targets, want(new, site_img=b"site 2"))
-    assert served(targets)[0] == new.release.id
+    monkeypatch.setattr("tasks.core.space.check", lambda *_: None)
+    refused = 0
+    for room in range(200):
+        with no_room_but(dest, scarce, room):
+            try:
+                run(targets, goal)
+                break
+            except Refused as error:
+                assert "No space left on device" in str(error) and "\n" not in str(error)
+        refused += 1
+        ends = served(targets)
+        assert {one[0] for one in (ends if isinstance(ends, list) else [ends])} <= {old.release.id, new.release.id}
+    assert refused > 8, "a deploy needs more than that"
+    _is_finished(targets, goal)
+
+
+@contextlib.contextmanager
+def no_room_but(dest: pathlib.Path, scarce: str, room: int):
+    """Somebody else has taken all but so many pages, or names."""
+    free = os.statvfs(dest)
+    ballast = dest / "ballast"
+    ballast.mkdir()
+    if scarce == "bytes":
+        (ballast / "bytes").write_bytes(b"\0" * max(0, os.statvfs(dest).f_bavail - room) * free.f_frsize)
+    else:
+        for number in range(max(0, os.statvfs(dest).f_favail - room)):
+            (ballast / str(number)).touch()
+    try:
+        yield
+    finally:
+        shutil.rmtree(ballast)
