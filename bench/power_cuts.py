@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Cut the power of a worker node's disk, as often as asked, and see whether the next boot recovers by itself.
 
-    bench/power_cuts.py [--every 1] [--reordered 250] [--wipe 250] [--upgrade 250] [--double 100] [--seed 1]
+    bench/power_cuts.py [--every 1] [--reordered 250] [--wipe 250] [--upgrade 250] [--double 100] [--origin 1]
 
 Needs root, qemu-utils, e2fsprogs and fdisk. Every cut is: a crash image, one boot, and a look at the result.
   first    the first boot, cut after every n-th write, and in reordered windows: then complete, /var equal to /var.ro
   double   the boot that recovers is cut as well
   wipe     a committed disk that is asked for a wipe: untouched or wiped, complete in both cases
   upgrade  a committed disk and a new release: nothing of the node's own is lost, everything new is whole
+  origin   for comparison: what a script makes of the same cuts that formats where there is no partition 1, as the
+           origin's did, and else takes it as it is
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +41,7 @@ def main() -> int:
         ("wipe", 250),
         ("upgrade", 250),
         ("double", 100),
+        ("origin", 1),
         ("seed", 1),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -57,6 +61,7 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
     (done.root / "var.ro/lib/news").write_bytes(news)
     first = record(folder / "first", blank)
     bad = trial("first boot, in order", folder, blank, first, in_order(first, wanted.every), recovered)
+    trial("origin's rule", folder, blank, first, in_order(first, wanted.origin), by_the_origin)
     bad += trial(
         "first boot, reordered", folder, blank, first, reordered(first, wanted.reordered, wanted.seed), recovered
     )
@@ -98,6 +103,20 @@ def recovered(node: Node, what: str) -> str:
     said = node.boot(SAME)
     good = said == "SAME\n" and node.state[2] == "COMMITTED" and not node.degraded
     return f"recovered from {(was or ['blank'])[0]}" if good else f"BAD {said}"
+
+
+def by_the_origin(node: Node, what: str) -> str:
+    """Whether a node is whole after its next boot, and so after every other."""
+    if "start=" not in subprocess.run(["sfdisk", "-d", node.image], capture_output=True, text=True, check=False).stdout:
+        return "whole: made again"
+    node.attach()
+    try:
+        script = f"mount nodes/1 var || exit; {SAME}"
+        words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+        said = subprocess.run(words, cwd=node.root, capture_output=True, text=True, check=False).stdout
+    finally:
+        node.detach()
+    return {"": "never mounted", "SAME\n": "whole"}.get(said, "partly filled for ever")
 
 
 def twice(seed: int) -> Verdict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -61,6 +63,29 @@ def test_partitions_have_the_names_that_the_kernel_gives_them(node: Node, shell:
     assert node.verb("partition_node", disk, "3", disk="") == node_of_3 + "\n"
 
 
+@pytest.mark.parametrize(
+    ("disk", "mounted", "in_use"),
+    [
+        ("/dev/sda", "/dev/sda", True),
+        ("/dev/sda", "/dev/sda1", True),
+        ("/dev/sda", "/dev/sdaa1", False),
+        ("/dev/nvme0n1", "/dev/nvme0n1p2", True),
+        ("/dev/nvme0n1", "/dev/nvme0n11p2", False),
+        ("/dev/nvme0n1", "/dev/nvme0n11", False),
+        ("/dev/cciss/c0d1", "/dev/cciss/c0d1p3", True),
+        ("/dev/cciss/c0d1", "/dev/cciss/c0d10", False),
+        ("/dev/mmcblk0", "/dev/mmcblk0p1", True),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a /proc of its own")
+def test_a_disk_is_in_use_where_it_or_a_partition_of_it_is_mounted(node: Node, disk: str, mounted: str, in_use: bool):
+    (node.folder / "proc").mkdir()
+    (node.folder / "proc/mounts").write_text(f"none / rootfs rw 0 0\n{mounted} /data ext3 rw 0 0\n")
+    (node.folder / "proc/swaps").write_text("Filename\tType\n")
+    node.before = f"mount --bind {node.folder}/proc /proc"
+    assert node.holds("in_use", disk) is in_use
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_only_an_rfc_1123_host_name_is_a_name(node: Node, shell: str):
     node.shell = shell
@@ -96,6 +121,14 @@ def test_the_name_is_that_of_the_very_address_and_of_no_comment(node: Node, shel
         assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == f"n{a}-{b}.grid\n"
 
 
+def test_each_address_of_a_large_site_has_its_own_name_and_no_other(node: Node):
+    """bench/host_names.py asks for all 65,534."""
+    addresses = [f"10.1.{at >> 8}.{at & 255}" for at in range(1, 65535)]
+    asked = [f"10.1.7.{at}" for at in range(256)] + random.Random(1).sample(addresses, 100)
+    hosts = "".join(f"{address}\tn{address.replace('.', '-')}\n" for address in addresses)
+    assert node.names(hosts, asked) == [f"n{address.replace('.', '-')}" for address in asked]
+
+
 @pytest.mark.parametrize(
     ("address", "name"),
     [
@@ -128,7 +161,10 @@ def test_other_lines_of_the_network_file_are_the_admins(node: Node):
 
 def test_the_boot_card_is_left_alone_by_every_network_manager(node: Node):
     (node.root / "run/systemd/system").mkdir(parents=True)
-    node.verb("keep_network_up", disk="")
+    script = node.root / "etc/sysconfig/network-scripts/ifcfg-eth0"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("DEVICE=eth0\nBOOTPROTO=dhcp\nONBOOT=yes\n")
+    assert "DEVICE=eth0\nONBOOT=no\n" in node.boot(then="cat etc/sysconfig/network-scripts/ifcfg-eth0", disk=False)
     assert "Name=eth0\n[Link]\nUnmanaged=yes" in (node.root / "run/systemd/network/00-plugnode.network").read_text()
     assert "interface-name:eth0" in (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text()
 

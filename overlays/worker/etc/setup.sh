@@ -102,16 +102,19 @@ layout_values() { # KEY: what follows KEY in this node's layout, a line each
   sed -n "s/^$1[[:space:]][[:space:]]*//p" "$LAYOUT_FILE"
 }
 
-read_data() { # who this node is, and what its disk shall be
+read_data() { # who this node is, and what its disk shall be; once, for this process and those that it starts
   INTERFACE=$(cat "$DATA/interface" 2>/dev/null || echo eth0)
   ADDRESS=$(cat "$DATA/address" 2>/dev/null || own_address)
   RELEASE=$(cat "$DATA/release" 2>/dev/null || root_name)
   SITE=$(site_value site | checksum)
   NODE=$(node_field 2)
-  LAYOUT_FILE=$DATA/layouts/$(node_field 5)
-  [ -f "$LAYOUT_FILE" ] || return 0
-  number_partitions
-  LAYOUT=$(sed -n '/^table/p; /^partition/p' "$LAYOUT_FILE" | checksum)
+  LAYOUT_FILE=$DATA/layouts/$(node_field 5) LAYOUT=''
+  if [ -f "$LAYOUT_FILE" ]; then
+    number_partitions
+    LAYOUT=$(sed -n '/^table/p; /^partition/p' "$LAYOUT_FILE" | checksum)
+  fi
+  KNOWN=yes
+  export KNOWN INTERFACE ADDRESS RELEASE SITE NODE LAYOUT_FILE LAYOUT
 }
 
 root_name() { # the last part of the path that the root was mounted from, which is the release
@@ -192,7 +195,8 @@ unfit() { # DISK: why it is none of ours to use, or nothing
 
 in_use() { # DISK: mounted or swapped to, it or a partition of it, or part of a RAID or a volume group
   awk -v disk="$1" '
-    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ /^(p?[0-9]+)?$/ { found = 1 }
+    BEGIN { partition = disk ~ /[0-9]$/ ? "^(p[0-9]+)?$" : "^([0-9]+)?$" }
+    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ partition { found = 1 }
     END { exit !found }' /proc/mounts /proc/swaps && return 0
   for holder in "$(sys_of "$1")"/holders/* "$(sys_of "$1")"/*/holders/*; do
     [ ! -e "$holder" ] || return 0
@@ -819,6 +823,13 @@ keep_network_up() { # the root is on it: whoever manages networks leaves this in
   mkdir -p "$ROOT/run/systemd/network" "$manager"
   printf '[Match]\nName=%s\n[Link]\nUnmanaged=yes\n' "$INTERFACE" >"$ROOT/run/systemd/network/00-plugnode.network"
   printf '[keyfile]\nunmanaged-devices=interface-name:%s\n' "$INTERFACE" >"$manager/00-plugnode.conf"
+  script=$ROOT/etc/sysconfig/network-scripts/ifcfg-$INTERFACE # of EL's network service, which starts a DHCP client
+  [ ! -f "$script" ] || mask_script "$script"
+}
+
+mask_script() { # FILE: as if the admin had said that the card is not brought up
+  printf 'DEVICE=%s\nONBOOT=no\n' "$INTERFACE" >"$DATA/ifcfg"
+  run mount -n --bind "$DATA/ifcfg" "$1"
 }
 
 # --- the whole ------------------------------------------------------------------------------------------------------
@@ -836,10 +847,10 @@ boot() { # each part in a process of its own: what fails in one leaves the node 
 
 main() { # [VERB…]
   trap 'ended $?' EXIT
-  mkdir -p "$WORK" 2>/dev/null || { mount -n -t tmpfs plugnode "$ROOT/run" && mkdir -p "$WORK"; }
-  DISK=${2:-} LAYOUT='' STATE=none HAS_LAYOUT=- TOKENS=-
+  [ -d "$WORK" ] || mkdir -p "$WORK" 2>/dev/null || { mount -n -t tmpfs plugnode "$ROOT/run" && mkdir -p "$WORK"; }
+  DISK=${2:-} STATE=none HAS_LAYOUT=- TOKENS=-
   NODES=${NODES:-} # tests: a folder with the partitions' nodes, by number
-  read_data
+  [ -n "${KNOWN:-}" ] || read_data
   [ $# -gt 0 ] || set -- boot
   "$@"
 }
