@@ -46,9 +46,7 @@ def site() -> dict:
             }
         },
         "groups": {"quiet": {"cmdline": "quiet"}},
-        "nodes": {
-            f"wn{n:03}": {"mac": f"52:54:00:00:00:{n:02x}", "ip": f"172.24.10.{n}"} for n in range(101, 109)
-        },
+        "nodes": {f"wn{n:03}": {"mac": f"52:54:00:00:00:{n:02x}", "ip": f"172.24.10.{n}"} for n in range(101, 109)},
     }
 
 
