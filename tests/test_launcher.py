@@ -100,6 +100,18 @@ def test_it_runs_at_its_own_place_from_anywhere_and_paths_stay_the_callers(ready
         assert done.stdout == f".  say\n{tmp_path}/my.yaml /abs {ready}\n", done.stderr
 
 
+def test_a_folder_to_compare_with_is_the_callers_and_a_revision_is_not(ready, tmp_path):
+    (ready / "dodo.py").write_text(
+        "option = {'name': 'against', 'long': 'against', 'default': ''}\n"
+        "def task_plan():\n"
+        "    return {'actions': ['echo %(against)s'], 'params': [option], 'verbosity': 2}\n"
+    )
+    (tmp_path / "other").mkdir()
+    for given, meant in (("other", f"{tmp_path}/other"), ("origin/main", "origin/main"), ("/abs", "/abs")):
+        done = start(str(ready / "doit"), "plan", f"--against={given}", cwd=tmp_path)
+        assert done.stdout == f".  plan\n{meant}\n", done.stderr
+
+
 def test_exit_status_and_arguments_are_doits(ready):
     (ready / "dodo.py").write_text("def task_no():\n    return {'actions': ['exit 7'], 'verbosity': 2}\n")
     assert (
