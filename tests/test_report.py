@@ -187,6 +187,16 @@ def test_what_checks_said_and_what_a_boot_took_is_on_it():
     assert "an earlier release: worker-0000000000aa" in Outline(page(node(7), found=before)).text
 
 
+def test_what_should_not_be_missed_comes_first():
+    seen = Outline(page(node(7)))
+    text = " ".join(seen.words).partition("Plan What")[0]
+    for words in (
+        "Checks : grub.cfg failed", "Boot : wn7 came up, but not as it should: sshd answers",
+        "Plan : a mode, an owner or a setuid bit of worker-0123456789ab differs", "worker : 1 file with capabilities",
+    ):  # fmt: skip
+        assert words in text
+
+
 def test_what_was_not_looked_at_is_said_with_the_command_that_does():
     text = " ".join(Outline(page(node(7), found=report.Found(checks=CHECKS))).words)
     assert "./doit plan , what a deploy would change; ./doit boot , how long" in text and "./doit check" not in text

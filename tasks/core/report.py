@@ -119,6 +119,7 @@ def view(facts: Facts) -> View:
     """All that the template sees."""
     site = facts.site
     images = [image_view(facts, built) for built in facts.built]
+    found = found_view(facts)
     return {
         "site": site.name,
         "network": network_view(site),
@@ -127,10 +128,10 @@ def view(facts: Facts) -> View:
         "racks": racks(site),
         "rows": [node_view(site, node) for node in site.nodes] if len(site.nodes) <= MOST_CELLS else [],
         "special": special(site),
-        "looks": [{"image": image["name"], "words": words} for image in images for words in looks(image)],
+        "looks": [*found_looks(found), *(look for image in images for look in image_looks(image))],
         "images": images,
         "files": files_view(facts.files),
-        **found_view(facts),
+        **found,
     }
 
 
@@ -284,8 +285,33 @@ def folders(files: Iterable[Owned]) -> list[View]:
     ]
 
 
-def looks(image: View) -> Iterator[str]:
+class Look(NamedTuple):
     """What a reviewer should not miss."""
+
+    place: str  # an id of the page
+    what: str
+    words: str
+
+
+def found_looks(found: View) -> Iterator[Look]:
+    if found["checks"]:
+        failed = [row["file"] for row in found["checks"]["rows"] if row["verdict"] == "failed"]
+        if failed:
+            yield Look("checks", "Checks", f"{', '.join(failed)} failed")
+    if found["boot"] and (missing := [check["what"] for check in found["boot"]["checks"] if not check["holds"]]):
+        yield Look("boot", "Boot", f"{found['boot']['node']} came up, but not as it should: {', '.join(missing)}")
+    for server in found["plan"]["servers"] if found["plan"] else ():
+        for root in server["roots"]:
+            if count := len(root.get("notable", ())):
+                words = f"{count} modes, owners or setuid bits" if count > 1 else "a mode, an owner or a setuid bit"
+                yield Look("plan", "Plan", f"{words} of {root['release']} differ{'s' * (count == 1)}")
+
+
+def image_looks(image: View) -> Iterator[Look]:
+    return (Look(f"image-{image['name']}", image["name"], words) for words in looks(image))
+
+
+def looks(image: View) -> Iterator[str]:
     if image["capabilities"].count:
         yield f"{_files(image['capabilities'].count)} with capabilities, which NFS does not carry"
     if image["users"].count or image["groups"].count:
