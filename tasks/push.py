@@ -10,6 +10,7 @@ import os
 import tarfile
 
 from .configs import config
+from .console import say
 from .core.errors import BadInput, Refused
 from .core.files import write_atomic
 from .core.site import Node
@@ -78,7 +79,9 @@ def running() -> tuple[dict[str, str], list[str]]:
     from .core import reach
     from .core.ranges import fold
 
-    replies = reach.ask(nodes(), reach.RUNS, known_hosts())
+    asked = nodes()
+    say(f"asking {len(asked)} nodes what they run")
+    replies = reach.ask(asked, reach.RUNS, known_hosts())
     found: dict[str, list[str]] = {}
     for name, text in replies.said.items():
         found.setdefault(text.partition("\n")[0], []).append(name)

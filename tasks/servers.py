@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from .configs import rendered
 from .console import say
@@ -20,6 +21,7 @@ from .rule import remove
 from .settings import settings, site
 
 
+@lru_cache(maxsize=None)
 def chosen() -> list[Server]:
     """The servers to ask: those that `server=` names, or all."""
     from .core.ranges import expand, fold

@@ -203,8 +203,18 @@ def lan(folder: pathlib.Path) -> Iterator[Lan]:
 
 def doit(lan: Lan, site: pathlib.Path, *words: object, at: Lan | Machine | None = None, **options) -> subprocess.Popen:
     """doit in the lan, or on one of its machines: what it says on both outputs is in `stdout`."""
-    argv = [sys.executable, "-m", "doit", f"build={site.parent}/build", *map(str, words), f"site={site}"]
-    given = {"cwd": REPOSITORY, "env": lan.environment(), "text": True, "start_new_session": True, **options}
+    argv = [
+        "env",
+        "-C",
+        REPOSITORY,
+        sys.executable,
+        "-m",
+        "doit",
+        f"build={site.parent}/build",
+        *map(str, words),
+        f"site={site}",
+    ]
+    given = {"env": lan.environment(), "text": True, "start_new_session": True, **options}
     return subprocess.Popen((at or lan).inside(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import io
 import json
-import logging
 import os
 import re
 import shlex
@@ -21,11 +20,10 @@ from typing import Any
 
 import ClusterShell
 from ClusterShell.Event import EventHandler
-from ClusterShell.Task import Task, task_self
+from ClusterShell.Task import task_self
 from ClusterShell.Worker.Popen import WorkerPopen
-from ClusterShell.Worker.Worker import FANOUT_UNLIMITED
 
-from . import far, remote
+from . import far, parallel, remote
 from .errors import BadInput
 from .release import Release
 from .work import Answer, Render, Values
@@ -55,8 +53,6 @@ MEANINGS = (
     (r'rsync: .*?"([^"]*)".* failed: (.*) \(\d+\)', "{0}: {1}"),
 )  # fmt: skip
 
-logging.getLogger("ClusterShell").addHandler(logging.NullHandler())  # that a pipe broke is told by who broke it
-
 
 @dataclass(frozen=True)
 class Order:
@@ -71,27 +67,12 @@ class Order:
 
 def send(orders: Iterable[Order], say: Callable[[str], None]) -> dict[str, Answer]:
     """Every server's answer, by name; whatever befalls one of them stops no other."""
-    task, talks = task_self(), [_Talk(order, say) for order in orders]
-    task.set_info("fanout", FANOUT)
-    for name in ("stdout_msgtree", "stderr_msgtree"):
-        task.set_default(name, False)
-    try:
-        for talk in talks:
-            talk.begin(task)
-        task.timer(PULSE, _Pulse(talks), interval=PULSE, autoclose=True)
-        task.resume()
-    except BaseException:
-        task.abort(kill=True)
-        raise
+    talks = [_Talk(order, say) for order in orders]
+    for talk in talks:
+        talk.begin()
+    task_self().timer(PULSE, _Pulse(talks), interval=PULSE, autoclose=True)
+    parallel.finish(FANOUT)
     return {talk.order.server: talk.answer() for talk in talks}
-
-
-def run(task: Task, argv: list[str], key: str, handler: EventHandler, limit: float) -> WorkerPopen:
-    """Begin a program that ends with us."""
-    command = shlex.join(["setpriv", "--pdeathsig", "TERM", "--", *argv])
-    worker = WorkerPopen(f"exec {command}", key=key, handler=handler, stderr=True, timeout=limit)
-    task.schedule(worker)
-    return worker
 
 
 class _Pulse(EventHandler):  # type: ignore[misc]
@@ -115,9 +96,9 @@ class _Talk(EventHandler):  # type: ignore[misc]
         self.shown = self.failure = ""
         self.open = False
 
-    def begin(self, task: Task) -> None:
+    def begin(self) -> None:
         argv = [*remote.shell(), "-T", "--", self.order.ssh, shlex.join(["sh", "-c", FIND, BEGIN])]
-        self.worker = run(task, argv, self.order.server, self, LIMIT)
+        self.worker = parallel.begin(argv, self.order.server, self, LIMIT)
 
     def write(self, data: bytes) -> None:
         if self.open:
@@ -182,9 +163,9 @@ class _Bringing(EventHandler):  # type: ignore[misc]
         self.words: list[str] = []
 
     def begin(self, asked: Values) -> None:
-        order, worker = self.talk.order, self.talk.worker
+        order = self.talk.order
         argv = rsync(order.sources[asked["bring"]], order.ssh, asked)
-        run(worker.task, argv, order.server, self, LIMIT)._fanout = FANOUT_UNLIMITED  # a talk that has begun goes on
+        parallel.begin(argv, order.server, self, LIMIT, at_once=True)
 
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
         self.words = [*self.words[-30:], msg.decode(errors="replace")]

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ClusterShell.Event import EventHandler
-from ClusterShell.Task import task_self
 from ClusterShell.Worker.Popen import WorkerPopen
 
-from . import remote
+from . import parallel, remote
 from .ranges import fold
 from .site import Node
 
@@ -29,7 +27,7 @@ ENTER = f'cd /run/plugnode 2>/dev/null || {{ echo "no /run/plugnode" >&2; exit {
 TAKE = (  # a tar of site data: all of it is there before the first name leads to it
     "set -eu; umask 022; " + ENTER + 'new=.new.$$; trap \'rm -rf "$new"\' EXIT; mkdir -p "$new" layouts; '
     'tar -xf - -C "$new"; for file in layouts/*; do [ -f "$new/$file" ] || rm -f "$file"; done; '
-    'cd "$new"; for file in layouts/* site nodes hosts; do [ ! -f "$file" ] || mv -f "$file" "../$file"; done; cd ..'
+    'mv -f "$new"/layouts/* layouts/; for name in site nodes hosts; do mv -f "$new/$name" "$name"; done'
 )
 RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"
 
@@ -43,19 +41,10 @@ class Replies(NamedTuple):
 
 def ask(nodes: Iterable[Node], script: str, known_hosts: str, given: str = os.devnull) -> Replies:
     """Run a shell script on nodes, as root, with the file `given` as standard input."""
-    task, asked = task_self(), [_Asked(node.name) for node in nodes]
-    task.set_info("fanout", FANOUT)
-    for name in ("stdout_msgtree", "stderr_msgtree"):
-        task.set_default(name, False)
-    try:
-        for node, handler in zip(nodes, asked):
-            command = shlex.join(["setpriv", "--pdeathsig", "TERM", "--", *ssh(node, known_hosts), script])
-            feed = f"exec {command} <{shlex.quote(given)}"
-            task.schedule(WorkerPopen(feed, key=node.name, handler=handler, stderr=True, timeout=LIMIT))
-        task.resume()
-    except BaseException:
-        task.abort(kill=True)
-        raise
+    asked = [_Asked(node.name) for node in nodes]
+    for node, handler in zip(nodes, asked):
+        parallel.begin([*ssh(node, known_hosts), script], node.name, handler, LIMIT, given)
+    parallel.finish(FANOUT)
     failed = {each.name: each.failure for each in asked if each.failure}
     return Replies({each.name: "\n".join(each.said) for each in asked if not each.failure}, failed)
 
