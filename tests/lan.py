@@ -1,7 +1,7 @@
 """Machines on a network that nothing leads out of: each a network, mount and pid namespace with a real sshd.
 
-They share this machine's files but for /root, /srv, /usr/local/bin, /etc/exports.d and what a test asks for, which
-are their own. A kernel takes all of a machine along when its first process ends.
+They share this machine's files but for /root, /srv, /var/tmp, /usr/local/bin, /etc/exports.d and what a test asks for,
+which are their own. A kernel takes all of a machine along when its first process ends.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
 MaxStartups 50
+SetEnv TMPDIR=/var/tmp
 {more}
 """
 
@@ -70,7 +71,7 @@ class Machine:
         self.pid = int(children.read_text().split()[0])
         until(lambda: os.readlink(f"/proc/{self.pid}/exe").endswith("sleep"))
         self.plug()
-        own = " ".join(("/root", "/srv", "/etc/exports.d", "/usr/local/bin", *self.own))
+        own = " ".join(("/root", "/srv", "/var/tmp", "/etc/exports.d", "/usr/local/bin", *self.own))
         run(*self.inside("sh", "-c", BOOT.format(own=own, name=self.name)))
         self.serve()
 
