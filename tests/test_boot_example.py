@@ -84,15 +84,17 @@ def test_a_node_of_the_second_server_boots_by_uefi_and_stays_on_at_a_terminal(tw
     words += [f"site={two_servers.site}", f"build={two_servers.build}"]
     told = io.StringIO()
     with pexpect.spawn(
-        sys.executable, ["-m", "doit", *words], cwd=REPOSITORY, timeout=170, encoding="utf-8", logfile=told
+        sys.executable, ["-m", "doit", *words], cwd=REPOSITORY, timeout=600, encoding="utf-8", logfile=told
     ) as node:
         before = termios.tcgetattr(node.child_fd)
         node.expect("This terminal is its console, and you are root there; Ctrl-] ends it")
-        node.expect(r"root@wn001:~# ", timeout=20)
+        node.expect(r"root@wn001:~# ")
         node.sendline("echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)")
         node.expect("42 of root by 172.24.10.2\r\n")
-        node.sendline("sleep 1000")
+        node.sendline("echo asleep; sleep 1000")
+        node.expect("asleep\r\n")
         node.sendcontrol("c")  # the node's, as every key
+        node.expect(r"root@wn001:~# ")
         node.sendline("echo $?")
         node.expect("130\r\n")
         node.sendcontrol("]")
