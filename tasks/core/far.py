@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import place, services, work
@@ -26,6 +26,7 @@ from .files import digest_file
 from .ordinary import privileged
 from .plan import Built, Wanted, published
 from .record import Record
+from .record import read as read_record
 from .release import Release
 from .targets import Targets
 
@@ -235,5 +236,19 @@ class Sent(Built):
         for id in os.listdir(targets.received) if os.path.isdir(targets.received) else ():
             if id != self.release.id:
                 place.clear(os.path.join(targets.received, id))
-        self.line.bring(f"{self.release.image}/root", self._received, list(paths), targets.root(like) if like else "")
+        there = set(self._come())
+        missing = [path for path in paths if path not in there]
+        self.line.bring(f"{self.release.image}/root", self._received, missing, targets.root(like) if like else "")
         return self._received
+
+    def _come(self) -> Iterator[bytes]:
+        """Files that an earlier deploy, cut off, had brought; what is none of the root's is removed."""
+        top, tree = os.fsencode(self._received), None
+        for above, _, names in os.walk(top):
+            for file in (os.path.join(above, name) for name in names):
+                tree = tree or read_record(self.record())
+                path = os.path.relpath(file, top)
+                if path in tree and not os.path.islink(file) and digest_file(file) == tree[path].digest:
+                    yield path
+                else:
+                    os.unlink(file)

@@ -30,10 +30,18 @@ def _of_files(plan: Plan, wanted: Wanted) -> tuple[int, int]:
 
 
 def _of_root(there: There, built: Built) -> tuple[int, int]:
-    """Bytes and inodes that a root takes beside the release that it shares files with."""
+    """Bytes and inodes that a root takes beside the release that it shares files with, and what of it is there."""
     new = [entry.size for entry in place.load_pair(there, built).after.values() if entry.type != DIR]
     folders = place.recorded(built).manifest.count(b" type=dir ")
-    return sum(blocks(max(size, 1)) for size in new) + folders * BLOCK, len(new) + folders
+    come = _sizes(os.path.join(there.targets.received, built.release.id))  # by an earlier deploy that was cut off
+    size = sum(blocks(max(size, 1)) for size in new) + folders * BLOCK - sum(map(blocks, come))
+    return size, len(new) + folders - len(come)
+
+
+def _sizes(folder: str) -> list[int]:
+    """Of every file below a folder."""
+    paths = [os.path.join(above, name) for above, _, names in os.walk(folder) for name in names]
+    return [os.lstat(path).st_size for path in paths]
 
 
 def blocks(size: int) -> int:
