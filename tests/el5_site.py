@@ -66,6 +66,8 @@ mount -n -o remount,rw / 2>/dev/null
 if touch /etc/probe 2>/dev/null; then say "root is WRITABLE"; else say "root refuses"; fi
 mount -n -o remount,ro / 2>/dev/null
 devices=$(awk '$2 ~ "^/(var|tmp|home)$" { print $1 }' /proc/mounts)
+disk=$(awk '$2 == "/var" { sub(/p?[0-9]+$/, "", $1); print $1 }' /proc/mounts)
+say "disk $(/etc/setup.sh disk_transport $disk), serial number $(/etc/setup.sh disk_serial $disk)"
 say "uuids $(blkid -c /dev/null -s UUID -o value $devices | tr '\n' ' ')"
 sync
 """
@@ -94,6 +96,9 @@ def machine(grid: Grid, tmp_path: Path):
     return make
 
 
+TRANSPORTS = {"/dev/vd": ("virtio",), "/dev/nvme": ("nvme",), "/dev/sd": ("ata sata", "sata ata", "scsi")}
+
+
 def right(story, name: str) -> None:
     """A node that came up as it should."""
     assert not story.ended
@@ -111,5 +116,7 @@ def on_disk(story, device: str, boots: int = 1, fs: str = "ext3") -> None:
         assert story.facts[f"mount {folder}"] == f"{device}{number} {fs} rw"
         assert told(story, f"probe: boots {folder} (.*)") == [str(boots)]
     assert not story.degraded
+    kinds = [kinds for name, kinds in TRANSPORTS.items() if device.startswith(name)][0]
+    assert told(story, "probe: disk (.*), serial number PLUGNODE0$")[0] in kinds
     if boots == 1:
         assert told(story, "probe: (var .*)") == ["var lacks"]
