@@ -19,7 +19,7 @@ from .core.errors import BadInput, Problem
 from .core.files import digest_file, write_atomic
 from .core.site import Image
 from .layouts import note_offers, offers_of, refuse_layouts
-from .references import pulled, tree_of
+from .references import pulled, snapshot_of, tree_of
 from .rule import code, rule
 from .settings import NOTED, about, settings, site
 
@@ -42,8 +42,10 @@ DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it
 
 
 def index_of(image: Image) -> str:
-    """What the last scan of the reference knows of each file."""
-    return settings().path(NOTED, f"{image.name}.index")
+    """What the last scan of the reference knows of each file: of a snapshot all images that are made of it share it."""
+    if image.reference.kind == "path":
+        return settings().path(NOTED, f"{image.name}.index")
+    return os.path.join(snapshot_of(image), "index")
 
 
 def verdict_of(image: Image) -> str:

@@ -64,19 +64,20 @@ def parse(data: bytes, folder: bytes = b"", stamps: Mapping[bytes, int] = Mappin
 
     Extended attributes and hard links are not in a manifest. Raises ValueError where it is damaged or cut short.
     """
-    return parse_lines(_lines(data), folder, stamps)
+    return parse_lines(lines(data), folder, stamps)
 
 
-def lines(data: bytes) -> dict[bytes, bytes]:
-    """A manifest's lines by their first word, which `path_of` reads."""
-    return {text[: text.index(b" ")]: text for text in _lines(data)}
-
-
-def _lines(data: bytes) -> list[bytes]:
+def lines(data: bytes) -> list[bytes]:
+    """A manifest's lines, for `parse_lines`. Raises ValueError where it is cut short."""
     first, *texts = data.split(b"\n")
     if first != b"#mtree" or texts[-1:] != [b""]:
         raise ValueError("not an mtree manifest, or cut short")
     return texts[:-1]
+
+
+def word_of(text: bytes) -> bytes:
+    """A line's first word, which `path_of` reads."""
+    return text[: text.index(b" ")]
 
 
 def parse_lines(

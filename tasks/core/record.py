@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from . import mtree, xattrs
@@ -52,16 +52,16 @@ def difference(old: Record, new: Record, besides: Collection[bytes] = ()) -> tup
     Raises ValueError where a record is damaged.
     """
     before, after = mtree.lines(old.manifest), mtree.lines(new.manifest)
-    words = {word for word, line in after.items() if before.get(word) != line} | before.keys() - after.keys()
+    words = set(map(mtree.word_of, set(before).symmetric_difference(after)))
     labels = xattrs.parse(old.labels), xattrs.parse(new.labels)
     paths = {*labels[0], *labels[1], *old.inodes, *new.inodes, *besides, *map(mtree.path_of, words)}
     paths |= set(map(parent, paths))
     return _parsed(before, old, labels[0], paths), _parsed(after, new, labels[1], paths)
 
 
-def _parsed(lines: Mapping[bytes, bytes], of: Record, labels: xattrs.Labels, paths: Iterable[bytes]) -> Tree:
-    found = (lines[word] for word in map(mtree.word, paths) if word in lines)
-    return {
-        path: entry._replace(xattrs=labels.get(path, ()), inode=of.inodes.get(path, 0))
-        for path, entry in mtree.parse_lines(found, of.folder, of.stamps or {}).items()
-    }
+def _parsed(lines: Iterable[bytes], of: Record, labels: xattrs.Labels, paths: Iterable[bytes]) -> Tree:
+    words = set(map(mtree.word, paths))
+    tree = mtree.parse_lines((line for line in lines if mtree.word_of(line) in words), of.folder, of.stamps or {})
+    for path, entry in tree.items():
+        tree[path] = entry._replace(xattrs=labels.get(path, ()), inode=of.inodes.get(path, 0))
+    return tree

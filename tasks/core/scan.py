@@ -176,10 +176,9 @@ class _Reader:
     def read(self, walk: Walk) -> Scan:
         walk.trouble = self.trouble
         digest = hashlib.blake2b(digest_size=20)
-        known = {} if self.owned else self.known_before  # attributes do not move an mtime: those are read again
         try:
             for listing in walk:
-                self._take(_seen(listing, digest, known), walk.start)
+                self._take(_seen(listing, digest, self.known_before), walk.start)
         except OSError as error:
             raise BadInput.at(os.fsdecode(walk.root), f"cannot be read: {error.strerror}") from None
         return self._end(None if walk.racy else digest.hexdigest())
@@ -232,7 +231,7 @@ class _Reader:
 
     def _item(self, listing: Listing, name: str, row: Row, known: Item | None) -> Item:
         """What is to be known of a name that is no folder of this file system."""
-        if known and not self.owned and known[4] is not None:
+        if known and known[4] is not None:
             return known
         kind, path = row[1] & _KIND, self.prefix + os.fsencode(f"{listing.path}/{name}" if listing.path else name)
         if kind == S_IFREG:
