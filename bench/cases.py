@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from inputs import MODULES, REPOSITORY, Inputs, doit, edit, made
+from inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, doit, edit, made
 from inputs import site as site_file
 from measure import Measured, Side, interleaved, run
 from rows import Curve, Row, at_most, of_size, of_time
@@ -60,9 +60,9 @@ def path_reference(tree: pathlib.Path) -> str:
     return f"{{path: {tree}}}"
 
 
-def built(with_: Inputs, tree: pathlib.Path) -> tuple[Work, pathlib.Path]:
+def built(inputs: Inputs, tree: pathlib.Path) -> tuple[Work, pathlib.Path]:
     """A site with that tree in place as its reference, built once; and a copy of the tree."""
-    work, peer = Work(with_.folder / f"of-{tree.name}", path_reference(tree)), with_.folder / f"copy-{tree.name}"
+    work, peer = Work(inputs.folder / f"of-{tree.name}", path_reference(tree)), inputs.folder / f"copy-{tree.name}"
     if not peer.exists():
         work.built()
         made(["cp", "-a", str(tree), str(peer)])
@@ -72,17 +72,17 @@ def built(with_: Inputs, tree: pathlib.Path) -> tuple[Work, pathlib.Path]:
 # --- nothing to do
 
 
-def noop(with_: Inputs) -> Iterator[Row]:
+def noop(inputs: Inputs) -> Iterator[Row]:
     """Nothing has changed."""
-    sizes = with_.sizes
-    for tree, goal in ((with_.root, 0.6), (with_.tree(sizes.tree), 0.5)):
-        found = unchanged(with_, tree, sizes.rounds)
+    sizes = inputs.sizes
+    for tree, goal in ((inputs.root, 0.6), (inputs.tree(sizes.tree), 0.5)):
+        found = unchanged(inputs, tree, sizes.rounds)
         yield of_time(f"nothing to do, a reference of {entries(tree):,} files in place", goal, *found)
-    yield noop_site(with_)
+    yield noop_site(inputs)
 
 
-def unchanged(with_: Inputs, tree: pathlib.Path, rounds: int) -> list[Measured]:
-    work, peer = built(with_, tree)
+def unchanged(inputs: Inputs, tree: pathlib.Path, rounds: int) -> list[Measured]:
+    work, peer = built(inputs, tree)
     peer_side = Side("rsync -an", ["rsync", "-an", f"{tree}/", f"{peer}/"])
     return interleaved([Side("doit", work.doit()), peer_side], rounds)
 
@@ -92,21 +92,21 @@ def entries(tree: pathlib.Path) -> int:
     return round(sum(len(names) for _, _, names in os.walk(tree)), -2)
 
 
-def noop_site(with_: Inputs) -> Row:
+def noop_site(inputs: Inputs) -> Row:
     """Many nodes, a reference that the build owns, and nothing has changed."""
-    nodes = with_.sizes.nodes
-    work = Work(with_.folder / "noop-site", archive(with_, with_.tree(300)), nodes).built()
+    nodes = inputs.sizes.nodes
+    work = Work(inputs.folder / "noop-site", archive(inputs, inputs.tree(300)), nodes).built()
     (work.folder / "dodo.py").write_text("def task_nothing():\n    return {'actions': []}\n")
     empty = [sys.executable, "-m", "doit", "-d", str(work.folder)]
     sides = [Side("doit", work.doit()), Side("doit with an empty dodo.py", empty)]
-    row = of_time(f"nothing to do, {nodes:,} nodes, a snapshot", 2.0, *interleaved(sides, with_.sizes.rounds))
+    row = of_time(f"nothing to do, {nodes:,} nodes, a snapshot", 2.0, *interleaved(sides, inputs.sizes.rounds))
     remove(work.folder)
     return row
 
 
-def archive(with_: Inputs, tree: pathlib.Path) -> str:
+def archive(inputs: Inputs, tree: pathlib.Path) -> str:
     """The tree as an archive, whose snapshot the build owns."""
-    path = with_.folder / f"{tree.name}.tar"
+    path = inputs.folder / f"{tree.name}.tar"
     if not path.exists():
         made(["tar", "--numeric-owner", "--xattrs", "-C", str(tree), "-cf", str(path), "."])
     return f"{{archive: {path}}}"
@@ -115,42 +115,37 @@ def archive(with_: Inputs, tree: pathlib.Path) -> str:
 # --- a root is staged, deployed, verified
 
 
-def stage(with_: Inputs) -> Iterator[Row]:
+def stage(inputs: Inputs) -> Iterator[Row]:
     """A root is made for the first time: read, checked for secrets, changed, written."""
-    root, peer, files = with_.root, with_.folder / "stage-copy", entries(with_.root)
-    forget_copy = partial(remove, peer)
-    work = Work(with_.folder / "stage", path_reference(root))
-    ours, theirs = interleaved(
-        [
-            Side("doit root", work.doit("root"), work.forget),
-            Side("cp -a", ["cp", "-a", str(root), str(peer)], forget_copy),
-        ],
-        with_.sizes.rounds,
-    )
-    yield of_time(f"first staging, {files:,} files of a reference in place", 1.0, ours, theirs)
+    work = Work(inputs.folder / "stage", path_reference(inputs.root))
+    yield staged("a reference in place", inputs, work, inputs.root, "-a", work.forget)
     remove(work.folder)
-
-    work = Work(with_.folder / "stage", archive(with_, root))
+    work = Work(inputs.folder / "stage", archive(inputs, inputs.root))
     made(work.doit("snapshot"))
     tree = next((work.build / "references").glob("*/tree"))
-    fresh = partial(work.forget, "worker", ".noted", ".doit.sqlite")
-    ours, theirs = interleaved(
-        [Side("doit root", work.doit("root"), fresh), Side("cp -al", ["cp", "-al", str(tree), str(peer)], forget_copy)],
-        with_.sizes.rounds,
-    )
-    yield of_time(f"first staging, {files:,} files of a snapshot", 1.0, ours, theirs)
-    remove(work.folder, peer)
+    yield staged("a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted", ".doit.sqlite"))
+    remove(work.folder)
 
 
-def restage(with_: Inputs) -> Iterator[Row]:
+def staged(what: str, inputs: Inputs, work: Work, tree: pathlib.Path, how: str, forget: Callable[[], None]) -> Row:
+    """`doit root` of a reference beside `cp` of it."""
+    peer = inputs.folder / "stage-copy"
+    ours = Side("doit root", work.doit("root"), forget)
+    theirs = Side(f"cp {how}", ["cp", how, str(tree), str(peer)], partial(remove, peer))
+    found = interleaved([ours, theirs], inputs.sizes.rounds)
+    remove(peer)
+    return of_time(f"first staging, {entries(inputs.root):,} files of {what}", 1.0, *found)
+
+
+def restage(inputs: Inputs) -> Iterator[Row]:
     """Ten files of the reference have changed."""
-    for tree, goal in ((with_.root, 0.6), (with_.tree(with_.sizes.tree), 0.5)):
-        found = restaged(with_, tree, 10, with_.sizes.rounds)
+    for tree, goal in ((inputs.root, 0.6), (inputs.tree(inputs.sizes.tree), 0.5)):
+        found = restaged(inputs, tree, 10, inputs.sizes.rounds)
         yield of_time(f"re-staging, 10 of {entries(tree):,} files changed", goal, *found)
 
 
-def restaged(with_: Inputs, tree: pathlib.Path, count: int, rounds: int) -> list[Measured]:
-    work, peer = built(with_, tree)
+def restaged(inputs: Inputs, tree: pathlib.Path, count: int, rounds: int) -> list[Measured]:
+    work, peer = built(inputs, tree)
     return interleaved(
         [
             Side("doit root", work.doit("root"), partial(edit, tree, count)),
@@ -160,10 +155,10 @@ def restaged(with_: Inputs, tree: pathlib.Path, count: int, rounds: int) -> list
     )
 
 
-def deploy(with_: Inputs) -> Iterator[Row]:
+def deploy(inputs: Inputs) -> Iterator[Row]:
     """Everything on the server is compared; then new releases come, each with ten files that the last one had not."""
-    root, rounds, files = with_.root, with_.sizes.rounds, entries(with_.root)
-    work, _ = built(with_, root)
+    root, rounds, files = inputs.root, inputs.sizes.rounds, entries(inputs.root)
+    work, _ = built(inputs, root)
     served, copies, staged = work.folder / "served", work.folder / "copies", work.build / "worker/root"
     destdir = f"destdir={served}"
     made(work.doit("deploy", destdir))
@@ -195,43 +190,42 @@ os.execvp("rsync", ["rsync", "-a", "--delete", f"--link-dest={copies}/{last}/", 
 # --- initrds
 
 
-def pack(with_: Inputs) -> Iterator[Row]:
+def pack(inputs: Inputs) -> Iterator[Row]:
     """A folder of kernel modules becomes an archive, compressed."""
-    tree, out = with_.folder / "pack", with_.folder / "packed"
-    tree.mkdir()
-    kernels = sorted((with_.root / "lib/modules").iterdir())
-    made(["cp", "-a", *(str(kernels[-1] / "kernel" / part) for part in ("fs", "drivers/net")), str(tree)])
+    out = inputs.folder / "packed"
+    (tree,) = (inputs.root / "lib/modules").glob("*/kernel/drivers/net")
     for how, goal in (("gzip", 1.0), ("zstd", 0.3)):
         ours = Side(f"own, {how}", [sys.executable, "-c", PACK, str(tree), f"{out}.{how}", how])
         peer = Side("find, cpio, gzip -6", ["sh", "-c", CPIO, str(tree), str(out)])
         work = f"an archive of {size_of(tree) / 1e6:.0f} MB of kernel modules, {how}"
-        yield of_time(work, goal, *interleaved([ours, peer], with_.sizes.rounds))
-    remove(tree)
+        yield of_time(work, goal, *interleaved([ours, peer], inputs.sizes.rounds))
 
 
 def size_of(folder: pathlib.Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
-def initrd(with_: Inputs) -> Iterator[Row]:
+def initrd(inputs: Inputs) -> Iterator[Row]:
     """The initrd of one kernel that mounts its root over NFS, by each of its makers, all of them with gzip -6."""
-    if not with_.sizes.debian:
+    if not inputs.sizes.debian:
         raise LookupError("takes the Debian root of a whole run")
-    root = with_.debian
+    root = inputs.debian
     (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
-    work = Work(with_.folder / "initrd", path_reference(root), modules=MODULES).built()
-    scratch = with_.folder / "scratch"
+    work, scratch = Work(inputs.folder / "initrd", BOOTSTRAP, modules=MODULES), inputs.folder / "scratch"
+    work.build.mkdir()
+    (work.build / "references").symlink_to(root.parent.parent)
+    work.built()
     scratch.mkdir()
     forget = partial(work.forget, "worker/initrd.img", "worker/initrd.json", "worker/vmlinuz")
     inside = ["unshare", "--mount", "sh", "-ec", CHROOT, "sh", str(root), str(scratch)]
     peers = [Side(name, [*inside, *(word.format(kernel=kernel) for word in argv)]) for name, argv in PEERS.items()]
-    ours, *theirs = interleaved([Side("doit initrd", work.doit("initrd"), forget), *peers], with_.sizes.rounds)
+    ours, *theirs = interleaved([Side("doit initrd", work.doit("initrd"), forget), *peers], inputs.sizes.rounds)
     for peer, goal in zip(theirs, (0.05, 0.1)):
         yield of_time("the initrd of a Debian kernel for a root over NFS", goal, ours, peer)
     own = (work.build / "worker/initrd.img").stat().st_size
     for name in PEERS:
-        size = (scratch / PEERS[name][0]).stat().st_size
-        yield of_size("bytes of that initrd", 0.3, own, name, size)
+        inputs.images[name] = (scratch / PEERS[name][0]).stat().st_size
+        yield of_size("bytes of that initrd", 0.3, own, name, inputs.images[name])
     remove(work.folder, scratch)
 
 
@@ -261,29 +255,29 @@ exec chroot "$root" "$@"
 # --- sites
 
 
-def site(with_: Inputs) -> Iterator[Row]:
+def site(inputs: Inputs) -> Iterator[Row]:
     """A site file is read and checked, for the first time and again."""
-    nodes, file = with_.sizes.nodes, with_.folder / "site.yaml"
-    site_file(file, path_reference(with_.tree(300)), nodes)
-    cache = with_.folder / "site-cache"
-    load = [sys.executable, "-c", LOAD, str(file), str(cache), str(with_.folder)]
+    nodes, file = inputs.sizes.nodes, inputs.folder / "site.yaml"
+    site_file(file, path_reference(inputs.tree(300)), nodes)
+    cache = inputs.folder / "site-cache"
+    load = [sys.executable, "-c", LOAD, str(file), str(cache), str(inputs.folder)]
     peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(file)])
     for what, goal, before in (("cold", 0.6, partial(remove, cache)), ("cached", 0.1, lambda: None)):
         sides = [Side(what, load, before), peer]
-        yield of_time(f"a site of {nodes:,} nodes, {what}", goal, *interleaved(sides, with_.sizes.rounds))
+        yield of_time(f"a site of {nodes:,} nodes, {what}", goal, *interleaved(sides, inputs.sizes.rounds))
 
 
-def configs(with_: Inputs) -> Iterator[Row]:
+def configs(inputs: Inputs) -> Iterator[Row]:
     """Every generated file, from a site that was never read."""
     row = of_time(
-        f"all configuration files of {with_.sizes.nodes:,} nodes", 1.0,
-        *configured(with_, with_.sizes.nodes, with_.sizes.rounds),
+        f"all configuration files of {inputs.sizes.nodes:,} nodes", 1.0,
+        *configured(inputs, inputs.sizes.nodes, inputs.sizes.rounds),
     )  # fmt: skip
     yield row
 
 
-def configured(with_: Inputs, nodes: int, rounds: int) -> list[Measured]:
-    work = Work(with_.folder / "configs", path_reference(with_.tree(300)), nodes)
+def configured(inputs: Inputs, nodes: int, rounds: int) -> list[Measured]:
+    work = Work(inputs.folder / "configs", path_reference(inputs.tree(300)), nodes)
     peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
     found = interleaved([Side("doit configs", work.doit("configs"), work.forget), peer], rounds)
     remove(work.folder)
@@ -293,63 +287,69 @@ def configured(with_: Inputs, nodes: int, rounds: int) -> list[Measured]:
 # --- memory, and what a node loads
 
 
-def memory(with_: Inputs) -> Iterator[Row]:
+def memory(inputs: Inputs) -> Iterator[Row]:
     """The largest process of a whole first build."""
-    tree, nodes = with_.tree(with_.sizes.tree), with_.sizes.nodes
-    work = Work(with_.folder / "memory", path_reference(tree), nodes)
+    tree, nodes = inputs.tree(inputs.sizes.tree), inputs.sizes.nodes
+    work = Work(inputs.folder / "memory", path_reference(tree), nodes)
     found = run(work.doit()).memory
     yield at_most(f"peak memory of a first build, {entries(tree):,} files, {nodes:,} nodes", 400, found)
     remove(work.folder)
 
 
-def parallel(with_: Inputs) -> Iterator[Row]:
+def parallel(inputs: Inputs) -> Iterator[Row]:
     """Two images, side by side and one after the other."""
-    root = with_.debian if with_.sizes.debian else with_.root
-    work = Work(with_.folder / "parallel", path_reference(root), images=2)
+    root = inputs.debian if inputs.sizes.debian else inputs.root
+    work = Work(inputs.folder / "parallel", path_reference(root), images=2)
     sides = [Side(f"doit -n {count}", work.doit("-n", str(count)), work.forget) for count in (2, 1)]
-    ours, theirs = interleaved(sides, with_.sizes.few)
+    ours, theirs = interleaved(sides, inputs.sizes.few)
     yield of_time(f"a first build of two images of {entries(root):,} files, doit -n 2", None, ours, theirs)
     remove(work.folder)
 
 
-def boot(with_: Inputs) -> Iterator[Row]:
-    """What a node loaded until it was ready, as `doit boot` saw it on the wire."""
-    path = REPOSITORY / "build/boot/timings.json"
-    if not path.exists():
+def boot(inputs: Inputs) -> Iterator[Row]:
+    """What a node loaded until it was ready, as `doit boot` saw it on the wire; and what it would with other images."""
+    build = REPOSITORY / "build"
+    if not (build / "boot/timings.json").exists():
         raise LookupError("no boot was measured: run ./doit boot before")
-    seen = json.loads(path.read_text())
+    seen = json.loads((build / "boot/timings.json").read_text())
+    moved = seen["tftp_bytes"] + seen["nfs_bytes"]
     yield at_most("a node's boot by TFTP", None, seen["tftp_bytes"])
     yield at_most("a node's boot by NFS, until it is ready", None, seen["nfs_bytes"])
+    own = (build / seen["release"].rpartition("-")[0] / "initrd.img").stat().st_size
+    for name, size in inputs.images.items():
+        yield of_size(
+            "a node's boot by TFTP and NFS", None, moved, f"the same with the image of {name}", moved - own + size
+        )
 
 
 # --- growth
 
 
-def changed(with_: Inputs) -> Curve:
+def changed(inputs: Inputs) -> Curve:
     """Does it cost what changed?"""
-    points = [(count, *cpu(restaged(with_, with_.root, count, with_.sizes.few))) for count in with_.sizes.changes]
-    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(with_.root):,}", tuple(points))
+    points = [(count, *cpu(restaged(inputs, inputs.root, count, inputs.sizes.few))) for count in inputs.sizes.changes]
+    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(inputs.root):,}", tuple(points))
 
 
-def existing(with_: Inputs) -> Curve:
+def existing(inputs: Inputs) -> Curve:
     """Does it cost what there is?"""
-    points = [(files, *cpu(unchanged(with_, with_.tree(files), with_.sizes.few))) for files in with_.sizes.trees]
+    points = [(files, *cpu(unchanged(inputs, inputs.tree(files), inputs.sizes.few))) for files in inputs.sizes.trees]
     return Curve("nothing to do", "rsync -an", "files of a reference in place", tuple(points))
 
 
-def nodes(with_: Inputs) -> Curve:
+def nodes(inputs: Inputs) -> Curve:
     """What does a node more cost?"""
-    points = [(count, *cpu(configured(with_, count, with_.sizes.few))) for count in with_.sizes.sites]
+    points = [(count, *cpu(configured(inputs, count, inputs.sizes.few))) for count in inputs.sizes.sites]
     return Curve("all configuration files", "PyYAML, C loader", "nodes", tuple(points))
 
 
-def idle_nodes(with_: Inputs) -> Curve:
+def idle_nodes(inputs: Inputs) -> Curve:
     """The same, where nothing has changed."""
     points = []
-    for count in with_.sizes.sites:
-        work = Work(with_.folder / "idle", archive(with_, with_.tree(300)), count).built()
+    for count in inputs.sizes.sites:
+        work = Work(inputs.folder / "idle", archive(inputs, inputs.tree(300)), count).built()
         peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
-        points.append((count, *cpu(interleaved([Side("doit", work.doit()), peer], with_.sizes.few))))
+        points.append((count, *cpu(interleaved([Side("doit", work.doit()), peer], inputs.sizes.few))))
         remove(work.folder)
     return Curve("nothing to do", "PyYAML, C loader", "nodes", tuple(points))
 

@@ -71,6 +71,7 @@ class Inputs:
     kept: pathlib.Path
     sizes: Sizes
     trees: dict[int, pathlib.Path] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)  # bytes of the initrds that others made
 
     @cached_property
     def debian(self) -> pathlib.Path:
@@ -163,6 +164,7 @@ def disk(kept: pathlib.Path, size: int = 24 << 30) -> Iterator[pathlib.Path]:
     unshare_mounts()
     image, mounted = kept / "disk.img", kept / "disk"
     mounted.mkdir(parents=True, exist_ok=True)
+    image.unlink(missing_ok=True)  # of a run that was killed, whose last command may still write to it
     with open(image, "wb") as file:
         file.truncate(size)
     made(["mkfs.ext4", "-q", "-i", "8192", "-O", "has_journal", "-E", "lazy_itable_init=0", str(image)])

@@ -11,6 +11,8 @@ import dataclasses
 import os
 import pathlib
 import re
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +63,7 @@ def measure(inputs: Inputs, wanted: tuple[str, ...]) -> Results:
     curves: list[Curve] = []
     left_out: list[str] = []
     for name in wanted:
-        begun = time.monotonic()
+        begun, used = time.monotonic(), children()
         try:
             if name in CASES:
                 rows += CASES[name](inputs)
@@ -69,8 +71,15 @@ def measure(inputs: Inputs, wanted: tuple[str, ...]) -> Results:
                 curves.append(GROWTH[name](inputs))
         except LookupError as why:
             left_out.append(f"{name}: {why.args[0]}")
-        print(f"   {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-    return Results(machine(), tuple(rows), tuple(curves), tuple(left_out))
+        took = f"{time.monotonic() - begun:.0f} s, {children() - used:.0f} s of CPU"
+        print(f"   {name}: {took}", file=sys.stderr, flush=True)
+    return Results({"rounds": str(inputs.sizes.rounds), **machine()}, tuple(rows), tuple(curves), tuple(left_out))
+
+
+def children() -> float:
+    """Seconds of CPU that everything which was measured or made took so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def machine() -> dict[str, str]:
@@ -94,4 +103,5 @@ def version(program: str) -> str:
 if __name__ == "__main__":
     if os.geteuid():
         sys.exit("bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the disk is taken away all the same
     main()

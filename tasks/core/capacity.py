@@ -49,7 +49,11 @@ ASSUMED = (
     Assumed("nfs-cores", 4, "", "processors of a server that serve NFS", "nfsd has a thread for every call at work"),
     Assumed("nfs-ms", 0.6, "ms/MB", "of a processor, for reading by NFS", "measured 0.5 to 0.7, nfs-ganesha"),
     Assumed(
-        "call-us", 170, "µs", "of a processor, for an NFS call", "measured 170 to 190, nfs-ganesha listing folders"
+        "call-us",
+        170,
+        "µs",
+        "of a processor, for an NFS call",
+        "measured 170 to 190, nfs-ganesha listing folders; most cost less",
     ),
 )
 
