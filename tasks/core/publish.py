@@ -61,7 +61,8 @@ def publish(
     os.mkdir(folder, 0o700)
     with without_collection(), Folder(folder) as new:
         stop_inheritance(new.root)
-        if earlier is None or bool(earlier.note) == able:  # an ordinary user's is not what root's would be
+        if earlier is None or not earlier.looks or bool(earlier.note) == able:
+            # nothing is known of how it looked, or an ordinary user's is not what root's would be
             earlier = Earlier(os.fsdecode(folder), NOTHING, {})
         shared = _share(earlier, new)
         before, goal = difference(earlier.record, record, shared.lost)
