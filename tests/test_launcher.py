@@ -63,19 +63,9 @@ def without_sbin(checkout: pathlib.Path) -> None:
     path.write_text(path.read_text().replace("PATH=$PATH:/usr/sbin:/sbin", "PATH=$PATH"))
 
 
-def test_a_second_start_is_doit_at_once_and_without_a_word_of_its_own(ready):
+def test_a_second_start_is_doit_without_a_word_of_its_own(ready):
     done = start("./doit", cwd=ready)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout == f".  hello\nhello from {ready}\n"
-    begun = time.monotonic()
-    for _ in range(10):
-        subprocess.run(["./doit", "--version"], cwd=ready, env={**os.environ, "PATH": "/usr/bin:/bin"}, check=True,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
-    through = time.monotonic() - begun
-    begun = time.monotonic()
-    for _ in range(10):
-        subprocess.run([".venv/bin/python", ".venv/bin/doit", "--version"], cwd=ready, check=True,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
-    assert through - (time.monotonic() - begun) < 10 * 0.05
 
 
 def test_a_second_start_touches_no_network_and_needs_no_rights(ready):
