@@ -317,9 +317,7 @@ def boot(inputs: Inputs) -> Iterator[Row]:
     yield at_most("a node's boot by NFS, until it is ready", None, seen["nfs_bytes"])
     own = (build / seen["release"].rpartition("-")[0] / "initrd.img").stat().st_size
     for name, size in inputs.images.items():
-        yield of_size(
-            "a node's boot by TFTP and NFS", None, moved, f"the same with the image of {name}", moved - own + size
-        )
+        yield of_size("bytes of a node's boot", None, moved, f"the same, {name}'s image", moved - own + size)
 
 
 # --- growth

@@ -9,7 +9,7 @@ from typing import Any
 
 from rows import Curve, Results, Row
 
-LEFT, WIDTH, STEP = 430, 340, 22  # px: where bars begin, how long the longest is, from one to the next
+LEFT, WIDTH, STEP = 450, 340, 22  # px: where bars begin, how long the longest is, from one to the next
 LOW, HIGH = 0.01, 10.0  # ratios that the bars' scale shows
 BOX, GAP = 300, 90  # px: one curve's square, and what is between two
 
@@ -39,11 +39,11 @@ def along(ratio: float) -> float:
 
 
 def bar(row: Row, y: int) -> dict[str, Any]:
-    ratio = row.ratios[0]
+    ratio, goal = row.ratios[0], along(row.goal) if row.goal else None
+    end, high = along(ratio.median), along(ratio.high)
     return {
-        "y": y, "text": f"{row.work} / {row.peer}", "value": f"{ratio.median:.2f}",
-        "end": along(ratio.median), "low": along(ratio.low), "high": along(ratio.high),
-        "goal": along(row.goal) if row.goal else None, "holds": row.holds,
+        "y": y, "text": f"{row.work} / {row.peer}", "value": f"{ratio.median:.2f}", "right": max(end, high, goal or 0),
+        "end": end, "low": along(ratio.low), "high": high, "goal": goal, "holds": row.holds,
     }  # fmt: skip
 
 
