@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .configs import rendered, templates, templates_digest
 from .core.errors import BadInput, Problem
-from .core.files import digest_file, write_atomic
+from .core.files import content, digest_file, write_atomic
 from .core.site import Image
 from .layouts import note_offers, offers_of, refuse_layouts
 from .references import pulled, snapshot_of, tree_of
@@ -196,18 +196,10 @@ def refuse_unbootable(image: Image, tree: Tree) -> None:
     parts, known = initrd.parts(tree), settings().path(NOTED, f"{image.name}.startable")
     facts = repr((code(), initrd_recipe(image), initrd_seen(image))).encode() + mtree.dump(parts)
     digest = hashlib.sha256(facts).hexdigest().encode()
-    if _read(known) != digest:
+    if content(known) != digest:
         chosen = kernel.choose(parts, image.kernel, settings().site)
         initrd.build(image, parts, chosen, settings().folders, lambda note: None, settings().site)
         write_atomic(known, digest)
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
 
 
 def refuse_secrets(image: Image, tree: Tree) -> None:

@@ -78,6 +78,21 @@ def test_a_second_start_touches_no_network_and_needs_no_rights(ready):
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("hello")
 
 
+def test_a_second_start_asks_no_package_manager(ready, tmp_path):
+    for name in ("apt-get", "dpkg-query", "dnf", "rpm", "sudo"):
+        tell_tale(tmp_path / "called" / name)
+    env = only(tmp_path / "bin")
+    done = start("./doit", "list", cwd=ready, env=env | {"PATH": f"{tmp_path}/called:{env['PATH']}"})
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["hello"], "")
+
+
+def tell_tale(path: pathlib.Path) -> None:
+    """A program that says that it was called, and fails."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\necho $0 was called >&2\nexit 9\n")
+    path.chmod(0o755)
+
+
 def test_it_runs_at_its_own_place_from_anywhere_and_paths_stay_the_callers(ready, tmp_path):
     (ready / "dodo.py").write_text(
         "from doit import get_var\n"

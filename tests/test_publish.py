@@ -105,6 +105,14 @@ def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
     assert contents(scan(nfs / "two").tree) == contents(staged.load(place))
 
 
+def test_of_a_release_of_whose_looks_nothing_is_known_nothing_is_shared(place, nfs):
+    """As releases were made before there were looks."""
+    one = released(place, nfs / "one")
+    done = publish(staged.recorded(place), nfs / "two", one._replace(looks={}))
+    assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(staged.load(place))
+    assert not inodes(nfs / "one") & inodes(nfs / "two")
+
+
 def test_across_file_systems_files_are_copied(place, nfs, tmp_path):
     one = released(place, nfs / "one")
     (tmp_path / "mount").mkdir()

@@ -102,3 +102,12 @@ def test_a_failure_tells_the_stage_the_console_and_what_servers_say_of_the_node(
     assert text.startswith("it came to the stage `start` (6.0 s after power-on), then: it stopped\nconsole:\n")
     assert "TFTP server:\n    x/initrd.img: denied\ndhcpd.log:\n    DHCPACK on" in text
     assert text.endswith("ganesha-own.log:\n    export: No such file or directory")
+
+
+def test_a_panic_ends_the_console_that_is_told_with_its_reason_before_it(tmp_path: Path):
+    panic = "[ 1.9] Kernel panic - not syncing: VFS: Unable to mount root fs"
+    boot = "".join(f"console [ 1.{number}] some line\n" for number in range(20))
+    trace = "".join(f"console [ 2.{number}] a call\n" for number in range(20))
+    told = f"{boot}console [ 1.8] no filesystem could mount root\nconsole {panic}\n{trace}ended {panic}\n"
+    text = failure(story(told), str(tmp_path), "172.24.10.100", "ae:d6:90:bb:aa:1d")
+    assert text.endswith(f"    [ 1.8] no filesystem could mount root\n    {panic}")

@@ -52,6 +52,15 @@ def _holds(path: str, data: bytes, mode: int) -> bool:
         return False
 
 
+def content(path: str) -> bytes | None:
+    """The bytes of a file; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
 def sync_folder(path: str) -> None:
     """Flush a folder's names to disk (fsync(2) of the file alone does not)."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Callable, Iterable, Mapping, NamedTuple
 
 from . import journal
 from .errors import Refused
-from .files import sync_folder, write_atomic
+from .files import content, sync_folder, write_atomic
 from .plan import Built, There, current
 from .record import NOTHING, Record, difference
 from .record import read as read_record
-from .services import content
 from .targets import Targets, stay_inside
 from .tree import Tree, without_collection
 

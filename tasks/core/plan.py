@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from . import journal
 from . import release as releases
 from .errors import BadInput, Refused
-from .files import digest_file
+from .files import content, digest_file
 from .release import Release
-from .services import Service, content
+from .services import Service
 from .site import Site
 from .targets import BOOT_FILES, Targets
 from .record import Record

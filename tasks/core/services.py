@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from .errors import Refused
-from .files import write_atomic
+from .files import content, write_atomic
 from .site import Deploy
 
 FILE = "FILE"  # in a command: the file that is to be put in place
@@ -116,15 +116,6 @@ def _put_back(path: str, before: bytes | None) -> None:
         os.unlink(path)
     else:
         write_atomic(path, before, durable=True)
-
-
-def content(path: str) -> bytes | None:
-    """The bytes of a file; None where there is none."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
 
 
 def _run(argv: tuple[str, ...], path: str, what: str) -> None:

@@ -219,10 +219,10 @@ def timings(story: Story, found: Iterable[Check]) -> dict[str, Any]:
 
 
 def failure(story: Story, logs: str, address: str, mac: str, lines: int = 15) -> str:
-    """The stage reached, the console's end, and what the servers say of it."""
+    """The stage reached, the console until it failed, and what the servers say of it."""
     last = story.stages[-1] if story.stages else Reached("power", 0, 0, 0, 0, "")
     parts = [f"it came to the stage `{last.stage}` ({last.at:.1f} s after power-on), then: {story.ended}"]
-    parts += ["console:", *(f"    {line}" for line in [line for line in story.console if line][-lines:])]
+    parts += ["console:", *(f"    {line}" for line in _until_it_failed(story)[-lines:])]
     if story.tftp_errors:
         parts += ["TFTP server:", *(f"    {error}" for error in story.tftp_errors[-5:])]
     for name in sorted(os.listdir(logs)):
@@ -230,6 +230,13 @@ def failure(story: Story, logs: str, address: str, mac: str, lines: int = 15) ->
             told = list(_that_matter(os.path.join(logs, name), (address, mac)))[-5:]
             parts += [f"{name}:", *(f"    {line}" for line in told)] if told else []
     return "\n".join(parts)
+
+
+def _until_it_failed(story: Story) -> list[str]:
+    """The console's lines up to that which ended the story: a panic's reason is before it, its call trace after."""
+    lines = [line for line in story.console if line]
+    ends = [number for number, line in enumerate(lines, 1) if story.ended and story.ended in line]
+    return lines[: ends[0]] if ends else lines
 
 
 # nfs-ganesha complains of what a lab has not: dbus, Kerberos, a recovery folder
