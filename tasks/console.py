@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -74,6 +75,7 @@ class Reporter(ConsoleReporter):
         sys.stderr.write(f"ERROR: {text}" if not fail.traceback else f"ERROR: {task.name}: {fail.get_msg()}\n")
 
     def complete_run(self) -> None:
+        gc.freeze()  # Python looks at all objects once more when it ends, if they are not put aside
         for line in self.runtime_errors:
             sys.stderr.write(f"ERROR: {line}\n")
         if self.exits:

@@ -6,18 +6,20 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .configs import site_img
 from .console import say
 from .core.errors import Refused
-from .core.work import Answer
 from .plan import BUILT, coloured, flag
 from .push import running
 from .release import read_release
 from .rule import command
 from .servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .settings import settings, site
+
+if TYPE_CHECKING:
+    from .core.work import Answer
 
 FULL = {"name": "full", "long": "full", "help": "compare the bytes of every file, too", **flag}
 NODES = {"name": "nodes", "long": "nodes", "help": "ask the nodes what they run, over ssh", **flag}

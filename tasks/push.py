@@ -5,9 +5,7 @@ site.yaml ──> hosts, nodes, site, layouts ── ssh ──> /run/plugnode/ 
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 
 from .configs import config
 from .console import say
@@ -65,6 +63,9 @@ def site_data() -> bytes:
 
     with open(config("hosts"), "rb") as file:
         files = site_image(site(), file.read())
+    import io
+    import tarfile
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):

@@ -9,16 +9,19 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from .configs import rendered
 from .console import say
 from .core.errors import Refused
 from .core.release import Release
 from .core.site import Server
-from .core.work import Answer
 from .plan import boot_files_of, targets, wanted
 from .rule import remove
 from .settings import settings, site
+
+if TYPE_CHECKING:
+    from .core.work import Answer
 
 
 @lru_cache(maxsize=None)
@@ -77,11 +80,11 @@ def _here(server: Server, do: str, details: dict) -> Answer:
 
     line = Here(server)
     try:
-        return Answer(work.do(do, targets(), line, details), line.shown)
+        return work.Answer(work.do(do, targets(), line, details), line.shown)
     except (Refused, OSError) as error:
         if _alone():
             raise
-        return Answer({}, line.shown, work.failure(error))
+        return work.Answer({}, line.shown, work.failure(error))
 
 
 def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> dict[str, Answer]:

@@ -11,7 +11,7 @@ import hashlib
 import marshal
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import Any, NamedTuple
 
@@ -23,14 +23,13 @@ from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
 Attributes = tuple[tuple[str, bytes], ...]
 # Of a name: status, a link's target, a device's numbers, a file's digest, attributes (None: those are read each time)
 Item = tuple[Row, bytes, "tuple[int, int] | None", str, "Attributes | None"]
-Record = tuple[int, Row, Attributes, "dict[str, Item]"]  # of a folder: its file system, its own, and what is in it
-Records = dict[str, bytes]  # folder -> its record, marshalled
+Record = tuple[int, Row, Attributes, "dict[bytes, Item]"]  # of a folder: its file system, its own, and what is in it
+Records = dict[bytes, bytes]  # folder -> its record, marshalled
 
 # What is carried into a root. Others belong to the machine that is read: SELinux labels, overlayfs, NFSv4 ACLs.
 CARRIED = ("user.", "security.capability", "system.posix_acl_access", "system.posix_acl_default")
 
-_ENCODING = sys.getfilesystemencoding()
-_FORMAT = f"plugnode index 4 {sys.implementation.cache_tag} {_ENCODING}\n".encode()
+_FORMAT = f"plugnode index 5 {sys.implementation.cache_tag}\n".encode()
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never waits where a file became a fifo
 _KIND = 0o170000
 _BLOCK = 1 << 20
@@ -52,7 +51,9 @@ class Look(NamedTuple):
     signature: str | None  # a digest over the status of everything: it differs after any change; None: not to be told
     start: int = 0
     known: Known | None = None
-    folders: Sequence[Listing | str] = ()  # a path alone is of one that is as the index knows it; none without an index
+    folders: Sequence[
+        Listing | bytes
+    ] = ()  # a path alone is of one that is as the index knows it; none without an index
 
 
 def signature(root: str | bytes, index: str | None = None, *how: Any, **more: Any) -> str | None:
@@ -76,32 +77,16 @@ def look(
     with without_collection():
         known, _ = _load(index, skip, rules)
         for _ in range(2):
-            walk, digest = Walk(os.fsencode(root), known, skip, also), hashlib.blake2b(digest_size=20)
+            walk = Walk(os.fsencode(root), known, skip, also)
             try:
-                folders = [_seen(listing, digest, known) for listing in walk]
+                folders = list(walk)
             except OSError:
                 return Look(None)
             if not walk.racy:
-                return Look(digest.hexdigest(), walk.start, known, folders if known else ())
+                return Look(walk.digest.hexdigest(), walk.start, known, folders if known else ())
             if not walk.settle():
                 return Look(None)
     return Look(None)
-
-
-def _seen(listing: Listing, digest: hashlib.blake2b, known: Known) -> Listing | str:
-    """Add one folder to the digest.
-
-    Its names need not go in: no name comes, goes or changes without the folder's own ctime. Numbers go in as hash():
-    61 bits that no seed changes, at a tenth of a digest's cost.
-    """
-    number = _number(listing)
-    digest.update(b"%d " % number)
-    before = known.get(listing.path)
-    return listing.path if before and (before[0], before[3]) == (hash(listing.row), number) else listing
-
-
-def _number(listing: Listing) -> int:
-    return hash((() if listing.path else listing.row, *listing.rows))
 
 
 def _load(index: str | None, skip: Skip | None, rules: str, whole: bool = False) -> tuple[Known, Records]:
@@ -175,26 +160,15 @@ class _Reader:
 
     def read(self, walk: Walk) -> Scan:
         walk.trouble = self.trouble
-        digest = hashlib.blake2b(digest_size=20)
         try:
-            for listing in walk:
-                self._take(_seen(listing, digest, self.known_before), walk.start)
+            self._take(walk, walk.start)
         except OSError as error:
             raise BadInput.at(os.fsdecode(walk.root), f"cannot be read: {error.strerror}") from None
-        return self._end(None if walk.racy else digest.hexdigest())
+        return self._end(None if walk.racy else walk.digest.hexdigest())
 
     def go_on(self, looked: Look) -> Scan:
         """The same from a look: what is as the index knows it is not visited again."""
-        from .folder import Folder
-
-        with Folder(self.root) as place:
-            for seen in looked.folders:
-                try:
-                    here = seen if isinstance(seen, str) else seen._replace(fd=place.at(os.fsencode(seen.path)))
-                except OSError as error:
-                    self.trouble(seen if isinstance(seen, str) else seen.path, error)
-                else:
-                    self._take(here, looked.start)
+        self._take(looked.folders, looked.start)
         return self._end(looked.signature)
 
     def _end(self, signature: str | None) -> Scan:
@@ -203,44 +177,58 @@ class _Reader:
         self._join_names()
         return Scan(self.tree, signature if self.steady else None, tuple(self.sockets), tuple(self.mounts))
 
-    def trouble(self, path: str, error: OSError) -> None:
+    def trouble(self, path: bytes, error: OSError) -> None:
         what = f"cannot be read: {error.strerror}; run as root, or exclude it"
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):  # it was there, and of that kind, a moment ago
             what = "changed while it was read; try again, or exclude it"
-        self.problems.append(Problem(os.fsdecode(self.prefix) + path, 1, 1, what))
+        self.problems.append(Problem(os.fsdecode(self.prefix + path), 1, 1, what))
 
-    def _take(self, seen: Listing | str, start: int) -> None:
-        """Entries of one folder and of the names in it that are none, and what the index says of it."""
-        if isinstance(seen, str):
-            self.records[seen], self.known[seen] = self.records_before[seen], self.known_before[seen]
-            return self._put(seen, *marshal.loads(self.records[seen]))
-        record = seen.device, seen.row, attributes(seen.fd), dict(self._items(seen))
-        self._put(seen.path, *record)
-        self._remember(seen, record, start)
+    def _take(self, folders: Iterable[Listing | bytes], start: int) -> None:
+        """Entries of folders and of the names in them that are none, and what the index says of them."""
+        from .folder import Folder
 
-    def _items(self, listing: Listing) -> Iterator[tuple[str, Item]]:
+        with Folder(self.root) as place:
+            for seen in folders:
+                if isinstance(seen, bytes):
+                    self.records[seen], self.known[seen] = self.records_before[seen], self.known_before[seen]
+                    self._put(seen, *marshal.loads(self.records[seen]))
+                    continue
+                try:
+                    fd = place.at(seen.path)
+                except OSError as error:
+                    self.trouble(seen.path, error)
+                    continue
+                self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
+                record = seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
+                self._put(seen.path, *record)
+                self._remember(seen, record, start)
+
+    def _items(self, listing: Listing, fd: int) -> Iterator[tuple[bytes, Item]]:
         stored = self.records_before.get(listing.path)
-        before: dict[str, Item] = marshal.loads(stored)[3] if stored else {}
+        before: dict[bytes, Item] = marshal.loads(stored)[3] if stored else {}
         for name, row in zip(listing.names, listing.rows):
             if row[1] & _KIND != S_IFDIR or name in listing.mounts:
-                known = before.get(name)
+                known, path = before.get(name), listing.path + b"/" + name if listing.path else name
                 try:
-                    yield name, self._item(listing, name, row, known if known and known[0] == row else None)
+                    yield (
+                        name,
+                        self._item(fd, name, self.prefix + path, row, known if known and known[0] == row else None),
+                    )
                 except OSError as error:
-                    self.trouble(f"{listing.path}/{name}" if listing.path else name, error)
+                    self.trouble(path, error)
 
-    def _item(self, listing: Listing, name: str, row: Row, known: Item | None) -> Item:
+    def _item(self, fd: int, name: bytes, path: bytes, row: Row, known: Item | None) -> Item:
         """What is to be known of a name that is no folder of this file system."""
         if known and known[4] is not None:
             return known
-        kind, path = row[1] & _KIND, self.prefix + os.fsencode(f"{listing.path}/{name}" if listing.path else name)
+        kind = row[1] & _KIND
         if kind == S_IFREG:
-            row, digest, found = self._open(listing.fd, name, row, known[3] if known else "")
+            row, digest, found = self._open(fd, name, row, known[3] if known else "")
             return row, b"", None, digest, found
         if kind == S_IFLNK:
-            return row, os.fsencode(os.readlink(name, dir_fd=listing.fd)), None, "", ()
+            return row, os.readlink(name, dir_fd=fd), None, "", ()
         if kind in (S_IFCHR, S_IFBLK):
-            device = os.lstat(name, dir_fd=listing.fd).st_rdev
+            device = os.lstat(name, dir_fd=fd).st_rdev
             return row, b"", (os.major(device), os.minor(device)), "", attributes(path)
         return row, b"", None, "", attributes(path) if kind == S_IFIFO else ()
 
@@ -255,14 +243,13 @@ class _Reader:
         self.records[listing.path] = marshal.dumps((device, row, () if _is_labelled(found) else found, kept))
         stamp = 0 if racy(row[0], start) else hash(row)
         whole = record == (device, row, found, kept) and not _is_labelled(found)
-        self.known[listing.path] = stamp, listing.names, listing.places, _number(listing) if whole else 0
+        self.known[listing.path] = stamp, listing.names, listing.places, listing.number if whole else 0
 
-    def _put(self, folder: str, device: int, row: Row, found: Attributes, items: dict[str, Item]) -> None:
-        path = os.fsencode(folder)
+    def _put(self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]) -> None:
         self.tree[path] = Entry(DIR, row[1] & 0o7777, row[2], row[3], xattrs=found, source=self.prefix + path)
         start = path + b"/" if path else b""
         for name, item in items.items():
-            self._put_item(start + name.encode(_ENCODING, "surrogateescape"), device, item)
+            self._put_item(start + name, device, item)
 
     def _put_item(self, path: bytes, file_system: int, item: Item) -> None:
         (stamp, mode, uid, gid, size, _, inode), link, device, digest, found = item
@@ -279,7 +266,7 @@ class _Reader:
             kind, bits, uid, gid, size if is_file else 0, link, device, digest, found or (), source, None, 0, stamp
         )
 
-    def _open(self, folder: int, name: str, seen: Row, digest: str) -> tuple[Row, str, Attributes]:
+    def _open(self, folder: int, name: bytes, seen: Row, digest: str) -> tuple[Row, str, Attributes]:
         """Status, digest and attributes of a file, all of one moment."""
         fd = os.open(name, _FILE, dir_fd=folder)
         try:

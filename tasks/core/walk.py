@@ -1,4 +1,4 @@
-"""Walking a real folder by directory descriptors: every name's status, and none of its bytes.
+"""Walking a real folder: every name's status, and none of its bytes.
 
 This is all that a run with nothing to do pays for a reference that the build does not own, so it is written for
 speed: one lstat a name, one tuple, one hash a folder; a folder that is as the index knows it is not even listed.
@@ -6,6 +6,7 @@ speed: one lstat a name, one tuple, one hash a folder; a folder that is as the i
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,127 +16,125 @@ from typing import NamedTuple
 
 Skip = Callable[[bytes, bool], bool]  # (path, is it a folder) -> is it left out
 # folder -> hash of its row; its names; which are folders; hash of their rows, 0 where not all is known of them
-Known = dict[str, tuple[int, list[str], list[int], int]]
+Known = dict[bytes, tuple[int, list[bytes], list[int], int]]
 Row = tuple[int, ...]  # (newest time, mode, uid, gid, size, mtime, inode): all that tells of a change
-Trouble = Callable[[str, OSError], None]
+Trouble = Callable[[bytes, OSError], None]
 Status = Callable[[os.stat_result], Row]
 Statuses = list[os.stat_result]
-Folders = list[tuple[str, os.stat_result]]  # still to be descended, the last one first
+Folders = list[tuple[bytes, os.stat_result]]
 
 # ctime tells of every change of bytes or status, and nobody can set it. But link(2) and unlink(2) of another name
 # move it too, so for a snapshot that the build hard-links from, the time of the bytes must do.
 ROW = attrgetter("st_ctime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino")
 OWNED_ROW = attrgetter("st_mtime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino")
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PATH_MAX = 4096  # bytes, the last of them 0: of Linux
 _TICK = 20_000_000  # ns: a kernel's clock for inodes lags behind by a jiffy, 10 ms at most
 _SECOND = 1_000_000_000
 
 
 class Listing(NamedTuple):
-    """One folder: `path` below the root, without a leading slash; `fd` is open until the next one is asked for."""
+    """One folder: `path` below the root, without a leading slash."""
 
-    path: str
-    fd: int
+    path: bytes
     device: int
     row: Row
-    names: list[str]  # sorted, without what is skipped
+    names: list[bytes]  # sorted, without what is skipped
     rows: list[Row]
     places: list[int]  # which of the names are folders
-    mounts: list[str]  # names on another file system, not descended
+    mounts: list[bytes]  # names on another file system, not descended
+    number: int  # hash of the rows
 
 
 class Walk:
-    """A walk of `root` that stays on its file system, but for the paths in `also` (as rsync -x does)."""
+    """A walk of `root` that stays on its file system, but for the paths in `also` (as rsync -x does).
+
+    It works from inside each folder: that costs less than a descriptor of each and paths of each name. Somebody who
+    puts a symlink in a folder's place meanwhile can lead it elsewhere, but to no more than names and statuses: who
+    reads a file opens its folder by descriptors, where it fails.
+    """
 
     def __init__(self, root: bytes, known: Known, skip: Skip | None, also: tuple[bytes, ...], row: Status = ROW):
-        self.root, self.known, self.skip, self.row = root, known, skip, row
-        self.also = {os.fsdecode(path) for path in also}
+        self.root, self.known, self.skip, self.also, self.row = os.path.abspath(root), known, skip, also, row
         self.trouble: Trouble = _raise
         self.start = time.time_ns()
         self.fresh: list[int] = []  # times too near to the walk's start to tell a change from
+        self.digest = hashlib.blake2b(digest_size=20)  # over the status of everything
 
-    def __iter__(self) -> Iterator[Listing]:
-        """Every folder, parents before children, in the order of names."""
-        fd = os.open(self.root, _FOLDER)
-        frames = [(fd, *self._visit("", fd, os.fstat(fd)))]
+    def __iter__(self) -> Iterator[Listing | bytes]:
+        """Every folder, parents before children, in the order of names; a path alone where it is as the index knows."""
+        left: Folders = [(b"", os.stat(self.root))]
+        home = os.open(".", os.O_PATH | os.O_CLOEXEC)
         try:
-            yield frames[0][1]
-            while frames:
-                above, listing, folders = frames[-1]
-                entered = self._enter(above, listing.path, folders)
-                if entered:
-                    frames.append(entered)
-                    yield entered[1]
+            while left:
+                path, status = left.pop()
+                try:
+                    folder, below = self._visit(path, status, home)
+                except OSError as error:
+                    if not path:
+                        raise
+                    self.trouble(path, error)
                 else:
-                    os.close(frames.pop()[0])
+                    left += below
+                    yield folder
         finally:
-            for fd, *_ in frames:
-                os.close(fd)
+            os.close(home)
 
-    def _enter(self, above: int, path: str, folders: Folders) -> tuple[int, Listing, Folders] | None:
-        """The next of `folders` that can be read."""
-        while folders:
-            name, status = folders.pop()
-            below = f"{path}/{name}" if path else name
-            try:
-                fd = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
-            except OSError as error:
-                self.trouble(below, error)
-                continue
-            try:
-                return fd, *self._visit(below, fd, status)
-            except BaseException:
-                os.close(fd)
-                raise
-        return None
+    def _visit(self, path: bytes, status: os.stat_result, home: int) -> tuple[Listing | bytes, Folders]:
+        """A folder, and those in it, the last one first.
 
-    def _visit(self, path: str, fd: int, status: os.stat_result) -> tuple[Listing, Folders]:
-        row = self.row(status)
-        names, statuses, places = self._known_names(path, fd, row) or self._list(path, fd)
-        rows = list(map(self.row, statuses))
-        folders = [(names[place], statuses[place]) for place in places]
-        mounts = [name for name, found in folders if found.st_dev != status.st_dev and not self._descends(path, name)]
-        if mounts:
-            folders = [item for item in folders if item[0] not in mounts]
-            _blur(names, rows, mounts)
-        self._note_fresh(rows)
-        return Listing(path, fd, status.st_dev, row, names, rows, places, mounts), folders[::-1]
-
-    def _known_names(self, path: str, fd: int, row: Row) -> tuple[list[str], Statuses, list[int]] | None:
-        """What the index knows of a folder to which no name came and from which none went."""
-        known = self.known.get(path)
-        if known is None or known[0] != hash(row):
-            return None
-        _, names, places, _ = known
-        lstat = os.lstat
+        Its names need not go into the digest: none comes, goes or changes without the folder's own ctime. Numbers go
+        in as hash(): 61 bits that no seed changes, at a tenth of a digest's cost.
+        """
+        row, known = self.row(status), self.known.get(path)
+        stamp, names, places, number = known or (0, [], [], 0)
+        self._enter(path)
         try:
-            return names, [lstat(name, dir_fd=fd) for name in names], places
-        except FileNotFoundError:  # it changed meanwhile, or the index is of another encoding
-            return None
+            statuses = _statuses(names) if stamp == hash(row) else None
+            if statuses is None:
+                number, (names, statuses, places) = 0, self._list(path)
+        finally:
+            os.fchdir(home)
+        rows, below, mounts = list(map(self.row, statuses)), [], []
+        if places:
+            start = path + b"/" if path else b""
+            below = [(start + names[place], statuses[place]) for place in reversed(places)]
+            mounts = [path for path, found in below if found.st_dev != status.st_dev and path not in self.also]
+        if mounts:
+            below = [item for item in below if item[0] not in mounts]
+            mounts = [os.path.basename(path) for path in mounts]
+            _blur(names, rows, mounts)
+        seen = hash((() if path else row, *rows))
+        self.digest.update(b"%d " % seen)
+        if seen == number:
+            return path, below
+        self._note_fresh(rows)
+        return Listing(path, status.st_dev, row, names, rows, places, mounts, seen), below
 
-    def _list(self, path: str, fd: int) -> tuple[list[str], Statuses, list[int]]:
-        names: list[str] = []
+    def _enter(self, path: bytes) -> None:
+        whole = self.root + b"/" + path
+        for step in [whole] if len(whole) < _PATH_MAX else [self.root, *path.split(b"/")]:
+            os.chdir(step)
+
+    def _list(self, path: bytes) -> tuple[list[bytes], Statuses, list[int]]:
+        names: list[bytes] = []
         statuses: Statuses = []
         places: list[int] = []
-        start = os.fsencode(path) + b"/" if path else b""
-        for name in sorted(os.listdir(fd)):
+        start = path + b"/" if path else b""
+        for name in sorted(os.listdir(b".")):
             try:
-                status = os.lstat(name, dir_fd=fd)
+                status = os.lstat(name)
             except FileNotFoundError as error:
-                self.trouble(f"{path}/{name}" if path else name, error)
+                self.trouble(start + name, error)
                 continue
             is_folder = S_ISDIR(status.st_mode)
-            if self.skip and self.skip(start + os.fsencode(name), is_folder):
+            if self.skip and self.skip(start + name, is_folder):
                 continue
             if is_folder:
                 places.append(len(names))
             names.append(name)
             statuses.append(status)
         return names, statuses, places
-
-    def _descends(self, path: str, name: str) -> bool:
-        return (f"{path}/{name}" if path else name) in self.also
 
     def _note_fresh(self, rows: list[Row]) -> None:
         limit = self.start - 2 * _SECOND
@@ -166,12 +165,20 @@ def _grain(moment: int) -> int:
     return _TICK if moment % _SECOND else _SECOND + _TICK
 
 
-def _blur(names: list[str], rows: list[Row], mounts: list[str]) -> None:
+def _statuses(names: list[bytes]) -> Statuses | None:
+    """What the index knows of a folder to which no name came and from which none went; None where one did."""
+    try:
+        return list(map(os.lstat, names))
+    except FileNotFoundError:
+        return None
+
+
+def _blur(names: list[bytes], rows: list[Row], mounts: list[bytes]) -> None:
     """Of a mount point only owner and mode count: its times and size are those of another file system."""
     for place, name in enumerate(names):
         if name in mounts:
             rows[place] = 0, *rows[place][1:4], 0, 0, 0
 
 
-def _raise(path: str, error: OSError) -> None:
+def _raise(path: bytes, error: OSError) -> None:
     raise error
