@@ -124,7 +124,7 @@ def with_a_shell(node: Node) -> dict[str, bytes]:
     from .configs import templates
     from .core.configs import render_configs
 
-    kept = dataclasses.replace(node, cmdline=f"{node.cmdline} plugnode.debug".strip())
+    kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)
     configs = render_configs(dataclasses.replace(site(), _nodes=lambda: nodes), templates())
     return {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}

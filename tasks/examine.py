@@ -146,7 +146,7 @@ def examine(image_name: str, *_: tuple) -> None:
         refuse(image, DECIDED[image_name].made.tree)
     except BadInput as error:
         problems = error.problems
-    write_atomic(verdict_of(image), json.dumps([vars(problem) for problem in problems]).encode())
+    write_atomic(verdict_of(image), json.dumps([problem._asdict() for problem in problems]).encode())
 
 
 def problems_of(image: Image) -> list[Problem]:

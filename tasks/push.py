@@ -59,13 +59,13 @@ def push() -> None:
 
 def site_data() -> bytes:
     """What site.img brings a node, as a tar."""
+    import io
+    import tarfile
+
     from .core.configs import site_image
 
     with open(config("hosts"), "rb") as file:
         files = site_image(site(), file.read())
-    import io
-    import tarfile
-
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):

@@ -6,7 +6,6 @@ path ─────────────────────────
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 from .console import say
@@ -66,7 +65,7 @@ def pull(folder: str) -> None:
     first, *others = snapshots()[folder]
     exclude = tuple(pattern for pattern in first.exclude if all(pattern in image.exclude for image in others))
     keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
-    reference.pull(dataclasses.replace(first, exclude=exclude, keep=keep), folder, say)
+    reference.pull(first._replace(exclude=exclude, keep=keep), folder, say)
 
 
 def forget(folder: str) -> None:

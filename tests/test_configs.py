@@ -310,7 +310,7 @@ def test_grub_does_not_expand_what_a_kernel_argument_has():
 
 def test_a_line_that_the_kernel_would_cut_is_warned_about_with_its_nodes():
     site = site_of("two-servers")
-    image = dataclasses.replace(site.images[0], cmdline="console=ttyS1,115200n8 " + "x" * 20)
+    image = site.images[0]._replace(cmdline="console=ttyS1,115200n8 " + "x" * 20)
     old, new = release_of(image, version="2.6.18-398.el5"), release_of(image)
     warnings = [
         line for server in site.servers for line in configs.cmdline_warnings(site, server, "worker", old, SITE_ID)
@@ -365,7 +365,7 @@ def test_a_mistake_in_a_template_is_told_with_its_place(tmp_path, text):
 @pytest.mark.parametrize("evil", ['wn1"; filename "evil', "wn1\n1.2.3.4 evil", "wn1 } host evil {", "wn1\\", "wn1#"])
 def test_a_value_that_is_more_than_a_value_reaches_no_file(evil):
     with pytest.raises(ValueError, match="must not reach a template"):
-        configs.render_configs(site_with(dataclasses.replace(node(1), name=evil)))
+        configs.render_configs(site_with(node(1)._replace(name=evil)))
 
 
 # A real client
@@ -392,7 +392,7 @@ STRANGER, NEW_CARD = "52:54:00:ff:00:01", "52:54:00:ff:00:02"
 def handshakes(site: Site, server: str, folder: pathlib.Path) -> list[dict[str, str] | None]:
     site = dataclasses.replace(site, deploy=Deploy(tftp_root=str(folder)))
     old, *others = site.nodes
-    repaired = dataclasses.replace(site, _nodes=lambda: (dataclasses.replace(old, mac=Mac(NEW_CARD)), *others))
+    repaired = dataclasses.replace(site, _nodes=lambda: (old._replace(mac=Mac(NEW_CARD)), *others))
     write(folder, configs.render_configs(site))
     write(folder / "next", {path: data for path, data in configs.render_configs(repaired).items() if "/" not in path})
     address = f"{site.servers[0].ip}/{site.network.subnet.split('/')[1]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import re
 import shutil
@@ -235,7 +234,7 @@ def test_names_of_any_bytes_are_text_and_nothing_else():
 def test_ten_thousand_nodes_are_folded():
     nodes = [node(number, groups=("gpu",) if number > 9000 else ()) for number in range(1, 10_001)]
     start = time.process_time()
-    html = page(*nodes, dataclasses.replace(node(10_001), release="worker-0000000000aa"))
+    html = page(*nodes, node(10_001)._replace(release="worker-0000000000aa"))
     assert time.process_time() - start < 5
     assert "wn[00001-09000,10001]" in html and "wn[09001-10000]" in html and len(html) < 100_000
     assert "pinned to worker-0000000000aa" in html

@@ -283,7 +283,7 @@ def layout_lines(disk: Disk) -> bytes:
     match = disk.match
     lines = [f"table {disk.table}", f"required {'yes' if disk.required else 'no'}"]
     lines += [f"device {pattern}" for pattern in disk.devices]
-    lines += [f"match {key} {value}" for key, value in vars(match).items() if value is not None]
+    lines += [f"match {key} {value}" for key, value in match._asdict().items() if value is not None]
     lines += [
         f"partition {part.mount} {part.size or 'rest'} {part.fs} {part.label} {part.fill or '-'}"
         for part in disk.partitions

@@ -268,9 +268,7 @@ def _loaded_by_reference(order: Order) -> list[str]:
 
 
 def _with_auto_base(image: Image) -> Image:
-    from dataclasses import replace
-
-    return replace(image, initrd=replace(image.initrd, base="auto"))
+    return image._replace(initrd=image.initrd._replace(base="auto"))
 
 
 def _nash(order: Order, base: Base | None) -> Initrd:

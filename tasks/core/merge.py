@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from . import site as out
@@ -33,7 +32,7 @@ def site(said: models.Site, members: list[Member], folder: str) -> out.Site:
     servers = tuple(out.Server(name, server.ip, server.ssh) for name, server in said.servers.items())
     net = out.Network(network.subnet, network.gateway, tuple(network.dns), network.domain, tuple(network.ntp))
     parts: list[Any] = [net, *servers, *images, deploy]
-    fingerprint = _fingerprint([said.site, *map(asdict, parts)], nodes)
+    fingerprint = _fingerprint([said.site, *parts], nodes)
     return out.Site(said.site, net, servers, images, deploy, fingerprint, lambda: nodes)
 
 
@@ -133,8 +132,8 @@ def _disk(below: out.Disk, said: models.Disk | None) -> out.Disk:
     if "partitions" in given:
         given["partitions"] = tuple(map(_partition, given["partitions"]))
     if "match" in given:
-        given["match"] = replace(below.match, **given["match"].model_dump(exclude_unset=True))
-    return replace(below, **given) if given else below
+        given["match"] = below.match._replace(**given["match"].model_dump(exclude_unset=True))
+    return below._replace(**given) if given else below
 
 
 def _partition(said: models.Partition) -> out.Partition:
@@ -216,5 +215,5 @@ def _fingerprint(head: list[Any], nodes: tuple[out.Node, ...]) -> str:
     disks = {node.layout: node.disk for node in nodes}
     rows = [[node.name, node.mac, node.ip, node.image, node.groups, node.cmdline, node.interface, node.layout,
              node.server, node.release, node.wipe] for node in nodes]  # fmt: skip
-    value = [head, {name: asdict(disk) for name, disk in disks.items()}, rows]
+    value = [head, disks, rows]
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

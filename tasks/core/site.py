@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Callable
+from typing import Callable, NamedTuple
 
 
 class Mac(str):
@@ -21,8 +21,7 @@ class Mac(str):
         return "01-" + self.replace(":", "-")
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     subnet: str  # "172.24.10.0/24"
     gateway: str | None = None
     dns: tuple[str, ...] = ()
@@ -30,15 +29,13 @@ class Network:
     ntp: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     name: str
     ip: str
     ssh: str | None = None  # None: this machine
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """Where an image's root comes from. `kind` tells which of the other fields count."""
 
     kind: str  # "rsync" | "path" | "archive" | "bootstrap"
@@ -48,8 +45,7 @@ class Reference:
     mirror: str | None = None
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(NamedTuple):
     mount: str  # "/var", or "swap"
     size: int | None  # MiB (2**20 bytes); None: the rest of the disk
     fs: str  # "ext3" | "ext4" | "xfs" | "swap"
@@ -57,16 +53,14 @@ class Partition:
     fill: str | None = None  # "/var.ro"
 
 
-@dataclass(frozen=True)
-class DiskMatch:
+class DiskMatch(NamedTuple):
     size: str | None = None  # "100G..2T", "100G..", "..2T"
     serial: str | None = None
     id: str | None = None  # a name below /dev/disk/by-id, * and ? allowed
     transport: str | None = None  # "sata" | "nvme" | "virtio" | "sas" | …
 
 
-@dataclass(frozen=True)
-class Disk:
+class Disk(NamedTuple):
     devices: tuple[str, ...] = ("/dev/sda", "/dev/hda")
     partitions: tuple[Partition, ...] = (
         Partition("/var", 6000, "ext3", "pn-var", "/var.ro"),
@@ -78,16 +72,14 @@ class Disk:
     match: DiskMatch = DiskMatch()
 
 
-@dataclass(frozen=True)
-class Initrd:
+class Initrd(NamedTuple):
     base: str = "auto"  # "auto" | "none" | an absolute path
     modules: tuple[str, ...] = ()
     busybox: str = "auto"  # "auto" | an absolute path
     compression: str = "gzip"  # "gzip" | "zstd" | "xz"
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     name: str
     reference: Reference
     exclude: tuple[str, ...] = ()
@@ -103,8 +95,7 @@ class Image:
     also: tuple[str, ...] | None = None  # None: those at /boot, /usr, /var, /opt
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A node with everything merged in: image, then its groups in order, then itself."""
 
     name: str
@@ -121,8 +112,7 @@ class Node:
     wipe: str | None = None  # a token
 
 
-@dataclass(frozen=True)
-class Deploy:
+class Deploy(NamedTuple):
     tftp_root: str = "/tftpboot"
     nfs_root: str = "/opt/nfs_export"
     keep: int = 3

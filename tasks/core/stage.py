@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from . import overlay, steps, sysinit
@@ -62,7 +62,7 @@ def _named(image: Image) -> Iterator[None]:
         yield
     except BadInput as bad:
         where = image.reference.where.rstrip("/") or image.name
-        raise BadInput(replace(each, file=f"{where}/{each.file}") for each in bad.problems) from None
+        raise BadInput(each._replace(file=f"{where}/{each.file}") for each in bad.problems) from None
 
 
 def overlays(image: Image, init: str | None = None) -> tuple[str, ...]:
