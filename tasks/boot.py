@@ -119,14 +119,13 @@ def served(node: Node, server: Server) -> Targets:
 
 def with_a_shell(node: Node) -> dict[str, bytes]:
     """The loaders' files, but for one word more in the node's own: its console is root's (overlays/initrd/identity)."""
-    import dataclasses
 
     from .configs import templates
     from .core.configs import render_configs
 
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)
-    configs = render_configs(dataclasses.replace(site(), _nodes=lambda: nodes), templates())
+    configs = render_configs(site()._replace(read_nodes=lambda: nodes), templates())
     return {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}
 
 

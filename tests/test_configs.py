@@ -281,7 +281,7 @@ def test_a_node_that_names_its_server_boots_from_it():
 
 def test_pxelinux_gets_exactly_the_file_of_the_design():
     images = (Image("worker", Reference("path", "/"), cmdline="console=ttyS0"),)
-    site = dataclasses.replace(site_of("two-nodes"), images=images)
+    site = site_of("two-nodes")._replace(images=images)
     files = configs.render_boot(site, site.servers[0], "worker", release_of(images[0]), SITE_ID)
     assert sorted(files) == ["plugnode/worker.cfg", "plugnode/worker.grub", "plugnode/worker.ipxe"]
     assert files["plugnode/worker.cfg"].decode() == (
@@ -390,9 +390,9 @@ STRANGER, NEW_CARD = "52:54:00:ff:00:01", "52:54:00:ff:00:02"
 
 
 def handshakes(site: Site, server: str, folder: pathlib.Path) -> list[dict[str, str] | None]:
-    site = dataclasses.replace(site, deploy=Deploy(tftp_root=str(folder)))
+    site = site._replace(deploy=Deploy(tftp_root=str(folder)))
     old, *others = site.nodes
-    repaired = dataclasses.replace(site, _nodes=lambda: (old._replace(mac=Mac(NEW_CARD)), *others))
+    repaired = site._replace(read_nodes=lambda: (old._replace(mac=Mac(NEW_CARD)), *others))
     write(folder, configs.render_configs(site))
     write(folder / "next", {path: data for path, data in configs.render_configs(repaired).items() if "/" not in path})
     address = f"{site.servers[0].ip}/{site.network.subnet.split('/')[1]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -293,7 +294,7 @@ def test_a_site_from_the_cache_is_the_same_site(tmp_path: Path) -> None:
     fresh = load(tmp_path, GOOD)
     for _ in range(2):
         again = cached(tmp_path)
-        assert again == fresh and again.nodes == fresh.nodes
+        assert again[:-1] == fresh[:-1] and again.nodes == fresh.nodes
         assert isinstance(again.nodes[0].mac, Mac)
 
 
@@ -319,6 +320,13 @@ def test_the_cache_is_keyed_by_all_the_code_that_makes_a_site(tmp_path: Path) ->
     )
     command = [sys.executable, "-c", script, str(tmp_path / "site.yaml")]
     assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout == "set()\n"
+
+
+def test_what_other_code_left_in_the_cache_is_not_unpacked(tmp_path: Path) -> None:
+    """Classes change: what one version of them packed need not fit the next."""
+    fresh, rest = load(tmp_path, GOOD), b"\1\0\0\0no pickle"
+    (tmp_path / "cache").write_bytes(hashlib.sha256(b"other code").digest() + hashlib.sha256(rest).digest() + rest)
+    assert cached(tmp_path).nodes == fresh.nodes
 
 
 def test_a_changed_file_a_lost_overlay_and_a_torn_cache_are_seen(tmp_path: Path) -> None:

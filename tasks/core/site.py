@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, NamedTuple
 
@@ -121,22 +120,23 @@ class Deploy(NamedTuple):
     dhcp_conf: str | None = None
 
 
-@dataclass(frozen=True)
-class Site:
-    """A whole site. `nodes` are read when first asked for: most runs need only `fingerprint`."""
-
+class _Said(NamedTuple):
     name: str
     network: Network
     servers: tuple[Server, ...]
     images: tuple[Image, ...]
     deploy: Deploy
     fingerprint: str  # sha256 over every value of the site, nodes too; nothing of its spelling
-    _nodes: Callable[[], tuple[Node, ...]] = field(repr=False, compare=False)
+    read_nodes: Callable[[], tuple[Node, ...]]
+
+
+class Site(_Said):
+    """A whole site. `nodes` are read when first asked for: most runs need only `fingerprint`."""
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Every node, sorted by address (as a number)."""
-        return self._nodes()
+        return self.read_nodes()
 
     def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)

@@ -1,7 +1,7 @@
 """A site that was read before, kept in a file: a run in which nothing changed parses no YAML.
 
-The file: a digest of the rest, the header's length, the header (pickle of what the site was made from, what it needs,
-and the Site without its nodes) and the nodes (pickle), which are only unpacked when somebody asks for them.
+The file: a digest of what the site was made from, a digest of the rest, the header's length, the header (pickle of what
+the site needs, and the Site without its nodes) and the nodes (pickle), only unpacked when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import hashlib
 import os
 import pickle
 import sys
-from dataclasses import fields
-from typing import Any
 
 from . import files, yaml_source
-from .site import Node, Site
+from .site import Mac, Node, Site
 
 SOURCES = (
     "grammar",
@@ -41,8 +39,9 @@ def load_cached(path: str, cache_file: str, folders: tuple[str, ...]) -> Site:
     return _remembered(cache_file, key) or _read(path, content, cache_file, key, folders)
 
 
-def _key(content: bytes, path: str, folders: tuple[str, ...]) -> tuple[str, ...]:
-    return (hashlib.sha256(content).hexdigest(), _code(), os.path.dirname(path), *map(os.path.abspath, folders))
+def _key(content: bytes, path: str, folders: tuple[str, ...]) -> bytes:
+    made_from = hashlib.sha256(content).hexdigest(), _code(), os.path.dirname(path), *map(os.path.abspath, folders)
+    return hashlib.sha256(repr(made_from).encode(errors="surrogateescape")).digest()
 
 
 def _code() -> str:
@@ -54,19 +53,21 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _remembered(cache_file: str, key: tuple[str, ...]) -> Site | None:
+def _remembered(cache_file: str, key: bytes) -> Site | None:
+    """What other code wrote is not even unpacked: its Site may be another."""
     try:
         with open(cache_file, "rb") as opened:
             data = opened.read()
     except FileNotFoundError:
         return None
-    if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
+    made_from, digest, rest = data[:DIGEST], data[DIGEST : 2 * DIGEST], data[2 * DIGEST :]
+    if made_from != key or hashlib.sha256(rest).digest() != digest:
         return None
-    end = DIGEST + 4 + int.from_bytes(data[DIGEST : DIGEST + 4], "big")
-    known, needs, values = pickle.loads(data[DIGEST + 4 : end])
-    if known != key or not all(_there(*need) for need in needs):
+    end = 4 + int.from_bytes(rest[:4], "big")
+    needs, values = pickle.loads(rest[4:end])
+    if not all(_there(*need) for need in needs):
         return None
-    return Site(**values, _nodes=functools.partial(_nodes, data[end:]))
+    return Site._make((*values, functools.partial(_nodes, rest[end:])))
 
 
 def _there(kind: str, paths: tuple[str, ...]) -> bool:
@@ -74,16 +75,20 @@ def _there(kind: str, paths: tuple[str, ...]) -> bool:
 
 
 def _nodes(data: bytes) -> tuple[Node, ...]:
-    nodes: tuple[Node, ...] = pickle.loads(data)
-    return nodes
+    """Kept as columns: ten thousand values of a kind are one list, where as many objects are as many calls."""
+    columns = dict(zip(Node._fields, pickle.loads(data)))
+    columns["mac"] = map(Mac, columns["mac"])
+    return tuple(map(Node._make, zip(*columns.values())))
 
 
-def _read(path: str, content: bytes, cache_file: str, key: tuple[str, ...], folders: tuple[str, ...]) -> Site:
+def _read(path: str, content: bytes, cache_file: str, key: bytes, folders: tuple[str, ...]) -> Site:
     from . import reader
 
     site, needs = reader.read(path, folders, content)
-    values: dict[str, Any] = {field.name: getattr(site, field.name) for field in fields(site) if field.name != "_nodes"}
-    header = pickle.dumps((key, needs, values), 5)
-    rest = len(header).to_bytes(4, "big") + header + pickle.dumps(site.nodes, 5)
-    files.write_atomic(cache_file, hashlib.sha256(rest).digest() + rest)
+    header = pickle.dumps((needs, site[:-1]), 5)
+    columns = [
+        list(map(str, column)) if name == "mac" else column for name, column in zip(Node._fields, zip(*site.nodes))
+    ]
+    rest = len(header).to_bytes(4, "big") + header + pickle.dumps(columns, 5)
+    files.write_atomic(cache_file, key + hashlib.sha256(rest).digest() + rest)
     return site
