@@ -53,8 +53,10 @@ def render(_: str) -> list[str]:
 def rendered() -> dict[str, bytes]:
     """Every generated file of the site but those that name a release: path below build/configs -> bytes."""
     from .core.configs import render_configs
+    from .core.tree import without_collection
 
-    return render_configs(site(), templates())
+    with without_collection():
+        return render_configs(site(), templates())
 
 
 def task_site_image():

@@ -162,10 +162,10 @@ def _plain(view: View) -> View:
 
 
 def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif value is not None:
-        for part in value.values() if isinstance(value, Mapping) else value:
+    for part in value.values() if isinstance(value, Mapping) else value:
+        if isinstance(part, str):
+            yield part
+        elif part is not None:
             yield from _strings(part)
 
 

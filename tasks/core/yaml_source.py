@@ -32,6 +32,7 @@ class Empty:
 
 EMPTY = Empty()
 EMPTY_WORDS = frozenset(("", "~", "null", "Null", "NULL"))
+SPECIAL_WORDS = EMPTY_WORDS | {"<<"}
 
 # Control characters, zero-width and bidirectional ones (they show a reviewer another text than the machine reads),
 # other line separators, byte-order marks inside the text, non-characters.
@@ -136,19 +137,25 @@ class _Parser:
 
     def pairs(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        lines: dict[str, int] = {}
-        path = self.path
-        while type(event := self.next()) not in self.ends:
-            key = self.key(event, depth)
+        keys: dict[str, Any] = {}  # -> the event, for its line
+        path, following, is_plain = self.path, self.next, self.is_plain
+        while type(event := following()) not in self.ends:
+            key = event.value if is_plain(event) else self.key(event, depth)
             path.append(key)
-            value = self.value(self.next(), depth)
-            if key in lines:
-                self.complain(event, f"defined twice (first at line {lines[key]}); keep one of them")
+            value = following()
+            value = value.value if is_plain(value) else self.value(value, depth)
+            if key in keys:
+                line = keys[key].start_mark.line + 1
+                self.complain(event, f"defined twice (first at line {line}); keep one of them")
             elif key:
                 found[key] = value
-                lines[key] = event.start_mark.line + 1
+                keys[key] = event
             path.pop()
         return found
+
+    def is_plain(self, event: Any) -> bool:
+        """Is it a word that stands for itself? Most are: they are not looked at any closer."""
+        return type(event) is self.scalar and not (event.anchor or event.tag or event.value in SPECIAL_WORDS)
 
     def items(self, depth: int) -> list[Any]:
         found: list[Any] = []
