@@ -65,6 +65,7 @@ def publish_root(there: There, built: Built, say: Say) -> None:
     published = publish(
         recorded(built), new, earlier(targets, like) if like else None, bring,
         lambda done, all: tell(f"publishing {id}: {done:,} of {all:,}"),
+        _differing(targets, like, built) if like else None,
     )  # fmt: skip
     if published.note:
         say(published.note)
@@ -125,13 +126,26 @@ def load_built(built: Built) -> Tree:
 
 def earlier(targets: Targets, release: str) -> Earlier:
     """A release on the server, as its manifest says and as it looked when it was whole."""
+    files = [f"{targets.kept(release)}.{kind}" for kind in ("seen", "note", "mtree", "xattrs")]
+    return _earlier(targets.root(release), *((path, _state(path)) for path in files))
+
+
+def _state(path: str) -> tuple[int, ...]:
+    try:
+        status = os.stat(path)
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    except FileNotFoundError:
+        return ()
+
+
+@lru_cache(maxsize=1)  # plan, summary and publishing look at the same one
+def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
     from .looks import parse
     from .publish import Earlier
 
-    path = targets.kept(release)
-    looked, inodes = parse(content(path + ".seen") or b"")
-    note = (content(path + ".note") or b"").decode()
-    return Earlier(targets.root(release), Record(read(path + ".mtree"), read(path + ".xattrs"), inodes), looked, note)
+    seen, note, manifest, labels = (path for path, _ in kept)
+    looked, inodes = parse(content(seen) or b"")
+    return Earlier(root, Record(read(manifest), read(labels), inodes), looked, (content(note) or b"").decode())
 
 
 def load_kept(targets: Targets, release: str) -> Tree:
@@ -160,11 +174,16 @@ def records(targets: Targets, like: str | None, built: Built) -> tuple[Record, R
 
 
 @lru_cache(maxsize=4)
-def _pair(targets: Targets, like: str | None, built: Built) -> Pair:
+def _differing(targets: Targets, like: str | None, built: Built) -> tuple[Tree, Tree]:
     try:
-        before, after = difference(*records(targets, like, built))
+        return difference(*records(targets, like, built))
     except ValueError as error:
         raise Refused(f"{targets.kept(like or '')}.mtree or .xattrs: {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _pair(targets: Targets, like: str | None, built: Built) -> Pair:
+    before, after = _differing(targets, like, built)
     same = {path for path, entry in after.items() if path in before and before[path].content == entry.content}
     trees = ({path: entry for path, entry in tree.items() if path not in same} for tree in (before, after))
     return Pair(*trees)

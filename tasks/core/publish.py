@@ -50,12 +50,14 @@ def publish(
     earlier: Earlier | None = None,
     bring: Bring = lambda paths: None,
     progress: Progress | None = None,
+    differing: tuple[Tree, Tree] | None = None,
 ) -> Published:
     """Make `folder`, which must not exist, with all that is staged; flushing it to disk is the caller's.
 
     `record` is what `staged.recorded` gives. What is equal in the earlier release, and still looks as it did, becomes
-    a hard link of that; where none can be made (another file system, too many names) it is copied. Raises Refused
-    where a staged file is not any more what the manifest says; the folder is then to be removed.
+    a hard link of that; where none can be made (another file system, too many names) it is copied. `differing`:
+    `difference` of both, where it is known. Raises Refused where a staged file is not any more what the manifest says;
+    the folder is then to be removed.
     """
     able = privileged(os.path.dirname(os.path.abspath(os.fsdecode(folder))))
     os.mkdir(folder, 0o700)
@@ -63,9 +65,11 @@ def publish(
         stop_inheritance(new.root)
         if earlier is None or not earlier.looks or bool(earlier.note) == able:
             # nothing is known of how it looked, or an ordinary user's is not what root's would be
-            earlier = Earlier(os.fsdecode(folder), NOTHING, {})
+            earlier, differing = Earlier(os.fsdecode(folder), NOTHING, {}), None
         shared = _share(earlier, new)
-        before, goal = difference(earlier.record, record, shared.lost)
+        if differing is None or shared.lost:
+            differing = difference(earlier.record, record, shared.lost)
+        before, goal = differing
         before = {path: entry for path, entry in before.items() if path not in shared.lost}
         note = "" if able else as_ordinary(read(record))[1]
         if note:
@@ -109,7 +113,7 @@ def _share(earlier: Earlier, new: Folder) -> _Shared:
                 lost |= {path, *(start + name for name in names)}
                 continue
             fd = _made(new, path)
-            linked = {name: look for name, look in names.items() if _linked(source, name, look, fd)}
+            linked = _linked(source, names, fd)
             lost |= {start + name for name in names if name not in linked}
             finish(fd, folders[path])
             looks[path] = folder_look(os.fstat(fd)), linked
@@ -123,12 +127,17 @@ def _made(new: Folder, path: bytes) -> int:
     return new.at(path)
 
 
-def _linked(source: int, name: bytes, look: Look, fd: int) -> bool:
-    """Whether the name still looks as it did, and is a link to it in the other folder now."""
-    try:
-        return name_look(os.lstat(name, dir_fd=source)) == look and link(source, name, fd, name)
-    except FileNotFoundError:
-        return False
+def _linked(source: int, names: dict[bytes, Look], fd: int) -> dict[bytes, Look]:
+    """Those that still look as they did, and are links to that in the other folder now."""
+    linked, lstat = {}, os.lstat
+    for name, look in names.items():
+        try:
+            same = name_look(lstat(name, dir_fd=source)) == look and link(source, name, fd, name)
+        except FileNotFoundError:
+            continue
+        if same:
+            linked[name] = look
+    return linked
 
 
 def _folders(earlier: Earlier) -> Tree:
