@@ -10,12 +10,12 @@ import os
 import sys
 
 from .against import compared
-from .configs import rendered, site_img
+from .configs import site_img
 from .core.release import Release
 from .core.site import Server
-from .core.targets import Targets
-from .found import leave
-from .release import boot_files, read_release
+from .core.targets import BOOT_FILES, Targets
+from .found import generated, leave
+from .release import read_release
 from .report import refresh
 from .rule import Changes, command, remove
 from .settings import settings, site
@@ -43,17 +43,24 @@ def wanted(server: Server):
 
     with open(site_img(), "rb") as file:
         data = file.read()
-    configs = rendered()
-    files = {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}
+    configs = generated()
     named = [pair for image in site().images for pair in image.loaders]
     return plan.Wanted(
         releases=tuple(plan.Built(read_release(image), settings().path(image.name)) for image in site().images),
         site_id=plan.site_id(data), site_img=data,
-        files={**files, **boot_files(server), **pinned(plan.site_id(data), server)},
+        files={**served(configs, server), **pinned(plan.site_id(data), server)},
         loaders=loaders.find(LOADERS, named),
         services=services.wanted(site().deploy, configs, services.is_el()),
         nodes=plan.facts(site()),
     )  # fmt: skip
+
+
+def served(configs: dict[str, bytes], server: Server) -> dict[str, bytes]:
+    """Of the generated files those that the server's TFTP daemon serves: path below tftp_root -> bytes."""
+    files = {path.removeprefix("tftp/"): data for path, data in configs.items() if path.startswith("tftp/")}
+    own = BOOT_FILES if len(site().servers) == 1 else f"{BOOT_FILES}{server.name}/"
+    every = {path: data for path, data in files.items() if not path.startswith(BOOT_FILES)}
+    return every | {BOOT_FILES + path.removeprefix(own): data for path, data in files.items() if path.startswith(own)}
 
 
 def pinned(data: str, server: Server) -> dict[str, bytes]:

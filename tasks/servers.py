@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .configs import rendered
 from .console import say
 from .core.errors import Refused
 from .core.release import Release
 from .core.site import Server
+from .found import generated
 from .plan import boot_files_of, targets, wanted
 from .rule import remove
 from .settings import settings, site
@@ -100,8 +100,8 @@ def _order(server: Server, do: str, with_goal: bool, details: dict):
 
     where, goal, sources = targets(), None, {}
     if with_goal:
-        held = wanted(server)
-        families = {is_el: services.wanted(site().deploy, rendered(), is_el) for is_el in (False, True)}
+        held, configs = wanted(server), generated()
+        families = {is_el: services.wanted(site().deploy, configs, is_el) for is_el in (False, True)}
         goal = far.pack(held, families)
         sources = {image.name: settings().path(image.name) for image in site().images}
         sources |= {f"{name}/root": os.path.join(folder, "root") for name, folder in sources.items()}
