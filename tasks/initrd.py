@@ -19,7 +19,6 @@ from .settings import about, settings, site
 
 if TYPE_CHECKING:
     from .core.initrd import Initrd
-    from .core.tree import Tree
 
 
 def initrd_of(image: Image) -> str:
@@ -48,23 +47,24 @@ def task_initrd():
 
 
 def make_initrd(image_name: str, _: tuple) -> None:
-    from .core import initrd, kernel, staged
+    from .core import initrd, kernel, mtree, staged
     from .core.tree import read
 
     image = site().image(image_name)
-    tree = staged.load(staged.place(settings().path(image.name)))
+    written = staged.recorded(staged.place(settings().path(image.name)))
+    tree = initrd.parts_of(written)
     with about(image_name):
         chosen = kernel.choose(tree, image.kernel, settings().site)
         made = initrd.build(image, tree, chosen, settings().folders, say, settings().site)
     write_atomic(kernel_of(image), read(tree[chosen.path]))
     write_atomic(initrd_of(image), made.data)
-    write_atomic(facts_of(image), facts(made, tree))
+    write_atomic(facts_of(image), facts(made, *mtree.size_of(written.manifest)))
 
 
-def facts(made: Initrd, tree: Tree) -> bytes:
+def facts(made: Initrd, entries: int, size: int) -> bytes:
     found = {
         "kind": made.kind, "kernel_version": made.kernel_version, "base": made.base,
         "modules": made.modules, "notes": made.notes,
-        "entries": len(tree), "bytes": sum(entry.size for entry in tree.values()),
+        "entries": entries, "bytes": size,
     }  # fmt: skip
     return (json.dumps(found, indent=1) + "\n").encode()

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Callable, Iterable, NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
-from . import busybox, cpio, modules, nash
+from . import busybox, cpio, modules, mtree, nash
 from .errors import BadInput, Problem
 from .kernel import Kernel
+from .record import Record
 from .site import Image
-from .tree import CHAR, FILE, LINK, Entry, Tree, directory, parents, read, resolve, resolve_parent, symlink
+from .tree import (
+    CHAR, FILE, LINK, Entry, Tree, directory, parents, read, resolve, resolve_parent, symlink, without_collection,
+)  # fmt: skip
 
 Say = Callable[[str], None]
 BASES = ("initrd.img-{}", "initrd-{}.img", "initramfs-{}.img", "initrd-{}")  # Debian, EL4-5, EL6 and later, others
@@ -71,11 +75,24 @@ def build(
 
 
 def parts(tree: Tree) -> Tree:
-    """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them."""
-    folders = tuple(resolve(tree, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware"))
-    found = {path: entry for path, entry in tree.items() if entry.type == LINK or path.startswith(folders)}
-    names = [*busybox.PLACES, *(path for path in found if path.startswith(folders) and found[path].type == LINK)]
-    return found | {path: tree[path] for path in (resolve(tree, name) for name in names) if path in tree}
+    """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them. Sorted."""
+    links = {path: entry for path, entry in tree.items() if entry.type == LINK}
+    return {path: tree[path] for path in _paths(links, tree)}
+
+
+def parts_of(written: Record) -> Tree:
+    """The same of a root as it is written down, of which no more is parsed."""
+    with without_collection():
+        lines = {mtree.path_of(mtree.word_of(line)): line for line in mtree.lines(written.manifest)}
+        links = mtree.parse_lines(line for line in lines.values() if b" type=link " in line)
+        return mtree.parse_lines(map(lines.__getitem__, _paths(links, lines)), written.folder)
+
+
+def _paths(links: Tree, paths: Collection[bytes]) -> list[bytes]:
+    folders = tuple(resolve(links, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware"))
+    names = [*busybox.PLACES, *(path for path in links if path.startswith(folders))]
+    found = {path for path in paths if path in links or path.startswith(folders)}
+    return sorted(found | {target for name in names if (target := resolve(links, name)) in paths})
 
 
 # ---- the base ------------------------------------------------------------------------------------------------------

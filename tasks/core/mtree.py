@@ -75,6 +75,11 @@ def lines(data: bytes) -> list[bytes]:
     return texts[:-1]
 
 
+def size_of(data: bytes) -> tuple[int, int]:
+    """How many names a manifest has, and bytes of all their files."""
+    return data.count(b" type="), sum(map(int, re.findall(rb" size=(\d+)", data)))
+
+
 def word_of(text: bytes) -> bytes:
     """A line's first word, which `path_of` reads."""
     return text[: text.index(b" ")]
