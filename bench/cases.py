@@ -21,8 +21,21 @@ from measure import Measured, Side, interleaved, run
 from rows import Curve, Row, at_most, of_size, of_time
 
 HEAD = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
+TIMED = (
+    "import time; then = time.perf_counter(), time.process_time(); {work}; "
+    "print(time.perf_counter() - then[0], time.process_time() - then[1])"
+)
 PARSE = "import sys, yaml; yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
 LOAD = HEAD + "from tasks.core.site_cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
+PARSE_ALONE = "import sys, yaml;" + TIMED.format(work="yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)")
+READ_ALONE = HEAD + (
+    "import yaml; from tasks.core import reader;" + TIMED.format(work="reader.read(sys.argv[1], (sys.argv[2],))")
+)
+MATERIALISE = HEAD + (
+    "from tasks.core import scan, staged;"
+    "tree = scan.scan(sys.argv[1], sys.argv[2], owned=bool(sys.argv[4])).tree; place = staged.place(sys.argv[3]);"
+    + TIMED.format(work="staged.stage_into(place, tree, sys.argv[4] or None)")
+)
 PACK = HEAD + (
     "from tasks.core import cpio, files, scan;"
     "files.write_atomic(sys.argv[2], cpio.compress(cpio.write_newc(scan.scan(sys.argv[1]).tree), sys.argv[3]))"
@@ -118,23 +131,32 @@ def archive(inputs: Inputs, tree: pathlib.Path) -> str:
 def stage(inputs: Inputs) -> Iterator[Row]:
     """A root is made for the first time: read, checked for secrets, changed, written."""
     work = Work(inputs.folder / "stage", path_reference(inputs.root))
-    yield staged("a reference in place", inputs, work, inputs.root, "-a", work.forget)
+    yield from staged("a reference in place", inputs, work, inputs.root, "-a", work.forget)
     remove(work.folder)
     work = Work(inputs.folder / "stage", archive(inputs, inputs.root))
     made(work.doit("snapshot"))
     tree = next((work.build / "references").glob("*/tree"))
-    yield staged("a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted", ".doit.sqlite"))
+    yield from staged("a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted", ".doit.sqlite"))
     remove(work.folder)
 
 
-def staged(what: str, inputs: Inputs, work: Work, tree: pathlib.Path, how: str, forget: Callable[[], None]) -> Row:
+def staged(
+    what: str, inputs: Inputs, work: Work, tree: pathlib.Path, how: str, forget: Callable[[], None]
+) -> Iterator[Row]:
     """`doit root` of a reference beside `cp` of it."""
-    peer = inputs.folder / "stage-copy"
-    ours = Side("doit root", work.doit("root"), forget)
-    theirs = Side(f"cp {how}", ["cp", how, str(tree), str(peer)], partial(remove, peer))
-    found = interleaved([ours, theirs], inputs.sizes.rounds)
-    remove(peer)
-    return of_time(f"first staging, {entries(inputs.root):,} files of {what}", 1.0, *found)
+    peer, alone = inputs.folder / "stage-copy", inputs.folder / "stage-alone"
+    owned = str(tree) if how == "-al" else ""
+    script = [sys.executable, "-c", MATERIALISE, str(tree), f"{alone}.index", str(alone), owned]
+    sides = [
+        Side("doit root", work.doit("root"), forget),
+        Side(f"cp {how}", ["cp", how, str(tree), str(peer)], partial(remove, peer)),
+        Side("the folder alone", script, partial(remove, alone), tells=True),
+    ]
+    ours, theirs, making = interleaved(sides, inputs.sizes.rounds)
+    remove(peer, alone)
+    title = f"first staging, {entries(inputs.root):,} files of {what}"
+    yield of_time(title, 1.0, ours, theirs)
+    yield of_time("of that, making the folder when it is known what is in it", None, making, theirs)
 
 
 def restage(inputs: Inputs) -> Iterator[Row]:
@@ -260,11 +282,14 @@ def site(inputs: Inputs) -> Iterator[Row]:
     nodes, file = inputs.sizes.nodes, inputs.folder / "site.yaml"
     site_file(file, path_reference(inputs.tree(300)), nodes)
     cache = inputs.folder / "site-cache"
+    alone = [Side(name, [sys.executable, "-c", script, str(file), str(inputs.folder)], tells=True)
+             for name, script in (("cold", READ_ALONE), ("PyYAML, C loader", PARSE_ALONE))]  # fmt: skip
+    yield of_time(f"a site of {nodes:,} nodes, the load alone", 0.6, *interleaved(alone, inputs.sizes.rounds))
     load = [sys.executable, "-c", LOAD, str(file), str(cache), str(inputs.folder)]
     peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(file)])
-    for what, goal, before in (("cold", 0.6, partial(remove, cache)), ("cached", 0.1, lambda: None)):
-        sides = [Side(what, load, before), peer]
-        yield of_time(f"a site of {nodes:,} nodes, {what}", goal, *interleaved(sides, inputs.sizes.rounds))
+    for what, goal, before in (("cold", None, partial(remove, cache)), ("cached", 0.1, lambda: None)):
+        found = interleaved([Side(what, load, before), peer], inputs.sizes.rounds)
+        yield of_time(f"the same with the start of Python and its imports, {what}", goal, *found)
 
 
 def configs(inputs: Inputs) -> Iterator[Row]:

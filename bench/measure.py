@@ -22,11 +22,15 @@ class Used(NamedTuple):
 
 @dataclass(frozen=True)
 class Side:
-    """One of those that are compared: `argv` is measured, `before` is not."""
+    """One of those that are compared: `argv` is measured, `before` is not.
+
+    One that `tells` prints at its end what its work took, seconds and seconds of CPU, and that counts: not its start.
+    """
 
     name: str
     argv: Sequence[str]
     before: Callable[[], None] = lambda: None
+    tells: bool = False
 
 
 class Ratio(NamedTuple):
@@ -60,13 +64,13 @@ def interleaved(sides: Sequence[Side], rounds: int) -> list[Measured]:
     for number in range(rounds + 1):
         for side, rows in zip(sides, found):
             side.before()
-            used = run(side.argv)
+            used = run(side.argv, side.tells)
             if number:
                 rows.append(used)
     return [Measured(side.name, tuple(rows)) for side, rows in zip(sides, found)]
 
 
-def run(argv: Sequence[str]) -> Used:
+def run(argv: Sequence[str], tells: bool = False) -> Used:
     """Run a command to its end. Raises RuntimeError with its last words where it fails."""
     with tempfile.TemporaryFile() as said:
         begun = time.perf_counter()
@@ -78,8 +82,11 @@ def run(argv: Sequence[str]) -> Used:
             raise
         wall = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        words = said.read().decode(errors="replace").strip()
         if process.returncode:
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip()
             raise RuntimeError(f"{' '.join(argv)}: exit status {process.returncode}\n{words[-2000:]}")
-    return Used(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+    cpu = usage.ru_utime + usage.ru_stime
+    if tells:
+        wall, cpu = map(float, words.split()[-2:])
+    return Used(wall, cpu, usage.ru_maxrss << 10)

@@ -26,15 +26,15 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """How far a long step is: a line every ten seconds, none for a step that is done before."""
+    """How far a long step is (`all`: where it is known): a line every ten seconds, none for what is done before."""
 
     def __init__(self, what: str, every: float = 10):
         self.what, self.every, self.last = what, every, time.monotonic()
 
-    def __call__(self, done: int, all: int) -> None:
+    def __call__(self, done: int, all: int = 0) -> None:
         if (now := time.monotonic()) - self.last >= self.every:
             self.last = now
-            say(f"{self.what}: {done:,} of {all:,}")
+            say(f"{self.what}: {done:,} of {all:,}" if all else f"{self.what}: {done:,}")
 
 
 class Reporter(ConsoleReporter):

@@ -14,6 +14,7 @@ import time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .console import Progress
 from .configs import rendered, templates, templates_digest
 from .core.errors import BadInput, Problem
 from .core.files import content, digest_file, write_atomic
@@ -132,7 +133,8 @@ def decide(image: Image) -> Decided:
     own = image.reference.kind != "path"
     look = None if own else looked(image)
     with without_collection(), about(image.name):
-        found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=own, looked=look)
+        tell = Progress(f"reading what {image.name} is made of, names")
+        found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, progress=tell)
         return Decided(found, stage.stage(image, found.tree, settings().folders))
 
 
@@ -208,7 +210,7 @@ def refuse_secrets(image: Image, tree: Tree) -> None:
 
     path = settings().path(NOTED, f"{image.name}.secrets")
     known = _read_verdicts(path, gate.made_by())
-    finds = gate.gate(tree, image.keep, known)
+    finds = gate.gate(tree, image.keep, known, Progress(f"looking for secrets in {image.name}"))
     write_atomic(path, json.dumps([gate.made_by(), known]).encode())
     if finds:
         raise BadInput(Problem(settings().site, 1, 1, str(find)) for find in finds)

@@ -71,6 +71,11 @@ def test_the_time_of_a_pipelines_every_process_counts():
     assert two.median("cpu") > 1.5 * one.median("cpu")
 
 
+def test_of_a_side_that_tells_what_its_work_took_that_counts(tmp_path: pathlib.Path):
+    (found,) = interleaved([Side("told", ["sh", "-c", "echo words; echo 2.5 1.25"], tells=True)], 1)
+    assert found.rounds[0][:2] == (2.5, 1.25)
+
+
 def test_a_ratio_is_the_median_of_the_rounds_ratios():
     ours = Measured("ours", tuple(Used(wall, 1, 0) for wall in (1.0, 4.0, 9.0)))
     peer = Measured("peer", tuple(Used(wall, 2, 0) for wall in (1.0, 2.0, 3.0)))

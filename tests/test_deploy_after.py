@@ -120,11 +120,13 @@ def test_verify_reads_everything_when_asked(tmp_path, targets):
     root = pathlib.Path(targets.root(id))
     mtime_back(root, targets, id)
     os.setxattr(root / "usr/lib0/file9", "user.note", b"added")
-    assert not list(verify.of_server(targets))
-    assert [str(found).rpartition("/")[2] for found in verify.of_server(targets, full=True)] == [
+    told: list[str] = []
+    assert not list(verify.of_server(targets, tell=told.append)) and not told  # no byte is read
+    assert [str(found).rpartition("/")[2] for found in verify.of_server(targets, True, told.append)] == [
         "file8: content (sha256)",
         "file9: extended attributes",
     ]
+    assert told[0].startswith(f"{id}: 1 of ") and told[-1] == f"{id}: {len(told)} of {len(told)} names read"
 
 
 AS_NOBODY = """

@@ -104,6 +104,17 @@ def test_a_second_scan_reads_no_file_again(whole, index, monkeypatch):
     assert scan(whole, index) == first
 
 
+def test_a_long_read_is_heard_of_and_what_is_not_read_again_is_not(few, index):
+    heard: list[int] = []
+    scan(few, index, progress=heard.append)
+    assert len(heard) == 2 and heard == sorted(heard)  # of both folders
+    time.sleep(0.03)
+    scan(few, index)
+    heard.clear()
+    scan(few, index, progress=heard.append)
+    assert not heard
+
+
 def test_the_index_changes_no_result(whole, index):
     plain = scan(whole)
     assert scan(whole, index) == plain == scan(whole, index)

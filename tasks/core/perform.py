@@ -90,13 +90,13 @@ class _Maker:
         lent = self.lend(path, entry) if self.lend else None
         if lent and link(*lent, fd, name):
             self.linked += 1
-            return
-        stamp = make(fd, name, entry)
-        if entry.type == FILE:
-            self.copied += 1
+            stamp = os.lstat(name, dir_fd=fd).st_ctime_ns  # which the link has moved
+        else:
+            stamp = make(fd, name, entry)
+            self.copied += entry.type == FILE
             self.size += entry.size
-            if not entry.inode:
-                self.stamps[path] = stamp
+        if entry.type == FILE and not entry.inode:
+            self.stamps[path] = stamp
 
 
 def link(source: int, known_as: bytes, fd: int, name: bytes) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import marshal
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import Any, NamedTuple
 
@@ -115,19 +115,20 @@ def scan(
     owned: bool = False,
     rules: str = "",
     looked: Look | None = None,
+    progress: Callable[[int], None] = lambda names: None,
 ) -> Scan:
     """Everything in a folder, on its own file system and on those at the paths in `also`.
 
     `skip(path, is_folder)` leaves out what is excluded, unread; `rules` says in words what it does. `owned` is for a
     snapshot of the build's own, from which is hard-linked: there a file is known by its mtime, for links move its
-    ctime. `looked` is a look at it with the same index: it saves a walk. Raises BadInput with every file that cannot
-    be read, or that changes while it is read.
+    ctime. `looked` is a look at it with the same index: it saves a walk. `progress` hears how many names are read.
+    Raises BadInput with every file that cannot be read, or that changes while it is read.
     """
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
         known, records = _load(index, skip, rules, whole=True)
         for _ in range(2):
-            reader = _Reader(top, known, records, owned)
+            reader = _Reader(top, known, records, owned, progress)
             if looked and looked.folders and looked.known == known:
                 result = reader.go_on(looked)
                 break
@@ -144,7 +145,8 @@ def scan(
 class _Reader:
     """Turns a walk's listings into entries, and into what the next scan needs to know of them."""
 
-    def __init__(self, root: bytes, known: Known, records: Records, owned: bool):
+    def __init__(self, root: bytes, known: Known, records: Records, owned: bool, progress: Callable[[int], None]):
+        self.progress = progress
         self.root, self.prefix = root, root.rstrip(b"/") + b"/"
         self.known_before, self.records_before = known, records
         self.owned, self.row = owned, OWNED_ROW if owned else ROW
@@ -199,6 +201,7 @@ class _Reader:
                     self.trouble(seen.path, error)
                     continue
                 self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
+                self.progress(len(self.tree))
                 record = seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
                 self._put(seen.path, *record)
                 self._remember(seen, record, start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import count
 from typing import NamedTuple
 
 from . import place
@@ -110,12 +111,26 @@ def must_equal(tree: Tree, root: str, reads: Reads = always) -> None:
         raise Refused(f"{root} is not what its manifest says: {'; '.join(map(str, found[:3]))}{more}")
 
 
-def of_release(targets: Targets, release: str, full: bool = False) -> Iterator[Drift]:
+def of_release(
+    targets: Targets, release: str, full: bool = False, tell: Callable[[str], None] = lambda text: None
+) -> Iterator[Drift]:
     """How a published root differs from its manifest. Without `full`, content is read only where a look has changed."""
     before, root = place.earlier(targets, release), targets.root(release)
     if full or not before.looks:
-        return drift(possible(place.load_kept(targets, release), before.note), root, always)
+        tree = possible(place.load_kept(targets, release), before.note)
+        return drift(tree, root, _counting(lambda count: tell(f"{release}: {count:,} of {len(tree):,} names read")))
     return drift_since(before.looks, lambda paths: possible(some(before.record, paths), before.note), root)
+
+
+def _counting(tell: Callable[[int], None]) -> Reads:
+    """`always`, that tells how often it was asked."""
+    numbers = count(1)
+
+    def reads(path: bytes) -> bool:
+        tell(next(numbers))
+        return True
+
+    return reads
 
 
 def must_be_made(tree: Tree, root: str | bytes, looks: Looks) -> None:
@@ -152,15 +167,20 @@ class Finding(NamedTuple):
         return f"{self.path}: {self.what}"
 
 
-def of_server(targets: Targets, full: bool = False) -> Iterator[Finding]:
-    """All drift: roots, kernels and initrds, site data, generated files and loaders, and what boot files name."""
+def of_server(
+    targets: Targets, full: bool = False, tell: Callable[[str], None] = lambda text: None
+) -> Iterator[Finding]:
+    """All drift: roots, kernels and initrds, site data, generated files and loaders, and what boot files name.
+
+    `tell` hears how far it is, often.
+    """
     released, boot_files = published(targets), read_files(targets)
     in_use = {id for data in boot_files.values() for id in named(data)}
     for id, release in released.items():
         root = f"{targets.nfs}/{id}"
         yield from (
             Finding(os.path.join(root, shown(d.path)) if d.path else root, d.what)
-            for d in of_release(targets, id, full)
+            for d in of_release(targets, id, full, tell)
         )
         yield from _boot_folder(
             targets, id, {"vmlinuz": release.kernel, "initrd.img": release.initrd}, full or id in in_use

@@ -124,8 +124,9 @@ def prune(
 def verify(targets: Targets, line: Line, full: bool) -> Values:
     """What is not as it was deployed: `findings`, a line each."""
     from . import verify as core
+    from .running import NowAndThen
 
-    return {"findings": [str(finding) for finding in core.of_server(targets, full)]}
+    return {"findings": [str(finding) for finding in core.of_server(targets, full, NowAndThen(line.say))]}
 
 
 def status(targets: Targets, line: Line) -> Values:
