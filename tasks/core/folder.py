@@ -194,15 +194,18 @@ def _by_hand(source: int, new: int, count: int, at: int) -> int:
     return os.pwrite(new, os.pread(source, min(count, 1 << 20), at), at)
 
 
-def finish(fd: int, entry: Entry) -> None:
-    """A folder's owner, mode and attributes, when everything is in it; and its mtime, which that has moved."""
+def finish(fd: int, entry: Entry, mtime: int | None = None) -> None:
+    """A folder's owner, mode and attributes, when everything is in it; and its mtime, which that has moved.
+
+    `mtime`, in ns, is its source's, where that is known.
+    """
     os.fchown(fd, entry.uid, entry.gid)
     for key, _ in attributes(fd):
         os.removexattr(fd, key)
     os.fchmod(fd, entry.mode)
     for key, value in entry.xattrs:
         os.setxattr(fd, key, value)
-    mtime = _mtime(entry.source)
+    mtime = _mtime(entry.source) if mtime is None else mtime
     os.utime(fd, ns=(mtime, mtime))
 
 

@@ -114,8 +114,8 @@ def _share(earlier: Earlier, new: Folder) -> _Shared:
                 continue
             fd = _made(new, path)
             linked = _linked(source, names, fd)
-            lost |= {start + name for name in names if name not in linked}
-            finish(fd, folders[path])
+            lost |= {start + name for name in names.keys() - linked.keys()}
+            finish(fd, folders[path], os.fstat(source).st_mtime_ns)
             looks[path] = folder_look(os.fstat(fd)), linked
     return _Shared(looks, lost, sum(len(names) for _, names in looks.values()))
 
@@ -142,9 +142,9 @@ def _linked(source: int, names: dict[bytes, Look], fd: int) -> dict[bytes, Look]
 
 def _folders(earlier: Earlier) -> Tree:
     """The folders of a release, without a look at its manifest."""
-    labels, top = xattrs.parse(earlier.record.labels), os.fsencode(earlier.folder) + b"/"
+    labels = xattrs.parse(earlier.record.labels)
     tree = {
-        path: Entry(DIR, S_IMODE(mode), uid, gid, xattrs=labels.get(path, ()), source=top + path)
+        path: Entry(DIR, S_IMODE(mode), uid, gid, xattrs=labels.get(path, ()))
         for path, ((mode, uid, gid, _), _) in earlier.looks.items()
     }
     return as_ordinary(tree)[0] if earlier.note else tree
