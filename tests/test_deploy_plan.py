@@ -255,6 +255,17 @@ def test_loaders_are_found_where_debian_and_el_have_them_and_the_sites_own_win(t
     assert not any("ipxe.efi" in line for line in loaders.missing(found))
 
 
+def test_a_symlink_of_an_unpacked_package_is_followed_below_it(tmp_path):
+    """Debian's ipxe has usr/lib/ipxe/ipxe.efi -> /boot/ipxe.efi; this machine's /boot need not have it."""
+    for folder in ("usr/lib/ipxe", "boot"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "usr/lib/ipxe/ipxe.efi").symlink_to("/boot/ipxe.efi")
+    (tmp_path / "usr/lib/ipxe/undionly.kpxe").symlink_to("undionly.kpxe")  # a circle is none
+    assert loaders.find([str(tmp_path)]) == {}
+    (tmp_path / "boot/ipxe.efi").touch()
+    assert loaders.find([str(tmp_path)]) == {"ipxe.efi": f"{tmp_path}/boot/ipxe.efi"}
+
+
 def test_a_loader_is_copied_once_and_again_when_its_package_changed_it(tmp_path, targets):
     built, loader = build(tmp_path / "build", files=5), tmp_path / "pxelinux.0"
     loader.write_bytes(b"one")

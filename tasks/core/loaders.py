@@ -63,16 +63,29 @@ LOADERS = (
 def find(roots: Iterable[str], named: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
     """Name below tftp_root -> the file to copy there. `named` (an image's `loaders`) wins over what `roots` hold."""
     roots = list(roots)
-    found = {loader.name: _first(roots, loader.places) for loader in LOADERS}
+    found = {loader.name: first(roots, loader.places) for loader in LOADERS}
     return {name: path for name, path in found.items() if path} | dict(named)
 
 
-def _first(roots: list[str], places: tuple[str, ...]) -> str:
+def first(roots: Iterable[str], places: tuple[str, ...]) -> str:
+    """The first file at one of the places below one of the roots; "" where there is none."""
     for root in roots:
         for place in places:
             for path in sorted(glob.glob(os.path.join(glob.escape(root), place))):
-                if os.path.isfile(path):
-                    return path
+                if os.path.isfile(file := _meant(root, path)):
+                    return file
+    return ""
+
+
+def _meant(root: str, path: str) -> str:
+    """The file that a symlink of an unpacked root means: from `/` it leads on in that root."""
+    for _ in range(40):  # more than any system follows
+        if not os.path.islink(path):
+            return path
+        link = os.readlink(path)
+        path = (
+            os.path.join(root, link.lstrip("/")) if link.startswith("/") else os.path.join(os.path.dirname(path), link)
+        )
     return ""
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO, Callable, Iterable
 
 from .errors import Refused
+from .loaders import first
 from .lab import RUN
 
 OVMF = (  # code and variables, where distributions put them
@@ -66,11 +67,11 @@ class Ended(Exception):
 
 def pxe_rom(roots: Iterable[str]) -> str:
     """iPXE as a kernel, as distributions pack it. Raises Refused where none is below `roots`."""
-    for root in roots:
-        for path in ("usr/lib/ipxe/ipxe.lkrn", "usr/share/ipxe/ipxe.lkrn"):
-            if os.path.exists(os.path.join(root, path)):
-                return os.path.join(root, path)
-    raise Refused("no ipxe.lkrn, by which a virtual BIOS boots from the network: install ipxe, on EL ipxe-bootimgs-x86")
+    found = first(roots, ("usr/lib/ipxe/ipxe.lkrn", "usr/share/ipxe/ipxe.lkrn"))
+    if not found:
+        what = "no ipxe.lkrn, by which a virtual BIOS boots from the network"
+        raise Refused(f"{what}: install ipxe, on EL ipxe-bootimgs-x86")
+    return found
 
 
 class VM:
