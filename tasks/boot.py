@@ -142,7 +142,7 @@ def job(node: Node, server: Server, targets: Targets, raw: bool):
     empty_folder(place("logs"))
     machine = Machine(
         str(node.mac), empty_disk(node), place("logs"), nic=card(node), bus=bus(node),
-        firmware=settings().firmware, pxe_rom=pxe_rom(LOADERS),
+        firmware=settings().firmware, pxe_rom=pxe_rom(LOADERS) if settings().firmware == "bios" else "",
     )  # fmt: skip
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if systemd(node) else "cut"
