@@ -89,6 +89,8 @@ def ready(node: Node) -> None:
     needed = PROGRAMS[""] | PROGRAMS[settings().dhcp]
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}")
+    if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
+        raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
     built = read_release(site().image(node.image))
     if node.release not in (None, built.id):
         raise Refused(f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node")
