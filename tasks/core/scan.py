@@ -51,9 +51,7 @@ class Look(NamedTuple):
     signature: str | None  # a digest over the status of everything: it differs after any change; None: not to be told
     start: int = 0
     known: Known | None = None
-    folders: Sequence[
-        Listing | bytes
-    ] = ()  # a path alone is of one that is as the index knows it; none without an index
+    folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
 
 
 def signature(root: str | bytes, index: str | None = None, *how: Any, **more: Any) -> str | None:
@@ -211,12 +209,10 @@ class _Reader:
         before: dict[bytes, Item] = marshal.loads(stored)[3] if stored else {}
         for name, row in zip(listing.names, listing.rows):
             if row[1] & _KIND != S_IFDIR or name in listing.mounts:
-                known, path = before.get(name), listing.path + b"/" + name if listing.path else name
+                path, known = listing.path + b"/" + name if listing.path else name, before.get(name)
+                known = known if known and known[0] == row else None
                 try:
-                    yield (
-                        name,
-                        self._item(fd, name, self.prefix + path, row, known if known and known[0] == row else None),
-                    )
+                    yield name, self._item(fd, name, self.prefix + path, row, known)
                 except OSError as error:
                     self.trouble(path, error)
 

@@ -88,8 +88,8 @@ class Walk:
         """
         row, known = self.row(status), self.known.get(path)
         stamp, names, places, number = known or (0, [], [], 0)
-        self._enter(path)
         try:
+            self._enter(path)
             statuses = _statuses(names) if stamp == hash(row) else None
             if statuses is None:
                 number, (names, statuses, places) = 0, self._list(path)
