@@ -104,6 +104,21 @@ def test_a_second_scan_reads_no_file_again(whole, index, monkeypatch):
     assert scan(whole, index) == first
 
 
+def test_paths_longer_than_any_call_takes_are_read_and_the_working_folder_stays(few, index, monkeypatch):
+    name, fd = b"n" * 200, os.open(few, os.O_RDONLY)
+    for _ in range(25):  # 5000 bytes; PATH_MAX is 4096
+        os.mkdir(name, dir_fd=fd)
+        above, fd = fd, os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(above)
+    os.close(os.open(b"file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
+    time.sleep(0.03)
+    monkeypatch.chdir(few.parent)
+    for _ in range(2):
+        assert b"/".join([name] * 25 + [b"file"]) in scan("root", index).tree
+        assert os.getcwd() == str(few.parent)
+
+
 def test_a_long_read_is_heard_of_and_what_is_not_read_again_is_not(few, index):
     heard: list[int] = []
     scan(few, index, progress=heard.append)
