@@ -61,6 +61,30 @@ def built(doit: Doit, reference: pathlib.Path) -> Doit:
     return doit
 
 
+NOBODY = [] if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
 def as_nobody(*argv: str) -> list[str]:
-    """The command as an ordinary user (tests run as root in CI)."""
-    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv] if os.geteuid() == 0 else list(argv)
+    """The command as an ordinary user (tests run as root in CI), to whom this checkout is open wherever it lies."""
+    return opened(*NOBODY, *argv)
+
+
+def opened(*argv: str) -> list[str]:
+    """The command, with this checkout open to every user."""
+    closed = next((folder for folder in reversed(REPOSITORY.parents) if not folder.stat().st_mode & 0o001), None)
+    if closed is None or os.geteuid():
+        return list(argv)
+    return ["unshare", "--mount", "sh", "-ec", OPENED, str(REPOSITORY), str(closed), *argv]
+
+
+# /root, say: in its place a folder with nothing but the checkout in it.
+OPENED = """
+closed=$1
+shift
+mount --bind "$0" /mnt
+mount -t tmpfs -o mode=755 none "$closed"
+mkdir -p "$0"
+mount --move /mnt "$0"
+cd "$PWD"
+exec "$@"
+"""

@@ -8,6 +8,8 @@ import pathlib
 import re
 import subprocess
 
+from conftest import opened
+
 from tasks.core import deploy, staged, verify
 from tasks.core.plan import Built, Wanted, site_id
 from tasks.core.release import Release, release_id
@@ -125,4 +127,4 @@ def python(code: str, *argv: str, **options) -> subprocess.Popen:
 
     here = pathlib.Path(__file__).resolve().parent
     environment = {**os.environ, "PYTHONPATH": f"{here.parent}:{here}"}
-    return subprocess.Popen([sys.executable, "-c", code, *argv], env=environment, **options)
+    return subprocess.Popen(opened(sys.executable, "-c", code, *argv), env=environment, **options)

@@ -12,7 +12,7 @@ import time
 import tomllib
 
 import pytest
-from conftest import REPOSITORY, as_nobody
+from conftest import NOBODY, REPOSITORY, as_nobody
 from packaging.requirements import Requirement
 
 DODO = "def task_hello():\n    return {'actions': ['echo hello from $PWD'], 'verbosity': 2}\n"
@@ -139,7 +139,7 @@ def test_without_root_and_without_sudo_the_missing_packages_are_named_in_one_lin
     for folder in (checkout, *checkout.parents):
         if str(folder).startswith("/tmp/"):
             os.chmod(folder, 0o777)
-    done = start(*as_nobody("./doit"), cwd=checkout, env=only(tmp_path / "bin", "apt-get", "dpkg-query", "setpriv"))
+    done = start(*NOBODY, "./doit", cwd=checkout, env=only(tmp_path / "bin", "apt-get", "dpkg-query", "setpriv"))
     assert done.returncode == 1
     assert "neither root nor may it sudo: no-such-package-at-all" in done.stderr and done.stderr.count("\n") == 1
 
