@@ -14,8 +14,8 @@ import time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .console import Progress
 from .configs import rendered, templates, templates_digest
+from .console import Progress
 from .core.errors import BadInput, Problem
 from .core.files import content, digest_file, write_atomic
 from .core.site import Image
@@ -46,7 +46,9 @@ def index_of(image: Image) -> str:
     """What the last scan of the reference knows of each file: of a snapshot all images that are made of it share it."""
     if image.reference.kind == "path":
         return settings().path(NOTED, f"{image.name}.index")
-    return os.path.join(snapshot_of(image), "index")
+    from .core.reference import INDEX
+
+    return os.path.join(snapshot_of(image), INDEX)
 
 
 def verdict_of(image: Image) -> str:

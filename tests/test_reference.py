@@ -174,6 +174,7 @@ def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(n
     before = {path: os.lstat(snap / "tree" / path) for path in ("usr/bin/su", "etc/motd", "etc/shadow")}
     held = os.open(snap / "tree/etc/shadow", os.O_RDONLY)
     mark = (snap / reference.COMPLETE).read_text()
+    (snap / reference.INDEX).write_text("what a scan knew of the files of the old tree")
     os.unlink(node / "scratch/job1/data")
     (node / "etc/motd").write_text("wn-new\n")
     os.chmod(node / "etc/shadow", 0o600)

@@ -21,6 +21,7 @@ from .running import Say
 from .site import Image
 
 COMPLETE = "snapshot.json"  # is there when the snapshot is whole, and another one after each pull
+INDEX = "index"  # what the last scan of `tree` knows of its files
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
 
@@ -81,7 +82,7 @@ class Snapshot:
     def __init__(self, folder: str):
         self.folder = os.path.abspath(folder)
         self.tree, self.incoming, self.partial = (os.path.join(self.folder, n) for n in ("tree", "incoming", "partial"))
-        self.marker = os.path.join(self.folder, COMPLETE)
+        self.marker, self.index = os.path.join(self.folder, COMPLETE), os.path.join(self.folder, INDEX)
 
     def begin(self) -> str:
         """An empty folder to fill. What an earlier try left there becomes `partial`."""
@@ -111,6 +112,7 @@ class Snapshot:
         from .place import clear, sync
 
         sync(self.incoming)
+        _unlink(self.index)  # a file of the new tree may have the inode, and the mtime, of one that is long gone
         self._put_in_place()
         sync_folder(self.folder)
         taken = datetime.datetime.now(datetime.UTC).isoformat()
