@@ -121,7 +121,6 @@ def served(node: Node, server: Server) -> Targets:
 
 def with_a_shell(node: Node) -> dict[str, bytes]:
     """The loaders' files, but for one word more in the node's own: its console is root's (overlays/initrd/identity)."""
-
     from .configs import templates
     from .core.configs import render_configs
 

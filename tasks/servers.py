@@ -96,18 +96,26 @@ def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> 
 
 
 def _order(server: Server, do: str, with_goal: bool, details: dict):
-    from .core import far, fleet, services
+    from .core import far, fleet
 
     where, goal, sources = targets(), None, {}
     if with_goal:
-        held, configs = wanted(server), generated()
-        families = {is_el: services.wanted(site().deploy, configs, is_el) for is_el in (False, True)}
-        goal = far.pack(held, families)
+        held = wanted(server)
+        goal = far.pack(held, services_of_families())
         sources = {image.name: settings().path(image.name) for image in site().images}
         sources |= {f"{name}/root": os.path.join(folder, "root") for name, folder in sources.items()}
         sources["loaders"] = gathered(held.loaders)
     message = {"do": do, "targets": [where.tftp, where.nfs, where.destdir], "details": details, "goal": goal}
     return fleet.Order(server.name, server.ssh or "", message, sources, Here(server).render)
+
+
+@lru_cache(maxsize=None)
+def services_of_families():
+    """What the daemons of any server must have, on EL and elsewhere: only the server knows which it is."""
+    from .core import services
+
+    configs = generated()
+    return {is_el: services.wanted(site().deploy, configs, is_el) for is_el in (False, True)}
 
 
 def gathered(loaders: Mapping[str, str]) -> str:
