@@ -81,10 +81,12 @@ def opened(*argv: str) -> list[str]:
 OPENED = """
 closed=$1
 shift
-mount --bind "$0" /mnt
+held=$(mktemp -d)
+mount --bind "$0" "$held"
 mount -t tmpfs -o mode=755 none "$closed"
 mkdir -p "$0"
-mount --move /mnt "$0"
+mount --move "$held" "$0"
+rmdir "$held"
 cd "$PWD"
 exec "$@"
 """

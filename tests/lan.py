@@ -20,10 +20,11 @@ from conftest import REPOSITORY
 BOOT = """
 set -e
 ip link set lo up
-mount --bind {repository} /mnt
+mkdir -p "{held}"
+mount --bind "{repository}" "{held}"
 for folder in {own}; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done
-mkdir -p {repository}
-mount --move /mnt {repository}
+mkdir -p "{repository}"
+mount --move "{held}" "{repository}"
 mkdir -p /run/sshd
 echo {name} >/srv/name
 """
@@ -75,7 +76,8 @@ class Machine:
         until(lambda: os.readlink(f"/proc/{self.pid}/exe").endswith("sleep"))
         self.plug()
         own = " ".join(("/root", "/srv", "/var/tmp", "/etc/exports.d", "/usr/local/bin", *self.own))
-        run(*self.inside("sh", "-c", BOOT.format(own=own, name=self.name, repository=REPOSITORY)))
+        held = self.lan.folder / "checkout"
+        run(*self.inside("sh", "-c", BOOT.format(own=own, name=self.name, repository=REPOSITORY, held=held)))
         self.serve()
 
     def serve(self) -> None:
