@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -80,15 +81,30 @@ def fill(folder: pathlib.Path, files: Mapping[str, bytes | str | None]) -> None:
             put(folder / name, held)
 
 
-def contents(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
-    """Every file and symlink below a folder: path -> mode and bytes; hidden ones at its top aside."""
-    found: dict[str, tuple[int, bytes]] = {}
+def contents(folder: pathlib.Path) -> dict[str, tuple[int, str]]:
+    """Every file and symlink below a folder: path -> mode and text; hidden ones at its top aside.
+
+    Of what is long or no text its digest: pytest prints in full what differs.
+    """
+    found: dict[str, tuple[int, str]] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if name.startswith("."):
             continue
         if path.is_symlink():
-            found[name] = (0, os.readlink(path).encode())
+            found[name] = (0, os.readlink(path))
         elif path.is_file():
-            found[name] = (path.stat().st_mode, path.read_bytes())
+            found[name] = (path.stat().st_mode, shown(path.read_bytes()))
     return found
+
+
+def shown(data: bytes) -> str:
+    """A short text as it is, anything else by its size and digest."""
+    try:
+        return data.decode("ascii") if len(data) <= 1000 else digest(data)
+    except ValueError:
+        return digest(data)
+
+
+def digest(data: bytes) -> str:
+    return f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}"

@@ -52,13 +52,13 @@ def site(tmp_path: pathlib.Path, reference: pathlib.Path) -> Repository:
     return found
 
 
-def everything(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
+def everything(folder: pathlib.Path) -> dict[str, tuple[int, str]]:
     """All that is in a folder, git's own too, the build aside."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file() and not name.startswith("build/"):
-            found[name] = (path.stat().st_mode, path.read_bytes())
+            found[name] = (path.stat().st_mode, small_site.shown(path.read_bytes()))
     return found
 
 
