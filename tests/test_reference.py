@@ -512,16 +512,20 @@ def test_a_mirror_that_does_not_answer_is_one_line_and_no_snapshot(tmp_path):
     what = image("bootstrap", suite="bookworm", packages=("bash",), mirror="http://127.0.0.1:1/debian")
     assert "worker: bootstrap of bookworm: Could not connect to 127.0.0.1:1" in refusal(what, tmp_path / "snap")
     assert not (tmp_path / "snap" / reference.COMPLETE).exists() and not (tmp_path / "snap/tree").exists()
+    assert not (tmp_path / "snap/scratch").exists()
 
 
 @needs_root
-def test_a_bootstrap_that_is_killed_leaves_no_process_and_no_mount(tmp_path):
+def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outside_the_build(tmp_path):
+    outside = tmp_path / "tmp"
+    outside.mkdir()
     with socket.socket() as mute:  # a mirror that never answers
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         mirror, snap = f"http://127.0.0.1:{mute.getsockname()[1]}/debian", tmp_path / "snap"
         program = pulling(f"Reference('bootstrap', suite='bookworm', packages=('bash',), mirror={mirror!r})", snap)
-        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+        environment = {**os.environ, "TMPDIR": str(outside)}
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, env=environment)
         mute.settimeout(60)
         mute.accept()
         assert str(snap) in run("ps", "-wweo", "args")
@@ -529,6 +533,7 @@ def test_a_bootstrap_that_is_killed_leaves_no_process_and_no_mount(tmp_path):
         process.wait()
         until(lambda: str(snap) not in run("ps", "-wweo", "args"))
     assert str(snap) not in pathlib.Path("/proc/self/mountinfo").read_text()
+    assert not list(outside.iterdir())
     reference.discard(str(snap))
     assert not snap.exists()
 

@@ -77,12 +77,13 @@ def pull_packages(image: Image, snapshot: Snapshot, say: Say) -> None:
     reference, tree = image.reference, snapshot.begin()
     say(f"bootstrap of {reference.suite}: {len(reference.packages)} packages and all that they need: some minutes")
     os.rmdir(tree)  # mmdebstrap makes its own
-    program = Program(
-        [*CONFINED, *command(reference, snapshot)],
-        environment={"SOURCE_DATE_EPOCH": EPOCH, "DEBIAN_FRONTEND": "noninteractive"},
-        ending="KILL",
-    )
-    words = _listen(program, reference, say)
+    with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
+        program = Program(
+            [*CONFINED, *command(reference, snapshot)],
+            environment={"SOURCE_DATE_EPOCH": EPOCH, "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": scratch},
+            ending="KILL",
+        )
+        words = _listen(program, reference, say)
     if program.status:
         raise Refused(f"{image.name}: bootstrap of {reference.suite}: {explain(reference, words)}")
     tidy(tree)

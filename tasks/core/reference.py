@@ -7,13 +7,14 @@ changed once it is there: staged roots hard-link to its files, and so does the n
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import datetime
 import errno
 import hashlib
 import json
 import os
-from typing import Callable
+from typing import Callable, Iterator
 
 from .errors import Refused
 from .files import sync_folder, write_atomic
@@ -94,6 +95,19 @@ class Snapshot:
         os.mkdir(self.incoming)
         os.chmod(self.incoming, 0o755)
         return self.incoming
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[str]:
+        """A folder for what programs leave behind; one that a killed pull left goes with it."""
+        from .place import clear
+
+        folder = os.path.join(self.folder, "scratch")
+        clear(folder)
+        os.mkdir(folder)
+        try:
+            yield folder
+        finally:
+            clear(folder)
 
     def earlier(self) -> list[str]:
         """Trees that a new one may share files with."""
