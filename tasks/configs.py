@@ -16,6 +16,9 @@ from .rule import rule
 from .settings import settings, site
 
 
+OF_RELEASES = f"tftp/{BOOT_FILES}".rstrip("/")  # below build/configs: the files that name a release
+
+
 def config(name: str) -> str:
     return settings().path("configs", name)
 
@@ -42,11 +45,14 @@ def templates_digest() -> str:
 def task_configs():
     """render the configuration files of DHCP, NFS and TFTP servers, of loaders, and hosts"""
     where = settings().path("configs")
-    return rule(None, render, site().fingerprint, output=config("hosts"), given=templates_digest, leaves=[where])
+    return rule(
+        None, render, site().fingerprint,
+        output=config("hosts"), given=templates_digest, leaves=[where], fills=(where, OF_RELEASES),
+    )  # fmt: skip
 
 
 def render(_: str) -> list[str]:
-    return mirror(settings().path("configs"), rendered(), besides=f"tftp/{BOOT_FILES}".rstrip("/"))
+    return mirror(settings().path("configs"), rendered(), besides=OF_RELEASES)
 
 
 @lru_cache(maxsize=None)

@@ -13,9 +13,9 @@ from typing import NoReturn
 from doit.reporter import ConsoleReporter
 
 from .core.errors import Refused
-from .core.files import locked
+from .core.files import locked, sweep
 from .rule import Changes, InputFailed
-from .settings import settings
+from .settings import NOTED, settings, site
 
 BAD_INPUT, FOUND_CHANGES, INTERRUPTED = 3, 2, 130
 
@@ -43,7 +43,8 @@ class Reporter(ConsoleReporter):
     desc = "what runs, one line each; nothing for what is up to date"
 
     def initialize(self, tasks, selected_tasks) -> None:
-        """Before anything runs: one doit at a time per build folder, and SIGTERM ends it as Ctrl-C does.
+        """Before anything runs: one doit at a time per build folder, what a killed one was writing is removed, and
+        SIGTERM ends this one as Ctrl-C does.
 
         doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
         """
@@ -55,6 +56,8 @@ class Reporter(ConsoleReporter):
             self.lock.enter_context(locked(settings().path(".lock"), f"{settings().build} is being built"))
         except (Refused, OSError) as error:
             _leave(f"ERROR: {error}", 1 if isinstance(error, Refused) else BAD_INPUT)
+        for part in ("", NOTED, *(image.name for image in site().images)):
+            sweep(settings().path(part))
 
     def execute_task(self, task) -> None:
         if task.actions and not task.name.startswith("_") and not task.meta:

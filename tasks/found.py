@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from .configs import config, site_img
-from .core.files import write_atomic
+from .core.files import files_in, write_atomic
 from .core.targets import BOOT_FILES
 from .release import release_of
 from .settings import settings, site
@@ -38,10 +38,9 @@ def left(name: str) -> Any:
 
 
 def generated() -> dict[str, bytes]:
-    """Every file below build/configs: its path there -> bytes. The stages that write them leave no other there."""
+    """Every file below build/configs: its path there -> bytes. The rules that write them let no other be there."""
     where = config("").rstrip("/")
-    paths = [os.path.join(folder, name) for folder, _, names in os.walk(where) for name in names]
-    return {os.path.relpath(path, where): _read(path) for path in sorted(paths)}
+    return {os.path.relpath(path, where): _read(path) for path in sorted(files_in(where))}
 
 
 def _mark(name: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 
-from .configs import config, site_img, templates, templates_digest
+from .configs import OF_RELEASES, config, site_img, templates, templates_digest
 from .core.files import digest_file, mirror, write_atomic
 from .core.release import Release, parse, release_id
 from .core.site import Image, Server
@@ -55,8 +55,9 @@ def task_boot_files():
     """write the loaders' files that name a release and the site data"""
     releases = [release_of(image) for image in site().images]
     return rule(
-        None, write_boot_files, site().fingerprint, output=[], inputs=[*releases, site_img()], given=templates_digest
-    )
+        None, write_boot_files, site().fingerprint,
+        output=[], inputs=[*releases, site_img()], given=templates_digest, fills=(config(OF_RELEASES), ""),
+    )  # fmt: skip
 
 
 def write_boot_files(_: str) -> list[str]:
@@ -66,7 +67,7 @@ def write_boot_files(_: str) -> list[str]:
         below = "" if len(site().servers) == 1 else f"{server.name}/"
         files |= {below + path.removeprefix(BOOT_FILES): data for path, data in boot_files(server).items()}
     forget_removed()
-    return mirror(config(f"tftp/{BOOT_FILES}").rstrip("/"), files)
+    return mirror(config(OF_RELEASES), files)
 
 
 def boot_files(server: Server) -> dict[str, bytes]:

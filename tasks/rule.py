@@ -21,7 +21,7 @@ from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 
 from .core.errors import BadInput, Refused
-from .core.files import digest_file
+from .core.files import digest_file, files_in
 
 Task = dict[str, Any]
 
@@ -44,18 +44,20 @@ def rule(
     inputs: Iterable[str] = (),
     given: Callable[[], str] | None = None,
     leaves: Iterable[str] = (),
+    fills: tuple[str, str] | None = None,
 ) -> Task:
     """`make(*value)` writes `output`; `value`, what `given()` says, and `inputs` decide whether it runs.
 
     `given` is for inputs that are no files: a folder's fingerprint, computed only when the task is looked at.
-    `leaves` are folders that it fills besides, for `doit clean`.
+    `leaves` are folders that it fills besides, for `doit clean`. `fills` is a folder, and what is below it of another
+    rule, where nothing else may be: a file of a run that was killed would be taken for one of this.
     """
     outputs = [output] if isinstance(output, str) else list(output)
     task = {
         "actions": [(perform, [make, *value])],
         "file_dep": list(inputs),
         "targets": outputs,
-        "uptodate": [Current(value, given, outputs)],
+        "uptodate": [Current(value, given, outputs, fills)],
         "clean": [(remove, [[*outputs, *leaves]])],
         "verbosity": 2,
     }
@@ -113,8 +115,10 @@ class Current:
     What a task writes is its targets, and the paths that its `make` returned, if it did.
     """
 
-    def __init__(self, value: tuple, given: Callable[[], str] | None, targets: list[str]):
-        self.value, self.given, self.targets = value, given, targets
+    def __init__(
+        self, value: tuple, given: Callable[[], str] | None, targets: list[str], fills: tuple[str, str] | None = None
+    ):
+        self.value, self.given, self.targets, self.fills = value, given, targets, fills
         self._fingerprint = ""
 
     def configure_task(self, task) -> None:
@@ -122,7 +126,11 @@ class Current:
         task.value_savers.append(self.save)
 
     def __call__(self, task, values) -> bool:
-        return values.get("value") == self.fingerprint() and _as_left(values.get("left", {}), self.targets)
+        left = values.get("left", {})
+        return values.get("value") == self.fingerprint() and self._alone(left) and _as_left(left, self.targets)
+
+    def _alone(self, left: dict[str, list]) -> bool:
+        return not self.fills or all(path in left for path in files_in(*self.fills))
 
     def fingerprint(self) -> str:
         """Taken once a run, before the action: what changes during it is seen by the next run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import stat
@@ -167,6 +168,56 @@ def test_what_was_edited_in_a_published_release_is_not_shared(tmp_path, targets)
     assert edited.read_bytes() == b"edited on the server\n"
 
 
+@pytest.mark.parametrize("kind", ["mtree", "xattrs"])
+def test_what_is_kept_of_a_release_is_believed_only_as_far_as_its_id_says(tmp_path, targets, kind):
+    old, new = build(tmp_path / "1"), build(tmp_path / "2", file7=b"new\n")
+    run(targets, want(old))
+    kept = pathlib.Path(targets.kept(f"{old.release.id}.{kind}"))
+    theirs = pathlib.Path(new.path(f"root.{kind}")).read_bytes()
+    kept.write_bytes(theirs if kind == "mtree" else b"usr user.note=eA==\n")  # file7 would be shared, not brought
+    with pytest.raises(Refused, match=f"{kind} is not what .*json says; remove both"):
+        run(targets, want(new))
+    assert f"{old.release.id}/vmlinuz" in pathlib.Path(targets.served("plugnode/worker.cfg")).read_text()
+    for path in (kept, targets.kept(f"{old.release.id}.json")):
+        os.unlink(path)
+    run(targets, want(old))  # as the message says
+    run(targets, want(new))
+    assert served(targets)[0] == new.release.id
+
+
+@pytest.mark.parametrize("said", ["image", "cmdline", "kernel", "id"])
+def test_what_a_release_says_of_itself_is_in_its_id(tmp_path, targets, said):
+    built = build(tmp_path / "build")
+    run(targets, want(built))
+    path = pathlib.Path(targets.kept(f"{built.release.id}.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {said: "another"}))
+    with pytest.raises(Refused, match=f"{path} is damaged"):
+        run(targets, want(built))
+
+
+def test_a_list_of_nodes_that_is_damaged_is_one_line_and_can_be_removed(tmp_path, targets):
+    built = build(tmp_path / "build")
+    run(targets, want(built))
+    nodes = pathlib.Path(targets.kept("nodes.json"))
+    for damaged in ("garbage", "[]", '{"wn001": 5}'):
+        nodes.write_text(damaged)
+        with pytest.raises(Refused, match="nodes.json is damaged; remove it"):
+            run(targets, want(built))
+    nodes.unlink()
+    run(targets, want(built, site_img=b"site data 2"))
+    assert "wn040" in nodes.read_text()
+
+
+def test_nobody_waits_for_a_fifo_in_a_boot_files_place(tmp_path, targets):
+    built = build(tmp_path / "build")
+    run(targets, want(built))
+    place = pathlib.Path(targets.served("plugnode/worker.cfg"))
+    place.unlink()
+    os.mkfifo(place)
+    run(targets, want(built))
+    assert served(targets)[0] == built.release.id and place.is_file()
+
+
 def test_a_build_that_was_tampered_with_is_refused_and_nothing_changes(tmp_path, targets):
     old, new = build(tmp_path / "1"), build(tmp_path / "2", file7=b"new\n")
     run(targets, want(old))
@@ -216,8 +267,12 @@ def test_a_file_that_is_a_symlink_is_replaced_and_never_written_through(tmp_path
 def test_an_incomplete_folder_of_tftp_root_is_mended(tmp_path, targets):
     built = build(tmp_path / "build")
     run(targets, want(built))
-    pathlib.Path(targets.boot(built.release.id), "initrd.img").write_bytes(b"torn")
+    initrd = pathlib.Path(targets.boot(built.release.id), "initrd.img")
+    initrd.write_bytes(b"torn")
     assert run(targets, want(built)).boots
+    initrd.chmod(0o600)
+    assert run(targets, want(built)).boots
+    assert initrd.stat().st_mode & 0o777 == 0o644
     served(targets)
 
 

@@ -114,6 +114,18 @@ def test_verify_finds_every_kind_of_drift(tmp_path, targets, harm):
     assert DRIFT[harm].replace("ID", id) in map(str, verify.of_server(targets))
 
 
+def test_verify_does_not_call_a_place_right_where_nothing_is(targets):
+    assert [*map(str, verify.of_server(targets))] == ["/opt/nfs_export: nothing is deployed there"]
+
+
+def test_verify_says_that_it_cannot_compare_and_compares_the_rest(tmp_path, targets):
+    id = deployed(tmp_path, targets, 0).id
+    pathlib.Path(targets.kept(f"{id}.mtree")).write_bytes(b"#mtree\n")
+    os.unlink(targets.boot(id) + "/vmlinuz")
+    first, second = map(str, verify.of_server(targets))
+    assert first.startswith(f"/opt/nfs_export/{id}: not compared: ") and second == f"/tftpboot/{id}/vmlinuz: missing"
+
+
 @root_only
 def test_verify_reads_everything_when_asked(tmp_path, targets):
     id = deployed(tmp_path, targets, 0).id
@@ -290,6 +302,12 @@ def test_a_torn_line_of_the_journal_is_passed_over_and_not_continued(tmp_path):
     path.write_bytes(b'{"action": "deploy", "result": "do')
     journal.append(str(path), {"action": "prune"})
     assert [record["action"] for record in journal.read(str(path))] == ["prune"]
+
+
+def test_a_line_of_the_journal_that_is_none_of_ours_is_passed_over(targets, three):
+    with open(targets.kept("journal.jsonl"), "a") as file:
+        file.write('{"releases": null}\n{"releases": {"worker": 5}}\n[]\n')
+    assert back(targets) and status(targets, time.time())
 
 
 def test_the_author_is_the_person_behind_sudo_and_the_revision_that_of_the_checkout(tmp_path, monkeypatch):

@@ -159,6 +159,35 @@ def test_an_edited_output_is_made_again(built):
     assert hosts.read_bytes() == right
 
 
+@pytest.mark.parametrize("place", ["tftp/extra", "tftp/plugnode/extra.cfg", "tftp/pxelinux.cfg/01-aa", ".hosts.new"])
+@pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo], ids=["file", "fifo"])
+def test_what_no_stage_wrote_is_not_left_where_deploy_would_serve_it(built, place, make):
+    make(built.build / "configs" / place)
+    assert ran(built()) & {"configs", "boot_files"}
+    assert not os.path.lexists(built.build / "configs" / place)
+    assert built() == ""
+
+
+def test_what_a_killed_run_was_writing_is_gone_after_the_next(built):
+    cut = [built.build / name for name in (".site.img.new", "worker/.initrd.img.new", ".noted/.worker.verdict.new")]
+    for path in cut:
+        path.write_bytes(b"half")
+    assert built() == ""
+    assert not any(path.exists() for path in cut)
+
+
+def test_an_initrd_is_never_made_of_bytes_that_its_manifest_does_not_say(built, reference):
+    before = small_site.contents(built.build)["worker/initrd.img"]
+    with open(built.build / "worker/root/bin/busybox", "r+b") as file:
+        file.write(b"edited")
+    small_site.write(built.site, reference, compression="xz")
+    assert "worker/root/bin/busybox:1:1: changed since it was read" in built(status=3)
+    assert small_site.contents(built.build)["worker/initrd.img"] == before
+    (built.build / "worker/root.mtree").unlink()
+    built()
+    assert (built.build / "worker/root/bin/busybox").read_bytes() == (reference / "bin/busybox").read_bytes()
+
+
 def test_a_second_build_says_who_holds_the_lock(built, reference):
     (reference / "usr/share/0/file1").write_bytes(b"X\n")
     holder = subprocess.Popen(

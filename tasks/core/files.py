@@ -53,12 +53,24 @@ def _holds(path: str, data: bytes, mode: int) -> bool:
 
 
 def content(path: str) -> bytes | None:
-    """The bytes of a file; None where there is none."""
+    """The bytes of a file; None where there is none. Of a fifo none: nobody is waited for."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def sweep(folder: str) -> None:
+    """Remove what a killed run was writing into a folder by `write_atomic`; not where others may be at it now."""
+    with contextlib.suppress(OSError), os.scandir(folder) as names:
+        for each in names:
+            if each.name[:1] == "." != each.name[1:2] and each.name.endswith(".new"):
+                os.unlink(each.path)
 
 
 def sync_folder(path: str) -> None:
@@ -103,13 +115,18 @@ def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]
     wanted = {os.path.join(folder, name): data for name, data in files.items()}
     for path, data in wanted.items():
         write_atomic(path, data)
-    kept = os.path.join(folder, besides) if besides else None
-    for path, _, names in os.walk(folder, topdown=False):
-        if kept and (path == kept or path.startswith(kept + os.sep)):
-            continue
-        for name in names:
-            if os.path.join(path, name) not in wanted:
-                os.unlink(os.path.join(path, name))
+    for path in [*files_in(folder, besides)]:
+        if path not in wanted:
+            os.unlink(path)
+    for path, _, _ in os.walk(folder, topdown=False):
         if path != folder and not os.listdir(path):
             os.rmdir(path)
     return list(wanted)
+
+
+def files_in(folder: str, besides: str = "") -> Iterator[str]:
+    """The paths of all that is in `folder` and no folder, but for what is below `besides`."""
+    for path, below, names in os.walk(folder):
+        below[:] = [name for name in below if os.path.join(path, name) != os.path.join(folder, besides)]
+        for name in names:
+            yield os.path.join(path, name)

@@ -20,7 +20,7 @@ _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def read(path: str) -> list[Record]:
-    """Every record, the oldest first. A line that a power cut tore is left out."""
+    """Every record, the oldest first. A line that a power cut tore, or that is none of ours, is left out."""
     try:
         with open(path, "rb") as file:
             return list(_records(file))
@@ -34,8 +34,9 @@ def _records(lines: Iterable[bytes]) -> Iterator[Record]:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict):
-            yield record
+        if isinstance(record, dict) and isinstance(named := record.get("releases", {}), dict):
+            if all(isinstance(id, str) for id in named.values()):
+                yield record
 
 
 def append(path: str, record: Record) -> None:

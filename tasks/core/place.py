@@ -21,6 +21,7 @@ from .files import content, sync_folder, write_atomic
 from .plan import Built, There, current
 from .record import NOTHING, Record, difference
 from .record import read as read_record
+from .release import parse as parse_release
 from .targets import Targets, stay_inside
 from .tree import Tree, without_collection
 
@@ -125,8 +126,11 @@ def load_built(built: Built) -> Tree:
 
 
 def earlier(targets: Targets, release: str) -> Earlier:
-    """A release on the server, as its manifest says and as it looked when it was whole."""
-    files = [f"{targets.kept(release)}.{kind}" for kind in ("seen", "note", "mtree", "xattrs")]
+    """A release on the server, as its manifest says and as it looked when it was whole.
+
+    Raises Refused where manifest or attributes are not those of that release: links to its files could be anything.
+    """
+    files = [f"{targets.kept(release)}.{kind}" for kind in ("seen", "note", "mtree", "xattrs", "json")]
     return _earlier(targets.root(release), *((path, _state(path)) for path in files))
 
 
@@ -143,9 +147,16 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
     from .looks import parse
     from .publish import Earlier
 
-    seen, note, manifest, labels = (path for path, _ in kept)
+    seen, note, manifest, labels, said = (path for path, _ in kept)
     looked, inodes = parse(content(seen) or b"")
-    return Earlier(root, Record(read(manifest), read(labels), inodes), looked, (content(note) or b"").decode())
+    record = Record(read(manifest), read(labels), inodes)
+    if data := content(said):  # none of a build that stands for a server
+        release = parse_release(data)
+        for path, held, digest in ((manifest, record.manifest, release.root), (labels, record.labels, release.xattrs)):
+            if hashlib.sha256(held).hexdigest() != digest:
+                remedy = f"remove both, and deploy {release.id} again: its tree is compared with it then"
+                raise Refused(f"{path} is not what {said} says; {remedy}")
+    return Earlier(root, record, looked, (content(note) or b"").decode())
 
 
 def load_kept(targets: Targets, release: str) -> Tree:

@@ -222,8 +222,14 @@ def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) ->
 
 def read_nodes(targets: Targets) -> dict[str, Facts]:
     """The nodes that were deployed last, by name."""
-    nodes: dict[str, Facts] = json.loads(content(targets.kept("nodes.json")) or b"{}")
-    return nodes
+    path = targets.kept("nodes.json")
+    try:
+        nodes: dict[str, Facts] = json.loads(content(path) or b"{}")
+        if all(isinstance(facts, dict) for facts in nodes.values()):
+            return nodes
+    except (ValueError, AttributeError):
+        pass
+    raise Refused(f"{path} is damaged; remove it: the next deploy takes every node for a new one")
 
 
 def published(targets: Targets) -> dict[str, Release]:
@@ -250,7 +256,10 @@ def _release(targets: Targets, id: str) -> Release:
     path = targets.kept(f"{id}.json")
     try:
         with open(path, "rb") as file:
-            return releases.parse(file.read())
+            found = releases.parse(file.read())
+        if not found.id == releases.id_of(found) == id:
+            raise ValueError("what it says has another id")
+        return found
     except (ValueError, TypeError) as error:
         raise Refused(f"{path} is damaged ({error}); move it and {targets.root(id)} away") from None
 
@@ -266,10 +275,12 @@ def _booted(targets: Targets, wanted: Wanted) -> Iterator[str]:
 
 
 def _size(path: str) -> int:
+    """Of a file that everybody may read; -1 where there is none such."""
     try:
-        return os.lstat(path).st_size
+        status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return -1
+    return status.st_size if status.st_mode == stat.S_IFREG | 0o644 else -1
 
 
 def _contents(targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:

@@ -33,6 +33,12 @@ def parse(data: bytes) -> Release:
     return Release(**json.loads(data))
 
 
+def id_of(release: Release) -> str:
+    """The id that a release has by what it says of itself."""
+    said = release
+    return release_id(said.image, said.root, said.xattrs, said.initrd, said.kernel, said.cmdline)
+
+
 def release_id(image: str, *parts: str) -> str:
     """The id over `parts`: the digests of manifest, xattrs, initrd and kernel, and the image's kernel arguments.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+
+from .errors import BadInput
 
 DIR, FILE, LINK, CHAR, BLOCK, FIFO = "dir", "file", "link", "char", "block", "fifo"  # mtree(5)'s words
 TYPES = {
@@ -81,11 +84,17 @@ def edited(entry: Entry, data: bytes) -> Entry:
 
 
 def read(entry: Entry) -> bytes:
-    """The bytes of a file."""
+    """The bytes of a file. Raises BadInput where they are not those that its digest says."""
+    import hashlib
+
     if entry.data is not None:
         return entry.data
     with open(entry.source, "rb") as file:
-        return file.read()
+        data = file.read()
+    if entry.digest and hashlib.sha256(data).hexdigest() != entry.digest:
+        remedy = "build again; in a staged root, remove the root.mtree beside it first"
+        raise BadInput.at(os.fsdecode(entry.source), f"changed since it was read; {remedy}")
+    return data
 
 
 def parent(path: bytes) -> bytes:

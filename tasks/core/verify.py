@@ -176,12 +176,10 @@ def of_server(
     """
     released, boot_files = published(targets), read_files(targets)
     in_use = {id for data in boot_files.values() for id in named(data)}
+    if not released and not boot_files:
+        yield Finding(targets.nfs, "nothing is deployed there")
     for id, release in released.items():
-        root = f"{targets.nfs}/{id}"
-        yield from (
-            Finding(os.path.join(root, shown(d.path)) if d.path else root, d.what)
-            for d in of_release(targets, id, full, tell)
-        )
+        yield from _root(targets, id, full, tell)
         yield from _boot_folder(
             targets, id, {"vmlinuz": release.kernel, "initrd.img": release.initrd}, full or id in in_use
         )
@@ -191,6 +189,16 @@ def of_server(
     for name, data in boot_files.items():
         for id in sorted(named(data) - released.keys() - set(site_data(targets))):
             yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
+
+
+def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) -> Iterator[Finding]:
+    root = f"{targets.nfs}/{id}"
+    try:
+        found = of_release(targets, id, full, tell)
+    except Refused as error:
+        return (yield Finding(root, f"not compared: {error}"))
+    for one in found:
+        yield Finding(os.path.join(root, shown(one.path)) if one.path else root, one.what)
 
 
 def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bool) -> Iterator[Finding]:
