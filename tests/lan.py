@@ -133,9 +133,9 @@ class Machine:
                         found.append(int(entry))
         return found
 
-    def kill(self, word: str) -> int:
-        """kill -9 of those processes; how many there were."""
-        found = self.processes(word)
+    def kill(self, *words: str) -> int:
+        """kill -9 of those processes, all found before the first is gone; how many there were."""
+        found = [pid for word in words for pid in self.processes(word)]
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
