@@ -35,8 +35,7 @@ def parse(data: bytes) -> Release:
 
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
-    said = release
-    return release_id(said.image, said.root, said.xattrs, said.initrd, said.kernel, said.cmdline)
+    return release_id(release.image, release.root, release.xattrs, release.initrd, release.kernel, release.cmdline)
 
 
 def release_id(image: str, *parts: str) -> str:
