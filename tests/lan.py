@@ -7,6 +7,7 @@ which are their own. A kernel takes all of a machine along when its first proces
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
 import signal
@@ -133,13 +134,13 @@ class Machine:
                         found.append(int(entry))
         return found
 
-    def kill(self, *words: str) -> int:
-        """kill -9 of those processes, all found before the first is gone; how many there were."""
-        found = [pid for word in words for pid in self.processes(word)]
-        for pid in found:
+    def kill(self, *words: str) -> bool:
+        """kill -9 of those processes, all found before the first is gone; whether there was one of each word."""
+        found = [self.processes(word) for word in words]
+        for pid in itertools.chain(*found):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return len(found)
+        return all(found)
 
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):

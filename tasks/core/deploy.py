@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from . import journal, place, services, space
 from . import plan as planning
 from .errors import Refused
-from .files import digest_file, locked, write_atomic
+from .files import digest_file, locked, sweep, write_atomic
 from .plan import Plan, There, Wanted
 from .place import Say
 from .targets import BOOT_FILES, Targets, stay_inside
@@ -109,9 +109,7 @@ def held(targets: Targets, what: str, author: journal.Record) -> Iterator[None]:
 
 def _clear(targets: Targets) -> None:
     """Remove what was being written."""
-    for name in os.listdir(targets.kept("")):
-        if name.startswith(".") and name.endswith(".new"):
-            os.unlink(targets.kept(name))
+    sweep(targets.kept(""))
     for folder in (targets.incoming_roots, targets.incoming_files):
         stay_inside(targets, folder)
         place.clear(folder)

@@ -115,7 +115,7 @@ def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]
     wanted = {os.path.join(folder, name): data for name, data in files.items()}
     for path, data in wanted.items():
         write_atomic(path, data)
-    for path in [*files_in(folder, besides)]:
+    for path in list(files_in(folder, besides)):
         if path not in wanted:
             os.unlink(path)
     for path, _, _ in os.walk(folder, topdown=False):

@@ -196,7 +196,8 @@ def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) ->
     try:
         found = of_release(targets, id, full, tell)
     except Refused as error:
-        return (yield Finding(root, f"not compared: {error}"))
+        yield Finding(root, f"not compared: {error}")
+        return
     for one in found:
         yield Finding(os.path.join(root, shown(one.path)) if one.path else root, one.what)
 
