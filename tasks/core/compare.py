@@ -78,8 +78,11 @@ def _digest(entry: Entry) -> str:
 
 
 def rights(manifest: bytes) -> Rights:
-    modes = [int(mode, 8) for mode in _FILE_MODE.findall(manifest)]
-    return Rights(sum(mode & 0o6000 != 0 for mode in modes), sum(not mode & 0o004 for mode in modes))
+    modes = {int(mode, 8): names for mode, names in Counter(_FILE_MODE.findall(manifest)).items()}
+    return Rights(
+        sum(names for mode, names in modes.items() if mode & 0o6000),
+        sum(names for mode, names in modes.items() if not mode & 0o004),
+    )
 
 
 def _notable(path: bytes, before: Entry | None, after: Entry) -> Iterator[str]:

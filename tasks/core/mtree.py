@@ -75,6 +75,39 @@ def lines(data: bytes) -> list[bytes]:
     return texts[:-1]
 
 
+def places(data: bytes, paths: Iterable[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Where the lines of these paths are in a manifest, if it has them: by halving, for it is sorted by path.
+
+    Raises ValueError where it is damaged.
+    """
+    found = {}
+    for path in paths:
+        low, high = data.find(b"\n") + 1, len(data)
+        while low < high:
+            start = data.rfind(b"\n", low - 1, (low + high) // 2) + 1 or low
+            end = data.index(b"\n", start)
+            here = path_of(word_of(data[start:end]))
+            if here == path:
+                found[path] = start, end
+                break
+            low, high = (end + 1, high) if here < path else (low, start)
+    return found
+
+
+def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:
+    """The lines of these paths, if they are there, without a look at the others."""
+    return [data[start:end] for start, end in places(data, paths).values()]
+
+
+def replaced(data: bytes, entries: Tree) -> bytes:
+    """A manifest with other lines for these paths, which it has."""
+    parts, done = [], 0
+    for path, (start, end) in sorted(places(data, entries).items(), key=lambda item: item[1]):
+        parts += [data[done:start], line(path, entries[path])]
+        done = end
+    return b"".join([*parts, data[done:]])
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """How many names a manifest has, and bytes of all their files."""
     return data.count(b" type="), sum(map(int, re.findall(rb" size=(\d+)", data)))

@@ -148,7 +148,8 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
     from .publish import Earlier
 
     seen, note, manifest, labels, said = (path for path, _ in kept)
-    looked, inodes = parse(content(seen) or b"")
+    with without_collection():
+        looked, inodes = parse(content(seen) or b"")
     record = Record(read(manifest), read(labels), inodes)
     if data := content(said):  # none of a build that stands for a server
         release = parse_release(data)
@@ -187,7 +188,8 @@ def records(targets: Targets, like: str | None, built: Built) -> tuple[Record, R
 @lru_cache(maxsize=4)
 def _differing(targets: Targets, like: str | None, built: Built) -> tuple[Tree, Tree]:
     try:
-        return difference(*records(targets, like, built))
+        with without_collection():
+            return difference(*records(targets, like, built))
     except ValueError as error:
         raise Refused(f"{targets.kept(like or '')}.mtree or .xattrs: {error}") from None
 

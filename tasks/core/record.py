@@ -42,7 +42,7 @@ def read(written: Record) -> Tree:
 
 def some(written: Record, paths: Iterable[bytes]) -> Tree:
     """Of a tree these paths, if they are there."""
-    return _parsed(mtree.lines(written.manifest), written, xattrs.parse(written.labels), paths)
+    return _parsed(mtree.found(written.manifest, paths), written, xattrs.parse(written.labels))
 
 
 def difference(old: Record, new: Record, besides: Collection[bytes] = ()) -> tuple[Tree, Tree]:
@@ -51,17 +51,19 @@ def difference(old: Record, new: Record, besides: Collection[bytes] = ()) -> tup
     Entries with attributes or several names are in it whether they differ or not, as are the paths `besides`.
     Raises ValueError where a record is damaged.
     """
-    before, after = mtree.lines(old.manifest), mtree.lines(new.manifest)
-    words = set(map(mtree.word_of, set(before).symmetric_difference(after)))
+    before, after = set(mtree.lines(old.manifest)), set(mtree.lines(new.manifest))
     labels = xattrs.parse(old.labels), xattrs.parse(new.labels)
-    paths = {*labels[0], *labels[1], *old.inodes, *new.inodes, *besides, *map(mtree.path_of, words)}
-    paths |= set(map(parent, paths))
-    return _parsed(before, old, labels[0], paths), _parsed(after, new, labels[1], paths)
+    differing = {mtree.path_of(mtree.word_of(line)) for line in before ^ after}
+    paths = {*labels[0], *labels[1], *old.inodes, *new.inodes, *besides, *differing}
+    more = (paths | set(map(parent, paths))) - differing
+    return (
+        _parsed([*(before - after), *mtree.found(old.manifest, more)], old, labels[0]),
+        _parsed([*(after - before), *mtree.found(new.manifest, more)], new, labels[1]),
+    )
 
 
-def _parsed(lines: Iterable[bytes], of: Record, labels: xattrs.Labels, paths: Iterable[bytes]) -> Tree:
-    words = set(map(mtree.word, paths))
-    tree = mtree.parse_lines((line for line in lines if mtree.word_of(line) in words), of.folder, of.stamps or {})
+def _parsed(lines: Iterable[bytes], of: Record, labels: xattrs.Labels) -> Tree:
+    tree = mtree.parse_lines(lines, of.folder, of.stamps or {})
     for path, entry in tree.items():
         tree[path] = entry._replace(xattrs=labels.get(path, ()), inode=of.inodes.get(path, 0))
     return tree
