@@ -34,7 +34,7 @@ READ_ALONE = HEAD + (
 MATERIALISE = HEAD + (
     "from tasks.core import scan, staged;"
     "tree = scan.scan(sys.argv[1], sys.argv[2], owned=bool(sys.argv[4])).tree; place = staged.place(sys.argv[3]);"
-    + TIMED.format(work="staged.stage_into(place, tree, sys.argv[4] or None)")
+    + TIMED.format(work="staged.stage_into(place, tree, tree if sys.argv[4] else None)")
 )
 PACK = HEAD + (
     "from tasks.core import cpio, files, scan;"

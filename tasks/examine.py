@@ -19,13 +19,14 @@ from .console import Progress
 from .core.errors import BadInput, Problem
 from .core.files import content, digest_file, write_atomic
 from .core.site import Image
-from .layouts import note_offers, offers_of, refuse_layouts
+from .layouts import note_grown, note_offers, offers_of, refuse_layouts
 from .references import pulled, snapshot_of, tree_of
 from .rule import code, rule
 from .settings import NOTED, about, settings, site
 
 if TYPE_CHECKING:
-    from .core.scan import Look, Scan
+    from .core.renewal import Renewed
+    from .core.scan import Judge, Look, Scan
     from .core.stage import Staged
     from .core.tree import Tree
 
@@ -38,8 +39,14 @@ class Decided(NamedTuple):
     found: Scan
     made: Staged
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """For the report and plan, as plain data."""
+        sockets, mounts = (list(map(os.fsdecode, paths)) for paths in (self.found.sockets, self.found.mounts))
+        return {**self.made.notes, "sockets": sockets, "other_file_systems": mounts}
 
-DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it; another process decides again
+
+DECIDED: dict[str, Decided | Renewed] = {}  # by this process, for the stage that makes it; another one decides again
 
 
 def index_of(image: Image) -> str:
@@ -54,6 +61,11 @@ def index_of(image: Image) -> str:
 def verdict_of(image: Image) -> str:
     """The complaints about an image, none if it can be."""
     return settings().path(NOTED, f"{image.name}.verdict")
+
+
+def carried_of(image: Image) -> str:
+    """By what a change of the reference is known to be one of bytes alone, private."""
+    return settings().path(NOTED, f"{image.name}.carried")
 
 
 def task_examine():
@@ -93,12 +105,16 @@ def seen(image: Image) -> str:
 @lru_cache(maxsize=None)
 def root_seen(image: Image) -> str:
     """What the folders that go into the root hold, by a walk that reads no file."""
+    if image.reference.kind != "path":
+        return layers_seen(image)
+    return f"{layers_seen(image)} {looked(image).signature or time.time_ns()}"  # what changes right now: look again
+
+
+@lru_cache(maxsize=None)
+def layers_seen(image: Image) -> str:
     from .core import overlay
 
-    layers = overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
-    if image.reference.kind != "path":
-        return layers
-    return f"{layers} {looked(image).signature or time.time_ns()}"  # what changes right now is not known: look again
+    return overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
 
 
 @lru_cache(maxsize=None)
@@ -136,18 +152,62 @@ def decide(image: Image) -> Decided:
     look = None if own else looked(image)
     with without_collection(), about(image.name):
         tell = Progress(f"reading what {image.name} is made of, names")
-        found = scan.scan(tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, progress=tell)
+        found = scan.scan(
+            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=judge(), progress=tell
+        )  # fmt: skip
         return Decided(found, stage.stage(image, found.tree, settings().folders))
+
+
+def judge() -> Judge:
+    """Who looks for secrets in what is read."""
+    from .core import gate, scan
+
+    return scan.Judge(gate.made_by(), gate.verdict)
+
+
+def renew(image: Image) -> Renewed | None:
+    """What is new where it is nothing but bytes of files that no step looks into, and the rest is as it was decided."""
+    from .core import renewal, scan
+
+    carried = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
+    if not carried:
+        return None
+    found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], judge())
+    new = renewal.renewed(carried, facts(image), found) if found else None
+    if new:
+        note_grown(image, new.grown)
+        renewal.save(carried_of(image), carried._replace(signature=new.of))
+    return new
+
+
+def decide_and_refuse(image: Image) -> Decided:
+    """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
+    from .core import initrd, renewal
+    from .core.tree import noting_reads
+
+    note_offers(image, None)
+    with noting_reads() as sources:
+        decided = decide(image)
+        found, made = decided
+        note_offers(image, made.tree)
+        refuse(image, decided)
+    if image.reference.kind == "path" and found.signature:
+        special = renewal.special(found.tree, made.tree, sources, initrd.parts(made.tree).keys())
+        renewal.save(carried_of(image), renewal.Carried(facts(image), found.signature, special, decided.notes))
+    return decided
+
+
+def facts(image: Image) -> str:
+    """All that decides about an image, but for what its reference holds."""
+    said = code(), root_recipe(image), initrd_recipe(image), layers_seen(image), initrd_seen(image), settings().folders
+    return hashlib.sha256(repr(said).encode(errors="surrogateescape")).hexdigest()
 
 
 def examine(image_name: str, *_: tuple) -> None:
     image = site().image(image_name)
     problems: tuple[Problem, ...] = ()
-    note_offers(image, None)
     try:
-        DECIDED[image_name] = decide(image)
-        note_offers(image, DECIDED[image_name].made.tree)
-        refuse(image, DECIDED[image_name].made.tree)
+        DECIDED[image_name] = renew(image) or decide_and_refuse(image)
     except BadInput as error:
         problems = error.problems
     write_atomic(verdict_of(image), json.dumps([problem._asdict() for problem in problems]).encode())
@@ -180,10 +240,10 @@ def accept(_: str) -> None:
         raise BadInput(problems)
 
 
-def refuse(image: Image, tree: Tree) -> None:
+def refuse(image: Image, decided: Decided) -> None:
     """What must not leave and what could not start, all at once."""
-    problems: list[Problem] = []
-    for check in (refuse_secrets, refuse_unbootable):
+    tree, problems = decided.made.tree, list[Problem]()
+    for check in (partial(refuse_secrets, verdicts=decided.found.verdicts), refuse_unbootable):
         try:
             with about(image.name):
                 check(image, tree)
@@ -206,22 +266,10 @@ def refuse_unbootable(image: Image, tree: Tree) -> None:
         write_atomic(known, digest)
 
 
-def refuse_secrets(image: Image, tree: Tree) -> None:
+def refuse_secrets(image: Image, tree: Tree, verdicts: dict[str, str]) -> None:
     """The export is public to the network: no key and no usable password may be in it."""
     from .core import gate
 
-    path = settings().path(NOTED, f"{image.name}.secrets")
-    known = _read_verdicts(path, gate.made_by())
-    finds = gate.gate(tree, image.keep, known, Progress(f"looking for secrets in {image.name}"))
-    write_atomic(path, json.dumps([gate.made_by(), known]).encode())
+    finds = gate.gate(tree, image.keep, verdicts)
     if finds:
         raise BadInput(Problem(settings().site, 1, 1, str(find)) for find in finds)
-
-
-def _read_verdicts(path: str, made_by: str) -> dict[str, str]:
-    try:
-        with open(path) as file:
-            by, known = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return known if by == made_by else {}

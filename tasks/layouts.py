@@ -30,6 +30,14 @@ def note_offers(image: Image, tree: Tree | None) -> None:
     write_atomic(offers_of(image), json.dumps(offers(tree) if tree else None).encode())
 
 
+def note_grown(image: Image, by: dict[bytes, int]) -> None:
+    """What the root had for disks, when files of it have become larger."""
+    from .core.offers import grown
+
+    if has := read_offers(image):
+        write_atomic(offers_of(image), json.dumps(grown(has, by)).encode())
+
+
 def read_offers(image: Image) -> Offers | None:
     try:
         with open(offers_of(image), "rb") as file:

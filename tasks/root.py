@@ -6,16 +6,21 @@ reference − excluded − scrubbed + overlays + hooks ──> build/<image>/roo
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .console import Progress, say
 from .core.files import write_atomic
 from .core.site import Image
-from .examine import DECIDED, decide, root_recipe, root_seen, snapshot
-from .references import tree_of
+from .examine import DECIDED, Decided, decide, root_recipe, root_seen, snapshot
 from .rule import rule
 from .settings import settings, site
+
+if TYPE_CHECKING:
+    from .core.renewal import Renewed
+    from .core.staged import Place, Staged
+
+Notes = dict[str, Any]  # for the report and plan
 
 
 def manifest_of(image: Image) -> str:
@@ -44,16 +49,39 @@ def task_root():
 
 
 def make_root(image_name: str, _: tuple) -> None:
-    from .core import staged
-
     image = site().image(image_name)
-    found, made = DECIDED.pop(image_name) if image_name in DECIDED else decide(image)
-    owned = None if image.reference.kind == "path" else tree_of(image)
-    place = staged.place(settings().path(image.name))
-    done = staged.stage_into(place, made.tree, owned, Progress(f"staging {image.name}"))
+    decided = DECIDED.pop(image_name, None)
+    done, notes = renew(image, decided) or stage(image, decided)
     if done.note:
         say(done.note)
-    sockets = [os.fsdecode(path) for path in found.sockets]
-    mounts = [os.fsdecode(path) for path in found.mounts]
-    notes = {**made.notes, "sockets": sockets, "other_file_systems": mounts, "unprivileged": done.note}
+    notes = {**notes, "unprivileged": done.note}
     write_atomic(notes_of(image), (json.dumps(notes, indent=1, sort_keys=True) + "\n").encode())
+
+
+def renew(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes] | None:
+    """The root with what is new in it; None where more is, or it is not what it was left as."""
+    from .core import renewal, staged
+
+    if not isinstance(decided, renewal.Renewed):
+        return None
+    done = staged.renew(place_of(image), decided.files, decided.folders, decided.since, decided.of, telling(image))
+    return (done, decided.notes) if done else None
+
+
+def stage(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes]:
+    from .core import staged
+
+    decided = decided if isinstance(decided, Decided) else decide(image)
+    owned = None if image.reference.kind == "path" else decided.found.tree
+    of = decided.found.signature or ""
+    return staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of), decided.notes
+
+
+def place_of(image: Image) -> Place:
+    from .core import staged
+
+    return staged.place(settings().path(image.name))
+
+
+def telling(image: Image) -> Progress:
+    return Progress(f"staging {image.name}")

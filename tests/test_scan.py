@@ -100,7 +100,7 @@ def test_rules_that_changed_are_obeyed_and_those_that_did_not_are_not_asked_agai
 
 def test_a_second_scan_reads_no_file_again(whole, index, monkeypatch):
     first = scan(whole, index)
-    monkeypatch.setattr(scanning, "digest_of", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr(scanning, "read_through", lambda *_: pytest.fail("a file was read"))
     assert scan(whole, index) == first
 
 
@@ -207,7 +207,7 @@ def test_a_clock_that_was_set_back_is_not_trusted(few, monkeypatch):
 def test_a_snapshot_is_known_although_links_move_its_ctimes(few, index, tmp_path, monkeypatch):
     before = scan(few, index, owned=True)
     os.link(few / "etc/hosts", tmp_path / "link")
-    monkeypatch.setattr(scanning, "digest_of", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr(scanning, "read_through", lambda *_: pytest.fail("a file was read"))
     again = scan(few, index, owned=True)
     assert (again.tree, again.signature) == (before.tree, before.signature)
 
@@ -233,7 +233,7 @@ def test_other_file_systems_are_left_out_unless_asked_for(few, tmp_path):
 
 def write_while_reading(monkeypatch, path, times: int) -> None:
     """Somebody writes to the file each time that it is read, `times` times."""
-    read = scanning.digest_of
+    read = scanning.read_through
 
     def digest(fd, status):
         nonlocal times
@@ -242,7 +242,7 @@ def write_while_reading(monkeypatch, path, times: int) -> None:
             path.write_bytes(path.read_bytes() + b"x")
         return read(fd, status)
 
-    monkeypatch.setattr(scanning, "digest_of", digest)
+    monkeypatch.setattr(scanning, "read_through", digest)
 
 
 def test_a_file_that_keeps_changing_is_named(few, monkeypatch):

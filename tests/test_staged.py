@@ -189,11 +189,12 @@ def test_nothing_to_do_leaves_every_file_alone(whole, place):
 
 
 def test_files_of_an_owned_snapshot_are_linked_where_their_metadata_is_the_same(whole, place):
-    tree = scan(whole, owned=True).tree
+    scanned = scan(whole, owned=True).tree
+    tree = dict(scanned)
     tree[b"group"] = tree[b"group"]._replace(mode=0o600)
     tree[b"labelled"] = tree[b"labelled"]._replace(xattrs=())
     before = contents(scan(whole).tree)
-    stage_into(place, tree, owned=str(whole))
+    stage_into(place, tree, owned=scanned)
     assert on_disk(place) == contents(tree)
     assert os.path.samefile(place.folder + "/a b", whole / "a b") and os.path.samefile(
         place.folder + "/one", whole / "one"
@@ -201,7 +202,7 @@ def test_files_of_an_owned_snapshot_are_linked_where_their_metadata_is_the_same(
     assert not os.path.samefile(place.folder + "/group", whole / "group")
     assert not os.path.samefile(place.folder + "/labelled", whole / "labelled")
     tree[b"a b"] = tree[b"a b"]._replace(mode=0o600, data=b"patched", size=7, digest=generated(b"patched").digest)
-    stage_into(place, tree, owned=str(whole))
+    stage_into(place, tree, owned=scanned)
     assert on_disk(place) == contents(tree)
     assert contents(scan(whole).tree) == before, "the snapshot was changed"
 
@@ -324,8 +325,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from tasks.core import staged
 from tasks.core.scan import scan
-owned = sys.argv[4] if len(sys.argv) > 4 else None
-staged.stage_into(staged.place(sys.argv[3]), scan(sys.argv[2], owned=bool(owned)).tree, owned)
+owned = len(sys.argv) > 4
+tree = scan(sys.argv[2], owned=owned).tree
+staged.stage_into(staged.place(sys.argv[3]), tree, tree if owned else None)
 """
 
 

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import time
-from typing import Iterator
+from typing import Iterable, Iterator
 
 from .errors import Refused
 
@@ -19,6 +19,12 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = Fals
     """
     if _holds(path, data, mode):
         return False
+    replace(path, [data], mode, durable)
+    return True
+
+
+def replace(path: str, parts: Iterable[bytes | memoryview], mode: int = 0o644, durable: bool = False) -> None:
+    """The same of bytes that it surely does not hold, one part after the other."""
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
     new = os.path.join(folder, f".{name}.new")
@@ -27,7 +33,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = Fals
     try:
         with open(new, "xb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -38,7 +44,6 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = Fals
         raise
     if durable:
         sync_folder(folder or ".")
-    return True
 
 
 def _holds(path: str, data: bytes, mode: int) -> bool:

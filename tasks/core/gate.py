@@ -74,9 +74,9 @@ def gate(
 ) -> list[Find]:
     """What of a staged tree must not be exported, sorted by path; a path is as in the reference, with /var.
 
-    `known` remembers verdicts by digest of the content ("" is fine, else the rule): persist it together with
-    `made_by()`, and only new files are read. `keep`: paths, or folders, that pass. `progress` hears of each that is
-    read: its number, of how many names.
+    `known` has verdicts by digest of the content ("" is fine, else the rule); files of which it has none are read, and
+    added to it. `keep`: paths, or folders, that pass. `progress` hears of each that is read: its number, of how many
+    names.
     """
     allowed = frozenset(os.fsencode(name.strip("/")) for name in keep)
     suspects = [
@@ -95,7 +95,9 @@ def made_by() -> str:
 
 
 def verdict(data: bytes) -> str:
-    """The rule that the bytes of one file break; "" if none."""
+    """The rule that the bytes of one file break, of which no more than `HUGE` are looked at; "" if none."""
+    if len(data) < SHORTEST:
+        return ""
     return next((rule for rule, breaks in RULES if breaks(data)), "")
 
 

@@ -7,7 +7,7 @@ that a folder to mount on is there or is not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .site import Disk
@@ -44,6 +44,16 @@ def offers(tree: Tree) -> Offers:
         "programs": [name for name in names if any(_is_there(tree, place + name.encode()) for place in PLACES)],
         "bytes": {_text(path): size for path, size in sizes.items() if path in tree},
     }
+
+
+def grown(has: Offers, by: Mapping[bytes, int]) -> Offers:
+    """The same when files have become larger, by so many bytes each."""
+    sizes = dict(has["bytes"])
+    for path, more in by.items():
+        first, _, rest = path.partition(b"/")
+        for folder in {_text(first), _text(first + b"/" + rest.partition(b"/")[0])} & sizes.keys():
+            sizes[folder] += more
+    return {**has, "bytes": sizes}
 
 
 def _text(path: bytes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .apply import Plan
-from .folder import Folder, finish, make, remove, stop_inheritance
+from .folder import Folder, finish, is_like, make, remove, stop_inheritance
 from .tree import DIR, FILE, Entry, Tree, parent
 
 Lender = Callable[[bytes, Entry], "tuple[int, bytes] | None"]  # whose file may be hard-linked: its folder, its name
@@ -88,15 +88,26 @@ class _Maker:
         if entry.inode:
             self.first[entry.inode] = path
         lent = self.lend(path, entry) if self.lend else None
-        if lent and link(*lent, fd, name):
+        stamp = _linked(*lent, fd, name, entry) if lent else 0
+        if stamp:
             self.linked += 1
-            stamp = os.lstat(name, dir_fd=fd).st_ctime_ns  # which the link has moved
         else:
             stamp = make(fd, name, entry)
             self.copied += entry.type == FILE
             self.size += entry.size
         if entry.type == FILE and not entry.inode:
             self.stamps[path] = stamp
+
+
+def _linked(source: int, known_as: bytes, fd: int, name: bytes, entry: Entry) -> int:
+    """Make a name a link to a lent file: its ctime, which that has moved; 0 where that cannot be, or it is another."""
+    if not link(source, known_as, fd, name):
+        return 0
+    status = os.lstat(name, dir_fd=fd)
+    if is_like(status, entry):
+        return status.st_ctime_ns
+    os.unlink(name, dir_fd=fd)
+    return 0
 
 
 def link(source: int, known_as: bytes, fd: int, name: bytes) -> bool:

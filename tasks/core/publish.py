@@ -17,9 +17,9 @@ from .errors import Refused
 from .folder import Changed, Folder, finish, stop_inheritance
 from .looks import Look, Looks, drop, folder_look, name_look
 from .ordinary import as_ordinary, privileged
-from .perform import Done, Progress, link, perform
+from .perform import Done, Lender, Progress, link, perform
 from .record import NOTHING, Record, difference, read
-from .staged import lender
+from .scan import attributes
 from .tree import DIR, FILE, Entry, Tree, without_collection
 
 
@@ -86,13 +86,30 @@ def _perform(steps: Plan, goal: Tree, new: Folder, bring: Bring, progress: Progr
     files = [path for path, entry in (*steps.added, *steps.changed, *steps.touched) if entry.type == FILE]
     own = bring(files)
     with contextlib.ExitStack() as stack:
-        lend = lender(stack.enter_context(Folder(own))) if own else None
+        lend = _lender(stack.enter_context(Folder(own))) if own else None
         try:
             return perform(steps, goal, new, lend, progress)
         except Changed as error:
             raise Refused(
                 f"{error.path}: changed after it was staged; remove the root.mtree beside it and build again"
             ) from None
+
+
+def _lender(received: Folder) -> Lender:
+    """Lends files that came to a folder of their own, where their attributes are those of the entry, too."""
+    start = received.path + b"/"
+
+    def lend(path: bytes, entry: Entry) -> tuple[int, bytes] | None:
+        if entry.type != FILE or entry.data is not None or not entry.source.startswith(start):
+            return None
+        above, _, name = entry.source[len(start) :].rpartition(b"/")
+        try:
+            fd = received.at(above)
+            return (fd, name) if attributes(b"/proc/self/fd/%d/%s" % (fd, name)) == entry.xattrs else None
+        except OSError:  # it is gone; to copy it says so
+            return None
+
+    return lend
 
 
 class _Shared(NamedTuple):

@@ -10,39 +10,52 @@ import errno
 import hashlib
 import marshal
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import Any, NamedTuple
 
 from .errors import BadInput, Problem
-from .files import write_atomic
-from .tree import DIR, FILE, LINK, TYPES, Entry, Tree, without_collection
+from .index import Attributes, Index, Item, Record, Records, load, save
+from .tree import DIR, FILE, LINK, TYPES, Entry, Tree, is_but_for_bytes, parent, without_collection
 from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
-
-Attributes = tuple[tuple[str, bytes], ...]
-# Of a name: status, a link's target, a device's numbers, a file's digest, attributes (None: those are read each time)
-Item = tuple[Row, bytes, "tuple[int, int] | None", str, "Attributes | None"]
-Record = tuple[int, Row, Attributes, "dict[bytes, Item]"]  # of a folder: its file system, its own, and what is in it
-Records = dict[bytes, bytes]  # folder -> its record, marshalled
 
 # What is carried into a root. Others belong to the machine that is read: SELinux labels, overlayfs, NFSv4 ACLs.
 CARRIED = ("user.", "security.capability", "system.posix_acl_access", "system.posix_acl_default")
 
-_FORMAT = f"plugnode index 5 {sys.implementation.cache_tag}\n".encode()
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never waits where a file became a fifo
 _KIND = 0o170000
-_BLOCK = 1 << 20
+_BLOCK = 64 << 20  # bytes that are read of a file at once, and judged
 _TRIES = 3  # to read a file that is written to
+
+
+class Judge(NamedTuple):
+    """What is asked of the bytes of every file while they are read for their digest."""
+
+    by: str  # names the rules: what others said of a file does not count
+    verdict: Callable[[bytes], str] = lambda data: ""  # of a file's first 64 MiB
+
+
+NOBODY = Judge("")
 
 
 class Scan(NamedTuple):
     """What a folder holds. `signature` is None where it is being changed: it is to be scanned again next time."""
 
     tree: Tree
+    verdicts: dict[str, str]  # digest of a file -> what the judge said of it
     signature: str | None
     sockets: tuple[bytes, ...]  # left out: they mean nothing without their process
     mounts: tuple[bytes, ...]  # folders of other file systems, taken without their content
+
+
+class Renewal(NamedTuple):
+    """What has changed in a folder since its index was written, where that is nothing but bytes of files."""
+
+    files: Tree  # those with other bytes
+    before: Tree  # as they were
+    folders: Tree  # those that hold them
+    since: str  # the signature at that time
+    signature: str  # now
 
 
 class Look(NamedTuple):
@@ -50,7 +63,7 @@ class Look(NamedTuple):
 
     signature: str | None  # a digest over the status of everything: it differs after any change; None: not to be told
     start: int = 0
-    known: Known | None = None
+    before: Index = Index()
     folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
 
 
@@ -73,36 +86,18 @@ def look(
     grain, or cannot be read; `scan` then says what.
     """
     with without_collection():
-        known, _ = _load(index, skip, rules)
+        before = load(index, rules)
         for _ in range(2):
-            walk = Walk(os.fsencode(root), known, skip, also)
+            walk = Walk(os.fsencode(root), before.known, skip, also)
             try:
                 folders = list(walk)
             except OSError:
                 return Look(None)
             if not walk.racy:
-                return Look(walk.digest.hexdigest(), walk.start, known, folders if known else ())
+                return Look(walk.digest.hexdigest(), walk.start, before, folders if before.known else ())
             if not walk.settle():
                 return Look(None)
     return Look(None)
-
-
-def _load(index: str | None, skip: Skip | None, rules: str, whole: bool = False) -> tuple[Known, Records]:
-    """The two parts of an index: what a walk needs, and with `whole` what a scan does."""
-    try:
-        with open(index or os.devnull, "rb") as file:
-            if file.readline() != _FORMAT:
-                return {}, {}
-            by, known = marshal.loads(file.read(int.from_bytes(file.read(8), "big")))
-            records = marshal.loads(file.read()) if whole else {}
-    except (OSError, EOFError, ValueError, TypeError):
-        return {}, {}
-    return known if by == rules and bool(rules) == bool(skip) else {}, records
-
-
-def _save(index: str, rules: str, known: Known, records: Records) -> None:
-    walked = marshal.dumps((rules, known))
-    write_atomic(index, _FORMAT + len(walked).to_bytes(8, "big") + walked + marshal.dumps(records))
 
 
 def scan(
@@ -113,6 +108,7 @@ def scan(
     owned: bool = False,
     rules: str = "",
     looked: Look | None = None,
+    judge: Judge = NOBODY,
     progress: Callable[[int], None] = lambda names: None,
 ) -> Scan:
     """Everything in a folder, on its own file system and on those at the paths in `also`.
@@ -124,10 +120,13 @@ def scan(
     """
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
-        known, records = _load(index, skip, rules, whole=True)
+        before = looked.before if looked and looked.folders else load(index, rules)
+        if before.judge != judge.by:
+            before, looked = Index(), None
+        known, records = before.known, before.records
         for _ in range(2):
-            reader = _Reader(top, known, records, owned, progress)
-            if looked and looked.folders and looked.known == known:
+            reader = _Reader(top, known, records, owned, judge, progress)
+            if looked and looked.folders:
                 result = reader.go_on(looked)
                 break
             walk = Walk(top, known, skip, also, OWNED_ROW if owned else ROW)
@@ -136,21 +135,59 @@ def scan(
                 break
             known, records = reader.known, reader.records
         if index:
-            _save(index, rules, reader.known, reader.records)
+            save(index, rules, Index(reader.known, reader.records, judge.by, result.signature))
     return result
+
+
+def renew(looked: Look, root: str | bytes, index: str, rules: str, judge: Judge) -> Renewal | None:
+    """What is new by a look at a folder that is not owned, read and put into its index; the rest is not visited.
+
+    None, and nothing written, where more has changed than bytes of files that have one name, where the judge has
+    something to say of them, or where it cannot be told. Raises BadInput as `scan` does.
+    """
+    known, records, by, since = looked.before
+    if since is None or by != judge.by:
+        return None
+    listings = [seen for seen in looked.folders if not isinstance(seen, bytes)]
+    if len(records) != len(looked.folders) or any(seen.path not in records for seen in listings):
+        return None  # a folder came or went
+    top = os.fsencode(os.path.abspath(root))
+    with without_collection():
+        old, new = (_Reader(top, known, records, False, judge, whole=False) for _ in range(2))
+        for seen in listings:
+            old.put(seen.path, *marshal.loads(records[seen.path]))
+        signature = new.go_on(looked).signature
+        changed = new.only_bytes_since(old)
+        if changed is None or signature is None or any(new.verdicts[new.tree[path].digest] for path in changed):
+            return None
+        save(index, rules, Index(new.known, new.records, judge.by, signature))
+    files = {path: new.tree[path] for path in changed}
+    folders = {path: new.tree[path] for path in set(map(parent, changed))}
+    return Renewal(files, {path: old.tree[path] for path in changed}, folders, since, signature)
 
 
 class _Reader:
     """Turns a walk's listings into entries, and into what the next scan needs to know of them."""
 
-    def __init__(self, root: bytes, known: Known, records: Records, owned: bool, progress: Callable[[int], None]):
-        self.progress = progress
+    def __init__(
+        self,
+        root: bytes,
+        known: Known,
+        records: Records,
+        owned: bool,
+        judge: Judge,
+        progress: Callable[[int], None] = lambda names: None,
+        whole: bool = True,
+    ):
+        self.judge, self.progress = judge, progress
+        self.whole = whole  # are entries made of what is as the index knows it?
         self.root, self.prefix = root, root.rstrip(b"/") + b"/"
         self.known_before, self.records_before = known, records
         self.owned, self.row = owned, OWNED_ROW if owned else ROW
         self.tree: Tree = {}
+        self.verdicts: dict[str, str] = {}
         self.known: Known = {}
-        self.records: Records = {}
+        self.records: dict[bytes, bytes | memoryview] = {}
         self.problems: list[Problem] = []
         self.sockets: list[bytes] = []
         self.mounts: list[bytes] = []
@@ -171,11 +208,22 @@ class _Reader:
         self._take(looked.folders, looked.start)
         return self._end(looked.signature)
 
+    def only_bytes_since(self, old: _Reader) -> list[bytes] | None:
+        """The files that have other bytes than then; None where anything else is different, too."""
+        if self.tree.keys() != old.tree.keys():
+            return None
+        if (self.others, self.sockets, self.mounts) != (old.others, old.sockets, old.mounts):
+            return None
+        changed = [path for path, entry in self.tree.items() if entry.content != old.tree[path].content]
+        same = all(is_but_for_bytes(old.tree[path], self.tree[path]) for path in changed)
+        return changed if same and not any(self.tree[path].inode for path in changed) else None
+
     def _end(self, signature: str | None) -> Scan:
         if self.problems:
             raise BadInput(self.problems)
         self._join_names()
-        return Scan(self.tree, signature if self.steady else None, tuple(self.sockets), tuple(self.mounts))
+        signature = signature if self.steady else None
+        return Scan(self.tree, self.verdicts, signature, tuple(self.sockets), tuple(self.mounts))
 
     def trouble(self, path: bytes, error: OSError) -> None:
         what = f"cannot be read: {error.strerror}; run as root, or exclude it"
@@ -191,7 +239,8 @@ class _Reader:
             for seen in folders:
                 if isinstance(seen, bytes):
                     self.records[seen], self.known[seen] = self.records_before[seen], self.known_before[seen]
-                    self._put(seen, *marshal.loads(self.records[seen]))
+                    if self.whole:
+                        self.put(seen, *marshal.loads(self.records[seen]))
                     continue
                 try:
                     fd = place.at(seen.path)
@@ -201,7 +250,7 @@ class _Reader:
                 self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
                 self.progress(len(self.tree))
                 record = seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
-                self._put(seen.path, *record)
+                self.put(seen.path, *record)
                 self._remember(seen, record, start)
 
     def _items(self, listing: Listing, fd: int) -> Iterator[tuple[bytes, Item]]:
@@ -218,24 +267,24 @@ class _Reader:
 
     def _item(self, fd: int, name: bytes, path: bytes, row: Row, known: Item | None) -> Item:
         """What is to be known of a name that is no folder of this file system."""
-        if known and known[4] is not None:
+        if known and known[5] is not None:
             return known
         kind = row[1] & _KIND
         if kind == S_IFREG:
-            row, digest, found = self._open(fd, name, row, known[3] if known else "")
-            return row, b"", None, digest, found
+            row, digest, verdict, found = self._open(fd, name, row, known)
+            return row, b"", None, digest, verdict, found
         if kind == S_IFLNK:
-            return row, os.readlink(name, dir_fd=fd), None, "", ()
+            return row, os.readlink(name, dir_fd=fd), None, "", "", ()
         if kind in (S_IFCHR, S_IFBLK):
             device = os.lstat(name, dir_fd=fd).st_rdev
-            return row, b"", (os.major(device), os.minor(device)), "", attributes(path)
-        return row, b"", None, "", attributes(path) if kind == S_IFIFO else ()
+            return row, b"", (os.major(device), os.minor(device)), "", "", attributes(path)
+        return row, b"", None, "", "", attributes(path) if kind == S_IFIFO else ()
 
     def _remember(self, listing: Listing, record: Record, start: int) -> None:
         """But for what may change and look as before, and for `user.` attributes, whose values may be secret."""
         device, row, found, items = record
         kept = {
-            name: item[:4] + (None if _is_labelled(item[4]) else item[4],)
+            name: item[:5] + (None if _is_labelled(item[5]) else item[5],)
             for name, item in items.items()
             if not racy(item[0][0], start)
         }
@@ -244,19 +293,20 @@ class _Reader:
         whole = record == (device, row, found, kept) and not _is_labelled(found)
         self.known[listing.path] = stamp, listing.names, listing.places, listing.number if whole else 0
 
-    def _put(self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]) -> None:
+    def put(self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]) -> None:
         self.tree[path] = Entry(DIR, row[1] & 0o7777, row[2], row[3], xattrs=found, source=self.prefix + path)
         start = path + b"/" if path else b""
         for name, item in items.items():
             self._put_item(start + name, device, item)
 
     def _put_item(self, path: bytes, file_system: int, item: Item) -> None:
-        (stamp, mode, uid, gid, size, _, inode), link, device, digest, found = item
+        (stamp, mode, uid, gid, size, _, inode), link, device, digest, verdict, found = item
         kind = TYPES.get(mode & _KIND)
         if kind is None:
             return self.sockets.append(path)
         if kind == FILE:
             self._note_name(path, (file_system, inode))
+            self.verdicts[digest] = verdict
         if kind == DIR:
             self.mounts.append(path)
         is_file, bits = kind == FILE, 0o777 if kind == LINK else mode & 0o7777
@@ -265,21 +315,27 @@ class _Reader:
             kind, bits, uid, gid, size if is_file else 0, link, device, digest, found or (), source, None, 0, stamp
         )
 
-    def _open(self, folder: int, name: bytes, seen: Row, digest: str) -> tuple[Row, str, Attributes]:
-        """Status, digest and attributes of a file, all of one moment."""
+    def _open(self, folder: int, name: bytes, seen: Row, known: Item | None) -> tuple[Row, str, str, Attributes]:
+        """Status, digest, verdict and attributes of a file, all of one moment."""
         fd = os.open(name, _FILE, dir_fd=folder)
         try:
             for _ in range(_TRIES):
                 status = os.fstat(fd)
                 row = self.row(status)
                 found = attributes(fd)
-                digest = digest if digest and row == seen else digest_of(fd, status)
+                digest, verdict = known[3:5] if known and row == seen else self._read(fd, status)
                 if digest and row == self.row(os.fstat(fd)):
                     self.steady = self.steady and row == seen
-                    return row, digest, found
+                    return row, digest, verdict, found
         finally:
             os.close(fd)
         raise FileNotFoundError(errno.ENOENT, "changed")
+
+    def _read(self, fd: int, status: os.stat_result) -> tuple[str, str]:
+        """Digest and verdict; the same bytes are judged once."""
+        digest, start = read_through(fd, status)
+        verdict = self.verdicts.get(digest)
+        return digest, self.judge.verdict(start) if verdict is None else verdict
 
     def _note_name(self, path: bytes, file: tuple[int, int]) -> None:
         first = self.first.setdefault(file, path)
@@ -312,20 +368,19 @@ def _attribute(file: int | bytes, name: str) -> bytes:
     return os.getxattr(file, name) if isinstance(file, int) else os.getxattr(file, name, follow_symlinks=False)
 
 
-_EMPTY = hashlib.sha256().hexdigest()
-
-
 def digest_of(fd: int, status: os.stat_result) -> str:
     """sha256 of an open file, hex; "" where it is no regular file, or ends before its size."""
+    return read_through(fd, status)[0]
+
+
+def read_through(fd: int, status: os.stat_result) -> tuple[str, bytes]:
+    """The digest of an open file as above, and its first 64 MiB."""
     if not S_ISREG(status.st_mode):
-        return ""
-    if not status.st_size:
-        return _EMPTY
-    digest, left = hashlib.sha256(), status.st_size
-    while left:
-        block = os.pread(fd, min(left, _BLOCK), status.st_size - left)
-        if not block:
-            return ""
+        return "", b""
+    start = os.pread(fd, min(status.st_size, _BLOCK), 0)
+    digest, done = hashlib.sha256(start), len(start)
+    while done < status.st_size and (block := os.pread(fd, min(status.st_size - done, _BLOCK), done)):
         digest.update(block)
-        left -= len(block)
-    return digest.hexdigest()
+        done += len(block)
+    whole = done == status.st_size and len(start) == min(done, _BLOCK)
+    return (digest.hexdigest(), start) if whole else ("", b"")

@@ -12,17 +12,18 @@ import marshal
 import os
 from typing import NamedTuple
 
+from . import mtree
 from .apply import Plan, deep_order, plan
 from .errors import BadInput, Refused
 from .files import write_atomic
-from .folder import Changed, Folder, is_like
+from .folder import Changed, Folder
 from .ordinary import as_ordinary, privileged
 from .perform import Lender, Progress, perform
-from .record import Record, difference, is_same, read, record
-from .scan import attributes, scan
-from .tree import FILE, Entry, Tree, without_collection
+from .record import Record, difference, is_same, read, record, some
+from .scan import scan
+from .tree import FILE, Entry, Tree, is_but_for_bytes, without_collection
 
-_FORMAT = "plugnode staged 1"
+_FORMAT = "plugnode staged 2"
 
 
 class Place(NamedTuple):
@@ -44,63 +45,117 @@ class Staged(NamedTuple):
     note: str  # what this user could not put on disk, one line; "" as root
 
 
-def stage_into(place: Place, tree: Tree, owned: str | bytes | None = None, progress: Progress | None = None) -> Staged:
+class _Kept(NamedTuple):
+    """What was recorded of the folder, which is all there."""
+
+    manifest: bytes
+    labels: bytes
+    of: str  # the signature of the reference that it was made of; "" for unknown
+    note: str
+    facts: bytes  # inodes and stamps of the record, marshalled: most are never asked for
+    newer: dict[bytes, int]  # stamps of files that were renewed since
+
+    def record(self, place: Place) -> Record:
+        inodes, stamps = marshal.loads(self.facts)
+        return Record(self.manifest, self.labels, inodes, _source(place), stamps | self.newer)
+
+
+def stage_into(
+    place: Place, tree: Tree, owned: Tree | None = None, progress: Progress | None = None, of: str = ""
+) -> Staged:
     """Make the folder equal to the tree, changing only what differs, and write its manifest, attributes and index.
 
-    Files whose source is below `owned`, a folder of the build's own, become hard links of it where their metadata is
-    the same. Without root rights the folder holds what an ordinary user can make; the manifest has the true values.
-    Raises BadInput where a source changed since it was read.
+    Files of `owned`, a scan of a folder of the build's own, become hard links of those where they are to be the same.
+    Without root rights the folder holds what an ordinary user can make; the manifest has the true values.
+    `of` is the signature of the reference that the tree was made of, by which `renew` knows it again. Raises BadInput
+    where a source changed since it was read.
     """
     os.makedirs(os.path.dirname(place.folder), exist_ok=True)
     with without_collection():
         able = privileged(os.path.dirname(place.folder))
         goal, note = (tree, "") if able else as_ordinary(tree)
         new, kept = record(tree), _kept(place, able)
-        if kept and is_same(kept, new):
+        before = kept.record(place) if kept else None
+        if kept and before and is_same(before, new):
+            _record(place, kept._replace(of=of), able)
             return Staged(Plan((), (), (), ()), note)
-        steps = _difference(kept, new, goal, able) if kept else _repair(place, goal)
+        steps = _difference(before, new, goal, able) if before else _repair(place, goal)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place.manifest)
         steps, stamps = _do(place, steps, goal, owned, progress)
-        _record(place, new._replace(stamps=_stamps(place, goal, kept, steps, stamps)), able)
+        facts = marshal.dumps((new.inodes, _stamps(place, goal, before, steps, stamps)))
+        _record(place, _Kept(new.manifest, new.labels, of, note, facts, {}), able)
     return Staged(steps, note)
 
 
+def renew(
+    place: Place, files: Tree, folders: Tree, since: str, of: str, progress: Progress | None = None
+) -> Staged | None:
+    """`stage_into` for a tree in which nothing but the bytes of these files is new; `folders` are those they are in.
+
+    None, and nothing is done, where the folder is not what was staged of `since`, or is not as it was left. What is
+    done takes as long as what is new, not as what there is.
+    """
+    with without_collection():
+        able = privileged(os.path.dirname(place.folder))
+        kept = _kept(place, able)
+        if not kept or kept.of != since:
+            return None
+        goal = some(Record(kept.manifest, kept.labels, {}), [*files, *folders])
+        if not all(path in goal and is_but_for_bytes(goal[path], new) for path, new in files.items()):
+            return None
+        goal = {path: goal[path]._replace(source=folder.source) for path, folder in folders.items()} | files
+        goal = goal if able else as_ordinary(goal)[0]
+        steps = Plan((), (), tuple((path, goal[path]) for path in deep_order(files)), ())
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.manifest)
+        try:
+            stamps = _perform(place, steps, goal, None, progress)
+        except _DISTURBED:
+            return None
+        manifest = mtree.replaced(kept.manifest, files)
+        _record(place, kept._replace(manifest=manifest, of=of, newer=kept.newer | stamps), able)
+    return Staged(steps, kept.note)
+
+
+# what is met where somebody else changed the folder
+_DISTURBED = (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
 def _do(
-    place: Place, steps: Plan, goal: Tree, owned: str | bytes | None, progress: Progress | None
+    place: Place, steps: Plan, goal: Tree, owned: Tree | None, progress: Progress | None
 ) -> tuple[Plan, dict[bytes, int]]:
     """Do the steps, or those of a repair; what was done, and the stamps of files written."""
     try:
         return steps, _perform(place, steps, goal, owned, progress)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError):  # somebody else changed it
+    except _DISTURBED:
         steps = _repair(place, goal)
         return steps, _perform(place, steps, goal, owned, progress)
 
 
-def _perform(
-    place: Place, steps: Plan, goal: Tree, owned: str | bytes | None, progress: Progress | None
-) -> dict[bytes, int]:
+def _perform(place: Place, steps: Plan, goal: Tree, owned: Tree | None, progress: Progress | None) -> dict[bytes, int]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder(place.folder))
-        lend = lender(stack.enter_context(Folder(os.path.abspath(owned)))) if owned else None
+        lend = _lender(stack.enter_context(Folder(owned[b""].source.rstrip(b"/"))), owned) if owned else None
         try:
             return perform(steps, goal, folder, lend, progress).stamps
         except Changed as error:
             raise BadInput.at(error.path, "changed while the root was staged; build again") from None
 
 
-def lender(snapshot: Folder) -> Lender:
-    """Lends the files of a snapshot that the build owns, where status and attributes are those of the entry too."""
-    start = snapshot.path + b"/"
+def _lender(snapshot: Folder, scanned: Tree) -> Lender:
+    """Lends the files of a snapshot that the build owns, where an entry is still what was scanned."""
+    start = len(snapshot.path) + 1
 
     def lend(path: bytes, entry: Entry) -> tuple[int, bytes] | None:
-        if entry.type != FILE or entry.data is not None or not entry.source.startswith(start):
+        if entry.type != FILE or entry.data is not None or not entry.source.startswith(snapshot.path + b"/"):
             return None
-        above, _, name = entry.source[len(start) :].rpartition(b"/")
+        origin = entry.source[start:]
+        if origin not in scanned or scanned[origin].content != entry.content:
+            return None
+        above, _, name = origin.rpartition(b"/")
         try:
-            fd = snapshot.at(above)
-            same = is_like(os.lstat(name, dir_fd=fd), entry)
-            return (fd, name) if same and attributes(b"/proc/self/fd/%d/%s" % (fd, name)) == entry.xattrs else None
+            return snapshot.at(above), name
         except OSError:  # it is gone; to copy it says so
             return None
 
@@ -126,14 +181,14 @@ def _difference(old: Record, new: Record, goal: Tree, able: bool) -> Plan:
     return plan(before, {path: goal[path] for path in after if path in goal})
 
 
-def _kept(place: Place, able: bool) -> Record | None:
+def _kept(place: Place, able: bool) -> _Kept | None:
     """What was recorded of the folder; None unless all of it is there and belongs together."""
     try:
         manifest, labels, index = map(_read, place[1:])
-        form, digests, was_able, inodes, stamps = marshal.loads(index)
+        form, digests, was_able, *facts = marshal.loads(index)
         if (form, digests, was_able) != (_FORMAT, _digests(manifest, labels), able) or not os.path.isdir(place.folder):
             return None
-        return Record(manifest, labels, inodes, _source(place), stamps)
+        return _Kept(manifest, labels, *facts)
     except (OSError, EOFError, ValueError, TypeError):
         return None
 
@@ -160,10 +215,10 @@ def _stamps(place: Place, goal: Tree, kept: Record | None, steps: Plan, written:
     return {path: stamp for path, stamp in stamps.items() if path in goal and goal[path].type == FILE}
 
 
-def _record(place: Place, new: Record, able: bool) -> None:
-    manifest, labels, inodes, _, stamps = new
+def _record(place: Place, new: _Kept, able: bool) -> None:
+    manifest, labels, *_ = new
     write_atomic(place.xattrs, labels)
-    write_atomic(place.record, marshal.dumps((_FORMAT, _digests(manifest, labels), able, inodes, stamps or {})))
+    write_atomic(place.record, marshal.dumps((_FORMAT, _digests(manifest, labels), able, *new[2:])))
     write_atomic(place.manifest, manifest)
 
 
@@ -171,7 +226,7 @@ def recorded(place: Place) -> Record:
     """What is known of the staged root. Raises Refused where it was not completed."""
     try:  # without the index, which a build that was carried here may lack, the texts are all
         kept = _kept(place, True) or _kept(place, False)
-        return kept or Record(_read(place.manifest), _read(place.xattrs), {}, _source(place))
+        return kept.record(place) if kept else Record(_read(place.manifest), _read(place.xattrs), {}, _source(place))
     except FileNotFoundError as error:
         raise Refused(f"{error.filename}: not there; build the image first") from None
 

@@ -109,8 +109,7 @@ def local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
 
 def var_ro(tree: Tree) -> Tree:
     """var becomes var.ro, which fills each node's own /var; a new empty var to mount on."""
-    moved = {_moved(path): entry for path, entry in tree.items()}
-    return dict(sorted((moved | {b"var": directory()}).items()))
+    return dict(sorted(({moved(path): entry for path, entry in tree.items()} | {b"var": directory()}).items()))
 
 
 def hook(tree: Tree, init: str) -> Tree:
@@ -123,7 +122,8 @@ def hook(tree: Tree, init: str) -> Tree:
     return tree | {path: edited(tree[path], after)} if after != before else tree
 
 
-def _moved(path: bytes) -> bytes:
+def moved(path: bytes) -> bytes:
+    """Where a name of the reference is in the shared root, unless a step has taken it elsewhere."""
     return b"var.ro" + path[3:] if path == b"var" or path.startswith(b"var/") else path
 
 

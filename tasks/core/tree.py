@@ -47,6 +47,11 @@ class Entry(NamedTuple):
         return self[:9]
 
 
+def is_but_for_bytes(one: Entry, other: Entry) -> bool:
+    """Are those two files between which nothing but the bytes is different?"""
+    return one.type == FILE and one._replace(size=other.size, digest=other.digest).content == other.content
+
+
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
 
 
@@ -83,12 +88,28 @@ def edited(entry: Entry, data: bytes) -> Entry:
     return entry._replace(size=new.size, digest=new.digest, data=data, source=b"", inode=0, stamp=0)
 
 
+_noted: list[set[bytes]] = []
+
+
+@contextmanager
+def noting_reads() -> Iterator[set[bytes]]:
+    """The sources of all that is read meanwhile, by `read`."""
+    sources: set[bytes] = set()
+    _noted.append(sources)
+    try:
+        yield sources
+    finally:
+        _noted.remove(sources)
+
+
 def read(entry: Entry) -> bytes:
     """The bytes of a file. Raises BadInput where they are not those that its digest says."""
     import hashlib
 
     if entry.data is not None:
         return entry.data
+    for sources in _noted:
+        sources.add(entry.source)
     with open(entry.source, "rb") as file:
         data = file.read()
     if entry.digest and hashlib.sha256(data).hexdigest() != entry.digest:

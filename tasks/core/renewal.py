@@ -1,0 +1,77 @@
+"""Renewal: a root made anew where nothing but the bytes of files has changed in its reference.
+
+The steps of staging look at names, types, modes, owners and links, and into a few files. As long as those are what they
+were, so is what the steps make of them: the same names have other bytes, and nothing else is to be decided again.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from .files import content, write_atomic
+from .scan import Renewal
+from .steps import moved
+from .tree import DIR, Tree
+
+_FORMAT = "plugnode carried 1"
+
+
+class Carried(NamedTuple):
+    """What to know of a staging for that."""
+
+    facts: str  # all but the reference that it was made by
+    signature: str  # of the reference
+    special: dict[bytes, str]  # of the reference, what did not come through as it was or was looked into -> digest
+    notes: dict[str, Any]  # for the report and plan
+
+
+class Renewed(NamedTuple):
+    """What is new in a root."""
+
+    files: Tree  # with other bytes
+    folders: Tree  # that they are in
+    grown: dict[bytes, int]  # bytes by which each file is larger
+    since: str  # the signature of the reference that it was made of
+    of: str  # and is made of now
+    notes: dict[str, Any]  # for the report and plan, as they were
+
+
+def special(reference: Tree, made: Tree, looked_into: Collection[bytes], also: Collection[bytes]) -> dict[bytes, str]:
+    """Names of a reference whose bytes mean something to a step: they, or a copy of them, cannot be renewed alone.
+
+    `looked_into` are sources, `also` are names in what was made.
+    """
+    found = {}
+    for path, entry in reference.items():
+        place = moved(path)
+        if made.get(place) is not entry or place in also or (entry.type != DIR and entry.source in looked_into):
+            found[path] = entry.digest
+    return found
+
+
+def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
+    """What of a staged root is new; None where the steps have to be taken again."""
+    if (carried.facts, carried.signature) != (facts, new.since):
+        return None
+    digests = set(carried.special.values())
+    if not carried.special.keys().isdisjoint({*new.files, *new.folders}):
+        return None
+    if any(entry.digest in digests for entry in new.files.values()):
+        return None
+    grown = {moved(path): entry.size - new.before[path].size for path, entry in new.files.items()}
+    files, folders = ({moved(path): entry for path, entry in tree.items()} for tree in (new.files, new.folders))
+    return Renewed(files, folders, grown, new.since, new.signature, carried.notes)
+
+
+def save(path: str, carried: Carried) -> None:
+    write_atomic(path, marshal.dumps((_FORMAT, *carried)))
+
+
+def load(path: str) -> Carried | None:
+    try:
+        form, *carried = marshal.loads(content(path) or b"")
+    except (EOFError, ValueError, TypeError):
+        return None
+    return Carried(*carried) if form == _FORMAT else None
