@@ -81,6 +81,7 @@ def command(
 
 def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     """Run `make`, its complaints turned into doit's: the one seam between the core and a task's result."""
+    gc.freeze()  # the site and its nodes stay: no collection need look at them
     gc.enable()
     try:
         result = make(*value, **params)

@@ -156,17 +156,17 @@ _SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")  # ends a line, a string, a block o
 
 def _plain(view: View) -> View:
     """The view itself, if no string of it could be more than a value. Raises ValueError: the schema let it through."""
-    if found := _SPECIAL.search(" ".join(_strings(view))):
+    if found := _SPECIAL.search(_words(view)):
         raise ValueError(f"a site with {found.group()!r} in a value must not reach a template")
     return view
 
 
-def _strings(value: Any) -> Iterable[str]:
-    for part in value.values() if isinstance(value, Mapping) else value:
-        if isinstance(part, str):
-            yield part
-        elif part is not None:
-            yield from _strings(part)
+def _words(value: Any) -> str:
+    """All strings in a value, whatever they are in."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    parts = value.values() if isinstance(value, Mapping) else value
+    return " ".join([part if isinstance(part, str) else _words(part) for part in parts])
 
 
 # Loaders: one file for all, and one for each node that differs

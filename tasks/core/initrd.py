@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from . import busybox, cpio, modules, mtree, nash
@@ -77,22 +77,27 @@ def build(
 def parts(tree: Tree) -> Tree:
     """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them. Sorted."""
     links = {path: entry for path, entry in tree.items() if entry.type == LINK}
-    return {path: tree[path] for path in _paths(links, tree)}
+    folders, others = _sources(links)
+    paths = (path for path in tree if path in links or path in others or path.startswith(folders))
+    return {path: tree[path] for path in sorted(paths)}
 
 
 def parts_of(written: Record) -> Tree:
     """The same of a root as it is written down, of which no more is parsed."""
+    manifest = written.manifest
     with without_collection():
-        lines = {mtree.path_of(mtree.word_of(line)): line for line in mtree.lines(written.manifest)}
-        links = mtree.parse_lines(line for line in lines.values() if b" type=link " in line)
-        return mtree.parse_lines(map(lines.__getitem__, _paths(links, lines)), written.folder)
+        links = mtree.parse_lines(mtree.links(manifest))
+        folders, others = _sources(links)
+        inside = [line for folder in folders for line in mtree.below(manifest, folder.rstrip(b"/"))]
+        found = mtree.parse_lines([*inside, *mtree.found(manifest, others)], written.folder)
+        return dict(sorted((links | found).items()))
 
 
-def _paths(links: Tree, paths: Collection[bytes]) -> list[bytes]:
+def _sources(links: Tree) -> tuple[tuple[bytes, ...], set[bytes]]:
+    """Folders, each with a slash, all of which is wanted; and other names."""
     folders = tuple(resolve(links, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware"))
     names = [*busybox.PLACES, *(path for path in links if path.startswith(folders))]
-    found = {path for path in paths if path in links or path.startswith(folders)}
-    return sorted(found | {target for name in names if (target := resolve(links, name)) in paths})
+    return folders, {resolve(links, name) for name in names}
 
 
 # ---- the base ------------------------------------------------------------------------------------------------------

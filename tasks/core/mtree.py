@@ -76,22 +76,33 @@ def lines(data: bytes) -> list[bytes]:
 
 
 def places(data: bytes, paths: Iterable[bytes]) -> dict[bytes, tuple[int, int]]:
-    """Where the lines of these paths are in a manifest, if it has them: by halving, for it is sorted by path.
-
-    Raises ValueError where it is damaged.
-    """
+    """Where the lines of these paths are in a manifest, if it has them. Raises ValueError where it is damaged."""
     found = {}
     for path in paths:
-        low, high = data.find(b"\n") + 1, len(data)
-        while low < high:
-            start = data.rfind(b"\n", low - 1, (low + high) // 2) + 1 or low
-            end = data.index(b"\n", start)
-            here = path_of(word_of(data[start:end]))
-            if here == path:
-                found[path] = start, end
-                break
-            low, high = (end + 1, high) if here < path else (low, start)
+        start = _from(data, path)
+        if data.startswith(word(path) + b" ", start):
+            found[path] = start, data.index(b"\n", start)
     return found
+
+
+def _from(data: bytes, path: bytes) -> int:
+    """Where the lines of this path and of all after it begin: by halving, for a manifest is sorted by path."""
+    low, high = data.find(b"\n") + 1, len(data)
+    while low < high:
+        start = data.rfind(b"\n", low - 1, (low + high) // 2) + 1 or low
+        end = data.index(b"\n", start)
+        low, high = (end + 1, high) if path_of(word_of(data[start:end])) < path else (low, start)
+    return low
+
+
+def below(data: bytes, folder: bytes) -> list[bytes]:
+    """The lines of all that is in a folder, however deep, without a look at the others."""
+    return data[_from(data, folder + b"/") : _from(data, folder + b"0")].splitlines()  # `0` follows `/`
+
+
+def links(data: bytes) -> list[bytes]:
+    """The lines of all symlinks."""
+    return re.findall(rb"^\S+ type=link [^\n]*", data, re.MULTILINE)
 
 
 def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .configs import arguments_of, render_template, server_of
+from .mtree import unescape
 from .overlay import show
 from .ranges import fold
 from .release import Release
@@ -33,7 +34,9 @@ KINDS = {
     "dracut": "the distribution's, made by dracut",
     "initramfs-tools": "the distribution's, made by initramfs-tools",
 }
-_FILE = re.compile(rb"^\./(\S+) type=file mode=([0-7]+) uid=(\d+) gid=(\d+) size=(\d+) ", re.MULTILINE)
+# Of a manifest: files that run as their owner or group, and of each file the folders above it, and its size.
+_SETUID = re.compile(rb"^\./(\S+) type=file mode=([2-7][0-7]{3}) uid=(\d+) gid=(\d+) size=(\d+) ", re.MULTILINE)
+_SIZES = re.compile(rb"^\./((?:[^/ \n]+/){0,%d})\S+ type=file [^\n]* size=(\d+) " % DEPTH, re.MULTILINE)
 
 View = dict[str, Any]
 
@@ -214,7 +217,6 @@ def special(site: Site) -> list[tuple[str, str, int]]:
 
 def image_view(facts: Facts, built: Built) -> View:
     release, notes = built.release, built.notes
-    files = [_owned(found) for found in _FILE.finditer(built.manifest)]
     return {
         "name": built.image.name,
         "release": release,
@@ -224,8 +226,8 @@ def image_view(facts: Facts, built: Built) -> View:
         "kernel_size": built.kernel_size,
         "disk": [(part.mount, f"{part.size} MiB" if part.size else "the rest", part.fs, part.fill or "")
                  for part in built.image.disk.partitions],
-        "folders": folders(files),
-        "setuid": listing(each for each in files if each.mode & 0o6000),
+        "folders": folders(built.manifest),
+        "setuid": listing(map(_owned, _SETUID.finditer(built.manifest))),
         "scrubbed": listing(notes["scrubbed"]),
         "capabilities": listing(notes["capabilities"]),
         "remedy": notes["capabilities_remedy"],
@@ -263,20 +265,17 @@ class Owned(NamedTuple):
 
 
 def _owned(found: re.Match[bytes]) -> Owned:
-    from .mtree import unescape
-
     path, mode, *numbers = found.groups()
     return Owned(unescape(path), int(mode, 8), *map(int, numbers))
 
 
-def folders(files: Iterable[Owned]) -> list[View]:
+def folders(manifest: bytes) -> list[View]:
     """The folders with the most bytes, at most DEPTH deep, each with all that is below it and not in a deeper one."""
-    sizes: Counter[bytes] = Counter()
-    counts: Counter[bytes] = Counter()
-    for each in files:
-        folder = b"/".join(each.path.split(b"/")[:-1][:DEPTH])
-        sizes[folder] += each.size
-        counts[folder] += 1
+    found: dict[bytes, list[int]] = {}
+    for folder, size in _SIZES.findall(manifest):
+        found.setdefault(folder, []).append(int(size))
+    sizes = {unescape(folder).rstrip(b"/"): sum(files) for folder, files in found.items()}
+    counts = {unescape(folder).rstrip(b"/"): len(files) for folder, files in found.items()}
     largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:FOLDERS]
     top = largest[0][1] if largest else 0
     return [
