@@ -183,10 +183,10 @@ def renew(image: Image) -> Renewed | None:
 def decide_and_refuse(image: Image) -> Decided:
     """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
     from .core import initrd, renewal
-    from .core.tree import noting_reads
+    from .core.tree import noting
 
     note_offers(image, None)
-    with noting_reads() as sources:
+    with noting() as sources:
         decided = decide(image)
         found, made = decided
         note_offers(image, made.tree)

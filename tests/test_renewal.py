@@ -31,6 +31,9 @@ def settle() -> None:
 @pytest.fixture
 def reference(reference: pathlib.Path) -> pathlib.Path:
     small_site.put(reference / "etc/ssh/ssh_host_rsa_key", HOST_KEY, 0o600)
+    small_site.put(reference / "etc/security/opasswd", b"", 0o600)
+    small_site.put(reference / "etc/yum.conf", b"")
+    small_site.put(reference / "var/log/empty.log", b"")
     small_site.put(reference / "etc/motd", b"of the reference\n")
     small_site.put(reference / "opt/app/data", b"data of an application\n" * 2)
     settle()
@@ -46,6 +49,8 @@ def edit(top: pathlib.Path, change: str, path: str) -> None:
     match change.split():
         case ["write", *words]:
             file.write_bytes(" ".join(words).encode() + b"\n")
+        case ["append", *words]:
+            file.write_bytes(file.read_bytes() + b"x")
         case ["replace", *words]:  # as editors do
             small_site.put(top / "new", " ".join(words).encode(), file.stat().st_mode & 0o7777)
             os.replace(top / "new", file)
@@ -86,6 +91,7 @@ CHANGES = [  # in this order, each after a build of the one before
     ("owner 7", "usr/share/2/file208"),
     ("label", "usr/share/2/file209"),
     ("write what is labelled", "usr/share/2/file209"),
+    ("remove", "usr/share/2/file209"),  # a label is read each time, with all of its folder
     ("link usr/share/0/file1", "usr/share/1/linked"),
     ("write by one of two names", "usr/share/0/file1"),
     ("remove", "usr/share/1/linked"),
@@ -98,17 +104,20 @@ CHANGES = [  # in this order, each after a build of the one before
     ("write root:x:0:0:root:/root:/bin/sh", "etc/passwd"),
     ("write server:/other /other nfs ro 0 0", "etc/fstab"),
     ("write what an overlay hides", "etc/motd"),
-    ("write another kernel", "boot/vmlinuz-6.1.0-9-amd64"),
+    ("append a byte", "boot/vmlinuz-6.1.0-9-amd64"),
     ("copy etc/ssh/ssh_host_rsa_key", "opt/app/data"),
     ("write data that is no secret any more", "opt/app/data"),
     ("write another host key, known by its place", "etc/ssh/ssh_host_rsa_key"),
+    ("write the hash of an earlier password", "etc/security/opasswd"),
+    ("write proxy_password=sesame", "etc/yum.conf"),
+    ("write what a node logged", "var/log/empty.log"),
     ("secret", "opt/app/data"),
     ("write data that is no secret any more", "opt/app/data"),
     ("write the last of all", "usr/share/0/file7"),
 ]
 
 
-WITH_BYTES = ("write", "replace", "empty", "copy", "secret", "touch")
+WITH_BYTES = ("write", "append", "replace", "empty", "copy", "secret", "touch")
 
 
 def outcome(doit: Doit) -> dict[str, object]:
@@ -153,9 +162,11 @@ def test_after_any_change_the_root_is_what_a_build_from_nothing_makes(doit, refe
         anew.build = doit.folder / "anew"
         shutil.rmtree(anew.build, ignore_errors=True)
         ours, theirs = outcome(doit), outcome(anew)
+        assert ours["status"] == (3 if change == "secret" else 0), (change, path)
         assert ours.keys() == theirs.keys(), (change, path)
         for what in ours:
             assert ours[what] == theirs[what], (change, path, what)
+    assert renewed_files(doit) == {b"usr/share/0/file7"}, "the last change was one of bytes alone"
 
 
 def renewed_files(doit: Doit) -> set[bytes]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .overlay import show
 from .patterns import Patterns
-from .tree import DIR, FILE, LINK, Entry, Tree, edited, parent, parents, read, resolve
+from .tree import DIR, FILE, LINK, Entry, Tree, edited, note, parent, parents, read, resolve
 
 TABLE = os.path.join(os.path.dirname(__file__), "scrub.table")
 SECRET = ("N", "P", "S")  # classes of which copies, hard links and what a symlink leads to go as well
@@ -77,6 +77,8 @@ def scrub(tree: Tree, keep: Iterable[str] = ()) -> tuple[Tree, list[Note]]:
         left = _acted(row, path, entry) if row and path not in spared else entry
         if left:
             scrubbed[path] = left
+        if row:
+            note(entry)  # an empty one may have something to scrub the next time
         if row and left is not entry:
             done.append((path, row))
     return scrubbed, _notes(done)

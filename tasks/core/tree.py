@@ -92,8 +92,8 @@ _noted: list[set[bytes]] = []
 
 
 @contextmanager
-def noting_reads() -> Iterator[set[bytes]]:
-    """The sources of all that is read meanwhile, by `read`."""
+def noting() -> Iterator[set[bytes]]:
+    """The sources of all files whose bytes decide about something meanwhile: of what is read, or said by `note`."""
     sources: set[bytes] = set()
     _noted.append(sources)
     try:
@@ -102,14 +102,19 @@ def noting_reads() -> Iterator[set[bytes]]:
         _noted.remove(sources)
 
 
+def note(entry: Entry) -> None:
+    """Say that other bytes of this file could lead to something else, though they were not read."""
+    for sources in _noted:
+        sources.add(entry.source)
+
+
 def read(entry: Entry) -> bytes:
     """The bytes of a file. Raises BadInput where they are not those that its digest says."""
     import hashlib
 
     if entry.data is not None:
         return entry.data
-    for sources in _noted:
-        sources.add(entry.source)
+    note(entry)
     with open(entry.source, "rb") as file:
         data = file.read()
     if entry.digest and hashlib.sha256(data).hexdigest() != entry.digest:
