@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, doit, edit, made
+from inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, add, doit, edit, made
 from inputs import site as site_file
 from measure import Measured, Side, interleaved, run
 from rows import Curve, Row, at_most, of_size, of_time
@@ -160,17 +160,20 @@ def staged(
 
 
 def restage(inputs: Inputs) -> Iterator[Row]:
-    """Ten files of the reference have changed."""
+    """Ten files of the reference have other bytes; or there is a name more, and every step has to be taken again."""
+    rounds = inputs.sizes.rounds
     for tree, goal in ((inputs.root, 0.6), (inputs.tree(inputs.sizes.tree), 0.5)):
-        found = restaged(inputs, tree, 10, inputs.sizes.rounds)
+        found = restaged(inputs, tree, partial(edit, tree, 10), rounds)
         yield of_time(f"re-staging, 10 of {entries(tree):,} files changed", goal, *found)
+    found = restaged(inputs, inputs.root, partial(add, inputs.root), rounds)
+    yield of_time(f"re-staging, one file more beside {entries(inputs.root):,}", None, *found)
 
 
-def restaged(inputs: Inputs, tree: pathlib.Path, count: int, rounds: int) -> list[Measured]:
+def restaged(inputs: Inputs, tree: pathlib.Path, change: Callable[[], None], rounds: int) -> list[Measured]:
     work, peer = built(inputs, tree)
     return interleaved(
         [
-            Side("doit root", work.doit("root"), partial(edit, tree, count)),
+            Side("doit root", work.doit("root"), change),
             Side("rsync -a --delete", ["rsync", "-a", "--delete", f"{tree}/", f"{peer}/"]),
         ],
         rounds,
@@ -350,8 +353,11 @@ def boot(inputs: Inputs) -> Iterator[Row]:
 
 def changed(inputs: Inputs) -> Curve:
     """Does it cost what changed?"""
-    points = [(count, *cpu(restaged(inputs, inputs.root, count, inputs.sizes.few))) for count in inputs.sizes.changes]
-    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(inputs.root):,}", tuple(points))
+    root, rounds = inputs.root, inputs.sizes.few
+    points = [
+        (count, *cpu(restaged(inputs, root, partial(edit, root, count), rounds))) for count in inputs.sizes.changes
+    ]
+    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(root):,}", tuple(points))
 
 
 def existing(inputs: Inputs) -> Curve:

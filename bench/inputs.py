@@ -155,6 +155,12 @@ def edit(root: pathlib.Path, count: int) -> None:
     time.sleep(0.1)
 
 
+def add(root: pathlib.Path) -> None:
+    """One small file more, of a name that was not there."""
+    (root / f"usr/share/added-{time.time_ns()}").write_text("added\n")
+    time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def disk(kept: pathlib.Path, size: int = 24 << 30) -> Iterator[pathlib.Path]:
     """A journalled ext4 of its own, mounted where nobody else sees it; all of it is gone afterwards.

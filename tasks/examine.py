@@ -143,8 +143,8 @@ def bounds(image: Image) -> dict[str, Any]:
     return {"skip": Later(patterns), "also": also, "rules": repr(patterns)}
 
 
-def decide(image: Image) -> Decided:
-    """Read the reference and lay everything over it, in memory. Raises BadInput."""
+def laid(image: Image) -> Decided:
+    """The reference, read, and everything laid over it, in memory. Raises BadInput."""
     from .core import scan, stage
     from .core.tree import without_collection
 
@@ -174,20 +174,21 @@ def renew(image: Image) -> Renewed | None:
         return None
     found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], judge())
     new = renewal.renewed(carried, facts(image), found) if found else None
-    if new:
+    if found and new:
         note_grown(image, new.grown)
-        renewal.save(carried_of(image), carried._replace(signature=new.of))
+        renewal.save(carried_of(image), carried._replace(signature=found.signature))
     return new
 
 
-def decide_and_refuse(image: Image) -> Decided:
+def decide(image: Image) -> Decided:
     """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
     from .core import initrd, renewal
     from .core.tree import noting
 
+    renewal.forget(carried_of(image))
     note_offers(image, None)
     with noting() as sources:
-        decided = decide(image)
+        decided = laid(image)
         found, made = decided
         note_offers(image, made.tree)
         refuse(image, decided)
@@ -197,6 +198,14 @@ def decide_and_refuse(image: Image) -> Decided:
     return decided
 
 
+def made_of(image: Image, decided: Decided) -> str:
+    """Names all that an image's root is made of; "" where that changes right now."""
+    from .core.renewal import made_of
+
+    return made_of(facts(image), decided.found.signature) if decided.found.signature else ""
+
+
+@lru_cache(maxsize=None)
 def facts(image: Image) -> str:
     """All that decides about an image, but for what its reference holds."""
     said = code(), root_recipe(image), initrd_recipe(image), layers_seen(image), initrd_seen(image), settings().folders
@@ -207,7 +216,7 @@ def examine(image_name: str, *_: tuple) -> None:
     image = site().image(image_name)
     problems: tuple[Problem, ...] = ()
     try:
-        DECIDED[image_name] = renew(image) or decide_and_refuse(image)
+        DECIDED[image_name] = renew(image) or decide(image)
     except BadInput as error:
         problems = error.problems
     write_atomic(verdict_of(image), json.dumps([problem._asdict() for problem in problems]).encode())

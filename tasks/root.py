@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .console import Progress, say
 from .core.files import write_atomic
 from .core.site import Image
-from .examine import DECIDED, Decided, decide, root_recipe, root_seen, snapshot
+from .examine import DECIDED, Decided, decide, made_of, root_recipe, root_seen, snapshot
 from .rule import rule
 from .settings import settings, site
 
@@ -71,9 +71,9 @@ def renew(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Note
 def stage(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes]:
     from .core import staged
 
-    decided = decided if isinstance(decided, Decided) else decide(image)
+    decided = decided if isinstance(decided, Decided) else decide(image)  # again: what it may not be may have come
     owned = None if image.reference.kind == "path" else decided.found.tree
-    of = decided.found.signature or ""
+    of = made_of(image, decided)
     return staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of), decided.notes
 
 

@@ -7,11 +7,12 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 import small_site
-from conftest import Doit
+from conftest import REPOSITORY, Doit
 from hypothesis import given
 from hypothesis import strategies as some
 from test_mtree import trees
@@ -68,6 +69,8 @@ def edit(top: pathlib.Path, change: str, path: str) -> None:
             os.chown(file, int(number), 0)
         case ["label"]:
             os.setxattr(file, "user.label", b"x")
+        case ["unlabel"]:
+            os.removexattr(file, "user.label")
         case ["link", other]:
             os.link(top / other, file)
         case ["symlink", other]:
@@ -91,6 +94,9 @@ CHANGES = [  # in this order, each after a build of the one before
     ("owner 7", "usr/share/2/file208"),
     ("label", "usr/share/2/file209"),
     ("write what is labelled", "usr/share/2/file209"),
+    ("unlabel", "usr/share/2/file209"),
+    ("label", "usr/share/1"),
+    ("unlabel", "usr/share/1"),
     ("remove", "usr/share/2/file209"),  # a label is read each time, with all of its folder
     ("link usr/share/0/file1", "usr/share/1/linked"),
     ("write by one of two names", "usr/share/0/file1"),
@@ -202,6 +208,91 @@ def test_other_overlays_and_settings_take_all_steps(built, reference):
     assert (built.build / "worker/root/usr/share/0/file7").read_text() == "of the site\n" and not renewed_files(built)
 
 
+def with_key(text: str) -> str:
+    return text.replace("overlays: []", "overlays: []\n    keep: [/etc/ssl/private/web.key]")
+
+
+def with_disk(text: str) -> str:
+    """A node's disk is mounted on a folder that no root has."""
+    disk = "{devices: [/dev/vda], partitions: [{mount: /nosuch, size: 100M, fs: ext4}]}"
+    return text.replace("ip: 172.24.10.10}", f"ip: 172.24.10.10, disk: {disk}}}")
+
+
+def test_what_was_decided_and_never_staged_is_no_root_to_renew(doit, reference):
+    small_site.put(reference / "etc/ssl/private/web.key", KEY, 0o600)
+    small_site.write(doit.site, reference)
+    text = doit.site.read_text()
+    doit.site.write_text(with_key(text))
+    settle()
+    doit("root")
+    assert (doit.build / "worker/root/etc/ssl/private/web.key").exists()
+    doit.site.write_text(with_disk(text))  # not kept any more: examined, and refused for another reason
+    doit("root", status=3)
+    doit.site.write_text(text)
+    edit(reference, "write other bytes", "usr/share/0/file7")
+    settle()
+    doit("root")
+    assert not (doit.build / "worker/root/etc/ssl/private/web.key").exists()
+
+
+@pytest.mark.parametrize("change", [with_disk, lambda text: text.replace("overlays: []", "local_files: [/etc/hosts]")])
+def test_a_setting_that_was_refused_and_taken_back_leaves_nothing(built, reference, change):
+    settle()
+    built()
+    text, offers_then = built.site.read_text(), (built.build / ".noted/worker.offers").read_text()
+    built.site.write_text(change(text))
+    built("root", status=3)
+    built.site.write_text(text)
+    edit(reference, "write 7", "usr/share/0/file7")
+    settle()
+    built("root")
+    assert (built.build / ".noted/worker.offers").read_text() == offers_then
+    built.site.write_text(with_disk(text))
+    assert "no folder /nosuch" in built("root", status=3)
+
+
+def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_change(built, reference):
+    small_site.put(built.folder / "overlays/site/etc/motd", b"of the site\n")
+    small_site.write(built.site, reference, overlays="site")
+    settle()
+    built("examine")
+    edit(reference, "write other bytes", "usr/share/0/file7")
+    settle()
+    built("root")
+    assert (built.build / "worker/root/etc/motd").read_text() == "of the site\n"
+
+
+LATE = """
+import os, sys, tasks.examine
+accept = tasks.examine.accept
+def then_comes_a_key(*words):
+    accept(*words)
+    with open(os.environ["LATE"], "w") as file:
+        file.write(os.environ["KEY"])
+tasks.examine.accept = then_comes_a_key
+from doit.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_a_key_that_comes_after_all_was_accepted_is_in_no_root(built, reference):
+    """Where a root cannot be renewed, what it is made of instead is looked through as well."""
+    (built.build / "worker/root.mtree").unlink()
+    file = reference / "usr/share/0/file7"
+    file.write_text("other bytes, and more of them\n")
+    settle()
+    words = [sys.executable, "-c", LATE, "root", f"site={built.site}", f"build={built.build}"]
+    done = subprocess.run(
+        words,
+        cwd=REPOSITORY,
+        env={**os.environ, "LATE": str(file), "KEY": KEY.decode()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3 and "holds a private key" in done.stderr + done.stdout
+    assert not (built.build / "worker/root.mtree").exists()
+
+
 def test_a_root_that_was_changed_by_hand_is_made_whole_again(built, reference):
     settle()
     built()
@@ -249,6 +340,8 @@ def test_no_renewal_and_no_new_index_where_more_than_bytes_changed(reference, sc
     os.link(reference / "usr/share/0/file1", reference / "usr/share/1/linked")
     if change.startswith(("link", "folder")):
         edit(reference, "remove", path)
+    if change == "unlabel":
+        edit(reference, "label", path)
     settle()
     scan.scan(str(reference), scanned)
     before = pathlib.Path(scanned).read_bytes()

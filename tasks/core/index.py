@@ -57,4 +57,4 @@ def save(path: str, rules: str, index: Index) -> None:
     sizes = [len(index.records[folder]) for folder in index.known]
     head = marshal.dumps((rules, index.judge, index.signature, index.known, sizes))
     records = map(index.records.__getitem__, index.known)
-    replace(path, [_FORMAT, len(head).to_bytes(8, "big"), head, *records])
+    replace(path, [_FORMAT, len(head).to_bytes(8, "big"), head, *records], mode=0o600)  # digests of secrets are in it

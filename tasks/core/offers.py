@@ -42,7 +42,7 @@ def offers(tree: Tree) -> Offers:
     return {
         "folders": [_text(path) for path in near if _leads(tree, path)],
         "programs": [name for name in names if any(_is_there(tree, place + name.encode()) for place in PLACES)],
-        "bytes": {_text(path): size for path, size in sizes.items() if path in tree},
+        "bytes": _by_text({path: size for path, size in sizes.items() if path in tree}),
     }
 
 
@@ -51,9 +51,17 @@ def grown(has: Offers, by: Mapping[bytes, int]) -> Offers:
     sizes = dict(has["bytes"])
     for path, more in by.items():
         first, _, rest = path.partition(b"/")
-        for folder in {_text(first), _text(first + b"/" + rest.partition(b"/")[0])} & sizes.keys():
-            sizes[folder] += more
+        for folder in (_text(first), _text(first + b"/" + rest.partition(b"/")[0])):
+            if folder in sizes:
+                sizes[folder] += more
     return {**has, "bytes": sizes}
+
+
+def _by_text(sizes: Mapping[bytes, int]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for path, size in sizes.items():
+        found[_text(path)] += size
+    return dict(found)
 
 
 def _text(path: bytes) -> str:

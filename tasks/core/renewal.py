@@ -6,14 +6,16 @@ were, so is what the steps make of them: the same names have other bytes, and no
 
 from __future__ import annotations
 
+import contextlib
 import marshal
+import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from .files import content, write_atomic
 from .scan import Renewal
 from .steps import moved
-from .tree import DIR, Tree
+from .tree import FILE, Tree
 
 _FORMAT = "plugnode carried 1"
 
@@ -33,8 +35,8 @@ class Renewed(NamedTuple):
     files: Tree  # with other bytes
     folders: Tree  # that they are in
     grown: dict[bytes, int]  # bytes by which each file is larger
-    since: str  # the signature of the reference that it was made of
-    of: str  # and is made of now
+    since: str  # `made_of` when it was staged
+    of: str  # and now
     notes: dict[str, Any]  # for the report and plan, as they were
 
 
@@ -46,7 +48,7 @@ def special(reference: Tree, made: Tree, looked_into: Collection[bytes], also: C
     found = {}
     for path, entry in reference.items():
         place = moved(path)
-        if made.get(place) is not entry or place in also or (entry.type != DIR and entry.source in looked_into):
+        if made.get(place) is not entry or place in also or (entry.type == FILE and entry.source in looked_into):
             found[path] = entry.digest
     return found
 
@@ -62,16 +64,27 @@ def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
         return None
     grown = {moved(path): entry.size - new.before[path].size for path, entry in new.files.items()}
     files, folders = ({moved(path): entry for path, entry in tree.items()} for tree in (new.files, new.folders))
-    return Renewed(files, folders, grown, new.since, new.signature, carried.notes)
+    return Renewed(files, folders, grown, made_of(facts, new.since), made_of(facts, new.signature), carried.notes)
+
+
+def made_of(facts: str, signature: str) -> str:
+    """Names all that a root is made of: what was decided last may never have been staged."""
+    return f"{facts} {signature}"
+
+
+def forget(path: str) -> None:
+    """Nothing is carried from here on: what was decided may be something else by now."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def save(path: str, carried: Carried) -> None:
-    write_atomic(path, marshal.dumps((_FORMAT, *carried)))
+    write_atomic(path, marshal.dumps((_FORMAT, *carried)), mode=0o600)  # digests of what was scrubbed are in it
 
 
 def load(path: str) -> Carried | None:
     try:
         form, *carried = marshal.loads(content(path) or b"")
+        return Carried(*carried) if form == _FORMAT else None
     except (EOFError, ValueError, TypeError):
         return None
-    return Carried(*carried) if form == _FORMAT else None

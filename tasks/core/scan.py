@@ -86,7 +86,7 @@ def look(
     grain, or cannot be read; `scan` then says what.
     """
     with without_collection():
-        before = load(index, rules)
+        before = _load(index, skip, rules)
         for _ in range(2):
             walk = Walk(os.fsencode(root), before.known, skip, also)
             try:
@@ -98,6 +98,11 @@ def look(
             if not walk.settle():
                 return Look(None)
     return Look(None)
+
+
+def _load(index: str | None, skip: Skip | None, rules: str) -> Index:
+    """Nothing is known where something is skipped and no words say what."""
+    return load(index, rules) if bool(skip) == bool(rules) else Index()
 
 
 def scan(
@@ -120,7 +125,7 @@ def scan(
     """
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
-        before = looked.before if looked and looked.folders else load(index, rules)
+        before = looked.before if looked and looked.folders else _load(index, skip, rules)
         if before.judge != judge.by:
             before, looked = Index(), None
         known, records = before.known, before.records
@@ -151,6 +156,8 @@ def renew(looked: Look, root: str | bytes, index: str, rules: str, judge: Judge)
     listings = [seen for seen in looked.folders if not isinstance(seen, bytes)]
     if len(records) != len(looked.folders) or any(seen.path not in records for seen in listings):
         return None  # a folder came or went
+    if not all(known[seen.path][3] for seen in listings):
+        return None  # what it was is not known as a whole
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
         old, new = (_Reader(top, known, records, False, judge, whole=False) for _ in range(2))

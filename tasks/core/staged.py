@@ -50,7 +50,7 @@ class _Kept(NamedTuple):
 
     manifest: bytes
     labels: bytes
-    of: str  # the signature of the reference that it was made of; "" for unknown
+    of: str  # names what it was made of; "" for unknown
     note: str
     facts: bytes  # inodes and stamps of the record, marshalled: most are never asked for
     newer: dict[bytes, int]  # stamps of files that were renewed since
@@ -67,8 +67,8 @@ def stage_into(
 
     Files of `owned`, a scan of a folder of the build's own, become hard links of those where they are to be the same.
     Without root rights the folder holds what an ordinary user can make; the manifest has the true values.
-    `of` is the signature of the reference that the tree was made of, by which `renew` knows it again. Raises BadInput
-    where a source changed since it was read.
+    `of` names what the tree was made of, by which `renew` knows it again. Raises BadInput where a source changed since
+    it was read.
     """
     os.makedirs(os.path.dirname(place.folder), exist_ok=True)
     with without_collection():
@@ -216,10 +216,10 @@ def _stamps(place: Place, goal: Tree, kept: Record | None, steps: Plan, written:
 
 
 def _record(place: Place, new: _Kept, able: bool) -> None:
-    manifest, labels, *_ = new
-    write_atomic(place.xattrs, labels)
-    write_atomic(place.record, marshal.dumps((_FORMAT, _digests(manifest, labels), able, *new[2:])))
-    write_atomic(place.manifest, manifest)
+    write_atomic(place.xattrs, new.labels)
+    facts = _FORMAT, _digests(new.manifest, new.labels), able, *new[2:]
+    write_atomic(place.record, marshal.dumps(facts))
+    write_atomic(place.manifest, new.manifest)
 
 
 def recorded(place: Place) -> Record:

@@ -99,7 +99,7 @@ def noting() -> Iterator[set[bytes]]:
     try:
         yield sources
     finally:
-        _noted.remove(sources)
+        _noted[:] = [each for each in _noted if each is not sources]
 
 
 def note(entry: Entry) -> None:
