@@ -71,7 +71,7 @@ def renew(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Note
 def stage(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes]:
     from .core import staged
 
-    decided = decided if isinstance(decided, Decided) else decide(image)  # again: what it may not be may have come
+    decided = decided if isinstance(decided, Decided) else decide(image)  # looked through as the first time
     owned = None if image.reference.kind == "path" else decided.found.tree
     of = made_of(image, decided)
     return staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of), decided.notes

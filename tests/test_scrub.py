@@ -456,14 +456,6 @@ def test_unchanged_files_are_not_read_again(tmp_path: pathlib.Path) -> None:
     assert gate.gate(tree, [], known) == []
 
 
-def test_the_gate_tells_how_far_it_is_while_it_reads() -> None:
-    tree, known, heard = tree_of({f"opt/{number}": b"%d" % number * 40 for number in range(3)}), {}, []
-    for _ in range(2):
-        gate.gate(tree, [], known, lambda done, all: heard.append((done, all)))
-    assert [done for done, _ in heard] == sorted({done for done, _ in heard})  # each once: the second time none is read
-    assert len(heard) == 3 and {all for _, all in heard} == {len(tree)}
-
-
 def test_a_key_at_the_end_of_a_big_file_is_found(tmp_path: pathlib.Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(bytes(3 << 20) + b"\n" + run("openssl", "genrsa", "1024", cwd=tmp_path))

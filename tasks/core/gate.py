@@ -66,22 +66,14 @@ class Find(NamedTuple):
         return f"/{self.path}: {self.rule}; {REMEDY}"
 
 
-def gate(
-    tree: Tree,
-    keep: Iterable[str],
-    known: MutableMapping[str, str],
-    progress: Callable[[int, int], None] = lambda done, all: None,
-) -> list[Find]:
+def gate(tree: Tree, keep: Iterable[str], known: MutableMapping[str, str]) -> list[Find]:
     """What of a staged tree must not be exported, sorted by path; a path is as in the reference, with /var.
 
     `known` has verdicts by digest of the content ("" is fine, else the rule); files of which it has none are read, and
-    added to it. `keep`: paths, or folders, that pass. `progress` hears of each that is read: its number, of how many
-    names.
+    added to it. `keep`: paths, or folders, that pass.
     """
     allowed = frozenset(os.fsencode(name.strip("/")) for name in keep)
-    suspects = [
-        (path, rule) for path, rule in _suspects(tree, known, progress) if not is_kept(_in_reference(path), allowed)
-    ]
+    suspects = [(path, rule) for path, rule in _suspects(tree, known) if not is_kept(_in_reference(path), allowed)]
     labels = [(path, rule) for path, rule in _labels(tree) if not is_kept(_in_reference(path), allowed)]
     if suspects:
         shipped = _Shipped(tree)
@@ -101,16 +93,12 @@ def verdict(data: bytes) -> str:
     return next((rule for rule, breaks in RULES if breaks(data)), "")
 
 
-def _suspects(
-    tree: Tree, known: MutableMapping[str, str], progress: Callable[[int, int], None]
-) -> Iterator[tuple[bytes, str]]:
-    for number, path in enumerate(sorted(tree)):
-        entry = tree[path]
+def _suspects(tree: Tree, known: MutableMapping[str, str]) -> Iterator[tuple[bytes, str]]:
+    for path, entry in tree.items():
         if entry.type != FILE or entry.size < SHORTEST:
             continue
         rule = known.get(entry.digest)
         if rule is None:
-            progress(number, len(tree))
             rule = known[entry.digest] = _verdict_of(entry)
         if rule:
             yield path, rule
