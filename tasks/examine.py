@@ -26,11 +26,9 @@ from .settings import NOTED, about, settings, site
 
 if TYPE_CHECKING:
     from .core.renewal import Renewed
-    from .core.scan import Judge, Look, Scan
+    from .core.scan import Look, Scan
     from .core.stage import Staged
     from .core.tree import Tree
-
-SEPARATE = ("boot", "usr", "var", "opt")  # file systems of their own that belong to a root all the same
 
 
 class Decided(NamedTuple):
@@ -121,6 +119,7 @@ def layers_seen(image: Image) -> str:
 def looked(image: Image) -> Look:
     """The one walk of a reference in a run; what it found to be new is all that is read then."""
     from .core import scan
+    from .core.bounds import bounds
 
     return scan.look(tree_of(image), index_of(image), **bounds(image))
 
@@ -134,18 +133,10 @@ def initrd_seen(image: Image) -> str:
     return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), *map(digest_file, paths)])
 
 
-def bounds(image: Image) -> dict[str, Any]:
-    """What of a reference is not even looked at, and which of its file systems are, as scan's arguments."""
-    from .core.patterns import BUILT_IN, Later
-
-    patterns = (*BUILT_IN, *image.exclude)
-    also = tuple(os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also))
-    return {"skip": Later(patterns), "also": also, "rules": repr(patterns)}
-
-
 def laid(image: Image) -> Decided:
     """The reference, read, and everything laid over it, in memory. Raises BadInput."""
-    from .core import scan, stage
+    from .core import gate, scan, stage
+    from .core.bounds import bounds
     from .core.tree import without_collection
 
     own = image.reference.kind != "path"
@@ -153,26 +144,20 @@ def laid(image: Image) -> Decided:
     with without_collection(), about(image.name):
         tell = Progress(f"reading what {image.name} is made of, names")
         found = scan.scan(
-            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=judge(), progress=tell
+            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=gate.judge(), progress=tell
         )  # fmt: skip
         return Decided(found, stage.stage(image, found.tree, settings().folders))
 
 
-def judge() -> Judge:
-    """Who looks for secrets in what is read."""
-    from .core import gate, scan
-
-    return scan.Judge(gate.made_by(), gate.verdict)
-
-
 def renew(image: Image) -> Renewed | None:
     """What is new where it is nothing but bytes of files that no step looks into, and the rest is as it was decided."""
-    from .core import renewal, scan
+    from .core import gate, renewal, scan
+    from .core.bounds import bounds
 
     carried = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
     if not carried:
         return None
-    found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], judge())
+    found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], gate.judge())
     new = renewal.renewed(carried, facts(image), found) if found else None
     if found and new:
         note_grown(image, new.grown)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.core.patterns import BUILT_IN, Patterns, exclude
-from tasks.core.tree import DIR, FILE, Entry, Tree, directory
+from small_site import fill
+
+from tasks.core.patterns import BUILT_IN, Patterns
+from tasks.core.scan import scan
 
 NAMES = ["a", "b", "ab", "abc", "foo", "x y", "a*b", "[x]", ".h", "a\\b", "a.o", "-n", "A1"]
 PIECES = ["a", "b", "c", "ab", "foo", "x y", ".o", ".", "A", "1", "*", "**", "***", "?", "/", "/", "/"]
@@ -31,19 +35,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return root
 
 
-def tree_of(root: pathlib.Path) -> Tree:
-    found = {bytes(path.relative_to(root)): path.is_dir() for path in root.rglob("*")}
-    return {b"": directory()} | {
-        path: directory() if is_folder else Entry(FILE, 0o644, 0, 0) for path, is_folder in found.items()
-    }
+def kept(root: pathlib.Path, patterns: Iterable[str]) -> set[str]:
+    """What of a folder is read, itself aside."""
+    return {os.fsdecode(path) for path in scan(root, skip=Patterns(patterns).excludes).tree} - {""}
 
 
-def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[bytes]:
+def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[str]:
     rules = [f"--exclude={pattern}" for pattern in patterns]
     argv = ["rsync", "-n", "-r", "-8", "--out-format=%n", *rules, f"{root}/from/", f"{root}/to/"]
     lines = subprocess.run(argv, capture_output=True, check=True).stdout.splitlines()
     names = (line.rstrip(b"/").replace(b"\\#134", b"\\") for line in lines)
-    return {name for name in names if name not in (b"", b".")}
+    return {os.fsdecode(name) for name in names} - {"", "."}
 
 
 @given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), min_size=1, max_size=3))
@@ -58,29 +60,18 @@ def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[bytes]:
 @example(["a\\b"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_patterns_leave_out_what_rsync_leaves_out(folder: pathlib.Path, patterns: list[str]) -> None:
-    kept = exclude(tree_of(folder / "from"), patterns)
-    assert set(kept) - {b""} == by_rsync(folder, patterns)
+    assert kept(folder / "from", patterns) == by_rsync(folder, patterns)
 
 
-@given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), max_size=3))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_excluding_twice_is_excluding_once(folder: pathlib.Path, patterns: list[str]) -> None:
-    once = exclude(tree_of(folder / "from"), patterns)
-    assert exclude(once, patterns) == once
+def test_the_folder_itself_stays_where_its_contents_are_excluded(tmp_path: pathlib.Path) -> None:
+    fill(tmp_path, {"scratch/x/y": b"", "srv/scratch/z": b""})
+    assert kept(tmp_path, ["/scratch/*"]) == {"scratch", "srv", "srv/scratch", "srv/scratch/z"}
 
 
-def test_the_folder_itself_stays_where_its_contents_are_excluded() -> None:
-    paths = [b"", b"scratch", b"scratch/x", b"scratch/x/y", b"srv", b"srv/scratch", b"srv/scratch/z"]
-    tree = {path: directory() for path in paths}
-    assert list(exclude(tree, ["/scratch/*"])) == [b"", b"scratch", b"srv", b"srv/scratch", b"srv/scratch/z"]
-
-
-def test_contents_of_mount_points_are_never_taken() -> None:
+def test_contents_of_mount_points_are_never_taken(tmp_path: pathlib.Path) -> None:
     paths = ["proc", "sys", "run", "tmp", "var/tmp", "dev/shm", "dev/pts", "cvmfs"]
-    tree = {b"": directory(), b"dev": directory(), b"var": directory(), b"dev/console": Entry("char", 0o600, 0, 5)}
-    for path in paths:
-        tree |= {path.encode(): directory(), path.encode() + b"/inside": directory()}
-    assert set(exclude(tree, BUILT_IN)) == {b"", b"dev", b"var", b"dev/console", *(path.encode() for path in paths)}
+    fill(tmp_path, {"dev/console": b""} | {f"{path}/inside": b"" for path in paths})
+    assert kept(tmp_path, BUILT_IN) == {"dev", "var", "dev/console", *paths}
 
 
 def test_names_that_are_no_text_are_names_like_others() -> None:
@@ -90,5 +81,6 @@ def test_names_that_are_no_text_are_names_like_others() -> None:
     assert not rules.excludes(b"srv/a\nb.\xfe", True)
 
 
-def test_the_root_is_never_excluded() -> None:
-    assert list(exclude({b"": Entry(DIR, 0o755, 0, 0), b"a": directory()}, ["*", "/", "**"])) == [b""]
+def test_the_root_is_never_excluded(tmp_path: pathlib.Path) -> None:
+    fill(tmp_path, {"a": None})
+    assert list(scan(tmp_path, skip=Patterns(["*", "/", "**"]).excludes).tree) == [b""]

@@ -14,10 +14,11 @@ import pytest
 from small_site import fill
 
 from tasks.core import overlay, steps
+from tasks.core.bounds import bounds
 from tasks.core.errors import BadInput
 from tasks.core.scan import scan
 from tasks.core.site import Disk, Image, Partition, Reference
-from tasks.core.stage import Staged, excluded, stage
+from tasks.core.stage import Staged, stage
 from tasks.core.tree import CHAR, FIFO, FILE, LINK, Entry, Tree, directory, generated, read, symlink
 
 REPOSITORY = str(pathlib.Path(__file__).resolve().parent.parent)
@@ -83,7 +84,8 @@ def staged(tmp_path: pathlib.Path) -> Callable[..., Staged]:
             fill(tmp_path / "overlays/site", site)
             settings["overlays"] = ("site",)
         image = Image("worker", Reference("path", str(tmp_path / "reference")), **settings)  # type: ignore[arg-type]
-        return stage(image, scan(tmp_path / "reference").tree, (str(tmp_path), REPOSITORY))
+        found = scan(tmp_path / "reference", **bounds(image))
+        return stage(image, found.tree, (str(tmp_path), REPOSITORY))
 
     return run
 
@@ -465,17 +467,6 @@ def test_notes_list_what_a_reviewer_asks_about(staged, tmp_path: pathlib.Path) -
     assert (notes["unknown_users"], notes["unknown_groups"]) == ([1234], [4321])
     assert notes["init"] == "systemd"
     json.dumps(notes)
-
-
-def test_a_scan_may_skip_what_staging_would_exclude(tmp_path: pathlib.Path) -> None:
-    from tasks.core.patterns import Patterns
-
-    fill(tmp_path / "reference", EL5 | {"scratch/x": b""})
-    image = Image("worker", Reference("path", str(tmp_path / "reference")), exclude=("/scratch/*",))
-    whole = scan(tmp_path / "reference").tree
-    skipped = scan(tmp_path / "reference", skip=Patterns(excluded(image)).excludes).tree
-    assert b"scratch/x" in whole and b"scratch/x" not in skipped
-    assert stage(image, whole, (REPOSITORY,)) == stage(image, skipped, (REPOSITORY,))
 
 
 def test_the_built_in_overlays_can_be_laid(tmp_path: pathlib.Path) -> None:

@@ -13,8 +13,6 @@ import string
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from .tree import DIR, Tree, parent
-
 BUILT_IN = (  # what is a mount point, or of no use on another machine: the folders stay, their contents do not
     "/proc/*",
     "/sys/*",
@@ -119,21 +117,6 @@ class _Group:
         if match is None:
             return -1
         return (self._folder_numbers if is_folder else self._file_numbers)[match.lastindex - 1]  # type: ignore[operator]
-
-
-def exclude(tree: Tree, patterns: Iterable[str | bytes]) -> Tree:
-    """`tree` without what the patterns exclude; a folder takes all that is below it along. Sorted."""
-    rules = Patterns(patterns)
-    kept: Tree = {}
-    gone: set[bytes] = set()
-    for path in sorted(tree):
-        entry = tree[path]
-        if parent(path) in gone or (path and rules.excludes(path, entry.type == DIR)):
-            if entry.type == DIR and path:
-                gone.add(path)
-        else:
-            kept[path] = entry
-    return kept
 
 
 def _signed(pattern: bytes) -> tuple[bytes, bytes]:

@@ -11,12 +11,12 @@ import re
 import shlex
 from typing import Iterable, NamedTuple
 
+from .bounds import SEPARATE
 from .errors import Refused
 from .reference import Snapshot
 from .running import NowAndThen, Program, Say
 from .site import Image
 
-SEPARATE = ("/boot", "/usr", "/var", "/opt")  # file systems of their own that belong to a root all the same
 LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs jfs reiserfs f2fs zfs vfat".split())
 
 # -S: holes stay holes; -x: no file systems but those named; -R: sources keep their place below /./; modify-window:
@@ -140,11 +140,9 @@ def file_systems(source: Source, also: tuple[str, ...] | None) -> list[str]:
         return sorted(path.strip("/") + "/" for path in also or ())
     mounted = dict(_mounts(source.host)) if also != () else {}
     at = {mount[len(source.path) :] for mount in mounted if mount.startswith(source.path + "/")}
-    if also is None:
-        wanted = [path for path in SEPARATE if path in at and mounted[source.path + path] in LOCAL]
-    else:
-        wanted = [path for path in ("/" + path.strip("/") for path in also) if path in at]
-    return sorted(path.strip("/") + "/" for path in wanted)
+    wanted = {"/" + path.strip("/") for path in (SEPARATE if also is None else also)} & at
+    local = {path for path in wanted if also is not None or mounted[source.path + path] in LOCAL}
+    return sorted(path.strip("/") + "/" for path in local)
 
 
 def _mounts(host: str) -> Iterable[tuple[str, str]]:

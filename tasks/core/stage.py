@@ -10,7 +10,6 @@ from typing import Any
 
 from . import overlay, steps, sysinit
 from .errors import BadInput
-from .patterns import BUILT_IN, exclude
 from .scrub import scrub
 from .site import Image
 from .tree import FILE, Tree
@@ -25,12 +24,13 @@ class Staged:
 
 
 def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
-    """The root of an image. `folders`: where `overlays/` are looked up. Raises BadInput with what is wrong.
+    """The root of an image, from what was read of its reference: without what it excludes.
 
-    Only overlays are walked, and only files that change are read.
+    `folders`: where `overlays/` are looked up. Only they are walked, and only files that change are read. Raises
+    BadInput with what is wrong.
     """
     with _named(image):
-        tree = exclude(reference, excluded(image))
+        tree = {path: reference[path] for path in sorted(reference)}
         steps.check(tree)
         tree, scrubbed = scrub(tree, image.keep)
         init = sysinit.init_of(tree)
@@ -43,11 +43,6 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
         laid = steps.local_files(laid, local_files(image, init), before=tree)
         laid = steps.var_ro(laid)
     return Staged(laid, {"init": init, "scrubbed": [list(note) for note in scrubbed], **listed(laid)})
-
-
-def excluded(image: Image) -> tuple[str, ...]:
-    """rsync's exclude patterns for an image: also what a pull or a scan may leave out, unread."""
-    return (*BUILT_IN, *image.exclude)
 
 
 def mounts(image: Image) -> list[str]:
