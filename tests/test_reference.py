@@ -17,9 +17,12 @@ import time
 import pytest
 from conftest import REPOSITORY
 
-from tasks.core import bootstrap, reference
+from tasks.core import bootstrap, gate, reference, scan
+from tasks.core.bounds import bounds
 from tasks.core.errors import BadInput, Refused
 from tasks.core.site import Image, Reference
+
+WHOLE = [reference.INDEX, reference.COMPLETE, "tree"]  # what a snapshot's folder holds
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
 
@@ -174,7 +177,6 @@ def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(n
     before = {path: os.lstat(snap / "tree" / path) for path in ("usr/bin/su", "etc/motd", "etc/shadow")}
     held = os.open(snap / "tree/etc/shadow", os.O_RDONLY)
     mark = (snap / reference.COMPLETE).read_text()
-    (snap / reference.INDEX).write_text("what a scan knew of the files of the old tree")
     os.unlink(node / "scratch/job1/data")
     (node / "etc/motd").write_text("wn-new\n")
     os.chmod(node / "etc/shadow", 0o600)
@@ -184,8 +186,38 @@ def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(n
     assert os.lstat(snap / "tree/etc/motd").st_ino != before["etc/motd"].st_ino
     assert stat.S_IMODE(os.fstat(held).st_mode) == 0o640  # whoever linked to the old file keeps it as it was
     assert (snap / reference.COMPLETE).read_text() != mark
-    assert sorted(os.listdir(snap)) == [reference.COMPLETE, "tree"]
+    assert sorted(os.listdir(snap)) == WHOLE
     os.close(held)
+
+
+@needs_root
+def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_path, monkeypatch):
+    what, snap, read = image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap", []
+    through = scan.read_through
+    monkeypatch.setattr(scan, "read_through", lambda fd, status: read.append(status.st_size) or through(fd, status))
+    files = [path for path in node.rglob("*") if path.is_file() and not path.is_symlink()]
+    pull(what, snap)
+    assert len(read) == len(files)
+    known = [str(snap / "tree"), str(snap / reference.INDEX)]
+    scanned = scan.scan(*known, **bounds(what), owned=True, judge=gate.judge())  # as the build does
+    assert scanned.tree.keys() >= {os.fsencode(path.relative_to(node)) for path in files}
+    (node / "etc/motd").write_text("another\n")
+    del read[:]
+    pull(what, snap)
+    assert read == [8]
+    again = scan.scan(*known, **bounds(what), owned=True, judge=gate.judge()).tree
+    changed = [path for path, entry in again.items() if entry.content != scanned.tree[path].content]
+    assert (read, changed) == ([8], [b"etc/motd"])
+
+
+def test_what_is_known_of_files_is_forgotten_when_they_go(tmp_path):
+    snapshot = reference.Snapshot(str(tmp_path), print)
+    (tmp_path / reference.INDEX).write_text("of the tree, or of one that was to become it")
+    snapshot.begin()
+    snapshot.begin()  # the first one is still there
+    assert (tmp_path / reference.INDEX).exists()
+    snapshot.begin()
+    assert not (tmp_path / reference.INDEX).exists()
 
 
 @needs_root
@@ -337,7 +369,7 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_and_the_next_one_ends_it(
             assert len(os.listdir(snap / "tree/var/log")) == 301
     pull(image("rsync", what, also=()), snap)
     assert listing(snap / "tree") == listing(node)
-    assert sorted(os.listdir(snap)) == [reference.COMPLETE, "tree"]
+    assert sorted(os.listdir(snap)) == WHOLE
 
 
 @needs_root
@@ -406,7 +438,7 @@ def test_the_same_archive_is_unpacked_once_and_a_changed_one_again(node, tmp_pat
     (node / "etc/motd").write_text("newer")
     packed(node, tmp_path / "root.tar")
     pull(what, snap)
-    assert (snap / "tree/etc/motd").read_text() == "newer" and sorted(os.listdir(snap)) == [reference.COMPLETE, "tree"]
+    assert (snap / "tree/etc/motd").read_text() == "newer" and sorted(os.listdir(snap)) == WHOLE
 
 
 @needs_root
@@ -559,7 +591,7 @@ def test_what_apt_says_becomes_one_line_for_an_admin(words, meaning):
 
 
 def test_a_number_is_a_release_of_el(tmp_path):
-    folder = reference.Snapshot(str(tmp_path))
+    folder = reference.Snapshot(str(tmp_path), print)
     for suite in ("9", "el9"):
         words = bootstrap.command(Reference("bootstrap", suite=suite, packages=("kernel",)), folder)
         assert words[0] == "dnf" and "--releasever=9" in words and words[-1] == "kernel"

@@ -18,11 +18,11 @@ from typing import Callable, Iterator
 
 from .errors import Refused
 from .files import sync_folder, write_atomic
-from .running import Say
+from .running import NowAndThen, Say
 from .site import Image
 
 COMPLETE = "snapshot.json"  # is there when the snapshot is whole, and another one after each pull
-INDEX = "index"  # what the last scan of `tree` knows of its files
+INDEX = "index"  # what the last scan of `tree`, or of the one that came for it, knows of its files
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
 
@@ -41,7 +41,7 @@ def pull(image: Image, folder: str, say: Say) -> None:
     _needs_root(image)
     os.makedirs(folder, exist_ok=True)
     os.chmod(folder, 0o700)  # it holds what only root of the reference may read, and programs that run as root
-    _take(image)(image, Snapshot(folder), say)
+    _take(image)(image, Snapshot(folder, say), say)
 
 
 def discard(folder: str) -> None:
@@ -80,8 +80,8 @@ def _take(image: Image) -> Callable[[Image, Snapshot, Say], None]:
 class Snapshot:
     """A snapshot's folder: `tree`, the `incoming` one, and the `partial` one of a pull that did not end."""
 
-    def __init__(self, folder: str):
-        self.folder = os.path.abspath(folder)
+    def __init__(self, folder: str, say: Say):
+        self.folder, self.say = os.path.abspath(folder), say
         self.tree, self.incoming, self.partial = (os.path.join(self.folder, n) for n in ("tree", "incoming", "partial"))
         self.marker, self.index = os.path.join(self.folder, COMPLETE), os.path.join(self.folder, INDEX)
 
@@ -90,7 +90,9 @@ class Snapshot:
         from .place import clear
 
         if os.path.lexists(self.incoming):
-            clear(self.partial)
+            if os.path.lexists(self.partial):
+                _unlink(self.index)  # it may be of those files, whose inodes others will have
+                clear(self.partial)
             os.rename(self.incoming, self.partial)
         os.mkdir(self.incoming)
         os.chmod(self.incoming, 0o755)
@@ -122,11 +124,11 @@ class Snapshot:
             return ""
 
     def publish(self, image: Image, **facts: str) -> None:
-        """The filled folder becomes the snapshot: flushed, put in place by one rename, then marked as whole."""
+        """The filled folder becomes the snapshot: read, flushed, put in place by one rename, then marked as whole."""
         from .place import clear, sync
 
+        self._read(image)
         sync(self.incoming)
-        _unlink(self.index)  # a file of the new tree may have the inode, and the mtime, of one that is long gone
         self._put_in_place()
         sync_folder(self.folder)
         taken = datetime.datetime.now(datetime.UTC).isoformat()
@@ -134,6 +136,22 @@ class Snapshot:
         write_atomic(self.marker, (json.dumps(note, indent=1) + "\n").encode(), durable=True)
         clear(self.incoming)
         clear(self.partial)
+
+    def _read(self, image: Image) -> None:
+        """Know the digests of all files by the index, before a build asks for them.
+
+        What was written just now is still in memory, and what is shared with the old tree is known: as long as that
+        is there, nobody else has its inodes.
+        """
+        from .bounds import bounds
+        from .gate import judge
+        from .scan import scan
+
+        tell = NowAndThen(self.say)
+        scan(
+            self.incoming, self.index, **bounds(image), owned=True, judge=judge(),
+            progress=lambda names: tell(f"reading it: {names:,} names"),
+        )  # fmt: skip
 
     def _put_in_place(self) -> None:
         if not os.path.lexists(self.tree):
