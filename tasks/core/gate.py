@@ -168,9 +168,13 @@ def _is_text(data: bytes) -> bool:
     return b"\0" not in data[:8192]
 
 
+def _is_program(data: bytes) -> bool:
+    """Libraries carry keys for their self-tests, and prelink changes their digests."""
+    return data[:4] == b"\x7fELF"
+
+
 def _pem(data: bytes) -> bool:
-    is_program = data[:4] == b"\x7fELF"  # libraries carry keys for their self-tests, and prelink changes their digest
-    return not is_program and b"PRIVATE KEY" in data and bool(_PEM.search(data))
+    return not _is_program(data) and b"PRIVATE KEY" in data and bool(_PEM.search(data))
 
 
 def _binary_key(data: bytes) -> bool:
@@ -236,7 +240,7 @@ def _has_account(match: re.Match[bytes]) -> bool:
 
 
 def _wireguard(data: bytes) -> bool:
-    return b"PrivateKey" in data and bool(_WIREGUARD.search(data))
+    return not _is_program(data) and b"PrivateKey" in data and bool(_WIREGUARD.search(data))
 
 
 RULES: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
