@@ -145,13 +145,14 @@ def _perform(place: Place, steps: Plan, goal: Tree, owned: Tree | None, progress
 
 def _lender(snapshot: Folder, scanned: Tree) -> Lender:
     """Lends the files of a snapshot that the build owns, where an entry is still what was scanned."""
-    start = len(snapshot.path) + 1
+    start = snapshot.path + b"/"
 
     def lend(path: bytes, entry: Entry) -> tuple[int, bytes] | None:
-        if entry.type != FILE or entry.data is not None or not entry.source.startswith(snapshot.path + b"/"):
+        if entry.type != FILE or entry.data is not None or not entry.source.startswith(start):
             return None
-        origin = entry.source[start:]
-        if origin not in scanned or scanned[origin].content != entry.content:
+        origin = entry.source[len(start) :]
+        known = scanned.get(origin)
+        if known is not entry and (known is None or known.content != entry.content):
             return None
         above, _, name = origin.rpartition(b"/")
         try:
