@@ -136,7 +136,7 @@ def stage(inputs: Inputs) -> Iterator[Row]:
     work = Work(inputs.folder / "stage", archive(inputs, inputs.root))
     made(work.doit("snapshot"))
     tree = next((work.build / "references").glob("*/tree"))
-    yield from staged("a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted", ".doit.sqlite"))
+    yield from staged("a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted"))
     remove(work.folder)
 
 
