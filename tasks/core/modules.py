@@ -6,6 +6,7 @@ Read from depmod's own files (depmod(8), modules.dep(5)): EL5 writes absolute pa
 from __future__ import annotations
 
 import difflib
+import functools
 import gzip
 import lzma
 import re
@@ -17,6 +18,7 @@ from .tree import Tree, read, resolve, under
 
 NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3", "nfsv4")  # what exists of them is loaded; nfs itself must
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
+WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
 
 
@@ -31,6 +33,7 @@ class Modules(NamedTuple):
     aliases: dict[str, str]  # those without wildcards
 
 
+@functools.cache  # depmod names a module each time that another needs it
 def name_of(path: str) -> str:
     """`kernel/drivers/net/virtio-net.ko.xz` -> `virtio_net`."""
     name = path.strip().rpartition("/")[2]
@@ -79,10 +82,9 @@ def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
 
 
 def _aliases(tree: Tree, kernel: Kernel) -> dict[str, str]:
-    entry = tree.get(kernel.modules + b"/modules.alias")
-    text = read(entry).decode(errors="surrogateescape") if entry else ""
-    plain = re.findall(r"^alias ([^\s*?\[]+) (\S+)$", text, re.MULTILINE)
-    return {alias.replace("-", "_"): name_of(name) for alias, name in plain}
+    lines = _lines(tree, kernel, "modules.alias") or []
+    plain = [line.split() for line in lines if not WILDCARD.search(line)]
+    return {words[1].replace("-", "_"): name_of(words[2]) for words in plain if words[0] == "alias" and len(words) == 3}
 
 
 def find(modules: Modules, name: str) -> str | None:

@@ -101,8 +101,13 @@ def below(data: bytes, folder: bytes) -> list[bytes]:
 
 
 def links(data: bytes) -> list[bytes]:
-    """The lines of all symlinks."""
-    return re.findall(rb"^\S+ type=link [^\n]*", data, re.MULTILINE)
+    """The lines of all symlinks: looked for as a word, for a space within a name is written as \\040."""
+    found, at = [], data.find(b" type=link ")
+    while at >= 0:
+        end = data.index(b"\n", at)
+        found.append(data[data.rfind(b"\n", 0, at) + 1 : end])
+        at = data.find(b" type=link ", end)
+    return found
 
 
 def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:
