@@ -36,6 +36,7 @@ class Decided(NamedTuple):
 
     found: Scan
     made: Staged
+    parts: Tree  # of what is made, all that an initrd can be made of
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def initrd_seen(image: Image) -> str:
 
 def laid(image: Image) -> Decided:
     """The reference, read, and everything laid over it, in memory. Raises BadInput."""
-    from .core import gate, scan, stage
+    from .core import gate, initrd, scan, stage
     from .core.bounds import bounds
     from .core.tree import without_collection
 
@@ -146,7 +147,8 @@ def laid(image: Image) -> Decided:
         found = scan.scan(
             tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=gate.judge(), progress=tell
         )  # fmt: skip
-        return Decided(found, stage.stage(image, found.tree, settings().folders))
+        made = stage.stage(image, found.tree, settings().folders)
+        return Decided(found, made, initrd.parts(made.tree))
 
 
 def renew(image: Image) -> Renewed | None:
@@ -167,18 +169,18 @@ def renew(image: Image) -> Renewed | None:
 
 def decide(image: Image) -> Decided:
     """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
-    from .core import initrd, renewal
+    from .core import renewal
     from .core.tree import noting
 
     renewal.forget(carried_of(image))
     note_offers(image, None)
     with noting() as sources:
         decided = laid(image)
-        found, made = decided
+        found, made, parts = decided
         note_offers(image, made.tree)
         refuse(image, decided)
     if image.reference.kind == "path" and found.signature:
-        special = renewal.special(found.tree, made.tree, sources, initrd.parts(made.tree).keys())
+        special = renewal.special(found.tree, made.tree, sources, parts.keys())
         renewal.save(carried_of(image), renewal.Carried(facts(image), found.signature, special, decided.notes))
     return decided
 
@@ -236,22 +238,22 @@ def accept(_: str) -> None:
 
 def refuse(image: Image, decided: Decided) -> None:
     """What must not leave and what could not start, all at once."""
-    tree, problems = decided.made.tree, list[Problem]()
-    for check in (partial(refuse_secrets, verdicts=decided.found.verdicts), refuse_unbootable):
+    problems = list[Problem]()
+    for check in (refuse_secrets, refuse_unbootable):
         try:
             with about(image.name):
-                check(image, tree)
+                check(image, decided)
         except BadInput as error:
             problems += error.problems
     if problems:
         raise BadInput(problems)
 
 
-def refuse_unbootable(image: Image, tree: Tree) -> None:
+def refuse_unbootable(image: Image, decided: Decided) -> None:
     """A kernel or an initrd that cannot be is known before the root is made; what could be is not tried again."""
     from .core import initrd, kernel, mtree
 
-    parts, known = initrd.parts(tree), settings().path(NOTED, f"{image.name}.startable")
+    parts, known = decided.parts, settings().path(NOTED, f"{image.name}.startable")
     facts = repr((code(), initrd_recipe(image), initrd_seen(image))).encode() + mtree.dump(parts)
     digest = hashlib.sha256(facts).hexdigest().encode()
     if content(known) != digest:
@@ -260,10 +262,10 @@ def refuse_unbootable(image: Image, tree: Tree) -> None:
         write_atomic(known, digest)
 
 
-def refuse_secrets(image: Image, tree: Tree, verdicts: dict[str, str]) -> None:
+def refuse_secrets(image: Image, decided: Decided) -> None:
     """The export is public to the network: no key and no usable password may be in it."""
     from .core import gate
 
-    finds = gate.gate(tree, image.keep, verdicts)
+    finds = gate.gate(decided.made.tree, image.keep, decided.found.verdicts)
     if finds:
         raise BadInput(Problem(settings().site, 1, 1, str(find)) for find in finds)

@@ -1,11 +1,12 @@
 """The kernel of an image, and the initrd that mounts its root.
 
-root.mtree, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
+build/.noted/<image>.parts, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
 """
 
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from .console import say
 from .core.files import write_atomic
 from .core.site import Image
 from .examine import initrd_recipe, initrd_seen
-from .root import manifest_of
+from .root import parts_of, place_of
 from .rule import rule
 from .settings import about, settings, site
 
@@ -30,7 +31,7 @@ def kernel_of(image: Image) -> str:
 
 
 def facts_of(image: Image) -> str:
-    """What was found out on the way: kind of the initrd, kernel's version, modules, size of the root."""
+    """What was found out on the way: kind of the initrd, kernel's version, modules."""
     return settings().path(image.name, "initrd.json")
 
 
@@ -40,31 +41,30 @@ def task_initrd():
         made = rule(
             image.name, make_initrd, image.name, initrd_recipe(image),
             output=[initrd_of(image), kernel_of(image), facts_of(image)],
-            inputs=[manifest_of(image)],
+            inputs=[parts_of(image)],
             given=partial(initrd_seen, image),
         )  # fmt: skip
         yield {**made, "task_dep": ["accept"]}
 
 
 def make_initrd(image_name: str, _: tuple) -> None:
-    from .core import initrd, kernel, mtree, staged
+    from .core import initrd, kernel, mtree
     from .core.tree import read
 
     image = site().image(image_name)
-    written = staged.recorded(staged.place(settings().path(image.name)))
-    tree = initrd.parts_of(written)
+    with open(parts_of(image), "rb") as parts:
+        tree = mtree.parse(parts.read(), os.fsencode(os.path.abspath(place_of(image).folder)))
     with about(image_name):
         chosen = kernel.choose(tree, image.kernel, settings().site)
         made = initrd.build(image, tree, chosen, settings().folders, say, settings().site)
     write_atomic(kernel_of(image), read(tree[chosen.path]))
     write_atomic(initrd_of(image), made.data)
-    write_atomic(facts_of(image), facts(made, *mtree.size_of(written.manifest)))
+    write_atomic(facts_of(image), facts(made))
 
 
-def facts(made: Initrd, entries: int, size: int) -> bytes:
+def facts(made: Initrd) -> bytes:
     found = {
         "kind": made.kind, "kernel_version": made.kernel_version, "base": made.base,
         "modules": made.modules, "notes": made.notes,
-        "entries": entries, "bytes": size,
     }  # fmt: skip
     return (json.dumps(found, indent=1) + "\n").encode()

@@ -34,14 +34,18 @@ def task_release():
 
 
 def name(image_name: str, cmdline: str) -> None:
+    from .core import mtree
+
     image = site().image(image_name)
     root, xattrs, initrd, kernel = (digest_file(path(image)) for path in (manifest_of, xattrs_of, initrd_of, kernel_of))
     with open(facts_of(image)) as file:
         facts = json.load(file)
+    with open(manifest_of(image), "rb") as manifest:
+        entries, size = mtree.size_of(manifest.read())
     release = Release(
         id=release_id(image_name, root, xattrs, initrd, kernel, cmdline), image=image_name, cmdline=cmdline,
         root=root, xattrs=xattrs, initrd=initrd, kernel=kernel, kernel_version=facts["kernel_version"],
-        network_root=facts["kind"], entries=facts["entries"], bytes=facts["bytes"],
+        network_root=facts["kind"], entries=entries, bytes=size,
     )  # fmt: skip
     write_atomic(release_of(image), release.dump())
 

@@ -1,6 +1,7 @@
 """The root that an image's nodes share.
 
-reference − excluded − scrubbed + overlays + hooks ──> build/<image>/root/  root.mtree  root.xattrs  notes.json
+reference − excluded − scrubbed + overlays + hooks ──┬─> build/<image>/root/  root.mtree  root.xattrs  notes.json
+                                                     └─> build/.noted/<image>.parts ──> initrd
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .core.files import write_atomic
 from .core.site import Image
 from .examine import DECIDED, Decided, decide, made_of, root_recipe, root_seen, snapshot
 from .rule import rule
-from .settings import settings, site
+from .settings import NOTED, settings, site
 
 if TYPE_CHECKING:
     from .core.renewal import Renewed
@@ -35,12 +36,17 @@ def notes_of(image: Image) -> str:
     return settings().path(image.name, "notes.json")
 
 
+def parts_of(image: Image) -> str:
+    """All of the root that its initrd can be made of, as a manifest: of the rest it need not be made anew."""
+    return settings().path(NOTED, f"{image.name}.parts")
+
+
 def task_root():
     """stage each image's root"""
     for image in site().images:
         made = rule(
             image.name, make_root, image.name, root_recipe(image),
-            output=[manifest_of(image), xattrs_of(image), notes_of(image)],
+            output=[manifest_of(image), xattrs_of(image), notes_of(image), parts_of(image)],
             inputs=snapshot(image),
             given=partial(root_seen, image),
             leaves=[settings().path(image.name)],
@@ -69,12 +75,14 @@ def renew(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Note
 
 
 def stage(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes]:
-    from .core import staged
+    from .core import mtree, staged
 
     decided = decided if isinstance(decided, Decided) else decide(image)  # looked through as the first time
     owned = None if image.reference.kind == "path" else decided.found.tree
     of = made_of(image, decided)
-    return staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of), decided.notes
+    done = staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of)
+    write_atomic(parts_of(image), mtree.dump(decided.parts))
+    return done, decided.notes
 
 
 def place_of(image: Image) -> Place:

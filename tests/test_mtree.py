@@ -134,12 +134,3 @@ def test_getfattr_says_what_the_attributes_file_says(whole):
 def test_a_damaged_manifest_is_not_half_read(damage):
     with pytest.raises(ValueError):
         mtree.parse(damage)
-
-
-@given(trees)
-def test_what_is_below_a_folder_and_all_symlinks_are_found_without_the_rest(tree):
-    manifest = mtree.dump(tree)
-    for folder in [*tree, b"no such folder"]:
-        inside = [path for path in sorted(tree) if folder and path.startswith(folder + b"/")]
-        assert not folder or mtree.below(manifest, folder) == [mtree.line(path, tree[path]) for path in inside]
-    assert mtree.links(manifest) == [mtree.line(path, tree[path]) for path in sorted(tree) if tree[path].type == LINK]

@@ -91,6 +91,19 @@ def test_a_changed_file_of_the_reference_makes_a_new_release(built, reference):
     assert release(built)["id"] != before
 
 
+def test_an_initrd_is_made_again_for_what_is_in_it_and_for_nothing_else(built, reference):
+    initrd, before = (built.build / "worker/initrd.img").read_bytes(), release(built)
+    small_site.put(reference / "usr/share/0/one-more", b"1\n")
+    assert {"root:worker", "release:worker"} <= (done := ran(built())) and "initrd:worker" not in done
+    now = release(built)
+    assert (now["entries"] - before["entries"], now["bytes"] - before["bytes"]) == (1, 2)
+    assert (built.build / "worker/initrd.img").read_bytes() == initrd
+    with open(reference / "bin/busybox", "ab") as busybox:
+        busybox.write(b"\0")
+    assert "initrd:worker" in ran(built())
+    assert (built.build / "worker/initrd.img").read_bytes() != initrd
+
+
 def test_a_touched_reference_makes_nothing_new(built, reference):
     before = release(built)
     settle()

@@ -11,13 +11,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from . import busybox, cpio, modules, mtree, nash
+from . import busybox, cpio, modules, nash
 from .errors import BadInput, Problem
 from .kernel import Kernel
-from .record import Record
 from .site import Image
 from .tree import (
-    CHAR, FILE, LINK, Entry, Tree, directory, parents, read, resolve, resolve_parent, symlink, without_collection,
+    CHAR, FILE, LINK, Entry, Tree, directory, parents, read, resolve, resolve_parent, symlink,
 )  # fmt: skip
 
 Say = Callable[[str], None]
@@ -77,27 +76,11 @@ def build(
 def parts(tree: Tree) -> Tree:
     """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them. Sorted."""
     links = {path: entry for path, entry in tree.items() if entry.type == LINK}
-    folders, others = _sources(links)
-    paths = (path for path in tree if path in links or path in others or path.startswith(folders))
-    return {path: tree[path] for path in sorted(paths)}
-
-
-def parts_of(written: Record) -> Tree:
-    """The same of a root as it is written down, of which no more is parsed."""
-    manifest = written.manifest
-    with without_collection():
-        links = mtree.parse_lines(mtree.links(manifest))
-        folders, others = _sources(links)
-        inside = [line for folder in folders for line in mtree.below(manifest, folder.rstrip(b"/"))]
-        found = mtree.parse_lines([*inside, *mtree.found(manifest, others)], written.folder)
-        return dict(sorted((links | found).items()))
-
-
-def _sources(links: Tree) -> tuple[tuple[bytes, ...], set[bytes]]:
-    """Folders, each with a slash, all of which is wanted; and other names."""
     folders = tuple(resolve(links, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware"))
     names = [*busybox.PLACES, *(path for path in links if path.startswith(folders))]
-    return folders, {resolve(links, name) for name in names}
+    others = {resolve(links, name) for name in names}
+    paths = (path for path in tree if path in links or path in others or path.startswith(folders))
+    return {path: tree[path] for path in sorted(paths)}
 
 
 # ---- the base ------------------------------------------------------------------------------------------------------

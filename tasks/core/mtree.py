@@ -95,21 +95,6 @@ def _from(data: bytes, path: bytes) -> int:
     return low
 
 
-def below(data: bytes, folder: bytes) -> list[bytes]:
-    """The lines of all that is in a folder, however deep, without a look at the others."""
-    return data[_from(data, folder + b"/") : _from(data, folder + b"0")].splitlines()  # `0` follows `/`
-
-
-def links(data: bytes) -> list[bytes]:
-    """The lines of all symlinks: looked for as a word, for a space within a name is written as \\040."""
-    found, at = [], data.find(b" type=link ")
-    while at >= 0:
-        end = data.index(b"\n", at)
-        found.append(data[data.rfind(b"\n", 0, at) + 1 : end])
-        at = data.find(b" type=link ", end)
-    return found
-
-
 def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:
     """The lines of these paths, if they are there, without a look at the others."""
     return [data[start:end] for start, end in places(data, paths).values()]
