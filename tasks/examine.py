@@ -45,7 +45,7 @@ class Decided(NamedTuple):
         return {**self.made.notes, "sockets": sockets, "other_file_systems": mounts}
 
 
-DECIDED: dict[str, Decided | Renewed] = {}  # by this process, for the stage that makes it; another one decides again
+DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it; another one decides again
 
 
 def index_of(image: Image) -> str:
@@ -163,8 +163,16 @@ def renew(image: Image) -> Renewed | None:
     new = renewal.renewed(carried, facts(image), found) if found else None
     if found and new:
         note_grown(image, new.grown)
-        renewal.save(carried_of(image), carried._replace(signature=found.signature))
+        renewal.save(carried_of(image), carried._replace(signature=found.signature, last=new))
     return new
+
+
+def renewed(image: Image) -> Renewed | None:
+    """What was new by the last examination, in whichever process or run."""
+    from .core import renewal
+
+    carried = renewal.load(carried_of(image))
+    return carried.last if carried else None
 
 
 def decide(image: Image) -> Decided:
@@ -203,7 +211,8 @@ def examine(image_name: str, *_: tuple) -> None:
     image = site().image(image_name)
     problems: tuple[Problem, ...] = ()
     try:
-        DECIDED[image_name] = renew(image) or decide(image)
+        if not renew(image):
+            DECIDED[image_name] = decide(image)
     except BadInput as error:
         problems = error.problems
     write_atomic(verdict_of(image), json.dumps([problem._asdict() for problem in problems]).encode())

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from .console import Progress, say
 from .core.files import write_atomic
 from .core.site import Image
-from .examine import DECIDED, Decided, decide, made_of, root_recipe, root_seen, snapshot
+from .examine import DECIDED, Decided, decide, made_of, renewed, root_recipe, root_seen, snapshot
 from .rule import rule
 from .settings import NOTED, settings, site
 
 if TYPE_CHECKING:
-    from .core.renewal import Renewed
     from .core.staged import Place, Staged
 
 Notes = dict[str, Any]  # for the report and plan
@@ -57,27 +56,26 @@ def task_root():
 def make_root(image_name: str, _: tuple) -> None:
     image = site().image(image_name)
     decided = DECIDED.pop(image_name, None)
-    done, notes = renew(image, decided) or stage(image, decided)
+    done, notes = (None if decided else renew(image)) or stage(image, decided)
     if done.note:
         say(done.note)
     notes = {**notes, "unprivileged": done.note}
     write_atomic(notes_of(image), (json.dumps(notes, indent=1, sort_keys=True) + "\n").encode())
 
 
-def renew(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes] | None:
+def renew(image: Image) -> tuple[Staged, Notes] | None:
     """The root with what is new in it; None where more is, or it is not what it was left as."""
-    from .core import renewal, staged
+    from .core import staged
 
-    if not isinstance(decided, renewal.Renewed):
-        return None
-    done = staged.renew(place_of(image), decided.files, decided.folders, decided.since, decided.of, telling(image))
-    return (done, decided.notes) if done else None
+    new = renewed(image)
+    done = new and staged.renew(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
+    return (done, new.notes) if new and done else None
 
 
-def stage(image: Image, decided: Decided | Renewed | None) -> tuple[Staged, Notes]:
+def stage(image: Image, decided: Decided | None) -> tuple[Staged, Notes]:
     from .core import mtree, staged
 
-    decided = decided if isinstance(decided, Decided) else decide(image)  # looked through as the first time
+    decided = decided or decide(image)  # looked through as the first time
     owned = None if image.reference.kind == "path" else decided.found.tree
     of = made_of(image, decided)
     done = staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of)

@@ -262,6 +262,18 @@ def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_cha
     assert (built.build / "worker/root/etc/motd").read_text() == "of the site\n"
 
 
+@pytest.mark.parametrize("changed, renewed", [(("7",), {b"usr/share/0/file7"}), (("7", "8"), set())])
+def test_what_another_run_examined_is_renewed_where_no_other_examination_is_between(built, reference, changed, renewed):
+    for number in changed:
+        edit(reference, f"write other bytes {number}", f"usr/share/0/file{number}")
+        settle()
+        built("examine")
+    built("root")
+    root = built.build / "worker/root/usr/share/0"
+    assert [(root / f"file{number}").read_text() for number in changed] == [f"other bytes {n}\n" for n in changed]
+    assert renewed_files(built) == renewed
+
+
 LATE = """
 import os, sys, tasks.examine
 accept = tasks.examine.accept

@@ -15,18 +15,9 @@ from typing import Any, NamedTuple
 from .files import content, write_atomic
 from .scan import Renewal
 from .steps import moved
-from .tree import FILE, Tree
+from .tree import FILE, Entry, Tree
 
-_FORMAT = "plugnode carried 1"
-
-
-class Carried(NamedTuple):
-    """What to know of a staging for that."""
-
-    facts: str  # all but the reference that it was made by
-    signature: str  # of the reference
-    special: dict[bytes, str]  # of the reference, what did not come through as it was or was looked into -> digest
-    notes: dict[str, Any]  # for the report and plan
+_FORMAT = "plugnode carried 2"
 
 
 class Renewed(NamedTuple):
@@ -38,6 +29,16 @@ class Renewed(NamedTuple):
     since: str  # `made_of` when it was staged
     of: str  # and now
     notes: dict[str, Any]  # for the report and plan, as they were
+
+
+class Carried(NamedTuple):
+    """What to know of a staging for that."""
+
+    facts: str  # all but the reference that it was made by
+    signature: str  # of the reference
+    special: dict[bytes, str]  # of the reference, what did not come through as it was or was looked into -> digest
+    notes: dict[str, Any]  # for the report and plan
+    last: Renewed | None = None  # the renewal by which it came to that, if by one: for whoever stages it
 
 
 def special(reference: Tree, made: Tree, looked_into: Collection[bytes], also: Collection[bytes]) -> dict[bytes, str]:
@@ -79,12 +80,26 @@ def forget(path: str) -> None:
 
 
 def save(path: str, carried: Carried) -> None:
-    write_atomic(path, marshal.dumps((_FORMAT, *carried)), mode=0o600)  # digests of what was scrubbed are in it
+    """A file that is private: digests of what was scrubbed are in it."""
+    last = carried.last and (_plain(carried.last.files), _plain(carried.last.folders), *carried.last[2:])
+    write_atomic(path, marshal.dumps((_FORMAT, *carried[:-1], last)), mode=0o600)
 
 
 def load(path: str) -> Carried | None:
+    """None where there is none, or it is damaged or of another form."""
     try:
-        form, *carried = marshal.loads(content(path) or b"")
-        return Carried(*carried) if form == _FORMAT else None
+        form, facts, signature, special, notes, last = marshal.loads(content(path) or b"")
+        if form != _FORMAT:
+            return None
+        carried = Carried(facts, signature, special, notes)
+        return carried._replace(last=Renewed(_tree(last[0]), _tree(last[1]), *last[2:])) if last else carried
     except (EOFError, ValueError, TypeError):
         return None
+
+
+def _plain(tree: Tree) -> dict[bytes, tuple[Any, ...]]:
+    return {name: tuple(entry) for name, entry in tree.items()}
+
+
+def _tree(plain: dict[bytes, tuple[Any, ...]]) -> Tree:
+    return {name: Entry(*values) for name, values in plain.items()}
