@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .configs import arguments_of, render_template, server_of
-from .mtree import unescape
+from .mtree import path_of, unescape
 from .overlay import show
 from .ranges import fold
 from .release import Release
@@ -34,8 +34,9 @@ KINDS = {
     "dracut": "the distribution's, made by dracut",
     "initramfs-tools": "the distribution's, made by initramfs-tools",
 }
-# Of a manifest: files that run as their owner or group, and of each file the folders above it, and its size.
-_SETUID = re.compile(rb"^\./(\S+) type=file mode=([2-7][0-7]{3}) uid=(\d+) gid=(\d+) size=(\d+) ", re.MULTILINE)
+# Of a manifest: what follows the path of a file that runs as its owner or group; of each file the folders above it, and
+# its size.
+_SETUID = re.compile(rb" type=file mode=([2-7][0-7]{3}) uid=(\d+) gid=(\d+) size=(\d+) ")
 _SIZES = re.compile(rb"^\./((?:[^/ \n]+/){0,%d})\S+ type=file [^\n]* size=(\d+) " % DEPTH, re.MULTILINE)
 
 View = dict[str, Any]
@@ -227,7 +228,7 @@ def image_view(facts: Facts, built: Built) -> View:
         "disk": [(part.mount, f"{part.size} MiB" if part.size else "the rest", part.fs, part.fill or "")
                  for part in built.image.disk.partitions],
         "folders": folders(built.manifest),
-        "setuid": listing(map(_owned, _SETUID.finditer(built.manifest))),
+        "setuid": listing(setuid(built.manifest)),
         "scrubbed": listing(notes["scrubbed"]),
         "capabilities": listing(notes["capabilities"]),
         "remedy": notes["capabilities_remedy"],
@@ -264,9 +265,11 @@ class Owned(NamedTuple):
         return show(self.path)
 
 
-def _owned(found: re.Match[bytes]) -> Owned:
-    path, mode, *numbers = found.groups()
-    return Owned(unescape(path), int(mode, 8), *map(int, numbers))
+def setuid(manifest: bytes) -> Iterator[Owned]:
+    """Files that run as their owner or group."""
+    for found in _SETUID.finditer(manifest):
+        word = manifest[manifest.rfind(b"\n", 0, found.start()) + 1 : found.start()]
+        yield Owned(path_of(word), int(found[1], 8), *map(int, found.groups()[1:]))
 
 
 def folders(manifest: bytes) -> list[View]:
