@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -235,14 +236,17 @@ def task_accept():
 def accept(_: str) -> None:
     from .core.configs import check_templates
 
+    known, drawn = settings().path(NOTED, "drawn"), f"{code()} {site().fingerprint} {templates_digest()}".encode()
+    draw: list[Callable[[], object]] = [partial(check_templates, templates()), rendered]
     problems = [problem for image in site().images for problem in problems_of(image)]
-    for check in (partial(check_templates, templates()), rendered, refuse_layouts):
+    for check in (*(draw if content(known) != drawn else ()), refuse_layouts):
         try:
             check()
         except BadInput as error:
             problems += error.problems
     if problems:
         raise BadInput(problems)
+    write_atomic(known, drawn)  # what could be drawn of a site by its templates is not tried again
 
 
 def refuse(image: Image, decided: Decided) -> None:
