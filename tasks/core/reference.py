@@ -150,7 +150,7 @@ class Snapshot:
         tell = NowAndThen(self.say)
         scan(
             self.incoming, self.index, **bounds(image), owned=True, judge=judge(),
-            progress=lambda names: tell(f"reading it: {names:,} names"),
+            progress=lambda names: tell(f"reading what came, names: {names:,}"),
         )  # fmt: skip
 
     def _put_in_place(self) -> None:
