@@ -210,14 +210,43 @@ def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_
     assert (read, changed) == ([8], [b"etc/motd"])
 
 
-def test_what_is_known_of_files_is_forgotten_when_they_go(tmp_path):
-    snapshot = reference.Snapshot(str(tmp_path), print)
-    (tmp_path / reference.INDEX).write_text("of the tree, or of one that was to become it")
-    snapshot.begin()
-    snapshot.begin()  # the first one is still there
-    assert (tmp_path / reference.INDEX).exists()
-    snapshot.begin()
-    assert not (tmp_path / reference.INDEX).exists()
+@needs_root
+def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, monkeypatch):
+    """Others may have their inodes, with the same size and time."""
+    what, snap, read = image("archive", packed(node, tmp_path / "root.tar")), tmp_path / "snap", []
+    pull(what, snap)
+    through = scan.read_through
+    monkeypatch.setattr(scan, "read_through", lambda fd, status: read.append(status.st_size) or through(fd, status))
+    os.rename(snap / "tree", tmp_path / "gone")
+    pull(what, snap)
+    assert len(read) == len([path for path in node.rglob("*") if path.is_file() and not path.is_symlink()])
+    (snap / "tree").rename(snap / "kept")
+    monkeypatch.setattr("tasks.core.place.clear", lambda folder: None)  # killed here
+    reference.discard(str(snap))
+    assert sorted(os.listdir(snap)) == ["kept"]
+
+
+@needs_root
+@pytest.mark.parametrize("last", ["scan.scan", "place.sync", "reference.exchange", "reference.sync_folder"])
+def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(node, tmp_path, monkeypatch, last):
+    archive, snap = tmp_path / "root.tar", tmp_path / "snap"
+    pull(what := image("archive", packed(node, archive)), snap)
+    old = archive.read_bytes()
+    (node / "etc/motd").write_text("wn-two\n")
+    packed(node, archive)
+
+    def ended(*_: object, **__: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"tasks.core.{last}", ended)
+        with pytest.raises(InterruptedError):
+            pull(what, snap)
+    archive.write_bytes(old)
+    pull(what, snap)
+    assert (snap / "tree/etc/motd").read_text() == "wn-ref\n"
+    found = scan.scan(str(snap / "tree"), str(snap / reference.INDEX), **bounds(what), owned=True, judge=gate.judge())
+    assert found.tree == scan.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
 
 
 @needs_root

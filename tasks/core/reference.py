@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from typing import Callable, Iterator
 
 from .errors import Refused
@@ -22,7 +23,7 @@ from .running import NowAndThen, Say
 from .site import Image
 
 COMPLETE = "snapshot.json"  # is there when the snapshot is whole, and another one after each pull
-INDEX = "index"  # what the last scan of `tree`, or of the one that came for it, knows of its files
+INDEX = "index"  # what the last scan of `tree` knows of its files; no longer there than they are
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
 
@@ -49,7 +50,8 @@ def discard(folder: str) -> None:
     from .place import clear
 
     if os.path.isdir(folder):
-        _unlink(os.path.join(folder, COMPLETE))
+        for name in (COMPLETE, INDEX):  # both say what is in the tree
+            _unlink(os.path.join(folder, name))
         clear(folder)
 
 
@@ -90,9 +92,7 @@ class Snapshot:
         from .place import clear
 
         if os.path.lexists(self.incoming):
-            if os.path.lexists(self.partial):
-                _unlink(self.index)  # it may be of those files, whose inodes others will have
-                clear(self.partial)
+            clear(self.partial)
             os.rename(self.incoming, self.partial)
         os.mkdir(self.incoming)
         os.chmod(self.incoming, 0o755)
@@ -127,9 +127,13 @@ class Snapshot:
         """The filled folder becomes the snapshot: read, flushed, put in place by one rename, then marked as whole."""
         from .place import clear, sync
 
-        self._read(image)
+        index = self._read(image)
         sync(self.incoming)
+        _unlink(self.index)
+        if facts:
+            _unlink(self.marker)  # they are not those of the tree that takes its place
         self._put_in_place()
+        os.rename(index, self.index)
         sync_folder(self.folder)
         taken = datetime.datetime.now(datetime.UTC).isoformat()
         note = {"reference": describe(image), "taken": taken, **facts}
@@ -137,21 +141,25 @@ class Snapshot:
         clear(self.incoming)
         clear(self.partial)
 
-    def _read(self, image: Image) -> None:
-        """Know the digests of all files by the index, before a build asks for them.
+    def _read(self, image: Image) -> str:
+        """An index of what came, with the digests of all files, before a build asks for them.
 
-        What was written just now is still in memory, and what is shared with the old tree is known: as long as that
-        is there, nobody else has its inodes.
+        What was written just now is still in memory, and what is shared with the old tree is known by its index: as
+        long as that tree is there, nobody else has its inodes.
         """
         from .bounds import bounds
         from .gate import judge
         from .scan import scan
 
-        tell = NowAndThen(self.say)
+        index, tell = os.path.join(self.folder, "incoming.index"), NowAndThen(self.say)
+        _unlink(index)
+        if os.path.isdir(self.tree) and os.path.exists(self.index):
+            shutil.copyfile(self.index, index)
         scan(
-            self.incoming, self.index, **bounds(image), owned=True, judge=judge(),
+            self.incoming, index, **bounds(image), owned=True, judge=judge(),
             progress=lambda names: tell(f"reading what came, names: {names:,}"),
         )  # fmt: skip
+        return index
 
     def _put_in_place(self) -> None:
         if not os.path.lexists(self.tree):
