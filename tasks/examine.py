@@ -26,7 +26,7 @@ from .rule import code, rule
 from .settings import NOTED, about, settings, site
 
 if TYPE_CHECKING:
-    from .core.renewal import Renewed
+    from .core.renewal import Carried, Renewed
     from .core.scan import Look, Scan
     from .core.stage import Staged
     from .core.tree import Tree
@@ -128,11 +128,13 @@ def looked(image: Image) -> Look:
 
 @lru_cache(maxsize=None)
 def initrd_seen(image: Image) -> str:
-    """Digests of what goes into the initrd and is not in the root: its own scripts, and files named by path."""
-    from .core import overlay
+    """What goes into an initrd and is in no root: its own scripts, files named by path, this machine's busybox."""
+    from .core import busybox, overlay
 
+    here = [os.stat(path) for path in busybox.HERE if os.path.isfile(path)] if image.initrd.busybox == "auto" else []
     paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
-    return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), *map(digest_file, paths)])
+    own = f"{[(found.st_size, found.st_mtime_ns) for found in here]}"
+    return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), own, *map(digest_file, paths)])
 
 
 def laid(image: Image) -> Decided:
@@ -157,28 +159,28 @@ def renew(image: Image) -> Renewed | None:
     from .core import gate, renewal, scan
     from .core.bounds import bounds
 
-    carried = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
-    if not carried:
+    known = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
+    if not known:
         return None
     found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], gate.judge())
-    new = renewal.renewed(carried, facts(image), found) if found else None
+    new = renewal.renewed(known, facts(image), found) if found else None
     if found and new:
         note_grown(image, new.grown)
-        renewal.save(carried_of(image), carried._replace(signature=found.signature, last=new))
+        renewal.save(carried_of(image), known._replace(signature=found.signature, last=new))
     return new
 
 
-def renewed(image: Image) -> Renewed | None:
-    """What was new by the last examination, in whichever process or run."""
+def carried(image: Image) -> Carried | None:
+    """What the last examination, in whichever process or run, carried on; None where it was of something else."""
     from .core import renewal
 
-    carried = renewal.load(carried_of(image))
-    return carried.last if carried else None
+    known = renewal.load(carried_of(image))
+    return known if known and (known.facts, known.signature) == (facts(image), looked(image).signature) else None
 
 
 def decide(image: Image) -> Decided:
     """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
-    from .core import renewal
+    from .core import mtree, renewal
     from .core.tree import noting
 
     renewal.forget(carried_of(image))
@@ -190,7 +192,9 @@ def decide(image: Image) -> Decided:
         refuse(image, decided)
     if image.reference.kind == "path" and found.signature:
         special = renewal.special(found.tree, made.tree, sources, parts.keys())
-        renewal.save(carried_of(image), renewal.Carried(facts(image), found.signature, special, decided.notes))
+        parts_digest = hashlib.sha256(mtree.dump(parts)).hexdigest()
+        known = renewal.Carried(facts(image), found.signature, special, decided.notes, parts_digest)
+        renewal.save(carried_of(image), known)
     return decided
 
 

@@ -6,14 +6,15 @@ reference − excluded − scrubbed + overlays + hooks ──┬─> build/<imag
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .console import Progress, say
-from .core.files import write_atomic
+from .core.files import content, write_atomic
 from .core.site import Image
-from .examine import DECIDED, Decided, decide, made_of, renewed, root_recipe, root_seen, snapshot
+from .examine import DECIDED, Decided, carried, decide, made_of, root_recipe, root_seen, snapshot
 from .rule import rule
 from .settings import NOTED, settings, site
 
@@ -67,9 +68,12 @@ def renew(image: Image) -> tuple[Staged, Notes] | None:
     """The root with what is new in it; None where more is, or it is not what it was left as."""
     from .core import staged
 
-    new = renewed(image)
-    done = new and staged.renew(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
-    return (done, new.notes) if new and done else None
+    known = carried(image)
+    if not known or not known.last or hashlib.sha256(content(parts_of(image)) or b"").hexdigest() != known.parts:
+        return None
+    new = known.last
+    done = staged.renew(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
+    return (done, new.notes) if done else None
 
 
 def stage(image: Image, decided: Decided | None) -> tuple[Staged, Notes]:

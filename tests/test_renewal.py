@@ -274,6 +274,63 @@ def test_what_another_run_examined_is_renewed_where_no_other_examination_is_betw
     assert renewed_files(built) == renewed
 
 
+def same_as_from_nothing(doit: Doit) -> None:
+    """What is named by its bytes is what a build in another folder makes."""
+    anew = Doit(doit.folder)
+    anew.build = doit.folder / "anew"
+    anew()
+    for name in ("root.mtree", "initrd.img", "vmlinuz", "initrd.json", "release.json"):
+        assert (doit.build / "worker" / name).read_bytes() == (anew.build / "worker" / name).read_bytes(), name
+    assert (doit.build / ".noted/worker.parts").read_bytes() == (anew.build / ".noted/worker.parts").read_bytes()
+
+
+def test_an_examination_of_what_has_changed_since_is_no_renewal(built, reference):
+    edit(reference, "write other bytes", "usr/share/0/file7")
+    settle()
+    built("examine")
+    edit(reference, "write other bytes", "usr/share/0/file8")
+    settle()
+    built("-s", "root:worker")  # doit's own word for: that alone
+    built()
+    same_as_from_nothing(built)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"#mtree\n. type=dir mode=755 uid=0 gid=0\n"])
+def test_what_an_initrd_can_be_made_of_is_written_anew_where_it_is_not_as_it_was(built, reference, damage):
+    parts = built.build / ".noted/worker.parts"
+    parts.unlink()
+    if damage is not None:
+        parts.write_bytes(damage)
+    edit(reference, "write other bytes", "usr/share/0/file7")
+    settle()
+    built()
+    same_as_from_nothing(built)
+
+
+KILLED = """
+import os, signal, sys
+from tasks.core import staged
+stage = staged.stage_into
+def then_killed(*words):
+    stage(*words)
+    os.kill(os.getpid(), signal.SIGKILL)
+staged.stage_into = then_killed
+from doit.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_a_build_that_is_killed_when_a_root_was_staged_leaves_no_old_initrd(built, reference):
+    edit(reference, "append a byte", "lib/modules/6.1.0-9-amd64/kernel/fs/nfs/nfs.ko")
+    settle()
+    words = [sys.executable, "-c", KILLED, f"site={built.site}", f"build={built.build}"]
+    assert subprocess.run(words, cwd=REPOSITORY, capture_output=True).returncode == -9
+    edit(reference, "write other bytes", "usr/share/0/file7")
+    settle()
+    built()
+    same_as_from_nothing(built)
+
+
 LATE = """
 import os, sys, tasks.examine
 accept = tasks.examine.accept

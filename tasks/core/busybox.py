@@ -18,6 +18,7 @@ PLACES = (
     b"usr/lib/initramfs-tools/bin/busybox",
     b"sbin/busybox.anaconda",
 )
+HERE = ("/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox", "/bin/busybox.static")  # where the reference has none
 INSTALL = "apt install busybox-static, or dnf install busybox"
 # Every applet that the scripts of overlays/initrd/ run
 NETWORK_ROOT = """
@@ -51,7 +52,7 @@ def _candidates(tree: Tree, wanted: str) -> Iterator[tuple[str, bytes]]:
     for place in dict.fromkeys(resolve(tree, place) for place in PLACES):
         if place in tree and tree[place].type == FILE:
             yield f"{place.decode(errors='replace')} of the reference", read(tree[place])
-    for path in ("/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox", "/bin/busybox.static"):
+    for path in HERE:
         if os.path.isfile(path):
             yield f"{path} of this machine", _read(path)
 

@@ -17,7 +17,7 @@ from .scan import Renewal
 from .steps import moved
 from .tree import FILE, Entry, Tree
 
-_FORMAT = "plugnode carried 2"
+_FORMAT = "plugnode carried 3"
 
 
 class Renewed(NamedTuple):
@@ -38,6 +38,7 @@ class Carried(NamedTuple):
     signature: str  # of the reference
     special: dict[bytes, str]  # of the reference, what did not come through as it was or was looked into -> digest
     notes: dict[str, Any]  # for the report and plan
+    parts: str  # digest of the manifest of what its initrd can be made of, which no renewal changes
     last: Renewed | None = None  # the renewal by which it came to that, if by one: for whoever stages it
 
 
@@ -88,10 +89,10 @@ def save(path: str, carried: Carried) -> None:
 def load(path: str) -> Carried | None:
     """None where there is none, or it is damaged or of another form."""
     try:
-        form, facts, signature, special, notes, last = marshal.loads(content(path) or b"")
+        form, *known, last = marshal.loads(content(path) or b"")
         if form != _FORMAT:
             return None
-        carried = Carried(facts, signature, special, notes)
+        carried = Carried(*known)
         return carried._replace(last=Renewed(_tree(last[0]), _tree(last[1]), *last[2:])) if last else carried
     except (EOFError, ValueError, TypeError):
         return None
