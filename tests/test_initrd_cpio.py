@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import random
+import signal
 import subprocess
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.core import cpio
 from tasks.core.errors import BadInput
-from tasks.core.tree import CHAR, FILE, Entry, Tree, directory, read, symlink
+from tasks.core.tree import CHAR, FILE, Entry, Tree, directory, generated, read, symlink
 
 TREE: Tree = {
     b"bin": directory(),
@@ -53,6 +54,30 @@ def test_what_is_written_is_what_is_read():
 def test_the_same_tree_is_the_same_bytes_whatever_its_order_owners_and_inodes():
     changed = {path: entry._replace(uid=1, gid=2, inode=entry.inode and 99) for path, entry in reversed(TREE.items())}
     assert newc(changed) == newc()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes where an entry is freed
+def test_an_interrupt_ends_the_packing_and_is_never_lost_with_a_piece_of_it():
+    tree = TREE | {b"etc/%03d" % number: generated(random.Random(number).randbytes(3000)) for number in range(400)}
+    whole, ended = cpio.write_newc(tree), 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in range(1, 120):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay / 10_000)
+                packed = cpio.write_newc(tree)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                assert packed == whole
+            except KeyboardInterrupt:
+                ended += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert ended
 
 
 def test_gnu_cpio_lists_a_file_s_data_once_with_its_last_name():

@@ -245,28 +245,37 @@ def lay_over(tree: Tree, part: Tree) -> None:
         tree[place] = entry._replace(inode=entry.inode + first) if entry.inode else entry
 
 
+_MORE = 128  # bytes that newc has for an entry, beside its name and data: 110, and up to 7 of padding
+_TRAILER = 1024
+
+
 def write_newc(tree: Tree) -> bytes:
-    """A newc archive of `tree`: sorted, owned by root, no times, inodes counted from 1. Same tree, same bytes."""
-    import libarchive
+    """A newc archive of `tree`: sorted, owned by root, no times, inodes counted from 1. Same tree, same bytes.
 
-    chunks: list[bytes] = []
+    Into memory that libarchive fills itself: an interrupt within a function that it calls back would be lost, and a
+    piece of the archive with it (ctypes).
+    """
+    from ctypes import byref, c_size_t, create_string_buffer
 
-    def write(chunk: bytes) -> int:
-        chunks.append(bytes(chunk))
-        return len(chunk)
+    from libarchive import ffi
+    from libarchive.write import new_archive_write
 
+    sizes = (max(entry.size, len(entry.data or b"")) for entry in tree.values())
+    room = sum(sizes) + sum(_MORE + len(path) + len(entry.link) for path, entry in tree.items())
+    packed, used = create_string_buffer(_TRAILER + room), c_size_t()
     last = {entry.inode: path for path, entry in sorted(tree.items()) if entry.inode}
     names = [entry.inode for entry in tree.values() if entry.inode]
     put = _putter()
-    with libarchive.custom_writer(write, "cpio_newc") as archive:
+    with new_archive_write("cpio_newc") as archive:
+        ffi.write_open_memory(archive, packed, len(packed), byref(used))
         numbers: dict[int, int] = {}
         for count, (path, entry) in enumerate(sorted(tree.items()), 1):
             if path:
                 number = numbers.setdefault(entry.inode, count) if entry.inode else count
                 data = _bytes(entry) if entry.type == FILE and last.get(entry.inode, path) == path else b""
                 links = names.count(entry.inode) if entry.inode else 1
-                put(archive._pointer, path, entry, data, number, links)
-    return b"".join(chunks)
+                put(archive, path, entry, data, number, links)
+    return memoryview(packed)[: used.value].tobytes()
 
 
 def _bytes(entry: Entry) -> bytes:
