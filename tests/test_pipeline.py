@@ -104,6 +104,32 @@ def test_an_initrd_is_made_again_for_what_is_in_it_and_for_nothing_else(built, r
     assert (built.build / "worker/initrd.img").read_bytes() != initrd
 
 
+BUSYBOX_HERE = """
+import os, sys
+from tasks.core import busybox
+busybox.HERE = (os.environ["HERE"],)
+from doit.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_an_initrd_is_made_again_for_another_busybox_of_this_machine(doit, reference, tmp_path):
+    (reference / "bin/busybox").rename(tmp_path / "busybox")
+    small_site.write(doit.site, reference)
+    words = [sys.executable, "-c", BUSYBOX_HERE, f"site={doit.site}", f"build={doit.build}"]
+    here = {**os.environ, "HERE": str(tmp_path / "busybox")}
+
+    def build() -> set[str]:
+        done = subprocess.run(words, cwd=REPOSITORY, env=here, capture_output=True, text=True, check=True)
+        return ran(done.stdout + done.stderr)
+
+    assert "initrd:worker" in build()
+    assert build() == set()
+    with open(tmp_path / "busybox", "ab") as busybox:
+        busybox.write(b"\0")
+    assert "initrd:worker" in build()
+
+
 def test_a_touched_reference_makes_nothing_new(built, reference):
     before = release(built)
     settle()
