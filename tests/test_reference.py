@@ -190,11 +190,17 @@ def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(n
     os.close(held)
 
 
+@pytest.fixture
+def read(monkeypatch) -> list[int]:
+    """The sizes of files that scans read."""
+    sizes, through = list[int](), scan.read_through
+    monkeypatch.setattr(scan, "read_through", lambda fd, status: sizes.append(status.st_size) or through(fd, status))
+    return sizes
+
+
 @needs_root
-def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_path, monkeypatch):
-    what, snap, read = image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap", []
-    through = scan.read_through
-    monkeypatch.setattr(scan, "read_through", lambda fd, status: read.append(status.st_size) or through(fd, status))
+def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_path, read):
+    what, snap = image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap"
     files = [path for path in node.rglob("*") if path.is_file() and not path.is_symlink()]
     pull(what, snap)
     assert len(read) == len(files)
@@ -211,12 +217,11 @@ def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_
 
 
 @needs_root
-def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, monkeypatch):
+def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, read, monkeypatch):
     """Others may have their inodes, with the same size and time."""
-    what, snap, read = image("archive", packed(node, tmp_path / "root.tar")), tmp_path / "snap", []
+    what, snap = image("archive", packed(node, tmp_path / "root.tar")), tmp_path / "snap"
     pull(what, snap)
-    through = scan.read_through
-    monkeypatch.setattr(scan, "read_through", lambda fd, status: read.append(status.st_size) or through(fd, status))
+    del read[:]
     os.rename(snap / "tree", tmp_path / "gone")
     pull(what, snap)
     assert len(read) == len([path for path in node.rglob("*") if path.is_file() and not path.is_symlink()])
@@ -620,7 +625,7 @@ def test_what_apt_says_becomes_one_line_for_an_admin(words, meaning):
 
 
 def test_a_number_is_a_release_of_el(tmp_path):
-    folder = reference.Snapshot(str(tmp_path), print)
+    folder = reference.Snapshot(str(tmp_path))
     for suite in ("9", "el9"):
         words = bootstrap.command(Reference("bootstrap", suite=suite, packages=("kernel",)), folder)
         assert words[0] == "dnf" and "--releasever=9" in words and words[-1] == "kernel"

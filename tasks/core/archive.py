@@ -38,7 +38,7 @@ def pull_archive(image: Image, snapshot: Snapshot, say: Say) -> None:
     say(f"{path}: unpacking")
     for warning in unpack(path, snapshot.begin()):
         say(f"{path}: {warning}")
-    snapshot.publish(image, sha256=digest)
+    snapshot.publish(image, say, sha256=digest)
 
 
 def unpack(path: str, folder: str) -> list[str]:

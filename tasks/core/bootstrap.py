@@ -87,7 +87,7 @@ def pull_packages(image: Image, snapshot: Snapshot, say: Say) -> None:
     if program.status:
         raise Refused(f"{image.name}: bootstrap of {reference.suite}: {explain(reference, words)}")
     tidy(tree)
-    snapshot.publish(image)
+    snapshot.publish(image, say)
 
 
 def command(reference: Reference, snapshot: Snapshot) -> list[str]:

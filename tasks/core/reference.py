@@ -42,7 +42,7 @@ def pull(image: Image, folder: str, say: Say) -> None:
     _needs_root(image)
     os.makedirs(folder, exist_ok=True)
     os.chmod(folder, 0o700)  # it holds what only root of the reference may read, and programs that run as root
-    _take(image)(image, Snapshot(folder, say), say)
+    _take(image)(image, Snapshot(folder), say)
 
 
 def discard(folder: str) -> None:
@@ -82,8 +82,8 @@ def _take(image: Image) -> Callable[[Image, Snapshot, Say], None]:
 class Snapshot:
     """A snapshot's folder: `tree`, the `incoming` one, and the `partial` one of a pull that did not end."""
 
-    def __init__(self, folder: str, say: Say):
-        self.folder, self.say = os.path.abspath(folder), say
+    def __init__(self, folder: str):
+        self.folder = os.path.abspath(folder)
         self.tree, self.incoming, self.partial = (os.path.join(self.folder, n) for n in ("tree", "incoming", "partial"))
         self.marker, self.index = os.path.join(self.folder, COMPLETE), os.path.join(self.folder, INDEX)
 
@@ -123,11 +123,11 @@ class Snapshot:
         except (FileNotFoundError, ValueError):
             return ""
 
-    def publish(self, image: Image, **facts: str) -> None:
+    def publish(self, image: Image, say: Say, **facts: str) -> None:
         """The filled folder becomes the snapshot: read, flushed, put in place by one rename, then marked as whole."""
         from .place import clear, sync
 
-        index = self._read(image)
+        index = self._read(image, say)
         sync(self.incoming)
         _unlink(self.index)
         if facts:
@@ -141,7 +141,7 @@ class Snapshot:
         clear(self.incoming)
         clear(self.partial)
 
-    def _read(self, image: Image) -> str:
+    def _read(self, image: Image, say: Say) -> str:
         """An index of what came, with the digests of all files, before a build asks for them.
 
         What was written just now is still in memory, and what is shared with the old tree is known by its index: as
@@ -151,7 +151,7 @@ class Snapshot:
         from .gate import judge
         from .scan import scan
 
-        index, tell = os.path.join(self.folder, "incoming.index"), NowAndThen(self.say)
+        index, tell = os.path.join(self.folder, "incoming.index"), NowAndThen(say)
         _unlink(index)
         if os.path.isdir(self.tree) and os.path.exists(self.index):
             shutil.copyfile(self.index, index)

@@ -88,7 +88,7 @@ def pull_remote(image: Image, snapshot: Snapshot, say: Say) -> None:
             break
     if status:
         raise Refused(explain(image.reference.where, source.host, status, words))
-    snapshot.publish(image)
+    snapshot.publish(image, say)
 
 
 def patterns(image: Image) -> list[str]:
