@@ -8,6 +8,7 @@ vmlinuz ────┘                      site.img ──┘
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -37,11 +38,12 @@ def name(image_name: str, cmdline: str) -> None:
     from .core import mtree
 
     image = site().image(image_name)
-    root, xattrs, initrd, kernel = (digest_file(path(image)) for path in (manifest_of, xattrs_of, initrd_of, kernel_of))
-    with open(facts_of(image)) as file:
-        facts = json.load(file)
-    with open(manifest_of(image), "rb") as manifest:
-        entries, size = mtree.size_of(manifest.read())
+    xattrs, initrd, kernel = (digest_file(path(image)) for path in (xattrs_of, initrd_of, kernel_of))
+    with open(facts_of(image)) as text:
+        facts = json.load(text)
+    with open(manifest_of(image), "rb") as file:
+        manifest = file.read()
+    root, (entries, size) = hashlib.sha256(manifest).hexdigest(), mtree.size_of(manifest)
     release = Release(
         id=release_id(image_name, root, xattrs, initrd, kernel, cmdline), image=image_name, cmdline=cmdline,
         root=root, xattrs=xattrs, initrd=initrd, kernel=kernel, kernel_version=facts["kernel_version"],
