@@ -26,7 +26,7 @@ from .rule import code, rule
 from .settings import NOTED, about, settings, site
 
 if TYPE_CHECKING:
-    from .core.renewal import Carried, Renewed
+    from .core.renewal import Carried
     from .core.scan import Look, Scan
     from .core.stage import Staged
     from .core.tree import Tree
@@ -38,6 +38,7 @@ class Decided(NamedTuple):
     found: Scan
     made: Staged
     parts: Tree  # of what is made, all that an initrd can be made of
+    listed: bytes  # the manifest of those
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def initrd_seen(image: Image) -> str:
 
 def laid(image: Image) -> Decided:
     """The reference, read, and everything laid over it, in memory. Raises BadInput."""
-    from .core import gate, initrd, scan, stage
+    from .core import gate, initrd, mtree, scan, stage
     from .core.bounds import bounds
     from .core.tree import without_collection
 
@@ -151,23 +152,25 @@ def laid(image: Image) -> Decided:
             tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=gate.judge(), progress=tell
         )  # fmt: skip
         made = stage.stage(image, found.tree, settings().folders)
-        return Decided(found, made, initrd.parts(made.tree))
+        parts = initrd.parts(made.tree)
+        return Decided(found, made, parts, mtree.dump(parts))
 
 
-def renew(image: Image) -> Renewed | None:
-    """What is new where it is nothing but bytes of files that no step looks into, and the rest is as it was decided."""
+def renew(image: Image) -> bool:
+    """Carry on what is new, where that is but bytes of files that no step looks into and the rest is as was decided."""
     from .core import gate, renewal, scan
     from .core.bounds import bounds
 
     known = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
     if not known:
-        return None
+        return False
     found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], gate.judge())
     new = renewal.renewed(known, facts(image), found) if found else None
-    if found and new:
-        note_grown(image, new.grown)
-        renewal.save(carried_of(image), known._replace(signature=found.signature, last=new))
-    return new
+    if not found or not new:
+        return False
+    note_grown(image, new.grown)
+    renewal.save(carried_of(image), known._replace(signature=found.signature, last=new))
+    return True
 
 
 def carried(image: Image) -> Carried | None:
@@ -180,20 +183,20 @@ def carried(image: Image) -> Carried | None:
 
 def decide(image: Image) -> Decided:
     """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
-    from .core import mtree, renewal
+    from .core import renewal
     from .core.tree import noting
 
     renewal.forget(carried_of(image))
     note_offers(image, None)
     with noting() as sources:
         decided = laid(image)
-        found, made, parts = decided
+        found, made, parts, listed = decided
         note_offers(image, made.tree)
         refuse(image, decided)
     if image.reference.kind == "path" and found.signature:
         special = renewal.special(found.tree, made.tree, sources, parts.keys())
-        parts_digest = hashlib.sha256(mtree.dump(parts)).hexdigest()
-        known = renewal.Carried(facts(image), found.signature, special, decided.notes, parts_digest)
+        digest = hashlib.sha256(listed).hexdigest()
+        known = renewal.Carried(facts(image), found.signature, special, decided.notes, digest)
         renewal.save(carried_of(image), known)
     return decided
 
@@ -241,9 +244,11 @@ def accept(_: str) -> None:
     from .core.configs import check_templates
 
     known, drawn = settings().path(NOTED, "drawn"), f"{code()} {site().fingerprint} {templates_digest()}".encode()
-    draw: list[Callable[[], object]] = [partial(check_templates, templates()), rendered]
+    checks: list[Callable[[], object]] = [refuse_layouts]
+    if content(known) != drawn:
+        checks = [partial(check_templates, templates()), rendered, *checks]
     problems = [problem for image in site().images for problem in problems_of(image)]
-    for check in (*(draw if content(known) != drawn else ()), refuse_layouts):
+    for check in checks:
         try:
             check()
         except BadInput as error:
@@ -268,10 +273,10 @@ def refuse(image: Image, decided: Decided) -> None:
 
 def refuse_unbootable(image: Image, decided: Decided) -> None:
     """A kernel or an initrd that cannot be is known before the root is made; what could be is not tried again."""
-    from .core import initrd, kernel, mtree
+    from .core import initrd, kernel
 
     parts, known = decided.parts, settings().path(NOTED, f"{image.name}.startable")
-    facts = repr((code(), initrd_recipe(image), initrd_seen(image))).encode() + mtree.dump(parts)
+    facts = repr((code(), initrd_recipe(image), initrd_seen(image))).encode() + decided.listed
     digest = hashlib.sha256(facts).hexdigest().encode()
     if content(known) != digest:
         chosen = kernel.choose(parts, image.kernel, settings().site)

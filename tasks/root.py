@@ -73,17 +73,17 @@ def renew(image: Image) -> tuple[Staged, Notes] | None:
         return None
     new = known.last
     done = staged.renew(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
-    return (done, new.notes) if done else None
+    return (done, known.notes) if done else None
 
 
 def stage(image: Image, decided: Decided | None) -> tuple[Staged, Notes]:
-    from .core import mtree, staged
+    from .core import staged
 
     decided = decided or decide(image)  # looked through as the first time
     owned = None if image.reference.kind == "path" else decided.found.tree
     of = made_of(image, decided)
     done = staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of)
-    write_atomic(parts_of(image), mtree.dump(decided.parts))
+    write_atomic(parts_of(image), decided.listed)
     return done, decided.notes
 
 

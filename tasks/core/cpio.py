@@ -266,7 +266,7 @@ def write_newc(tree: Tree) -> bytes:
     last = {entry.inode: path for path, entry in sorted(tree.items()) if entry.inode}
     names = [entry.inode for entry in tree.values() if entry.inode]
     put = _putter()
-    with new_archive_write("cpio_newc") as archive:
+    with new_archive_write("cpio_newc") as archive:  # memory_writer, but for that it does not tell how much is used
         ffi.write_open_memory(archive, packed, len(packed), byref(used))
         numbers: dict[int, int] = {}
         for count, (path, entry) in enumerate(sorted(tree.items()), 1):

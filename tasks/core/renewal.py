@@ -17,7 +17,7 @@ from .scan import Renewal
 from .steps import moved
 from .tree import FILE, Entry, Tree
 
-_FORMAT = "plugnode carried 3"
+_FORMAT = "plugnode carried 4"
 
 
 class Renewed(NamedTuple):
@@ -28,7 +28,6 @@ class Renewed(NamedTuple):
     grown: dict[bytes, int]  # bytes by which each file is larger
     since: str  # `made_of` when it was staged
     of: str  # and now
-    notes: dict[str, Any]  # for the report and plan, as they were
 
 
 class Carried(NamedTuple):
@@ -66,7 +65,7 @@ def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
         return None
     grown = {moved(path): entry.size - new.before[path].size for path, entry in new.files.items()}
     files, folders = ({moved(path): entry for path, entry in tree.items()} for tree in (new.files, new.folders))
-    return Renewed(files, folders, grown, made_of(facts, new.since), made_of(facts, new.signature), carried.notes)
+    return Renewed(files, folders, grown, made_of(facts, new.since), made_of(facts, new.signature))
 
 
 def made_of(facts: str, signature: str) -> str:
