@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY
 
 OVERLAY = REPOSITORY / "overlays" / "initrd"
-APART = ["unshare", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+APART = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child"]
 APART += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 SHELLS = {"busybox ash": ["busybox", "ash"], "dash": ["dash"], "bash": ["bash", "--posix"]}
 NODES = """\
@@ -346,6 +346,30 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
     )
     assert machine.read("run/plugnode/resolv.conf") == "search x.org\nnameserver 1.1.1.1\n"
     assert machine.read("dev/console") == "plugnode: initrd: identity wn010\n"
+
+
+CLIENT = """\
+echo $$ >"$ROOT/tmp/dhclient.eth0.pid"
+sh -c "sleep 1; echo renewed >>$ROOT/said"
+echo lives >>"$ROOT/said"
+sleep 100
+"""
+END = """\
+mount -t proc proc "$ROOT/proc"
+sh "$ROOT/client" &
+until [ -s "$ROOT/tmp/dhclient.eth0.pid" ]; do sleep 0.1; done
+end_client
+echo ended >>"$ROOT/said"
+wait || sleep 1
+"""
+
+
+def test_a_dhcp_client_ends_after_the_renewal_that_it_is_at(machine):
+    machine.write("functions", (OVERLAY / "handover").read_text().rpartition("main ")[0])
+    machine.write("client", CLIENT)
+    machine.write("tmp/dhclient.eth1.pid", "4194304\n")  # of none that lives
+    machine.run(END, library="functions")
+    assert machine.read("said") == "renewed\nended\n"
 
 
 @pytest.mark.parametrize("there", [True, False])
