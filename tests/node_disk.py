@@ -167,7 +167,10 @@ class Node:
             "SYNC": ":",
         }
         process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", script],
+            [
+                "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+                "sh", "-c", script,
+            ],
             env={**os.environ, **seams, "WAIT": "0", **(env or {})},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip

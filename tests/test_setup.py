@@ -159,6 +159,18 @@ def test_other_lines_of_the_network_file_are_the_admins(node: Node):
     assert (node.root / "var/network").read_text() == "NETWORKING=yes\nHOSTNAME=wn001\nNISDOMAIN=grid\n"
 
 
+LEASED = """ip link set lo name eth0; ip link set eth0 up
+ip addr add 172.24.10.100/24 dev eth0 valid_lft 900 preferred_lft 900; ip addr add 10.1.0.1/16 dev eth0"""
+
+
+def test_the_address_of_the_boot_card_has_no_end(node: Node):
+    node.before = LEASED
+    shown = node.boot(then="ip -4 -o addr show dev eth0", disk=False)
+    assert re.search(r"172\.24\.10\.100/24 .*valid_lft forever preferred_lft forever", shown)
+    assert re.search(r"10\.1\.0\.1/16 .*valid_lft forever preferred_lft forever", shown)
+    assert "dynamic" not in shown
+
+
 def test_the_boot_card_is_left_alone_by_every_network_manager(node: Node):
     (node.root / "run/systemd/system").mkdir(parents=True)
     script = node.root / "etc/sysconfig/network-scripts/ifcfg-eth0"

@@ -818,6 +818,7 @@ name_servers() { # the site's, where DHCP gave none: /etc/resolv.conf of the sha
 }
 
 keep_network_up() { # the root is on it: whoever manages networks leaves this interface alone
+  keep_address
   [ -d "$ROOT/run/systemd/system" ] || return 0
   manager=$ROOT/run/NetworkManager/conf.d
   mkdir -p "$ROOT/run/systemd/network" "$manager"
@@ -825,6 +826,13 @@ keep_network_up() { # the root is on it: whoever manages networks leaves this in
   printf '[keyfile]\nunmanaged-devices=interface-name:%s\n' "$INTERFACE" >"$manager/00-plugnode.conf"
   script=$ROOT/etc/sysconfig/network-scripts/ifcfg-$INTERFACE # of EL's network service, which starts a DHCP client
   [ ! -f "$script" ] || mask_script "$script"
+}
+
+keep_address() { # for good, as the initrd did; but NetworkManager, in dracut's, may have renewed its lease since
+  ip -4 -o addr show dev "$INTERFACE" dynamic 2>/dev/null | while read -r _ _ _ address _; do
+    run ip addr change "$address" dev "$INTERFACE" valid_lft forever preferred_lft forever ||
+      degrade "the address $address ends with its lease"
+  done
 }
 
 mask_script() { # FILE: as if the admin had said that the card is not brought up
