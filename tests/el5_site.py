@@ -8,7 +8,7 @@ from pathlib import Path
 import el5
 import pytest
 from tasks.core.vm import Machine
-from vms import Grid, disk, told
+from vms import QUICK_KEYS, Grid, disk, told
 
 CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", Path(__file__).parent.parent / "build/test-cache"))
 DISK = """{devices: [/dev/sda, /dev/hda, /dev/vda, /dev/nvme0n1], partitions: [
@@ -80,7 +80,8 @@ def grid(tmp_path_factory) -> Grid:
     node = "  {}: {{mac: '{}', ip: {}, groups: [{}]}}\n"
     nodes = "".join(node.format(name, *values) for name, values in NODES.items())
     text = SITE.format(tree=tree, cloud=cloud, full=full, nodes=nodes, disk=DISK)
-    return Grid(tmp_path_factory.mktemp("el5"), text, {"probe/etc/rc.d/rc3.d/S98probe": PROBE})
+    overlay = {"probe/etc/rc.d/rc3.d/S98probe": PROBE, "probe/usr/sbin/ssh-keygen": QUICK_KEYS}
+    return Grid(tmp_path_factory.mktemp("el5"), text, overlay)
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ import pytest
 from conftest import REPOSITORY, Doit
 from tasks.core.boot import Power
 from tasks.core.vm import Machine
-from vms import Grid, disk, told
+from vms import QUICK_KEYS, Grid, disk, told
 
-pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
 
 CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", REPOSITORY / "build/test-cache"))
 
@@ -123,7 +123,8 @@ def wn001(grid: Grid, folder: Path) -> Machine:
 
 
 def test_the_distributions_own_initrd_boots_it_too_and_the_second_boot_keeps_the_disk(example: Doit, tmp_path: Path):
-    grid = Grid(tmp_path, with_its_own_initrd(example, bootstrapped(example)), {})
+    text = with_its_own_initrd(example, bootstrapped(example), "    overlays: [keys]\n")
+    grid = Grid(tmp_path, text, {"keys/usr/sbin/ssh-keygen": QUICK_KEYS})
     node = wn001(grid, tmp_path)
     first, again = grid.boot(tmp_path, *[Power((node,), then="button", sshd=True)] * 2)
     for story in first, again:
@@ -154,7 +155,8 @@ def test_the_card_keeps_its_address_for_good_whoever_manages_networks(example: D
     """By dracut's image and its dhclient, with leases of 20 s; on a root with NetworkManager, networkd and ifupdown."""
     tree = crowded.reference(CACHE, bootstrapped(example))
     more = f"    kernel: {crowded.kernel(tree)}\n    overlays: [probe]\n"
-    overlay = {"probe/etc/probe.sh": PROBE, "probe/etc/systemd/system/plugnode-tell.service.d/probe.conf": LAST}
+    told_last = "probe/etc/systemd/system/plugnode-tell.service.d/probe.conf"
+    overlay = {"probe/etc/probe.sh": PROBE, told_last: LAST, "probe/usr/sbin/ssh-keygen": QUICK_KEYS}
     grid = Grid(tmp_path, with_its_own_initrd(example, tree, more), overlay)
     shorten_leases(grid, 20)
     power = Power((wn001(grid, tmp_path),), until="probe: all", then="button", sshd=True)

@@ -15,7 +15,7 @@ from tasks.core.files import digest_file
 from vms import Grid, disk, firmware, told
 
 grid, machine = el5_site.grid, el5_site.machine  # fixtures
-pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
 
 PANIC = "Kernel panic"
 

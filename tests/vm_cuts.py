@@ -10,16 +10,16 @@ import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import el5
 from tasks.core.boot import Power
 from tasks.core.vm import Machine
-from vms import Grid, disk, told
+from vms import QUICK_KEYS, Grid, disk, told
 
 LANES = 2  # machines at a time, each with servers of its own
-PATIENCE = 600  # seconds that a boot may take on a machine that has much else to do
 MIB = 1 << 20
 MAC = "52:54:00:aa:00:01"
 SITE = f"""\
@@ -67,12 +67,6 @@ sync
 say "own file written"
 sleep 60
 """
-QUICK_KEYS = """\
-#!/bin/sh
-# An RSA key of today's length takes an emulated processor half a minute
-case " $* " in *" rsa "*) set -- "$@" -b 1024 ;; esac
-exec /usr/bin/ssh-keygen "$@"
-"""
 LAST = "cuts: own file written"
 # What the console says on the way; between any two of them is a part of the window
 STEPS = (
@@ -96,9 +90,10 @@ class Outcome(NamedTuple):
 
 
 def moments(count: int, seed: int) -> list[Cut]:
-    """The same ones for the same seed: every step once, then any, each with a random time after it."""
+    """The same ones for the same seed: steps evenly from all over the boot, each with a random time after it."""
     chance = random.Random(seed)
-    steps = [*STEPS, *chance.choices(STEPS, k=max(0, count - len(STEPS)))][:count]
+    start = chance.randrange(len(STEPS))
+    steps = [STEPS[(start + number * len(STEPS) // count) % len(STEPS)] for number in range(count)]
     return [Cut(step, round(chance.uniform(0, 1.5), 3)) for step in chance.sample(steps, count)]
 
 
@@ -123,9 +118,11 @@ def trial(site: Grid, folder: Path, number: int, cut: Cut) -> Outcome:
     work = folder / f"cut{number}"
     work.mkdir()
     node = Machine(MAC, disk(work, 128), str(work), memory=384, direct=site.direct("worker", MAC, folder))
-    (broken,) = site.boot(work, Power((node,), until=cut.step, seconds=PATIENCE, later=cut.later))
+    uefi = replace(node, firmware="uefi")
+    before, after = (node, uefi) if number % 2 else (uefi, node)
+    (broken,) = site.boot(work, Power((before,), until=cut.step, later=cut.later))
     left = state(Path(node.disk or ""))
-    (story,) = site.boot(work, Power((node,), until=LAST, seconds=PATIENCE))
+    (story,) = site.boot(work, Power((after,), until=LAST))
     own = ["mine"] if told(broken, f"({LAST})") else ["", "mine"]
     answers = {
         "reached": broken.ended or story.ended, "degraded": told(story, "cuts: degraded (.+)"),
