@@ -30,7 +30,6 @@ from .rule import command
 from .settings import settings, site
 
 RAW = {"name": "raw", "short": "v", "long": "raw", "type": bool, "default": False, "help": "the console as it comes"}
-PATIENCE = 600  # seconds; a node that is emulated and waits for a slow disk is slow
 DISK = 64 << 30  # bytes at least, of a sparse file
 TFTPD = {"in.tftpd": "tftpd-hpa"}
 PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that takes besides
@@ -147,7 +146,7 @@ def job(node: Node, server: Server, targets: Targets, raw: bool):
     )  # fmt: skip
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if systemd(node) else "cut"
-    return Job(lab, (Power((machine,), seconds=PATIENCE, then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep)
+    return Job(lab, (Power((machine,), then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep)
 
 
 def empty_folder(path: str) -> None:

@@ -17,7 +17,6 @@ from tasks.plan import LOADERS
 
 SERVER = "172.24.10.1"
 MIB = 1 << 20
-PATIENCE = 600  # seconds that a boot may take on a machine that has much else to do
 QUICK_KEYS = """\
 #!/bin/sh
 # An RSA key of today's length takes an emulated processor half a minute
@@ -67,7 +66,6 @@ class Grid:
     def boot(self, work: Path, *powers: Power, **how) -> list[Story]:
         """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output, how long
         each took in the summary (vm_times.py)."""
-        powers = tuple(replace(each, seconds=PATIENCE) if each.seconds == Power.seconds else each for each in powers)
         taps = 1 + max(machine.number for power in powers for machine in power.machines)
         machines = {(n, machine.number): machine for n, power in enumerate(powers) for machine in power.machines}
         stories: dict[tuple[int, int], Story] = {}

@@ -42,7 +42,7 @@ class Power:
     machines: tuple[Machine, ...]
     until: str = READY  # a regular expression
     died: str = DIED  # another: then it will not come to that
-    seconds: float = 300  # emulated, on a busy machine
+    seconds: float = 600  # a node that is emulated, on a machine that has much else to do, is slow
     then: str = "cut"  # | "button": of the case | "poweroff": typed at its console | "keep": until somebody ends it
     sshd: bool = False  # look whether it answers
     later: float = 0  # seconds that it stays on after that
