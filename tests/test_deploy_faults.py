@@ -108,10 +108,8 @@ def _forget(targets: Targets, release: str) -> None:
 def test_a_second_deploy_at_the_same_time_says_who_is_at_it(tmp_path, targets):
     built = build(tmp_path / "build")
     with deploy.held(targets, "deploy", AUTHOR):
-        began = time.monotonic()
         with pytest.raises(Refused, match=rf"pid {os.getpid()} on \S+ since 20\d\d-.* is at it"):
             run(targets, want(built))
-    assert time.monotonic() - began < 1
     assert not os.path.exists(targets.served("plugnode"))
 
 

@@ -6,9 +6,9 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import time
 import tomllib
 
 import pytest
@@ -145,12 +145,14 @@ def test_without_root_and_without_sudo_the_missing_packages_are_named_in_one_lin
 
 
 def test_two_first_starts_at_once_wait_for_each_other(checkout):
-    holder = subprocess.Popen(["flock", "packages.txt", "sleep", "2"], cwd=checkout)
-    time.sleep(0.3)
+    words = ["flock", "packages.txt", "sh", "-c", "echo held; sleep 100"]
+    holder = subprocess.Popen(words, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
     waiting = subprocess.Popen(["./doit"], cwd=checkout, stderr=subprocess.PIPE, text=True)
     assert "another ./doit is installing here; waiting for it" in waiting.stderr.readline()
     waiting.terminate()
     waiting.communicate()
+    os.killpg(holder.pid, signal.SIGKILL)
     holder.wait()
 
 

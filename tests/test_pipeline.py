@@ -229,11 +229,10 @@ def test_an_initrd_is_never_made_of_bytes_that_its_manifest_does_not_say(built, 
 
 def test_a_second_build_says_who_holds_the_lock(built, reference):
     (reference / "usr/share/0/file1").write_bytes(b"X\n")
-    holder = subprocess.Popen(
-        ["flock", "-x", built.build / ".lock", "sleep", "20"], stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    words = ["flock", "-x", built.build / ".lock", "sh", "-c", "echo held; sleep 100"]
+    holder = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
     try:
-        time.sleep(0.3)
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
         (built.build / ".lock").write_text("pid 4711 on boot1\n")
         out = built(status=1)
     finally:
