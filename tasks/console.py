@@ -14,6 +14,7 @@ from doit.reporter import ConsoleReporter
 
 from .core.errors import Refused
 from .core.files import locked, sweep
+from .core.running import die_with_parent
 from .rule import Changes, InputFailed
 from .settings import NOTED, settings, site
 
@@ -49,6 +50,7 @@ class Reporter(ConsoleReporter):
         doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
         """
         signal.signal(signal.SIGTERM, _interrupt)
+        os.register_at_fork(after_in_child=die_with_parent)  # those of `-n` would wait for ever, and hold the lock
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a deploy at work is not ended by who stops reading
         self.exits: set[int] = set()
         self.lock = contextlib.ExitStack()

@@ -7,7 +7,6 @@ kept.
 
 from __future__ import annotations
 
-import ctypes
 import locale
 import logging
 import os
@@ -18,7 +17,7 @@ from typing import Any
 from .errors import BadInput, Refused
 from .files import digest_file
 from .reference import Snapshot
-from .running import Say
+from .running import Say, die_with_parent
 from .site import Image
 
 _BLOCK = 512  # tar's; an archive ends with blocks of zeros
@@ -68,7 +67,7 @@ def _in_child(archive: int, folder: str, said: int) -> None:
     """All that the child does; it never returns."""
     status = 1
     try:
-        _die_with_parent()
+        die_with_parent()
         warnings = _confined(archive, folder)
         _report(said, warnings)
         status = 0
@@ -169,7 +168,3 @@ class _Heard(logging.Handler):
 
 def _report(said: int, lines: list[str]) -> None:
     os.write(said, "".join(f"{' '.join(line.split())}\n" for line in lines).encode(errors="replace"))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL

@@ -13,6 +13,13 @@ from .errors import Refused
 Say = Callable[[str], None]
 
 
+def die_with_parent() -> None:
+    """This process, forked just now, is killed when the thread that forked it ends, whatever ends that."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Program:
     """A program that runs: its words line by line, then its exit status. It ends with us, whatever ends us.
 
