@@ -10,7 +10,7 @@ import os
 
 from .console import say
 from .core.site import Image
-from .rule import command, perform
+from .rule import command, perform, rule
 from .settings import settings, site
 
 
@@ -47,25 +47,37 @@ def task_snapshot():
     """take the references that are not there yet, and archives that changed"""
     for folder, images in snapshots().items():
         image = images[0]
-        yield {
-            "name": image.name,
-            "actions": [(perform, [pull, folder])],
-            "file_dep": [image.reference.where] if image.reference.kind == "archive" else [],
-            "targets": [pulled(image)],
-            "uptodate": [os.path.exists(pulled(image))],  # `doit pull` takes it anew, and nothing else does
-            "clean": [(forget, [folder])],
-            "verbosity": 2,
-        }
+        if image.reference.kind == "archive":
+            task = rule(image.name, pull, folder, output=pulled(image), inputs=[image.reference.where])
+        else:
+            task = {"name": image.name, "actions": [(perform, [pull, folder])], "targets": [pulled(image)]}
+        wanted = (serves, [folder]), *task.get("uptodate", [])
+        yield {**task, "uptodate": list(wanted), "clean": [(forget, [folder])], "verbosity": 2}
 
 
-def pull(folder: str) -> None:
-    """Take what all images that share the snapshot need of it: what none excludes, and what some keep."""
+def serves(folder: str) -> bool:
+    """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
     from .core import reference
 
+    reference.settle(folder)
+    return reference.is_as_wide(shared(folder), folder)
+
+
+def shared(folder: str) -> Image:
+    """What all images that are made of a snapshot need of it: what not all of them exclude, and what some keep."""
     first, *others = snapshots()[folder]
     exclude = tuple(pattern for pattern in first.exclude if all(pattern in image.exclude for image in others))
     keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
-    reference.pull(first._replace(exclude=exclude, keep=keep), folder, say)
+    return first._replace(exclude=exclude, keep=keep)
+
+
+def pull(folder: str) -> None:
+    from .core import reference
+
+    wanted = shared(folder)
+    if not reference.is_as_wide(wanted, folder):
+        say(f"{reference.describe(wanted)}: once more, for what the last snapshot left out")
+    reference.pull(wanted, folder, say)
 
 
 def forget(folder: str) -> None:

@@ -15,6 +15,7 @@ import tarfile
 import time
 
 import pytest
+import small_site
 from conftest import REPOSITORY
 
 from tasks.core import bootstrap, gate, reference, scan
@@ -255,6 +256,32 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
 
 
 @needs_root
+@pytest.mark.parametrize("last", ["place.sync", "reference.exchange", "reference.sync_folder"])
+def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_what_it_is(
+    node, over_ssh, tmp_path, monkeypatch, last
+):
+    what, snap = image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap"
+    pull(what, snap)
+    before = (snap / reference.COMPLETE).read_text()
+    (node / "etc/motd").write_text("wn-two\n")
+
+    def ended(*_: object, **__: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"tasks.core.{last}", ended)
+        with pytest.raises(InterruptedError):
+            pull(what, snap)
+    reference.settle(str(snap))
+    is_new = (snap / "tree/etc/motd").read_text() == "wn-two\n"
+    assert is_new == (last == "reference.sync_folder") == ((snap / reference.COMPLETE).read_text() != before)
+    found = scan.scan(str(snap / "tree"), str(snap / reference.INDEX), **bounds(what), owned=True, judge=gate.judge())
+    assert found.tree == scan.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
+    pull(what, snap)
+    assert listing(snap / "tree") == listing(node) and sorted(os.listdir(snap)) == WHOLE
+
+
+@needs_root
 def test_secrets_and_what_the_image_leaves_out_never_travel(node, over_ssh, tmp_path):
     (node / "etc/ssh").mkdir()
     (node / "etc/ssh/ssh_host_rsa_key").write_text("a secret")
@@ -473,6 +500,44 @@ def test_the_same_archive_is_unpacked_once_and_a_changed_one_again(node, tmp_pat
     packed(node, tmp_path / "root.tar")
     pull(what, snap)
     assert (snap / "tree/etc/motd").read_text() == "newer" and sorted(os.listdir(snap)) == WHOLE
+
+
+@needs_root
+def test_a_build_is_of_the_archive_that_is_there_whatever_was_pulled_in_between(doit, reference, tmp_path):
+    small_site.write(doit.site, reference)
+    doit.site.write_text(doit.site.read_text().replace(f"path: {reference}", f"archive: {tmp_path}/root.tar"))
+    packed(reference, tmp_path / "one.tar")
+    (reference / "etc/hosts").write_text("127.0.0.1 two\n")
+    packed(reference, tmp_path / "two.tar")
+    put_there = tmp_path / "root.tar"
+    put_there.write_bytes((tmp_path / "one.tar").read_bytes())
+    doit()
+    whole = small_site.contents(doit.build / "worker/root")
+    put_there.write_bytes((tmp_path / "two.tar").read_bytes())
+    doit("pull")
+    put_there.write_bytes((tmp_path / "one.tar").read_bytes())
+    doit()
+    assert small_site.contents(doit.build / "worker/root") == whole
+    assert doit() == ""
+
+
+@needs_root
+def test_a_node_is_pulled_again_for_what_the_site_left_out_before_and_for_nothing_else(doit, reference, over_ssh):
+    small_site.write(doit.site, reference)
+    wanted = doit.site.read_text().replace(f"path: {reference}", f"rsync: 'root@127.0.0.1:{reference}'")
+    less = wanted.replace("overlays:", "exclude: [/usr/share/1/*]\n    overlays:")
+    doit.site.write_text(less)
+    doit()
+    shared, motd = doit.build / "worker/root/usr/share/1", doit.build / "worker/root/etc/motd"
+    assert not list(shared.iterdir())
+    (reference / "etc/motd").write_text("newer\n")
+    doit.site.write_text(less.replace("/usr/share/1/*", "/usr/share/1/*, /usr/share/2/*"))
+    doit()
+    assert not motd.exists()
+    doit.site.write_text(wanted)
+    assert "once more, for what the last snapshot left out" in doit()
+    assert len(list(shared.iterdir())) == 100 and motd.read_text() == "newer\n"
+    assert doit() == ""
 
 
 @needs_root

@@ -32,7 +32,7 @@ def pull_archive(image: Image, snapshot: Snapshot, say: Say) -> None:
         digest = digest_file(path)
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
-    if snapshot.fact("sha256") == digest and os.path.isdir(snapshot.tree):
+    if snapshot.facts().get("sha256") == digest and os.path.isdir(snapshot.tree):
         return
     say(f"{path}: unpacking")
     for warning in unpack(path, snapshot.begin()):

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 from .errors import Refused
 from .files import sync_folder, write_atomic
@@ -23,6 +23,7 @@ from .running import NowAndThen, Say
 from .site import Image
 
 COMPLETE = "snapshot.json"  # is there when the snapshot is whole, and another one after each pull
+NEXT = "incoming.json"  # what that will be when the tree that it names has taken its place
 INDEX = "index"  # what the last scan of `tree` knows of its files; no longer there than they are
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
@@ -42,7 +43,19 @@ def pull(image: Image, folder: str, say: Say) -> None:
     _needs_root(image)
     os.makedirs(folder, exist_ok=True)
     os.chmod(folder, 0o700)  # it holds what only root of the reference may read, and programs that run as root
+    settle(folder)
     _take(image)(image, Snapshot(folder), say)
+
+
+def settle(folder: str) -> None:
+    """Finish what a pull that was killed between two renames had begun; it had the new tree in place, or had not."""
+    Snapshot(folder).settle()
+
+
+def is_as_wide(image: Image, folder: str) -> bool:
+    """Whether a pull of `image` would bring no name that the snapshot's had left out."""
+    had = Snapshot(folder).facts()
+    return set(had.get("exclude", [])) <= set(image.exclude) and set(image.keep) <= {*had.get("keep", image.keep)}
 
 
 def discard(folder: str) -> None:
@@ -50,7 +63,7 @@ def discard(folder: str) -> None:
     from .place import clear
 
     if os.path.isdir(folder):
-        for name in (COMPLETE, INDEX):  # both say what is in the tree
+        for name in (NEXT, COMPLETE, INDEX):  # they say what is in the tree
             _unlink(os.path.join(folder, name))
         clear(folder)
 
@@ -85,7 +98,8 @@ class Snapshot:
     def __init__(self, folder: str):
         self.folder = os.path.abspath(folder)
         self.tree, self.incoming, self.partial = (os.path.join(self.folder, n) for n in ("tree", "incoming", "partial"))
-        self.marker, self.index = os.path.join(self.folder, COMPLETE), os.path.join(self.folder, INDEX)
+        self.marker, self.next = os.path.join(self.folder, COMPLETE), os.path.join(self.folder, NEXT)
+        self.index, self.coming = os.path.join(self.folder, INDEX), os.path.join(self.folder, "incoming.index")
 
     def begin(self) -> str:
         """An empty folder to fill. What an earlier try left there becomes `partial`."""
@@ -115,33 +129,38 @@ class Snapshot:
         """Trees that a new one may share files with."""
         return [path for path in (self.tree, self.partial) if os.path.isdir(path)]
 
-    def fact(self, name: str) -> str:
-        """What the snapshot's maker noted under `name`; "" if nothing, or if there is no whole snapshot."""
-        try:
-            with open(self.marker, encoding="utf-8") as file:
-                return str(json.load(file).get(name, ""))
-        except (FileNotFoundError, ValueError):
-            return ""
+    def facts(self) -> dict[str, Any]:
+        """What the snapshot's maker noted; nothing if there is no whole snapshot."""
+        return _load(self.marker)
 
-    def publish(self, image: Image, say: Say, **facts: str) -> None:
+    def publish(self, image: Image, say: Say, **facts: Any) -> None:
         """The filled folder becomes the snapshot: read, flushed, put in place by one rename, then marked as whole."""
         from .place import clear, sync
 
-        index = self._read(image, say)
+        self._read(image, say)
         sync(self.incoming)
-        _unlink(self.index)
-        if facts:
-            _unlink(self.marker)  # they are not those of the tree that takes its place
-        self._put_in_place()
-        os.rename(index, self.index)
-        sync_folder(self.folder)
         taken = datetime.datetime.now(datetime.UTC).isoformat()
-        note = {"reference": describe(image), "taken": taken, **facts}
-        write_atomic(self.marker, (json.dumps(note, indent=1) + "\n").encode(), durable=True)
+        note = {"reference": describe(image), "taken": taken, "inode": os.stat(self.incoming).st_ino, **facts}
+        write_atomic(self.next, (json.dumps(note, indent=1) + "\n").encode(), durable=True)
+        _unlink(self.index)
+        self._put_in_place()
+        self.settle()
         clear(self.incoming)
         clear(self.partial)
 
-    def _read(self, image: Image, say: Say) -> str:
+    def settle(self) -> None:
+        """Mark the tree that `incoming.json` names as whole, if it is the one that is in place."""
+        if not os.path.lexists(self.next):
+            return
+        if not os.path.isdir(self.tree) or os.stat(self.tree).st_ino != _load(self.next).get("inode"):
+            return os.unlink(self.next)
+        if os.path.lexists(self.coming):
+            os.rename(self.coming, self.index)
+        sync_folder(self.folder)
+        os.rename(self.next, self.marker)
+        sync_folder(self.folder)
+
+    def _read(self, image: Image, say: Say) -> None:
         """An index of what came, with the digests of all files, before a build asks for them.
 
         What was written just now is still in memory, and what is shared with the old tree is known by its index: as
@@ -151,15 +170,14 @@ class Snapshot:
         from .gate import judge
         from .scan import scan
 
-        index, tell = os.path.join(self.folder, "incoming.index"), NowAndThen(say)
-        _unlink(index)
+        tell = NowAndThen(say)
+        _unlink(self.coming)
         if os.path.isdir(self.tree) and os.path.exists(self.index):
-            shutil.copyfile(self.index, index)
+            shutil.copyfile(self.index, self.coming)
         scan(
-            self.incoming, index, **bounds(image), owned=True, judge=judge(),
+            self.incoming, self.coming, **bounds(image), owned=True, judge=judge(),
             progress=lambda names: tell(f"reading what came, names: {names:,}"),
         )  # fmt: skip
-        return index
 
     def _put_in_place(self) -> None:
         if not os.path.lexists(self.tree):
@@ -187,6 +205,15 @@ def exchange(one: str, other: str) -> None:
     if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), one, None, other)
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            noted: dict[str, Any] = json.load(file)
+            return noted
+    except (OSError, ValueError):  # not there, or not ours to read: not whole either way
+        return {}
 
 
 def _unlink(path: str) -> None:

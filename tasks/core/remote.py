@@ -88,7 +88,7 @@ def pull_remote(image: Image, snapshot: Snapshot, say: Say) -> None:
             break
     if status:
         raise Refused(explain(image.reference.where, source.host, status, words))
-    snapshot.publish(image, say)
+    snapshot.publish(image, say, exclude=image.exclude, keep=image.keep)
 
 
 def patterns(image: Image) -> list[str]:
