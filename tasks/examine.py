@@ -20,7 +20,7 @@ from .console import Progress
 from .core.errors import BadInput, Problem
 from .core.files import content, digest_file, write_atomic
 from .core.site import Image
-from .layouts import note_grown, note_offers, offers_of, refuse_layouts
+from .layouts import note_grown, note_offers, offers_of, read_offers, refuse_layouts
 from .references import pulled, snapshot_of, tree_of
 from .rule import code, rule
 from .settings import NOTED, about, settings, site
@@ -72,13 +72,20 @@ def carried_of(image: Image) -> str:
 def task_examine():
     """decide what each image's root will hold, and whether a node could start from it"""
     for image in site().images:
-        yield rule(
+        task = rule(
             image.name, examine, image.name, root_recipe(image), initrd_recipe(image),
             output=[verdict_of(image), offers_of(image)],
             inputs=snapshot(image),
             given=partial(seen, image),
             leaves=[settings().path(NOTED)],
         )  # fmt: skip
+        task["uptodate"].append((is_fine, [image]))
+        yield task
+
+
+def is_fine(image: Image) -> bool:
+    """Nothing was found wrong with it; where something was, the remedy may be anywhere, so it is looked at again."""
+    return not problems_of(image)
 
 
 def root_recipe(image: Image) -> tuple:
@@ -98,9 +105,8 @@ def snapshot(image: Image) -> list[str]:
 
 
 def seen(image: Image) -> str:
-    """All that goes in; never the same twice where something was found wrong: the remedy may be anywhere."""
-    refused = time.time_ns() if problems_of(image) else ""
-    return f"{root_seen(image)} {initrd_seen(image)} {refused}"
+    """All that goes in."""
+    return f"{root_seen(image)} {initrd_seen(image)}"
 
 
 @lru_cache(maxsize=None)
@@ -162,7 +168,7 @@ def renew(image: Image) -> bool:
     from .core.bounds import bounds
 
     known = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
-    if not known:
+    if not known or not read_offers(image):
         return False
     found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], gate.judge())
     new = renewal.renewed(known, facts(image), found) if found else None
@@ -230,7 +236,7 @@ def problems_of(image: Image) -> list[Problem]:
     try:
         with open(verdict_of(image), "rb") as file:
             return [Problem(**each) for each in json.load(file)]
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # damaged, and so made anew
         return []
 
 

@@ -43,7 +43,7 @@ def read_offers(image: Image) -> Offers | None:
         with open(offers_of(image), "rb") as file:
             known: Offers | None = json.load(file)
             return known
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # damaged, and so made anew
         return None
 
 

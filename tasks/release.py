@@ -94,4 +94,5 @@ def forget_removed() -> None:
     wanted = {image.name for image in site().images}
     with os.scandir(settings().build) as found:
         folders = [each.path for each in found if each.is_dir(follow_symlinks=False) and each.name not in wanted]
-    remove([folder for folder in folders if os.path.exists(os.path.join(folder, "root.mtree"))])
+    signs = "root.mtree", "root.index"  # the second is there first
+    remove([folder for folder in folders if any(os.path.exists(os.path.join(folder, sign)) for sign in signs)])

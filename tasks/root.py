@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ def task_root():
             given=partial(root_seen, image),
             leaves=[settings().path(image.name)],
         )  # fmt: skip
-        yield {**made, "task_dep": ["accept"]}
+        there = os.path.isdir(settings().path(image.name, "root"))
+        yield {**made, "uptodate": [there, *made["uptodate"]], "task_dep": ["accept"]}
 
 
 def make_root(image_name: str, _: tuple) -> None:

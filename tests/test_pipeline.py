@@ -65,6 +65,43 @@ def test_a_new_node_makes_no_new_release(built, reference):
     assert "172.24.10.7 wn003" in (built.build / "configs/hosts").read_text()
 
 
+def test_a_root_that_was_removed_is_made_again(built):
+    clean = made(built)
+    shutil.rmtree(built.build / "worker/root")
+    built()
+    assert made(built) == clean
+    assert built() == ""
+
+
+@pytest.mark.parametrize("name", ["worker.offers", "worker.verdict"])
+@pytest.mark.parametrize("held", [None, b"", b"{"], ids=["removed", "empty", "broken"])
+def test_what_was_noted_and_is_removed_or_damaged_is_noted_again(built, name, held):
+    clean, path = made(built), built.build / ".noted" / name
+    if held is None:
+        path.unlink()
+    else:
+        path.write_bytes(held)
+    built()
+    assert made(built) == clean
+    assert built() == ""
+
+
+def test_after_a_refused_build_that_was_mended_nothing_is_left_to_do(built, reference):
+    kernel = next((reference / "boot").glob("vmlinuz*"))
+    kernel.rename(reference / "etc/away")
+    assert "no boot/vmlinuz-*" in built(status=3)
+    (reference / "etc/away").rename(kernel)
+    built()
+    assert built() == ""
+
+
+def test_what_is_left_of_an_image_that_the_site_no_longer_has_is_removed(built, reference):
+    (built.build / "worker/root.mtree").unlink()  # killed while it was staged
+    built.site.write_text(built.site.read_text().replace("  worker:", "  other:"))
+    built()
+    assert not (built.build / "worker").exists()
+
+
 def test_a_removed_node_leaves_no_file_behind(built, reference):
     own = "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7, cmdline: debug}"
     small_site.write(built.site, reference, [*small_site.NODES, own])
@@ -255,6 +292,19 @@ def test_a_build_that_was_ended_at_any_moment_is_finished_by_the_next(doit, refe
         process.wait()
         doit()
         assert made(doit) == whole
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_of_a_build_by_two_outlives_it(doit, reference, how):
+    small_site.write(doit.site, reference)
+    doit()
+    for moment in range(6):
+        shutil.rmtree(doit.build)
+        process = doit.start("-n", "2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.3 + moment * 0.2)
+        process.send_signal(how)
+        process.wait()
+        doit()
 
 
 def test_an_input_changed_during_a_killed_build_and_changed_back_gives_a_clean_build(doit, reference):
