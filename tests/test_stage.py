@@ -327,6 +327,8 @@ def test_a_network_file_that_is_the_right_link_already_is_fine(staged) -> None:
         ({}, ("etc/hosts",), "etc/hosts:1:1: cannot be a local file"),
         ({"etc/d/x": b""}, ("etc/d", "etc/d/x"), "etc/d/x:1:1: lies on /var already"),
         ({"etc/loop": "loop"}, ("etc/loop/x",), "etc/loop/x:1:1: is behind symlinks that lead in a circle"),
+        ({}, ("etc/passwd/x",), "etc/passwd/x:1:1: cannot be a local file: what is above it is no folder"),
+        ({"etc/pl": "passwd"}, ("etc/pl/x",), "etc/pl/x:1:1: cannot be a local file: what is above it is no folder"),
     ],
 )
 def test_what_cannot_be_a_local_file_is_named(staged, tmp_path: pathlib.Path, files, paths, message: str) -> None:
@@ -334,6 +336,20 @@ def test_what_cannot_be_a_local_file_is_named(staged, tmp_path: pathlib.Path, fi
         staged(SYSTEMD | files, local_files=paths)
     assert len(bad.value.problems) == 1
     assert problems(bad, tmp_path)[0].startswith(f"reference/{message}")
+
+
+@pytest.mark.parametrize("name", ["var.ro/lib/data", "var.ro/lib/data/f"])
+def test_an_overlays_var_ro_does_not_get_lost_behind_var(staged, tmp_path: pathlib.Path, name: str) -> None:
+    with pytest.raises(BadInput) as bad:
+        staged(SYSTEMD | {"var/lib/data": b"a file"}, {name: b"another"})
+    assert f"reference/{name}:1:1: what comes of /var is in its place; in an overlay, write it as var{name[6:]}" in (
+        problems(bad, tmp_path)
+    )
+
+
+def test_an_overlays_var_ro_beside_var_is_taken(staged) -> None:
+    tree = staged(SYSTEMD | {"var/lib/data/f": b"a file"}, {"var.ro/lib/data/g": b"another"}).tree
+    assert (read(tree[b"var.ro/lib/data/f"]), read(tree[b"var.ro/lib/data/g"])) == (b"a file", b"another")
 
 
 def test_a_folder_in_place_of_the_network_file_is_a_problem(staged, tmp_path: pathlib.Path) -> None:

@@ -72,7 +72,9 @@ def _odd_character(value: str) -> str | None:
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 RESERVED_HOSTS = frozenset(("localhost", "default", "broadcasthost", "ip6-localhost", "ip6-loopback"))
-RESERVED_IMAGES = frozenset(("boot", "configs", "references", "site.img", "report.html", "site"))
+RESERVED_IMAGES = frozenset(
+    ("boot", "checks.json", "configs", "plan.json", "references", "site.img", "report.html", "site")
+)
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
 _like_address = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII).fullmatch
 _name = text(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from . import sysinit
 from .errors import BadInput, Problem
 from .overlay import put, show
-from .tree import DIR, FILE, LINK, Tree, directory, edited, parents, read, resolve, resolve_parent, symlink
+from .tree import DIR, FILE, LINK, Entry, Tree, directory, edited, parents, read, resolve, resolve_parent, symlink
 
 SYSVINIT, SYSTEMD = "sysvinit", "systemd"  # what sysinit.init_of says
 MOUNT_POINTS = {  # folders that every root has, with the mode of one that is missing
@@ -108,8 +108,23 @@ def local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
 
 
 def var_ro(tree: Tree) -> Tree:
-    """var becomes var.ro, which fills each node's own /var; a new empty var to mount on."""
-    return dict(sorted(({moved(path): entry for path, entry in tree.items()} | {b"var": directory()}).items()))
+    """var becomes var.ro, which fills each node's own /var; a new empty var to mount on. Raises BadInput."""
+    made = {moved(path): entry for path, entry in tree.items()} | {b"var": directory()}
+    laid = (path for path in tree if path == b"var.ro" or path.startswith(b"var.ro/"))  # by an overlay
+    lost = [path for path in laid if not _is_kept(tree[path], made[path]) or not _has_folders(made, path)]
+    if lost:
+        what = "what comes of /var is in its place; in an overlay, write it as"
+        raise BadInput(Problem(show(path), 1, 1, f"{what} {show(b'var' + path[6:])}") for path in lost)
+    return dict(sorted(made.items()))
+
+
+def _is_kept(entry: Entry, made: Entry) -> bool:
+    return made == entry or made.type == entry.type == DIR
+
+
+def _has_folders(tree: Tree, path: bytes) -> bool:
+    """Whether all that is above a name is a folder, where it is there."""
+    return all(folder not in tree or tree[folder].type == DIR for folder in parents(path))
 
 
 def hook(tree: Tree, init: str) -> Tree:
@@ -170,6 +185,8 @@ def _make_local(tree: Tree, path: bytes, before: Tree) -> str:
     if not path or path.startswith(b"var/") or path in (b"var", b"etc/hosts", b"etc/machine-id"):
         return "cannot be a local file: it is the node's own already"
     place = _resolved(tree, path, follow=False)
+    if not _has_folders(tree, place):
+        return "cannot be a local file: what is above it is no folder"
     home = OLD_PLACES.get(path, LOCAL + b"/" + path)
     wanted = symlink(b"../" * place.count(b"/") + home)
     entry = tree.get(place)
