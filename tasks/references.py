@@ -51,8 +51,8 @@ def task_snapshot():
             task = rule(image.name, pull, folder, output=pulled(image), inputs=[image.reference.where])
         else:
             task = {"name": image.name, "actions": [(perform, [pull, folder])], "targets": [pulled(image)]}
-        wanted = (serves, [folder]), *task.get("uptodate", [])
-        yield {**task, "uptodate": list(wanted), "clean": [(forget, [folder])], "verbosity": 2}
+        checks = [(serves, [folder]), *task.get("uptodate", [])]
+        yield {**task, "uptodate": checks, "clean": [(forget, [folder])], "verbosity": 2}
 
 
 def serves(folder: str) -> bool:
