@@ -20,6 +20,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Virtual machines first: what takes minutes must not be the last, with nothing to run beside it."""
+    items.sort(key=lambda item: "vm" not in item.keywords)
+
+
 class Doit:
     """doit on a site file of a test's own, with a build folder of its own."""
 
