@@ -72,6 +72,7 @@ def shared(folder: str) -> Image:
 
 
 def pull(folder: str) -> None:
+    """Take a snapshot anew. Raises Refused, with the old one as it was."""
     from .core import reference
 
     wanted = shared(folder)
