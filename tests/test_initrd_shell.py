@@ -360,7 +360,7 @@ sh "$ROOT/client" &
 until [ -s "$ROOT/tmp/dhclient.eth0.pid" ]; do sleep 0.1; done
 end_client
 echo ended >>"$ROOT/said"
-wait || sleep 1
+wait
 """
 
 
