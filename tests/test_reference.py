@@ -43,6 +43,18 @@ def pull(what: Image, folder: pathlib.Path) -> list[str]:
     return said
 
 
+def pull_until(last: str, what: Image, folder: pathlib.Path) -> None:
+    """A pull that ends where it would call that function of the core."""
+
+    def ended(*_: object, **__: object) -> None:
+        raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(f"tasks.core.{last}", ended)
+        with pytest.raises(InterruptedError):
+            pull(what, folder)
+
+
 def pulling(what: str, folder: pathlib.Path) -> str:
     """A program that pulls a reference, to be killed."""
     return (
@@ -234,20 +246,13 @@ def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, read, 
 
 @needs_root
 @pytest.mark.parametrize("last", ["scan.scan", "place.sync", "reference.exchange", "reference.sync_folder"])
-def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(node, tmp_path, monkeypatch, last):
+def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(node, tmp_path, last):
     archive, snap = tmp_path / "root.tar", tmp_path / "snap"
     pull(what := image("archive", packed(node, archive)), snap)
     old = archive.read_bytes()
     (node / "etc/motd").write_text("wn-two\n")
     packed(node, archive)
-
-    def ended(*_: object, **__: object) -> None:
-        raise InterruptedError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(f"tasks.core.{last}", ended)
-        with pytest.raises(InterruptedError):
-            pull(what, snap)
+    pull_until(last, what, snap)
     archive.write_bytes(old)
     pull(what, snap)
     assert (snap / "tree/etc/motd").read_text() == "wn-ref\n"
@@ -258,20 +263,13 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
 @needs_root
 @pytest.mark.parametrize("last", ["place.sync", "reference.exchange", "reference.sync_folder"])
 def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_what_it_is(
-    node, over_ssh, tmp_path, monkeypatch, last
+    node, over_ssh, tmp_path, last
 ):
     what, snap = image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap"
     pull(what, snap)
     before = (snap / reference.COMPLETE).read_text()
     (node / "etc/motd").write_text("wn-two\n")
-
-    def ended(*_: object, **__: object) -> None:
-        raise InterruptedError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(f"tasks.core.{last}", ended)
-        with pytest.raises(InterruptedError):
-            pull(what, snap)
+    pull_until(last, what, snap)
     reference.settle(str(snap))
     is_new = (snap / "tree/etc/motd").read_text() == "wn-two\n"
     assert is_new == (last == "reference.sync_folder") == ((snap / reference.COMPLETE).read_text() != before)
@@ -538,6 +536,20 @@ def test_a_node_is_pulled_again_for_what_the_site_left_out_before_and_for_nothin
     assert "once more, for what the last snapshot left out" in doit()
     assert len(list(shared.iterdir())) == 100 and motd.read_text() == "newer\n"
     assert doit() == ""
+
+
+@needs_root
+def test_a_snapshot_serves_all_that_wants_no_more_of_the_node(node, over_ssh, tmp_path):
+    what, snap = image("rsync", f"root@127.0.0.1:{node}", exclude=("/a", "/b"), keep=("etc/k",)), tmp_path / "snap"
+    pull(what, snap)
+    serves = {
+        (exclude, keep): reference.is_as_wide(what._replace(exclude=exclude, keep=keep), str(snap))
+        for exclude in [("/b", "/a"), ("/a", "/b", "/c"), ("/a",), ()]
+        for keep in [("etc/k",), (), ("etc/k", "etc/l")]
+    }
+    assert [wanted for wanted, serve in serves.items() if serve] == [
+        (("/b", "/a"), ("etc/k",)), (("/b", "/a"), ()), (("/a", "/b", "/c"), ("etc/k",)), (("/a", "/b", "/c"), ()),
+    ]  # fmt: skip
 
 
 @needs_root
