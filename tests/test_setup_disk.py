@@ -78,6 +78,48 @@ def test_more_than_four_partitions_of_a_dos_table_are_logical_and_clear_of_each_
     assert "No errors detected" in command("sfdisk", "-V", node.image)
 
 
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Path]:
+    """A folder for disks of any size, of which next to nothing is there."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    command("mount", "-t", "tmpfs", "-o", "size=512M", "large", folder)
+    yield folder
+    command("umount", folder)
+
+
+TIB = 1 << 20  # MiB
+LARGE = (("/var", "40", "ext4", "v", "-"), ("swap", str(TIB), "swap", "s", "-"), ("/home", "rest", "ext4", "h", "-"))
+AWKS = ("mawk", "gawk", "busybox")
+
+
+@pytest.mark.parametrize("awk", AWKS)
+@pytest.mark.parametrize("sector", [512, 4096])
+@pytest.mark.parametrize("table", ["gpt", "dos"])
+def test_a_disk_of_many_tib_is_partitioned_whatever_the_awk(large: Path, awk: str, sector: int, table: str):
+    reach = {"gpt": 64, "dos": sector // 256}[table]  # TiB
+    awk_here = command("readlink", "-f", command("which", "awk").strip()).strip()
+    for tib in (1, 2, 3, 16, 30):
+        if tib > reach:
+            continue
+        layout = LARGE if tib > 1 else (LARGE[0], LARGE[2])
+        node = Node(large / str(tib), tib * TIB, layout, table, sector=sector)
+        node.before = f"cp -L $(which {awk}) {node.folder}/awk; mount --bind {node.folder}/awk {awk_here}"
+        disk = command("losetup", "-f", "--show", "-b", str(sector), node.image).strip()
+        try:
+            node.verb("write_table", disk, disk=disk)
+            dump = command("sfdisk", "-d", disk).splitlines()
+        finally:
+            command("losetup", "-d", disk)
+        assert [place(row, sector) for row in dump if "start=" in row] == node.partitions(), (tib, dump)
+
+
+def place(row: str, sector: int) -> tuple[int, int]:
+    """(offset, size) in bytes of a line of sfdisk's dump."""
+    start, size = (int(value.split("=")[1]) for value in row.split(":")[1].split(",")[:2])
+    return start * sector, size * sector
+
+
 def test_the_script_for_the_sfdisk_of_el5_names_no_label_and_starts_where_the_others_do(node: Node):
     disk = node.attach()
     script = node.verb("table_script", disk, "old", disk=disk)

@@ -131,10 +131,14 @@ checksum() { # of the standard input, 8 hex digits
   printf '%08x' "${sum%% *}"
 }
 
+table_kind() { # gpt, dos, or old: a dos table by EL5's sfdisk, which has no GPT
+  if sfdisk --help 2>&1 | grep -q gpt; then layout_values table; else echo old; fi
+}
+
 number_partitions() { # NUMBER MOUNT MIB FS LABEL FILL; a dos table of more than four has logical ones from number 5
-  awk -v dos="$(layout_values table)" '
+  awk -v kind="$(table_kind)" '
     $1 == "partition" { n++; line[n] = $2 " " $3 " " $4 " " $5 " " $6 }
-    END { for (i = 1; i <= n; i++) print (dos == "dos" && n > 4 && i > 3 ? i + 1 : i), line[i] }
+    END { for (i = 1; i <= n; i++) print (kind != "gpt" && n > 4 && i > 3 ? i + 1 : i), line[i] }
   ' "$LAYOUT_FILE" >"$WORK/partitions"
 }
 
@@ -433,8 +437,9 @@ clear_ends() { # DISK: no old table at either end, and no claim lost: the state 
 }
 
 write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and starts at sector 63 unless told
-  if sfdisk --help 2>&1 | grep -q gpt; then
-    table_script "$1" "$(layout_values table)" | run_input sfdisk -q --no-reread --force "$1"
+  kind=$(table_kind)
+  if [ "$kind" != old ]; then
+    table_script "$1" "$kind" | run_input sfdisk -q --no-reread --force "$1"
   else
     [ "$(layout_values table)" = dos ] || say "this sfdisk writes no GPT, so $1 gets a dos table"
     table_script "$1" old | run_input sfdisk -q -uS -L --no-reread -f "$1"
@@ -443,22 +448,29 @@ write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and st
 }
 
 table_script() { # DISK gpt|dos|old: every start and size in sectors, on whole MiB; the first at 1 MiB
-  awk -v kind="$2" -v disk="$(mib_of "$1")" -v sectors="$((1048576 / $(blockdev --getss "$1")))" '
-    { mib[NR] = $3; type[NR] = $4 == "swap" ? (kind == "gpt" ? "S" : "82") : (kind == "gpt" ? "L" : "83") }
-    $3 != "rest" { sum += $3 }
-    END {
-      if (kind != "old") print "label: " kind
-      logical = kind != "gpt" && NR > 4
-      rest = disk - 2 - sum - (logical ? NR - 3 : 0)
-      at = 1
-      for (i = 1; i <= NR; i++) {
-        if (logical && i == 4) print at * sectors "," (disk - 1 - at) * sectors ",5"
-        if (logical && i >= 4) at++
-        size = mib[i] == "rest" ? rest : mib[i]
-        print at * sectors "," size * sectors "," type[i]
-        at += size
-      }
-    }' "$WORK/partitions"
+  [ "$2" = old ] || echo "label: $2"
+  [ "$2" = gpt ] && linux=L swap=S || linux=83 swap=82
+  sectors=$((1048576 / $(blockdev --getss "$1"))) end=$(($(mib_of "$1") - 1)) at=1 count=0
+  rest=$(rest_of "$1")
+  while read -r number _ mib fs _; do
+    count=$((count + 1))
+    [ "$number" -ne 5 ] || [ "$count" -eq 5 ] || echo "$((at * sectors)),$(((end - at) * sectors)),5"
+    [ "$number" -eq "$count" ] || at=$((at + 1)) # a logical one; its own table is in the MiB before
+    [ "$mib" != rest ] || mib=$rest
+    [ "$fs" = swap ] && type=$swap || type=$linux
+    echo "$((at * sectors)),$((mib * sectors)),$type"
+    at=$((at + mib))
+  done <"$WORK/partitions"
+}
+
+rest_of() { # DISK: the MiB that `rest` has; counted by the shell, for mawk prints what is over 2^31 as 2.14748e+09
+  rest=$(($(mib_of "$1") - 2)) count=0
+  while read -r number _ mib _; do
+    count=$((count + 1))
+    [ "$number" -eq "$count" ] || rest=$((rest - 1))
+    [ "$mib" = rest ] || rest=$((rest - mib))
+  done <"$WORK/partitions"
+  echo "$rest"
 }
 
 wait_for_partitions() { # DISK: until the kernel has the new table, and no node of an older one
