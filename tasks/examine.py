@@ -141,7 +141,7 @@ def initrd_seen(image: Image) -> str:
     here = [os.stat(path) for path in busybox.HERE if os.path.isfile(path)] if image.initrd.busybox == "auto" else []
     paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
     own = f"{[(found.st_size, found.st_mtime_ns) for found in here]}"
-    return " ".join([overlay.fingerprint(settings().folders, ["initrd"]), own, *map(digest_file, paths)])
+    return " ".join([overlay.fingerprint(settings().folders, ["initrd", "worker"]), own, *map(digest_file, paths)])
 
 
 def laid(image: Image) -> Decided:

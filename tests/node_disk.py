@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SETUP = Path(__file__).parent.parent / "overlays/worker/etc/setup.sh"
+PARTS = SETUP.parent / "plugnode"
 MIB = 1 << 20
 SHELLS = {"dash": "dash", "bash": "bash --posix", "busybox": "busybox ash"}
 LAYOUT = (
@@ -160,6 +161,7 @@ class Node:
         script = f'{before}; {setup}; cd "$ROOT"; {then or ":"}'
         seams = {
             "ROOT": str(self.root),
+            "PARTS": str(PARTS),
             "NODES": str(self.root / "nodes"),
             "SH": shell,
             "MOCK": "echo",
@@ -197,7 +199,8 @@ class Node:
             (self.data / "hosts").unlink()
         if hosts and hosts.exists():
             (self.data / "hosts").write_bytes(hosts.read_bytes())
-        seams = {"ROOT": str(self.root), "NODES": str(self.root / "nodes") if self.nodes else "", "WAIT": "0"}
+        seams = {"ROOT": str(self.root), "PARTS": str(PARTS), "WAIT": "0"}
+        seams["NODES"] = str(self.root / "nodes") if self.nodes else ""
         script = f'{self.before or ":"} && exec {SHELLS[self.shell]} {SETUP} "$@"'
         apart = ["unshare", "--mount", "--propagation", "private"] if self.before else []
         return command(*apart, "sh", "-c", script, "sh", *words, env={**os.environ, **seams})
@@ -207,7 +210,7 @@ class Node:
         self.site_data("")
         (self.data / "hosts").write_text(hosts)
         script = f"set -- :; . {SETUP}; while read -r ADDRESS; do hosts_name || echo; done"
-        seams = {"ROOT": str(self.root), "WAIT": "0"}
+        seams = {"ROOT": str(self.root), "PARTS": str(PARTS), "WAIT": "0"}
         shell = [*SHELLS[self.shell].split(), "-c", script, str(SETUP)]
         return command(
             *shell, input="".join(f"{each}\n" for each in addresses), env={**os.environ, **seams}

@@ -16,7 +16,7 @@ CORE = sorted((REPOSITORY / "tasks" / "core").glob("*.py"))
 SHELL = sorted(
     path
     for path in [REPOSITORY / "doit", REPOSITORY / ".ci" / "run", *(REPOSITORY / "overlays").rglob("*")]
-    if path.is_file() and not path.is_symlink() and path.read_bytes()[:2] == b"#!"
+    if path.is_file() and not path.is_symlink() and (path.suffix == ".sh" or path.read_bytes()[:2] == b"#!")
 )
 
 

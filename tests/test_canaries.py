@@ -330,5 +330,10 @@ def test_two_sites_ship_the_same_setup_sh_which_is_the_tested_one(tmp_path: Path
         )
         run.doit.site.write_text(text.replace("/dev/vda", f"/dev/{name}"))
         run()
-        shipped.append((run.doit.build / "worker/root/etc/setup.sh").read_bytes())
-    assert shipped == [(Path(__file__).parent.parent / "overlays/worker/etc/setup.sh").read_bytes()] * 2
+        shipped.append(scripts(run.doit.build / "worker/root/etc"))
+    assert shipped == [scripts(Path(__file__).parent.parent / "overlays/worker/etc")] * 2
+
+
+def scripts(etc: Path) -> dict[str, bytes]:
+    """setup.sh and its parts."""
+    return {path.name: path.read_bytes() for path in [etc / "setup.sh", *(etc / "plugnode").iterdir()]}

@@ -176,7 +176,7 @@ def test_el5_s_image_gets_drivers_busybox_and_a_network_root():
     assert nash.loaded(script)[3:] == [f"/lib/{name}.ko" for name in ("pcnet32", "sunrpc", "lockd", "nfs_acl", "nfs")]
     assert all(path[1:].encode() in tree for path in nash.loaded(script))
     assert tree[b"plugnode-tools/udhcpc"] == tree[b"plugnode-tools/mount"] and tree[b"plugnode-tools/sh"].type == LINK
-    assert {b"nash-root", b"netroot", b"identity", b"udhcpc.script", b"bin/busybox"} <= tree.keys()
+    assert {b"nash-root", b"netroot", b"common.sh", b"identity", b"udhcpc.script", b"bin/busybox"} <= tree.keys()
 
 
 def test_nothing_else_of_el5_s_image_changes():

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node_disk import SETUP, SHELLS, Node
+from node_disk import PARTS, SETUP, SHELLS, Node
 
 from tasks.core.overlay import layer
 
@@ -21,17 +21,26 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_the_linter_has_nothing_to_say():
-    subprocess.run(["shellcheck", "-s", "sh", SETUP], check=True)
+SCRIPTS = [SETUP, *sorted(PARTS.iterdir())]
+TEXT = "".join(path.read_text() for path in SCRIPTS)
+NAMES = [path.name for path in SCRIPTS]
+
+
+def test_the_linter_has_nothing_to_say_of_the_whole():
+    """As one script: what a part uses, another one has set."""
+    whole = "".join(path.read_text() for path in [*SCRIPTS[1:], SETUP])
+    whole = re.sub("^# shellcheck (shell|disable)=.* of other parts$|^# shellcheck shell=sh$", "", whole, flags=re.M)
+    subprocess.run(["shellcheck", "-s", "sh", "-"], input=whole, text=True, check=True)
 
 
 @pytest.mark.parametrize("shell", SHELLS.values())
-def test_every_shell_can_read_it(shell: str):
-    subprocess.run([*shell.split(), "-n", SETUP], check=True)
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_every_shell_can_read_it(shell: str, path: Path):
+    subprocess.run([*shell.split(), "-n", path], check=True)
 
 
 def test_it_uses_nothing_that_bash_3_or_the_tools_of_el5_lack():
-    code = "\n".join(line.partition(" # ")[0] for line in SETUP.read_text().splitlines())
+    code = "\n".join(line.partition(" # ")[0] for line in TEXT.splitlines())
     newer = r"\blocal\b|\[\[ |<<<|=\$'|<\(|\bpipefail\b|mktemp|cp -[a-z]*n|sort -[a-z]*V|--json|lsblk|findmnt"
     assert re.findall(newer, code) == []
 
@@ -39,9 +48,21 @@ def test_it_uses_nothing_that_bash_3_or_the_tools_of_el5_lack():
 def test_no_function_is_longer_than_a_reader_can_hold():
     lengths = {
         name: body.count("\n") - 1
-        for name, body in re.findall(r"^(\w+)\(\) \{.*?$(.*?)^\}", SETUP.read_text(), re.MULTILINE | re.DOTALL)
+        for name, body in re.findall(r"^(\w+)\(\) \{.*?$(.*?)^\}", TEXT, re.MULTILINE | re.DOTALL)
     }
     assert {name: length for name, length in lengths.items() if length > 17} == {}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_each_part_is_about_one_thing_and_the_entry_is_a_page(path: Path):
+    assert path.read_text().count("\n") <= (80 if path == SETUP else 170)
+
+
+def test_a_function_is_in_one_part_only_and_the_entry_reads_in_every_part():
+    names = re.findall(r"^(\w+)\(\) \{", TEXT, re.MULTILINE)
+    assert [name for name in names if names.count(name) > 1] == []
+    read = re.findall(r"^for part in (.*);", SETUP.read_text(), re.MULTILINE)[0].split()
+    assert sorted(f"{name}.sh" for name in read) == NAMES[1:]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -251,7 +272,25 @@ def test_systemd_has_no_complaint_about_the_units(tmp_path: Path):
 def test_keys_in_the_shared_root_are_links_to_the_nodes_own_disk():
     links = [path for name in ("worker", "sysvinit") for path in (OVERLAYS / name / "etc/ssh").iterdir()]
     assert {str(path.readlink()) for path in links} == {f"../../var/lib/plugnode/ssh/{path.name}" for path in links}
-    made = set(re.findall(r"host_key (ssh_\w+)", SETUP.read_text())) | {
+    made = set(re.findall(r"host_key (ssh_\w+)", TEXT)) | {
         f"ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519")
     }
     assert {path.name for path in links if path.suffix != ".pub"} == made
+
+
+@pytest.mark.parametrize("shell", SHELLS.values())
+def test_the_last_words_are_read_from_what_the_boot_left(node: Node, shell: str):
+    node.site_data("")
+    (node.root / "proc/mounts").write_text("/dev/sda1 /var ext4 rw,noatime 0 0\n")
+    (node.root / "proc/uptime").write_text("12.34 20.00\n")
+    (node.data / "degraded").write_text("a reason\n")
+    (node.data / "interface").write_text("card9\n")  # which this machine has not
+    script = SETUP.parent / "tell.sh"
+    subprocess.run(
+        [*shell.split(), script], env={**os.environ, "ROOT": str(node.root), "PARTS": str(PARTS)}, check=True
+    )
+    said = [line.removeprefix("plugnode: node: ") for line in node.console.splitlines()]
+    assert said[1:] == [
+        "address  card9", "release worker-000000000001", "mount / nothing", "mount /var /dev/sda1 ext4 rw",
+        "fill /var 0 of 6", "mount /tmp nothing", "mount /home nothing", "degraded a reason", "ready 12.34 s",
+    ]  # fmt: skip

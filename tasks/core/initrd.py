@@ -228,7 +228,7 @@ def file(data: bytes, mode: int = 0o644) -> Entry:
 def _put_network_root(tree: Tree, order: Order, program: bytes, wanted: Wanted) -> None:
     """What both our own image and nash's have."""
     put(tree, "bin/busybox", file(program, 0o755))
-    for name in ("identity", "netroot"):
+    for name in ("common.sh", "identity", "netroot"):
         put(tree, name, file(part(order.folders, name)))
     put(tree, "udhcpc.script", file(part(order.folders, "udhcpc.script"), 0o755))
     put(tree, "etc/plugnode/interface", file(order.image.interface.encode() + b"\n"))
@@ -430,6 +430,7 @@ def hooks(folders: Iterable[str] = ()) -> dict[str, bytes]:
 
 
 HOOKS = {  # path in the image: file of overlays/initrd/
+    "plugnode/common.sh": "common.sh",
     "plugnode/identity": "identity",
     "plugnode/handover": "handover",
     "plugnode/dracut.hook": "dracut.hook",

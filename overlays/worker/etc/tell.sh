@@ -11,17 +11,15 @@ export PATH LC_ALL
 ROOT=${ROOT:-} # tests: a folder in place of /
 DATA=$ROOT/run/plugnode
 
+# shellcheck source=/dev/null
+. "${PARTS:-/etc/plugnode}/common.sh"
+
 tell() { # WHAT VALUE…
   echo "plugnode: node: $*" >>"$ROOT/dev/console"
 }
 
 fact() { # NAME: what the initrd and setup.sh left of it
   cat "$DATA/$1" 2>/dev/null || echo -
-}
-
-address_of() { # INTERFACE: the one that it has, whatever it was told
-  { ip -4 -o addr show dev "$1" 2>/dev/null || ifconfig "$1" 2>/dev/null || :; } |
-    sed -n 's/.*inet \(addr:\)\{0,1\}\([0-9.]*\).*/\2/p' | head -n 1
 }
 
 mounted() { # FOLDER: DEVICE TYPE ro|rw of what is mounted there
@@ -31,8 +29,7 @@ mounted() { # FOLDER: DEVICE TYPE ro|rw of what is mounted there
 }
 
 layout() { # the lines of this node's disk layout
-  name=$(awk -F '\t' -v address="$(fact address)" '$1 == address { print $5; exit }' "$DATA/nodes" 2>/dev/null)
-  cat "$DATA/layouts/$name" 2>/dev/null || :
+  cat "$DATA/layouts/$(node_field "$DATA/nodes" "$(fact address)" 5)" 2>/dev/null || :
 }
 
 tell_partition() { # MOUNT MIB FS LABEL FILL

@@ -1,0 +1,1 @@
+../worker/etc/plugnode/common.sh

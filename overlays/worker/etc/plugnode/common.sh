@@ -1,0 +1,62 @@
+# shellcheck shell=sh
+#
+# Plugnode: what the initrd, /etc/setup.sh and /etc/tell.sh read alike: the kernel command line, the nodes of site.img.
+#
+# Read in by every kind of initrd, so it needs a POSIX shell and `cat`; `grep` is used where it is. ROOT stands before
+# every path of this machine: the tests have one of their own.
+
+tab=$(printf '\t')
+cr=$(printf '\r')
+
+arguments() { # NAME: the values of NAME=… on the kernel command line, a line each
+  set -f
+  # shellcheck disable=SC2013 # words are wanted
+  for word in $(cat "${ROOT:-}/proc/cmdline"); do
+    case $word in "$1="*) printf '%s\n' "${word#*=}" ;; esac
+  done
+  set +f
+}
+
+argument() { # NAME: the last of them, nothing where there is none
+  found=
+  set -f
+  for value in $(arguments "$1"); do found=$value; done
+  set +f
+  printf '%s\n' "$found"
+}
+
+flagged() { # WORD: whether the kernel command line has it
+  case " $(cat "${ROOT:-}/proc/cmdline") " in *" $1 "*) return 0 ;; esac
+  return 1
+}
+
+only() { # LIST TEXT: whether a text has only characters of a list, and any at all
+  case $2 in '' | *[!$1]*) return 1 ;; esac
+}
+
+lines_about() { # FILE TEXT: the lines of `nodes` that may be about it; by grep where there is one, for its speed
+  if [ ! -s "$1" ]; then
+    return 0
+  elif command -v grep >/dev/null; then
+    grep -F -e "$2" "$1" || :
+  else
+    cat "$1"
+  fi
+}
+
+node_field() { # FILE ADDRESS N: field N of the node with that very address, never a longer or shorter one
+  lines_about "$1" "$2" | while IFS= read -r line; do
+    [ "${line%%"$tab"*}" = "$2" ] || continue
+    set -f
+    IFS=$tab
+    # shellcheck disable=SC2086 # fields
+    set -- "$3" ${line%"$cr"}
+    [ "$1" -ge $# ] || { shift "$1" && printf '%s\n' "$1"; }
+    break
+  done
+}
+
+address_of() { # INTERFACE: the one that it has, whatever it was told
+  { ip -4 -o addr show dev "$1" 2>/dev/null || ifconfig "$1" 2>/dev/null || :; } |
+    sed -n 's/.*inet \(addr:\)\{0,1\}\([0-9.]*\).*/\2/p' | head -n 1
+}

@@ -1,0 +1,85 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # of other parts
+#
+# Plugnode: what one disk is: its size, serial number, transport, names, partitions, and what is on it. Read in by /etc/setup.sh.
+
+sys_of() { # DISK: its folder in sysfs, where cciss/c0d0 is cciss!c0d0
+  echo "/sys/block/$(echo "${1#/dev/}" | tr / '!')"
+}
+
+mib_of() { # DISK: its size; sysfs counts 512-byte sectors, whatever the disk does
+  echo $(($(cat "$(sys_of "$1")/size") / 2048))
+}
+
+partition_node() { # DISK NUMBER: the kernel's own rule (disk_name in block/genhd.c)
+  if [ -n "${NODES:-}" ]; then
+    echo "$NODES/$2"
+    return
+  fi
+  case $1 in
+  *[0-9]) echo "$1p$2" ;;
+  *) echo "$1$2" ;;
+  esac
+}
+
+disk_serial() {
+  for file in "${NODES:+$NODES/serial}" "$(sys_of "$1")/serial" "$(sys_of "$1")/device/serial"; do
+    [ ! -s "$file" ] || { tr -d ' ' <"$file" && return; }
+  done
+  udev_value "$1" ID_SERIAL_SHORT || tail -c +5 "$(sys_of "$1")/device/vpd_pg80" 2>/dev/null | tr -cd '!-~'
+}
+
+disk_transport() { # as lsblk -o TRAN prints it, and what else it may be called
+  transport_at "$1" "$(readlink -f "$(sys_of "$1")/device")"
+}
+
+transport_at() { # DISK PLACE: by its place in sysfs, where each transport has a name of its own
+  case $1:$2 in
+  /dev/nvme*) echo nvme ;;
+  /dev/mmcblk*) echo mmc ;;
+  /dev/hd*) echo ide ata ;;
+  *:*/usb[0-9]*) echo usb ;;
+  *:*/end_device-*) echo sas scsi ;;
+  *:*/rport-*) echo fc scsi ;;
+  *:*/session[0-9]*) echo iscsi scsi ;;
+  *:*/host[0-9]*) transport_of_host "$2" ;;
+  *:*/virtio[0-9]*) echo virtio ;;
+  esac
+}
+
+transport_of_host() { # PLACE: libata's disks are SCSI disks, too; its drivers' names tell
+  host=${1#*/host}
+  case $1:$(cat "/sys/class/scsi_host/host${host%%/*}/proc_name" 2>/dev/null) in
+  *:ahci | *:sata_*) echo sata ata ;;
+  */ata[0-9]* | *:ata_* | *:pata_*) echo ata sata ;;
+  *) echo scsi ;;
+  esac
+}
+
+disk_id() { # its names below /dev/disk/by-id
+  for link in "$ROOT"/dev/disk/by-id/*; do
+    [ "$(readlink -f "$link")" != "$1" ] || echo "${link##*/}"
+  done
+}
+
+udev_value() { # DISK KEY; EL5 calls the tool udevinfo
+  { udevadm info --query=property --name="$1" || udevinfo -q env -n "$1"; } 2>/dev/null | sed -n "s/^$2=//p" | grep .
+}
+
+tag() { # NODE LABEL|TYPE; not from a cache of another node's
+  "$(tool blkid)" -c /dev/null -s "$2" -o value "$1" 2>/dev/null
+}
+
+settle() { # let udev finish what it began
+  { udevadm settle --timeout=10 || udevsettle --timeout=10; } >/dev/null 2>&1 || :
+}
+
+in_use() { # DISK: mounted or swapped to, it or a partition of it, or part of a RAID or a volume group
+  awk -v disk="$1" '
+    BEGIN { partition = disk ~ /[0-9]$/ ? "^(p[0-9]+)?$" : "^([0-9]+)?$" }
+    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ partition { found = 1 }
+    END { exit !found }' /proc/mounts /proc/swaps && return 0
+  for holder in "$(sys_of "$1")"/holders/* "$(sys_of "$1")"/*/holders/*; do
+    [ ! -e "$holder" ] || return 0
+  done
+  return 1
+}

@@ -1,0 +1,48 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # of other parts
+#
+# Plugnode: what the managers of networks are told; the root is on the card that the node booted from. Read in by /etc/setup.sh.
+
+write_network() { # what RHEL's scripts read as /etc/sysconfig/network; an admin's other lines stay
+  {
+    printf 'NETWORKING=yes\nHOSTNAME=%s\n' "$NAME"
+    sed '/^NETWORKING=/d; /^HOSTNAME=/d' "$VAR/network" 2>/dev/null || :
+  } >"$DATA/network"
+  [ "$(cat "$DATA/network")" != "$(cat "$VAR/network" 2>/dev/null)" ] || return 0
+  cp "$DATA/network" "$VAR/network.new" 2>/dev/null && flush && mv -f "$VAR/network.new" "$VAR/network"
+}
+
+bind_network() { # a full /var: over the old one
+  rm -f "$VAR/network.new" || :
+  [ -f "$VAR/network" ] && run mount -n --bind "$DATA/network" "$VAR/network"
+}
+
+name_servers() { # the site's, where DHCP gave none: /etc/resolv.conf of the shared root leads here
+  [ ! -s "$DATA/resolv.conf" ] || return 0
+  {
+    site_value domain | sed -n 's/^./search &/p'
+    site_value dns | tr ',' '\n' | sed -n 's/^./nameserver &/p'
+  } >"$DATA/resolv.conf"
+}
+
+keep_network_up() { # the root is on it: whoever manages networks leaves this interface alone
+  keep_address
+  [ -d "$ROOT/run/systemd/system" ] || return 0
+  manager=$ROOT/run/NetworkManager/conf.d
+  mkdir -p "$ROOT/run/systemd/network" "$manager"
+  printf '[Match]\nName=%s\n[Link]\nUnmanaged=yes\n' "$INTERFACE" >"$ROOT/run/systemd/network/00-plugnode.network"
+  printf '[keyfile]\nunmanaged-devices=interface-name:%s\n' "$INTERFACE" >"$manager/00-plugnode.conf"
+  script=$ROOT/etc/sysconfig/network-scripts/ifcfg-$INTERFACE # of EL's network service, which starts a DHCP client
+  [ ! -f "$script" ] || mask_script "$script"
+}
+
+keep_address() { # for good, as the initrd did; but NetworkManager, in dracut's, may have renewed its lease since
+  ip -4 -o addr show dev "$INTERFACE" dynamic 2>/dev/null | while read -r _ _ _ address _; do
+    run ip addr change "$address" dev "$INTERFACE" valid_lft forever preferred_lft forever ||
+      degrade "the address $address ends with its lease"
+  done
+}
+
+mask_script() { # FILE: as if the admin had said that the card is not brought up
+  printf 'DEVICE=%s\nONBOOT=no\n' "$INTERFACE" >"$DATA/ifcfg"
+  run mount -n --bind "$DATA/ifcfg" "$1"
+}

@@ -1,0 +1,63 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # of other parts
+#
+# Plugnode: the state sector, and whether a disk is proved blank: the only permissions to destroy. Read in by /etc/setup.sh.
+
+read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HAS_LAYOUT, HAS_NODE
+  STATE=none TOKENS=- HAS_LAYOUT=- HAS_NODE=-
+  set -f
+  # shellcheck disable=SC2046 # seven words
+  set -- $(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.,_ -')
+  set +f
+  [ "${1:-}" = PLUGNODE1 ] && [ $# -eq 7 ] || return 0
+  [ "$(printf %s "$1 $2 $3 $4 $5 $6" | checksum)" = "$7" ] || return 0
+  STATE=$3 TOKENS=$4 HAS_LAYOUT=$5 HAS_NODE=$6
+  [ "$2" = "$SITE" ] || STATE=other
+}
+
+write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complete disk
+  body="PLUGNODE1 $SITE $2 $3 $LAYOUT $NODE"
+  flush
+  cached=$(write_cached "$1")
+  [ -z "$cached" ] || hdparm -q -W0 "$1" || :
+  printf '%s %s' "$body" "$(printf %s "$body" | checksum)" |
+    run_input dd of="$1" bs=512 seek=2040 count=1 conv=sync,notrunc,fsync
+  flush
+  blockdev --flushbufs "$1" 2>/dev/null || :
+  [ -z "$cached" ] || hdparm -q -W1 "$1" || :
+  read_state "$1"
+  [ "$STATE" = "$2" ]
+}
+
+write_cached() { # DISK: whether an ATA disk's cache is on; fsync flushes it from Linux 2.6.33 on, turning it off always
+  hdparm -I "$1" 2>/dev/null | grep '\*.*Write cache' || :
+}
+
+flush() { # to the disk, all of it; the tests have no power to lose
+  ${SYNC:-sync}
+}
+
+judge() { # DISK: prints what it is, by evidence on the disk alone
+  read_state "$1"
+  case $STATE in
+  CLAIMING | COMMITTED) echo "$STATE" ;;
+  other) echo "FOREIGN: it is another site's" ;;
+  *) if what=$(not_blank "$1"); then echo "FOREIGN: $what"; else echo BLANK; fi ;;
+  esac
+}
+
+not_blank() { # DISK: why it is not proved blank; fails if it is
+  last=$(($(cat "$(sys_of "$1")/size") - 2048))
+  all_zero "$1" 0 || { echo "its first MiB is not empty, or not readable" && return 0; }
+  all_zero "$1" "$last" || { echo "its last MiB is not empty, or not readable" && return 0; }
+  status=0
+  "$(tool blkid)" -p "$1" >/dev/null 2>&1 || status=$?
+  case $status in
+  0 | 8) echo "it has a signature (see blkid -p)" ;; # EL5's and busybox's blkid end with 4 and 1: they cannot tell
+  *) return 1 ;;
+  esac
+}
+
+all_zero() { # DISK SECTOR: the MiB from there on; what cannot be read is not zero
+  [ "$(dd if="$1" bs=512 skip="$2" count=2048 2>/dev/null | wc -c)" -eq 1048576 ] &&
+    [ "$(dd if="$1" bs=512 skip="$2" count=2048 2>/dev/null | tr -d '\000' | wc -c)" -eq 0 ]
+}

@@ -1,0 +1,58 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # of other parts
+#
+# Plugnode: a token that the disk does not remember is done once. Read in by /etc/setup.sh.
+
+tokens() { # all that are asked for, a line each: by site.yaml, the kernel command line, /var/wipe
+  { own_field 6; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
+}
+
+var_token() { # what is in /var/wipe; an empty one is a new wish each time it is made
+  if ! mounted "$VAR" || [ ! -e "$VAR/wipe" ]; then return 0; fi
+  token=$(tr '\n' ' ' 2>/dev/null <"$VAR/wipe" || :)
+  [ -n "${token% }" ] || token=$(stat -c 'made %Y %i' "$VAR/wipe")
+  echo "$token"
+}
+
+hashes() { # of the tokens, a line each
+  tokens | while read -r token; do
+    printf %s "$token" | checksum
+    echo
+  done
+}
+
+asked() { # the hashes that the disk does not remember
+  hashes | while read -r hash; do
+    case ,$TOKENS, in *,"$hash",*) ;; *) echo "$hash" ;; esac
+  done
+}
+
+remembered() { # TOKENS, and all that is asked for now: the sector has room for 32
+  { echo "$TOKENS" | tr ',' '\n'; asked; } | awk '
+    $0 != "-" { token[++n] = $0 }
+    END {
+      for (i = n > 32 ? n - 31 : 1; i <= n; i++) all = all "," token[i]
+      print all == "" ? "-" : substr(all, 2)
+    }'
+}
+
+forced() { # a disk that is not ours: only by its serial number, force:SERIAL
+  serial=$(disk_serial "$DISK")
+  [ -n "$serial" ] && tokens | grep -Fqx "force:$serial"
+}
+
+wipe_on_request() { # /var/wipe: ours, and only if it was not done before
+  [ -n "$(asked)" ] || { say "/var/wipe was done before" && rm -f "$VAR/wipe" && return 0; }
+  say "/var/wipe asks for a wipe of $DISK"
+  read_state "$DISK"
+  TOKENS=$(remembered)
+  each_partition leave_swap
+  sort -r -k 2,2 "$WORK/partitions" >"$WORK/reversed"
+  while read -r _ mount _; do
+    if mounted "$ROOT$mount"; then run umount -n "$ROOT$mount"; fi
+  done <"$WORK/reversed"
+  provision_then_mount
+}
+
+leave_swap() { # NUMBER MOUNT MIB FS LABEL FILL
+  [ "$4" != swap ] || swapoff "$(node_of "$1" "$4" "$5")" 2>/dev/null || :
+}
