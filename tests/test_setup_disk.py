@@ -234,6 +234,40 @@ def test_what_fills_the_rest_of_a_disk_must_fit_there_too(tmp_path: Path):
     assert node.state == [] and "/var.ro has 60 MiB, its partition 5" in node.degraded
 
 
+IMPOSSIBLE = {  # what: TiB, table, bytes of a sector, the last partition, what is said of it
+    "a dos table over 2 TiB": (3, "dos", 512, ("rest", "ext4", "h"), "a dos table reaches 2097152 MiB, the layout"),
+    "the same by a fixed size": (
+        3,
+        "dos",
+        512,
+        ("2200000", "ext4", "h"),
+        "a dos table reaches 2097152 MiB, the layout",
+    ),
+    "the same of larger sectors": (17, "dos", 4096, ("rest", "ext4", "h"), "a dos table reaches 16777216 MiB"),
+    "ext3 over 16 TiB": (20, "gpt", 512, ("rest", "ext3", "h"), "/home: no ext3 of 20971478 MiB: mkfs.ext3: Size of"),
+    "a label that xfs cannot hold": (1, "gpt", 512, ("rest", "xfs", "pn-data-large"), "xfs takes labels of 12 char"),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_cannot_be_made_on_a_disk_is_refused_while_it_is_blank(large: Path, what: str):
+    tib, table, sector, (size, fs, label), reason = IMPOSSIBLE[what]
+    layout = (("/var", "40", "ext4", "pn-var", "/var.ro"), ("/home", size, fs, label, "-"))
+    node = Node(large / "node", tib * TIB, layout, table, sector=sector)
+    assert node.boot(MOUNTS).count(" tmpfs") == 3
+    assert reason in node.degraded and "is not touched" in node.degraded
+    assert node.state == [] and "claim" not in node.console
+
+
+def test_a_rest_too_small_for_xfs_leaves_the_disk_blank(tmp_path: Path):
+    node = Node(tmp_path, mib=340, layout=(("/tmp", "40", "ext4", "t", "-"), ("/var", "rest", "xfs", "v", "/var.ro")))
+    node.boot()
+    assert node.state == [] and "/var has 298 MiB, xfs needs 300" in node.degraded
+    node.mib = 342
+    node.fresh()
+    assert node.boot(SAME) == "SAME\n" and node.degraded == ""
+
+
 def test_a_disk_that_is_full_before_var_is_filled_leaves_a_node_that_can_be_looked_at(node: Node):
     """More names than the file system has inodes, and next to no bytes; the next boot starts over."""
     many = node.root / "var.ro/lib/many"
@@ -393,7 +427,14 @@ def test_two_disks_that_are_ours_are_both_left_alone(settled: Node, second: str)
 
 @pytest.mark.parametrize(
     ("path", "package"),
-    [("mkfs.ext4", "e2fsprogs"), ("mkfs.xfs", "xfsprogs"), ("mkswap", "util-linux"), ("sfdisk", "fdisk")],
+    [
+        ("mkfs.ext4", "e2fsprogs"),
+        ("fsck.ext4", "e2fsprogs"),
+        ("mkfs.xfs", "xfsprogs"),
+        ("mkswap", "util-linux"),
+        ("sfdisk", "fdisk"),
+        ("blkid", "util-linux"),
+    ],
 )
 def test_without_a_program_that_the_layout_needs_a_blank_disk_stays_blank(tmp_path: Path, path: str, package: str):
     layout = (

@@ -49,19 +49,18 @@ write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and st
 }
 
 table_script() { # DISK gpt|dos|old: every start and size in sectors, on whole MiB; the first at 1 MiB
+  size_partitions "$1"
   [ "$2" = old ] || echo "label: $2"
   [ "$2" = gpt ] && linux=L swap=S || linux=83 swap=82
   sectors=$((1048576 / $(blockdev --getss "$1"))) end=$(($(mib_of "$1") - 1)) at=1 count=0
-  rest=$(rest_of "$1")
   while read -r number _ mib fs _; do
     count=$((count + 1))
     [ "$number" -ne 5 ] || [ "$count" -eq 5 ] || echo "$((at * sectors)),$(((end - at) * sectors)),5"
     [ "$number" -eq "$count" ] || at=$((at + 1)) # a logical one; its own table is in the MiB before
-    [ "$mib" != rest ] || mib=$rest
     [ "$fs" = swap ] && type=$swap || type=$linux
     echo "$((at * sectors)),$((mib * sectors)),$type"
     at=$((at + mib))
-  done <"$WORK/partitions"
+  done <"$WORK/sized"
 }
 
 wait_for_partitions() { # DISK: until the kernel has the new table, and no node of an older one

@@ -15,15 +15,19 @@ step() { # TEXT: what the node is about to do; the trap names it when it fails
 run() { # COMMAND…: do it, and say what it said if it fails
   "$@" >"$WORK/output" 2>&1 </dev/null || {
     status=$?
-    say "$1 failed ($status): $* : $(tail -n 3 "$WORK/output" | tr '\n' ' ')"
+    say "$1 failed ($status): $* : $(output)"
     return "$status"
   }
+}
+
+output() { # the last words of what was run, on one line
+  tail -n 3 "$WORK/output" | tr '\n\t' '  ' | sed 's/  */ /g; s/ $//'
 }
 
 run_input() { # COMMAND…: as `run`, but with the standard input
   "$@" >"$WORK/output" 2>&1 || {
     status=$?
-    say "$1 failed ($status): $(tail -n 2 "$WORK/output")"
+    say "$1 failed ($status): $(output)"
     return "$status"
   }
 }
