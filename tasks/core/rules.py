@@ -274,6 +274,10 @@ def _partition(path: Path, part: models.Partition, complain: Complain) -> None:
         complain((*path, "fill"), "swap cannot be filled", "leave it out", part.fill)
     if part.fs == "xfs" and part.size and part.size < 300:
         complain((*path, "size"), "size out of range for xfs", "give it 300M or more, or take ext4", f"{part.size}M")
+    if part.fs == "ext3" and part.size and part.size >= 16 << 20:
+        complain(
+            (*path, "size"), "size out of range for ext3", "it ends below 16 TiB; take ext4", f"{part.size >> 10}G"
+        )
     if part.fs == "xfs" and part.label and len(part.label) > 12:
         complain((*path, "label"), "label too long for xfs", "use at most 12 characters", part.label)
 
