@@ -289,18 +289,6 @@ def test_a_disk_of_4096_byte_sectors_is_as_good(tmp_path: Path):
     assert node.boot("cat var/lib/own") == "mine\n" and "format" not in node.console
 
 
-def test_a_disk_that_is_in_use_is_none_of_ours(node: Node):
-    disk = node.attach()
-    command("mkfs.ext4", "-qF", disk)
-    (node.folder / "elsewhere").mkdir()
-    command("mount", disk, node.folder / "elsewhere")
-    try:
-        assert node.verb("unfit", disk, disk=disk) == "is in use\n"
-    finally:
-        command("umount", node.folder / "elsewhere")
-        node.detach()
-
-
 def over(file: Path, path: str) -> str:
     """A shell command that shows `file` where a machine has `path`."""
     return f"mount --bind {file} {path}"
@@ -314,17 +302,11 @@ def disk(node: Node) -> Iterator[str]:
     command("losetup", "-d", *command("losetup", "-nO", "NAME", "-j", node.image).split())
 
 
-def test_a_disk_of_which_a_partition_is_mounted_is_none_of_ours(node: Node, disk: str):
+def test_a_foreign_disk_of_which_a_partition_is_mounted_says_so(node: Node, disk: str):
     command("addpart", disk, "1", "0", str(SIZE // 512))
-    assert node.verb("unfit", disk, disk=disk) == ""
+    assert "in use" not in node.verb("judge", disk, disk=disk)
     node.before = f"mount {disk}p1 {node.root}/var"
-    assert node.verb("unfit", disk, disk=disk) == "is in use\n"
-
-
-def test_a_disk_that_a_raid_or_a_volume_group_holds_is_none_of_ours(node: Node, disk: str):
-    (node.folder / "holders/md0").mkdir(parents=True)
-    node.before = over(node.folder / "holders", f"/sys/block/{disk[5:]}/holders")
-    assert node.verb("unfit", disk, disk=disk) == "is in use\n"
+    assert node.verb("judge", disk, disk=disk) == f"FOREIGN: it is in use: {disk}p1 on {node.root}/var\n"
 
 
 def test_a_disk_that_can_be_taken_out_is_none_of_ours(node: Node, disk: str):

@@ -2,14 +2,20 @@
 #
 # Plugnode: which disk is the node's. Read in by /etc/setup.sh.
 
-candidates() { # every disk that the layout names and this script may look at, in the order of the patterns
+candidates() { # every disk that the layout names and this script may look at, in the order of the patterns, those in use last
   # shellcheck disable=SC2013 # words, and patterns among them, are meant to be expanded
   for path in $(layout_values device); do
     [ -b "$path" ] || continue
     disk=$(readlink -f "$path")
     why=$(unfit "$disk")
-    if [ -z "$why" ]; then echo "$disk"; else echo "$disk $why" >>"$WORK/unfit"; fi
-  done | awk '!seen[$0]++'
+    if [ -n "$why" ]; then
+      echo "$disk $why" >>"$WORK/unfit"
+    elif in_use "$disk"; then
+      echo "2 $disk"
+    else
+      echo "1 $disk"
+    fi
+  done | sort -s -k 1,1 | awk '!seen[$2]++ { print $2 }'
 }
 
 unfit() { # DISK: why it is none of ours to use, or nothing
@@ -22,8 +28,6 @@ unfit() { # DISK: why it is none of ours to use, or nothing
     echo "is read-only"
   elif [ "$(disk_transport "$1")" = usb ]; then
     echo "is on USB"
-  elif in_use "$1"; then
-    echo "is in use"
   else
     layout_values match | unmatched "$1"
   fi

@@ -2,8 +2,12 @@
 #
 # Plugnode: what one disk is: its size, serial number, transport, names, partitions, and what is on it. Read in by /etc/setup.sh.
 
-sys_of() { # DISK: its folder in sysfs, where cciss/c0d0 is cciss!c0d0
-  echo "/sys/block/$(echo "${1#/dev/}" | tr / '!')"
+block_name() { # DISK: as sysfs has it, where cciss/c0d0 is cciss!c0d0
+  echo "${1#/dev/}" | tr / '!'
+}
+
+sys_of() { # DISK: its folder in sysfs
+  echo "/sys/block/$(block_name "$1")"
 }
 
 mib_of() { # DISK: its size; sysfs counts 512-byte sectors, whatever the disk does
@@ -71,15 +75,4 @@ tag() { # NODE LABEL|TYPE; not from a cache of another node's
 
 settle() { # let udev finish what it began
   { udevadm settle --timeout=10 || udevsettle --timeout=10; } >/dev/null 2>&1 || :
-}
-
-in_use() { # DISK: mounted or swapped to, it or a partition of it, or part of a RAID or a volume group
-  awk -v disk="$1" '
-    BEGIN { partition = disk ~ /[0-9]$/ ? "^(p[0-9]+)?$" : "^([0-9]+)?$" }
-    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ partition { found = 1 }
-    END { exit !found }' /proc/mounts /proc/swaps && return 0
-  for holder in "$(sys_of "$1")"/holders/* "$(sys_of "$1")"/*/holders/*; do
-    [ ! -e "$holder" ] || return 0
-  done
-  return 1
 }

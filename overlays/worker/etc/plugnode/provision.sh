@@ -18,13 +18,13 @@ provision() { # DISK TOKENS: from whatever is there to COMMITTED; a cut at any m
   write_state "$1" COMMITTED "$2"
 }
 
-entitled() { # DISK TOKENS: asks the disk itself once more
-  if in_use "$1"; then say "$1 is in use" && return 1; fi
+entitled() { # DISK TOKENS: asks the disk itself once more, and takes down what stands on it
   case $(judge "$1") in
   BLANK | CLAIMING) ;;
   COMMITTED) read_state "$1" && [ "$2" != "$TOKENS" ] ;;
   *) forced ;;
-  esac
+  esac || return 1
+  ! in_use "$1" || take_down "$1"
 }
 
 discard() { # DISK: tell an SSD that all behind the state sector is free; one that cannot is as good

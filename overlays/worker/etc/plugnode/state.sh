@@ -46,6 +46,7 @@ judge() { # DISK: prints what it is, by evidence on the disk alone
 }
 
 not_blank() { # DISK: why it is not proved blank; fails if it is
+  if in_use "$1"; then echo "it is in use: $(users_of "$1")" && return 0; fi
   last=$(($(cat "$(sys_of "$1")/size") - 2048))
   all_zero "$1" 0 || { echo "its first MiB is not empty, or not readable" && return 0; }
   all_zero "$1" "$last" || { echo "its last MiB is not empty, or not readable" && return 0; }

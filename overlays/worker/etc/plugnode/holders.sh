@@ -1,0 +1,79 @@
+# shellcheck shell=sh disable=SC2034,SC2154 # of other parts
+#
+# Plugnode: what has a disk in use, and how it is taken down. Read in by /etc/setup.sh.
+
+in_use() { # DISK: mounted or swapped to, it or a partition of it, or under a RAID, a volume group, a mapping
+  [ -n "$(uses /proc/mounts "$1")$(uses /proc/swaps "$1")$(above "$(block_name "$1")")" ]
+}
+
+uses() { # FILE DEVICE: the lines of /proc/mounts or /proc/swaps about it or a partition of it
+  awk -v disk="$2" '
+    BEGIN {
+      partition = disk ~ /[0-9]$/ ? "^(p[0-9]+)?$" : "^([0-9]+)?$"
+      if (disk ~ "^/dev/mapper/") partition = "^$"
+    }
+    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ partition' "$1"
+}
+
+above() { # NAME: every block device that stands on it, the topmost first
+  for holder in "/sys/block/$1"/holders/* "/sys/block/$1"/*/holders/*; do
+    [ -e "$holder" ] || continue
+    above "${holder##*/}"
+    echo "${holder##*/}"
+  done | awk '!seen[$0]++'
+}
+
+below() { # NAME: the disks that it stands on
+  set -- "$1" "/sys/block/$1"/slaves/*
+  [ -e "$2" ] || { echo "$1" && return; }
+  shift
+  for slave; do below "$(whole_of "$slave")"; done
+}
+
+whole_of() { # LINK of sysfs: the block device that it leads to, of a partition its disk
+  place=$(readlink -f "$1")
+  [ ! -e "${place%/*}/size" ] || place=${place%/*}
+  echo "${place##*/}"
+}
+
+called() { # NAME: and as people know it
+  echo "$1$(sed 's/.*/ (&)/' "/sys/block/$1/dm/name" 2>/dev/null)"
+}
+
+users_of() { # DISK: in words
+  {
+    for name in $(above "$(block_name "$1")"); do called "$name"; done
+    uses /proc/mounts "$1" | awk '{ print $1 " on " $2 }'
+    uses /proc/swaps "$1" | awk '{ print $1 " as swap" }'
+  } | tr '\n' ',' | sed 's/,$//; s/,/, /g'
+}
+
+take_down() { # DISK: what stands on it, from the top; nothing at all, if any of it stands on another disk as well
+  disk=$(block_name "$1")
+  for name in $(above "$disk"); do
+    bases=$(below "$name" | sort -u | tr '\n' ' ')
+    [ "$bases" = "$disk " ] || { say "$(called "$name") stands on ${bases% }; it is left alone" && return 1; }
+  done
+  for name in $(above "$disk") "$disk"; do let_go "$name"; done
+  waited=0
+  while in_use "$1"; do
+    [ "$waited" -lt 5 ] || { say "$1 is still in use: $(users_of "$1")" && return 1; }
+    sleep 1
+    waited=$((waited + 1))
+  done
+}
+
+let_go() { # NAME: what is mounted from it or swaps to it, then itself, by its own number or name
+  for device in "/dev/$(echo "$1" | tr '!' /)" "/dev/mapper/$(cat "/sys/block/$1/dm/name" 2>/dev/null)"; do
+    uses /proc/swaps "$device" | while read -r path _; do run swapoff "$path"; done
+    uses /proc/mounts "$device" | sort -r -k 2,2 | while read -r path _; do run umount -n "$path"; done
+  done
+  case $1 in dm-* | md* | bcache*) step "take down $(called "$1")" ;; esac
+  case $1 in
+  dm-*) tr ':' ' ' <"/sys/block/$1/dev" | while read -r major minor; do
+    run dmsetup remove -j "$major" -m "$minor"
+  done ;;
+  md*) run mdadm --stop "/dev/$1" ;;
+  bcache*) echo 1 >"/sys/block/$1/bcache/stop" ;;
+  esac
+}

@@ -1,0 +1,195 @@
+"""setup.sh and disks that something else has taken before it: udev's LVM, RAID, mappings; mounts and swap.
+
+Mounts and swap are real. This kernel may have neither device mapper nor RAID: what stands on a disk is then told by
+folders in place of sysfs's, and the programs that take it down are stand-ins, which say what they were asked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from node_disk import MIB, SAME, Node, command
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
+MOUNTS = "grep $ROOT /proc/mounts | cut -d' ' -f2,3; "
+
+# Of NAME, what it is called, its number, and what it stands on. A disk's name is that of its loop device.
+STACK = """\
+sys={folder}/sys
+stand() {{
+  mkdir -p $sys/$1/holders $sys/$1/slaves $sys/$1/dm
+  echo "$2" >$sys/$1/dm/name
+  echo "$3" >$sys/$1/dev
+  name=$1
+  shift 3
+  for under; do
+    if [ -d /sys/devices/virtual/block/$under ]; then
+      ln -s /sys/devices/virtual/block/$under $sys/$name/slaves/
+      mkdir -p {folder}/holders.$under
+      ln -s $sys/$name {folder}/holders.$under/
+      mountpoint -q /sys/devices/virtual/block/$under/holders ||
+        mount --bind {folder}/holders.$under /sys/devices/virtual/block/$under/holders
+    else
+      ln -s /sys/block/$under $sys/$name/slaves/
+      ln -s $sys/$name $sys/$under/holders/
+    fi
+  done
+}}
+rm -rf $sys {folder}/holders.*
+cp -a /sys/block $sys
+mount --bind $sys /sys/block
+disk=$(losetup -nO NAME,SIZELIMIT -j {image} | awk '$2 == 0 {{ sub("/dev/", "", $1); print $1 }}')
+"""
+# What dmsetup and mdadm would do: forget the one that they are asked for
+DMSETUP = """\
+#!/bin/sh
+echo "dmsetup $*" >>{folder}/log
+for dev in /sys/block/*/dev; do
+  [ "$(cat $dev)" != "$3:$5" ] || name=$(basename $(dirname $dev))
+done
+rm -rf {folder}/holders.*/$name /sys/block/*/holders/$name /sys/block/$name
+"""
+MDADM = """\
+#!/bin/sh
+echo "mdadm $*" >>{folder}/log
+rm -rf {folder}/holders.*/${{2#/dev/}} /sys/block/*/holders/${{2#/dev/}} /sys/block/${{2#/dev/}}
+"""
+
+
+class Taken(Node):
+    """A node whose disk something stands on."""
+
+    def stands(self, script: str) -> None:
+        """By lines `stand NAME CALLED MAJOR:MINOR UNDER…`; `$disk` is the node's own."""
+        tools = self.folder / "tools"
+        tools.mkdir(exist_ok=True)
+        for name, text in (("dmsetup", DMSETUP), ("mdadm", MDADM)):
+            (tools / name).write_text(text.format(folder=self.folder))
+            (tools / name).chmod(0o755)
+        whole = STACK.format(folder=self.folder, image=self.image) + script
+        self.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin\n{whole}"
+
+    @property
+    def asked(self) -> list[str]:
+        """What dmsetup and mdadm were told."""
+        log = self.folder / "log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Taken:
+    node = Taken(tmp_path)
+    (node.root / "nodes/serial").write_text("S3R14L\n")
+    return node
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[str]:
+    """Another disk of the node, blank."""
+    command("truncate", "-s", str(64 * MIB), tmp_path / "second.img")
+    disk = command("losetup", "-f", "--show", tmp_path / "second.img").strip()
+    yield disk
+    command("losetup", "-d", disk)
+
+
+LVM = "stand dm-9 centos-root 253:9 $disk"
+STACKS = {  # what stands on the disk: in which order it is taken down
+    "a volume": (LVM, ["dmsetup remove -j 253 -m 9"]),
+    "two volumes": (
+        f"{LVM}; stand dm-11 centos-swap 253:11 $disk",
+        ["dmsetup remove -j 253 -m 11", "dmsetup remove -j 253 -m 9"],
+    ),
+    "an array": ("stand md127 - 9:127 $disk", ["mdadm --stop /dev/md127"]),
+    "a mapping of a volume of an array": (
+        "stand md127 - 9:127 $disk; stand dm-3 vg-lv 253:3 md127; stand dm-4 luks-1 253:4 dm-3",
+        ["dmsetup remove -j 253 -m 4", "dmsetup remove -j 253 -m 3", "mdadm --stop /dev/md127"],
+    ),
+    "a thin volume, which stands on two": (
+        "stand dm-1 vg-meta 253:1 $disk; stand dm-2 vg-data 253:2 $disk; stand dm-3 vg-thin 253:3 dm-1 dm-2",
+        ["dmsetup remove -j 253 -m 3", "dmsetup remove -j 253 -m 1", "dmsetup remove -j 253 -m 2"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STACKS)
+def test_a_foreign_disk_that_is_held_stays_as_it_is_and_the_node_comes_up_in_memory(node: Taken, what: str):
+    command("mkfs.ext4", "-qF", node.image)
+    node.stands(STACKS[what][0])
+    before = node.digest()
+    said = node.boot(SAME + MOUNTS)
+    assert said.splitlines() == ["SAME", *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var"))]
+    assert "is not touched, FOREIGN: it is in use: " in node.degraded and not node.asked
+    assert node.digest() == before
+
+
+@pytest.mark.parametrize("what", STACKS)
+def test_what_stands_on_a_disk_is_taken_down_from_the_top_before_a_wipe_by_its_serial_number(node: Taken, what: str):
+    command("mkfs.ext4", "-qF", node.image)
+    stack, asked = STACKS[what]
+    node.stands(stack)
+    node.wipe = "force:S3R14L"
+    assert node.boot(SAME) == "SAME\n"
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert node.asked == asked
+
+
+def test_a_wipe_of_our_own_disk_takes_down_what_stands_on_it(node: Taken):
+    node.boot("echo mine >var/lib/own")
+    node.wipe = "t1"
+    node.stands(LVM)
+    assert "No such file" in node.boot("cat var/lib/own")
+    assert (node.asked, node.degraded) == (["dmsetup remove -j 253 -m 9"], "")
+
+
+def test_what_stands_on_another_disk_too_is_never_taken_down(node: Taken, second: str):
+    command("mkfs.ext4", "-qF", node.image)
+    node.wipe = "force:S3R14L"
+    node.stands(f"stand dm-9 vg-wide 253:9 $disk {second[5:]}; stand dm-10 vg-own 253:10 $disk")
+    before = node.digest()
+    assert node.boot(MOUNTS).count(" tmpfs") == 3
+    assert node.digest() == before and not node.asked and node.degraded
+    assert "dm-9 (vg-wide) stands on loop" in node.console and "left alone" in node.console
+
+
+def test_a_blank_disk_is_taken_before_one_that_is_in_use(node: Taken, second: str):
+    command("mkfs.ext4", "-qF", second)
+    node.stands(f"stand dm-9 vg-lv 253:9 {second[5:]}")
+    assert node.boot(SAME, disks=second + " {}") == "SAME\n"
+    assert (node.state[2], node.degraded, node.asked) == ("COMMITTED", "", [])
+
+
+def test_a_foreign_disk_that_is_mounted_is_left_alone_and_let_go_for_a_wipe_by_its_serial_number(node: Taken):
+    command("mkfs.ext4", "-qF", node.image)
+    elsewhere = node.folder / "else where"
+    elsewhere.mkdir()
+    whole = f"$(losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}')"
+    node.before = f"mount -o ro,noload {whole} '{elsewhere}'; mount --bind '{elsewhere}' {node.root}/home"
+    before = node.digest()
+    assert f"{node.root}/var tmpfs" in node.boot(MOUNTS)
+    assert "FOREIGN: it is in use: /dev/loop" in node.degraded and node.digest() == before
+    node.wipe = "force:S3R14L"
+    assert node.boot(SAME) == "SAME\n" and node.degraded == ""
+
+
+def test_swap_that_something_else_switched_on_goes_off_for_a_wipe(node: Taken):
+    command("mkswap", node.image)
+    whole = f"$(losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}')"
+    node.before = f"swapon {whole}"
+    node.wipe = "force:S3R14L"
+    swaps = Path("/proc/swaps").read_text()
+    assert node.boot(SAME) == "SAME\n" and node.degraded == ""
+    assert Path("/proc/swaps").read_text() == swaps
+
+
+def test_a_volume_is_not_taken_for_another_whose_name_goes_on(node: Taken):
+    (node.folder / "mounts").write_text(
+        "/dev/mapper/vg-root2 /a ext4\n/dev/mapper/vg-root /b ext4\n/dev/md1p2 /c xfs\n"
+    )
+    lines = {
+        device: node.verb("uses", str(node.folder / "mounts"), device, disk="").split()[1::3]
+        for device in ("/dev/mapper/vg-root", "/dev/mapper/vg-", "/dev/md1", "/dev/md12")
+    }
+    assert lines == {"/dev/mapper/vg-root": ["/b"], "/dev/mapper/vg-": [], "/dev/md1": ["/c"], "/dev/md12": []}
