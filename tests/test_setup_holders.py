@@ -7,6 +7,8 @@ folders in place of sysfs's, and the programs that take it down are stand-ins, w
 from __future__ import annotations
 
 import os
+import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,13 +66,19 @@ class Taken(Node):
 
     def stands(self, script: str) -> None:
         """By lines `stand NAME CALLED MAJOR:MINOR UNDER…`; `$disk` is the node's own."""
+        self.program("dmsetup", DMSETUP.format(folder=self.folder))
+        self.program("mdadm", MDADM.format(folder=self.folder))
+        self.before += "\n" + STACK.format(folder=self.folder, image=self.image) + script
+
+    def program(self, name: str, text: str) -> None:
+        """In place of this machine's in /usr/sbin, whose own is `real/NAME` there then."""
         tools = self.folder / "tools"
-        tools.mkdir(exist_ok=True)
-        for name, text in (("dmsetup", DMSETUP), ("mdadm", MDADM)):
-            (tools / name).write_text(text.format(folder=self.folder))
-            (tools / name).chmod(0o755)
-        whole = STACK.format(folder=self.folder, image=self.image) + script
-        self.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin\n{whole}"
+        (tools / "real").mkdir(parents=True, exist_ok=True)
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+        if real := shutil.which(name):
+            shutil.copy(real, tools / "real" / name)
+        self.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin"
 
     @property
     def asked(self) -> list[str]:
@@ -193,3 +201,97 @@ def test_a_volume_is_not_taken_for_another_whose_name_goes_on(node: Taken):
         for device in ("/dev/mapper/vg-root", "/dev/mapper/vg-", "/dev/md1", "/dev/md12")
     }
     assert lines == {"/dev/mapper/vg-root": ["/b"], "/dev/mapper/vg-": [], "/dev/md1": ["/c"], "/dev/md12": []}
+
+
+# What was there before
+
+
+LOOK = """\
+#!/bin/sh
+case $* in *--no-reread*)
+  for disk; do :; done
+  cp --sparse=always {image} {folder}/seen.img
+  flock -n -s $disk true || echo "the disk is locked" >{folder}/log ;;
+esac
+exec /usr/sbin/real/sfdisk "$@"
+"""
+
+
+def zapped(node: Taken) -> None:
+    """A disk that was in use and zapped at both ends only, and whose discard leaves what was there."""
+    with open(node.image, "r+b") as file:
+        file.seek(MIB)
+        file.write(random.Random(3).randbytes((node.mib - 2) * MIB))
+    node.program("blkdiscard", "#!/bin/sh\nexit 1\n")
+
+
+def zeros_at_the_ends(image: Path, table: Path) -> bool:
+    """Whether what is empty in `image` is the ends of each partition of the disk `table`, a MiB each, and the gaps."""
+    dump = command("sfdisk", "-d", table).splitlines()
+    rows = [row.split(":")[1].split(",") for row in dump if "start=" in row and "type=5" not in row]
+    spans = [[int(word.split("=")[1]) // 2048 for word in row[:2]] for row in rows]
+    whole = range(1, image.stat().st_size // MIB - 1)
+    inner = {mib for start, size in spans for mib in range(start + 1, start + size - 1)}
+    data = image.read_bytes()
+    empty = {mib for mib in whole if not any(data[mib * MIB : (mib + 1) * MIB])}
+    return len(inner) > 9 and empty == set(whole) - inner
+
+
+def test_before_there_is_a_table_nothing_is_left_where_a_partition_will_begin_or_end(node: Taken):
+    zapped(node)
+    node.program("sfdisk", LOOK.format(image=node.image, folder=node.folder))
+    assert node.boot(SAME) == "SAME\n" and node.degraded == ""
+    seen = node.folder / "seen.img"
+    assert zeros_at_the_ends(seen, node.image)
+    assert seen.read_bytes()[MIB - 4096 :].split(b" ")[2] == b"CLAIMING"
+    assert node.asked == ["the disk is locked"]
+
+
+def test_a_logical_partition_and_its_own_table_are_emptied_as_well(tmp_path: Path):
+    rows = [(f"/m{number}", "4", "ext4", f"m{number}", "-") for number in range(5)]
+    node = Taken(tmp_path, layout=(*rows, ("/home", "rest", "ext4", "pn-home", "-")), table="dos")
+    zapped(node)
+    disk = command("losetup", "-f", "--show", node.image).strip()
+    try:
+        node.verb("clear_partitions", disk, disk=disk)
+        before = node.folder / "before.img"
+        before.write_bytes(node.image.read_bytes())
+        node.verb("write_table", disk, disk=disk)
+    finally:
+        command("losetup", "-d", disk)
+    assert zeros_at_the_ends(before, node.image)
+
+
+MKFS = """\
+#!/bin/sh
+if [ "$1" != -n ] && [ ! -e {folder}/came ]; then
+  touch {folder}/came
+  disk=$(ls -d {folder}/holders.loop*)
+  mkdir -p {folder}/sys/dm-9/holders {folder}/sys/dm-9/slaves
+  echo 253:9 >{folder}/sys/dm-9/dev
+  ln -s /sys/devices/virtual/block/${{disk##*holders.}} {folder}/sys/dm-9/slaves/
+  ln -s {folder}/sys/dm-9 $disk/
+  echo "it is apparently in use by the system" >&2
+  exit 1
+fi
+exec /usr/sbin/real/mkfs.ext4 "$@"
+"""
+EMPTY = """
+mkdir {folder}/holders.$disk
+mount --bind {folder}/holders.$disk /sys/devices/virtual/block/$disk/holders"""
+
+
+def test_what_takes_a_new_partition_all_the_same_is_taken_down_and_the_partition_made(node: Taken):
+    node.program("mkfs.ext4", MKFS.format(folder=node.folder))
+    node.stands(EMPTY.format(folder=node.folder))
+    assert node.boot(SAME) == "SAME\n" and (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert node.asked == ["dmsetup remove -j 253 -m 9"]
+    assert "apparently in use by the system" in node.console
+
+
+def test_what_takes_it_again_and_again_ends_the_boot_in_memory(node: Taken):
+    node.program("mkfs.ext4", MKFS.format(folder=node.folder).replace("touch", ": "))
+    node.stands(EMPTY.format(folder=node.folder))
+    assert node.boot(MOUNTS).count(" tmpfs") == 3
+    assert node.state[2] == "CLAIMING" and "the next boot tries again" in node.degraded
+    assert len(node.asked) == 2

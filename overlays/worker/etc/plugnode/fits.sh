@@ -26,16 +26,22 @@ lacks_room() { # DISK
   [ "$(mib_of "$1")" -ge "$need" ] || echo "$1 has $(mib_of "$1") MiB, the layout needs $need"
 }
 
-size_partitions() { # DISK: $WORK/sized has the partitions with the MiB that each will have there
-  rest=$(($(mib_of "$1") - 1 - $(end_of "$WORK/partitions")))
-  sed "s/^\([0-9]* [^ ]*\) rest /\1 $rest /" "$WORK/partitions" >"$WORK/sized"
+size_partitions() { # DISK: into $WORK/sized, with the MiB that each will have there and the MiB where it begins
+  rest=$(($(mib_of "$1") - 1 - $(end_of "$WORK/partitions"))) at=1 count=0
+  while read -r number mount mib fs label fill; do
+    count=$((count + 1))
+    [ "$number" -eq "$count" ] || at=$((at + 1)) # a logical one; its own table is in the MiB before
+    [ "$mib" != rest ] || mib=$rest
+    echo "$number $mount $mib $fs $label $fill $at"
+    at=$((at + mib))
+  done <"$WORK/partitions" >"$WORK/sized"
 }
 
 end_of() { # FILE: the MiB up to the end of the last partition; by the shell, for mawk loses what is over 2^31
   end=1 count=0
   while read -r number _ mib _; do
     count=$((count + 1))
-    [ "$number" -eq "$count" ] || end=$((end + 1)) # a logical one; its own table is in the MiB before
+    [ "$number" -eq "$count" ] || end=$((end + 1))
     [ "$mib" = rest ] || end=$((end + mib))
   done <"$1"
   echo "$end"
@@ -48,7 +54,7 @@ over_table() { # DISK: a dos table counts sectors in 32 bits
 }
 
 each_size() {
-  while read -r _ mount mib fs label fill <&3; do
+  while read -r _ mount mib fs label fill _ <&3; do
     not_made "$mount" "$mib" "$fs" "$label"
     [ "$fill" = - ] || overfull "$mib" "$fill"
   done 3<"$WORK/sized"

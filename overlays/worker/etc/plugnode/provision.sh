@@ -3,11 +3,13 @@
 # Plugnode: from a claim to a complete disk: the only part that destroys. Read in by /etc/setup.sh.
 
 provision() { # DISK TOKENS: from whatever is there to COMMITTED; a cut at any moment starts it over
+  lock "$1"
   entitled "$1" "$2"
   step "claim $1"
   write_state "$1" CLAIMING "$2"
   discard "$1"
   clear_ends "$1"
+  clear_partitions "$1"
   step "partition $1: $(mib_of "$1") MiB"
   write_table "$1"
   wait_for_partitions "$1"
@@ -16,6 +18,17 @@ provision() { # DISK TOKENS: from whatever is there to COMMITTED; a cut at any m
   step "commit $1"
   write_state "$1" CLAIMING "$2" # once more, for its flush: all that was before is on the disk, not in its cache
   write_state "$1" COMMITTED "$2"
+}
+
+lock() { # DISK: until this process ends udev leaves it alone, as systemd's block device locking asks
+  command -v flock >/dev/null || return 0
+  exec 9<"$1"
+  waited=0
+  until flock -n 9; do
+    [ "$waited" -lt 30 ] || { say "$1 is locked by something else" && return 1; }
+    sleep 1
+    waited=$((waited + 1))
+  done
 }
 
 entitled() { # DISK TOKENS: asks the disk itself once more, and takes down what stands on it
@@ -37,6 +50,19 @@ clear_ends() { # DISK: no old table at either end, and no claim lost: the state 
   run dd if=/dev/zero of="$1" bs=512 seek="$last" count=2048 conv=notrunc,fsync
 }
 
+clear_partitions() { # DISK: what lies under the ends of partitions to be would come back with them: an old volume
+  size_partitions "$1"
+  while read -r number _ mib _ _ _ at <&3; do
+    [ "$number" -lt 5 ] || clear_mib "$1" $((at - 1)) # a logical one's own table; else the end of the one before
+    clear_mib "$1" "$at"
+    clear_mib "$1" $((at + mib - 1))
+  done 3<"$WORK/sized"
+}
+
+clear_mib() { # DISK MIB; never the first, where the state sector is
+  [ "$2" -ge 1 ] && run dd if=/dev/zero of="$1" bs=1048576 seek="$2" count=1 conv=notrunc,fsync
+}
+
 write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and starts at sector 63 unless told
   kind=$(table_kind)
   if [ "$kind" != old ]; then
@@ -52,14 +78,13 @@ table_script() { # DISK gpt|dos|old: every start and size in sectors, on whole M
   size_partitions "$1"
   [ "$2" = old ] || echo "label: $2"
   [ "$2" = gpt ] && linux=L swap=S || linux=83 swap=82
-  sectors=$((1048576 / $(blockdev --getss "$1"))) end=$(($(mib_of "$1") - 1)) at=1 count=0
-  while read -r number _ mib fs _; do
+  sectors=$((1048576 / $(blockdev --getss "$1"))) end=$(($(mib_of "$1") - 1)) count=0
+  while read -r number _ mib fs _ _ at; do
     count=$((count + 1))
-    [ "$number" -ne 5 ] || [ "$count" -eq 5 ] || echo "$((at * sectors)),$(((end - at) * sectors)),5"
-    [ "$number" -eq "$count" ] || at=$((at + 1)) # a logical one; its own table is in the MiB before
+    [ "$number" -ne 5 ] || [ "$count" -eq 5 ] || # the extended one, for all that are logical
+      echo "$(((at - 1) * sectors)),$(((end - at + 1) * sectors)),5"
     [ "$fs" = swap ] && type=$swap || type=$linux
     echo "$((at * sectors)),$((mib * sectors)),$type"
-    at=$((at + mib))
   done <"$WORK/sized"
 }
 
@@ -68,6 +93,8 @@ wait_for_partitions() { # DISK: until the kernel has the new table, and no node 
   waited=0
   until reread "$1" && partitions_there "$1"; do
     [ "$waited" -lt 20 ] || { say "the kernel does not show the new partitions of $1" && return 1; }
+    if in_use "$1"; then take_down "$1"; fi
+    settle
     sleep 1
     waited=$((waited + 1))
   done
@@ -75,8 +102,7 @@ wait_for_partitions() { # DISK: until the kernel has the new table, and no node 
 
 reread() { # DISK: the kernel's view of its table; udev may hold the disk for a moment
   [ -z "$NODES" ] || return 0
-  blockdev --rereadpt "$1" 2>/dev/null || partx -u "$1" 2>/dev/null || partprobe "$1" 2>/dev/null || return 1
-  settle
+  blockdev --rereadpt "$1" 2>/dev/null || partx -u "$1" 2>/dev/null || partprobe "$1" 2>/dev/null
 }
 
 partitions_there() { # DISK: every node, of the size it shall have
@@ -87,16 +113,25 @@ partitions_there() { # DISK: every node, of the size it shall have
   done <"$WORK/partitions"
 }
 
-make_filesystem() { # NUMBER MOUNT MIB FS LABEL FILL
-  node=$(partition_node "$DISK" "$1")
+make_filesystem() { # NUMBER MOUNT MIB FS LABEL FILL; what took the partition in between is taken down, twice
+  node=$(partition_node "$DISK" "$1") tries=0
   step "format $node: $4 for $2"
-  wipefs -a "$node" >/dev/null 2>&1 || : # of what was there before a forced wipe; EL5 has none
-  case $4 in
-  swap) run mkswap -L "$5" "$node" ;;
-  xfs) run mkfs.xfs -q -f -L "$5" "$node" ;;
+  until format "$node" "$4" "$5"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 3 ] || return 1
+    in_use "$DISK" || return 1
+    take_down "$DISK" || return 1
+  done
+}
+
+format() { # NODE FS LABEL
+  wipefs -a "$1" >/dev/null 2>&1 || : # of what was there before a forced wipe; EL5 has none
+  case $2 in
+  swap) run mkswap -L "$3" "$1" ;;
+  xfs) run mkfs.xfs -q -f -L "$3" "$1" ;;
   *)
-    run "mkfs.$4" -q -F -L "$5" "$node"
-    tune2fs -c 0 -i 0 "$node" >/dev/null 2>&1 || : # a node's boot shall not take an hour every 180 days
+    run "mkfs.$2" -q -F -L "$3" "$1" || return
+    tune2fs -c 0 -i 0 "$1" >/dev/null 2>&1 || : # a node's boot shall not take an hour every 180 days
     ;;
   esac
 }

@@ -30,6 +30,7 @@ without_disk() {
 provision_then_mount() {
   why=$(fits "$DISK") || { degrade "$why; $DISK is not touched" && return 0; }
   if again provision "$DISK" "$(remembered)"; then
+    settle
     read_state "$DISK"
     mount_all
   else
