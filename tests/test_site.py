@@ -420,7 +420,7 @@ def test_a_mac_has_one_value_or_is_refused(octets: bytes, sign: str, upper: bool
     plain = octets.hex(":")
     written = plain.replace(":", sign)
     if octets[0] & 1 or not any(octets):
-        with pytest.raises(grammar.Wrong):
+        with pytest.raises(grammar.InvalidValue):
             grammar.mac(written)
     else:
         assert grammar.mac(written.upper() if upper else written) == plain
@@ -437,7 +437,7 @@ def test_what_passes_as_a_name_or_an_address_is_harmless(text: str) -> None:
     for check in CHECKS:
         try:
             value = check(text)
-        except grammar.Wrong:
+        except grammar.InvalidValue:
             continue
         assert value.isascii() and value.isprintable()
         assert not set(value) & set("\"'\\{}`$;#<>|&")

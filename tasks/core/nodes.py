@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import grammar, ranges
-from .grammar import Wrong
+from .grammar import InvalidValue
 from .site import Mac
 
 if TYPE_CHECKING:
-    from . import models
+    from .models import Section
 
 Path = tuple[Any, ...]
 
@@ -31,7 +31,7 @@ class Member(NamedTuple):
     name: str
     mac: Mac | None
     ip: str | None
-    said: models.Node
+    said: Section
 
     @property
     def ip_path(self) -> Path:
@@ -42,7 +42,7 @@ class Member(NamedTuple):
         return ("nodes", self.key, "mac") if self.place is None else ("nodes", self.key, "macs", self.place)
 
 
-def members(nodes: dict[str, models.Node | None], complain: Complain) -> list[Member]:
+def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member]:
     """Every node, in the order of the file."""
     found: list[Member] = []
     for key, said in nodes.items():
@@ -55,10 +55,10 @@ def members(nodes: dict[str, models.Node | None], complain: Complain) -> list[Me
     return found
 
 
-def _single(key: str, said: models.Node, complain: Complain) -> Member:
+def _single(key: str, said: Section, complain: Complain) -> Member:
     try:
         return Member(key, None, grammar.host(key), said.mac, grammar.ipv4(said.ip), said)
-    except (Wrong, TypeError):  # an address that is missing
+    except (InvalidValue, TypeError):  # an address that is missing
         _checked(grammar.host, key, ("nodes", key), complain, key=True)
         ip = _checked(_address, said.ip, ("nodes", key, "ip"), complain)
         return Member(key, None, key, said.mac, ip, said)
@@ -66,7 +66,9 @@ def _single(key: str, said: models.Node, complain: Complain) -> Member:
 
 def _address(text: str | None) -> str | None:
     if text and ranges.is_range(text):
-        raise Wrong("a range of addresses for one node", "write one address, or make the name a range: wn[001-040]")
+        raise InvalidValue(
+            "a range of addresses for one node", "write one address, or make the name a range: wn[001-040]"
+        )
     return None if text is None else grammar.ipv4(text)
 
 
@@ -74,12 +76,12 @@ def _checked(check: Callable[[Any], Any], value: Any, path: Path, complain: Comp
     """`value` as `check` gives it; None, and a complaint, where it is wrong."""
     try:
         return check(value)
-    except Wrong as wrong:
-        complain(path, wrong.what, wrong.do, value, key)
+    except InvalidValue as wrong:
+        complain(path, wrong.what, wrong.hint, value, key)
         return None
 
 
-def _range(key: str, said: models.Node, complain: Complain) -> Iterator[Member]:
+def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     """The members of a range, with the addresses that are clearly theirs; none where its MACs do not pair with it."""
     path = ("nodes", key)
     wanted = _count(key, path, complain, key=True)
@@ -107,7 +109,7 @@ def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
         return 0
 
 
-def _macs(path: Path, said: models.Node, wanted: int, complain: Complain) -> list[Mac | None]:
+def _macs(path: Path, said: Section, wanted: int, complain: Complain) -> list[Mac | None]:
     """A node's MACs, or a range's, as they pair with `wanted` names."""
     given = said.macs if said.macs is not None else [said.mac]
     written = said.model_fields_set & {"mac", "macs"}

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import grammar, merge
-from .grammar import meant, number
+from .grammar import suggestion, number
 from .nodes import Complain, Member
 
 if TYPE_CHECKING:
-    from . import models
+    from .models import Section
 
 Path = tuple[Any, ...]
 Line = Callable[[Path], int]  # the line of a key
 BUILT_IN = ("initrd", "systemd", "sysvinit", "worker")  # overlays that nobody lists
 
 
-def check(site: models.Site, members: list[Member], folder: str, folders: tuple[str, ...], complain: Complain) -> None:
+def check(site: Section, members: list[Member], folder: str, folders: tuple[str, ...], complain: Complain) -> None:
     """Complain about every broken rule. Relative paths count from `folder`; overlays are looked up below `folders`."""
     subnet = ipaddress.IPv4Network(site.network.subnet) if site.network and site.network.subnet else None
     taken = _taken(site, subnet, complain)
@@ -41,7 +41,7 @@ def _given(parts: dict[str, Any] | None) -> list[tuple[str, Any]]:
     return [(name, part) for name, part in (parts or {}).items() if part is not None]
 
 
-def _layers(site: models.Site) -> Iterator[tuple[Path, Any]]:
+def _layers(site: Section) -> Iterator[tuple[Path, Any]]:
     """Whatever can hold node settings: images, groups, nodes."""
     for kind in ("images", "groups", "nodes"):
         for name, part in _given(getattr(site, kind)):
@@ -51,7 +51,7 @@ def _layers(site: models.Site) -> Iterator[tuple[Path, Any]]:
 # Network
 
 
-def _taken(site: models.Site, subnet: ipaddress.IPv4Network | None, complain: Complain) -> dict[int, str]:
+def _taken(site: Section, subnet: ipaddress.IPv4Network | None, complain: Complain) -> dict[int, str]:
     """The addresses that no node may have, with their owners; checks those of gateway and servers on the way."""
     taken: dict[int, str] = {}
     servers: list[tuple[Path, Any]] = [(("servers", name, "ip"), server.ip) for name, server in _given(site.servers)]
@@ -128,7 +128,7 @@ def _doubled(members: list[Member], what: Callable[[Member], Any]) -> Iterable[t
 # Words that name other parts
 
 
-def _words(site: models.Site, complain: Complain) -> None:
+def _words(site: Section, complain: Complain) -> None:
     known = {"image": list(site.images or ()), "server": list(site.servers or ())}
     groups = list(site.groups or ())
     for path, layer in _layers(site):
@@ -137,7 +137,7 @@ def _words(site: models.Site, complain: Complain) -> None:
         for field, words in known.items():
             value = getattr(layer, field)
             if value is not None and words and value not in words:
-                complain((*path, field), f"unknown {field}", meant(value, words), value)
+                complain((*path, field), f"unknown {field}", suggestion(value, words), value)
         for at, name in enumerate((path[0] == "nodes" and layer.groups) or ()):
             if name is not None:
                 _listed((*path, "groups", at), name, layer.groups[:at], groups, "group", complain)
@@ -145,7 +145,7 @@ def _words(site: models.Site, complain: Complain) -> None:
 
 def _listed(path: Path, value: str, before: list[str], known: list[str], what: str, complain: Complain) -> None:
     if value not in known:
-        complain(path, f"unknown {what}", meant(value, known), value)
+        complain(path, f"unknown {what}", suggestion(value, known), value)
     elif value in before:
         complain(path, f"{what} listed twice", "keep one of them", value)
 
@@ -153,7 +153,7 @@ def _listed(path: Path, value: str, before: list[str], known: list[str], what: s
 # Images
 
 
-def _image(path: Path, image: models.Image, folder: str, overlays: list[str], complain: Complain) -> None:
+def _image(path: Path, image: Section, folder: str, overlays: list[str], complain: Complain) -> None:
     _overlays((*path, "overlays"), image.overlays or [], overlays, complain)
     _reference((*path, "reference"), image.reference, complain)
     for field, kind, file in merge.files(image):
@@ -178,7 +178,7 @@ def _overlays(path: Path, names: list[str], known: list[str], complain: Complain
             _listed((*path, at), name, names[:at], known, "overlay", complain)
 
 
-def _reference(path: Path, reference: models.Reference | None, complain: Complain) -> None:
+def _reference(path: Path, reference: Section | None, complain: Complain) -> None:
     if reference is not None and len(reference.model_fields_set) != 1:
         given = ", ".join(sorted(reference.model_fields_set))
         what = f"names more than one source: {given}" if given else "names no source"
@@ -188,7 +188,7 @@ def _reference(path: Path, reference: models.Reference | None, complain: Complai
 # Settings of nodes: image, groups, node
 
 
-def _settings(site: models.Site, complain: Complain) -> None:
+def _settings(site: Section, complain: Complain) -> None:
     seen = set()
     for key, node in _given(site.nodes):
         image = merge.image_of(site, node)
@@ -196,7 +196,7 @@ def _settings(site: models.Site, complain: Complain) -> None:
         if kind in seen and not node.model_fields_set & {"disk", "cmdline", "release"}:
             continue
         seen.add(kind)
-        if image in (site.images or {}):
+        if image and image in (site.images or {}):
             _node(site, image, _layers_of(site, key, node), complain)
     do = f"name it with image: or by a group; images: {', '.join(site.images or ())}"
     for key, node in _given(site.nodes) if len(site.images or ()) > 1 else ():
@@ -204,13 +204,13 @@ def _settings(site: models.Site, complain: Complain) -> None:
             complain(("nodes", key), "no image", do, key=True)
 
 
-def _layers_of(site: models.Site, key: str, node: models.Node) -> list[tuple[Path, Any]]:
+def _layers_of(site: Section, key: str, node: Section) -> list[tuple[Path, Any]]:
     groups = site.groups or {}
     named = [(("groups", name), groups.get(name)) for name in node.groups or () if name]
     return [*((path, group) for path, group in named if group), (("nodes", key), node)]
 
 
-def _node(site: models.Site, image: str, layers: list[tuple[Path, Any]], complain: Complain) -> None:
+def _node(site: Section, image: str, layers: list[tuple[Path, Any]], complain: Complain) -> None:
     for path, layer in layers:
         if layer.release and layer.release.rpartition("-")[0] != image:
             do = f"write {image}-<12 hex digits>, as `doit status` lists them"
@@ -241,7 +241,7 @@ def _table(layers: list[tuple[Path, Any]], complain: Complain) -> None:
 # Disks
 
 
-def _partitions(path: Path, partitions: Iterable[models.Partition | None], complain: Complain) -> None:
+def _partitions(path: Path, partitions: Iterable[Section | None], complain: Complain) -> None:
     mounts: list[str] = []
     labels: list[str] = []
     rest: Path = ()
@@ -264,7 +264,7 @@ def _partitions(path: Path, partitions: Iterable[models.Partition | None], compl
             _partition((*path, at), part, complain)
 
 
-def _partition(path: Path, part: models.Partition, complain: Complain) -> None:
+def _partition(path: Path, part: Section, complain: Complain) -> None:
     if part.fs and part.fs != "swap" and "mount" not in part.model_fields_set:
         complain(path, "mount: required", "add `mount: /var` or another mount point")
     if part.fs and part.mount and (part.fs == "swap") != (part.mount == "swap"):
@@ -281,7 +281,7 @@ def _partition(path: Path, part: models.Partition, complain: Complain) -> None:
 # Deploy
 
 
-def _deploy(deploy: models.Deploy, complain: Complain) -> None:
+def _deploy(deploy: Section, complain: Complain) -> None:
     tftp, nfs = deploy.tftp_root, deploy.nfs_root
     if tftp and nfs and os.path.commonpath((tftp, nfs)) in (tftp, nfs):
         field = "nfs_root" if "nfs_root" in deploy.model_fields_set else "tftp_root"

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .grammar import Wrong, meant
+from .grammar import InvalidValue, suggestion
 from .nodes import Complain
 from .yaml_source import EMPTY, Path, kind, shown
 
@@ -26,33 +26,33 @@ def parse(model: type[BaseModel], raw: Any, complain: Complain) -> Any:
             at_key = found["type"] == "extra_forbidden" or "[key]" in found["loc"]
             value = found["input"] if found["type"] != "extra_forbidden" else None
             wrong = _wrong(model, path, found)
-            complain(path, wrong.what, wrong.do, value, at_key)
+            complain(path, wrong.what, wrong.hint, value, at_key)
         return _best(model, raw)
 
 
 # What is wrong
 
 
-def _wrong(model: type[BaseModel], path: Path, found: Any) -> Wrong:
+def _wrong(model: type[BaseModel], path: Path, found: Any) -> InvalidValue:
     """One of pydantic's errors as what is wrong and what to do."""
     what, error = found["type"], found.get("ctx", {}).get("error")
     if found["input"] in (EMPTY, "") and what != "extra_forbidden":
-        return Wrong("empty value", "give it one, or leave the key out")
-    if isinstance(error, Wrong):
+        return InvalidValue("empty value", "give it one, or leave the key out")
+    if isinstance(error, InvalidValue):
         return error
     if what == "missing":
-        return Wrong("required", f"add `{path[-1]}:{_example(model, path)}`")
+        return InvalidValue("required", f"add `{path[-1]}:{_example(model, path)}`")
     if what == "extra_forbidden":
         parent = _type_at(model, path[:-1])
-        return Wrong(f'unknown key "{shown(path[-1])}"', meant(str(path[-1]), parent.model_fields))
+        return InvalidValue(f'unknown key "{shown(path[-1])}"', suggestion(str(path[-1]), parent.model_fields))
     if what in EXPECTED:
         expected = EXPECTED[what]
-        return Wrong(f"expected {expected}, got {kind(found['input'])}", WRITE[expected])
+        return InvalidValue(f"expected {expected}, got {kind(found['input'])}", WRITE[expected])
     if what == "too_short":
-        return Wrong(f"no {path[-1]} defined", "give at least one")
+        return InvalidValue(f"no {path[-1]} defined", "give at least one")
     if what == "too_long":
-        return Wrong(f"more than {found['ctx']['max_length']} {path[-1]}", "use fewer")
-    return Wrong(found["msg"], "see docs/site.md")
+        return InvalidValue(f"more than {found['ctx']['max_length']} {path[-1]}", "use fewer")
+    return InvalidValue(found["msg"], "see docs/site.md")
 
 
 def _example(model: type[BaseModel], path: Path) -> str:

@@ -17,6 +17,7 @@ from .site import Mac, Node, Site
 
 SOURCES = (
     "grammar",
+    "keys",
     "merge",
     "models",
     "nodes",
