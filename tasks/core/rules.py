@@ -156,11 +156,11 @@ def _listed(path: Path, value: str, before: list[str], known: list[str], what: s
 def _image(path: Path, image: Section, folder: str, overlays: list[str], complain: Complain) -> None:
     _overlays((*path, "overlays"), image.overlays or [], overlays, complain)
     _reference((*path, "reference"), image.reference, complain)
-    for field, kind, file in merge.files(image):
-        there = merge.resolve(folder, file)
-        if not merge.THERE[kind](there):
-            what = f"is no {kind}" if os.path.exists(there) else f"no such {kind}"
-            complain((*path, *field), what, "paths count from the site file's folder", file)
+    for file in merge.files(image):
+        there = merge.resolve(folder, file.path)
+        if not merge.THERE[file.kind](there):
+            what = f"is no {file.kind}" if os.path.exists(there) else f"no such {file.kind}"
+            complain((*path, *file.place), what, "paths count from the site file's folder", file.path)
     local = [file for file in image.local_files or () if file]
     for at, file in enumerate(image.local_files or ()):
         above = [other for other in local if file and (file.startswith(other + "/") or file in local[:at])]
