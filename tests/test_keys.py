@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from tasks.core import manual, models, schema
+from tasks.core import manual, models, reader
 from tasks.core.keys import INITRD, ROOT, recipe
 from tasks.core.site import Image
 from tasks.develop import manual_text
@@ -36,7 +36,7 @@ def image(folder: Path, said: str = "") -> Image:
     """An image of which that is said, too."""
     text = "".join(line for line in SITE.splitlines(True) if "CONSOLE" not in line and "groups:" not in line)
     (folder / "site.yaml").write_text(text % said)
-    return schema.load(str(folder / "site.yaml"), ()).images[0]
+    return reader.read(str(folder / "site.yaml"), ())[0].images[0]
 
 
 # Recipes
@@ -126,8 +126,8 @@ def said_by(folder: Path, program: str) -> list[str]:
 
 def test_a_row_more_is_a_setting_of_images_groups_and_nodes(with_a_new_setting: Path) -> None:
     program = (
-        "from tasks.core import schema\n"
-        "site = schema.load('site.yaml', ())\n"
+        "from tasks.core import reader\n"
+        "site, _ = reader.read('site.yaml', ())\n"
         "print(*(node.CONSOLE for node in site.nodes))"
     )
     assert said_by(with_a_new_setting, program) == ["tty0 ttyS0 ttyS1 ttyS2"]
@@ -137,9 +137,9 @@ def test_a_row_more_is_checked_and_known_to_editors_and_the_manual(with_a_new_se
     site = with_a_new_setting / "site.yaml"
     site.write_text(site.read_text().replace("ttyS2", "a/b"))
     program = (
-        "from tasks.core import manual, schema\n"
+        "from tasks.core import manual, reader, schema\n"
         "from tasks.core.errors import BadInput\n"
-        "try: schema.load('site.yaml', ())\n"
+        "try: reader.read('site.yaml', ())\n"
         "except BadInput as error: print(error.problems[0])\n"
         "parts = schema.json_schema()['definitions']\n"
         "print(*(name for name in parts if 'CONSOLE' in parts[name]['properties']))\n"

@@ -7,6 +7,8 @@ calls it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .keys import REQUIRED, ListOf, MapOf, Row
 from .models import ROWS
@@ -16,27 +18,44 @@ TABLE = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end of keys -->\n)", re.
 
 def with_tables(page: str) -> str:
     """A page with its tables written anew."""
-    return TABLE.sub(lambda found: found[1] + table(found[2]) + found[3], page)
+    return TABLE.sub(_table, page)
+
+
+def _table(found: re.Match[str]) -> str:
+    begin, name, end = found.groups()
+    return begin + table(name) + end
 
 
 def table(name: str) -> str:
     """The keys of a mapping: each with its default, where any has one, and what it means."""
-    own = list(ROWS[name].values())
-    if name == "Node":  # what a group says, too, is told there
-        own = [row for row in own if row.name not in ROWS["Group"]]
-    cells = [(f"`{row.name}`", default(row, name), row.key.manual or row.key.help) for row in own]
-    if name == "Node":
-        shared = ", ".join(f"`{key}`" for key in ROWS["Group"])
-        cells.append((shared, "", "as in a group"))
-    if all(default in ("", "none") for _, default, _ in cells):
-        return _lines([("key", ""), *((key, text) for key, _, text in cells)])
-    return _lines([("key", "default", ""), *cells])
+    of_group = ROWS["Group"] if name == "Node" else {}  # what a group says, too, is told there
+    own = [row for key, row in ROWS[name].items() if key not in of_group]
+    lines = [_line(row, name) for row in own]
+    if of_group:
+        shared = ", ".join(f"`{key}`" for key in of_group)
+        lines.append(Line(shared, "", "as in a group"))
+    if all(line.default in ("", "none") for line in lines):
+        return _drawn([("key", ""), *((line.key, line.text) for line in lines)])
+    return _drawn([("key", "default", ""), *lines])
 
 
-def _lines(cells: list[tuple[str, ...]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |\n" for row in cells]
-    rule = "|" + "---|" * len(cells[0]) + "\n"
-    return "".join([head, rule, *body]).replace("|  |", "| |")
+class Line(NamedTuple):
+    key: str
+    default: str
+    text: str
+
+
+def _line(row: Row, name: str) -> Line:
+    text = row.key.manual or row.key.help
+    return Line(f"`{row.name}`", default(row, name), text)
+
+
+def _drawn(lines: Sequence[tuple[str, ...]]) -> str:
+    """As Markdown has a table."""
+    head, *body = ["| " + " | ".join(line) + " |\n" for line in lines]
+    rule = "|" + "---|" * len(lines[0]) + "\n"
+    table = "".join([head, rule, *body])
+    return table.replace("|  |", "| |")
 
 
 def default(row: Row, name: str) -> str:
@@ -45,8 +64,8 @@ def default(row: Row, name: str) -> str:
     if key.default or name == "Group":
         return key.default
     if row.default is REQUIRED:
-        many = isinstance(key.kind, (ListOf, MapOf)) and key.kind.least
-        return "required, one or more" if many else "required"
+        some = isinstance(key.kind, (ListOf, MapOf)) and key.kind.least
+        return "required, one or more" if some else "required"
     if isinstance(key.kind, type):
         return ""
     return _spelled(row.default)
@@ -57,7 +76,8 @@ def _spelled(value: object) -> str:
     if value is None or value in ("", ()) or value == {}:
         return "none"
     if isinstance(value, tuple):
-        return f"`[{', '.join(value)}]`"
+        words = ", ".join(value)
+        return f"`[{words}]`"
     if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
+        return "`true`" if value else "`false`"
     return f"`{value}`" if isinstance(value, str) else str(value)

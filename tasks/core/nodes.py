@@ -18,7 +18,14 @@ Path = tuple[Any, ...]
 class Complain(Protocol):
     """Takes what is wrong at a place, and what to do; `key`: with the key, not with its value."""
 
-    def __call__(self, path: Path, what: str, do: str, value: object = None, key: bool = False) -> None: ...
+    def __call__(
+        self,
+        path: Path,
+        what: str,
+        hint: str,
+        value: object = None,
+        key: bool = False,
+    ) -> None: ...
 
     def line(self, path: Path) -> int: ...
 

@@ -1,6 +1,6 @@
 """Site: what `site.yaml` says, as frozen values. No positions, no raw dicts; every default filled in.
 
-`tasks.core.schema` reads and validates; everything downstream sees only these. A field that is a key of the file
+`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a key of the file
 has the key's row beside it (`keys`); the others are worked out.
 """
 # ruff: noqa: UP045  # a boot server's Python 3.9 reads this file, too, and its annotations are values
