@@ -83,14 +83,19 @@ def _odd_character(value: str) -> str | None:
 # Names
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-RESERVED_HOSTS = frozenset(("localhost", "default", "broadcasthost", "ip6-localhost", "ip6-loopback"))
+RESERVED_HOSTS = frozenset(
+    ("localhost", "default", "broadcasthost", "ip6-localhost", "ip6-loopback"),
+)
 RESERVED_IMAGES = frozenset(
-    ("boot", "checks.json", "configs", "plan.json", "references", "site.img", "report.html", "site")
+    ("boot", "checks.json", "configs", "plan.json", "references", "site.img", "report.html", "site"),
 )
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
 _like_address = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII).fullmatch
 _name = text(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*", "not a name", "use letters, digits and . _ -, beginning with a letter or digit", 63
+    r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "not a name",
+    "use letters, digits and . _ -, beginning with a letter or digit",
+    63,
 )
 
 
@@ -101,10 +106,14 @@ def host(value: str) -> str:
         raise InvalidValue("reserved name", "give the machine another one")
     if not _is_label(value):
         raise InvalidValue(
-            _not_a_host(value), "use 1 to 63 lower-case letters, digits and inner hyphens, without the domain"
+            _not_a_host(value),
+            "use 1 to 63 lower-case letters, digits and inner hyphens, without the domain",
         )
     if _like_address(value):
-        raise InvalidValue("not an RFC 1123 host name: programs read it as an address", "begin with a letter")
+        raise InvalidValue(
+            "not an RFC 1123 host name: programs read it as an address",
+            "begin with a letter",
+        )
     return value
 
 
@@ -117,7 +126,10 @@ def _not_a_host(value: str) -> str:
 def domain(value: str) -> str:
     value = value.lower()
     if len(value) > 189 or not re.fullmatch(rf"{_LABEL}(?:\.{_LABEL})*", value, re.ASCII):
-        raise InvalidValue("not an RFC 1123 domain name", "write it as grid.example.org, with at most 189 characters")
+        raise InvalidValue(
+            "not an RFC 1123 domain name",
+            "write it as grid.example.org, with at most 189 characters",
+        )
     return value
 
 
@@ -125,7 +137,10 @@ def domain(value: str) -> str:
 def image_name(value: str) -> str:
     """Names folders and boot files: `build/<image>/`, `<image>-<12 hex digits>/`, `plugnode/<image>.cfg`."""
     if value in RESERVED_IMAGES:
-        raise InvalidValue("reserved name", "the build folder or the TFTP root has that name already; choose another")
+        raise InvalidValue(
+            "reserved name",
+            "the build folder or the TFTP root has that name already; choose another",
+        )
     _image_text(value)
     if re.search(r"-[0-9a-f]{12}$", value):
         raise InvalidValue("reads as the id of a release", "leave the 12 hex digits out")
@@ -133,14 +148,20 @@ def image_name(value: str) -> str:
 
 
 _image_text = text(
-    r"[a-z0-9](?:[a-z0-9-]|\.(?!\.))*(?<![.-])", "not an image name", "use lower-case letters, digits, - and .", 63
+    r"[a-z0-9](?:[a-z0-9-]|\.(?!\.))*(?<![.-])",
+    "not an image name",
+    "use lower-case letters, digits, - and .",
+    63,
 )
 
 
 @editors(r"^[a-z0-9][a-z0-9.-]*-[0-9a-f]{12}$")
 def release_id(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*-[0-9a-f]{12}", value, re.ASCII):
-        raise InvalidValue("not a release id", "write IMAGE-<12 hex digits>, as `doit status` lists them")
+        raise InvalidValue(
+            "not a release id",
+            "write IMAGE-<12 hex digits>, as `doit status` lists them",
+        )
     return value
 
 
@@ -159,7 +180,12 @@ def wipe_token(value: str) -> str:
     return _token(value)
 
 
-_token = text(r"[A-Za-z0-9._:-]+", "not a token", "use letters, digits and . _ : -, such as a date", 64)
+_token = text(
+    r"[A-Za-z0-9._:-]+",
+    "not a token",
+    "use letters, digits and . _ : -, such as a date",
+    64,
+)
 
 
 # Network
@@ -187,18 +213,28 @@ def mac(value: str) -> Mac:
     value = value if _colons(value) else _plain_mac(value)
     if int(value[:2], 16) & 1:
         if value == "ff:ff:ff:ff:ff:ff":
-            raise InvalidValue("reserved MAC: broadcast", "read the card's own address from its label or `ip link`")
+            raise InvalidValue(
+                "reserved MAC: broadcast",
+                "read the card's own address from its label or `ip link`",
+            )
         raise InvalidValue(
-            "multicast MAC cannot be a network card's", "the first pair must be even; read it from `ip link`"
+            "multicast MAC cannot be a network card's",
+            "the first pair must be even; read it from `ip link`",
         )
     if value == "00:00:00:00:00:00":
-        raise InvalidValue("reserved MAC: all zero", "read the card's own address from its label or `ip link`")
+        raise InvalidValue(
+            "reserved MAC: all zero",
+            "read the card's own address from its label or `ip link`",
+        )
     return Mac(value)
 
 
 def _plain_mac(value: str) -> str:
     if not _any_mac(value.lower()) or not value.isascii():
-        raise InvalidValue("not a MAC address", "write six pairs of hex digits, as in 52:54:00:12:34:56")
+        raise InvalidValue(
+            "not a MAC address",
+            "write six pairs of hex digits, as in 52:54:00:12:34:56",
+        )
     digits = re.sub(r"[:.-]", "", value.lower())
     return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
@@ -208,8 +244,14 @@ def ipv4(value: str) -> str:
     """A dotted IPv4 address that a machine can have; stricter than inet_aton, which takes 010.1, 0x7f.1 and 1.2.3."""
     if not _is_ipv4(value):
         if ":" in value and re.fullmatch(r"[0-9a-fA-F:.]+", value):
-            raise InvalidValue("not an IPv4 address", "IPv4 only; write four decimal numbers, as in 172.24.10.1")
-        raise InvalidValue("not an IPv4 address", "write four decimal numbers without leading zeros, as in 172.24.10.1")
+            raise InvalidValue(
+                "not an IPv4 address",
+                "IPv4 only; write four decimal numbers, as in 172.24.10.1",
+            )
+        raise InvalidValue(
+            "not an IPv4 address",
+            "write four decimal numbers without leading zeros, as in 172.24.10.1",
+        )
     first = int(value.split(".", 1)[0])
     if first in (0, 127, 169) or first >= 224:
         _usable(ipaddress.IPv4Network(value))
@@ -230,7 +272,10 @@ def subnet(value: str) -> str:
     if _is_ipv4(bits):
         raise InvalidValue("not an IPv4 subnet", _meant_network(value))
     if not re.fullmatch(r"[1-9]?[0-9]", bits, re.ASCII) or int(bits) > 32:
-        raise InvalidValue("not an IPv4 subnet", "write the prefix as a number, as in 172.24.10.0/24")
+        raise InvalidValue(
+            "not an IPv4 subnet",
+            "write the prefix as a number, as in 172.24.10.0/24",
+        )
     if not 8 <= int(bits) <= 30:
         size = "small" if int(bits) > 30 else "large"
         raise InvalidValue(f"/{bits} is too {size} for a subnet of nodes", "prefixes from /8 to /30 can be used")
@@ -251,11 +296,18 @@ def _meant_network(value: str) -> str:
 def _usable(network: ipaddress.IPv4Network) -> None:
     for range_, why in UNUSABLE:
         if network.overlaps(ipaddress.IPv4Network(range_)):
-            raise InvalidValue(f"not usable: {why} ({range_})", "use an address of the nodes' own network")
+            raise InvalidValue(
+                f"not usable: {why} ({range_})",
+                "use an address of the nodes' own network",
+            )
 
 
 _SSH = r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
-ssh = text(_SSH, "not an ssh target", "write root@boot1 or a name of your ssh configuration (ports and keys go there)")
+ssh = text(
+    _SSH,
+    "not an ssh target",
+    "write root@boot1 or a name of your ssh configuration (ports and keys go there)",
+)
 interface = editors(r"^[A-Za-z][A-Za-z0-9_.-]{0,14}$")(
     text(
         r"[A-Za-z][A-Za-z0-9_.-]*",
@@ -307,9 +359,12 @@ SYSTEM = frozenset(
         "/var/tmp",
     ]
 )
-_NEVER_BELOW = re.compile(r"/(?:bin|boot|dev(?!/shm/)|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|usr(?!/local/))/")
+_NEVER_BELOW = re.compile(
+    r"/(?:bin|boot|dev(?!/shm/)|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|usr(?!/local/))/",
+)
 _UNMOUNTABLE = re.compile(
-    r"/(?:bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|usr(?!/local)|var\.ro)(?:/.*)?", re.ASCII
+    r"/(?:bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|usr(?!/local)|var\.ro)(?:/.*)?",
+    re.ASCII,
 )
 
 
@@ -332,7 +387,10 @@ def absolute(value: str) -> str:
 def deploy_root(value: str) -> str:
     path = absolute(value)
     if path in SYSTEM or _NEVER_BELOW.match(path + "/"):
-        raise InvalidValue("refuses a system directory", "name a folder of its own, such as /srv/plugnode")
+        raise InvalidValue(
+            "refuses a system directory",
+            "name a folder of its own, such as /srv/plugnode",
+        )
     return path
 
 
@@ -351,7 +409,8 @@ def mount_point(value: str) -> str:
     path = absolute(value)
     if path == "/" or _UNMOUNTABLE.fullmatch(path):
         raise InvalidValue(
-            "not a mount point for a node's own disk", "the system lives there; use /var, /tmp, /home and the like"
+            "not a mount point for a node's own disk",
+            "the system lives there; use /var, /tmp, /home and the like",
         )
     return path
 
@@ -361,7 +420,10 @@ def relative(value: str) -> str:
     path = value.lstrip("/").rstrip("/")
     parts = path.split("/")
     if not path or ".." in parts or "." in parts or "" in parts:
-        raise InvalidValue("not a path inside the root", "write it as etc/some.key, without . and ..")
+        raise InvalidValue(
+            "not a path inside the root",
+            "write it as etc/some.key, without . and ..",
+        )
     if len(path) > 255 or not re.fullmatch(r"[A-Za-z0-9._+@:=,%~*?\[\] /-]+", path, re.ASCII):
         raise InvalidValue(_odd_character(value) or "not a plain path", "write it as etc/some.key")
     return path
@@ -373,7 +435,8 @@ def local_file(value: str) -> str:
         raise InvalidValue("not a plain path", "use letters, digits and . _ + @ : -")
     if path.split("/")[0] in ("var", "proc", "sys", "dev", "run", "tmp", "var.ro"):
         raise InvalidValue(
-            "is a node's own already", "local_files are for paths of the shared root, such as etc/adjtime"
+            "is a node's own already",
+            "local_files are for paths of the shared root, such as etc/adjtime",
         )
     return path
 
@@ -393,9 +456,15 @@ def exclude(value: str) -> str:
     """An rsync pattern as --exclude takes it: `+ x` keeps what a later one would take; other rules are refused."""
     pattern = value[2:] if value.startswith(("+ ", "- ")) else value
     if re.match(r"[!;#]|[:.] ", pattern) or pattern != pattern.strip() or ".." in pattern.split("/"):
-        raise InvalidValue("not an exclude pattern", "write a path or pattern such as /scratch/* or *.tmp")
+        raise InvalidValue(
+            "not an exclude pattern",
+            "write a path or pattern such as /scratch/* or *.tmp",
+        )
     if pattern.strip("/*") == "":
-        raise InvalidValue("takes nothing or everything", "write a path or pattern such as /scratch/* or *.tmp")
+        raise InvalidValue(
+            "takes nothing or everything",
+            "write a path or pattern such as /scratch/* or *.tmp",
+        )
     return _pattern(value)
 
 
@@ -405,11 +474,19 @@ _pattern = text(r"[ -~]+", "not an exclude pattern", "use printable ASCII", 1024
 def here(value: str) -> str:
     """A path on this machine, absolute or from the site file's folder."""
     if value.startswith("~"):
-        raise InvalidValue("~ is not expanded", "write the path from / or from the site file's folder")
+        raise InvalidValue(
+            "~ is not expanded",
+            "write the path from / or from the site file's folder",
+        )
     return _here(value)
 
 
-_here = text(r"[A-Za-z0-9._+@:=,%~ /-]+", "not a plain path", "use letters, digits and . _ + @ : = , % ~ - /", 1024)
+_here = text(
+    r"[A-Za-z0-9._+@:=,%~ /-]+",
+    "not a plain path",
+    "use letters, digits and . _ + @ : = , % ~ - /",
+    1024,
+)
 
 
 def base(value: str) -> str:
@@ -422,12 +499,16 @@ def busybox(value: str) -> str:
 
 def _file_here(value: str, words: str) -> str:
     if "/" not in value or value.endswith("/"):
-        raise InvalidValue("not a file's path", f"use {words}, or a path such as ./name or /folder/name")
+        raise InvalidValue(
+            "not a file's path",
+            f"use {words}, or a path such as ./name or /folder/name",
+        )
     return here(value)
 
 
 _partition = re.compile(
-    r"(/dev/(?:(?:[shv]|xv)d[a-z]+(?=[0-9])|(?:nvme[0-9]+n[0-9]+|mmcblk[0-9]+|nbd[0-9]+)(?=p[0-9])))p?[0-9]+", re.ASCII
+    r"(/dev/(?:(?:[shv]|xv)d[a-z]+(?=[0-9])|(?:nvme[0-9]+n[0-9]+|mmcblk[0-9]+|nbd[0-9]+)(?=p[0-9])))p?[0-9]+",
+    re.ASCII,
 ).fullmatch
 
 
@@ -452,9 +533,18 @@ rsync = text(
     "write user@host:/path, host::module or rsync://host/module",
 )
 suite = text(r"[a-z0-9][a-z0-9.-]*", "not a suite", "write it as bookworm", 64)
-package = text(r"@?[A-Za-z0-9][A-Za-z0-9+._:~=^/-]*", "not a package", "write its name, as in openssh-server", 128)
+package = text(
+    r"@?[A-Za-z0-9][A-Za-z0-9+._:~=^/-]*",
+    "not a package",
+    "write its name, as in openssh-server",
+    128,
+)
 mirror = editors("^(https?|file)://")(
-    text(r"(?:https?|file)://[A-Za-z0-9._~:/%+@=-]+", "not a mirror", "write it as https://mirror.example.org/debian")
+    text(
+        r"(?:https?|file)://[A-Za-z0-9._~:/%+@=-]+",
+        "not a mirror",
+        "write it as https://mirror.example.org/debian",
+    )
 )
 
 
@@ -465,13 +555,21 @@ def kernel(value: str) -> str:
     return _kernel(value)
 
 
-_kernel = text(r"[0-9]+\.[0-9][A-Za-z0-9._+~-]*", "not a kernel version", "write auto, or it as in 6.1.0-30-amd64", 64)
+_kernel = text(
+    r"[0-9]+\.[0-9][A-Za-z0-9._+~-]*",
+    "not a kernel version",
+    "write auto, or it as in 6.1.0-30-amd64",
+    64,
+)
 
 
 @editors(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
 def module(value: str) -> str:
     if re.search(r"\.ko(?:\.(?:gz|xz|zst))?$", value):
-        raise InvalidValue("not a module's name", f'did you mean "{value.split("/")[-1].split(".ko")[0]}"?')
+        raise InvalidValue(
+            "not a module's name",
+            f'did you mean "{value.split("/")[-1].split(".ko")[0]}"?',
+        )
     return _module(value)
 
 
@@ -485,10 +583,14 @@ OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF)=)", re.ASCII)
 def cmdline(value: str) -> str:
     """Kernel arguments as every loader passes them on: no quotes, no variables, no line breaks."""
     if len(value) > MAX_CMDLINE:
-        raise InvalidValue(f"kernel command line too long: {len(value)} characters", f"the kernel takes {MAX_CMDLINE}")
+        raise InvalidValue(
+            f"kernel command line too long: {len(value)} characters",
+            f"the kernel takes {MAX_CMDLINE}",
+        )
     if not _words(value):
         raise InvalidValue(
-            f"kernel command line: {_odd_character(value)}", "write arguments with a space between, unquoted"
+            f"kernel command line: {_odd_character(value)}",
+            "write arguments with a space between, unquoted",
         )
     ours = OURS.search(value)
     if ours:
@@ -525,7 +627,11 @@ _BYTES = {"M": 1, "G": 2**10, "T": 2**20}
 
 def size_range(value: str) -> str:
     """`100G..2T`, `100G..`, `..2T`."""
-    found = re.fullmatch(r"(?:([0-9]{1,9})([MGT])(?:iB)?)?\.\.(?:([0-9]{1,9})([MGT])(?:iB)?)?", value, re.ASCII)
+    found = re.fullmatch(
+        r"(?:([0-9]{1,9})([MGT])(?:iB)?)?\.\.(?:([0-9]{1,9})([MGT])(?:iB)?)?",
+        value,
+        re.ASCII,
+    )
     if not found or value == "..":
         raise InvalidValue("not a range of sizes", "write it as 100G..2T, 100G.. or ..2T")
     if found[1] and found[3] and int(found[1]) * _BYTES[found[2]] > int(found[3]) * _BYTES[found[4]]:
@@ -552,7 +658,12 @@ def boolean(value: str) -> bool:
 
 # Disks
 
-serial = text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "not a serial number", "write it as `lsblk -o SERIAL` prints it", 64)
+serial = text(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "not a serial number",
+    "write it as `lsblk -o SERIAL` prints it",
+    64,
+)
 by_id = text(
     r"[A-Za-z0-9*?][A-Za-z0-9._:+@=*?-]*",
     "not a name below /dev/disk/by-id",
@@ -573,7 +684,9 @@ def loader_name(value: str) -> str:
 
 
 _loader_name = text(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}", "not a loader's file", "write it as pxelinux.0"
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}",
+    "not a loader's file",
+    "write it as pxelinux.0",
 )
 
 

@@ -8,12 +8,44 @@ from collections.abc import Callable
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+)
 
 from . import grammar
 from .grammar import InvalidValue
-from .keys import APPEND, REQUIRED, Boolean, Choice, Here, Key, ListOf, MapOf, Row, Text, Whole, rows
-from .site import Deploy, Disk, DiskMatch, Image, Initrd, Network, Node, Partition, Reference, Server
+from .keys import (
+    APPEND,
+    REQUIRED,
+    Boolean,
+    Choice,
+    Here,
+    Key,
+    ListOf,
+    MapOf,
+    Row,
+    Text,
+    Whole,
+    rows,
+)
+from .site import (
+    Deploy,
+    Disk,
+    DiskMatch,
+    Image,
+    Initrd,
+    Network,
+    Node,
+    Partition,
+    Reference,
+    Server,
+)
 from .yaml_source import kind as kind_of
 
 
@@ -281,7 +313,12 @@ ROWS: dict[str, dict[str, Row]] = {}  # of every kind of mapping, by its name in
 MODELS: dict[type, type[Section]] = {}  # by the class of the values, or of the keys where there is none
 
 
-def _model(name: str, values: type, found: dict[str, Row], described: str | None = None) -> type[Section]:
+def _model(
+    name: str,
+    values: type,
+    found: dict[str, Row],
+    described: str | None = None,
+) -> type[Section]:
     """The model of a mapping by its keys."""
     ROWS[name] = found
     fields = {key: (_type(row), _field(row)) for key, row in found.items()}

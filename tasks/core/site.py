@@ -43,7 +43,12 @@ class Network(NamedTuple):
     ] = ()
     domain: Annotated[
         Optional[str],
-        Key(Text("domain"), "the nodes' DNS domain", "the DNS domain", examples=("grid.example.org",)),
+        Key(
+            Text("domain"),
+            "the nodes' DNS domain",
+            "the DNS domain",
+            examples=("grid.example.org",),
+        ),
     ] = None
     ntp: Annotated[
         tuple[str, ...],
@@ -110,7 +115,11 @@ class Partition(NamedTuple):
     ]
     fs: Annotated[
         str,
-        Key(Choice("ext3", "ext4", "xfs", "swap"), "file system", "`ext3`, `ext4`, `xfs` or `swap`"),
+        Key(
+            Choice("ext3", "ext4", "xfs", "swap"),
+            "file system",
+            "`ext3`, `ext4`, `xfs` or `swap`",
+        ),
     ]
     label: Annotated[
         str,
@@ -264,7 +273,12 @@ class Image(NamedTuple):
     name: str
     reference: Annotated[
         Reference,
-        Key(Reference, "where the root comes from", "where the root comes from, see below", recipe=ROOT),
+        Key(
+            Reference,
+            "where the root comes from",
+            "where the root comes from, see below",
+            recipe=ROOT,
+        ),
     ]
     exclude: Annotated[
         tuple[str, ...],
