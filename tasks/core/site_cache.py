@@ -93,11 +93,12 @@ def _remembered(cache_file: str, key: bytes) -> Site | None:
         if not any(map(THERE[kind], paths)):
             return None
     read_nodes = functools.partial(_nodes, rest[end:])
-    return Site._make((*values, read_nodes))
+    return Site._make(values)._replace(read_nodes=read_nodes)
 
 
 def _packed(site: Site, needs: Needs) -> bytes:
-    header = pickle.dumps((needs, site[:-1]), 5)
+    values = tuple(site._replace(read_nodes=tuple))
+    header = pickle.dumps((needs, values), 5)
     columns = dict(zip(Node._fields, zip(*site.nodes)))
     columns["mac"] = tuple(map(str, columns["mac"]))
     length = len(header).to_bytes(LENGTH, "big")
