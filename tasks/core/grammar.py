@@ -1,7 +1,7 @@
 """What each kind of text in `site.yaml` may look like: allow-lists, matched whole, ASCII only.
 
-Every function takes the text as written and gives the value, or raises InvalidValue with what is wrong and what to do.
-What is allowed here cannot end a line, a quoted string or a block in any file that we generate.
+Every function takes the text as written and gives the value, or raises InvalidValue. What is
+allowed here cannot end a line, a quoted string or a block in any file that we generate.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def suggestion(value: str, known: Iterable[str]) -> str:
 
 
 def _odd_character(value: str) -> str | None:
-    """Names a character that no text of ours may have, since it would end a line, string or block somewhere."""
+    """Names a character that would end a line, string or block somewhere: no text may have it."""
     odd = re.search(r"[^ -~]|[\"'\\{}`$;#<>|&]", value)
     if not odd:
         return None
@@ -83,12 +83,17 @@ def _odd_character(value: str) -> str | None:
 # Names
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-RESERVED_HOSTS = frozenset(
-    ("localhost", "default", "broadcasthost", "ip6-localhost", "ip6-loopback"),
-)
-RESERVED_IMAGES = frozenset(
-    ("boot", "checks.json", "configs", "plan.json", "references", "site.img", "report.html", "site"),
-)
+RESERVED_HOSTS = {"localhost", "default", "broadcasthost", "ip6-localhost", "ip6-loopback"}
+RESERVED_IMAGES = {
+    "boot",
+    "checks.json",
+    "configs",
+    "plan.json",
+    "references",
+    "site.img",
+    "report.html",
+    "site",
+}
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
 _like_address = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII).fullmatch
 _name = text(
@@ -101,7 +106,7 @@ _name = text(
 
 @editors(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 def host(value: str) -> str:
-    """A host name of one label (RFC 1123), lower case: two spellings of one name would be two nodes."""
+    """A host name of one label (RFC 1123), lower case: two spellings would be two nodes."""
     if value in RESERVED_HOSTS:
         raise InvalidValue("reserved name", "give the machine another one")
     if not _is_label(value):
@@ -135,7 +140,10 @@ def domain(value: str) -> str:
 
 @editors(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 def image_name(value: str) -> str:
-    """Names folders and boot files: `build/<image>/`, `<image>-<12 hex digits>/`, `plugnode/<image>.cfg`."""
+    """Names folders and boot files.
+
+    `build/<image>/`, `<image>-<12 hex digits>/`, `plugnode/<image>.cfg`.
+    """
     if value in RESERVED_IMAGES:
         raise InvalidValue(
             "reserved name",
@@ -192,8 +200,9 @@ _token = text(
 
 _colons = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.ASCII).fullmatch
 _any_mac = re.compile(
-    r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}|[0-9a-f]{12}",
-    re.ASCII,
+    r"""[0-9a-f]{2}(?::[0-9a-f]{2}){5} | [0-9a-f]{2}(?:-[0-9a-f]{2}){5}
+      | [0-9a-f]{4}(?:\.[0-9a-f]{4}){2} | [0-9a-f]{12}""",
+    re.ASCII | re.VERBOSE,
 ).fullmatch
 _octet = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _SHOWN_OCTET = _octet.replace("?:", "")
@@ -241,7 +250,10 @@ def _plain_mac(value: str) -> str:
 
 @editors(rf"^{_SHOWN_OCTET}(\.{_SHOWN_OCTET}){{3}}$")
 def ipv4(value: str) -> str:
-    """A dotted IPv4 address that a machine can have; stricter than inet_aton, which takes 010.1, 0x7f.1 and 1.2.3."""
+    """A dotted IPv4 address that a machine can have.
+
+    Stricter than inet_aton, which takes 010.1, 0x7f.1 and 1.2.3.
+    """
     if not _is_ipv4(value):
         if ":" in value and re.fullmatch(r"[0-9a-fA-F:.]+", value):
             raise InvalidValue(
@@ -278,7 +290,8 @@ def subnet(value: str) -> str:
         )
     if not 8 <= int(bits) <= 30:
         size = "small" if int(bits) > 30 else "large"
-        raise InvalidValue(f"/{bits} is too {size} for a subnet of nodes", "prefixes from /8 to /30 can be used")
+        what = f"/{bits} is too {size} for a subnet of nodes"
+        raise InvalidValue(what, "prefixes from /8 to /30 can be used")
     network = ipaddress.IPv4Network(value, strict=False)
     if str(network) != value:
         raise InvalidValue("has host bits set", f"did you mean {network}?")
@@ -453,9 +466,13 @@ def local_folder(value: str) -> str:
 
 
 def exclude(value: str) -> str:
-    """An rsync pattern as --exclude takes it: `+ x` keeps what a later one would take; other rules are refused."""
+    """An rsync pattern as --exclude takes it.
+
+    `+ x` keeps what a later one would take; other rules are refused.
+    """
     pattern = value[2:] if value.startswith(("+ ", "- ")) else value
-    if re.match(r"[!;#]|[:.] ", pattern) or pattern != pattern.strip() or ".." in pattern.split("/"):
+    is_rule = re.match(r"[!;#]|[:.] ", pattern)
+    if is_rule or pattern != pattern.strip() or ".." in pattern.split("/"):
         raise InvalidValue(
             "not an exclude pattern",
             "write a path or pattern such as /scratch/* or *.tmp",
@@ -507,15 +524,17 @@ def _file_here(value: str, words: str) -> str:
 
 
 _partition = re.compile(
-    r"(/dev/(?:(?:[shv]|xv)d[a-z]+(?=[0-9])|(?:nvme[0-9]+n[0-9]+|mmcblk[0-9]+|nbd[0-9]+)(?=p[0-9])))p?[0-9]+",
-    re.ASCII,
+    r"""( /dev/ (?: (?:[shv]|xv)d[a-z]+ (?=[0-9])
+                  | (?:nvme[0-9]+n[0-9]+|mmcblk[0-9]+|nbd[0-9]+) (?=p[0-9]) ) ) p?[0-9]+""",
+    re.ASCII | re.VERBOSE,
 ).fullmatch
 
 
 @editors("^/dev/")
 def device(value: str) -> str:
     """A whole disk. `*` and `?` make a pattern, such as /dev/disk/by-id/ata-*."""
-    if not re.fullmatch(r"/dev(?:/[A-Za-z0-9_][A-Za-z0-9._:+@*?=-]*)+", value, re.ASCII) or ".." in value:
+    is_path = re.fullmatch(r"/dev(?:/[A-Za-z0-9_][A-Za-z0-9._:+@*?=-]*)+", value, re.ASCII)
+    if not is_path or ".." in value:
         raise InvalidValue(_odd_character(value) or "not a disk", "write it as /dev/sda")
     partition = _partition(value)
     if partition:
@@ -527,8 +546,9 @@ def device(value: str) -> str:
 
 _HOST = r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _TAIL = r"[A-Za-z0-9._+@%/-]*"
+_MODULE = rf"{_HOST}::[A-Za-z0-9_]{_TAIL}"
 rsync = text(
-    rf"{_HOST}:/{_TAIL}|{_HOST}::[A-Za-z0-9_]{_TAIL}|rsync://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9_]{_TAIL}",
+    rf"{_HOST}:/{_TAIL}|{_MODULE}|rsync://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9_]{_TAIL}",
     "not an rsync source",
     "write user@host:/path, host::module or rsync://host/module",
 )
@@ -575,7 +595,7 @@ def module(value: str) -> str:
 
 _module = text(r"[A-Za-z0-9][A-Za-z0-9_-]*", "not a module's name", "write it as e1000e", 64)
 _words = re.compile(r"[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*", re.ASCII).fullmatch
-MAX_CMDLINE = 2047  # COMMAND_LINE_SIZE of x86 less its end (255 on 2.6.18, which `doit check` warns about)
+MAX_CMDLINE = 2047  # COMMAND_LINE_SIZE of x86 less its end; 255 on 2.6.18: `doit check` warns
 OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF)=)", re.ASCII)
 
 
@@ -634,7 +654,8 @@ def size_range(value: str) -> str:
     )
     if not found or value == "..":
         raise InvalidValue("not a range of sizes", "write it as 100G..2T, 100G.. or ..2T")
-    if found[1] and found[3] and int(found[1]) * _BYTES[found[2]] > int(found[3]) * _BYTES[found[4]]:
+    least, unit, most, its_unit = found.groups()
+    if least and most and int(least) * _BYTES[unit] > int(most) * _BYTES[its_unit]:
         raise InvalidValue("range start after its end", "write the smaller size first")
     return value.replace("iB", "")
 

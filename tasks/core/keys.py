@@ -21,7 +21,7 @@ class Text:
 
 
 class Here(Text):
-    """A path on this machine, whose value is absolute; or one of some words, which stay as they are."""
+    """A path on this machine, of which the value is absolute; or a word, which stays as it is."""
 
     def __init__(self, check: str = "here", words: tuple[str, ...] = ()):
         super().__init__(check)
@@ -63,7 +63,7 @@ APPEND = "append"  # words are added to those before
 KEYWISE = "keywise"  # a mapping: key by key, as the row of each one says
 LOWEST = "lowest"  # it names the image, over which the others are laid
 
-# What an image is made by: an image is staged, or gets an initrd, anew when a key of its recipe changes
+# What is made by a key: the root, or the initrd, is made anew when a key of its recipe changes
 
 ROOT = "root"
 INITRD = "initrd"
@@ -76,7 +76,7 @@ class Key(NamedTuple):
     help: str  # for editors; for docs/site.md, too, where that says no more
     manual: str = ""  # docs/site.md's words
     default: str = ""  # docs/site.md's word where the default is worked out
-    merge: str = ""  # a setting that several layers give; what none of them gives has the field's default
+    merge: str = ""  # a setting that several layers may give; else the field's default stands
     of_image: bool = False  # a setting of groups and nodes whose first layer is what the image says
     optional: bool = False  # where the field has no default: it is worked out
     recipe: str = ""

@@ -1,7 +1,7 @@
 """The tables of docs/site.md, made of the keys' rows; all between them is written by hand.
 
-A table stands between `<!-- keys of NAME -->` and `<!-- end of keys -->`. NAME is a mapping as the editors' schema
-calls it.
+A table stands between `<!-- keys of NAME -->` and `<!-- end of keys -->`. NAME is a mapping as the
+editors' schema calls it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _drawn(lines: Sequence[tuple[str, ...]]) -> str:
 
 
 def default(row: Row, name: str) -> str:
-    """A key's default in the manual's words; "" for a group's, whose default is what other layers say."""
+    """A key's default in the manual's words; "" for a group's: it is what other layers say."""
     key = row.key
     if key.default or name == "Group":
         return key.default

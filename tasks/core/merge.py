@@ -138,7 +138,7 @@ class _Values:
         return kind(**known)
 
     def value(self, kind: Any, written: Any) -> Any:
-        """The value of what is written: nothing in it can be changed, and its paths are absolute."""
+        """The value of what is written: nothing in it can be changed, paths are absolute."""
         if written is None:
             return None
         if isinstance(kind, ListOf):
@@ -205,7 +205,7 @@ class _Values:
 
 
 def label(mount: str, fs: str) -> str:
-    """`pn-var-lib`; where the file system takes no label of that length (xfs 12, ext 16), its last folder's name."""
+    """`pn-var-lib`; its last folder's name where the file system takes no label of that length."""
     longest = 12 if fs == "xfs" else 16
     words = mount.strip("/").replace("/", "-")
     whole = "pn-" + re.sub("[@+]", "", words)
@@ -219,7 +219,7 @@ def label(mount: str, fs: str) -> str:
 
 
 def image_of(said: Section, node: Section) -> str | None:
-    """The image that a node runs: its own, else of the last group that names one, else the only one there is."""
+    """The image that a node runs: its own, else that of its last group with one, else the only one."""
     if node.image:
         return str(node.image)
     groups = said.groups or {}

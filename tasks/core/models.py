@@ -1,4 +1,4 @@
-"""What `site.yaml` may hold: pydantic models of the file as written, made of the keys' rows (`keys`).
+"""What `site.yaml` may hold: pydantic models of the file as written, made of the rows of its keys.
 
 `merge` makes the frozen values of `site` of them. Everything arrives as text.
 """
@@ -272,7 +272,7 @@ def _type_of(kind: Any) -> Any:
 
 @functools.lru_cache(None)
 def _text(name: str, number: bool) -> Any:
-    """Text that a function of `grammar` converts, with its pattern, which an editor can check while one types."""
+    """Text that a function of `grammar` converts, with its pattern for editors."""
     check = getattr(grammar, name)
     schema: dict[str, Any] = {"type": ["string", "number"] if number else "string"}
     if hasattr(check, "pattern"):
@@ -310,7 +310,7 @@ def _from_text(check: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 
 ROWS: dict[str, dict[str, Row]] = {}  # of every kind of mapping, by its name in the editors' schema
-MODELS: dict[type, type[Section]] = {}  # by the class of the values, or of the keys where there is none
+MODELS: dict[type, type[Section]] = {}  # by the class of the values, else of the keys
 
 
 def _model(

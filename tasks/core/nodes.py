@@ -105,7 +105,7 @@ def _checked(check: Check, value: Any, path: Path, complain: Complain) -> Any:
 def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     """The members of a range, with the addresses that are clearly theirs.
 
-    None where its MACs do not pair with its names; then no look is taken at each: there could be millions.
+    None where its MACs do not pair with its names; then nobody looks at each: there could be millions.
     """
     path = ("nodes", key)
     wanted = _count(key, path, complain, key=True)
@@ -126,7 +126,7 @@ def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
 
 
 def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
-    """How many names or addresses a text stands for; 0, and a complaint, where it cannot be read."""
+    """How many names or addresses a text stands for; 0, and a complaint, if it cannot be read."""
     try:
         return ranges.count(text) if ranges.is_range(text) else 1
     except ranges.BadRange as error:
@@ -158,7 +158,7 @@ Addresses = list["str | None"]
 
 
 def _addresses(path: Path, text: str | None, wanted: int, complain: Complain) -> Addresses:
-    """A range's addresses; none where they do not pair with its names (0: it is not known how many)."""
+    """A range's addresses; none if they do not pair with `wanted` names (0: nobody knows)."""
     if text is None:
         return []
     count = _count(text, path, complain)

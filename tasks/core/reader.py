@@ -20,7 +20,7 @@ Folders = tuple[str, ...]
 def read(path: str, folders: Folders, content: bytes | None = None) -> tuple[Site, merge.Needs]:
     """The site, and what must exist on this machine for it to stay right.
 
-    Overlays are looked up below `folders` (`overlays/<name>`). Raises BadInput with every problem found.
+    Overlays are looked up below `folders` (`overlays/<name>`). Raises BadInput with every problem.
     """
     with without_collection():
         source = Source(path, content)
@@ -41,7 +41,7 @@ class _Where(NamedTuple):
 
 
 class _Complaints:
-    """Collects problems; several of one kind at one place (the addresses of a range) become one line."""
+    """Collects problems; several of one kind at one place (a range's addresses) become one line."""
 
     def __init__(self, source: Source):
         self.source = source

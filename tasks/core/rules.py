@@ -1,4 +1,7 @@
-"""Rules across the parts of `site.yaml`. Each looks only at parts that are right by themselves; wrong ones are None."""
+"""Rules across the parts of `site.yaml`.
+
+Each looks only at parts that are right by themselves; wrong ones are None.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def check(
     folders: tuple[str, ...],
     complain: Complain,
 ) -> None:
-    """Complain about every broken rule. Relative paths count from `folder`; overlays are looked up below `folders`."""
+    """Complain about every broken rule.
+
+    Relative paths count from `folder`; overlays are looked up below `folders`.
+    """
     _network(site, members, complain)
     _unique(members, site.servers or {}, complain)
     _words(site, complain)

@@ -1,4 +1,4 @@
-"""pydantic's complaints in an admin's words, and whatever is right of a value that has something wrong."""
+"""pydantic's complaints in an admin's words, and what is right of a value that is wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRITE = {
 
 
 def parse(model: type[BaseModel], raw: Any, complain: Complain) -> Any:
-    """`raw` as a `model`. What is wrong is complained about, and stands as None in what is given."""
+    """`raw` as a `model`. What is wrong is complained about, and is None in what is given."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -18,7 +18,10 @@ def json_schema() -> dict[str, Any]:
 
 
 def _plainer(value: Any) -> Any:
-    """Without what draft 7 or its editors do not know: `$defs`, null as a choice, defaults of nothing, titles."""
+    """Without what draft 7 or its editors do not know.
+
+    `$defs`, null as a choice, defaults of nothing, titles.
+    """
     if isinstance(value, list):
         return [_plainer(one) for one in value]
     if not isinstance(value, dict):

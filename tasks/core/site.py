@@ -1,9 +1,11 @@
-"""Site: what `site.yaml` says, as frozen values. No positions, no raw dicts; every default filled in.
+"""Site: what `site.yaml` says, as frozen values, every default filled in. No positions, no raw dicts.
 
-`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a key of the file
-has the key's row beside it (`keys`); the others are worked out.
+`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a
+key of the file has the key's row beside it (`keys`); the others are worked out.
 """
-# ruff: noqa: UP045  # a boot server's Python 3.9 reads this file, too, and its annotations are values
+
+# Annotations are values here, and a boot server's Python 3.9 reads this file, too.
+# ruff: noqa: UP045
 
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
@@ -19,7 +21,7 @@ class Mac(str):
 
     @property
     def pxe(self) -> str:
-        """As loaders name their files: ARP hardware type 1 (Ethernet, RFC 826), then pairs with dashes."""
+        """As loaders name their files: ARP hardware type 1 (Ethernet, RFC 826), then pairs."""
         return "01-" + self.replace(":", "-")
 
 

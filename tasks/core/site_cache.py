@@ -1,7 +1,8 @@
 """A site that was read before, kept in a file: a run in which nothing changed parses no YAML.
 
-The file: a digest of what the site was made from, a digest of the rest, the header's length, the header (pickle of what
-the site needs, and the Site without its nodes) and the nodes (pickle), only unpacked when somebody asks for them.
+The file: a digest of what the site was made from, a digest of the rest, the header's length, the
+header (pickle of what the site needs, and the Site without its nodes) and the nodes (pickle), only
+unpacked when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def _packed(site: Site, needs: Needs) -> bytes:
 
 
 def _nodes(data: bytes) -> tuple[Node, ...]:
-    """Kept as columns: ten thousand values of a kind are one list, where as many objects are as many calls."""
+    """Kept as columns: ten thousand values of a kind are one list, as many objects as many calls."""
     columns = dict(zip(Node._fields, pickle.loads(data)))
     columns["mac"] = map(Mac, columns["mac"])
     return tuple(map(Node._make, zip(*columns.values())))

@@ -72,7 +72,7 @@ class Source:
         return Problem(self.file, line, column, f"{spell(path)}: {message}" if path else message)
 
     def place(self, path: Path, key: bool = False) -> Place:
-        """Where the value (or key) at `path` is; where the closest parent's key is if there is none."""
+        """Where the value (or key) at `path` is; if there is none, its closest parent's key."""
         if path in self._places:
             of_key, of_value = self._places[path]
             return of_key if key else of_value
@@ -88,7 +88,7 @@ class Source:
         top = yaml.compose(self.content, Loader=_loader())
         places: dict[Path, tuple[Place, Place]] = {}
         pending: list[tuple[Path, Any, Any]] = [((), None, top)]
-        while pending:  # the last first: of doubled keys the first one's place stays, as its value does
+        while pending:  # the last first: of doubled keys the first one's place stays
             path, key, node = pending.pop()
             place = _mark(node)
             places[path] = (_mark(key) if key else place, place)
@@ -107,7 +107,7 @@ class Source:
 
 
 class _Parser:
-    """Builds values from libyaml's events. What is refused is noted with its place, and reading goes on."""
+    """Builds values from libyaml's events. What is refused is noted, and reading goes on."""
 
     def __init__(self, source: Source):
         import yaml
@@ -229,7 +229,7 @@ class _Parser:
             self.refuse(event, f"anchors and aliases are not allowed ({name}); {hint}")
 
     def refuse(self, event: Any, message: str) -> None:
-        """Complain about what makes the rest guesswork; a file full of it is not read to its end."""
+        """Complain about what makes the rest guesswork; not to the end of a file full of it."""
         self.complain(event, message)
         self.refused += 1
         if self.refused >= MAX_COMPLAINTS:
