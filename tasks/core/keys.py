@@ -2,10 +2,8 @@
 
 A row says what may be written, its help, how it is merged, and what is made of it. The models that
 check a site, merging, the recipes, the tables of docs/site.md and the editors' schema follow from
-it. Imports nothing: a run that knows its site, and a boot server's Python, read this, too.
+it. Small, and fit for Python 3.9: a run that knows its site, and a boot server, read this, too.
 """
-
-from __future__ import annotations
 
 from typing import Any, NamedTuple
 
@@ -47,12 +45,13 @@ class Boolean:
 
 
 class ListOf:
-    def __init__(self, each: Any, least: int | None = None, most: int | None = None):
-        self.each, self.least, self.most = each, least, most
+    def __init__(self, each: Any, least: int = 0, most: int = 0):
+        self.each = each
+        self.least, self.most = least, most  # 0: it has no bound
 
 
 class MapOf:
-    def __init__(self, names: Text, each: Any, least: int | None = None):
+    def __init__(self, names: Text, each: Any, least: int = 0):
         self.names, self.each, self.least = names, each, least
 
 
@@ -83,10 +82,11 @@ class Key(NamedTuple):
     examples: tuple[Any, ...] = ()
 
 
-class Row(NamedTuple):
-    name: str
-    key: Key
-    default: Any  # REQUIRED where there is none
+class Row:
+    """A key of a class of values: its name, and the field's default, REQUIRED where there is none."""
+
+    def __init__(self, name: str, key: Key, default: Any):
+        self.name, self.key, self.default = name, key, default
 
 
 REQUIRED = object()

@@ -243,9 +243,9 @@ def _field(row: Row) -> Any:
     key = row.key
     more: dict[str, Any] = {"description": key.help, "examples": list(key.examples) or None}
     if isinstance(key.kind, (ListOf, MapOf)):
-        more["min_length"] = key.kind.least
+        more["min_length"] = key.kind.least or None
     if isinstance(key.kind, ListOf):
-        more["max_length"] = key.kind.most
+        more["max_length"] = key.kind.most or None
     if _may_be_left_out(row):
         more["default"] = None
     elif row.default is REQUIRED:
