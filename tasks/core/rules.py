@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Path = tuple[Any, ...]
 Names = list[str]
+Parts = dict[str, Any]  # by name; None where one is wrong
+Owners = dict[int, str]  # of addresses, as numbers
+Addresses = list["str | None"]
 BUILT_IN = ("initrd", "systemd", "sysvinit", "worker")  # overlays that nobody lists
 
 
@@ -58,14 +61,18 @@ def check(
 
     _settings(site, complain)
     for path, layer in _layers(site):
-        if layer.disk and layer.disk.partitions:
-            _partitions((*path, "disk", "partitions"), layer.disk.partitions, complain)
+        disk = layer.disk
+        if disk and disk.partitions:
+            _partitions((*path, "disk", "partitions"), disk.partitions, complain)
     if site.deploy is not None:
         _deploy(site.deploy, complain)
 
 
-def _given(parts: dict[str, Any] | None) -> list[tuple[str, Any]]:
-    return [(name, part) for name, part in (parts or {}).items() if part is not None]
+def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
+    """The parts that are right, with their names."""
+    for name, part in (parts or {}).items():
+        if part is not None:
+            yield name, part
 
 
 def _layers(site: Section) -> Iterator[Layer]:
@@ -81,36 +88,38 @@ def _layers(site: Section) -> Iterator[Layer]:
 def _network(site: Section, members: list[Member], complain: Complain) -> None:
     """Every address lies in the subnet, and has one owner."""
     network = site.network
-    subnet = IPv4Network(network.subnet) if network and network.subnet else None
-    gateway = network.gateway if network else None
-    servers = {("servers", name, "ip"): server.ip for name, server in _given(site.servers)}
-
-    owners = _servers(servers, complain)
-    if subnet:
-        ours: dict[Path, Any] = {**servers, ("network", "gateway"): gateway}
-        for path, address in ours.items():
-            if address:
-                _inside(path, address, subnet, complain)
-
-    name_servers = (network and network.dns) or []
+    subnet, gateway = None, None
+    name_servers: Addresses = []
+    if network:
+        subnet = network.subnet and IPv4Network(network.subnet)
+        gateway = network.gateway
+        name_servers = network.dns or []
+    owners = _servers(site, subnet, complain)
+    if gateway and subnet:
+        _inside(("network", "gateway"), gateway, subnet, complain)
     _note([gateway], "network.gateway", owners)
     _note(name_servers, "network.dns", owners)
     _addresses(members, subnet, owners, complain)
 
 
-def _servers(servers: dict[Path, Any], complain: Complain) -> dict[int, str]:
+def _servers(site: Section, subnet: IPv4Network | None, complain: Complain) -> Owners:
     """The servers' addresses, with their owners."""
-    owners: dict[int, str] = {}
-    for path, address in servers.items():
+    owners: Owners = {}
+    for name, server in _given(site.servers):
+        address = server.ip
         if not address:
             continue
-        first = owners.setdefault(number(address), ".".join(path[:2]))
-        if first != ".".join(path[:2]):
+        path = ("servers", name, "ip")
+        owner = f"servers.{name}"
+        first = owners.setdefault(number(address), owner)
+        if first != owner:
             complain(path, f"same address as {first}", "give each server its own", address)
+        if subnet:
+            _inside(path, address, subnet, complain)
     return owners
 
 
-def _note(addresses: list[str | None], owner: str, owners: dict[int, str]) -> None:
+def _note(addresses: Addresses, owner: str, owners: Owners) -> None:
     """No node may have these addresses."""
     for address in addresses:
         if address:
@@ -131,10 +140,12 @@ def _inside(path: Path, address: str, subnet: IPv4Network, complain: Complain) -
 def _addresses(
     members: list[Member],
     subnet: IPv4Network | None,
-    owners: dict[int, str],
+    owners: Owners,
     complain: Complain,
 ) -> None:
-    low, high = (int(subnet[0]), int(subnet[-1])) if subnet else (-1, 1 << 32)
+    low, high = -1, 1 << 32
+    if subnet:
+        low, high = int(subnet[0]), int(subnet[-1])
     for member in members:
         if member.ip is None:
             continue
@@ -149,7 +160,7 @@ def _addresses(
 # Names, MACs and addresses of nodes
 
 
-def _unique(members: list[Member], servers: dict[str, Any], complain: Complain) -> None:
+def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
     for member, first in _doubled(members, lambda member: member.mac):
         what = f"same MAC as {_owner(first, complain)}"
         hint = "each network card has its own; read it from `ip link`"
@@ -172,38 +183,48 @@ def _unique(members: list[Member], servers: dict[str, Any], complain: Complain) 
 
 
 def _owner(member: Member, complain: Complain) -> str:
-    return f"{member.name} (line {complain.line(('nodes', member.key))})"
+    line = complain.line(("nodes", member.key))
+    return f"{member.name} (line {line})"
 
 
 Pairs = Iterable[tuple[Member, Member]]
+Of = Callable[[Member], Any]
 
 
-def _doubled(members: list[Member], what: Callable[[Member], Any]) -> Pairs:
+def _doubled(members: list[Member], what: Of) -> Pairs:
     """Members whose name, MAC or address an earlier one has, with that one."""
     values = [what(member) for member in members]
     if len(set(values)) == len(values):
         return
     first: dict[Any, Member] = {}
     for member, value in zip(members, values, strict=True):
-        if value is not None and first.setdefault(value, member) is not member:
-            yield member, first[value]
+        if value is None:
+            continue
+        other = first.setdefault(value, member)
+        if other is not member:
+            yield member, other
 
 
 # Words that name other parts
 
 
 def _words(site: Section, complain: Complain) -> None:
-    known = {"image": list(site.images or ()), "server": list(site.servers or ())}
+    images = list(site.images or ())
+    servers = list(site.servers or ())
+    groups = list(site.groups or ())
     for path, layer in _layers(site):
         kind = path[0]
         if kind == "images":
             continue
-        for field, words in known.items():
-            value = getattr(layer, field)
-            if value is not None and words and value not in words:
-                complain((*path, field), f"unknown {field}", suggestion(value, words), value)
+        _word((*path, "image"), layer.image, images, complain)
+        _word((*path, "server"), layer.server, servers, complain)
         if kind == "nodes":
-            _groups((*path, "groups"), layer.groups or [], list(site.groups or ()), complain)
+            _groups((*path, "groups"), layer.groups or [], groups, complain)
+
+
+def _word(path: Path, value: str | None, known: Names, complain: Complain) -> None:
+    if value is not None and known and value not in known:
+        complain(path, f"unknown {path[-1]}", suggestion(value, known), value)
 
 
 def _groups(path: Path, names: Names, known: Names, complain: Complain) -> None:
@@ -252,14 +273,25 @@ def _reference(path: Path, reference: Section | None, complain: Complain) -> Non
     complain(path, what, "give exactly one of rsync, path, archive, bootstrap")
 
 
-def _local_files(path: Path, files: list[str | None], complain: Complain) -> None:
+def _local_files(path: Path, files: Names, complain: Complain) -> None:
     """Each stands once, and none in the folder of another."""
     for at, file in enumerate(files):
-        for above in files:
-            if file and above and (file.startswith(above + "/") or above == file in files[:at]):
-                what = f"lies in {above}, which is listed too"
-                complain((*path, at), what, "keep one of them", file)
-                break
+        if not file:
+            continue
+        above = _above(file, files)
+        if above is None and file in files[:at]:
+            above = file
+        if above:
+            what = f"lies in {above}, which is listed too"
+            complain((*path, at), what, "keep one of them", file)
+
+
+def _above(file: str, files: Names) -> str | None:
+    """The first of those that `file` lies in."""
+    for other in files:
+        if other and file.startswith(other + "/"):
+            return other
+    return None
 
 
 # Settings of nodes: image, groups, node
@@ -271,7 +303,8 @@ def _settings(site: Section, complain: Complain) -> None:
     for key, node in _given(site.nodes):
         image = merge.image_of(site, node)
         kind = (image, tuple(node.groups or ()))
-        if kind in seen and not node.model_fields_set & {"disk", "cmdline", "release"}:
+        own = node.model_fields_set & {"disk", "cmdline", "release"}
+        if kind in seen and not own:
             continue
         seen.add(kind)
         if image and image in (site.images or {}):
@@ -306,7 +339,8 @@ def _together(site: Section, image: str, layers: list[Layer], complain: Complain
     base = site.images[image]
     if base is None:
         return
-    words = [base.cmdline, *(layer.said.cmdline for layer in layers)]
+    words = [base.cmdline]
+    words += [layer.said.cmdline for layer in layers]
     length = len(" ".join(filter(None, words)))
     if length > grammar.MAX_CMDLINE:
         what = f"kernel command line too long: {length} characters with those of image and groups"
@@ -317,7 +351,8 @@ def _together(site: Section, image: str, layers: list[Layer], complain: Complain
 
 def _releases(image: str, layers: list[Layer], complain: Complain) -> None:
     for path, layer in layers:
-        if layer.release and layer.release.rpartition("-")[0] != image:
+        of, _, _ = (layer.release or "").rpartition("-")
+        if layer.release and of != image:
             what = f"not a release of image {image}"
             hint = f"write {image}-<12 hex digits>, as `doit status` lists them"
             complain((*path, "release"), what, hint, layer.release)
@@ -367,7 +402,7 @@ def _mounts(path: Path, partitions: Partitions, complain: Complain) -> None:
     mounts: Names = []
     labels: Names = []
     for at, part in enumerate(partitions):
-        mount = part and (part.mount or ("swap" if part.fs == "swap" else None))
+        mount = part and _mount(part)
         if not part or not mount:
             continue
         label = part.label or merge.label(mount, part.fs or "")
@@ -381,13 +416,20 @@ def _mounts(path: Path, partitions: Partitions, complain: Complain) -> None:
         labels.append(label)
 
 
+def _mount(part: Section) -> str | None:
+    if part.fs == "swap" and not part.mount:
+        return "swap"
+    return part.mount  # type: ignore[no-any-return]
+
+
 def _partition(path: Path, part: Section, complain: Complain) -> None:
     if part.fs == "swap":
         _swap(path, part, complain)
     elif part.fs and "mount" not in part.model_fields_set:
         hint = "add `mount: /var` or another mount point"
         complain(path, "mount: required", hint)
-    if part.fs and part.mount and (part.fs == "swap") != (part.mount == "swap"):
+    swaps = [word == "swap" for word in (part.fs, part.mount)]
+    if part.fs and part.mount and any(swaps) and not all(swaps):
         what = f"fs {part.fs} does not go with mount {part.mount}"
         complain((*path, "fs"), what, "swap is {mount: swap, size: 4G, fs: swap}")
     if part.fs == "xfs":
@@ -413,7 +455,8 @@ def _xfs(path: Path, part: Section, complain: Complain) -> None:
 
 def _deploy(deploy: Section, complain: Complain) -> None:
     tftp, nfs = deploy.tftp_root, deploy.nfs_root
-    if tftp and nfs and os.path.commonpath((tftp, nfs)) in (tftp, nfs):
+    both = (tftp, nfs)
+    if all(both) and os.path.commonpath(both) in both:
         field = "nfs_root" if "nfs_root" in deploy.model_fields_set else "tftp_root"
         what = f"tftp_root {tftp} and nfs_root {nfs} lie in one another"
         complain(("deploy", field), what, "give each a folder of its own")
