@@ -110,12 +110,17 @@ NEW_ROW = """\
 def with_a_new_setting(tmp_path: Path) -> Path:
     """The code, with one row more; and a site that says it at every layer."""
     shutil.copytree(REPOSITORY / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
-    module = tmp_path / "tasks/core/site.py"
-    text = module.read_text()
-    last = text.index("\n\nclass Deploy(")
-    module.write_text(text[:last] + NEW_ROW + text[last:])
+    add_row(tmp_path, NEW_ROW, before="class Deploy")
     (tmp_path / "site.yaml").write_text(SITE % ", CONSOLE: ttyS0")
     return tmp_path
+
+
+def add_row(folder: Path, row: str, before: str) -> None:
+    """A row more, as the last one of the class that stands before that."""
+    module = folder / "tasks/core/site.py"
+    text = module.read_text()
+    last = text.index(f"\n\n{before}")
+    module.write_text(text[:last] + row + text[last:])
 
 
 def said_by(folder: Path, program: str) -> list[str]:
@@ -149,3 +154,43 @@ def test_a_row_more_is_checked_and_known_to_editors_and_the_manual(with_a_new_se
     assert complaint.startswith("site.yaml:13:") and "nodes.wn4.CONSOLE: not a name (a/b)" in complaint
     assert known == "Group Image Node"
     assert line == "| `CONSOLE` | the serial line that tells |"
+
+
+def test_a_list_may_grow_from_layer_to_layer(with_a_new_setting: Path) -> None:
+    row = """\
+    LINES: Annotated[
+        tuple[str, ...],
+        Key(ListOf(Text("name")), "serial lines", merge=APPEND, of_image=True),
+    ] = ("tty0",)
+"""
+    add_row(with_a_new_setting, row, before="class Deploy")
+    site = with_a_new_setting / "site.yaml"
+    site.write_text(site.read_text().replace("CONSOLE: ttyS", "LINES: [a, b], CONSOLE: ttyS"))
+    program = (
+        "from tasks.core import reader\n"
+        "site, _ = reader.read('site.yaml', ())\n"
+        "for node in site.nodes: print(*node.LINES)"
+    )
+    assert said_by(with_a_new_setting, program) == ["tty0", "tty0 a b", "tty0 a b a b", "tty0 a b a b"]
+
+
+def test_a_row_more_is_a_key_of_partitions(with_a_new_setting: Path) -> None:
+    row = """\
+    OPTIONS: Annotated[
+        tuple[str, ...],
+        Key(ListOf(Text("name")), "mount options", recipe=ROOT),
+    ] = ()
+"""
+    add_row(with_a_new_setting, row, before="TRANSPORTS =")
+    site = with_a_new_setting / "site.yaml"
+    disk = "disk: {partitions: [{mount: /var, size: rest, fs: ext4, OPTIONS: [noatime, nodev]}]}"
+    site.write_text(site.read_text().replace("CONSOLE: ttyS0", disk))
+    program = (
+        "from tasks.core import keys, reader\n"
+        "site, _ = reader.read('site.yaml', ())\n"
+        "print(*site.image('worker').disk.partitions[0].OPTIONS)\n"
+        "print(keys.recipe(keys.ROOT, site.image('worker'))[3])"
+    )
+    options, recipe_of_partition = said_by(with_a_new_setting, program)
+    assert options == "noatime nodev"
+    assert recipe_of_partition == "('/var', '/var.ro', ('noatime', 'nodev'))"

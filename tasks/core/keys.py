@@ -58,7 +58,7 @@ class MapOf:
 # How a setting of an image, of groups and of a node become one; as a word, for messages and tables
 
 REPLACE = "replace"  # the last that gives it wins
-APPEND = "append"  # words are added to those before
+APPEND = "append"  # words, or what a list holds, are added to those before
 KEYWISE = "keywise"  # a mapping: key by key, as the row of each one says
 LOWEST = "lowest"  # it names the image, over which the others are laid
 

@@ -172,10 +172,8 @@ class _Values:
         written = getattr(said, row.name)
         if row.key.merge == KEYWISE:
             return self.over(below, written)
-        if row.key.merge == APPEND:
-            words = (below, written)
-            return " ".join(filter(None, words))
-        return self.value(row.key.kind, written)
+        given = self.value(row.key.kind, written)
+        return appended(below, given) if row.key.merge == APPEND else given
 
     def reference(self, said: Section) -> out.Reference:
         if said.bootstrap:
@@ -202,6 +200,14 @@ class _Values:
             label=plain.label or label(mount, plain.fs),
             fill=plain.fill or filled,
         )
+
+
+def appended(below: Any, given: Any) -> Any:
+    """A list after a list, words after words."""
+    if isinstance(below, tuple):
+        return below + given
+    words = (below, given)
+    return " ".join(filter(None, words))
 
 
 def label(mount: str, fs: str) -> str:

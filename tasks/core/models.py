@@ -225,8 +225,6 @@ class SiteKeys:
 
 # Models made of rows
 
-NONE: Any = ()  # a list that is left out; pydantic copies a tuple for nothing
-
 
 def _type(row: Row) -> Any:
     wanted = _type_of(row.key.kind)
