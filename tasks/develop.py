@@ -14,18 +14,26 @@ from .settings import REPOSITORY
 
 
 def task_schema():
-    """write site.schema.json, with which editors complete and check site.yaml"""
+    """write site.schema.json, with which editors complete and check site.yaml, and the tables of docs/site.md"""
     return command(write_schema)
 
 
 def write_schema() -> None:
     write_atomic(os.path.join(REPOSITORY, "site.schema.json"), schema_text())
+    write_atomic(os.path.join(REPOSITORY, "docs", "site.md"), manual_text())
 
 
 def schema_text() -> bytes:
     from .core.schema import json_schema
 
     return (json.dumps(json_schema(), indent=1) + "\n").encode()
+
+
+def manual_text() -> bytes:
+    from .core.manual import with_tables
+
+    with open(os.path.join(REPOSITORY, "docs", "site.md")) as page:
+        return with_tables(page.read()).encode()
 
 
 def task_test():

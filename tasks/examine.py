@@ -19,6 +19,7 @@ from .configs import rendered, templates, templates_digest
 from .console import Progress
 from .core.errors import BadInput, Problem
 from .core.files import content, digest_file, write_atomic
+from .core.keys import INITRD, ROOT, recipe
 from .core.site import Image
 from .layouts import note_grown, note_offers, offers_of, read_offers, refuse_layouts
 from .references import pulled, snapshot_of, tree_of
@@ -90,13 +91,12 @@ def is_fine(image: Image) -> bool:
 
 def root_recipe(image: Image) -> tuple:
     """What of an image's settings is in its root."""
-    mounts = tuple((part.mount, part.fill) for part in image.disk.partitions)
-    return image.reference, image.exclude, image.overlays, image.local_files, image.keep, image.also, mounts
+    return recipe(ROOT, image)
 
 
 def initrd_recipe(image: Image) -> tuple:
     """What of an image's settings is in its initrd."""
-    return image.kernel, image.initrd, image.interface
+    return recipe(INITRD, image)
 
 
 def snapshot(image: Image) -> list[str]:

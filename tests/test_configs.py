@@ -17,7 +17,7 @@ import pytest
 from tasks.core import bootline, configs, validators
 from tasks.core.errors import BadInput
 from tasks.core.release import Release
-from tasks.core.schema import load
+from tasks.core.reader import read
 from tasks.core.site import Deploy, Disk, Image, Mac, Network, Node, Partition, Reference, Server, Site
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -26,7 +26,7 @@ SITE_ID = "site-0b1c2d3e4f50"
 
 
 def site_of(name: str) -> Site:
-    return load(str(GOLDEN / name / "site.yaml"), ())
+    return read(str(GOLDEN / name / "site.yaml"), ())[0]
 
 
 def release_of(image: Image, kind: str = "own", version: str = "6.1.0-56-amd64") -> Release:
@@ -57,7 +57,7 @@ def write_golden(name: str) -> None:
 
 
 def load_bytes(data: bytes, folder: pathlib.Path) -> Site:
-    return load(str(write(folder, {"site.yaml": data}) / "site.yaml"), ())
+    return read(str(write(folder, {"site.yaml": data}) / "site.yaml"), ())[0]
 
 
 @pytest.mark.parametrize("name", SITES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conftest import REPOSITORY
-from tasks.core.schema import load
+from tasks.core.reader import read
 from tasks.develop import schema_text
 
 
@@ -17,5 +17,5 @@ def test_the_example_names_its_schema_in_its_first_line():
 
 
 def test_the_example_is_a_site_of_nodes():
-    site = load(str(REPOSITORY / "site.yaml"), (str(REPOSITORY),))
+    site, _ = read(str(REPOSITORY / "site.yaml"), (str(REPOSITORY),))
     assert len(site.nodes) == 4 and site.images[0].reference.kind == "bootstrap"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.core import grammar, ranges, schema
+from tasks.core import grammar, ranges, reader, schema, site_cache
 from tasks.core.errors import BadInput
 from tasks.core.site import Mac, Site
 
@@ -63,7 +63,7 @@ deploy: {tftp_root: /srv/tftp/, keep: 5}
 def load(folder: Path, text: str | bytes, name: str = "site.yaml", folders: tuple[str, ...] = ()) -> Site:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return schema.load(str(path), folders)
+    return reader.read(str(path), folders)[0]
 
 
 def refused(folder: Path, text: str | bytes) -> list[str]:
@@ -80,7 +80,7 @@ def test_a_bad_site_says_what_is_wrong_where_and_what_to_do(path: Path) -> None:
     """The fixture's first lines are `#! LINE:COLUMN: what is said`: those problems, and no others, in that order."""
     wanted = re.findall(r"^#! (\d+:\d+: )(.*)$", path.read_text(), re.MULTILINE)
     with pytest.raises(BadInput) as caught:
-        schema.load(str(path), (str(HERE),))
+        reader.read(str(path), (str(HERE),))
     found = [str(problem) for problem in caught.value.problems]
     assert len(found) == len(wanted), found
     for (place, words), problem in zip(wanted, found, strict=True):
@@ -125,7 +125,7 @@ def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "fifo", tmp_path / "loop", tmp_path / "none", tmp_path / "file/x", "/dev/zero"):
         with pytest.raises(BadInput) as caught:
-            schema.load(str(path), ())
+            reader.read(str(path), ())
         assert str(caught.value).startswith(f"{path}:1:1: cannot read {path}: ")
 
 
@@ -133,7 +133,7 @@ def test_a_file_of_more_than_64_mib_is_refused_unread(tmp_path: Path) -> None:
     with open(tmp_path / "site.yaml", "wb") as file:
         file.truncate(2**40)
     with pytest.raises(BadInput, match=r":1:1: larger than 64 MiB"):
-        schema.load(str(tmp_path / "site.yaml"), ())
+        reader.read(str(tmp_path / "site.yaml"), ())
 
 
 def test_an_alias_bomb_is_refused_before_it_expands(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_paths_count_from_the_site_files_folder(tmp_path: Path, monkeypatch: pyt
     text = many(1).replace('{rsync: "ref:/"}', "{path: ../ref}\n    overlays: [site]")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf/site.yaml").write_text(text)
-    site = schema.load("conf/site.yaml", ("conf", "elsewhere"))
+    site, _ = reader.read("conf/site.yaml", ("conf", "elsewhere"))
     assert site.images[0].reference.where == str(tmp_path / "ref")
 
 
@@ -287,7 +287,7 @@ def many(count: int) -> str:
 
 
 def cached(folder: Path, folders: tuple[str, ...] = ()) -> Site:
-    return schema.load_cached(str(folder / "site.yaml"), str(folder / "cache"), folders)
+    return site_cache.load_cached(str(folder / "site.yaml"), str(folder / "cache"), folders)
 
 
 def test_a_site_from_the_cache_is_the_same_site(tmp_path: Path) -> None:
@@ -301,8 +301,8 @@ def test_a_site_from_the_cache_is_the_same_site(tmp_path: Path) -> None:
 def test_a_known_site_is_read_without_yaml_and_pydantic(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
     script = (
-        "import sys; from tasks.core import schema\n"
-        "site = schema.load_cached(*sys.argv[1:], ()); print(len(site.nodes))\n"
+        "import sys; from tasks.core import site_cache\n"
+        "site = site_cache.load_cached(*sys.argv[1:], ()); print(len(site.nodes))\n"
         "print(sorted({'yaml', 'pydantic', 'ClusterShell', 'doit'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "site.yaml"), str(tmp_path / "cache")]
@@ -314,7 +314,7 @@ def test_a_known_site_is_read_without_yaml_and_pydantic(tmp_path: Path) -> None:
 def test_the_cache_is_keyed_by_all_the_code_that_makes_a_site(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
     script = (
-        "import sys; from tasks.core import schema, site_cache; schema.load(sys.argv[1], ())\n"
+        "import sys; from tasks.core import reader, site_cache; reader.read(sys.argv[1], ())\n"
         "used = {name.removeprefix('tasks.core.') for name in sys.modules if name.startswith('tasks.core.')}\n"
         "print(used - set(site_cache.SOURCES) - {'errors', 'files', 'tree'})"
     )
@@ -420,7 +420,7 @@ def test_a_mac_has_one_value_or_is_refused(octets: bytes, sign: str, upper: bool
     plain = octets.hex(":")
     written = plain.replace(":", sign)
     if octets[0] & 1 or not any(octets):
-        with pytest.raises(grammar.Wrong):
+        with pytest.raises(grammar.InvalidValue):
             grammar.mac(written)
     else:
         assert grammar.mac(written.upper() if upper else written) == plain
@@ -437,7 +437,7 @@ def test_what_passes_as_a_name_or_an_address_is_harmless(text: str) -> None:
     for check in CHECKS:
         try:
             value = check(text)
-        except grammar.Wrong:
+        except grammar.InvalidValue:
             continue
         assert value.isascii() and value.isprintable()
         assert not set(value) & set("\"'\\{}`$;#<>|&")

@@ -1,173 +1,252 @@
-"""From `site.yaml` as written to the frozen values of `site`: defaults filled in, groups merged, nodes one by one.
+"""From `site.yaml` as written to the frozen values of `site`: defaults filled in, nodes one by one.
 
-Merging: image, then groups in the order listed, then node; scalars and lists replace, `cmdline` appends.
+Merging: image, then groups in the order listed, then node. How each setting is merged says its row.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import site as out
 from .grammar import number
+from .keys import APPEND, KEYWISE, LOWEST, Here, ListOf, MapOf, Row, rows
 from .nodes import Member
 
 if TYPE_CHECKING:
-    from . import models
+    from .models import Section
 
-Needs = tuple[tuple[str, tuple[str, ...]], ...]  # ("folder" | "file", any of these paths)
+    Sections = dict[str, Section]
+
+Names = tuple[str, ...]
+Need = tuple[str, tuple[str, ...]]  # ("folder" | "file", any of these paths)
+Needs = tuple[Need, ...]
+Settings = dict[str, Any]  # of a node, by field
+Values = TypeVar("Values")
+Kind = Callable[..., Values]
+Nodes = tuple[out.Node, ...]
 
 
-def site(said: models.Site, members: list[Member], folder: str) -> out.Site:
+def site(said: Section, members: list[Member], folder: str) -> out.Site:
     """The site's values. `folder` is the site file's: relative paths count from it."""
-    network = said.network
-    images = tuple(_image(name, image, folder) for name, image in said.images.items())
-    nodes = _Nodes(said, images).all(members)
-    deploy = out.Deploy(**dict(said.deploy))
-    servers = tuple(out.Server(name, server.ip, server.ssh) for name, server in said.servers.items())
-    net = out.Network(network.subnet, network.gateway, tuple(network.dns), network.domain, tuple(network.ntp))
-    parts: list[Any] = [net, *servers, *images, deploy]
-    fingerprint = _fingerprint([said.site, *parts], nodes)
-    return out.Site(said.site, net, servers, images, deploy, fingerprint, lambda: nodes)
+    made = _Values(folder)
+    network = made.values(out.Network, said.network)
+    servers = made.named(out.Server, said.servers)
+    images = made.named(out.Image, said.images)
+    deploy = made.values(out.Deploy, said.deploy)
+    nodes = _Nodes(said, images, made).all(members)
+    head = [said.site, network, *servers, *images, deploy]
+    return out.Site(
+        name=said.site,
+        network=network,
+        servers=servers,
+        images=images,
+        deploy=deploy,
+        fingerprint=_fingerprint(head, nodes),
+        read_nodes=lambda: nodes,
+    )
 
 
-def needs(said: models.Site, folder: str, folders: tuple[str, ...]) -> Needs:
+def needs(said: Section, folder: str, folders: Names) -> Needs:
     """What must exist on this machine for the site to be right."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+    found: list[Need] = []
     for image in said.images.values():
-        found += [("folder", tuple(f"{place}/overlays/{name}" for place in folders)) for name in image.overlays]
-        found += [(kind, (resolve(folder, path),)) for _, kind, path in files(image)]
+        for name in image.overlays:
+            places = tuple(f"{place}/overlays/{name}" for place in folders)
+            found.append(("folder", places))
+        for file in files(image):
+            path = resolve(folder, file.path)
+            found.append((file.kind, (path,)))
     return tuple(found)
 
 
 THERE = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
-def files(image: models.Image) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """What an image needs of this machine: (place in the image, "folder" | "file", path as written).
+class File(NamedTuple):
+    """What an image needs of this machine."""
+
+    place: Names  # in the image
+    kind: str  # "folder" | "file"
+    path: str  # as written
+
+
+def files(image: Section) -> Iterator[File]:
+    """What an image needs of this machine.
 
     Not an absolute loader: the boot server has it, the machine that checks a site need not.
     """
-    if image.reference and image.reference.path:
-        yield ("reference", "path"), "folder", image.reference.path
-    if image.reference and image.reference.archive:
-        yield ("reference", "archive"), "file", image.reference.archive
-    loaders: dict[str, Any] = image.loaders or {}
+    reference = image.reference
+    if reference and reference.path:
+        yield File(("reference", "path"), "folder", reference.path)
+    if reference and reference.archive:
+        yield File(("reference", "archive"), "file", reference.archive)
+    loaders: dict[str, str | None] = image.loaders or {}
     for name, path in loaders.items():
         if path and not path.startswith("/"):
-            yield ("loaders", name), "file", path
+            yield File(("loaders", name), "file", path)
     for field in ("base", "busybox"):
-        path = getattr(image.initrd, field, None) or ""
-        if "/" in path:
-            yield ("initrd", field), "file", path
+        path = getattr(image.initrd, field, None)
+        if path and "/" in path:
+            yield File(("initrd", field), "file", path)
 
 
 def resolve(folder: str, path: str) -> str:
-    return os.path.normpath(os.path.join(os.path.abspath(folder), path))
+    whole = os.path.join(os.path.abspath(folder), path)
+    return os.path.normpath(whole)
 
 
 def overlays_in(folders: Iterable[str]) -> list[str]:
     """The names of all overlays that can be listed."""
     names: set[str] = set()
     for folder in folders:
-        if os.path.isdir(f"{folder}/overlays"):
-            names |= {entry.name for entry in os.scandir(f"{folder}/overlays") if entry.is_dir()}
+        place = f"{folder}/overlays"
+        if os.path.isdir(place):
+            names |= {entry.name for entry in os.scandir(place) if entry.is_dir()}
     return sorted(names)
 
 
-# Images
+# Values of what is written
 
 
-def _image(name: str, said: models.Image, folder: str) -> out.Image:
-    def where(path: str) -> str:
-        return resolve(folder, path) if "/" in path else path
+class _Values:
+    """Makes values of what is written in a site file of `folder`, as the rows of its keys say."""
 
-    initrd = said.initrd
-    return out.Image(
-        name=name,
-        reference=_reference(said.reference, folder),
-        exclude=tuple(said.exclude),
-        overlays=tuple(said.overlays),
-        kernel=said.kernel,
-        initrd=out.Initrd(where(initrd.base), tuple(initrd.modules), where(initrd.busybox), initrd.compression),
-        cmdline=said.cmdline,
-        interface=said.interface,
-        disk=_disk(out.Disk(), said.disk),
-        local_files=_optional(said.local_files),
-        keep=tuple(said.keep),
-        loaders=tuple((file, resolve(folder, path)) for file, path in sorted(said.loaders.items())),
-        also=_optional(said.also),
-    )
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def named(self, kind: Kind[Values], said: Sections) -> tuple[Values, ...]:
+        """The values of parts that have names, in the order of the file."""
+        found = []
+        for name, part in said.items():
+            found.append(self.values(kind, part, name=name))
+        return tuple(found)
+
+    def values(self, kind: Kind[Values], said: Section, **known: Any) -> Values:
+        """The values of a mapping, key by key; `known` are those that have no key."""
+        for name, row in rows(kind).items():
+            written = getattr(said, name)
+            if row.key.merge == KEYWISE:
+                known[name] = self.over(row.default, written)
+            else:
+                known[name] = self.value(row.key.kind, written)
+        return kind(**known)
+
+    def value(self, kind: Any, written: Any) -> Any:
+        """The value of what is written: nothing in it can be changed, paths are absolute."""
+        if written is None:
+            return None
+        if isinstance(kind, ListOf):
+            return tuple(self.value(kind.each, each) for each in written)
+        if isinstance(kind, MapOf):
+            pairs = sorted(written.items())
+            return tuple((name, self.value(kind.each, each)) for name, each in pairs)
+        if isinstance(kind, Here):
+            return written if written in kind.words else resolve(self.folder, written)
+        if kind is out.Reference:
+            return self.reference(written)
+        if kind is out.Partition:
+            return self.partition(written)
+        if isinstance(kind, type):
+            return self.values(kind, written)
+        return written
+
+    def over(self, below: Any, said: Section | None) -> Any:
+        """`said` over the values `below` it: those keys that it gives."""
+        if said is None or not said.model_fields_set:
+            return below
+        keys = rows(type(below))
+        given = {}
+        for name in said.model_fields_set:
+            first = getattr(below, name)
+            given[name] = self.merged(keys[name], first, said)
+        return below._replace(**given)
+
+    def merged(self, row: Row, below: Any, said: Section) -> Any:
+        """A setting of one layer over that of the layers below it."""
+        written = getattr(said, row.name)
+        if row.key.merge == KEYWISE:
+            return self.over(below, written)
+        given = self.value(row.key.kind, written)
+        return appended(below, given) if row.key.merge == APPEND else given
+
+    def reference(self, said: Section) -> out.Reference:
+        if said.bootstrap:
+            new = said.bootstrap
+            return out.Reference(
+                kind="bootstrap",
+                suite=new.suite,
+                packages=tuple(new.packages),
+                mirror=new.mirror,
+            )
+        if said.rsync:
+            return out.Reference("rsync", said.rsync)
+        kind = "path" if said.path else "archive"
+        where = resolve(self.folder, getattr(said, kind))
+        return out.Reference(kind, where)
+
+    def partition(self, said: Section) -> out.Partition:
+        plain = self.values(out.Partition, said)
+        mount = plain.mount or "swap"
+        filled = "/var.ro" if mount == "/var" else None
+        return plain._replace(
+            mount=mount,
+            size=plain.size or None,
+            label=plain.label or label(mount, plain.fs),
+            fill=plain.fill or filled,
+        )
 
 
-def _optional(values: list[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
-
-
-def _reference(said: models.Reference, folder: str) -> out.Reference:
-    if said.bootstrap:
-        new = said.bootstrap
-        return out.Reference("bootstrap", suite=new.suite, packages=tuple(new.packages), mirror=new.mirror)
-    if said.rsync:
-        return out.Reference("rsync", said.rsync)
-    kind = "path" if said.path else "archive"
-    return out.Reference(kind, resolve(folder, getattr(said, kind)))
-
-
-# Disks
-
-
-def _disk(below: out.Disk, said: models.Disk | None) -> out.Disk:
-    """`said` over the settings `below` it."""
-    if said is None:
-        return below
-    given: dict[str, Any] = {field: getattr(said, field) for field in said.model_fields_set}
-    if "devices" in given:
-        given["devices"] = tuple(given["devices"])
-    if "partitions" in given:
-        given["partitions"] = tuple(map(_partition, given["partitions"]))
-    if "match" in given:
-        given["match"] = below.match._replace(**given["match"].model_dump(exclude_unset=True))
-    return below._replace(**given) if given else below
-
-
-def _partition(said: models.Partition) -> out.Partition:
-    mount = said.mount or "swap"
-    fill = said.fill or ("/var.ro" if mount == "/var" else None)
-    return out.Partition(mount, said.size or None, said.fs, said.label or label(mount, said.fs), fill)
+def appended(below: Any, given: Any) -> Any:
+    """A list after a list, words after words."""
+    if isinstance(below, tuple):
+        return below + given
+    words = (below, given)
+    return " ".join(filter(None, words))
 
 
 def label(mount: str, fs: str) -> str:
-    """`pn-var-lib`; where the file system takes no label of that length (xfs 12, ext 16), its last folder's name."""
+    """`pn-var-lib`; its last folder's name where the file system takes no label of that length."""
     longest = 12 if fs == "xfs" else 16
-    whole = "pn-" + mount.strip("/").replace("/", "-").replace("@", "").replace("+", "")
-    return whole if len(whole) <= longest else ("pn-" + os.path.basename(mount))[:longest]
+    words = mount.strip("/").replace("/", "-")
+    whole = "pn-" + re.sub("[@+]", "", words)
+    if len(whole) <= longest:
+        return whole
+    last = "pn-" + os.path.basename(mount)
+    return last[:longest]
 
 
 # Nodes
 
 
-def image_of(said: models.Site, node: models.Node) -> str | None:
-    """The image that a node runs: its own, else of the last group that names one, else the only one there is."""
+def image_of(said: Section, node: Section) -> str | None:
+    """The image that a node runs: its own, else that of its last group with one, else the only one."""
     if node.image:
         return str(node.image)
+    groups = said.groups or {}
     for name in reversed(node.groups or ()):
-        group = said.groups.get(name) if said.groups and name else None
+        group = groups.get(name)
         if group and group.image:
             return str(group.image)
-    return next(iter(said.images)) if said.images and len(said.images) == 1 else None
+    images: list[str] = list(said.images or ())
+    return images[0] if len(images) == 1 else None
+
+
+SETTINGS = rows(out.Node)
+LAYERED = {name for name, row in SETTINGS.items() if row.key.merge != LOWEST}
 
 
 class _Nodes:
     """Makes nodes; what only depends on image and groups is worked out once."""
 
-    def __init__(self, said: models.Site, images: tuple[out.Image, ...]):
+    def __init__(self, said: Section, images: Iterable[out.Image], made: _Values):
         self.said = said
+        self.made = made
         self.images = {image.name: image for image in images}
         self.layouts: dict[out.Disk, str] = {}
         self.taken: set[str] = set()  # the names of layouts
@@ -175,45 +254,77 @@ class _Nodes:
             self.layout(image.disk, image.name)
         self.shared = functools.lru_cache(None)(self._shared)
 
-    def all(self, members: list[Member]) -> tuple[out.Node, ...]:
-        return tuple(map(self.node, sorted(members, key=lambda member: number(str(member.ip)))))
+    def all(self, members: Iterable[Member]) -> Nodes:
+        in_order = sorted(members, key=_address)
+        return tuple(map(self.node, in_order))
 
     def node(self, member: Member) -> out.Node:
         said = member.said
-        plain = self.shared(image_of(self.said, said) or "", tuple(said.groups))
-        own = self._over(plain, said, member.name) if said.model_fields_set & SETTINGS else plain
-        return out.Node(member.name, member.mac, member.ip, **own)  # type: ignore[arg-type]
+        image = image_of(self.said, said) or ""
+        settings = self.shared(image, tuple(said.groups))
+        if said.model_fields_set & LAYERED:
+            settings = self._over(settings, said, member.name)
+        return out.Node(member.name, member.mac, member.ip, **settings)  # type: ignore[arg-type]
 
-    def _shared(self, image: str, groups: tuple[str, ...]) -> dict[str, Any]:
-        base = self.images[image]
-        plain: dict[str, Any] = {"image": image, "groups": groups, "interface": base.interface, "disk": base.disk}
-        plain["layout"] = self.layouts[base.disk]
+    def _shared(self, image: str, groups: Names) -> Settings:
+        """The settings of nodes that say nothing themselves."""
+        settings = self._of_image(image)
+        settings["groups"] = groups
         for name in groups:
-            plain = self._over(plain, self.said.groups[name], name)
-        return plain
+            group = self.said.groups[name]
+            settings = self._over(settings, group, name)
+        return settings
 
-    def _over(self, below: dict[str, Any], said: models.Group, name: str) -> dict[str, Any]:
-        given = {field: getattr(said, field) for field in said.model_fields_set & SCALARS}
-        disk = _disk(below["disk"], said.disk)
-        cmdline = " ".join(filter(None, (below.get("cmdline"), said.cmdline)))
-        return {**below, **given, "cmdline": cmdline, "disk": disk, "layout": self.layout(disk, name)}
+    def _of_image(self, name: str) -> Settings:
+        """What an image's nodes begin with: defaults, and what the image says of them."""
+        image = self.images[name]
+        settings: Settings = {"image": name}
+        settings["layout"] = self.layouts[image.disk]
+        for field in LAYERED:
+            settings[field] = self._first(SETTINGS[field], image)
+        return settings
+
+    def _first(self, row: Row, image: out.Image) -> Any:
+        """What an image says: its value, or what is written where the values have no use for it."""
+        if not row.key.of_image:
+            return row.default
+        if row.name in image._fields:
+            return getattr(image, row.name)
+        said = self.said.images[image.name]
+        if row.name not in said.model_fields_set:
+            return row.default
+        return self.made.merged(row, row.default, said)
+
+    def _over(self, below: Settings, said: Section, name: str) -> Settings:
+        """The settings of a group or node of that name, over those `below` it."""
+        settings = dict(below)
+        for field in said.model_fields_set & LAYERED:
+            row = SETTINGS[field]
+            settings[field] = self.made.merged(row, below[field], said)
+        settings["layout"] = self.layout(settings["disk"], name)
+        return settings
 
     def layout(self, disk: out.Disk, name: str) -> str:
         """The name of a disk's layout: of the image, group or node that first asks for it."""
         if disk not in self.layouts:
-            words = itertools.chain([name], (f"{name}-{at}" for at in itertools.count(2)))
-            self.layouts[disk] = next(word for word in words if word not in self.taken)
-            self.taken.add(self.layouts[disk])
+            word, at = name, 1
+            while word in self.taken:
+                at += 1
+                word = f"{name}-{at}"
+            self.layouts[disk] = word
+            self.taken.add(word)
         return self.layouts[disk]
 
 
-SCALARS = frozenset(("interface", "server", "release", "wipe"))
-SETTINGS = SCALARS | {"cmdline", "disk"}
+def _address(member: Member) -> int:
+    return number(str(member.ip))
 
 
-def _fingerprint(head: list[Any], nodes: tuple[out.Node, ...]) -> str:
+def _fingerprint(head: list[Any], nodes: Nodes) -> str:
+    """A digest of all values; a disk that many nodes have is in it once."""
     disks = {node.layout: node.disk for node in nodes}
-    rows = [[node.name, node.mac, node.ip, node.image, node.groups, node.cmdline, node.interface, node.layout,
-             node.server, node.release, node.wipe] for node in nodes]  # fmt: skip
-    value = [head, disks, rows]
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    at = out.Node._fields.index("disk")
+    others = [node[:at] + node[at + 1 :] for node in nodes]
+    value = [head, disks, others]
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

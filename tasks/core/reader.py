@@ -1,9 +1,12 @@
-"""Reads and validates `site.yaml`: its text, each part by itself, then the rules across parts; all problems at once."""
+"""Reads and validates `site.yaml`: its text, each part by itself, then the rules across parts.
+
+All problems are said at once.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import NamedTuple
 
 from . import merge, models, nodes, rules, salvage
 from .errors import BadInput, Problem
@@ -11,9 +14,14 @@ from .site import Site
 from .tree import without_collection
 from .yaml_source import Path, Source, shown
 
+Folders = tuple[str, ...]
 
-def read(path: str, folders: tuple[str, ...], content: bytes | None = None) -> tuple[Site, merge.Needs]:
-    """The site, and what must exist on this machine for it to stay right."""
+
+def read(path: str, folders: Folders, content: bytes | None = None) -> tuple[Site, merge.Needs]:
+    """The site, and what must exist on this machine for it to stay right.
+
+    Overlays are looked up below `folders` (`overlays/<name>`). Raises BadInput with every problem.
+    """
     with without_collection():
         source = Source(path, content)
         complaints = _Complaints(source)
@@ -22,50 +30,51 @@ def read(path: str, folders: tuple[str, ...], content: bytes | None = None) -> t
         folder = os.path.dirname(path) or "."
         rules.check(said, members, folder, folders, complaints)
         complaints.end()
-        return merge.site(said, members, folder), merge.needs(said, folder, folders)
+        site = merge.site(said, members, folder)
+        return site, merge.needs(said, folder, folders)
+
+
+class _Where(NamedTuple):
+    path: Path
+    key: bool  # with the key, not with its value
+    hint: str
 
 
 class _Complaints:
-    """Collects problems; several of one kind at one place (the addresses of a range) become one line."""
+    """Collects problems; several of one kind at one place (a range's addresses) become one line."""
 
     def __init__(self, source: Source):
         self.source = source
-        self.found: dict[tuple[Path, bool, str], list[str]] = {}
+        self.found: dict[_Where, list[str]] = {}
 
-    def __call__(self, path: Path, what: str, do: str, value: object = None, key: bool = False) -> None:
-        shows = f" ({shown(value)})" if value and isinstance(value, str) else ""
-        self.found.setdefault((path, key, do), []).append(f"{what}{shows}; {do}")
+    def __call__(
+        self,
+        path: Path,
+        what: str,
+        hint: str,
+        value: object = None,
+        key: bool = False,
+    ) -> None:
+        if value and isinstance(value, str):
+            what = f"{what} ({shown(value)})"
+        here = self.found.setdefault(_Where(path, key, hint), [])
+        here.append(f"{what}; {hint}")
 
     def line(self, path: Path) -> int:
         """The line of a key, for messages that name two places."""
-        return self.source.place(path, key=True)[0]
+        line, _ = self.source.place(path, key=True)
+        return line
 
     def end(self) -> None:
-        problems = [self._problem(*at, said) for at, said in self.found.items()]
-        if problems or self.source.problems:
-            raise BadInput([*self.source.problems, *problems])
+        """Raise BadInput if there was anything to complain about."""
+        problems = list(self.source.problems)
+        for where, said in self.found.items():
+            problems.append(self._problem(where, said))
+        if problems:
+            raise BadInput(problems)
 
-    def _problem(self, path: Path, key: bool, _: str, said: list[str]) -> Problem:
-        more = f" (and {len(said) - 1} more here)" if len(said) > 1 else ""
-        return self.source.problem(path, said[0] + more, key)
-
-
-def json_schema() -> dict[str, Any]:
-    """See schema.json_schema."""
-    schema = _plainer(models.Site.model_json_schema(ref_template="#/definitions/{model}"))
-    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Plugnode site.yaml", **schema}
-
-
-def _plainer(value: Any) -> Any:
-    """Without what draft 7 or its editors do not know: `$defs`, null as a choice, defaults of nothing, titles."""
-    if isinstance(value, list):
-        return [_plainer(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    options = [option for option in value.get("anyOf", ()) if option != {"type": "null"}]
-    value = {**value, **(options[0] if len(options) == 1 else {})}
-    dropped = {"anyOf", "title"} | ({"default"} if value.get("default", 0) is None else set())
-    if "patternProperties" in value:
-        value["additionalProperties"] = False
-    names = {"$defs": "definitions"}
-    return {names.get(key, key): _plainer(part) for key, part in value.items() if key not in dropped}
+    def _problem(self, where: _Where, said: list[str]) -> Problem:
+        message = said[0]
+        if len(said) > 1:
+            message += f" (and {len(said) - 1} more here)"
+        return self.source.problem(where.path, message, where.key)

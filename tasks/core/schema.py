@@ -1,36 +1,42 @@
-"""The door for `site.yaml`: reads, validates, and gives a Site; or every problem at once, each at its place.
-
-Imports nothing heavy until a file really has to be read: `load_cached` knows a file that it has seen.
-"""
+"""What editors know of `site.yaml`: completion, help and a first check while one types."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from .site import Site
-from .site_cache import load_cached as load_cached
+from .models import Site
 
-
-def load(path: str, folders: tuple[str, ...]) -> Site:
-    """The site that a file describes. `folders` are those below which overlays are looked up (`overlays/<name>`).
-
-    Raises BadInput with every problem found.
-    """
-    from . import reader
-
-    return reader.read(path, folders)[0]
+HEAD = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Plugnode site.yaml"}
+NAMES = {"$defs": "definitions"}  # of draft 7, as yaml-language-server knows it
+NULL = {"type": "null"}
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 7, as yaml-language-server knows it) of `site.yaml`: completion and help while one types."""
-    from . import reader
+    """JSON Schema of `site.yaml`."""
+    schema = Site.model_json_schema(ref_template="#/definitions/{model}")
+    return {**HEAD, **_plainer(schema)}
 
-    return reader.json_schema()
+
+def _plainer(value: Any) -> Any:
+    """Without what draft 7 or its editors do not know.
+
+    `$defs`, null as a choice, defaults of nothing, titles.
+    """
+    if isinstance(value, list):
+        return [_plainer(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    options = [option for option in value.get("anyOf", ()) if option != NULL]
+    if len(options) == 1:
+        value = {**value, **options[0]}
+    if "patternProperties" in value:
+        value = {**value, "additionalProperties": False}
+    plainer = {}
+    for key, part in value.items():
+        if _is_known(key, part):
+            plainer[NAMES.get(key, key)] = _plainer(part)
+    return plainer
 
 
-def fold(names: Iterable[str]) -> str:
-    """Names as admins write them for clush: `wn[001-040,100]`."""
-    from . import ranges
-
-    return ranges.fold(names)
+def _is_known(key: str, part: Any) -> bool:
+    return key not in ("anyOf", "title") and (key, part) != ("default", None)

@@ -1,7 +1,8 @@
 """A site that was read before, kept in a file: a run in which nothing changed parses no YAML.
 
-The file: a digest of what the site was made from, a digest of the rest, the header's length, the header (pickle of what
-the site needs, and the Site without its nodes) and the nodes (pickle), only unpacked when somebody asks for them.
+The file: a digest of what the site was made from, a digest of the rest, the header's length, the
+header (pickle of what the site needs, and the Site without its nodes) and the nodes (pickle), only
+unpacked when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import hashlib
 import os
 import pickle
 import sys
+from typing import TYPE_CHECKING
 
 from . import files, yaml_source
 from .site import Mac, Node, Site
 
+if TYPE_CHECKING:
+    from .merge import Needs
+
 SOURCES = (
     "grammar",
+    "keys",
     "merge",
     "models",
     "nodes",
@@ -24,31 +30,48 @@ SOURCES = (
     "reader",
     "rules",
     "salvage",
-    "schema",
     "site",
     "site_cache",
     "yaml_source",
 )
 DIGEST = 32
+LENGTH = 4
+THERE = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
 def load_cached(path: str, cache_file: str, folders: tuple[str, ...]) -> Site:
-    """`schema.load`, by way of `cache_file`: keyed by the file's content, our code, and what must exist."""
+    """The site that a file describes, from `cache_file` where that was made of the same.
+
+    The same is the file's content, our code, and what must exist.
+    """
     content = yaml_source.read(path)
     key = _key(content, os.path.abspath(path), folders)
-    return _remembered(cache_file, key) or _read(path, content, cache_file, key, folders)
+    known = _remembered(cache_file, key)
+    if known:
+        return known
+
+    from . import reader
+
+    site, needs = reader.read(path, folders, content)
+    rest = _packed(site, needs)
+    files.write_atomic(cache_file, key + hashlib.sha256(rest).digest() + rest)
+    return site
 
 
 def _key(content: bytes, path: str, folders: tuple[str, ...]) -> bytes:
-    made_from = hashlib.sha256(content).hexdigest(), _code(), os.path.dirname(path), *map(os.path.abspath, folders)
+    """A digest of what a site is made from."""
+    text = hashlib.sha256(content).hexdigest()
+    places = map(os.path.abspath, folders)
+    made_from = (text, _code(), os.path.dirname(path), *places)
     return hashlib.sha256(repr(made_from).encode(errors="surrogateescape")).digest()
 
 
 def _code() -> str:
     """A digest of the code that makes a Site, and of the Python that runs it."""
     digest = hashlib.sha256(sys.version.encode())
+    here = os.path.dirname(__file__)
     for name in SOURCES:
-        with open(os.path.join(os.path.dirname(__file__), f"{name}.py"), "rb") as source:
+        with open(f"{here}/{name}.py", "rb") as source:
             digest.update(source.read())
     return digest.hexdigest()
 
@@ -60,35 +83,31 @@ def _remembered(cache_file: str, key: bytes) -> Site | None:
             data = opened.read()
     except FileNotFoundError:
         return None
-    made_from, digest, rest = data[:DIGEST], data[DIGEST : 2 * DIGEST], data[2 * DIGEST :]
+    made_from, digest = data[:DIGEST], data[DIGEST : 2 * DIGEST]
+    rest = data[2 * DIGEST :]
     if made_from != key or hashlib.sha256(rest).digest() != digest:
         return None
-    end = 4 + int.from_bytes(rest[:4], "big")
-    needs, values = pickle.loads(rest[4:end])
-    if not all(_there(*need) for need in needs):
-        return None
-    return Site._make((*values, functools.partial(_nodes, rest[end:])))
+
+    end = LENGTH + int.from_bytes(rest[:LENGTH], "big")
+    needs, values = pickle.loads(rest[LENGTH:end])
+    for kind, paths in needs:
+        if not any(map(THERE[kind], paths)):
+            return None
+    read_nodes = functools.partial(_nodes, rest[end:])
+    return Site._make(values)._replace(read_nodes=read_nodes)
 
 
-def _there(kind: str, paths: tuple[str, ...]) -> bool:
-    return any(map(os.path.isdir if kind == "folder" else os.path.isfile, paths))
+def _packed(site: Site, needs: Needs) -> bytes:
+    values = tuple(site._replace(read_nodes=tuple))
+    header = pickle.dumps((needs, values), 5)
+    columns = dict(zip(Node._fields, zip(*site.nodes)))
+    columns["mac"] = tuple(map(str, columns["mac"]))
+    length = len(header).to_bytes(LENGTH, "big")
+    return length + header + pickle.dumps(list(columns.values()), 5)
 
 
 def _nodes(data: bytes) -> tuple[Node, ...]:
-    """Kept as columns: ten thousand values of a kind are one list, where as many objects are as many calls."""
+    """Kept as columns: ten thousand values of a kind are one list, as many objects as many calls."""
     columns = dict(zip(Node._fields, pickle.loads(data)))
     columns["mac"] = map(Mac, columns["mac"])
     return tuple(map(Node._make, zip(*columns.values())))
-
-
-def _read(path: str, content: bytes, cache_file: str, key: bytes, folders: tuple[str, ...]) -> Site:
-    from . import reader
-
-    site, needs = reader.read(path, folders, content)
-    header = pickle.dumps((needs, site[:-1]), 5)
-    columns = [
-        list(map(str, column)) if name == "mac" else column for name, column in zip(Node._fields, zip(*site.nodes))
-    ]
-    rest = len(header).to_bytes(4, "big") + header + pickle.dumps(columns, 5)
-    files.write_atomic(cache_file, key + hashlib.sha256(rest).digest() + rest)
-    return site

@@ -1,7 +1,8 @@
-"""A YAML file read strictly: every scalar stays the text that was written, and what hides surprises is refused.
+"""A YAML file read strictly: every scalar stays the text that was written, nothing hides surprises.
 
-No anchors, aliases, tags, merge keys, duplicate keys, second documents. Values are str, list, dict or EMPTY (nothing,
-`~` or `null`). Positions are for messages only: they are looked up in a second pass, when something is wrong.
+No anchors, aliases, tags, merge keys, duplicate keys, second documents. Values are str, list, dict
+or EMPTY (nothing, `~` or `null`). Positions are for messages only: they are looked up in a second
+pass, when something is wrong.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -34,20 +35,29 @@ EMPTY = Empty()
 EMPTY_WORDS = frozenset(("", "~", "null", "Null", "NULL"))
 SPECIAL_WORDS = EMPTY_WORDS | {"<<"}
 
-# Control characters, zero-width and bidirectional ones (they show a reviewer another text than the machine reads),
-# other line separators, byte-order marks inside the text, non-characters.
+# Control characters, zero-width and bidirectional ones (they show a reviewer another text than the
+# machine reads), other line separators, byte-order marks inside the text, non-characters.
 UNSEEN = (
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
 )
 TABS = "tab character in the indentation; indent with spaces"
 TAB_INDENT = r"(?m)^( *)\t[ \t]*(?=[^\s#])"
-MARKS = ((b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\0\0\xfe\xff", "UTF-32"))
+MARKS = {
+    b"\xef\xbb\xbf": "UTF-8",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\0\0\xfe\xff": "UTF-32",
+}
+Place = tuple[int, int]  # line and column, from 1
 
 
 class Source:
-    """One file: `data` is what it says (a dict), `problems` what was wrong with its keys. Raises BadInput at once
-    where reading further would be guessing (syntax, aliases, tags…)."""
+    """One file: `data` is what it says (a dict), `problems` what was wrong with its keys.
+
+    Raises BadInput at once where reading further would be guessing (syntax, aliases, tags…).
+    """
 
     def __init__(self, file: str, content: bytes | None = None):
         self.file = file  # as the user wrote it
@@ -57,29 +67,33 @@ class Source:
         self.data = self._parse()
 
     def problem(self, path: Path, message: str, key: bool = False) -> Problem:
-        """A problem with the value at `path` (or with its key), naming where in words: `nodes.wn001.mac: …`."""
+        """A problem with the value at `path` (or its key), naming where: `nodes.wn001.mac: …`."""
         line, column = self.place(path, key)
         return Problem(self.file, line, column, f"{spell(path)}: {message}" if path else message)
 
-    def place(self, path: Path, key: bool = False) -> tuple[int, int]:
-        """Line and column of the value (or key) at `path`; of the closest parent's key where there is none."""
+    def place(self, path: Path, key: bool = False) -> Place:
+        """Where the value (or key) at `path` is; if there is none, its closest parent's key."""
         if path in self._places:
-            return self._places[path][0 if key else 1]
+            of_key, of_value = self._places[path]
+            return of_key if key else of_value
         while path and path not in self._places:
             path = path[:-1]
         return self._places[path][0] if path else (1, 1)
 
     @cached_property
-    def _places(self) -> dict[Path, tuple[tuple[int, int], tuple[int, int]]]:
+    def _places(self) -> dict[Path, tuple[Place, Place]]:
+        """Of every path the place of its key and of its value."""
         import yaml
 
-        places: dict[Path, tuple[tuple[int, int], tuple[int, int]]] = {}
-        pending: list[tuple[Path, Any, Any]] = [((), None, yaml.compose(self.content, Loader=_loader()))]
-        while pending:  # the last first: of doubled keys the first one's place stays, as does its value
+        top = yaml.compose(self.content, Loader=_loader())
+        places: dict[Path, tuple[Place, Place]] = {}
+        pending: list[tuple[Path, Any, Any]] = [((), None, top)]
+        while pending:  # the last first: of doubled keys the first one's place stays
             path, key, node = pending.pop()
             place = _mark(node)
             places[path] = (_mark(key) if key else place, place)
-            pending += [((*path, name), at, value) for name, at, value in _children(node)]
+            for name, at, value in _children(node):
+                pending.append(((*path, name), at, value))
         return places
 
     def _parse(self) -> dict[str, Any]:
@@ -88,18 +102,23 @@ class Source:
         try:
             return _Parser(self).document()
         except yaml.YAMLError as error:
-            raise BadInput([*self.problems, _syntax(self.file, error)]) from None
+            wrong = _syntax(self.file, error)
+            raise BadInput([*self.problems, wrong]) from None
 
 
 class _Parser:
-    """Builds values from libyaml's events. What is refused is noted with its place, and reading goes on."""
+    """Builds values from libyaml's events. What is refused is noted, and reading goes on."""
 
     def __init__(self, source: Source):
         import yaml
 
-        self.source, self.refused, self.path = source, 0, []  # type: Source, int, list[Any]
+        self.source = source
+        self.refused = 0
+        self.path: list[Any] = []
         self.next: Callable[[], Any] = _loader()(source.content).get_event
-        self.scalar, self.mapping, self.alias = (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.AliasEvent)
+        self.scalar = yaml.ScalarEvent
+        self.mapping = yaml.MappingStartEvent
+        self.alias = yaml.AliasEvent
         self.ends = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
         self.document_start = yaml.DocumentStartEvent
 
@@ -109,13 +128,22 @@ class _Parser:
         first = self.next() if type(start) is self.document_start else start
         data = self.value(first, 1) if first is not start else EMPTY
         if data is EMPTY and not self.refused:
-            raise BadInput.at(self.source.file, "the file is empty; docs/site.md has an example to begin with")
+            raise BadInput.at(
+                self.source.file,
+                "the file is empty; docs/site.md has an example to begin with",
+            )
         if not isinstance(data, dict):
-            self.refuse(first, f"the top level must be a mapping, not {kind(data)}; begin with `site: NAME`")
+            self.refuse(
+                first,
+                f"the top level must be a mapping, not {kind(data)}; begin with `site: NAME`",
+            )
         self.next()
         after = self.next()
         if type(after) is self.document_start:
-            self.refuse(after, "more than one document; a site is one document, without `---` inside")
+            self.refuse(
+                after,
+                "more than one document; a site is one document, without `---` inside",
+            )
         if self.refused:
             raise BadInput(self.source.problems)
         return data  # type: ignore[return-value]
@@ -126,14 +154,19 @@ class _Parser:
             self.marked(event)
         if what is self.scalar:
             text = event.value
-            return EMPTY if text in EMPTY_WORDS and event.implicit[0] else text
+            is_empty = text in EMPTY_WORDS and event.implicit[0]
+            return EMPTY if is_empty else text
         if what is self.alias:
             return EMPTY
         if depth > MAX_DEPTH:
             self.path = self.path[:2]
-            self.refuse(event, f"nested deeper than {MAX_DEPTH}; a site needs no more than eight levels")
+            self.refuse(
+                event,
+                f"nested deeper than {MAX_DEPTH}; a site needs no more than eight levels",
+            )
             raise BadInput(self.source.problems)
-        return self.pairs(depth + 1) if what is self.mapping else self.items(depth + 1)
+        read = self.pairs if what is self.mapping else self.items
+        return read(depth + 1)
 
     def pairs(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -155,7 +188,9 @@ class _Parser:
 
     def is_plain(self, event: Any) -> bool:
         """Is it a word that stands for itself? Most are: they are not looked at any closer."""
-        return type(event) is self.scalar and not (event.anchor or event.tag or event.value in SPECIAL_WORDS)
+        if type(event) is not self.scalar or event.anchor or event.tag:
+            return False
+        return event.value not in SPECIAL_WORDS
 
     def items(self, depth: int) -> list[Any]:
         found: list[Any] = []
@@ -167,41 +202,54 @@ class _Parser:
 
     def key(self, event: Any, depth: int) -> str:
         """A key's text; nothing where it was refused."""
-        if type(event) is self.scalar and event.value == "<<" and event.implicit[0]:
+        is_scalar = type(event) is self.scalar
+        if is_scalar and event.value == "<<" and event.implicit[0]:
             self.refuse(event, "merge keys (<<) are not allowed; put what nodes share into a group")
             return ""
         key = self.value(event, depth)
         if isinstance(key, str) and key:
             return key
         if type(event) is not self.alias:
-            self.refuse(event, f"a key must be a plain word, not {kind(key or EMPTY)}; write `key: value`")
+            self.refuse(
+                event,
+                f"a key must be a plain word, not {kind(key or EMPTY)}; write `key: value`",
+            )
         return ""
 
     def marked(self, event: Any) -> None:
         if getattr(event, "tag", None):
-            self.refuse(event, f"YAML tags ({shown(event.tag)}) are not allowed; write the plain value")
+            self.refuse(
+                event,
+                f"YAML tags ({shown(event.tag)}) are not allowed; write the plain value",
+            )
         if event.anchor:
-            name = ("*" if type(event) is self.alias else "&") + shown(event.anchor)
-            do = "write the value out, or put what nodes share into a group"
-            self.refuse(event, f"anchors and aliases are not allowed ({name}); {do}")
+            sign = "*" if type(event) is self.alias else "&"
+            name = sign + shown(event.anchor)
+            hint = "write the value out, or put what nodes share into a group"
+            self.refuse(event, f"anchors and aliases are not allowed ({name}); {hint}")
 
     def refuse(self, event: Any, message: str) -> None:
-        """Complain about what makes the rest guesswork; a file full of it is not read to its end."""
+        """Complain about what makes the rest guesswork; not to the end of a file full of it."""
         self.complain(event, message)
         self.refused += 1
         if self.refused >= MAX_COMPLAINTS:
             raise BadInput(self.source.problems)
 
     def complain(self, event: Any, message: str) -> None:
-        where = spell(tuple(step for step in self.path if step != ""))
-        message = f"{where}: {message}" if where else message
-        self.source.problems.append(Problem(self.source.file, *_mark(event), message))
-        if len(self.source.problems) >= MAX_DOUBLED:
-            raise BadInput(self.source.problems)
+        path = tuple(step for step in self.path if step != "")
+        where = f"{spell(path)}: " if path else ""
+        line, column = _mark(event)
+        problems = self.source.problems
+        problems.append(Problem(self.source.file, line, column, where + message))
+        if len(problems) >= MAX_DOUBLED:
+            raise BadInput(problems)
 
 
 def read(file: str) -> bytes:
-    """The bytes of a regular file of at most 64 MiB. Raises BadInput; never waits, also not for a FIFO's writer."""
+    """The bytes of a regular file of at most 64 MiB; never waits, also not for a FIFO's writer.
+
+    Raises BadInput.
+    """
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -210,9 +258,15 @@ def read(file: str) -> bytes:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise BadInput.at(file, f"cannot read {file}: not a regular file; name one with site=FILE")
+            raise BadInput.at(
+                file,
+                f"cannot read {file}: not a regular file; name one with site=FILE",
+            )
         if status.st_size > MAX_BYTES:
-            raise BadInput.at(file, f"larger than 64 MiB ({status.st_size} bytes); use node ranges and groups")
+            raise BadInput.at(
+                file,
+                f"larger than 64 MiB ({status.st_size} bytes); use node ranges and groups",
+            )
         with open(fd, "rb", closefd=False) as opened:
             return opened.read()
     finally:
@@ -221,21 +275,27 @@ def read(file: str) -> bytes:
 
 def shown(value: object) -> str:
     """A value as messages quote it: one short line of ASCII, whatever it holds."""
-    text = ascii(str(value))[1:-1].replace("\\'", "'").replace("\\\\", "\\")
-    text = text if len(text) <= 60 else text[:57] + "..."
+    text = ascii(str(value))[1:-1]
+    text = text.replace("\\'", "'").replace("\\\\", "\\")
+    if len(text) > 60:
+        text = text[:57] + "..."
     return text if re.fullmatch(r"[!-~]+", text) else f'"{text}"'
 
 
 def spell(path: Path) -> str:
     """`nodes.wn001.macs[2]`."""
-    words = (f"[{step}]" if isinstance(step, int) else "." + shown(step) for step in path)
-    return "".join(words).removeprefix(".")
+    words = ""
+    for step in path:
+        words += f"[{step}]" if isinstance(step, int) else "." + shown(step)
+    return words.removeprefix(".")
 
 
 def kind(value: object) -> str:
     """What a value is, in an admin's words."""
-    names: dict[type, str] = {dict: "a mapping", list: "a list", str: "a string"}
-    return names.get(type(value), "nothing")
+    return KINDS.get(type(value), "nothing")
+
+
+KINDS: dict[type, str] = {dict: "a mapping", list: "a list", str: "a string"}
 
 
 def _loader() -> Any:
@@ -244,32 +304,50 @@ def _loader() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _mark(marked: Any) -> tuple[int, int]:
-    return marked.start_mark.line + 1, marked.start_mark.column + 1
+def _mark(marked: Any) -> Place:
+    mark = marked.start_mark
+    return mark.line + 1, mark.column + 1
 
 
-def _children(node: Any) -> list[tuple[Any, Any, Any]]:
+def _children(node: Any) -> Iterator[tuple[Any, Any, Any]]:
     """(key or index, the key's node, the value's node)."""
     if node.id == "mapping":
-        return [(key.value, key, value) for key, value in node.value if key.id == "scalar"]
-    return [(index, None, value) for index, value in enumerate(node.value)] if node.id == "sequence" else []
+        for key, value in node.value:
+            if key.id == "scalar":
+                yield key.value, key, value
+    elif node.id == "sequence":
+        for index, value in enumerate(node.value):
+            yield index, None, value
 
 
 def _check_text(file: str, content: bytes) -> None:
     """Raise BadInput where the bytes are not the plain UTF-8 text that a reviewer sees."""
-    for mark, name in MARKS:
+    for mark, name in MARKS.items():
         if content.startswith(mark):
-            raise BadInput.at(file, f"a byte-order mark is not allowed ({name}); save the file as UTF-8 without one")
+            raise BadInput.at(
+                file,
+                f"a byte-order mark is not allowed ({name}); save the file as UTF-8 without one",
+            )
+    text = _decoded(file, content)
+    problems = []
+    for found in islice(re.finditer(UNSEEN, text), MAX_COMPLAINTS):
+        line, column = _at(text, found.start())
+        problems.append(Problem(file, line, column, _unseen(found.group())))
+    for found in islice(re.finditer(TAB_INDENT, text), MAX_COMPLAINTS):
+        line, column = _at(text, found.end(1))
+        problems.append(Problem(file, line, column, TABS))
+    if problems:
+        raise BadInput(problems)
+
+
+def _decoded(file: str, content: bytes) -> str:
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
-        line, column = _at(content[: error.start].decode(), error.start)
-        message = f"not UTF-8 at byte {error.start} (0x{content[error.start]:02x}); save the file as UTF-8"
+        at, byte = error.start, content[error.start]
+        line, column = _at(content[:at].decode(), at)
+        message = f"not UTF-8 at byte {at} (0x{byte:02x}); save the file as UTF-8"
         raise BadInput.at(file, message, line, column) from None
-    bad = [(found.start(), _unseen(found.group())) for found in islice(re.finditer(UNSEEN, text), MAX_COMPLAINTS)]
-    bad += [(found.end(1), TABS) for found in islice(re.finditer(TAB_INDENT, text), MAX_COMPLAINTS)]
-    if bad:
-        raise BadInput(Problem(file, *_at(text, offset), message) for offset, message in bad)
 
 
 def _unseen(character: str) -> str:
@@ -277,16 +355,20 @@ def _unseen(character: str) -> str:
     return f"{what} character U+{ord(character):04X}; remove it"
 
 
-def _at(text: str, offset: int) -> tuple[int, int]:
+def _at(text: str, offset: int) -> Place:
     before = text[:offset].replace("\r\n", "\n").replace("\r", "\n")
-    return before.count("\n") + 1, len(before) - before.rfind("\n")
+    last = before.rfind("\n")
+    return before.count("\n") + 1, len(before) - last
 
 
 def _syntax(file: str, error: Any) -> Problem:
+    line, column = 1, 1
     mark = getattr(error, "problem_mark", None)
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    context = f" ({error.context})" if getattr(error, "context", None) else ""
+    if mark:
+        line, column = mark.line + 1, mark.column + 1
     what = getattr(error, "problem", None) or error
-    return Problem(
-        file, line, column, f"not YAML: {what}{context}; check quotes, brackets and indentation here and above"
-    )
+    context = getattr(error, "context", None)
+    if context:
+        what = f"{what} ({context})"
+    hint = "check quotes, brackets and indentation here and above"
+    return Problem(file, line, column, f"not YAML: {what}; {hint}")
