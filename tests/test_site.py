@@ -391,6 +391,14 @@ def test_the_examples_of_the_documentation_are_right(tmp_path: Path) -> None:
         ("wn[1-7/3]x", "wn1x wn4x wn7x"),
         ("172.24.[1-2].[9-10]", "172.24.1.9 172.24.1.10 172.24.2.9 172.24.2.10"),
         ("[1-2]", "1 2"),
+        ("wn1[8-11]", "wn18 wn19 wn110 wn111"),  # ClusterShell: wn18 … wn111, 94 names
+        ("wn0[8-10]", "wn08 wn09 wn010"),
+        ("10.1.0.1[8-11]", "10.1.0.18 10.1.0.19 10.1.0.110 10.1.0.111"),
+        ("wn[1-2][1-2]", "wn11 wn12 wn21 wn22"),  # ClusterShell: none
+        ("wn[1-2]0[3-4]", "wn103 wn104 wn203 wn204"),
+        ("r[8-10]0[1-2]n", "r801n r802n r901n r902n r1001n r1002n"),
+        ("wn[1-7/3]5", "wn15 wn45 wn75"),
+        ("10.[1-2][0-1].0.9", "10.10.0.9 10.11.0.9 10.20.0.9 10.21.0.9"),
     ],
 )
 def test_a_range_expands_in_the_order_written(written: str, names: str) -> None:
