@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "templates"))
 OF_SITE = ("dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf", "exports", "hosts", "ethers")  # each also a template's name
 LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}  # what DHCP names, below tftp_root
-IPXE_CLASS = "iPXE"  # iPXE's option 77, without the length that RFC 3004 would put before it
+IPXE_CLASS = "iPXE"  # what iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 
 View = Mapping[str, Any]
 
@@ -117,7 +117,8 @@ def site_view(site: Site) -> View:
         "next_server": site.servers[0].ip if alone else "",
         "nodes": [_row(site, node) for node in site.nodes],
         "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root, "fsid": export_id(site),
-        "loaders": LOADERS, "ipxe_class": IPXE_CLASS, "drop_in": "yes" if _is_drop_in(site.deploy) else "",
+        "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
+        "ipxe_hex": IPXE_CLASS.encode().hex(":"), "drop_in": "yes" if _is_drop_in(site.deploy) else "",
     }  # fmt: skip
     return _plain(view)
 
