@@ -8,7 +8,7 @@ import pathlib
 import dhcp_handshake
 import pytest
 
-from tasks.core import configs
+from tasks.core import configs, grammar
 from tasks.core.schema import load
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
@@ -121,3 +121,29 @@ def test_a_dhcpd_goes_on_with_dynamic_dns_and_its_own_words_beside_the_include(t
         assert answer["ip"].startswith("10.5.100.")
         own = (answer.get("domain"), answer.get("boot_file"))
         assert own == (("theirs", "theirs.efi") if theirs else (None, None))
+
+
+NAMES = "infinite ignore 12h 3s 2w 1d 5m deny all host not known none set tag id e1 0a 1e5 12hh h12 5x 1-2 beef".split()
+
+
+def is_refused(name: str) -> bool:
+    try:
+        return grammar.host(name) != name
+    except grammar.Wrong:
+        return True
+
+
+@pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
+def test_a_name_that_is_a_word_of_some_server_is_refused_or_given_by_all_three(tmp_path, server):
+    names = [name for name in NAMES if not is_refused(name)]
+    assert len(names) > 12 and not {"infinite", "ignore", "12h", "2w"} & set(names)
+    lines = [f'  {name}: {{mac: "52:54:00:00:01:{at:02}", ip: 172.24.10.{at}}}' for at, name in enumerate(names, 20)]
+    text = SITE[: SITE.index("nodes:")] + "nodes:\n" + "\n".join(lines) + "\n"
+    (tmp_path / "site.yaml").write_text(text)
+    site = load(str(tmp_path / "site.yaml"), ())
+    for path, data in configs.render_configs(site).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data.replace(b"/tftpboot", b"/tmp"))
+    asked = [{"mac": node.mac, "options": []} for node in site.nodes]
+    answers, _ = dhcp_handshake.shake(tmp_path, server, asked, SERVER[0])
+    assert [(answer["hostname"], answer["ip"]) for answer in answers] == [(node.name, node.ip) for node in site.nodes]

@@ -77,6 +77,7 @@ RESERVED_IMAGES = frozenset(
 )
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
 _like_address = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII).fullmatch
+_word_of_dnsmasq = re.compile(r"infinite|ignore|[0-9]+[smhdw]", re.ASCII).fullmatch  # where a name may stand, too
 _name = text(
     r"[A-Za-z0-9][A-Za-z0-9._-]*", "not a name", "use letters, digits and . _ -, beginning with a letter or digit", 63
 )
@@ -90,6 +91,8 @@ def host(value: str) -> str:
         raise Wrong(_not_a_host(value), "use 1 to 63 lower-case letters, digits and inner hyphens, without the domain")
     if _like_address(value):
         raise Wrong("not an RFC 1123 host name: programs read it as an address", "begin with a letter")
+    if _word_of_dnsmasq(value):
+        raise Wrong("reserved name: dnsmasq reads it as a keyword or a time", "give the machine another one")
     return value
 
 
