@@ -414,6 +414,17 @@ def test_a_range_of_millions_is_refused_without_making_them() -> None:
             ranges.expand(written)
 
 
+def test_two_images_may_name_the_same_loader_in_any_spelling(tmp_path: Path) -> None:
+    (tmp_path / "l.efi").write_bytes(b"loader")
+    loaders = f"loaders: {{grubnetx64.efi: ./l.efi, l.0: {tmp_path}/l.efi}}"
+    first = GOOD.replace("    kernel: auto\n", f"    kernel: auto\n    {loaders}\n")
+    text = first.replace("cmdline: quiet}", f"cmdline: quiet, {loaders.replace('./l.efi', 'sub/../l.efi')}}}")
+    site = load(tmp_path, text)
+    assert site.images[0].loaders == site.images[1].loaders == (
+        ("grubnetx64.efi", f"{tmp_path}/l.efi"), ("l.0", f"{tmp_path}/l.efi"),
+    )  # fmt: skip
+
+
 # Any input
 
 

@@ -30,6 +30,7 @@ def check(site: models.Site, members: list[Member], folder: str, folders: tuple[
     overlays = [name for name in merge.overlays_in(folders) if name not in BUILT_IN]
     for name, image in _given(site.images):
         _image(("images", name), image, folder, overlays, complain)
+    _loaders(site, folder, complain)
     _settings(site, complain)
     for path, layer in _layers(site):
         _partitions((*path, "disk", "partitions"), (layer.disk and layer.disk.partitions) or (), complain)
@@ -166,6 +167,19 @@ def _image(path: Path, image: models.Image, folder: str, overlays: list[str], co
         above = [other for other in local if file and (file.startswith(other + "/") or file in local[:at])]
         if above:
             complain((*path, "local_files", at), f"lies in {above[0]}, which is listed too", "keep one of them", file)
+
+
+def _loaders(site: models.Site, folder: str, complain: Complain) -> None:
+    """tftp_root holds one file of a name, whichever image's nodes ask for it."""
+    taken: dict[str, tuple[str, str]] = {}
+    for image, said in _given(site.images):
+        for name, file in _given(said.loaders):
+            path = ("images", image, "loaders", name)
+            owner, other = taken.setdefault(name, (image, file))
+            if merge.resolve(folder, other) != merge.resolve(folder, file):
+                line = complain.line(("images", owner, "loaders", name))
+                what = f"image {owner} has another file for it (line {line})"
+                complain(path, what, "a loader serves all nodes: name the same file in both", file)
 
 
 def _overlays(path: Path, names: list[str], known: list[str], complain: Complain) -> None:
