@@ -183,7 +183,7 @@ def test_hosts_and_ethers_say_what_the_site_says(name):
     lines = [line.split() for line in files["hosts"].decode().splitlines() if line and not line.startswith("#")]
     suffix = f".{site.network.domain}" if site.network.domain else ""
     machines = [*site.servers, *site.nodes]
-    assert lines[2:] == [[m.ip, m.name, *([m.name + suffix] if suffix else [])] for m in machines]
+    assert lines[2:] == [[m.ip, *([m.name + suffix] if suffix else []), m.name] for m in machines]
     assert [line[1] for line in lines[:2]] == ["localhost", "localhost"]
     ethers = [line.split() for line in files["ethers"].decode().splitlines() if not line.startswith("#")]
     assert ethers == [[node.mac, node.name] for node in site.nodes]

@@ -294,7 +294,7 @@ def test_a_site_from_the_cache_is_the_same_site(tmp_path: Path) -> None:
     fresh = load(tmp_path, GOOD)
     for _ in range(2):
         again = cached(tmp_path)
-        assert again[:-1] == fresh[:-1] and again.nodes == fresh.nodes
+        assert again._replace(read_nodes=tuple) == fresh._replace(read_nodes=tuple) and again.nodes == fresh.nodes
         assert isinstance(again.nodes[0].mac, Mac)
 
 

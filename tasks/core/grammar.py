@@ -76,6 +76,7 @@ RESERVED_IMAGES = frozenset(
     ("boot", "checks.json", "configs", "plan.json", "references", "site.img", "report.html", "site")
 )
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
+_is_any_host = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII | re.IGNORECASE).fullmatch
 _like_address = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII).fullmatch
 _word_of_dnsmasq = re.compile(r"infinite|ignore|[0-9]+[smhdw]", re.ASCII).fullmatch  # where a name may stand, too
 _name = text(
@@ -191,6 +192,28 @@ def ipv4(value: str) -> str:
     first = int(value.split(".", 1)[0])
     if first in (0, 127, 169) or first >= 224:
         _usable(ipaddress.IPv4Network(value))
+    return value
+
+
+def address(value: str) -> str:
+    """An IPv4 or IPv6 address that another machine can have, as it is written shortest."""
+    if ":" not in value:
+        return ipv4(value)
+    try:
+        found = ipaddress.IPv6Address(value)
+    except ValueError:
+        raise Wrong("not an IP address", "write it as 10.1.0.250 or 2001:db8::250") from None
+    if "%" in value or found.is_loopback or found.is_unspecified or found.is_multicast or found.ipv4_mapped:
+        raise Wrong("not usable: no other machine's address", "write it as 10.1.0.250 or 2001:db8::250")
+    return str(found)
+
+
+def any_host(value: str) -> str:
+    """A host name with or without its domain, of whatever machine."""
+    if value in RESERVED_HOSTS or value.startswith("localhost."):
+        raise Wrong("reserved name", "nodes have it as it is")
+    if len(value) > 253 or not _is_any_host(value) or _like_address(value.rpartition(".")[2]):
+        raise Wrong("not an RFC 1123 host name", "write it as nas01 or nas01.example.org")
     return value
 
 

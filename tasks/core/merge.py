@@ -31,9 +31,19 @@ def site(said: models.Site, members: list[Member], folder: str) -> out.Site:
     deploy = out.Deploy(**dict(said.deploy))
     servers = tuple(out.Server(name, server.ip, server.ssh) for name, server in said.servers.items())
     net = out.Network(network.subnet, network.gateway, tuple(network.dns), network.domain, tuple(network.ntp))
-    parts: list[Any] = [net, *servers, *images, deploy]
+    hosts = _hosts(said.hosts)
+    parts: list[Any] = [net, *servers, *images, deploy, *([hosts] if hosts else [])]
     fingerprint = _fingerprint([said.site, *parts], nodes)
-    return out.Site(said.site, net, servers, images, deploy, fingerprint, lambda: nodes)
+    return out.Site(said.site, net, servers, images, deploy, fingerprint, lambda: nodes, hosts)
+
+
+def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each address once, with its names, in the order written: the first one is the canonical name."""
+    names: dict[str, list[str]] = {}
+    for name, addresses in said.items():
+        for address in addresses:
+            names.setdefault(address, []).append(name)
+    return tuple((address, tuple(dict.fromkeys(given))) for address, given in names.items())
 
 
 def needs(said: models.Site, folder: str, folders: tuple[str, ...]) -> Needs:

@@ -48,6 +48,12 @@ _IPV4_RANGE = r"^[0-9.\[\],/-]+$"
 _MAC = r"^([0-9A-Fa-f]{2}([:-]?[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2})$"
 _ID = r"^[a-z0-9][a-z0-9.-]*-[0-9a-f]{12}$"
 
+AnyHost = _text(grammar.any_host, r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+AnyAddress = _text(grammar.address, r"^[0-9A-Fa-f.:]+$")
+AddressOrList = Annotated[
+    list[AnyAddress], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1),
+    WithJsonSchema({"type": ["string", "array"], "pattern": r"^[0-9A-Fa-f.:]+$", "items": {"type": "string"}}),
+]  # fmt: skip
 Addresses = Annotated[str, WithJsonSchema({"type": "string", "pattern": _IPV4_RANGE})]
 NodeNames = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[a-z0-9\[][a-z0-9.,/\[\]-]*$"})]
 AnyText = Annotated[str, WithJsonSchema({"type": "string"})]
@@ -239,4 +245,7 @@ class Site(Section):
     images: dict[ImageName, Image] = Field(min_length=1, description="what nodes run, by name")
     groups: dict[Name, Group] = Field(default={}, description="settings shared by nodes, by name")
     nodes: dict[NodeNames, Node] = Field(min_length=1, description="nodes by name, or ranges such as wn[001-040]")
+    hosts: dict[AnyHost, AddressOrList] = Field(
+        default={}, description="more names that nodes know: an address, or a list", examples=[{"nas01": "10.1.0.250"}]
+    )
     deploy: Deploy = Field(default_factory=Deploy, description="where a build is put")

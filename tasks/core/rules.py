@@ -26,6 +26,7 @@ def check(site: models.Site, members: list[Member], folder: str, folders: tuple[
     taken = _taken(site, subnet, complain)
     _addresses(members, subnet, taken, complain)
     _unique(members, site.servers or {}, complain)
+    _hosts(site, members, complain)
     _words(site, complain)
     overlays = [name for name in merge.overlays_in(folders) if name not in BUILT_IN]
     for name, image in _given(site.images):
@@ -109,6 +110,19 @@ def _unique(members: list[Member], servers: dict[str, Any], complain: Complain) 
         if member.name in servers:
             what = f"{member.name} is the name of a server (line {complain.line(('servers', member.name))})"
             complain(("nodes", member.key), what, "give the node another name", key=True)
+
+
+def _hosts(site: models.Site, members: list[Member], complain: Complain) -> None:
+    """A name of `hosts` that a node or a server has would lead somewhere else by half of all programs."""
+    if not site.hosts:
+        return
+    machines = {name: f"server {name} (line {complain.line(('servers', name))})" for name in site.servers or {}}
+    machines |= {member.name: f"node {_owner(member, complain)}" for member in members}
+    domain = "." + ((site.network and site.network.domain) or "")
+    for name in map(str, site.hosts):
+        owner = machines.get(name.lower().removesuffix(domain))
+        if owner:
+            complain(("hosts", name), f"{name} is the name of {owner}", "leave it out: it has its line", key=True)
 
 
 def _owner(member: Member, complain: Complain) -> str:

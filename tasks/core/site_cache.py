@@ -67,7 +67,7 @@ def _remembered(cache_file: str, key: bytes) -> Site | None:
     needs, values = pickle.loads(rest[4:end])
     if not all(_there(*need) for need in needs):
         return None
-    return Site._make((*values, functools.partial(_nodes, rest[end:])))
+    return Site._make(values)._replace(read_nodes=functools.partial(_nodes, rest[end:]))
 
 
 def _there(kind: str, paths: tuple[str, ...]) -> bool:
@@ -85,7 +85,7 @@ def _read(path: str, content: bytes, cache_file: str, key: bytes, folders: tuple
     from . import reader
 
     site, needs = reader.read(path, folders, content)
-    header = pickle.dumps((needs, site[:-1]), 5)
+    header = pickle.dumps((needs, tuple(site._replace(read_nodes=tuple))), 5)
     columns = [
         list(map(str, column)) if name == "mac" else column for name, column in zip(Node._fields, zip(*site.nodes))
     ]
