@@ -147,3 +147,12 @@ def test_a_name_that_is_a_word_of_some_server_is_refused_or_given_by_all_three(t
     asked = [{"mac": node.mac, "options": []} for node in site.nodes]
     answers, _ = dhcp_handshake.shake(tmp_path, server, asked, SERVER[0])
     assert [(answer["hostname"], answer["ip"]) for answer in answers] == [(node.name, node.ip) for node in site.nodes]
+
+
+def test_only_more_nodes_than_dnsmasq_has_leases_raise_its_limit(tmp_path):
+    text = SITE[: SITE.index("nodes:")].replace("/24", "/16").replace("172.24.10.0", "172.24.0.0")
+    line = "  wn{0}-{1}: {{mac: '52:54:00:01:{0:02x}:{1:02x}', ip: 172.24.{0}.{1}}}"
+    lines = [line.format(*divmod(at, 100)) for at in range(2001, 3102) if at % 100]
+    (tmp_path / "site.yaml").write_text(text + "nodes:\n" + "\n".join(lines) + "\ndeploy: {dhcp: dnsmasq}\n")
+    drop_in = configs.render_configs(load(str(tmp_path / "site.yaml"), ()))["dnsmasq.conf"].decode()
+    assert f"\ndhcp-lease-max={len(lines) + 1000}\n" in drop_in

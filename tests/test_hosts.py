@@ -68,9 +68,7 @@ def shell(root: Path, script: str) -> str:
 @pytest.mark.parametrize("awk", AWKS, ids=lambda words: words[0])
 def test_an_earlier_release_takes_its_short_name_of_the_newest_site_data(node, awk):
     file = node / "run/plugnode/hosts"
-    done = subprocess.run(
-        [*awk, "-v", f"address={ADDRESS}", EARLIER, file], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([*awk, "-v", f"address={ADDRESS}", EARLIER, file], capture_output=True, text=True, check=True)
     assert done.stdout == "wn010\n"
     assert f"{ADDRESS} wn010 wn010.grid.example.org\n" in file.read_text()  # and goes on as before
 
