@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 from .configs import config, templates
 from .core.errors import Refused
+from .core.files import content
 from .found import leave
 from .layouts import lacking
 from .plan import targets
 from .release import read_release, release_of
 from .report import refresh
+from .root import lost_hosts, notes_of
 from .rule import command
 from .settings import settings, site
 
@@ -32,6 +35,7 @@ def check() -> None:
     rows += [Row("kernel command line", "warning", line) for line in long_lines()]
     rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
     rows += [Row("disk", "warning", line) for line in lacking()]
+    rows += [Row("hosts", "warning", line) for line in unnamed()]
     leave("checks", rows)
     refresh()
     show(rows)
@@ -88,6 +92,15 @@ def exposed() -> list[str]:
     lines: list[str] = []
     if os.path.isdir(targets().nfs_root):
         warn_of_exposure(targets(), lines.append)
+    return lines
+
+
+def unnamed() -> list[str]:
+    """What the references of images that are built already call others, and nodes will not."""
+    lines: list[str] = []
+    for image in site().images:
+        notes = content(notes_of(image))
+        lines += lost_hosts(image, json.loads(notes)) if notes else []
     return lines
 
 

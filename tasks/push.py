@@ -62,10 +62,10 @@ def site_data() -> bytes:
     import io
     import tarfile
 
-    from .core.configs import site_image
+    from .core.configs import as_generated, site_image
 
     with open(config("hosts"), "rb") as file:
-        files = site_image(site(), file.read())
+        files = as_generated(site_image(site(), file.read()))
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):

@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .configs import rendered
 from .console import Progress, say
 from .core.files import content, write_atomic
 from .core.site import Image
@@ -62,8 +63,18 @@ def make_root(image_name: str, _: tuple) -> None:
     done, notes = (None if decided else renew(image)) or stage(image, decided)
     if done.note:
         say(done.note)
+    for line in lost_hosts(image, notes):
+        say(line)
     notes = {**notes, "unprivileged": done.note}
     write_atomic(notes_of(image), (json.dumps(notes, indent=1, sort_keys=True) + "\n").encode())
+
+
+def lost_hosts(image: Image, notes: Notes) -> list[str]:
+    """A line where the reference knows machines by names that the nodes will not."""
+    from .core import hosts
+
+    names = hosts.lost(notes.get("hosts", []), rendered()["hosts"])
+    return [f"{image.name}: {hosts.told(names)}"] if names else []
 
 
 def renew(image: Image) -> tuple[Staged, Notes] | None:

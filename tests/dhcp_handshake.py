@@ -1,9 +1,11 @@
 """A real DHCP server of ours and a real client, in namespaces of their own; run by test_configs.py.
 
-    dhcp_handshake.py FOLDER SERVER ADDRESS/PREFIX      inside UNSHARE; requests as JSON on stdin, answers on stdout
+    dhcp_handshake.py FOLDER SERVER ADDRESS/PREFIX…     inside UNSHARE; requests as JSON on stdin, answers on stdout
 
-A request is {"mac", "options": [udhcpc's -x words], "client_id", "tries"}, or "reload", which lets the server take
-the configuration FOLDER/next. An answer is what udhcpc gave its script, or null.
+A request is {"mac", "options": [udhcpc's -x words], "client_id", "tries", "cable"}, or "reload", which lets the server
+take the configuration FOLDER/next, or "update", whose answer is the first dynamic update that came to DNS, in hex. An
+answer is what udhcpc gave its script, or null. Each address has a cable of its
+own, counted from 0. Files of the server's admin lie in FOLDER too, and win: MAIN.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,17 +32,32 @@ UNSHARE = [
 ]
 SCRIPT = '#!/bin/sh\n[ "$1" != bound ] || env >/run/answer\n'
 FOLDER = "/run/config"  # of the server, on a tmpfs that nobody else sees
+MAIN = {"dhcpd": "main-dhcpd.conf", "dnsmasq": "main-dnsmasq.conf"}  # of a server that serves others, too
 
 
-def main(folder: str, name: str, address: str) -> None:
-    network(address)
+def shake(folder: object, server: str, requests: list, *addresses: str) -> tuple[list[dict[str, str] | None], str]:
+    """The answers of the server to the requests, and all that it said."""
+    argv = [*UNSHARE, sys.executable, __file__, str(folder), server, *addresses]
+    done = subprocess.run(argv, input=json.dumps(requests), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    print(done.stderr)
+    return json.loads(done.stdout), done.stderr
+
+
+def main(folder: str, name: str, *addresses: str) -> None:
+    network(addresses)
     sh("cp", "-r", folder, FOLDER)
+    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    names.bind(("127.0.0.1", 53))
+    names.settimeout(30)
     server = START[name]()
     answers = []
     for request in json.load(sys.stdin):
         if request == "reload":
             sh("cp", *[f"{FOLDER}/next/{file}" for file in os.listdir(f"{FOLDER}/next")], FOLDER)
             server = reload(name, server)
+        elif request == "update":
+            answers.append({"update": names.recv(4096).hex()})
         else:
             answers.append(ask(**request))
     server.terminate()
@@ -51,15 +69,17 @@ def sh(*argv: str) -> None:
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
 
 
-def network(address: str) -> None:
-    """`srv0` here, `eth0` in the namespace `node`, a cable between them."""
+def network(addresses: tuple[str, ...]) -> None:
+    """`srv0`, … here, `eth0`, … in the namespace `node`, a cable between each two."""
     sh("mount", "-t", "tmpfs", "tmpfs", "/run")
     os.makedirs("/run/netns")
     sh("ip", "netns", "add", "node")
     sh("ip", "link", "set", "lo", "up")
-    sh(*["ip", "link", "add", "srv0", "type", "veth", "peer", "name", "eth0", "netns", "node"])
-    sh("ip", "addr", "add", address, "dev", "srv0")
-    sh("ip", "link", "set", "srv0", "up")
+    for at, address in enumerate(addresses):
+        card, peer = f"srv{at}", f"eth{at}"
+        sh("ip", "link", "add", card, "type", "veth", "peer", "name", peer, "netns", "node")
+        sh("ip", "addr", "add", address, "dev", card)
+        sh("ip", "link", "set", card, "up")
     with open("/run/script", "w") as script:
         script.write(SCRIPT)
     os.chmod("/run/script", 0o755)
@@ -69,10 +89,17 @@ def start(*argv: str, **environ: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, env={**os.environ, **environ})
 
 
+def config(name: str, ours: str) -> str:
+    """The file that the server is started with: its admin's own, where there is one."""
+    main = f"{FOLDER}/{MAIN[name]}"
+    return main if os.path.exists(main) else f"{FOLDER}/{ours}"
+
+
 def dhcpd() -> subprocess.Popen[bytes]:
     open("/run/dhcpd.leases", "a").close()
-    files = f"-cf {FOLDER}/dhcpd.conf -lf /run/dhcpd.leases -pf /run/dhcpd.pid".split()
-    return start("dhcpd", "-4", "-f", "-d", *files, *["-user", "root", "-group", "root", "srv0"])
+    files = f"-cf {config('dhcpd', 'dhcpd.conf')} -lf /run/dhcpd.leases -pf /run/dhcpd.pid".split()
+    cards = [name for _, name in socket.if_nameindex() if name.startswith("srv")]
+    return start("dhcpd", "-4", "-f", "-d", *files, *["-user", "root", "-group", "root"], *cards)
 
 
 def kea() -> subprocess.Popen[bytes]:
@@ -80,7 +107,8 @@ def kea() -> subprocess.Popen[bytes]:
 
 
 def dnsmasq() -> subprocess.Popen[bytes]:
-    return start(*f"dnsmasq -k -C {FOLDER}/dnsmasq.conf --user=root --pid-file=/run/dnsmasq.pid".split())
+    file = config("dnsmasq", "dnsmasq.conf")
+    return start(*f"dnsmasq -k -C {file} --log-facility=- --user=root --pid-file=/run/dnsmasq.pid".split())
 
 
 START = {"dhcpd": dhcpd, "kea": kea, "dnsmasq": dnsmasq}
@@ -97,14 +125,15 @@ def reload(name: str, server: subprocess.Popen[bytes]) -> subprocess.Popen[bytes
     return START[name]()
 
 
-def ask(mac: str, options: list[str], client_id: str = "", tries: int = 8) -> dict[str, str] | None:
+def ask(mac: str, options: list[str], client_id: str = "", tries: int = 8, cable: int = 0) -> dict[str, str] | None:
     """One handshake of a client with that card. A server that is just starting is asked again."""
-    sh("ip", "-n", "node", "link", "set", "eth0", "down")
-    sh("ip", "-n", "node", "link", "set", "eth0", "address", mac, "up")
+    card = f"eth{cable}"
+    sh("ip", "-n", "node", "link", "set", card, "down")
+    sh("ip", "-n", "node", "link", "set", card, "address", mac, "up")
     if os.path.exists("/run/answer"):
         os.unlink("/run/answer")
     words = [word for option in options for word in ("-x", option)] + (["-x", f"0x3d:{client_id}"] if client_id else [])
-    client = f"ip netns exec node busybox udhcpc -i eth0 -n -q -f -t {tries} -T 1 -s /run/script".split()
+    client = f"ip netns exec node busybox udhcpc -i {card} -n -q -f -t {tries} -T 1 -s /run/script".split()
     asked = ["-O", "rootpath", "-O", "hostname", "-O", "domain", "-O", "ntpsrv", "-O", "bootfile"]
     subprocess.run([*client, *asked, *words], stdout=sys.stderr, check=False)
     if not os.path.exists("/run/answer"):

@@ -128,7 +128,7 @@ def break_it(site: Site, dhcp: str) -> pathlib.Path | None:
     site.write(dhcp, last=104)
     if dhcp == "dnsmasq":  # which looks at what else it reads only then
         path = site.server.path("/srv/dnsmasq.conf")
-        path.write_text(ADMIN + "dhcp-lease-max=10\n")
+        path.write_text(ADMIN + "tftp-max=10\n")
         return path
     path = site.folder / "templates/kea-dhcp4.json"  # a lease file that cannot be
     path.parent.mkdir()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "templates"))
 OF_SITE = ("dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf", "exports", "hosts", "ethers")  # each also a template's name
 LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}  # what DHCP names, below tftp_root
-IPXE_CLASS = "iPXE"  # iPXE's option 77, without the length that RFC 3004 would put before it
+IPXE_CLASS = "iPXE"  # what iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 
 View = Mapping[str, Any]
 
@@ -115,9 +115,10 @@ def site_view(site: Site) -> View:
             for server in site.servers
         ],
         "next_server": site.servers[0].ip if alone else "",
-        "nodes": [_row(site, node) for node in site.nodes],
+        "nodes": [_row(site, node) for node in site.nodes], "hosts": site.hosts,
         "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root, "fsid": export_id(site),
-        "loaders": LOADERS, "ipxe_class": IPXE_CLASS, "drop_in": "yes" if _is_drop_in(site.deploy) else "",
+        "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
+        "ipxe_hex": IPXE_CLASS.encode().hex(":"), "drop_in": "yes" if _is_drop_in(site.deploy) else "",
     }  # fmt: skip
     return _plain(view)
 
@@ -252,11 +253,36 @@ def cmdline_warnings(site: Site, server: Server, label: str, release: Release, s
 # site.img
 
 
+HOSTS, CANONICAL = "plugnode/hosts", "plugnode/hosts.canonical"
+
+
 def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
-    """What the node's shell scripts read, as site.img brings it: path -> bytes. `hosts` is the generated file."""
+    """What the node's shell scripts read, as site.img brings it: path -> bytes. `hosts` is the generated file.
+
+    Where its canonical names have the domain it comes twice. Every setup.sh that a server still holds takes the
+    first name after its address in `hosts` for the node's own, which is short: there the short name comes first. The
+    file as it was generated takes its place when setup.sh is done, in releases that know of it: etc/hosts.sh.
+    """
     layouts = {node.layout: node.disk for node in site.nodes if node.layout}
-    files = {"plugnode/hosts": hosts, "plugnode/nodes": _nodes_table(site), "plugnode/site": _site_values(site)}
+    files = {HOSTS: hosts, "plugnode/nodes": _nodes_table(site), "plugnode/site": _site_values(site)}
+    short = short_names_first(hosts, site.network.domain or "")
+    if short != hosts:
+        files |= {HOSTS: short, CANONICAL: hosts}
     return files | {f"plugnode/layouts/{name}": layout_lines(layouts[name]) for name in sorted(layouts)}
+
+
+def as_generated(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of `site_image` with hosts once, as it was generated: as a node that runs has it."""
+    once = dict(files)
+    if CANONICAL in once:
+        once[HOSTS] = once.pop(CANONICAL)
+    return once
+
+
+def short_names_first(hosts: bytes, domain: str) -> bytes:
+    """hosts(5) with `ADDRESS NAME NAME.DOMAIN …` for each `ADDRESS NAME.DOMAIN NAME …`; other lines stay."""
+    line = rf"^(\S+)([ \t]+)(([^\s.]+)\.{re.escape(domain)})([ \t]+)\4(?=\s|$)".encode()
+    return re.sub(line, rb"\1\2\4\5\3", hosts, flags=re.MULTILINE) if domain else hosts
 
 
 def _nodes_table(site: Site) -> bytes:

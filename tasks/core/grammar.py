@@ -95,7 +95,10 @@ RESERVED_IMAGES = {
     "site",
 }
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
+_is_any_host = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII | re.IGNORECASE).fullmatch
 _like_address = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII).fullmatch
+# where a name may stand, too
+_word_of_dnsmasq = re.compile(r"infinite|ignore|[0-9]+[smhdw]", re.ASCII).fullmatch
 _name = text(
     r"[A-Za-z0-9][A-Za-z0-9._-]*",
     "not a name",
@@ -118,6 +121,11 @@ def host(value: str) -> str:
         raise InvalidValue(
             "not an RFC 1123 host name: programs read it as an address",
             "begin with a letter",
+        )
+    if _word_of_dnsmasq(value):
+        raise InvalidValue(
+            "reserved name: dnsmasq reads it as a keyword or a time",
+            "give the machine another one",
         )
     return value
 
@@ -267,6 +275,31 @@ def ipv4(value: str) -> str:
     first = int(value.split(".", 1)[0])
     if first in (0, 127, 169) or first >= 224:
         _usable(ipaddress.IPv4Network(value))
+    return value
+
+
+@editors(r"^[0-9A-Fa-f.:]+$")
+def address(value: str) -> str:
+    """An IPv4 or IPv6 address that another machine can have, as it is written shortest."""
+    if ":" not in value:
+        return ipv4(value)
+    try:
+        found = ipaddress.IPv6Address(value)
+    except ValueError:
+        raise InvalidValue("not an IP address", "write it as 10.1.0.250 or 2001:db8::250") from None
+    nobody = found.is_loopback or found.is_unspecified or found.is_multicast
+    if "%" in value or nobody or found.ipv4_mapped:
+        raise InvalidValue("not usable: no other machine's address", "write it as 10.1.0.250 or 2001:db8::250")
+    return str(found)
+
+
+@editors(r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")
+def any_host(value: str) -> str:
+    """A host name with or without its domain, of whatever machine."""
+    if value in RESERVED_HOSTS or value.startswith("localhost."):
+        raise InvalidValue("reserved name", "nodes have it as it is")
+    if len(value) > 253 or not _is_any_host(value) or _like_address(value.rpartition(".")[2]):
+        raise InvalidValue("not an RFC 1123 host name", "write it as nas01 or nas01.example.org")
     return value
 
 

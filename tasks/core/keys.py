@@ -50,6 +50,13 @@ class ListOf:
         self.least, self.most = least, most  # 0: it has no bound
 
 
+class OneOrList:
+    """One text, or a list of them: always a list afterwards."""
+
+    def __init__(self, each: Text):
+        self.each = each
+
+
 class MapOf:
     def __init__(self, names: Text, each: Any, least: int = 0):
         self.names, self.each, self.least = names, each, least

@@ -40,7 +40,10 @@ def site(said: Section, members: list[Member], folder: str) -> out.Site:
     images = made.named(out.Image, said.images)
     deploy = made.values(out.Deploy, said.deploy)
     nodes = _Nodes(said, images, made).all(members)
+    hosts = _hosts(said.hosts)
     head = [said.site, network, *servers, *images, deploy]
+    if hosts:
+        head.append(hosts)
     return out.Site(
         name=said.site,
         network=network,
@@ -49,7 +52,17 @@ def site(said: Section, members: list[Member], folder: str) -> out.Site:
         deploy=deploy,
         fingerprint=_fingerprint(head, nodes),
         read_nodes=lambda: nodes,
+        hosts=hosts,
     )
+
+
+def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, Names], ...]:
+    """Each address once, with its names in the order written: the first is the canonical name."""
+    names: dict[str, dict[str, None]] = {}
+    for name, addresses in said.items():
+        for address in addresses:
+            names.setdefault(address, {})[name] = None
+    return tuple((address, tuple(given)) for address, given in names.items())
 
 
 def needs(said: Section, folder: str, folders: Names) -> Needs:

@@ -29,6 +29,7 @@ from .keys import (
     Key,
     ListOf,
     MapOf,
+    OneOrList,
     Row,
     Text,
     Whole,
@@ -217,6 +218,15 @@ class SiteKeys:
             "the nodes, by name or range",
         ),
     ]
+    hosts: Annotated[
+        dict[str, tuple[str, ...]],
+        Key(
+            MapOf(Text("any_host"), OneOrList(Text("address"))),
+            "more names that nodes know: an address, or a list",
+            "more lines of the nodes' `/etc/hosts`",
+            examples=({"nas01": "10.1.0.250"},),
+        ),
+    ] = {}
     deploy: Annotated[
         Deploy,
         Key(Deploy, "where a build is put"),
@@ -279,6 +289,15 @@ def _text(name: str, number: bool) -> Any:
     return Annotated[str, *checks, WithJsonSchema(schema)]
 
 
+def _one_or_list(kind: OneOrList) -> Any:
+    each = _type_of(kind.each)
+    several = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    pattern = getattr(grammar, kind.each.check).pattern
+    schema = {"type": ["string", "array"], "pattern": pattern, "items": {"type": "string"}}
+    listed = GenericAlias(list, each)
+    return Annotated[listed, several, Field(min_length=1), WithJsonSchema(schema)]
+
+
 def _choice(kind: Choice) -> Any:
     check = AfterValidator(grammar.choice(*kind.words))
     return Annotated[str, check, WithJsonSchema({"enum": list(kind.words)})]
@@ -295,7 +314,12 @@ def _boolean(_: Boolean) -> Any:
     return Annotated[bool, check, WithJsonSchema({"type": "boolean"})]
 
 
-SCALARS: dict[type, Callable[[Any], Any]] = {Choice: _choice, Whole: _whole, Boolean: _boolean}
+SCALARS: dict[type, Callable[[Any], Any]] = {
+    Choice: _choice,
+    Whole: _whole,
+    Boolean: _boolean,
+    OneOrList: _one_or_list,
+}
 
 
 def _from_text(check: Callable[[str], Any]) -> Callable[[Any], Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from . import journal
 from . import release as releases
+from .configs import as_generated
 from .errors import BadInput, Refused
 from .files import content, digest_file
 from .release import Release
@@ -409,7 +410,7 @@ def _inside(site_img: bytes) -> dict[str, bytes]:
         tree = cpio.read_image(site_img, "site.img").tree
     except BadInput:
         return {}
-    return {os.fsdecode(path): entry.data for path, entry in tree.items() if entry.data is not None}
+    return as_generated({os.fsdecode(path): entry.data for path, entry in tree.items() if entry.data is not None})
 
 
 def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable
@@ -22,7 +23,9 @@ def is_range(text: str) -> bool:
 def expand(text: str) -> list[str]:
     """Every name of a range, in the order written, so that lists of MACs and addresses pair with it.
 
-    Stricter than ClusterShell, which sorts, drops what comes twice, and takes any text for a name. Raises BadRange.
+    Stricter than ClusterShell, which sorts, drops what comes twice, and takes any text for a name; and read as
+    written: to ClusterShell a digit before a bracket belongs to the numbers in it, so that `wn1[8-11]` is wn18 to
+    wn111, and two brackets in a row are none. Raises BadRange.
     """
     count(text)
     return [name for part in _parts(text) for name in _names(part)]
@@ -72,14 +75,21 @@ def _count_set(inner: str) -> int:
 
 
 def _names(part: str) -> list[str]:
-    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+    """Every text of one part: what stands outside its brackets, with each choice of a number from every bracket."""
+    texts = re.split(r"\[(.*?)\]", part)  # outside, inside, outside, …
+    choices = [_numbers(text) if at % 2 else [text] for at, text in enumerate(texts)]
+    return ["".join(chosen) for chosen in itertools.product(*choices)]
 
-    if "[" not in part:
-        return [part]
-    try:
-        return list(NodeSet(part, resolver=RESOLVER_NOGROUP))
-    except NodeSetException as error:
-        raise BadRange(str(error)) from None
+
+def _numbers(inner: str) -> list[str]:
+    """The numbers of `001-003,007` that was counted before, each with as many digits as it is written with."""
+    found: list[str] = []
+    for piece in inner.split(","):
+        first, _, more = piece.partition("-")
+        end, _, step = more.partition("/")
+        numbers = range(int(first), int(end or first) + 1, int(step or 1))
+        found += [f"{number:0{len(first)}}" for number in numbers]
+    return found
 
 
 def fold(names: Iterable[str]) -> str:

@@ -53,12 +53,14 @@ def check(
     """
     _network(site, members, complain)
     _unique(members, site.servers or {}, complain)
+    _hosts(site, members, complain)
     _words(site, complain)
 
     overlays = [name for name in merge.overlays_in(folders) if name not in BUILT_IN]
     for name, image in _given(site.images):
         _image(("images", name), image, Place(folder, overlays), complain)
 
+    _loaders(site, folder, complain)
     _settings(site, complain)
     for path, layer in _layers(site):
         disk = layer.disk
@@ -182,6 +184,30 @@ def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
             complain(("nodes", member.key), what, "give the node another name", key=True)
 
 
+def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
+    """A name of `hosts` that a machine has would lead somewhere else by half of all programs."""
+    if not site.hosts:
+        return
+    machines = _machines(site, members, complain)
+    domain = (site.network and site.network.domain) or ""
+    for name in map(str, site.hosts):
+        owner = machines.get(name.lower().removesuffix("." + domain))
+        if owner:
+            what = f"{name} is the name of {owner}"
+            complain(("hosts", name), what, "leave it out: it has its line", key=True)
+
+
+def _machines(site: Section, members: list[Member], complain: Complain) -> dict[str, str]:
+    """Servers and nodes by name, as a message speaks of each."""
+    found = {}
+    for name in site.servers or {}:
+        line = complain.line(("servers", name))
+        found[name] = f"server {name} (line {line})"
+    for member in members:
+        found[member.name] = f"node {_owner(member, complain)}"
+    return found
+
+
 def _owner(member: Member, complain: Complain) -> str:
     line = complain.line(("nodes", member.key))
     return f"{member.name} (line {line})"
@@ -250,6 +276,19 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
             hint = "paths count from the site file's folder"
             complain((*path, *file.place), f"{problem} {file.kind}", hint, file.path)
     _local_files((*path, "local_files"), image.local_files or [], complain)
+
+
+def _loaders(site: Section, folder: str, complain: Complain) -> None:
+    """tftp_root holds one file of a name, whichever image's nodes ask for it."""
+    taken: dict[str, tuple[str, str]] = {}
+    for image, said in _given(site.images):
+        for name, file in _given(said.loaders):
+            path = ("images", image, "loaders", name)
+            owner, other = taken.setdefault(name, (image, file))
+            if merge.resolve(folder, other) != merge.resolve(folder, file):
+                line = complain.line(("images", owner, "loaders", name))
+                what = f"image {owner} has another file for it (line {line})"
+                complain(path, what, "a loader serves all nodes: name the same file in both", file)
 
 
 def _overlays(path: Path, names: Names, known: Names, complain: Complain) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import overlay, steps, sysinit
+from . import hosts, overlay, steps, sysinit
 from .errors import BadInput
 from .scrub import scrub
 from .site import Image
@@ -20,7 +20,7 @@ REMEDY = "NFS carries no file capabilities: give them by a unit's AmbientCapabil
 @dataclass(frozen=True)
 class Staged:
     tree: Tree  # sorted
-    notes: dict[str, Any]  # for the report and plan; plain data, never a file's content
+    notes: dict[str, Any]  # for the report and plan; plain data, never a file's content (but names of etc/hosts)
 
 
 def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
@@ -42,7 +42,8 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
         laid = steps.hook(laid, init)
         laid = steps.local_files(laid, local_files(image, init), before=tree)
         laid = steps.var_ro(laid)
-    return Staged(laid, {"init": init, "scrubbed": [list(note) for note in scrubbed], **listed(laid)})
+    notes = {"init": init, "hosts": hosts.others(reference), "scrubbed": [list(note) for note in scrubbed]}
+    return Staged(laid, {**notes, **listed(laid)})
 
 
 def mounts(image: Image) -> list[str]:
