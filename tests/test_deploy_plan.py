@@ -15,7 +15,7 @@ from tasks.core import loaders, services, summary
 from tasks.core import plan as planning
 from tasks.core.errors import Refused
 from tasks.core.services import FILE, Service
-from tasks.core.site import Deploy
+from tasks.core.site import Deploy, Network, Site
 from tasks.core.targets import Targets
 
 
@@ -215,19 +215,24 @@ def test_a_file_with_which_the_daemon_does_not_start_is_put_back_and_the_next_ru
 
 
 def test_with_destdir_daemons_files_are_put_below_it_and_no_daemon_is_touched(tmp_path, targets):
-    one = Service("/etc/exports.d/plugnode.exports", b"/opt/nfs_export *(ro)\n", reload=("false",))
+    one = Service("/etc/exports.d/plugnode-a.exports", b"/opt/nfs_export *(ro)\n", reload=("false",))
     run(targets, want(build(tmp_path / "build", files=5), services=(one,)))
-    path = pathlib.Path(targets.destdir, "etc/exports.d/plugnode.exports")
+    path = pathlib.Path(targets.destdir, "etc/exports.d/plugnode-a.exports")
     assert path.read_bytes() == one.data and stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize("dhcp, path", [("isc", "/etc/dhcp/dhcpd.conf"), ("kea", "/etc/kea/kea-dhcp4.conf")])
 def test_dhcp_is_ours_only_when_the_site_says_so(dhcp, path):
     configs = {name: name.encode() for name in ("exports", "dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf")}
-    assert [one.path for one in services.wanted(Deploy(), configs)] == ["/etc/exports.d/plugnode.exports"]
-    assert services.wanted(Deploy(dhcp=dhcp), configs)[1].path == path
-    assert services.wanted(Deploy(dhcp=dhcp, dhcp_conf="/x"), configs)[1].path == "/x"
-    assert services.wanted(Deploy(dhcp="isc"), configs, is_el=True)[1].reload == ("systemctl", "restart", "dhcpd")
+    assert [one.path for one in wanted(Deploy(), configs)] == ["/etc/exports.d/plugnode-a.exports"]
+    assert wanted(Deploy(dhcp=dhcp), configs)[1].path == path
+    assert wanted(Deploy(dhcp=dhcp, dhcp_conf="/x"), configs)[1].path == "/x"
+    assert wanted(Deploy(dhcp="isc"), configs, is_el=True)[1].reload == ("systemctl", "restart", "dhcpd")
+
+
+def wanted(deploy: Deploy, configs: dict[str, bytes], is_el: bool = False) -> tuple[Service, ...]:
+    site = Site("a", Network("10.1.0.0/24"), (), (), deploy, "", tuple)
+    return services.wanted(site, configs, is_el)
 
 
 # --- loaders

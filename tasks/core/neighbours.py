@@ -1,0 +1,98 @@
+"""Neighbours: another site of the same server. Its folders, boot files and nodes are never taken for ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from . import exports
+from .errors import Refused
+from .plan import Facts, There, Wanted, inside, read_files, read_nodes
+from .ranges import fold
+from .targets import Targets
+
+Nodes = Mapping[str, Facts]
+
+_ROOT = re.compile(rb":(/[^\s,:]*)/[A-Za-z0-9][\w.-]*-[0-9a-f]{12}(?![\w.-])")  # of nfsroot=SERVER:ROOT/RELEASE
+
+
+def refuse(there: There, wanted: Wanted) -> None:
+    """Raises Refused where tftp_root or nfs_root is another site's: its nodes would boot ours, or nothing."""
+    path = next((service.path for service in wanted.services if exports.site_of(service.path)), "")
+    site = exports.site_of(path) or _name_in(wanted.site_img)
+    if site:
+        _refuse_root(there, wanted, site)
+    ours = {export.path for export in exports.mine(path, there.targets.nfs, there.exports)}
+    refuse_boot_files(there.targets, wanted.nodes, ours)
+
+
+def _refuse_root(there: There, wanted: Wanted, site: str) -> None:
+    targets, lost = there.targets, strangers(there.nodes, wanted.nodes)
+    deployed, exporting = _name_in(there.site_img), set(_exporting(there.exports, targets.nfs, site))
+    if not lost or site in {deployed, *exporting} or not (deployed or exporting):
+        return
+    who = " or ".join(f"site {name}" for name in sorted({deployed, *exporting} - {""}))
+    both = f"{targets.tftp} and {targets.nfs} are" if deployed else f"{targets.nfs} is"
+    clients = [line.client for line in exports.all_of(there.exports) if line.path == targets.nfs]
+    raise Refused(
+        f"{both} in use by {who}: nodes {fold(lost)} would lose their boot files and their export "
+        f"({', '.join(dict.fromkeys(clients)) or targets.nfs}); give site {site} a tftp_root and an nfs_root of its "
+        "own; if it is the same site by a new name, deploy that first, with its nodes as they are"
+    )
+
+
+def _exporting(found: exports.Found, nfs: str, site: str) -> Iterator[str]:
+    """The sites whose files export this nfs_root."""
+    for path, data in found.files.items():
+        now = [line for line in exports.exports_of(exports.now(data)) if line.path == nfs]
+        if now and exports.site_of(path):
+            yield exports.site_of(path)
+        elif now and path == exports.SHARED:
+            ours = any(line.fsid == exports.fsid_of(site, nfs) for line in now)
+            yield site if ours else _written_for(data)
+
+
+def _written_for(data: bytes) -> str:
+    """The site that the head of a generated exports file names."""
+    found = re.search(rb"^#.* of site ([\w.-]+)[,.]", data, re.MULTILINE)
+    return found[1].decode() if found else "another"
+
+
+def refuse_boot_files(targets: Targets, nodes: Nodes, ours: Iterable[str] = ()) -> None:
+    """Raises Refused where boot files below tftp_root lead the nodes of another site to an nfs_root of theirs."""
+    if not nodes:  # nothing is known of ours
+        return
+    named = {root.decode() for data in read_files(targets).values() for root in _ROOT.findall(data)}
+    for root in sorted(named - {targets.nfs, *ours}):
+        lost = strangers(nodes_of(dataclasses.replace(targets, nfs=root)), nodes)
+        if lost:
+            raise Refused(
+                f"{targets.tftp} is in use by a site whose nfs_root is {root}: nodes {fold(lost)} would lose their "
+                f"boot files; two sites of a server need a tftp_root each"
+            )
+
+
+def nodes_of(targets: Targets) -> Nodes:
+    """The nodes that were deployed last; none where that is damaged."""
+    try:
+        return read_nodes(targets)
+    except Refused:
+        return {}
+
+
+def strangers(there: Nodes, wanted: Nodes) -> list[str]:
+    """The nodes of a site that is not this one; none where most of them are in both, for then it is."""
+    known = set(map(_card, wanted.values()))
+    lost = [name for name, node in there.items() if _card(node) not in known]
+    return sorted(lost) if len(lost) * 2 > len(there) else []
+
+
+def _card(node: Facts) -> str:
+    return node.get("mac") or node.get("ip", "")
+
+
+def _name_in(site_img: bytes) -> str:
+    """The site whose data that is; "" where that cannot be seen."""
+    found = re.search(rb"^site=(.*)$", inside(site_img).get("plugnode/site", b""), re.MULTILINE)
+    return found[1].decode(errors="replace") if found else ""
