@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
-import subprocess
 
 import pytest
 import small_site
@@ -162,3 +160,230 @@ def test_a_folder_that_is_exported_without_fsid_stays_so():
     files, warnings = merged({MAIN: line("/srv/nfs", "*")})
     assert exports_of(files[OWN]) == [Export("/srv/nfs", "10.1.0.0/24", OPTIONS)]
     assert "/srv/nfs is exported without fsid= and stays so: with one, nodes that run would lose their root" in warnings
+
+
+# --- as an admin sees it
+
+SITE = """\
+site: {site}
+network: {{subnet: {subnet}}}
+servers: {{boot1: {{ip: {net}.1}}}}
+images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, cmdline: "{cmdline}",
+                   disk: {{devices: [/dev/vda]}}}}}}
+nodes: {{{name}: {{mac: "02:00:00:00:{card}", ip: {net}.11}}}}
+deploy: {{tftp_root: {tftp}, nfs_root: {nfs}, keep_days: {keep_days}}}
+"""
+
+
+class Server:
+    """A server, as `destdir`, and the sites that are deployed to it."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder, self.dest = folder, folder / "dest"
+        self.reference = small_site.reference(folder / "reference", files=5)
+
+    def site(self, site: str = "a", number: int = 1, folder: str = "", **more: object) -> Doit:
+        """The site, in a folder of its own; its network is 10.81.0.0/24 by its number."""
+        doit = Doit(self.folder / (folder or site))
+        doit.folder.mkdir(exist_ok=True)
+        net = f"10.8{number}.0"
+        values = {"site": site, "net": net, "subnet": f"{net}.0/24", "name": f"{site}-wn1", "cmdline": "quiet",
+                  "card": f"0a:{number:02}", "tftp": f"/srv/tftp-{site}", "nfs": f"/srv/nfs-{site}",
+                  "keep_days": 90, "reference": self.reference, **more}  # fmt: skip
+        doit.site.write_text(SITE.format(**values))
+        return doit
+
+    def __call__(self, doit: Doit, command: str, status: int = 0) -> str:
+        return doit(command, f"destdir={self.dest}", status=status)
+
+    def unchanged(self, doit: Doit) -> bool:
+        """Whether a deploy would do nothing."""
+        return self(doit, "plan").splitlines()[-1] == "no changes"
+
+    def path(self, path: str) -> pathlib.Path:
+        return self.dest / path.lstrip("/")
+
+    def exports(self, site: str) -> list[str]:
+        return [str(export) for export in exports_of(self.path(file_of(site)).read_bytes())]
+
+    def releases(self, nfs: str) -> list[str]:
+        return sorted(name for name in os.listdir(self.path(nfs)) if name[0] != ".")
+
+    def booted(self, tftp: str) -> str:
+        return self.path(f"{tftp}/plugnode/worker.cfg").read_text()
+
+
+@pytest.fixture
+def server(tmp_path) -> Server:
+    return Server(tmp_path)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_two_sites_of_a_server_leave_each_others_exports_and_boot_files(server, order):
+    sites = {name: server.site(name, number) for number, name in enumerate("ab", 1)}
+    for name in order:
+        server(sites[name], "deploy")
+    assert server.exports("a") == ["/srv/nfs-a 10.81.0.0/24"]
+    assert server.exports("b") == ["/srv/nfs-b 10.82.0.0/24"]
+    for name in order:
+        assert server.unchanged(sites[name])
+        assert "ok: as it was deployed" in server(sites[name], "verify")
+
+
+@pytest.mark.parametrize("shared", [{"tftp", "nfs"}, {"nfs"}, {"tftp"}], ids="+".join)
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_folder_of_another_site_is_refused_by_plan_and_deploy_alike(server, shared, order):
+    first, second = (order.index(name) + 1 for name in "ab")
+    sites = {"a": server.site("a", first), "b": server.site("b", second, **{f: f"/srv/{f}-a" for f in shared})}
+    one, two = (sites[name] for name in order)
+    server(one, "deploy")
+    before = {path: path.read_bytes() for path in server.dest.rglob("*") if path.is_file()}
+    said = server(two, "plan", status=1)
+    assert f"nodes {order[0]}-wn1 would lose their boot files" in said, said
+    if "nfs" in shared:
+        assert f"in use by site {order[0]}" in said and "their export (10.81.0.0/24)" in said
+    assert [line for line in said.splitlines() if "would lose" in line] == [
+        line for line in server(two, "deploy", status=1).splitlines() if "would lose" in line
+    ]
+    kept = {path for path in before if "/.plugnode/" not in str(path)}
+    assert {path: path.read_bytes() for path in kept} == {path: before[path] for path in kept}
+    assert server.unchanged(one)
+
+
+def test_a_site_that_is_renamed_goes_on_with_its_fsid(server):
+    server(server.site("a"), "deploy")
+    fsid = exports_of(server.path(file_of("a")).read_bytes())[0].fsid
+    renamed = server.site("new", tftp="/srv/tftp-a", nfs="/srv/nfs-a", name="a-wn1")
+    said = server(renamed, "deploy")
+    assert "! the site is new now" in said and f"  - {file_of('a')}" in said, said
+    assert exports_of(server.path(file_of("new")).read_bytes())[0].fsid == fsid
+    assert not server.path(file_of("a")).exists() and server.unchanged(renamed)
+
+
+def left_by_an_earlier_version(server: Server, doit: Doit) -> None:
+    """The shared file, and a journal that says nothing of exports."""
+    server(doit, "deploy")
+    os.rename(server.path(OWN), server.path(SHARED))
+    journal = server.path("/srv/nfs-a/.plugnode/journal.jsonl")
+    journal.write_text(journal.read_text().replace('"exports":', '"unknown":'))
+
+
+def test_a_server_as_an_earlier_version_left_it_is_taken_over(server):
+    site = server.site("a")
+    left_by_an_earlier_version(server, site)
+    release = server.releases("/srv/nfs-a")
+    was = server.path(SHARED).read_bytes()
+    said = server(site, "plan")
+    assert f"  + {OWN}" in said and f"  - {SHARED}" in said and "not Plugnode's" not in said, said
+    server(site, "deploy")
+    assert server.path(OWN).read_bytes() == was and not server.path(SHARED).exists()
+    assert server.releases("/srv/nfs-a") == release and server.unchanged(site)
+    server.site("a", subnet="10.81.0.0/25")
+    server(site, "deploy")
+    assert server.exports("a") == ["/srv/nfs-a 10.81.0.0/25", "/srv/nfs-a 10.81.0.0/24"]
+
+
+def test_a_former_nfs_root_is_exported_until_prune_finds_nothing_left_of_it(server):
+    site = server.site("a", nfs="/srv/old")
+    server(site, "deploy")
+    (release,) = server.releases("/srv/old")
+    server.site("a", nfs="/srv/new")
+    said = server(site, "plan")
+    assert "! /srv/old stays exported to 10.81.0.0/24 until doit prune" in said
+    assert "not Plugnode's" not in said, "boot files that the former nfs_root's deploys wrote are ours"
+    assert "+ 1 node" not in said, "its nodes are no new ones"
+    server(site, "deploy")
+    assert server.exports("a") == ["/srv/new 10.81.0.0/24", "/srv/old 10.81.0.0/24"]
+    kept = server(site, "prune")
+    assert f"kept    /srv/old/{release}: in use until 0 days ago: nodes may run it still" in kept, kept
+    assert f"kept    /srv/old 10.81.0.0/24: it has {release}" in kept
+    assert "ok: as it was deployed" in server(site, "verify")
+    server.site("a", nfs="/srv/new", keep_days=0)
+    assert f"! doit prune, when asked, removes /srv/old/{release}: in use" in planned_with_a_change(server, site)
+    gone = server(site, "prune")
+    assert f"removed /srv/old/{release}: " in gone and "removed /srv/old 10.81.0.0/24: no release is left" in gone
+    assert server.exports("a") == ["/srv/new 10.81.0.0/24"] and not server.releases("/srv/old")
+    assert FORMER not in server.path(OWN).read_bytes()
+    assert server.releases("/srv/new") == [release] and server.path(f"/srv/tftp-a/{release}/vmlinuz").exists()
+    assert "ok: as it was deployed" in server(site, "verify") and server.unchanged(site)
+
+
+def planned_with_a_change(server: Server, site: Doit) -> str:
+    server.path("/srv/tftp-a/boot.ipxe").unlink()
+    said = server(site, "plan")
+    server(site, "deploy")
+    return said
+
+
+def test_a_release_of_a_former_nfs_root_that_a_file_names_is_not_pruned(server):
+    site = server.site("a", nfs="/srv/old")
+    server(site, "deploy")
+    (release,) = server.releases("/srv/old")
+    server.site("a", nfs="/srv/new", keep_days=0)
+    server(site, "deploy")
+    own = server.path("/srv/tftp-a/pxelinux.cfg/01-00-00-00-00-00-99")
+    own.write_text(f"APPEND root=/dev/nfs nfsroot=10.81.0.1:/srv/old/{release},ro\n")
+    said = server(site, "prune")
+    assert f"kept    /srv/old/{release}: named by /srv/tftp-a/pxelinux.cfg/01-00-00-00-00-00-99" in said, said
+    assert server.releases("/srv/old") == [release]
+    own.write_text(f"APPEND root=/dev/nfs nfsroot=10.81.0.1:/mnt/srv/old/{release},ro\n")  # another folder
+    assert f"removed /srv/old/{release}: " in server(site, "prune")
+
+
+def test_a_wider_subnet_of_before_goes_by_age(server):
+    site = server.site("a", subnet="10.81.0.0/16")
+    server(site, "deploy")
+    server.site("a")
+    assert "! /srv/nfs-a stays exported to 10.81.0.0/16 until doit prune" in server(site, "deploy")
+    assert "kept    /srv/nfs-a 10.81.0.0/16: exported until 0 days ago: nodes may have" in server(site, "prune")
+    assert server.exports("a") == ["/srv/nfs-a 10.81.0.0/24", "/srv/nfs-a 10.81.0.0/16"]
+    server.site("a", keep_days=0)
+    assert "removed /srv/nfs-a 10.81.0.0/16: exported until 0 days ago" in server(site, "prune")
+    assert server.exports("a") == ["/srv/nfs-a 10.81.0.0/24"] and server.unchanged(site)
+
+
+def test_a_rollback_after_all_that_goes_back_within_the_present_nfs_root(server):
+    site = server.site("a", nfs="/srv/old")
+    server(site, "deploy")
+    server.site("a", nfs="/srv/new")
+    server(site, "deploy")
+    assert "nothing to roll back to" in server(site, "rollback", status=1)
+    server.site("a", nfs="/srv/new", cmdline="single")
+    server(site, "deploy")
+    first = server.releases("/srv/old")[0]
+    assert first not in server.booted("/srv/tftp-a")
+    server(site, "rollback")
+    assert f":/srv/new/{first}," in server.booted("/srv/tftp-a")
+    assert "ok: as it was deployed" in server(site, "verify")
+    assert server.exports("a") == ["/srv/new 10.81.0.0/24", "/srv/old 10.81.0.0/24"]
+
+
+# --- killed between its two files
+
+KILLED = """
+import os, signal, sys
+from tasks.core import exports, services
+from tasks.core.services import Service
+from tasks.core.targets import Targets
+dest, own, shared = sys.argv[1:]
+targets = Targets("/srv/tftp", "/srv/nfs", dest)
+done = exports.settle(own, open(f"{dest}/new", "rb").read(), "/srv/nfs", exports.read(targets))
+def kill(event, words):
+    if event in ("os.rename", "os.remove") and dest + shared in words:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(kill)
+service = Service(own, done.data, after=done.after).placed(targets)
+services.install(service, dest + own, print)
+"""
+
+
+@pytest.mark.parametrize("others", [b"", wanted("/srv/b", "10.2.0.0/24", "b")], ids=["ours alone", "another's, too"])
+def test_a_deploy_that_is_killed_between_two_files_leaves_all_exported_and_the_next_one_finishes(tmp_path, others):
+    shared = tmp_path / SHARED.lstrip("/")
+    small_site.put(shared, wanted() + others)
+    small_site.put(tmp_path / "new", wanted())
+    assert python(KILLED, str(tmp_path), OWN, SHARED).wait() == -9
+    files = {SHARED: shared.read_bytes(), OWN: (tmp_path / OWN.lstrip("/")).read_bytes()}
+    assert files == {SHARED: wanted() + others, OWN: wanted()}
+    after, _ = merged(files)
+    assert after[OWN] == wanted() and exports_of(after[SHARED] or b"") == exports_of(others)

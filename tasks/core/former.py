@@ -37,6 +37,12 @@ class Root(NamedTuple):
     verdicts: list[Verdict]
 
     @property
+    def told(self) -> list[Verdict]:
+        """The verdicts by the paths of what they are about."""
+        nfs = self.targets.nfs
+        return [verdict._replace(id=f"{nfs}/{verdict.id}") for verdict in self.verdicts]
+
+    @property
     def staying(self) -> list[str]:
         """The releases that are left, those that we know nothing of, too."""
         gone = {verdict.id for verdict in self.verdicts if verdict.removed}
@@ -52,8 +58,8 @@ class Past(NamedTuple):
 
     @property
     def verdicts(self) -> list[Verdict]:
-        every = [verdict._replace(id=root.targets.root(verdict.id)) for root in self.roots for verdict in root.verdicts]
-        return [*every, *self.lines.values()]
+        of_roots = [verdict for root in self.roots for verdict in root.told]
+        return [*of_roots, *self.lines.values()]
 
 
 def foreseen(targets: Targets, site: str, rule: Rule) -> Past:
