@@ -250,6 +250,25 @@ def test_a_folder_of_another_site_is_refused_by_plan_and_deploy_alike(server, sh
     assert server.unchanged(one)
 
 
+def test_an_nfs_root_is_anothers_where_only_the_shared_file_of_an_earlier_version_says_so(server):
+    left_by_an_earlier_version(server, server.site("a"))
+    said = server(server.site("b", 2, nfs="/srv/nfs-a"), "deploy", status=1)
+    assert "/srv/nfs-a is in use by site a: nodes a-wn1 would lose" in said, said
+
+
+def test_the_boot_files_of_another_site_are_nothing_to_roll_back_and_status_names_them(server):
+    """As an earlier version left two sites of one tftp_root."""
+    one, two = server.site("a"), server.site("b", 2)
+    for site in (one, two):
+        server(site, "deploy")
+    boot = server.path("/srv/tftp-b/plugnode/worker.cfg")
+    boot.write_text(server.booted("/srv/tftp-a"))
+    for command in ("rollback", "status", "plan", "deploy"):
+        said = server(two, command, status=1)
+        assert "/srv/tftp-b is in use by a site whose nfs_root is /srv/nfs-a: nodes a-wn1" in said, said
+    assert boot.read_text() == server.booted("/srv/tftp-a")
+
+
 def test_a_site_that_is_renamed_goes_on_with_its_fsid(server):
     server(server.site("a"), "deploy")
     fsid = exports_of(server.path(file_of("a")).read_bytes())[0].fsid

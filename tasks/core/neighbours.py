@@ -60,17 +60,22 @@ def _written_for(data: bytes) -> str:
 
 
 def refuse_boot_files(targets: Targets, nodes: Nodes, ours: Iterable[str] = ()) -> None:
-    """Raises Refused where boot files below tftp_root lead the nodes of another site to an nfs_root of theirs."""
+    """Raises Refused where another site is served from this tftp_root."""
+    for line in served(targets, nodes, ours):
+        raise Refused(f"{line}; two sites of a server need a tftp_root each")
+
+
+def served(targets: Targets, nodes: Nodes, ours: Iterable[str] = ()) -> Iterator[str]:
+    """A line for each site whose nodes boot files below tftp_root lead elsewhere than to `ours`."""
     if not nodes:  # nothing is known of ours
         return
-    named = {root.decode() for data in read_files(targets).values() for root in _ROOT.findall(data)}
+    files = read_files(targets)
+    named = {root.decode() for data in files.values() for root in _ROOT.findall(data)}
     for root in sorted(named - {targets.nfs, *ours}):
         lost = strangers(nodes_of(dataclasses.replace(targets, nfs=root)), nodes)
         if lost:
-            raise Refused(
-                f"{targets.tftp} is in use by a site whose nfs_root is {root}: nodes {fold(lost)} would lose their "
-                f"boot files; two sites of a server need a tftp_root each"
-            )
+            who = f"a site whose nfs_root is {root}"
+            yield f"{targets.tftp} is in use by {who}: nodes {fold(lost)} would lose their boot files"
 
 
 def nodes_of(targets: Targets) -> Nodes:

@@ -408,7 +408,8 @@ def _services(there: There, wanted: Wanted) -> Iterator[Change]:
         reload = " ".join(service.reload) if there.reloads else ""
         for path, data in service.files:
             if before.get(path) != data:
-                found = services.lost(path, before.get(path))
+                merged = exports.site_of(service.path)  # what others wrote there is kept
+                found = "" if merged else services.lost(path, before.get(path))
                 yield Change(path, before.get(path), data, found, reload)
                 reload = ""  # once for all of them
 
