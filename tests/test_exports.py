@@ -131,6 +131,14 @@ def test_a_former_nfs_root_that_is_not_there_would_make_exportfs_fail_and_is_lef
     assert files[OWN] == wanted() and warnings == "/srv/old is not there, and no longer exported"
 
 
+def test_a_template_of_the_sites_own_may_end_without_a_newline_or_have_no_fsid():
+    data = b"/srv/nfs 10.1.0.0/24(ro)"
+    assert merged({}, data)[0][OWN] == data + b"\n"
+    files, _ = merged({OWN: wanted("/srv/old") + line("/srv/nfs", "10.1.0.0/24", "8")}, data)
+    assert exports_of(files[OWN])[0] == Export("/srv/nfs", "10.1.0.0/24", "ro,fsid=8")
+    assert FORMER in files[OWN]
+
+
 # --- others on the same server
 
 
@@ -151,7 +159,7 @@ def test_an_admins_line_for_the_same_folder_stays_and_gives_the_fsid(file):
     files, warnings = merged({file: theirs})
     assert files[file] == theirs
     assert exports_of(files[OWN]) == [Export("/srv/nfs", "10.1.0.0/255.255.255.0", f"{OPTIONS},fsid=11")]
-    assert f"{file} exports /srv/nfs to 10.1.0.0/24, too, and may decide with which options: remove" in warnings
+    assert f"{file} exports /srv/nfs to 10.1.0.0/24, too, and may decide how: remove" in warnings
     files, _ = merged({OWN: files[OWN]})  # as it says
     assert exports_of(files[OWN]) == [Export("/srv/nfs", "10.1.0.0/24", f"{OPTIONS},fsid=11")]
 
@@ -254,6 +262,21 @@ def test_an_nfs_root_is_anothers_where_only_the_shared_file_of_an_earlier_versio
     left_by_an_earlier_version(server, server.site("a"))
     said = server(server.site("b", 2, nfs="/srv/nfs-a"), "deploy", status=1)
     assert "/srv/nfs-a is in use by site a: nodes a-wn1 would lose" in said, said
+
+
+def test_a_site_that_moves_into_anothers_nfs_root_is_refused(server):
+    one, two = server.site("a"), server.site("b", 2)
+    for site in (one, two):
+        server(site, "deploy")
+    server.site("b", 2, nfs="/srv/nfs-a")
+    said = server(two, "plan", status=1)
+    assert "/srv/nfs-a is in use by site a: nodes a-wn1 would lose" in said, said
+    assert server.exports("a") == ["/srv/nfs-a 10.81.0.0/24"]
+
+
+def test_a_site_may_have_all_its_nodes_replaced(server):
+    server(server.site("a"), "deploy")
+    server(server.site("a", card="99:99", name="other"), "deploy")
 
 
 def test_the_boot_files_of_another_site_are_nothing_to_roll_back_and_status_names_them(server):

@@ -1,8 +1,8 @@
-"""Exports: what a boot server's NFS server gives to whom, as exports(5) says it, in one file a site.
+"""Exports: what a boot server gives to whom over NFS, as exports(5) says it, in one file a site.
 
-A node that runs holds on to a path, an address that may have it, and file handles in which the export's fsid is. So
-what is exported stays exported, with its fsid, in whichever file it stood: a site's new file is merged with what the
-server has. Only prune ends an export.
+A node that runs holds on to a path, an address that may have it, and file handles in which the
+export's fsid is. So what is exported stays exported, with its fsid, in whichever file it stood: a
+site's new file is merged with what the server has. Only prune ends an export.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .targets import Targets
 
 MAIN = "/etc/exports"  # the admin's; nothing of ours is ever in it
 FOLDER = "/etc/exports.d"  # read besides
-SHARED = f"{FOLDER}/plugnode.exports"  # what every site of a server wrote before each had a file of its own
+SHARED = f"{FOLDER}/plugnode.exports"  # what every site wrote before each had a file of its own
 FORMER = b"""\
 #
 # Exported before: nodes that run may have it mounted. `doit prune` ends it.
@@ -69,11 +69,12 @@ class Settled(NamedTuple):
     """A site's exports file, merged with what the server has."""
 
     data: bytes
-    after: tuple[tuple[str, bytes | None], ...] = ()  # files that lose lines to it, once it is in place; None: all
+    after: tuple[tuple[str, bytes | None], ...] = ()  # files that lose lines to it then; None: all
     warnings: tuple[str, ...] = ()
 
 
 NONE = Found({}, frozenset())
+Taken = Mapping[str, list[Entry]]  # of files, the lines that are a site's
 
 
 def file_of(site: str) -> str:
@@ -87,7 +88,7 @@ def site_of(path: str) -> str:
 
 
 def fsid_of(site: str, path: str) -> str:
-    """`fsid=` of a site's folder, a UUID (exports(5)): the same for ever, and on every server of the site."""
+    """`fsid=` of a site's folder, a UUID (exports(5)): the same for ever, on every server of it."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"plugnode:{site}:{path}"))
 
 
@@ -170,8 +171,10 @@ def without(data: bytes, ended: Iterable[Export]) -> bytes:
 
 
 def _before(exports: Iterable[Export]) -> bytes:
-    lines = [export.line for export in sorted(exports)]
-    return FORMER + b"".join(lines) if lines else b""
+    lines: dict[str, bytes] = {}
+    for export in exports:  # the first one of a client
+        lines.setdefault(str(export), export.line)
+    return FORMER + b"".join(sorted(lines.values())) if lines else b""
 
 
 # --- merged with what is there
@@ -183,16 +186,17 @@ def settle(path: str, data: bytes, nfs: str, found: Found) -> Settled:
     held, others = mine(path, nfs, found), _others(found.files, taken)
     new = b"".join(_as_exported(entry, path, found.files) for entry in entries(data))
     wanted = exports_of(new)
-    left = {str(export): export for export in reversed(held) if not any(_covers(one, export) for one in wanted)}
-    gone = {export.path for export in left.values()} - found.folders - {nfs}
+    left = [export for export in held if not any(_covers(one, export) for one in wanted)]
+    gone = {export.path for export in left} - found.folders - {nfs}
     doubled = {str(export) for exports in others.values() for export in exports}
-    kept = [export for name, export in left.items() if export.path not in gone and name not in doubled]
+    kept = [export for export in left if export.path not in gone and str(export) not in doubled]
     new = b"".join(_beside(entry, doubled) for entry in entries(new)) + _before(kept)
-    after = tuple((name, _rest(found.files[name], lines)) for name, lines in taken.items() if name != path)
+    losing = {name: _rest(found.files[name], lines) for name, lines in taken.items()}
+    losing.pop(path, None)
     told = [*_doubled(others, nfs)]
     if new != found.files.get(path):
         told += [*_left(kept, gone), *_changed(wanted, held), *_unnamed(wanted, nfs)]
-    return Settled(new, after, tuple(told))
+    return Settled(new, tuple(losing.items()), tuple(told))
 
 
 def mine(path: str, nfs: str, found: Found) -> list[Export]:
@@ -202,7 +206,7 @@ def mine(path: str, nfs: str, found: Found) -> list[Export]:
 
 
 def _of_site(own: str, nfs: str, files: Mapping[str, bytes]) -> Iterator[tuple[str, list[Entry]]]:
-    """The lines of a site in all files, its own first: what has its nfs_root, or was its own before."""
+    """The lines of a site in all files, its own first: of its nfs_root, or its own before."""
     for path in sorted(files, key=lambda path: (path != own, path != SHARED, path)):
         there = [entry for entry in entries(files[path]) if entry.exports]
         if path == SHARED:
@@ -218,19 +222,15 @@ def _is_of(site: str, entry: Entry) -> bool:
 
 
 def _of_earlier_name(data: bytes, nfs: str, there: list[Entry]) -> list[Entry]:
-    """Of another site's file: all of it where its nfs_root is ours, for then the site had that name before."""
+    """Of another site's file: all of it where its nfs_root is ours, which was named so before."""
     paths = {export.path for export in exports_of(now(data))}
     return there if nfs in paths else [entry for entry in there if entry.path == nfs]
 
 
-def _others(files: Mapping[str, bytes], mine: Mapping[str, list[Entry]]) -> dict[str, list[Export]]:
+def _others(files: Mapping[str, bytes], taken: Taken) -> dict[str, list[Export]]:
     """What is exported by lines that are not this site's, by file."""
-    texts = {path: {entry.text for entry in taken} for path, taken in mine.items()}
-    rest = {
-        path: [entry for entry in entries(data) if entry.text not in texts.get(path, ())]
-        for path, data in files.items()
-    }
-    return {path: [export for entry in left for export in entry.exports] for path, left in rest.items()}
+    rest = {path: _rest(data, taken.get(path, [])) for path, data in files.items()}
+    return {path: exports_of(data) for path, data in rest.items() if data is not None}
 
 
 def _rest(data: bytes, taken: list[Entry]) -> bytes | None:
@@ -242,12 +242,13 @@ def _rest(data: bytes, taken: list[Entry]) -> bytes | None:
 
 def _as_exported(entry: Entry, own: str, files: Mapping[str, bytes]) -> bytes:
     """A line with the fsid by which its folder is exported already."""
-    ours = sorted(files, key=lambda path: (path != own, path != SHARED, not site_of(path)))  # else as exportfs(8) reads
-    there = [export for path in ours for export in exports_of(files[path]) if export.path == entry.path]
-    if not there or not entry.exports or all(export.fsid == there[0].fsid for export in entry.exports):
+    first = sorted(files, key=lambda path: (path != own, path != SHARED, not site_of(path)))
+    every = [export for path in first for export in exports_of(files[path])]
+    there = [export.fsid for export in every if export.path == entry.path]
+    if not there or all(export.fsid == there[0] for export in entry.exports):
         return entry.text
     bare = re.sub(rb",fsid=[^,)]*|fsid=[^,)]*,?", b"", entry.text)
-    fsid = os.fsencode(f",fsid={there[0].fsid}") if there[0].fsid else b""
+    fsid = os.fsencode(f",fsid={there[0]}") if there[0] else b""
     return re.sub(rb"\)", fsid + b")", bare).replace(b"(,", b"(")
 
 
@@ -267,13 +268,14 @@ def _covers(one: Export, other: Export) -> bool:
 
 
 def _beside(entry: Entry, doubled: set[str]) -> bytes:
-    """A line that exportfs(8) takes beside one for the same client: it compares clients as they are spelled."""
+    """A line that exportfs(8) takes beside one for the same client: it compares their spelling."""
     text = entry.text
     for export in entry.exports:
         network = _network(export.client)
         if network and str(export) in doubled:
-            text = text.replace(os.fsencode(f" {export.client}("), os.fsencode(f" {network.with_netmask}("))
-    return text
+            short, long = f" {export.client}(", f" {network.with_netmask}("
+            text = text.replace(os.fsencode(short), os.fsencode(long))
+    return text if text.endswith(b"\n") else text + b"\n"
 
 
 # --- what an admin should know
@@ -283,12 +285,13 @@ def _doubled(others: Mapping[str, list[Export]], nfs: str) -> Iterator[str]:
     for file, exports in others.items():
         clients = ", ".join(export.client for export in exports if export.path == nfs)
         if clients:
-            yield f"{file} exports {nfs} to {clients}, too, and may decide with which options: remove that line"
+            yield f"{file} exports {nfs} to {clients}, too, and may decide how: remove that line"
 
 
 def _left(kept: Iterable[Export], gone: Iterable[str]) -> Iterator[str]:
+    why = "nodes may have it mounted"
     for export in sorted(kept):
-        yield f"{export.path} stays exported to {export.client} until doit prune: nodes may have it mounted"
+        yield f"{export.path} stays exported to {export.client} until doit prune: {why}"
     for path in sorted(gone):
         yield f"{path} is not there, and no longer exported"
 
@@ -308,4 +311,5 @@ def _bare(export: Export) -> set[str]:
 
 def _unnamed(wanted: Iterable[Export], nfs: str) -> Iterator[str]:
     if any(export.path == nfs and not export.fsid for export in wanted):
-        yield f"{nfs} is exported without fsid= and stays so: with one, nodes that run would lose their root"
+        why = "with one, nodes that run would lose their root"
+        yield f"{nfs} is exported without fsid= and stays so: {why}"

@@ -1,8 +1,8 @@
-"""Former: what a site's nodes may still have mounted from before, another nfs_root or for a wider subnet, and its end.
+"""Former: what a site's nodes may still have mounted from before, and how it ends.
 
-A release in a former nfs_root goes as every other does, when it is too old to be run; only that nobody can roll back
-to it, so that none is kept for its rank. A former nfs_root is exported until nothing of it is left, a former subnet
-of the present one as long as nodes may run that are in it.
+A release in a former nfs_root goes as every other does, when it is too old to be run; only that
+nobody can roll back to it, so that none is kept for its rank. A former nfs_root is exported until
+nothing of it is left, a former subnet of the present one as long as nodes in it may be running.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from .exports import Export
 from .files import content
 from .plan import published
 from .prune import DAY, Verdict, days_text, decide, last_used, naming, remove
+from .place import Say
 from .targets import Targets
+
+Author = journal.Record
 
 
 class Rule(NamedTuple):
-    """What decides: the site's `keep_days`, the time, and release -> the nodes that say that they run it."""
+    """What decides: `keep_days`, the time, and release -> the nodes that say that they run it."""
 
     days: int
     now: float
@@ -46,8 +49,10 @@ class Root(NamedTuple):
     def staying(self) -> list[str]:
         """The releases that are left, those that we know nothing of, too."""
         gone = {verdict.id for verdict in self.verdicts if verdict.removed}
-        names = os.listdir(self.targets.nfs_root) if os.path.isdir(self.targets.nfs_root) else []
-        return sorted(name for name in names if re.search(r"-[0-9a-f]{12}$", name) and name not in gone)
+        folder = self.targets.nfs_root
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        releases = {name for name in names if re.search(r"-[0-9a-f]{12}$", name)}
+        return sorted(releases - gone)
 
 
 class Past(NamedTuple):
@@ -68,14 +73,12 @@ def foreseen(targets: Targets, site: str, rule: Rule) -> Past:
     records = journal.read(targets.kept("journal.jsonl"))
     paths = sorted({line.path for line in lines} - {targets.nfs})
     roots = {path: _root(targets, path, records, rule) for path in paths}
-    verdicts = {
-        line: _of_root(line, roots[line.path]) if line.path in roots else _of_client(line, records, rule)
-        for line in lines
-    }
+    verdicts = {line: _of_client(line, records, rule) for line in lines if line.path not in roots}
+    verdicts |= {line: _of_root(line, roots[line.path]) for line in lines if line.path in roots}
     return Past(list(roots.values()), verdicts)
 
 
-def prune(targets: Targets, site: str, rule: Rule, author: journal.Record, say: place.Say) -> list[Verdict]:
+def prune(targets: Targets, site: str, rule: Rule, author: Author, say: Say) -> list[Verdict]:
     """Remove what `foreseen` says; what was decided. Raises Refused."""
     if not os.path.isdir(targets.kept("")):
         return []
@@ -102,7 +105,7 @@ def _root(targets: Targets, path: str, records: list[journal.Record], rule: Rule
 
 
 def _targets(targets: Targets, path: str) -> Targets:
-    """A former nfs_root with the tftp_root that it went with: that stands in the paths of its boot files."""
+    """A former nfs_root with its tftp_root, which stands in the paths of its boot files."""
     root = dataclasses.replace(targets, nfs=path)
     files = (content(root.kept("files")) or b"").decode(errors="surrogateescape")
     found = re.search(r"^\S+  (/.*)/plugnode/[^/\n]+$", files, re.MULTILINE)
@@ -124,8 +127,8 @@ def _left(records: list[journal.Record], words: str, now: float) -> float:
 def _of_client(line: Export, records: list[journal.Record], rule: Rule) -> Verdict:
     age = (rule.now - _left(records, str(line), rule.now)) / DAY
     if age < rule.days:
-        why = f"exported until {days_text(age)} ago: nodes may have it mounted still ({rule.days} days)"
-        return Verdict(str(line), False, why)
+        why = f"nodes may have it mounted still ({rule.days} days)"
+        return Verdict(str(line), False, f"exported until {days_text(age)} ago: {why}")
     return Verdict(str(line), True, f"exported until {days_text(age)} ago")
 
 
@@ -135,7 +138,7 @@ def _of_root(line: Export, root: Root) -> Verdict:
     return Verdict(str(line), True, "no release is left there")
 
 
-def _prune_root(targets: Targets, root: Root, author: journal.Record) -> None:
+def _prune_root(targets: Targets, root: Root, author: Author) -> None:
     removed = [verdict.id for verdict in root.verdicts if verdict.removed]
     if not removed:
         return
@@ -146,7 +149,7 @@ def _prune_root(targets: Targets, root: Root, author: journal.Record) -> None:
                 remove(root.targets, id, boot=id not in booted)
 
 
-def _end(targets: Targets, path: str, ended: list[Export], say: place.Say) -> None:
+def _end(targets: Targets, path: str, ended: list[Export], say: Say) -> None:
     data = exports.without(place.read(targets.at(path)), ended)
     service = services.Service(path, data, reload=services.EXPORTFS).placed(targets)
     services.install(service, targets.at(path), say)

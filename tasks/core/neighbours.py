@@ -1,4 +1,4 @@
-"""Neighbours: another site of the same server. Its folders, boot files and nodes are never taken for ours."""
+"""Neighbours: another site of the same server. Nothing of it is ever taken for ours."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from .targets import Targets
 
 Nodes = Mapping[str, Facts]
 
-_ROOT = re.compile(rb":(/[^\s,:]*)/[A-Za-z0-9][\w.-]*-[0-9a-f]{12}(?![\w.-])")  # of nfsroot=SERVER:ROOT/RELEASE
+# The root in nfsroot=SERVER:ROOT/RELEASE, as each kind of initrd has it
+_ROOT = re.compile(rb":(/[^\s,:]*)/[A-Za-z0-9][\w.-]*-[0-9a-f]{12}(?![\w.-])")
 
 
 def refuse(there: There, wanted: Wanted) -> None:
-    """Raises Refused where tftp_root or nfs_root is another site's: its nodes would boot ours, or nothing."""
-    path = next((service.path for service in wanted.services if exports.site_of(service.path)), "")
+    """Raises Refused where tftp_root or nfs_root is another site's: its nodes would boot ours."""
+    paths = [service.path for service in wanted.services if exports.site_of(service.path)]
+    path = paths[0] if paths else ""
     site = exports.site_of(path) or _name_in(wanted.site_img)
     if site:
         _refuse_root(there, wanted, site)
@@ -29,16 +31,18 @@ def refuse(there: There, wanted: Wanted) -> None:
 
 def _refuse_root(there: There, wanted: Wanted, site: str) -> None:
     targets, lost = there.targets, strangers(there.nodes, wanted.nodes)
-    deployed, exporting = _name_in(there.site_img), set(_exporting(there.exports, targets.nfs, site))
-    if not lost or site in {deployed, *exporting} or not (deployed or exporting):
+    deployed = _name_in(there.site_img)
+    names = set(_exporting(there.exports, targets.nfs, site)) or {deployed} - {""}
+    if not lost or not names or site in names:
         return
-    who = " or ".join(f"site {name}" for name in sorted({deployed, *exporting} - {""}))
-    both = f"{targets.tftp} and {targets.nfs} are" if deployed else f"{targets.nfs} is"
-    clients = [line.client for line in exports.all_of(there.exports) if line.path == targets.nfs]
+    who = " or ".join(f"site {name}" for name in sorted(names))
+    both = f"{targets.tftp} and {targets.nfs} are" if deployed in names else f"{targets.nfs} is"
+    lines = [line for line in exports.all_of(there.exports) if line.path == targets.nfs]
+    clients = ", ".join(dict.fromkeys(line.client for line in lines)) or targets.nfs
     raise Refused(
         f"{both} in use by {who}: nodes {fold(lost)} would lose their boot files and their export "
-        f"({', '.join(dict.fromkeys(clients)) or targets.nfs}); give site {site} a tftp_root and an nfs_root of its "
-        "own; if it is the same site by a new name, deploy that first, with its nodes as they are"
+        f"({clients}); give site {site} a tftp_root and an nfs_root of its own; if it is the same "
+        "site by a new name, deploy that first, with its nodes as they are"
     )
 
 
@@ -74,8 +78,8 @@ def served(targets: Targets, nodes: Nodes, ours: Iterable[str] = ()) -> Iterator
     for root in sorted(named - {targets.nfs, *ours}):
         lost = strangers(nodes_of(dataclasses.replace(targets, nfs=root)), nodes)
         if lost:
-            who = f"a site whose nfs_root is {root}"
-            yield f"{targets.tftp} is in use by {who}: nodes {fold(lost)} would lose their boot files"
+            who = f"in use by a site whose nfs_root is {root}"
+            yield f"{targets.tftp} is {who}: nodes {fold(lost)} would lose their boot files"
 
 
 def nodes_of(targets: Targets) -> Nodes:
@@ -87,7 +91,7 @@ def nodes_of(targets: Targets) -> Nodes:
 
 
 def strangers(there: Nodes, wanted: Nodes) -> list[str]:
-    """The nodes of a site that is not this one; none where most of them are in both, for then it is."""
+    """The nodes that another site has; none where most of them are in both: then it is this one."""
     known = set(map(_card, wanted.values()))
     lost = [name for name, node in there.items() if _card(node) not in known]
     return sorted(lost) if len(lost) * 2 > len(there) else []
