@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import subprocess
 
 import pytest
 import small_site
@@ -131,3 +132,13 @@ def test_an_admins_own_line_for_the_same_folder_and_client_stands_beside_ours(se
     admins.unlink()
     server("deploy")
     assert server.exported() == {"/srv/nfs-a 10.99.0.0/24": "5"}
+
+
+def test_a_server_where_a_deploy_was_killed_between_its_two_files_exports_all_and_is_finished(server):
+    server("deploy")
+    before = server.exported()
+    server.path(SHARED).write_bytes(server.path(file_of("a")).read_bytes())
+    again = subprocess.run(server.machine.inside("exportfs", "-ra"), capture_output=True, text=True)
+    assert "duplicated export entries" in again.stderr and server.exported() == before  # as at a boot
+    server("deploy")
+    assert sorted(server.files()) == ["plugnode-a.exports"] and server.exported() == before
