@@ -142,3 +142,13 @@ def test_a_server_where_a_deploy_was_killed_between_its_two_files_exports_all_an
     assert "duplicated export entries" in again.stderr and server.exported() == before  # as at a boot
     server("deploy")
     assert sorted(server.files()) == ["plugnode-a.exports"] and server.exported() == before
+
+
+def test_what_a_killed_deploy_wrote_and_exportfs_never_heard_of_is_exported_by_the_next_one(server):
+    killing = server.machine.shim("exportfs", "kill -9 $PPID")
+    server("deploy", status=1)
+    assert list(server.files()) == ["plugnode-a.exports"]
+    assert not server.path("/srv/tftp-a/plugnode/worker.cfg").exists(), "no node is told to boot from there yet"
+    killing.unlink()
+    server("deploy")
+    assert list(server.exported()) == ["/srv/nfs-a 10.99.0.0/24"]

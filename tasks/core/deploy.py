@@ -63,13 +63,14 @@ def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
     if plan.site_img:
         place.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
     daemons = _changed_services(plan, there, wanted)
-    _install([daemon for daemon in daemons if exports.site_of(daemon.path)], targets, say)  # before it is booted
+    nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
+    _install(nfs, targets, say)  # before any node is told to boot from there
     remember(targets, {**there.ours, **written})  # before they are: a killed deploy's files are ours, too
     place.replace_files(targets, {name: place.read(wanted.loaders[name]) for name in plan.loaders})
     for changes in (plan.files, plan.boot_files):
         place.replace_files(targets, {_name(targets, change.path): change.after or b"" for change in changes})
     place.remove_files(targets, [_name(targets, change.path) for change in plan.stale])
-    _install([daemon for daemon in daemons if not exports.site_of(daemon.path)], targets, say)
+    _install([daemon for daemon in daemons if daemon not in nfs], targets, say)
     remember(targets, written)
     write_atomic(targets.kept("nodes.json"), json.dumps(dict(wanted.nodes), sort_keys=True).encode(), durable=True)
 
@@ -169,9 +170,10 @@ def _name(targets: Targets, path: str) -> str:
 
 
 def _changed_services(plan: Plan, there: There, wanted: Wanted) -> list[services.Service]:
+    """All after a deploy that was killed: maybe it wrote a file of which its daemon has not heard yet."""
     changed = {change.path for change in plan.services}
-    both = planning.settled(there, wanted)
-    return [service for service in both if changed & {path for path, _ in service.files}]
+    every = planning.settled(there, wanted)
+    return [one for one in every if plan.unfinished or changed & {path for path, _ in one.files}]
 
 
 def _install(daemons: Iterable[services.Service], targets: Targets, say: Say) -> None:
