@@ -250,6 +250,9 @@ def test_that_a_foreign_file_is_replaced_is_said_before_and_not_after(tmp_path):
     line = f"  ! {tmp_path}/etc/conf is not Plugnode's: it is replaced, and kept as conf.before-plugnode\n"
     text = show(own_targets(tmp_path), wanted)
     assert line in text and "that is lost" not in text
+    there = planning.read(own_targets(tmp_path), wanted)
+    found = summary.as_json(planning.plan(there, wanted), there)["warnings"]
+    assert [f"  ! {one}\n" for one in found] == [line]
     said: list[str] = []
     run(own_targets(tmp_path), wanted, said)
     assert not any("before-plugnode" in one for one in said)

@@ -350,6 +350,19 @@ def test_a_former_nfs_root_is_exported_until_prune_finds_nothing_left_of_it(serv
     assert "ok: as it was deployed" in server(site, "verify") and server.unchanged(site)
 
 
+def test_a_site_that_goes_back_to_its_former_nfs_root_still_knows_its_boot_files(server):
+    site = server.site("a", nfs="/srv/old")
+    server(site, "deploy")
+    server.site("a", nfs="/srv/new", cmdline="single")
+    server(site, "deploy")
+    server.site("a", nfs="/srv/old")
+    said = server(site, "plan")
+    assert "edited by hand" not in said and "not Plugnode's" not in said, said
+    server(site, "deploy")
+    assert server.exports("a") == ["/srv/old 10.81.0.0/24", "/srv/new 10.81.0.0/24"]
+    assert server.unchanged(site) and "ok: as it was deployed" in server(site, "verify")
+
+
 def planned_with_a_change(server: Server, site: Doit) -> str:
     server.path("/srv/tftp-a/boot.ipxe").unlink()
     said = server(site, "plan")

@@ -206,15 +206,19 @@ def read(targets: Targets, wanted: Wanted) -> There:
 
 
 def _known(targets: Targets, wanted: Wanted, exported: exports.Found) -> Targets:
-    """Where it is written down what earlier deploys did: in a former nfs_root until this one has its own."""
+    """Where it is written down what the last deploy did: in a former nfs_root, or in this one."""
     paths = [service.path for service in wanted.services if exports.site_of(service.path)]
     lines = [line for path in paths for line in exports.mine(path, targets.nfs, exported)]
     former = {line.path for line in lines} - {targets.nfs}
-    roots = [dataclasses.replace(targets, nfs=path) for path in sorted(former)]
+    roots = [targets, *(dataclasses.replace(targets, nfs=path) for path in sorted(former))]
     told = [root for root in roots if os.path.isfile(root.kept("files"))]
-    if not told or os.path.exists(targets.kept("files")):
-        return targets
-    return max(told, key=lambda root: os.stat(root.kept("files")).st_mtime)
+    return max(told, key=_last_deploy, default=targets)
+
+
+def _last_deploy(targets: Targets) -> str:
+    """When boot files were written by what is journalled there, as the journal has it."""
+    records = journal.read(targets.kept("journal.jsonl"))
+    return max((str(record.get("time")) for record in records if "releases" in record), default="")
 
 
 def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) -> There:
