@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import time
 
 import pytest
 import small_site
 from conftest import Doit
 from deploying import python
 
+from tasks.core import former
 from tasks.core.exports import FORMER, MAIN, SHARED, Export, Found, exports_of, file_of, fsid_of, settle
+from tasks.core.prune import DAY
+from tasks.core.targets import Targets
 
 OPTIONS = "sync,no_subtree_check,ro,no_root_squash"
 OWN = file_of("a")
@@ -348,6 +353,30 @@ def test_a_former_nfs_root_is_exported_until_prune_finds_nothing_left_of_it(serv
     assert FORMER not in server.path(OWN).read_bytes()
     assert server.releases("/srv/new") == [release] and server.path(f"/srv/tftp-a/{release}/vmlinuz").exists()
     assert "ok: as it was deployed" in server(site, "verify") and server.unchanged(site)
+
+
+def test_a_former_nfs_root_goes_by_age_and_by_what_nodes_say_that_they_run(server):
+    site = server.site("a", nfs="/srv/old", subnet="10.81.0.0/16")
+    server(site, "deploy")
+    (release,) = server.releases("/srv/old")
+    server.site("a", nfs="/srv/new", subnet="10.81.0.0/16")
+    server(site, "deploy")
+    server.site("a", nfs="/srv/new")
+    server(site, "deploy")
+    assert removed(server, days=89) == []
+    wide = ["/srv/new 10.81.0.0/16"]
+    assert removed(server, days=91, running={release: "a-wn1"}) == wide
+    assert removed(server, days=91) == [f"/srv/old/{release}", *wide, "/srv/old 10.81.0.0/16"]
+    shutil.rmtree(server.path("/srv/old/.plugnode"))  # then nothing is known of what is left there
+    assert removed(server, days=91) == wide
+
+
+def removed(server: Server, days: int, running: dict[str, str] | None = None) -> list[str]:
+    """What a prune so many days from now would end."""
+    targets = Targets("/srv/tftp-a", "/srv/new", str(server.dest))
+    rule = former.Rule(90, time.time() + days * DAY, running or {})
+    verdicts = former.foreseen(targets, "a", rule).verdicts
+    return [verdict.id for verdict in verdicts if verdict.removed]
 
 
 def test_a_site_that_goes_back_to_its_former_nfs_root_still_knows_its_boot_files(server):
