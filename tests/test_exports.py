@@ -10,11 +10,13 @@ import time
 import pytest
 import small_site
 from conftest import Doit
-from deploying import python
+from deploying import AUTHOR, build, python, want
 
-from tasks.core import former
+from tasks.core import deploy, former
 from tasks.core.exports import FORMER, MAIN, SHARED, Export, Found, exports_of, file_of, fsid_of, settle
+from tasks.core.plan import Plan, There
 from tasks.core.prune import DAY
+from tasks.core.services import Service
 from tasks.core.targets import Targets
 
 OPTIONS = "sync,no_subtree_check,ro,no_root_squash"
@@ -440,6 +442,19 @@ def test_a_rollback_after_all_that_goes_back_within_the_present_nfs_root(server)
     assert f":/srv/new/{first}," in server.booted("/srv/tftp-a")
     assert "ok: as it was deployed" in server(site, "verify")
     assert server.exports("a") == ["/srv/new 10.81.0.0/24", "/srv/old 10.81.0.0/24"]
+
+
+def test_what_another_site_does_to_the_shared_file_while_a_release_is_published_is_not_undone(tmp_path):
+    targets = Targets("/srv/tftp", "/srv/nfs", str(tmp_path / "dest"))
+    shared, theirs = pathlib.Path(targets.at(SHARED)), wanted("/srv/b", "10.2.0.0/24", "b")
+    small_site.put(shared, wanted() + theirs)
+    goal = want(build(tmp_path / "build", files=5), services=(Service(OWN, wanted()),))
+
+    def meanwhile(plan: Plan, there: There) -> None:
+        shared.write_bytes(wanted())  # theirs has its own file now
+
+    deploy.deploy(targets, goal, AUTHOR, lambda line: None, meanwhile)
+    assert not shared.exists() and pathlib.Path(targets.at(OWN)).read_bytes() == wanted()
 
 
 # --- killed between its two files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -62,7 +63,8 @@ def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
         place.publish_boot(targets, built)
     if plan.site_img:
         place.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
-    daemons = _changed_services(plan, there, wanted)
+    now = dataclasses.replace(there, exports=exports.read(targets))  # another site may be at it
+    daemons = _changed_services(plan, now, wanted)
     nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
     _install(nfs, targets, say)  # before any node is told to boot from there
     remember(targets, {**there.ours, **written})  # before they are: a killed deploy's files are ours, too
