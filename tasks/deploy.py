@@ -86,7 +86,8 @@ def task_prune():
 
 
 def prune() -> None:
-    rules: dict[str, Any] = {"keep": site().deploy.keep, "keep_days": site().deploy.keep_days, "author": author()}
+    rules: dict[str, Any] = {"keep": site().deploy.keep, "keep_days": site().deploy.keep_days}
+    rules |= {"site": site().name, "author": author()}
     foreseen = everywhere("prune", running={}, only_look=True, **rules)
     run_by: dict[str, str] = {}
     if any(removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())):

@@ -50,7 +50,7 @@ def wanted(server: Server):
         site_id=plan.site_id(data), site_img=data,
         files={**served(configs, server), **pinned(plan.site_id(data), server)},
         loaders=loaders.find(LOADERS, named),
-        services=services.wanted(site().deploy, configs, services.is_el()),
+        services=services.wanted(site(), configs, services.is_el()),
         nodes=plan.facts(site()),
     )  # fmt: skip
 
@@ -108,7 +108,8 @@ def on_servers():
     from .servers import everywhere
 
     rules = site().deploy
-    return everywhere("plan", with_goal=True, keep=rules.keep, keep_days=rules.keep_days, colour=coloured())
+    given = {"keep": rules.keep, "keep_days": rules.keep_days, "site": site().name}
+    return everywhere("plan", with_goal=True, colour=coloured(), **given)
 
 
 def effect(against: str) -> dict:

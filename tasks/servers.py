@@ -115,7 +115,7 @@ def services_of_families():
     from .core import services
 
     configs = generated()
-    return {is_el: services.wanted(site().deploy, configs, is_el) for is_el in (False, True)}
+    return {is_el: services.wanted(site(), configs, is_el) for is_el in (False, True)}
 
 
 def gathered(loaders: Mapping[str, str]) -> str:

@@ -170,6 +170,8 @@ def test_a_file_that_somebody_else_wrote_is_kept_beside(site):
     kept.unlink(missing_ok=True)
     site.write("isc", last=106)
     out = site.deploy()
-    assert "was not Plugnode's: it is kept as dhcpd.conf.before-plugnode" in out, out
+    assert "! /etc/dhcp/dhcpd.conf is not Plugnode's: it is replaced, and kept as dhcpd.conf.before-plugnode" in out, (
+        out
+    )
     assert kept.read_text() == mine and "wn001" in path.read_text()
     until(lambda: site.lease() == "10.99.0.106")

@@ -88,7 +88,8 @@ PLAN = {
     "loaders": ["pxelinux.0"],
     "files": [{"path": "/tftpboot/plugnode/worker.cfg", "action": "change", "found": "edited by hand", "diff": LINES}],
     "by_hand": [],
-    "reloads": [{"path": "/etc/exports.d/plugnode.exports", "command": "exportfs -ra"}],
+    "reloads": [{"path": "/etc/exports.d/plugnode-a.exports", "command": "exportfs -ra"}],
+    "warnings": ["/srv/old stays exported to 10.0.0.0/24"],
     "prunable": [{"release": "worker-0000000000cc", "why": "in use until 120 days ago"}],
 }  # fmt: skip
 CHECKS = [
@@ -171,7 +172,8 @@ def test_the_plan_is_on_it_with_whom_it_touches_and_every_difference():
         "/usr/bin/su: runs as its owner or group now", "/usr 0 1 0 −2.0 KiB", "1 path removed /usr/old",
         "added 2 wn[10-11]", "changed: mac 2 wn[1-2]", "edited by hand: that is lost",
         "-INITRD worker-0000000000aa/initrd.img +INITRD worker-0123456789ab/initrd.img",
-        "exportfs -ra , for /etc/exports.d/plugnode.exports", "removes worker-0000000000cc : in use until 120 days ago",
+        "exportfs -ra , for /etc/exports.d/plugnode-a.exports", "/srv/old stays exported to 10.0.0.0/24",
+        "removes worker-0000000000cc : in use until 120 days ago",
     ):  # fmt: skip
         assert words in text
 

@@ -39,7 +39,7 @@ def wanted(build: Build, known: Iterable[Release], roots: Iterable[str]) -> plan
     """What the first server of a site must hold. `known`: releases that pins may name; `roots`: where loaders are."""
     site, data = build.site, place.read(build.path("site.img"))
     configs = _files(build.path("configs"))
-    daemons = services.wanted(site.deploy, configs, services.is_el())
+    daemons = services.wanted(site, configs, services.is_el())
     installed = {service.data for service in daemons} | {configs["hosts"]}  # in site.img
     return plan.Wanted(
         releases=tuple(build.releases.values()),

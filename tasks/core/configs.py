@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bootline import grub_words, line_limit, network_root, serial
 from .errors import BadInput, Problem
+from .exports import fsid_of
 from .site import Deploy, Disk, Node, Server, Site
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def site_view(site: Site) -> View:
         ],
         "next_server": site.servers[0].ip if alone else "",
         "nodes": [_row(site, node) for node in site.nodes], "hosts": site.hosts,
-        "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root, "fsid": export_id(site),
+        "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root, "fsid": fsid_of(site.name, site.deploy.nfs_root),
         "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"), "drop_in": "yes" if _is_drop_in(site.deploy) else "",
     }  # fmt: skip
@@ -143,13 +144,6 @@ def _kea_options(site: Site) -> list[tuple[str, str]]:
         ("ntp-servers", ", ".join(network.ntp)),
     ]
     return [(name, value) for name, value in options if value]
-
-
-def export_id(site: Site) -> str:
-    """`fsid=` of the export, a UUID (exports(5)): the same for ever, and on every server of the site."""
-    import uuid
-
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"plugnode:{site.name}:{site.deploy.nfs_root}"))
 
 
 _SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")  # ends a line, a string, a block or a statement in some of the files

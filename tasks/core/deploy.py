@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from . import journal, place, services, space
+from . import exports, journal, neighbours, place, services, space
 from . import plan as planning
 from .errors import Refused
 from .files import digest_file, locked, sweep, write_atomic
@@ -31,6 +32,7 @@ def deploy(
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
         there = planning.read(targets, wanted)
+        neighbours.refuse(there, wanted)
         plan = planning.plan(there, wanted)
         show(plan, there)
         if plan.changed or plan.unfinished:
@@ -46,7 +48,7 @@ def check(plan: Plan, there: There, wanted: Wanted) -> None:
     missing = sorted(pins(wanted) - there.released.keys() - {built.release.id for built in wanted.releases})
     if missing:
         raise Refused(f"{', '.join(missing)}: pinned in site.yaml and not on the server; nothing was changed")
-    for service in _changed_services(plan, wanted):
+    for service in _changed_services(plan, there, wanted):
         path = there.targets.at(service.path)
         place.make_folder(there.targets, os.path.dirname(path))
         services.check(service, path)
@@ -61,12 +63,16 @@ def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
         place.publish_boot(targets, built)
     if plan.site_img:
         place.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
+    now = dataclasses.replace(there, exports=exports.read(targets))  # another site may be at it
+    daemons = _changed_services(plan, now, wanted)
+    nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
+    _install(nfs, targets, say)  # before any node is told to boot from there
     remember(targets, {**there.ours, **written})  # before they are: a killed deploy's files are ours, too
     place.replace_files(targets, {name: place.read(wanted.loaders[name]) for name in plan.loaders})
     for changes in (plan.files, plan.boot_files):
         place.replace_files(targets, {_name(targets, change.path): change.after or b"" for change in changes})
     place.remove_files(targets, [_name(targets, change.path) for change in plan.stale])
-    _install(plan, targets, wanted, say)
+    _install([daemon for daemon in daemons if daemon not in nfs], targets, say)
     remember(targets, written)
     write_atomic(targets.kept("nodes.json"), json.dumps(dict(wanted.nodes), sort_keys=True).encode(), durable=True)
 
@@ -82,8 +88,14 @@ def described(wanted: Wanted) -> journal.Record:
         "releases": {built.release.image: built.release.id for built in wanted.releases},
         "pinned": sorted(pins(wanted)),
         "site": wanted.site_id,
+        "exports": [str(line) for line in exported(wanted)],
         "boot_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(boot_files.items())},
     }
+
+
+def exported(wanted: Wanted) -> list[exports.Export]:
+    files = [service.data for service in wanted.services if exports.site_of(service.path)]
+    return [line for data in files for line in exports.exports_of(data)]
 
 
 def warn_of_exposure(targets: Targets, say: Say) -> None:
@@ -159,14 +171,16 @@ def _name(targets: Targets, path: str) -> str:
     return path.removeprefix(targets.tftp + "/")
 
 
-def _changed_services(plan: Plan, wanted: Wanted) -> list[services.Service]:
+def _changed_services(plan: Plan, there: There, wanted: Wanted) -> list[services.Service]:
+    """All after a deploy that was killed: maybe it wrote a file of which its daemon has not heard yet."""
     changed = {change.path for change in plan.services}
-    return [service for service in wanted.services if service.path in changed]
+    every = planning.settled(there, wanted)
+    return [one for one in every if plan.unfinished or changed & {path for path, _ in one.files}]
 
 
-def _install(plan: Plan, targets: Targets, wanted: Wanted, say: Say) -> None:
+def _install(daemons: Iterable[services.Service], targets: Targets, say: Say) -> None:
     """Daemons' files; with `destdir` they are put in place and no daemon hears of it."""
-    for service in _changed_services(plan, wanted):
+    for service in daemons:
         path = targets.at(service.path)
         place.make_folder(targets, os.path.dirname(path))
-        services.install(service._replace(reload=() if targets.destdir else service.reload), path, say)
+        services.install(service.placed(targets), path, say)

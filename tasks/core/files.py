@@ -12,18 +12,28 @@ from typing import Iterable, Iterator
 from .errors import Refused
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = False) -> bool:
+Owner = tuple[int, int]  # user, group
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = False, owner: Owner | None = None) -> bool:
     """Make `path` hold `data`, by a rename; False (and nothing touched) where it already does.
 
     `durable` flushes the file before the rename and the folder after it, so that a power cut leaves the old or the new.
+    Without an `owner` a new file is whoever's writes it.
     """
-    if _holds(path, data, mode):
+    if _holds(path, data, mode, owner):
         return False
-    replace(path, [data], mode, durable)
+    replace(path, [data], mode, durable, owner)
     return True
 
 
-def replace(path: str, parts: Iterable[bytes | memoryview], mode: int = 0o644, durable: bool = False) -> None:
+def replace(
+    path: str,
+    parts: Iterable[bytes | memoryview],
+    mode: int = 0o644,
+    durable: bool = False,
+    owner: Owner | None = None,
+) -> None:
     """The same of bytes that it surely does not hold, one part after the other."""
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
@@ -32,6 +42,8 @@ def replace(path: str, parts: Iterable[bytes | memoryview], mode: int = 0o644, d
         os.unlink(new)
     try:
         with open(new, "xb") as file:
+            if owner and os.geteuid() == 0:
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
             file.writelines(parts)
             file.flush()
@@ -46,10 +58,12 @@ def replace(path: str, parts: Iterable[bytes | memoryview], mode: int = 0o644, d
         sync_folder(folder or ".")
 
 
-def _holds(path: str, data: bytes, mode: int) -> bool:
+def _holds(path: str, data: bytes, mode: int, owner: Owner | None) -> bool:
     try:
         status = os.lstat(path)
         if status.st_size != len(data) or status.st_mode != 0o100000 | mode:
+            return False
+        if owner and owner != (status.st_uid, status.st_gid):
             return False
         with open(path, "rb") as file:
             return file.read() == data

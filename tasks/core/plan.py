@@ -6,6 +6,7 @@ in which it is done: first what nobody names yet, then the boot files, each by o
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from . import journal
+from . import exports, journal, services
 from . import release as releases
 from .configs import as_generated
 from .errors import BadInput, Refused
@@ -81,6 +82,7 @@ class There:
     ours: Mapping[str, str]  # what earlier deploys wrote below tftp_root -> sha256
     nodes: Mapping[str, Facts]
     records: tuple[journal.Record, ...]  # of the journal
+    exports: exports.Found = exports.NONE  # by every site's files, and the admin's
     site_img: bytes = b""  # the site data that boot files name
     by_hand: Mapping[str, bytes] | None = None  # None: nobody knows
     reloads: bool = True  # a daemon hears of its new file
@@ -141,6 +143,7 @@ class Plan:
     nodes: NodeChanges = NodeChanges()
     site_files: tuple[Change, ...] = ()  # of what site.img holds
     by_hand: tuple[Change, ...] = ()  # generated files for an admin to carry
+    warnings: tuple[str, ...] = ()  # what an admin should know before it is done
     unfinished: bool = False  # an earlier deploy was killed after its last change
 
     @property
@@ -181,7 +184,9 @@ def facts(site: Site) -> dict[str, Facts]:
 
 def read(targets: Targets, wanted: Wanted) -> There:
     """Look at the server: small files, and the status of large ones."""
-    ours = read_ours(targets)
+    exported = exports.read(targets)
+    known = _known(targets, wanted, exported)
+    ours = read_ours(known)
     names = sorted({*wanted.files, *(name for name in ours if name not in wanted.loaders)})
     files = dict(_contents(targets, names))
     return There(
@@ -193,11 +198,28 @@ def read(targets: Targets, wanted: Wanted) -> There:
         loaders=dict(_loaders(targets, wanted.loaders)),
         services={s.path: data for s in wanted.services if (data := content(targets.at(s.path))) is not None},
         ours=ours,
-        nodes=read_nodes(targets),
+        nodes=read_nodes(known),
         records=tuple(journal.read(targets.kept("journal.jsonl"))),
+        exports=exported,
         site_img=content(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
         reloads=not targets.destdir,
     )
+
+
+def _known(targets: Targets, wanted: Wanted, exported: exports.Found) -> Targets:
+    """Where it is written down what the last deploy did: in a former nfs_root, or in this one."""
+    paths = [service.path for service in wanted.services if exports.site_of(service.path)]
+    lines = [line for path in paths for line in exports.mine(path, targets.nfs, exported)]
+    former = {line.path for line in lines} - {targets.nfs}
+    roots = [targets, *(dataclasses.replace(targets, nfs=path) for path in sorted(former))]
+    told = [root for root in roots if os.path.isfile(root.kept("files"))]
+    return max(told, key=_last_deploy, default=targets)
+
+
+def _last_deploy(targets: Targets) -> str:
+    """When boot files were written by what is journalled there, as the journal has it."""
+    records = journal.read(targets.kept("journal.jsonl"))
+    return max((str(record.get("time")) for record in records if "releases" in record), default="")
 
 
 def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) -> There:
@@ -205,6 +227,8 @@ def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) ->
     both = {name: path for name, path in wanted.loaders.items() if name in loaders}
     gone = {name: content(path) or b"" for name, path in wanted.loaders.items() if name not in loaders}
     files = {**wanted.files, **gone}
+    exported = {s.path: s.data for s in wanted.services if exports.site_of(s.path)}
+    folders = {line.path for data in exported.values() for line in exports.exports_of(data)}
     return There(
         targets=targets,
         released={built.release.id: built.release for built in wanted.releases},
@@ -216,6 +240,7 @@ def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) ->
         ours={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         nodes=wanted.nodes,
         records=(),
+        exports=exports.Found(exported, frozenset(folders)),
         site_img=wanted.site_img,
         by_hand=wanted.by_hand,
     )
@@ -335,6 +360,7 @@ def plan(there: There, wanted: Wanted) -> Plan:
         boot_files=tuple(_change(there, name, wanted.files[name]) for name in commits),
         stale=tuple(_change(there, name, None) for name in _stale(there, wanted)),
         services=tuple(_services(there, wanted)),
+        warnings=tuple(_warnings(there, wanted)),
         moves=tuple(_moves(there, wanted)),
         switches=tuple(_switches(there, wanted)),
         nodes=compare_nodes(there.nodes, wanted.nodes),
@@ -369,11 +395,38 @@ def _found(ours: str | None, before: bytes | None) -> str:
     return "edited by hand" if ours else "not Plugnode's"
 
 
+def settled(there: There, wanted: Wanted) -> tuple[Service, ...]:
+    """The daemons' files as this server shall have them: what it exports is merged with what nodes may have mounted."""
+    return tuple(_settled(there, service) for service in wanted.services)
+
+
+def _settled(there: There, service: Service) -> Service:
+    if not exports.site_of(service.path):
+        return service
+    done = exports.settle(service.path, service.data, there.targets.nfs, there.exports)
+    return service._replace(data=done.data, after=done.after)
+
+
 def _services(there: There, wanted: Wanted) -> Iterator[Change]:
+    before = {**there.exports.files, **there.services}
+    for service in settled(there, wanted):
+        reload = " ".join(service.reload) if there.reloads else ""
+        for path, data in service.files:
+            if before.get(path) != data:
+                merged = exports.site_of(service.path)  # what others wrote there is kept
+                found = "" if merged else services.lost(path, before.get(path))
+                yield Change(path, before.get(path), data, found, reload)
+                reload = ""  # once for all of them
+
+
+def _warnings(there: There, wanted: Wanted) -> Iterator[str]:
     for service in wanted.services:
         before = there.services.get(service.path)
-        if before != service.data:
-            yield Change(service.path, before, service.data, reload=" ".join(service.reload) if there.reloads else "")
+        if exports.site_of(service.path):
+            yield from exports.settle(service.path, service.data, there.targets.nfs, there.exports).warnings
+        if before is not None and before != service.data and services.is_foreign(service.path, before):
+            kept = os.path.basename(service.path) + services.KEPT
+            yield f"{service.path} is not Plugnode's: it is replaced, and kept as {kept}"
 
 
 def _moves(there: There, wanted: Wanted) -> Iterator[Move]:
@@ -400,10 +453,10 @@ def _switches(there: There, wanted: Wanted) -> Iterator[Switch]:
 
 def _site_files(before: bytes, after: bytes) -> Iterator[Change]:
     """The texts inside site.img; of a server's first one nothing is told."""
-    return _changes(_inside(before), _inside(after)) if before and before != after else iter(())
+    return _changes(inside(before), inside(after)) if before and before != after else iter(())
 
 
-def _inside(site_img: bytes) -> dict[str, bytes]:
+def inside(site_img: bytes) -> dict[str, bytes]:
     from . import cpio
 
     try:
@@ -464,4 +517,5 @@ def read_files(targets: Targets) -> dict[str, bytes]:
         names = sorted(os.listdir(targets.served(BOOT_FILES)))
     except FileNotFoundError:
         return {}
-    return dict(_contents(targets, [BOOT_FILES + name for name in names]))
+    files = [BOOT_FILES + name for name in names]
+    return dict(_contents(targets, [name for name in files if os.path.isfile(targets.served(name))]))

@@ -69,11 +69,11 @@ def _verdict(
     if rank < keep:
         return False, f"among the {keep} newest of its image"
     if age < days:
-        return (False, f"in use until {_days(age)} ago: nodes may run it still ({days} days)")
-    return True, f"in use until {_days(age)} ago"
+        return (False, f"in use until {days_text(age)} ago: nodes may run it still ({days} days)")
+    return True, f"in use until {days_text(age)} ago"
 
 
-def _days(age: float) -> str:
+def days_text(age: float) -> str:
     return f"{age:.0f} days" if round(age) != 1 else "1 day"
 
 
@@ -121,11 +121,17 @@ def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now:
 
 def named(targets: Targets, ids: Iterable[str]) -> dict[str, str]:
     """Of `ids`, those that a file of tftp_root names, ours or not: id -> that file."""
-    wanted = {id: id.encode() for id in ids}
+    return naming(targets, ids)
+
+
+def naming(targets: Targets, ids: Iterable[str], root: str = "") -> dict[str, str]:
+    """The same; with `root` only those that are named as folders of that one."""
+    before = rf"(?<![\w./-]){re.escape(root)}/" if root else ""
+    wanted = {id: re.compile((before + re.escape(id)).encode()) for id in ids}
     found: dict[str, str] = {}
-    for path in _small_files(targets):
+    for path in _small_files(targets) if wanted else ():
         data = place.read(path)
-        for id in [id for id, word in wanted.items() if id not in found and word in data]:
+        for id in [id for id, words in wanted.items() if id not in found and words.search(data)]:
             found[id] = os.path.join(targets.tftp, os.path.relpath(path, targets.tftp_root))
     return found
 
@@ -158,9 +164,15 @@ def _site_data(targets: Targets, now: float) -> list[Verdict]:
     ]
 
 
-def remove(targets: Targets, id: str) -> None:
-    """Take a folder away by a rename, so that no half of it is ever there; what is kept of it goes last."""
-    for folder, incoming in ((targets.boot(id), targets.incoming_files), (targets.root(id), targets.incoming_roots)):
+def remove(targets: Targets, id: str, boot: bool = True) -> None:
+    """Take a folder away by a rename, so that no half of it is ever there; what is kept of it goes last.
+
+    Without `boot` its kernel and initrd stay: they are another's, too.
+    """
+    folders = {targets.root(id): targets.incoming_roots}
+    if boot:
+        folders = {targets.boot(id): targets.incoming_files, **folders}
+    for folder, incoming in folders.items():
         if os.path.isdir(folder):
             place.make_folder(targets, incoming)
             gone = os.path.join(incoming, f"{id}.pruned")

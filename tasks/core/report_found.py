@@ -44,6 +44,7 @@ def _server(name: str, plan: Mapping[str, Any]) -> View:
         ],
         "loaders": plan["loaders"],
         "reloads": plan["reloads"],
+        "warnings": plan.get("warnings", []),  # none in a plan that an earlier version left
         "prunable": plan["prunable"],
     }  # fmt: skip
 

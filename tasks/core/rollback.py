@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from . import journal, place
+from . import journal, neighbours, place
 from .deploy import held, recorded, remember
 from .errors import Refused
 from .plan import Change, current, published, read_files, read_ours, site_named
@@ -37,6 +37,7 @@ def rollback(
         raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
     with held(targets, "rollback", author):
         released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
+        neighbours.refuse_boot_files(targets, neighbours.nodes_of(targets))
         files = read_files(targets)
         chosen = _chosen(released, files, records, list(images), image, release)
         backs = [_back(targets, files, released[id], render) for id in chosen]

@@ -223,6 +223,7 @@ def diff(change: Change) -> list[str]:
 def _actions(plan: Plan, there: There) -> Iterator[str]:
     """What happens besides, and what an admin can do then."""
     lines = [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
+    lines += [f"  ! {line}" for line in plan.warnings]
     lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
     if lines:
         yield from ("Actions", *lines)
@@ -276,6 +277,7 @@ def as_json(plan: Plan, there: There) -> dict[str, Any]:
         "files": list(map(_file_json, plan.changes)),
         "by_hand": list(map(_file_json, plan.by_hand)),
         "reloads": [{"path": change.path, "command": change.reload} for change in plan.services if change.reload],
+        "warnings": list(plan.warnings),
         "prunable": [{"release": id, "why": why} for id, why in there.prunable],
     }
 

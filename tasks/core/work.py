@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from . import neighbours
 from . import plan as planning
 from .errors import Refused
 from .plan import Wanted
@@ -54,14 +55,16 @@ def do(name: str, targets: Targets, line: Line, details: Mapping[str, Any]) -> V
     return work[name](targets, line, **details)
 
 
-def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) -> Values:
+def plan(targets: Targets, line: Line, keep: int, keep_days: int, site: str, colour: bool) -> Values:
     """What a deploy would change: `changed`, `text` and `json`."""
-    from . import prune, summary
+    from . import former, prune, summary
 
-    goal = with_pins(targets, line)
-    verdicts = prune.foreseen(targets, keep, keep_days, time.time())
+    goal, now = with_pins(targets, line), time.time()
+    verdicts = prune.foreseen(targets, keep, keep_days, now)
+    verdicts += former.foreseen(targets, site, former.Rule(keep_days, now, {})).verdicts
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
+    neighbours.refuse(there, goal)
     steps = planning.plan(there, goal)
     text = summary.text(steps, there, colour)
     return {"changed": steps.changed, "text": text, "json": summary.as_json(steps, there)}
@@ -108,16 +111,27 @@ def rollback(targets: Targets, line: Line, images: list[str], image: str, releas
 
 
 def prune(
-    targets: Targets, line: Line, keep: int, keep_days: int, running: dict[str, str], author: Values, only_look: bool
+    targets: Targets,
+    line: Line,
+    keep: int,
+    keep_days: int,
+    site: str,
+    running: dict[str, str],
+    author: Values,
+    only_look: bool,
 ) -> Values:
     """Remove what nobody needs: `verdicts` (id, removed, why). `running`: release -> the nodes that report it."""
+    from . import former
     from . import prune as core
 
     now = time.time()
+    rule = former.Rule(keep_days, now, running)
     if only_look:
         verdicts = core.foreseen(targets, keep, keep_days, now)
+        verdicts += former.foreseen(targets, site, rule).verdicts
     else:
         verdicts = core.prune(targets, keep, keep_days, author, now, running)
+        verdicts += former.prune(targets, site, rule, author, line.say)
     return {"verdicts": [list(verdict) for verdict in verdicts]}
 
 
