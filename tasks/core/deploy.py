@@ -55,6 +55,7 @@ def check(plan: Plan, there: There, wanted: Wanted) -> None:
 def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
     """Do what the plan says, in its order."""
     targets, written = there.targets, _digests(wanted)
+    written |= {name: digest for name, digest in there.ours.items() if name in wanted.left}
     for built in plan.roots:
         place.publish_root(there, built, say)
     for built in plan.boots:
@@ -83,6 +84,7 @@ def described(wanted: Wanted) -> journal.Record:
         "pinned": sorted(pins(wanted)),
         "site": wanted.site_id,
         "boot_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(boot_files.items())},
+        **({"image": wanted.image} if wanted.image else {}),
     }
 
 

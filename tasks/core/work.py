@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from . import plan as planning
+from . import scope
 from .errors import Refused
 from .plan import Wanted
 from .release import Release
-from .targets import Targets
+from .targets import BOOT_FILES, Targets
 
 Values = dict[str, Any]  # of JSON
 Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
@@ -54,12 +55,17 @@ def do(name: str, targets: Targets, line: Line, details: Mapping[str, Any]) -> V
     return work[name](targets, line, **details)
 
 
-def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) -> Values:
-    """What a deploy would change: `changed`, `text` and `json`."""
+def plan(
+    targets: Targets, line: Line, keep: int, keep_days: int, colour: bool, image: str, running: dict[str, str]
+) -> Values:
+    """What a deploy would change: `changed`, `text` and `json`.
+
+    `running`: release -> the nodes that report it.
+    """
     from . import prune, summary
 
-    goal = with_pins(targets, line)
-    verdicts = prune.foreseen(targets, keep, keep_days, time.time())
+    goal = goal_of(targets, line, image)
+    verdicts = prune.foreseen(targets, keep, keep_days, time.time(), running, image)
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
     steps = planning.plan(there, goal)
@@ -67,12 +73,12 @@ def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) 
     return {"changed": steps.changed, "text": text, "json": summary.as_json(steps, there)}
 
 
-def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values:
+def deploy(targets: Targets, line: Line, colour: bool, author: Values, image: str) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     from . import deploy as core
     from . import loaders, summary
 
-    goal = with_pins(targets, line)
+    goal = goal_of(targets, line, image)
     served = os.listdir(targets.tftp_root) if os.path.isdir(targets.tftp_root) else []
     for text in loaders.missing([*goal.loaders, *served]):
         line.say(text)
@@ -82,6 +88,20 @@ def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values
 
     steps = core.deploy(targets, goal, author, line.say, show)
     return {"changed": steps.changed}
+
+
+def goal_of(targets: Targets, line: Line, image: str) -> Wanted:
+    """What is wanted of this server: of all images, or of one."""
+    goal = with_pins(targets, line)
+    if not image:
+        return goal
+    ours, there = planning.read_ours(targets), planning.read_files(targets)
+    files = {name: data for name, data in there.items() if name in ours}
+    limited = scope.only(goal, image, files, planning.published(targets), line.render)
+    for name in [built.release.image for built in goal.releases]:
+        if limited.left and f"{BOOT_FILES}{name}.cfg" not in limited.files:
+            line.say(f"{name}: nothing of it is on the server; its nodes boot as before until it is deployed, too")
+    return limited
 
 
 def with_pins(targets: Targets, line: Line) -> Wanted:
@@ -108,25 +128,32 @@ def rollback(targets: Targets, line: Line, images: list[str], image: str, releas
 
 
 def prune(
-    targets: Targets, line: Line, keep: int, keep_days: int, running: dict[str, str], author: Values, only_look: bool
+    targets: Targets,
+    line: Line,
+    keep: int,
+    keep_days: int,
+    running: dict[str, str],
+    author: Values,
+    only_look: bool,
+    image: str,
 ) -> Values:
     """Remove what nobody needs: `verdicts` (id, removed, why). `running`: release -> the nodes that report it."""
     from . import prune as core
 
     now = time.time()
     if only_look:
-        verdicts = core.foreseen(targets, keep, keep_days, now)
+        verdicts = core.foreseen(targets, keep, keep_days, now, {}, image)
     else:
-        verdicts = core.prune(targets, keep, keep_days, author, now, running)
+        verdicts = core.prune(targets, keep, keep_days, author, now, running, image)
     return {"verdicts": [list(verdict) for verdict in verdicts]}
 
 
-def verify(targets: Targets, line: Line, full: bool) -> Values:
+def verify(targets: Targets, line: Line, full: bool, image: str) -> Values:
     """What is not as it was deployed: `findings`, a line each."""
     from . import verify as core
     from .running import NowAndThen
 
-    return {"findings": [str(finding) for finding in core.of_server(targets, full, NowAndThen(line.say))]}
+    return {"findings": [str(finding) for finding in core.of_server(targets, full, NowAndThen(line.say), image)]}
 
 
 def status(targets: Targets, line: Line) -> Values:
