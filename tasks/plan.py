@@ -105,6 +105,7 @@ def show_plan(as_json: bool, detailed: bool, against: str):
     if not settings().image:  # the report is of all of them
         leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})
         refresh()
+    refuse_failed({server: answer._replace(failure=answer.done["refused"]) for server, answer in answers.items()})
     return Changes("") if detailed and any(done["changed"] for done in found.values()) else None
 
 

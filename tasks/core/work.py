@@ -58,10 +58,11 @@ def do(name: str, targets: Targets, line: Line, details: Mapping[str, Any]) -> V
 def plan(
     targets: Targets, line: Line, keep: int, keep_days: int, colour: bool, image: str, running: dict[str, str]
 ) -> Values:
-    """What a deploy would change: `changed`, `text` and `json`.
+    """What a deploy would change: `changed`, `text` and `json`, and why it would not: `refused`.
 
     `running`: release -> the nodes that report it.
     """
+    from . import deploy as core
     from . import prune, summary
 
     goal = goal_of(targets, line, image)
@@ -69,8 +70,9 @@ def plan(
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
     steps = planning.plan(there, goal)
-    text = summary.text(steps, there, colour)
-    return {"changed": steps.changed, "text": text, "json": summary.as_json(steps, there)}
+    text, refused = summary.text(steps, there, colour), core.refusal(steps, there, goal)
+    told = {**summary.as_json(steps, there), "refused": refused}
+    return {"changed": steps.changed, "text": text, "json": told, "refused": refused}
 
 
 def deploy(targets: Targets, line: Line, colour: bool, author: Values, image: str) -> Values:
