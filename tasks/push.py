@@ -6,6 +6,7 @@ site.yaml ──> hosts, nodes, site, layouts ── ssh ──> /run/plugnode/ 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from .configs import config
 from .console import say
@@ -33,7 +34,7 @@ def nodes() -> list[Node]:
     except BadRange as error:
         raise BadInput.at(settings().site, f"node={settings().node}: {error}") from None
     if missing := wanted - every.keys():
-        raise BadInput.at(settings().site, f"node={settings().node}: {no_such(sorted(missing), list(every))}")
+        raise BadInput.at(settings().site, f"node={settings().node}: {no_such(sorted(missing), every)}")
     return [node for name, node in every.items() if name in wanted]
 
 
@@ -46,14 +47,16 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
-def no_such(missing: list[str], known: list[str]) -> str:
-    """That the site has not these nodes; of one, which was likely meant."""
+def no_such(missing: list[str], known: Iterable[str]) -> str:
+    """That the site has not these of the nodes that `node=` names; of one, which was likely meant."""
     import difflib
 
     from .core.ranges import fold
 
+    names = fold(missing)
     near = difflib.get_close_matches(missing[0], known, 1) if len(missing) == 1 else []
-    return f"{fold(missing)}: no such node; " + (f"did you mean {near[0]}?" if near else "name those of `nodes:`")
+    hint = f"did you mean {near[0]}?" if near else "name those of `nodes:`"
+    return f"{'' if names == settings().node else f'{names}: '}no such node; {hint}"
 
 
 def task_push():

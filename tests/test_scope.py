@@ -109,6 +109,20 @@ def test_what_doit_itself_does_takes_every_variable_that_there_is(two: TwoImages
     assert "no such variable" in two.doit("list", "nodes=wn001", status=3)
 
 
+# --- node=
+
+
+def test_boot_takes_the_first_of_several_nodes_and_says_so(two: TwoImages):
+    two.site["groups"] = {"second": {"cmdline": "debug"}}
+    for name in ("wn004", "wn002"):
+        two.site["nodes"][name]["groups"] = ["second"]
+    two.site["nodes"]["wn002"]["release"] = "worker-0123456789ab"  # so that none is booted here
+    two.doit.site.write_text(json.dumps(two.site))
+    assert "wn002, the first of the 2 nodes that node=@second names" in two.doit("boot", "node=@second", status=1)
+    assert "node=wn02: no such node; did you mean wn002?" in two.doit("boot", "node=wn02", status=3)
+    assert "node=@third: @third: no such group; there is @second" in two.doit("boot", "node=@third", status=3)
+
+
 # --- image=
 
 
