@@ -17,13 +17,14 @@ from fnmatch import fnmatch
 
 from .configs import config
 from .console import say
-from .core.errors import BadInput, Refused
+from .core.errors import Refused
 from .core.files import write_atomic
 from .core.site import Node, Server
 from .core.targets import Targets
 from .deploy import author
 from .plan import BUILT, LOADERS, wanted
 from .initrd import facts_of
+from .push import nodes
 from .release import read_release
 from .report import refresh, timings_of
 from .rule import command
@@ -47,7 +48,7 @@ PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that ta
 
 def task_boot():
     """boot one node as a virtual machine from exactly what would be deployed; `node=NAME`, `firmware=uefi`"""
-    return command(boot, after=BUILT, params=[RAW])
+    return command(boot, after=BUILT, params=[RAW], knows="node firmware dhcp power")
 
 
 def boot(raw: bool) -> None:
@@ -67,16 +68,11 @@ def boot(raw: bool) -> None:
 
 
 def chosen() -> Node:
-    """The node to boot. Raises BadInput for a name that the site does not have."""
-    import difflib
-
-    nodes = {node.name: node for node in site().nodes}
-    name = settings().node or next(iter(nodes))
-    if name not in nodes:
-        near = difflib.get_close_matches(name, nodes, 1)
-        hint = f"did you mean {near[0]}?" if near else "name one of `nodes:`"
-        raise BadInput.at(settings().site, f"node={name}: no such node; {hint}")
-    return nodes[name]
+    """The node to boot, the first of several. Raises BadInput for a name that the site does not have."""
+    first, *others = nodes()
+    if others and settings().node:
+        say(f"{first.name}, the first of the {len(others) + 1} nodes that node={settings().node} names")
+    return first
 
 
 def ready(node: Node) -> None:
@@ -114,7 +110,7 @@ def served(node: Node, server: Server) -> Targets:
     files = goal.files | (with_a_shell(node) if settings().power == "keep" else {})
     goal = dataclasses.replace(goal, files=files, services=(), nodes={})  # other nodes' pins are not looked for
     deploy.deploy(targets, goal, author(), say)
-    prune.prune(targets, 1, 0, author(), time.time() + 2 * 86400)
+    prune.prune(targets, 0, 0, author(), time.time() + 2 * 86400)
     return targets
 
 

@@ -33,7 +33,7 @@ def task_capacity():
          "help": f"{each.unit} {each.what}".strip()}
         for each in ASSUMED
     ]  # fmt: skip
-    return command(show, params=[*OWN, *known])
+    return command(show, params=[*OWN, *known], knows="image")
 
 
 def show(nodes: int, servers: int, within: float, alone: float, **known: float) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def task_check():
     """check the site and overlays, and let each server's own checker read its file"""
-    return command(check, after=["configs"])
+    return command(check, after=["configs"], knows="destdir")
 
 
 def check() -> None:

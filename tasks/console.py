@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import NoReturn
 
 from doit.reporter import ConsoleReporter
@@ -16,7 +17,7 @@ from .core.errors import Refused
 from .core.files import locked, sweep
 from .core.running import die_with_parent
 from .rule import Changes, InputFailed
-from .settings import NOTED, settings, site
+from .settings import NOTED, settings, site, useless
 
 BAD_INPUT, FOUND_CHANGES, INTERRUPTED = 3, 2, 130
 
@@ -49,6 +50,7 @@ class Reporter(ConsoleReporter):
 
         doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
         """
+        refuse_useless({name: tasks[name].meta for name in selected_tasks})
         signal.signal(signal.SIGTERM, _interrupt)
         os.register_at_fork(after_in_child=die_with_parent)  # those of `-n` would wait for ever, and hold the lock
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a deploy at work is not ended by who stops reading
@@ -85,6 +87,12 @@ class Reporter(ConsoleReporter):
             sys.stderr.write(f"ERROR: {line}\n")
         if self.exits:
             sys.exit(max(self.exits))
+
+
+def refuse_useless(tasks: Mapping[str, dict | None]) -> None:
+    """End where a variable is given that one of the tasks asked for would ignore. `tasks`: name -> its `meta`."""
+    if problems := useless({name: (meta or {}).get("knows", ()) for name, meta in tasks.items()}):
+        _leave("ERROR: " + "\n".join(problems), BAD_INPUT)
 
 
 def _interrupt(signo, frame) -> None:

@@ -12,11 +12,11 @@ from .configs import site_img
 from .console import say
 from .core.errors import Refused
 from .plan import BUILT, coloured, flag
-from .push import running
+from .push import ask_nodes, running
 from .release import read_release
 from .rule import command
 from .servers import chosen, everywhere, refuse_failed, tell, tell_plans
-from .settings import settings, site
+from .settings import images, settings, site
 
 if TYPE_CHECKING:
     from .core.work import Answer
@@ -26,14 +26,14 @@ NODES = {"name": "nodes", "long": "nodes", "help": "ask the nodes what they run,
 
 
 def task_deploy():
-    """make the targets match what was built"""
-    return command(deploy, after=BUILT)
+    """make the targets match what was built; `image=NAME` for the releases of that one alone"""
+    return command(deploy, after=BUILT, knows="image server destdir")
 
 
 def deploy() -> None:
     for line in too_long():
         say(line)
-    answers = everywhere("deploy", with_goal=True, colour=coloured(), author=author())
+    answers = everywhere("deploy", with_goal=True, colour=coloured(), author=author(), image=settings().image)
     tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
         tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})
@@ -47,7 +47,7 @@ def too_long() -> list[str]:
 
     with open(site_img(), "rb") as file:
         data = site_id(file.read())
-    pairs = [(server, read_release(image)) for server in chosen() for image in site().images]
+    pairs = [(server, read_release(image)) for server in chosen() for image in images()]
     return [
         line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, data)
     ]
@@ -61,7 +61,7 @@ def author() -> dict:
 
 def task_rollback():
     """point the boot files back to the previous release; `image=NAME`, `release=ID`"""
-    return command(rollback)
+    return command(rollback, knows="image release server destdir")
 
 
 def rollback() -> None:
@@ -82,29 +82,19 @@ def texts(answers: dict[str, Answer], words) -> dict[str, str]:
 
 def task_prune():
     """remove releases that nobody boots, beyond `keep` and older than `keep_days`"""
-    return command(prune)
+    return command(prune, knows="image server destdir")
 
 
 def prune() -> None:
     rules: dict[str, Any] = {"keep": site().deploy.keep, "keep_days": site().deploy.keep_days}
-    rules |= {"site": site().name, "author": author()}
+    rules |= {"site": site().name, "author": author(), "image": settings().image}
     foreseen = everywhere("prune", running={}, only_look=True, **rules)
     run_by: dict[str, str] = {}
     if any(removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())):
-        run_by = asked_nodes()
+        run_by = ask_nodes()
     answers = everywhere("prune", running=run_by, only_look=False, **rules)
     tell(texts(answers, verdicts))
     refuse_failed(answers)
-
-
-def asked_nodes() -> dict[str, str]:
-    """Release -> nodes that run it, of those that can be asked; the age of a release speaks for the others."""
-    if settings().destdir:  # these are not what nodes boot
-        return {}
-    run_by, unheard = running()
-    for line in unheard:
-        say(line)
-    return run_by
 
 
 def verdicts(done: dict) -> str:
@@ -113,11 +103,11 @@ def verdicts(done: dict) -> str:
 
 def task_verify():
     """compare what is deployed with its manifests"""
-    return command(verify, params=[FULL])
+    return command(verify, params=[FULL], knows="image server destdir")
 
 
 def verify(full: bool) -> None:
-    answers = everywhere("verify", full=full)
+    answers = everywhere("verify", full=full, image=settings().image)
     right = "ok: as it was deployed" + (", every byte" if full else "")
     tell(texts(answers, lambda done: "\n".join(done["findings"]) or right))
     refuse_failed(answers)
@@ -127,8 +117,8 @@ def verify(full: bool) -> None:
 
 
 def task_status():
-    """show what servers hold and boot, and the last deploys; with --nodes, what nodes run"""
-    return command(status, params=[NODES])
+    """show what servers hold and boot, and the last deploys; with --nodes or `node=`, what nodes run"""
+    return command(status, params=[NODES], knows="server node destdir")
 
 
 def status(nodes: bool) -> None:
@@ -136,7 +126,7 @@ def status(nodes: bool) -> None:
 
     answers = everywhere("status")
     tell(texts(answers, text))
-    if nodes:
+    if nodes or settings().node:
         run_by, unheard = running()
         print("Nodes")
         for line in [*(f"{names}: {release}" for release, names in sorted(run_by.items())), *unheard]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 
 from .against import compared
 from .configs import site_img
+from .core.errors import BadInput
 from .core.release import Release
 from .core.site import Server
 from .core.targets import BOOT_FILES, Targets
 from .found import generated, leave
+from .push import ask_nodes
 from .release import read_release
 from .report import refresh
 from .rule import Changes, command, remove
@@ -80,10 +83,11 @@ def boot_files_of(release: Release, data: str, label: str, server: Server) -> di
 
 
 def task_plan():
-    """show what deploy would change, and change nothing"""
+    """show what deploy would change, and change nothing; `image=NAME` for the releases of that one alone"""
     return command(
-        show_plan, after=BUILT, params=[JSON, EXIT, AGAINST], clean=[(remove, [[settings().path(".against")]])]
-    )
+        show_plan, after=BUILT, params=[JSON, EXIT, AGAINST], knows="image server destdir",
+        clean=[(remove, [[settings().path(".against")]])],
+    )  # fmt: skip
 
 
 def show_plan(as_json: bool, detailed: bool, against: str):
@@ -98,31 +102,45 @@ def show_plan(as_json: bool, detailed: bool, against: str):
     else:
         tell_plans({server: done["text"] for server, done in found.items()})
     refuse_failed(answers)
-    leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})
-    refresh()
+    if not settings().image:  # the report is of all of them
+        leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})
+        refresh()
+    refuse_failed({server: answer._replace(failure=answer.done["refused"]) for server, answer in answers.items()})
     return Changes("") if detailed and any(done["changed"] for done in found.values()) else None
 
 
 def on_servers():
-    """What a deploy would change on each server, with what a prune would remove."""
+    """What a deploy would change on each server, with what a prune would remove: not what nodes say that they run."""
     from .servers import everywhere
 
     rules = site().deploy
-    given = {"keep": rules.keep, "keep_days": rules.keep_days, "site": site().name}
-    return everywhere("plan", with_goal=True, colour=coloured(), **given)
+    details = {"keep": rules.keep, "keep_days": rules.keep_days, "site": site().name}
+    details |= {"colour": coloured(), "image": settings().image}
+    answers = everywhere("plan", with_goal=True, running={}, **details)
+    announced = any(answer.done["json"]["prunable"] for answer in answers.values() if answer.done)
+    run_by = ask_nodes() if announced else {}
+    return everywhere("plan", with_goal=True, running=run_by, **details) if run_by else answers
 
 
 def effect(against: str) -> dict:
     """The same of another build."""
-    from .core import plan, summary
+    from .core import plan, scope, summary
 
+    if settings().server:
+        raise BadInput.at(settings().site, f"server={settings().server}: --against looks at no server; leave it out")
     there, goal = compared(against, LOADERS)
+    if image := settings().image:
+        goal = scope.only(goal, image, there.files, there.released, boot_files_there)
     steps = plan.plan(there, goal)
     return {
         "changed": steps.changed,
         "text": summary.text(steps, there, coloured()),
         "json": summary.as_json(steps, there),
     }
+
+
+def boot_files_there(release: Release, label: str, data: str) -> Mapping[str, bytes]:
+    return boot_files_of(release, data, label, site().servers[0])
 
 
 def every_json(found: dict) -> dict:

@@ -6,6 +6,7 @@ site.yaml ──> hosts, nodes, site, layouts ── ssh ──> /run/plugnode/ 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from .configs import config
 from .console import say
@@ -23,23 +24,44 @@ def known_hosts() -> str:
 
 def nodes() -> list[Node]:
     """Those that `node=` names, or all. Raises BadInput."""
-    from .core.ranges import BadRange, expand, fold
+    from .core.ranges import BadRange, select
 
+    every = {node.name: node for node in site().nodes}
     if not settings().node:
-        return list(site().nodes)
+        return list(every.values())
     try:
-        wanted = set(expand(settings().node))
+        wanted = set(select(settings().node, every, groups()))
     except BadRange as error:
         raise BadInput.at(settings().site, f"node={settings().node}: {error}") from None
-    found = [node for node in site().nodes if node.name in wanted]
-    if missing := wanted - {node.name for node in found}:
-        raise BadInput.at(settings().site, f"node={settings().node}: {fold(sorted(missing))}: no such node")
+    if missing := wanted - every.keys():
+        raise BadInput.at(settings().site, f"node={settings().node}: {no_such(sorted(missing), every)}")
+    return [node for name, node in every.items() if name in wanted]
+
+
+def groups() -> dict[str, list[str]]:
+    """The nodes of each group that has some."""
+    found: dict[str, list[str]] = {}
+    for node in site().nodes:
+        for name in node.groups:
+            found.setdefault(name, []).append(node.name)
     return found
 
 
+def no_such(missing: list[str], known: Iterable[str]) -> str:
+    """That the site has not these of the nodes that `node=` names; of one, which was likely meant."""
+    import difflib
+
+    from .core.ranges import fold
+
+    names = fold(missing)
+    near = difflib.get_close_matches(missing[0], known, 1) if len(missing) == 1 else []
+    hint = f"did you mean {near[0]}?" if near else "name those of `nodes:`"
+    return f"{'' if names == settings().node else f'{names}: '}no such node; {hint}"
+
+
 def task_push():
-    """send new site data (hosts, nodes) to nodes that run, without a reboot; `node=wn[003-007]`"""
-    return command(push, after=["configs"])
+    """send new site data (hosts, nodes) to nodes that run, without a reboot; `node=wn[003-007],@gpu`"""
+    return command(push, after=["configs"], knows="node")
 
 
 def push() -> None:
@@ -73,6 +95,14 @@ def site_data() -> bytes:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return packed.getvalue()
+
+
+def ask_nodes() -> dict[str, str]:
+    """Release -> nodes that run it, of those that can be asked; the age of a release speaks for the others."""
+    run_by, unheard = running()
+    for line in unheard:
+        say(line)
+    return run_by
 
 
 def running() -> tuple[dict[str, str], list[str]]:

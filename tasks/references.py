@@ -90,7 +90,7 @@ def forget(folder: str) -> None:
 
 def task_pull():
     """take the references anew: rsync, archive and bootstrap; `image=NAME` for that one alone"""
-    return command(pull_all)
+    return command(pull_all, knows="image")
 
 
 def pull_all() -> None:

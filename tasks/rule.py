@@ -65,16 +65,24 @@ def rule(
 
 
 def command(
-    make: Callable[..., Any], *value: Any, after: Iterable[str] = (), params: Iterable[dict] = (), **more: Any
+    make: Callable[..., Any],
+    *value: Any,
+    after: Iterable[str] = (),
+    params: Iterable[dict] = (),
+    knows: str = "",
+    **more: Any,
 ) -> Task:
-    """A task that is asked for by name and always runs: `make(*value, **params)`, after the tasks named."""
+    """A task that is asked for by name and always runs: `make(*value, **params)`, after the tasks named.
+
+    `knows`: the variables of the command line that it has a use for, besides those that every task has.
+    """
     return {
         "actions": [(perform, [make, *value])],
         "task_dep": list(after),
         "params": list(params),
         "uptodate": [False],
         "verbosity": 2,
-        "meta": {"asked for": True},  # no title: what it prints is what was asked for, for scripts too
+        "meta": {"knows": knows.split()},  # and no title: what it prints is what was asked for, for scripts too
         **more,
     }
 

@@ -187,7 +187,8 @@ def refuse_failed(answers: Mapping[str, Answer]) -> None:
 
     failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
     if failed:
-        lines = [f"{servers}: {failure}" for servers, failure in _folded(failed)]
+        by_name = [server.ssh for server in site().servers] != [None]  # the one that this machine is needs no name
+        lines = [f"{servers}: {failure}" if by_name else failure for servers, failure in _folded(failed)]
         count = f"{len(failed)} of {len(answers)} servers failed"
         again = "" if _alone() else f"{count}; once mended, the same again for them: server={fold(failed)}"
         raise Refused("\n".join(filter(None, [*lines, again])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
 from .core.errors import BadInput, Problem
-from .core.site import Site
+from .core.site import Image, Site
 
 NOTED = ".noted"  # below the build folder: what was found in inputs, private and no output
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -44,13 +44,14 @@ class Settings:
         return os.path.join(self.build, *parts)
 
 
+EVERYWHERE = ("site", "build")  # what every task has a use for; what a command has besides stands where it is declared
 CHOICES = {"firmware": ("bios", "uefi"), "dhcp": ("dhcpd", "kea", "dnsmasq"), "power": ("", "keep")}
 
 
 @lru_cache(maxsize=None)
 def settings() -> Settings:
     """The variables of this run. Raises InvalidDodoFile for an unknown one or a value that is not a choice."""
-    given = dict(doit_cmd._CMDLINE_VARS or {})  # doit has get_var() for names it is asked for, nothing for the others
+    given = on_command_line()
     problems = [_unknown(name) for name in given if name not in Settings.__dataclass_fields__]
     problems += [
         f"{name}={given[name]}: one of {', '.join(filter(None, words))}"
@@ -60,6 +61,30 @@ def settings() -> Settings:
     if problems:
         raise InvalidDodoFile("\n".join(problems))
     return Settings(**given)
+
+
+def on_command_line() -> dict[str, str]:
+    """The variables as given; doit has get_var() for names that it is asked for, nothing for the others."""
+    return dict(doit_cmd._CMDLINE_VARS or {})
+
+
+def useless(tasks: Mapping[str, Iterable[str]]) -> list[str]:
+    """A line for each given variable that a task has no use for. `tasks`: name -> the variables it knows besides."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, knows in tasks.items():
+        alike.setdefault((*knows, *EVERYWHERE), []).append(name)
+    return [
+        _useless(word, names, known)
+        for word in on_command_line()
+        for known, names in alike.items()
+        if word not in known
+    ]
+
+
+def _useless(variable: str, names: list[str], known: tuple[str, ...]) -> str:
+    have, know = ("has", "it knows") if len(names) == 1 else ("have", "they know")
+    words = ", ".join(f"{name}=" for name in known)
+    return f"{variable}=: {', '.join(names)} {have} no use for it; {know} {words}"
 
 
 def _unknown(name: str) -> str:
@@ -90,6 +115,11 @@ def site() -> Site:
         raise InvalidDodoFile(f"image={now.image}: no such image in {now.site}; it has {', '.join(names)}")
     _look_up("server", now.server, [server.name for server in found.servers])
     return found
+
+
+def images() -> list[Image]:
+    """Those that `image=` names, or all."""
+    return [image for image in site().images if settings().image in ("", image.name)]
 
 
 def _look_up(variable: str, given: str, known: list[str]) -> None:

@@ -303,5 +303,5 @@ def test_nfs_root_below_tftp_root_works(tmp_path):
     for built in (old, new):
         run(targets, want(built))
     assert served(targets)[0] == new.release.id
-    removed = [verdict.id for verdict in prune(targets, 1, 0, {}, time.time()) if verdict.removed]
+    removed = [verdict.id for verdict in prune(targets, 0, 0, {}, time.time()) if verdict.removed]
     assert removed == [old.release.id] and served(targets)[0] == new.release.id

@@ -15,7 +15,7 @@ from deploying import AUTHOR, NODES, boot_files, build, finish, python, run, ser
 from tasks.core import journal, verify
 from tasks.core.errors import Refused
 from tasks.core.plan import published
-from tasks.core.prune import DAY, decide, prune
+from tasks.core.prune import DAY, decide, last_used, prune
 from tasks.core.release import Release
 from tasks.core.rollback import rollback
 from tasks.core.status import status, text
@@ -234,10 +234,13 @@ def test_verify_finds_nothing_wrong_after_a_rollback(targets, three):
 
 
 def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, three):
-    assert not [v for v in prune(targets, 3, 0, AUTHOR, time.time()) if v.removed]
+    assert not [v for v in prune(targets, 2, 0, AUTHOR, time.time()) if v.removed]
     assert not [v for v in prune(targets, 1, 90, AUTHOR, time.time()) if v.removed]
     verdicts = {v.id: v for v in prune(targets, 1, 90, AUTHOR, time.time() + 91 * DAY)}
     assert verdicts[three[2].id].why == "named by /tftpboot/plugnode/worker.cfg"
+    assert verdicts[three[1].id].why == "among the 1 newest of its image besides those in use"
+    assert set(published(targets)) == {three[1].id, three[2].id}
+    prune(targets, 0, 90, AUTHOR, time.time() + 91 * DAY)
     assert set(published(targets)) == {three[2].id}
     assert sorted(name for name in os.listdir(targets.tftp_root) if name.startswith(("worker-", "site-"))) == sorted(
         served(targets)
@@ -263,10 +266,32 @@ def test_prune_never_removes_what_any_file_of_tftp_root_names(targets, three):
 def test_prune_counts_each_image_for_itself(tmp_path, targets):
     worker, gpu = build(tmp_path / "1", files=5), build(tmp_path / "2", files=5, image="gpu")
     run(targets, want(worker, gpu))
-    again = finish(pathlib.Path(worker.folder), cmdline="quiet")
-    run(targets, want(again, gpu))
+    for cmdline in ("quiet", "debug"):
+        run(targets, want(finish(pathlib.Path(worker.folder), cmdline=cmdline), gpu))
     assert not [v for v in prune(targets, 2, 0, AUTHOR, time.time()) if v.removed]
-    assert [v.id for v in prune(targets, 1, 0, AUTHOR, time.time() + DAY / 2) if v.removed] == [worker.release.id]
+    (removed,) = [v.id for v in prune(targets, 1, 0, AUTHOR, time.time() + DAY / 2) if v.removed]
+    assert removed.startswith("worker-")
+
+
+def test_keep_counts_neither_what_is_named_nor_what_nodes_run(targets, three):
+    running = {three[1].id: "wn007"}
+    assert not [v for v in prune(targets, 1, 0, AUTHOR, time.time(), running) if v.removed]
+    verdicts = {v.id: v for v in prune(targets, 0, 0, AUTHOR, time.time(), running)}
+    assert verdicts[three[1].id].why == "run by wn007" and set(published(targets)) == {three[1].id, three[2].id}
+
+
+def test_a_release_is_in_use_while_what_is_recorded_is_of_other_images(tmp_path, targets):
+    worker, gpu = build(tmp_path / "1", files=5), build(tmp_path / "2", files=5, image="gpu")
+    run(targets, want(worker, gpu))
+    records = journal.read(targets.kept("journal.jsonl"))
+    day = {"action": "deploy", "result": "done", "pinned": [], "time": "2026-01-02T00:00:00Z"}
+    ends = {**day, "releases": {"worker": "worker-2", "gpu": gpu.release.id}, "time": "2026-01-03T00:00:00Z"}
+    for of_some in ({"image": "gpu"}, {"action": "rollback"}):
+        records[-1]["time"] = "2026-01-01T00:00:00Z"
+        past = [records[-1], {**day, **of_some, "releases": {"gpu": "gpu-2"}}, ends]
+        assert last_used(targets, worker.release.id, past, 1e10) == journal.seconds(ends["time"])
+    gone = {**day, "releases": {"gpu": gpu.release.id}}  # the whole site, which has no such image any more
+    assert last_used(targets, worker.release.id, [records[-1], gone, ends], 1e10) == journal.seconds(day["time"])
 
 
 def test_prune_stops_at_a_mount_point(tmp_path, targets, three):

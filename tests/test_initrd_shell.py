@@ -189,6 +189,17 @@ def test_else_it_is_the_image_s_usual_one_or_the_first(machine, usual, picked):
     assert machine.run('find_card; echo "$interface"') == picked
 
 
+@pytest.mark.parametrize(("own", "picked"), [("eth1", "eth1"), ("ib0", "eth0"), ("", "eth0")])
+def test_a_node_s_own_usual_card_comes_before_the_image_s_and_after_what_the_loader_names(machine, own, picked):
+    machine.card("eth0", "52:54:00:00:00:98")
+    machine.card("eth1", "52:54:00:00:00:99")
+    machine.write("etc/plugnode/interface", "eth0\n")
+    machine.boots(f"quiet plugnode.interface={own}")
+    assert machine.run('find_card; echo "$interface"') == picked
+    machine.boots(f"plugnode.interface={own} BOOTIF=01-52-54-00-00-00-98")
+    assert machine.run('find_card; echo "$interface"') == "eth0"
+
+
 def test_a_missing_card_ends_with_the_stage_the_reason_and_what_there_is(machine):
     machine.card("eth0", "52:54:00:00:00:01")
     machine.boots("BOOTIF=01-52-54-00-00-00-02")

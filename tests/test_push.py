@@ -17,10 +17,12 @@ site: crowd
 network: {{subnet: 10.99.0.0/24}}
 servers: {{boot1: {{ip: 10.99.0.200, ssh: root@10.99.0.200}}}}
 images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, disk: {{devices: [/dev/vda]}}}}}}
+groups: {{first: {{}}}}
 nodes:
 {nodes}
 deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs, keep: 1, keep_days: 0}}
 """
+GROUP = ", groups: [first]"
 OLD = {"hosts": "127.0.0.1 localhost\n", "nodes": "old\n", "release": "worker-0123456789ab\n", "address": "-\n"}
 
 
@@ -45,7 +47,8 @@ class Crowd:
 
     def write(self, count: int) -> None:
         lines = "".join(
-            f"  wn{n:03}: {{mac: 'ae:d6:90:bb:00:{n:02x}', ip: 10.99.0.{n}}}\n" for n in range(1, count + 1)
+            f"  wn{n:03}: {{mac: 'ae:d6:90:bb:00:{n:02x}', ip: 10.99.0.{n}{GROUP if n < 3 else ''}}}\n"
+            for n in range(1, count + 1)
         )
         self.site.write_text(SITE.format(reference=self.reference, nodes=lines))
 
@@ -115,6 +118,13 @@ def test_what_a_node_holds_besides_stays_and_nothing_half_made_does(crowd):
 def test_a_node_that_the_site_has_not_is_bad_input(crowd):
     out = crowd("push", "node=wn[001,099]", status=3)
     assert f"{crowd.site}:1:1: node=wn[001,099]: wn099: no such node" in out, out
+    for words, reason in {
+        "@last": "@last: no such group; there is @first",
+        "wn001,@frist": "@frist: no such group; there is @first",
+        "@first!wn[001-002]": "stands for no node",
+        "wn[001-": 'missing bracket: "wn[001-"',
+    }.items():
+        assert f"{crowd.site}:1:1: node={words}: {reason}" in crowd("push", f"node={words}", status=3)
 
 
 def test_status_shows_what_nodes_say_that_they_run(crowd):
@@ -123,17 +133,21 @@ def test_status_shows_what_nodes_say_that_they_run(crowd):
     assert "  wn[001-002]: worker-0123456789ab" in out, out
     assert "  wn002: degraded: see /run/plugnode/degraded there" in out, out
     assert "  wn005: it runs, but has no /run/plugnode" in out, out
+    assert "  wn[001-002]: worker-0123456789ab" in crowd("status", "node=@first")
 
 
 def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
     ids = []
-    for number in range(3):
+    for number in range(4):
         small_site.put(crowd.reference / f"etc/{number}", b"x\n")
         crowd("deploy")
         ids.append(json.loads((crowd.folder / "build/worker/release.json").read_text())["id"])
     crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[0]}\n")
-    out = crowd("prune", "node=wn[001,005]")
+    told = json.loads(crowd("plan", "--json").partition("{")[2].join(["{", ""]))
+    assert [each["release"] for each in told["prunable"]] == [ids[1]], "nor does plan announce it"
+    out = crowd("prune")
     assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, out
     assert "wn005: it runs, but has no /run/plugnode" in out, out
-    crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[2]}\n")
-    assert f"removed {ids[0]}: in use until" in crowd("prune", "node=wn001")
+    assert f"kept    {ids[2]}: among the 1 newest" in out, out
+    crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[3]}\n")
+    assert f"removed {ids[0]}: in use until" in crowd("prune")

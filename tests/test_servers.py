@@ -80,9 +80,9 @@ def nfs(server: Machine, *path: str) -> pathlib.Path:
     return server.path(f"{DEST}/srv/nfs").joinpath(*path)
 
 
-def boots(server: Machine) -> str:
+def boots(server: Machine, image: str = "worker") -> str:
     """The boot file that a server's nodes read."""
-    return server.path(f"{DEST}/srv/tftp/plugnode/worker.cfg").read_text()
+    return server.path(f"{DEST}/srv/tftp/plugnode/{image}.cfg").read_text()
 
 
 def roots(server: Machine) -> list[str]:
@@ -290,6 +290,46 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
     nfs(fleet.servers["boot2"], new, "etc/added").unlink()
     assert fleet("verify", "server=boot[1,3]").strip() == "boot[1,3]: ok: as it was deployed"
     assert "site.yaml has no boot9; it has boot[1-3]" in fleet("verify", "server=boot9", status=3)
+
+
+def test_one_image_on_one_server_is_moved_and_nothing_else(fleet):
+    fleet.write(first=", image: gpu")
+    text = fleet.site.read_text()
+    image = text[text.index("  worker:\n") : text.index("nodes:\n")]
+    text = text.replace("nodes:\n", image.replace("worker:", "gpu:", 1) + "nodes:\n")
+    text = re.sub(r"^(  wn[0-9]+: .*[0-9])}$", r"\1, image: worker}", text, flags=re.M)
+    fleet.site.write_text(text)
+    fleet("deploy")
+    one, two, three = fleet.servers.values()
+    old = {server.name: (boots(server), boots(server, "gpu")) for server in (one, two, three)}
+    fleet.site.write_text(fleet.site.read_text().replace("console=ttyS0", "console=ttyS0 both"))
+    assert "server=: push has no use for it" in fleet.start("push", "server=boot1").communicate()[0]
+    told = json.loads(fleet("plan", "--json", "image=gpu", "server=boot[1-2]").partition("{")[2].join(["{", ""]))
+    for server in ("boot1", "boot2"):
+        assert [move["image"] for move in told["servers"][server]["releases"]] == ["gpu"]
+        assert {each["path"] for each in told["servers"][server]["files"]} == {
+            f"/srv/tftp/plugnode/gpu.{kind}" for kind in ("cfg", "grub", "ipxe")
+        }
+    assert "boot[1-2]: deployed" in fleet("deploy", "image=gpu", "server=boot[1-2]")
+    new = json.loads((fleet.folder / "build/gpu/release.json").read_text())["id"]
+    assert new in boots(one, "gpu") and new in boots(two, "gpu") and fleet.release() not in roots(one)
+    assert [boots(server) for server in (one, two, three)] == [old[name][0] for name in old]
+    assert boots(three, "gpu") == old["boot3"][1]
+    nfs(two, new, "etc/added").touch()
+    assert fleet("verify", "image=worker").strip() == "boot[1-3]: ok: as it was deployed"
+    assert f"boot2: /srv/nfs/{new}/etc/added: added" in fleet("verify", "image=gpu", status=1)
+    nfs(two, new, "etc/added").unlink()
+    assert "boot[1-2]: gpu: nodes boot" in fleet("rollback", "image=gpu", "server=boot[1-2]")
+    assert boots(one, "gpu") == old["boot1"][1]
+    assert "worker-" not in fleet("prune", "image=gpu")
+
+
+def test_a_plan_says_what_a_server_would_refuse(fleet):
+    fleet.write(first=", release: worker-0123456789ab")
+    why = "boot[1-3]: worker-0123456789ab: pinned in site.yaml and not on the server; nothing was changed"
+    out = fleet("plan", status=1)
+    assert why in out and "3 of 3 servers failed" in out, out
+    assert why in fleet("deploy", status=1)
 
 
 def test_the_server_that_this_machine_is_is_one_of_them(fleet):

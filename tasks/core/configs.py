@@ -71,15 +71,22 @@ def _weight(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def boot_of(node: Node) -> Boot:
-    return Boot(node.release or node.image, node.cmdline)
+def boot_of(site: Site, node: Node) -> Boot:
+    return Boot(node.release or node.image, " ".join(filter(None, (node.cmdline, _card(site, node)))))
+
+
+def _card(site: Site, node: Node) -> str:
+    """How the initrd hears of the network card of a node, or a group, that is not its image's."""
+    usual = site.image(node.image).interface
+    return f"plugnode.interface={node.interface}" if node.interface != usual else ""
 
 
 def default_boot(site: Site) -> Boot:
     """What nodes boot that have no file of their own: the image of most nodes, with the arguments most common there."""
     images = Counter(node.image for node in site.nodes)
     label = max((image.name for image in site.images), key=lambda name: images[name])
-    cmdlines = Counter(node.cmdline for node in site.nodes if boot_of(node).label == label)
+    boots = [boot_of(site, node) for node in site.nodes]
+    cmdlines = Counter(boot.cmdline for boot in boots if boot.label == label)
     return Boot(label, min(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline), default=""))
 
 
@@ -117,7 +124,8 @@ def site_view(site: Site) -> View:
         ],
         "next_server": site.servers[0].ip if alone else "",
         "nodes": [_row(site, node) for node in site.nodes], "hosts": site.hosts,
-        "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root, "fsid": fsid_of(site.name, site.deploy.nfs_root),
+        "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root,
+        "fsid": fsid_of(site.name, site.deploy.nfs_root),
         "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"), "drop_in": "yes" if _is_drop_in(site.deploy) else "",
     }  # fmt: skip
@@ -170,14 +178,15 @@ def _words(value: Any) -> str:
 def _boot_views(site: Site) -> dict[str, tuple[str, View]]:
     """Path below the TFTP root -> (template, its view)."""
     usual = default_boot(site)
-    different = [node for node in site.nodes if boot_of(node) != usual]
+    boots = [(node, boot_of(site, node)) for node in site.nodes]
+    different = [(node, boot) for node, boot in boots if boot != usual]
     view = _boot_view(site, usual, usual.label, "What a node boots that has no file of its own here.")
     views: dict[str, tuple[str, View]] = {
         path: (template, {**view, "others": bool(different)}) for path, template in DEFAULTS.items()
     }
-    for node in different:
-        title = f"{node.name}, which differs from most: {_difference(boot_of(node), usual)}."
-        view = _boot_view(site, boot_of(node), node.image, title)
+    for node, boot in different:
+        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
+        view = _boot_view(site, boot, node.image, title)
         views |= {path + node.mac.pxe: (template, view) for path, template in OF_NODE.items()}
     return views
 
@@ -232,10 +241,11 @@ def cmdline_warnings(site: Site, server: Server, label: str, release: Release, s
     line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img "
     length = len(line + arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00")
     limit = line_limit(release.kernel_version)
-    nodes = [node for node in site.nodes if boot_of(node).label == label and server_of(site, node) == server]
+    boots = [(node, boot_of(site, node)) for node in site.nodes]
+    nodes = [(node, boot) for node, boot in boots if boot.label == label and server_of(site, node) == server]
     long: dict[int, list[str]] = {}
-    for node in nodes:
-        whole = length + len(node.cmdline) + bool(node.cmdline)
+    for node, boot in nodes:
+        whole = length + len(boot.cmdline) + bool(boot.cmdline)
         if whole > limit:
             long.setdefault(whole, []).append(node.name)
     return [

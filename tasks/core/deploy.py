@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from . import exports, journal, neighbours, place, services, space
 from . import plan as planning
 from .errors import Refused
-from .files import digest_file, locked, sweep, write_atomic
+from .files import digest_file, locked, sweep, unlocked, write_atomic
 from .plan import Plan, There, Wanted
 from .place import Say
 from .targets import BOOT_FILES, Targets, stay_inside
@@ -27,8 +27,7 @@ def deploy(
     """Make the server hold what is wanted, after `show` of what that is. Raises Refused: one line that says why not."""
     for folder in (targets.tftp_root, targets.nfs_root):
         place.make_folder(targets, folder)
-    if os.path.samefile(targets.tftp_root, targets.nfs_root):
-        raise Refused(f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two")
+    must_be_two(targets)
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
         there = planning.read(targets, wanted)
@@ -36,27 +35,63 @@ def deploy(
         plan = planning.plan(there, wanted)
         show(plan, there)
         if plan.changed or plan.unfinished:
+            for service in _changed_services(plan, there, wanted):
+                place.make_folder(targets, os.path.dirname(targets.at(service.path)))
             check(plan, there, wanted)
             with recorded(targets, {**author, "action": "deploy", **described(wanted)}):
                 apply(plan, there, wanted, say)
     return plan
 
 
+def must_be_two(targets: Targets) -> None:
+    """Raises Refused where the folders of TFTP and NFS are one, by whichever names."""
+    one, other = targets.tftp_root, targets.nfs_root
+    there = os.path.isdir(one) and os.path.isdir(other)
+    if os.path.samefile(one, other) if there else os.path.realpath(one) == os.path.realpath(other):
+        raise Refused(f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two")
+
+
+def refusal(plan: Plan, there: There, wanted: Wanted) -> str:
+    """Why a deploy would refuse to do this, in its words; "" where it would not. Nothing is changed."""
+    targets = there.targets
+    try:
+        for folder in (targets.tftp_root, targets.nfs_root, targets.kept("")):
+            stay_inside(targets, folder)
+        must_be_two(targets)
+        unlocked(targets.kept("lock"), _at_work(targets, "deploy"))
+        if plan.changed or plan.unfinished:
+            check(plan, there, wanted)
+    except Refused as error:
+        return str(error)
+    return ""
+
+
 def check(plan: Plan, there: There, wanted: Wanted) -> None:
     """All that can be known to go wrong, before anything is changed. Raises Refused."""
+    for folder in _written_to(plan, there):
+        stay_inside(there.targets, folder)
     space.check(plan, there, wanted)
+    for built in plan.roots:
+        place.must_be_free(there.targets, built)
     missing = sorted(pins(wanted) - there.released.keys() - {built.release.id for built in wanted.releases})
     if missing:
         raise Refused(f"{', '.join(missing)}: pinned in site.yaml and not on the server; nothing was changed")
     for service in _changed_services(plan, there, wanted):
-        path = there.targets.at(service.path)
-        place.make_folder(there.targets, os.path.dirname(path))
-        services.check(service, path)
+        services.check(service, there.targets.at(service.path))
+
+
+def _written_to(plan: Plan, there: There) -> list[str]:
+    """The folders that a deploy writes to."""
+    targets = there.targets
+    paths = {change.path for change in plan.changes} | {f"{targets.tftp}/{name}" for name in plan.loaders}
+    own = [targets.incoming_roots, targets.incoming_files]
+    return own + sorted({os.path.dirname(targets.at(path)) for path in paths})
 
 
 def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
     """Do what the plan says, in its order."""
     targets, written = there.targets, _digests(wanted)
+    written |= {name: digest for name, digest in there.ours.items() if name in wanted.left}
     for built in plan.roots:
         place.publish_root(there, built, say)
     for built in plan.boots:
@@ -90,6 +125,7 @@ def described(wanted: Wanted) -> journal.Record:
         "site": wanted.site_id,
         "exports": [str(line) for line in exported(wanted)],
         "boot_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(boot_files.items())},
+        **({"image": wanted.image} if wanted.image else {}),
     }
 
 
@@ -111,12 +147,16 @@ def warn_of_exposure(targets: Targets, say: Say) -> None:
 def held(targets: Targets, what: str, author: journal.Record) -> Iterator[None]:
     """Alone on this server; what a killed one left is gone when it begins. Raises Refused, naming who is at it."""
     place.make_folder(targets, targets.kept(""))
-    with locked(targets.kept("lock"), f"{what} to {targets.nfs_root}", journal.named(author)):
+    with locked(targets.kept("lock"), _at_work(targets, what), journal.named(author)):
         _clear(targets)
         try:
             yield
         finally:
             _clear(targets)
+
+
+def _at_work(targets: Targets, what: str) -> str:
+    return f"{what} to {targets.nfs_root}"
 
 
 def _clear(targets: Targets) -> None:

@@ -119,14 +119,32 @@ def locked(path: str, what: str, who: str = "") -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
-            raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
+            raise _at_it(fd, what) from None
         os.ftruncate(fd, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         os.pwrite(fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def unlocked(path: str, what: str) -> None:
+    """Raises Refused, as `locked` would, where somebody holds the lock file `path` now. It is not taken."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for a moment; others that only look may look, too
+    except BlockingIOError:
+        raise _at_it(fd, what) from None
+    finally:
+        os.close(fd)
+
+
+def _at_it(fd: int, what: str) -> Refused:
+    holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
+    return Refused(f"{what}: {holder} is at it; wait, or end that process")
 
 
 def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]:

@@ -53,7 +53,7 @@ def publish_root(there: There, built: Built, say: Say) -> None:
 
     targets, id = there.targets, built.release.id
     if os.path.lexists(targets.root(id)):
-        return _adopt(targets, built)
+        return adopt(targets, built)
     like, own = nearest(there, built), list[str]()
 
     def bring(paths: list[bytes]) -> str | None:
@@ -79,17 +79,26 @@ def publish_root(there: There, built: Built, say: Say) -> None:
         clear(folder)
 
 
-def _adopt(targets: Targets, built: Built) -> None:
-    """A folder has the release's name, and nothing is kept of it: it holds the release, or is in the way."""
+def must_be_free(targets: Targets, built: Built) -> None:
+    """A folder that has the release's name, and of which nothing is kept, holds the release. Raises Refused."""
     from . import verify
 
-    root, tree = targets.root(built.release.id), load_built(built)
-    looks: Looks = {}
+    root = targets.root(built.release.id)
+    if not os.path.lexists(root):
+        return
     try:
-        verify.must_equal(tree, root)
+        verify.must_equal(load_built(built), root)
     except Refused as error:
         raise Refused(f"{error}; it is in the place of {built.release.id}: move it away") from None
-    verify.must_be_made(tree, root, looks)
+
+
+def adopt(targets: Targets, built: Built) -> None:
+    """Take such a folder for the release that it holds."""
+    from . import verify
+
+    must_be_free(targets, built)
+    looks: Looks = {}
+    verify.must_be_made(load_built(built), targets.root(built.release.id), looks)
     _keep(targets, built, "", looks)
 
 

@@ -66,6 +66,8 @@ class Wanted:
     services: tuple[Service, ...] = ()
     nodes: Mapping[str, Facts] = field(default_factory=dict)
     by_hand: Mapping[str, bytes] = field(default_factory=dict)  # generated files that no deploy puts anywhere
+    image: str = ""  # all of it is this image's, but for what is everybody's; "": of all images
+    left: frozenset[str] = frozenset()  # files below tftp_root that stay as they are, if they are there
 
 
 @dataclass(frozen=True)
@@ -381,7 +383,8 @@ def _new_boot_files_first(name: str) -> tuple[bool, str]:
 
 def _stale(there: There, wanted: Wanted) -> list[str]:
     """What an earlier deploy wrote and nobody wants now. What others wrote is never looked at."""
-    return sorted(there.ours.keys() & there.files.keys() - wanted.files.keys() - wanted.loaders.keys())
+    gone = there.ours.keys() & there.files.keys() - wanted.files.keys() - wanted.loaders.keys()
+    return sorted(gone - wanted.left)
 
 
 def _change(there: There, name: str, after: bytes | None) -> Change:
@@ -446,9 +449,10 @@ def _switches(there: There, wanted: Wanted) -> Iterator[Switch]:
         old, new = there.nodes[name], wanted.nodes[name]
         if (old.get("release"), old["image"]) != (new.get("release"), new["image"]):
             before = old.get("release") or current(there.files, old["image"])
-            after = new.get("release") or goal[new["image"]]
-            found.setdefault((before, after), []).append(name)
-    return (Switch(*ids, tuple(names)) for ids, names in found.items() if ids[0] != ids[1])
+            after = new.get("release") or goal.get(new["image"]) or current(there.files, new["image"])
+            if after and after != before:
+                found.setdefault((before, after), []).append(name)
+    return (Switch(*ids, tuple(names)) for ids, names in found.items())
 
 
 def _site_files(before: bytes, after: bytes) -> Iterator[Change]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -45,29 +46,22 @@ def decide(
     `used`: when it was last one that nodes boot, seconds since 1970. `named`: release -> a file that names it.
     `running`: release -> the nodes that say that they run it.
     """
-    newest = sorted(released, key=lambda id: (used[id], id), reverse=True)
-    rank = {
-        id: sum(released[other].image == released[id].image for other in newest[:place])
-        for place, id in enumerate(newest)
-    }
-    verdicts = [Verdict(id, *_verdict(id, used[id], named, rank[id], keep, days, now)) for id in sorted(released)]
-    return [_unless_run(verdict, running) for verdict in verdicts]
+    in_use = {id: f"run by {nodes}" for id, nodes in running.items()}
+    in_use |= {id: f"named by {path}" for id, path in named.items()}
+    spare = sorted(released.keys() - in_use.keys(), key=lambda id: (used[id], id), reverse=True)
+    fates = {id: (False, why) for id, why in in_use.items()}
+    newer: Counter[str] = Counter()
+    for id in spare:
+        image = released[id].image
+        fates[id] = _unused(newer[image], (now - used[id]) / DAY, keep, days)
+        newer[image] += 1
+    return [Verdict(id, *fates[id]) for id in sorted(released)]
 
 
-def _unless_run(verdict: Verdict, running: Mapping[str, str]) -> Verdict:
-    if verdict.removed and verdict.id in running:
-        return Verdict(verdict.id, False, f"run by {running[verdict.id]}")
-    return verdict
-
-
-def _verdict(
-    id: str, used: float, named: Mapping[str, str], rank: int, keep: int, days: int, now: float
-) -> tuple[bool, str]:
-    age = (now - used) / DAY
-    if id in named:
-        return False, f"named by {named[id]}"
+def _unused(rank: int, age: float, keep: int, days: int) -> tuple[bool, str]:
+    """What becomes of a release that is not in use. `rank`: how many such ones of its image are newer."""
     if rank < keep:
-        return False, f"among the {keep} newest of its image"
+        return False, f"among the {keep} newest of its image besides those in use"
     if age < days:
         return (False, f"in use until {days_text(age)} ago: nodes may run it still ({days} days)")
     return True, f"in use until {days_text(age)} ago"
@@ -84,12 +78,17 @@ def prune(
     author: journal.Record,
     now: float,
     running: Mapping[str, str] = NOBODY,
+    image: str = "",
 ) -> list[Verdict]:
-    """Remove what `decide` says; what was decided for each release and each site data. Raises Refused."""
+    """Remove what `decide` says; what was decided for each release and each site data. Raises Refused.
+
+    Of one `image` only its releases, and no site data, which is everybody's.
+    """
     if not os.path.isdir(targets.kept("")):
         return []
     with held(targets, "prune", author):
-        verdicts = [*foreseen(targets, keep, days, now, running), *_site_data(targets, now)]
+        verdicts = foreseen(targets, keep, days, now, running, image)
+        verdicts += [] if image else _site_data(targets, now)
         removed = [verdict.id for verdict in verdicts if verdict.removed]
         if removed:
             with recorded(targets, {**author, "action": "prune", "removed": removed}):
@@ -98,9 +97,12 @@ def prune(
     return verdicts
 
 
-def foreseen(targets: Targets, keep: int, days: int, now: float, running: Mapping[str, str] = NOBODY) -> list[Verdict]:
-    """What would become of each release."""
+def foreseen(
+    targets: Targets, keep: int, days: int, now: float, running: Mapping[str, str] = NOBODY, image: str = ""
+) -> list[Verdict]:
+    """What would become of each release, or of those of one image."""
     released, records = published(targets), journal.read(targets.kept("journal.jsonl"))
+    released = {id: release for id, release in released.items() if image in ("", release.image)}
     used = {id: last_used(targets, id, records, now) for id in released}
     return decide(released, used, named(targets, released), keep, days, now, running)
 
@@ -111,12 +113,19 @@ def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now:
     for record in records:
         if record.get("result") == journal.DONE and "releases" in record:
             named_now = id in record["releases"].values() or id in record.get("pinned", ())
+            named_now |= current and not _is_about(record, id.rpartition("-")[0])
             if current or named_now:
                 last = journal.seconds(record["time"])
             current = named_now
     if current:
         return now
     return last or os.stat(targets.kept(f"{id}.json")).st_mtime
+
+
+def _is_about(record: journal.Record, image: str) -> bool:
+    """Whether a record says which release an image boots: that of a rollback or of `image=` is of some images only."""
+    of_some = record.get("action") == "rollback" or "image" in record
+    return image in record["releases"] or not of_some
 
 
 def named(targets: Targets, ids: Iterable[str]) -> dict[str, str]:

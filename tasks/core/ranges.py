@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 MAX_NAMES = 65_536
 _PART = re.compile(r"[\w.-]*(?:\[[^\[\]]*\][\w.-]*)*", re.ASCII)
@@ -90,6 +90,34 @@ def _numbers(inner: str) -> list[str]:
         numbers = range(int(first), int(end or first) + 1, int(step or 1))
         found += [f"{number:0{len(first)}}" for number in numbers]
     return found
+
+
+def select(text: str, names: Iterable[str], groups: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names that a set of ClusterShell's stands for: `wn[001-004],@gpu!wn003`; `@*` is all of `names`.
+
+    `groups`: group -> its names. A group that is not there, and a set that is empty, is a slip. Raises BadRange.
+    """
+    from ClusterShell.NodeSet import NodeSet, NodeSetException
+    from ClusterShell.NodeUtils import GroupResolver, GroupSource
+
+    if missing := [f"@{name}" for name in _groups(text) if name not in groups]:
+        there = ", ".join(f"@{name}" for name in groups) or "none"
+        raise BadRange(f"{', '.join(missing)}: no such group; there {'is' if len(groups) < 2 else 'are'} {there}")
+    source = GroupSource("site", {name: fold(held) for name, held in groups.items()}, fold(names))
+    try:
+        found = list(NodeSet(text, resolver=GroupResolver(source)))
+    except NodeSetException as error:
+        raise BadRange(str(error)) from None
+    if not found:
+        raise BadRange("stands for no node")
+    return found
+
+
+def _groups(text: str) -> list[str]:
+    """The groups that a set names in full, without a `*` or `?`."""
+    words = re.split(r"[,!&^\s](?![^\[]*\])", text)
+    named = [word[1:] for word in words if word.startswith("@") and not set("*?:") & set(word)]
+    return [name for word in named for name in (expand(word) if is_range(word) else [word])]
 
 
 def fold(names: Iterable[str]) -> str:

@@ -3,12 +3,14 @@ where the daemon does not take them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from . import exports
@@ -91,12 +93,26 @@ def check(service: Service, path: str) -> None:
     """Let the daemon's own checker, where it is installed, read the new file beside its place. Raises Refused."""
     if not service.check or not shutil.which(service.check[0], path=_path()):
         return
-    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.check")  # AppArmor lets it read only there
-    _like(path).write(beside, service.data)
-    try:
-        _run(service.check, beside, f"{service.path} is not changed")
-    finally:
-        os.unlink(beside)
+    with _room_beside(path) as folder:
+        beside = os.path.join(folder, f".{os.path.basename(path)}.check")
+        _like(path).write(beside, service.data)
+        try:
+            _run(service.check, beside, f"{service.path} is not changed")
+        except Refused as error:
+            raise Refused(str(error).replace(beside, service.path)) from None
+        finally:
+            os.unlink(beside)
+
+
+@contextlib.contextmanager
+def _room_beside(path: str) -> Iterator[str]:
+    """The file's folder, for AppArmor lets some checkers read only there; another where there is none to write to."""
+    folder = os.path.dirname(path)
+    if os.path.isdir(folder) and os.access(folder, os.W_OK):
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory() as other:
+            yield other
 
 
 def install(service: Service, path: str, say: Callable[[str], None]) -> None:

@@ -54,15 +54,22 @@ def _by_file_system(needs: Iterable[tuple[str, int, int]]) -> dict[str, tuple[in
     folders: dict[int, str] = {}
     sums: dict[str, tuple[int, int]] = {}
     for folder, size, names in needs:
-        first = folders.setdefault(os.stat(folder).st_dev, folder)
+        first = folders.setdefault(os.stat(_nearest(folder)).st_dev, folder)
         before = sums.get(first, (0, 0))
         sums[first] = before[0] + size, before[1] + names
     return sums
 
 
+def _nearest(folder: str) -> str:
+    """The folder, or what of the way to it is there: its file system is the one that will have it."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def check_room(folder: str, size: int, names: int) -> None:
     """Raises Refused where they do not fit; a fiftieth more is asked for folders' own blocks and the journal."""
-    free = os.statvfs(folder)
+    free = os.statvfs(_nearest(folder))
     needs, room = size * 1.02, free.f_bavail * free.f_frsize
     if needs > room:
         raise Refused(f"{folder}: needs {human(needs)}, {human(room)} free; nothing was changed")

@@ -14,6 +14,7 @@ from .files import digest_file
 from .looks import Looks, put, unknown, unlike
 from .plan import named, published, read_files, read_ours, site_data
 from .record import some
+from .scope import image_of, label_of
 from .targets import Targets
 from .tree import FILE, LINK, TYPES, Entry, Tree
 
@@ -168,26 +169,31 @@ class Finding(NamedTuple):
 
 
 def of_server(
-    targets: Targets, full: bool = False, tell: Callable[[str], None] = lambda text: None
+    targets: Targets, full: bool = False, tell: Callable[[str], None] = lambda text: None, image: str = ""
 ) -> Iterator[Finding]:
     """All drift: roots, kernels and initrds, site data, generated files and loaders, and what boot files name.
 
-    `tell` hears how far it is, often.
+    `tell` hears how far it is, often. Of one `image` its releases and its boot files.
     """
-    released, boot_files = published(targets), read_files(targets)
+    there, boot_files = published(targets), read_files(targets)
+    released = {id: release for id, release in there.items() if image in ("", release.image)}
+    if image:
+        boot_files = {name: data for name, data in boot_files.items() if image_of(label_of(name)) == image}
     in_use = {id for data in boot_files.values() for id in named(data)}
     if not released and not boot_files:
-        yield Finding(targets.nfs, "nothing is deployed there")
+        yield Finding(targets.nfs, f"nothing {f'of {image} ' if image else ''}is deployed there")
     for id, release in released.items():
         yield from _root(targets, id, full, tell)
         yield from _boot_folder(
             targets, id, {"vmlinuz": release.kernel, "initrd.img": release.initrd}, full or id in in_use
         )
-    for id in site_data(targets):
+    for id in [] if image else site_data(targets):
         yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
-    yield from _files(targets)
+    for name, digest in read_ours(targets).items():
+        if image in ("", image_of(label_of(name))):
+            yield from _file(targets, name, digest)
     for name, data in boot_files.items():
-        for id in sorted(named(data) - released.keys() - set(site_data(targets))):
+        for id in sorted(named(data) - there.keys() - set(site_data(targets))):
             yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
 
 
@@ -205,11 +211,6 @@ def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) ->
 def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bool) -> Iterator[Finding]:
     for name, digest in digests.items():
         yield from _file(targets, f"{id}/{name}", digest if read else "")
-
-
-def _files(targets: Targets) -> Iterator[Finding]:
-    for name, digest in read_ours(targets).items():
-        yield from _file(targets, name, digest)
 
 
 def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 from . import neighbours
 from . import plan as planning
+from . import scope
 from .errors import Refused
 from .plan import Wanted
 from .release import Release
-from .targets import Targets
+from .targets import BOOT_FILES, Targets
 
 Values = dict[str, Any]  # of JSON
 Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
@@ -55,27 +56,41 @@ def do(name: str, targets: Targets, line: Line, details: Mapping[str, Any]) -> V
     return work[name](targets, line, **details)
 
 
-def plan(targets: Targets, line: Line, keep: int, keep_days: int, site: str, colour: bool) -> Values:
-    """What a deploy would change: `changed`, `text` and `json`."""
+def plan(
+    targets: Targets,
+    line: Line,
+    keep: int,
+    keep_days: int,
+    site: str,
+    colour: bool,
+    image: str,
+    running: dict[str, str],
+) -> Values:
+    """What a deploy would change: `changed`, `text` and `json`, and why it would not: `refused`.
+
+    `running`: release -> the nodes that report it.
+    """
+    from . import deploy as core
     from . import former, prune, summary
 
-    goal, now = with_pins(targets, line), time.time()
-    verdicts = prune.foreseen(targets, keep, keep_days, now)
-    verdicts += former.foreseen(targets, site, former.Rule(keep_days, now, {})).verdicts
+    goal, now = goal_of(targets, line, image), time.time()
+    verdicts = prune.foreseen(targets, keep, keep_days, now, running, image)
+    verdicts += former.foreseen(targets, site, former.Rule(keep_days, now, running)).verdicts
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
     neighbours.refuse(there, goal)
     steps = planning.plan(there, goal)
-    text = summary.text(steps, there, colour)
-    return {"changed": steps.changed, "text": text, "json": summary.as_json(steps, there)}
+    text, refused = summary.text(steps, there, colour), core.refusal(steps, there, goal)
+    told = {**summary.as_json(steps, there), "refused": refused}
+    return {"changed": steps.changed, "text": text, "json": told, "refused": refused}
 
 
-def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values:
+def deploy(targets: Targets, line: Line, colour: bool, author: Values, image: str) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     from . import deploy as core
     from . import loaders, summary
 
-    goal = with_pins(targets, line)
+    goal = goal_of(targets, line, image)
     served = os.listdir(targets.tftp_root) if os.path.isdir(targets.tftp_root) else []
     for text in loaders.missing([*goal.loaders, *served]):
         line.say(text)
@@ -85,6 +100,20 @@ def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values
 
     steps = core.deploy(targets, goal, author, line.say, show)
     return {"changed": steps.changed}
+
+
+def goal_of(targets: Targets, line: Line, image: str) -> Wanted:
+    """What is wanted of this server: of all images, or of one."""
+    goal = with_pins(targets, line)
+    if not image:
+        return goal
+    ours, there = planning.read_ours(targets), planning.read_files(targets)
+    files = {name: data for name, data in there.items() if name in ours}
+    limited = scope.only(goal, image, files, planning.published(targets), line.render)
+    for name in [built.release.image for built in goal.releases]:
+        if limited.left and f"{BOOT_FILES}{name}.cfg" not in limited.files:
+            line.say(f"{name}: nothing of it is on the server; its nodes boot as before until it is deployed, too")
+    return limited
 
 
 def with_pins(targets: Targets, line: Line) -> Wanted:
@@ -119,6 +148,7 @@ def prune(
     running: dict[str, str],
     author: Values,
     only_look: bool,
+    image: str,
 ) -> Values:
     """Remove what nobody needs: `verdicts` (id, removed, why). `running`: release -> the nodes that report it."""
     from . import former
@@ -127,20 +157,20 @@ def prune(
     now = time.time()
     rule = former.Rule(keep_days, now, running)
     if only_look:
-        verdicts = core.foreseen(targets, keep, keep_days, now)
+        verdicts = core.foreseen(targets, keep, keep_days, now, {}, image)
         verdicts += former.foreseen(targets, site, rule).verdicts
     else:
-        verdicts = core.prune(targets, keep, keep_days, author, now, running)
+        verdicts = core.prune(targets, keep, keep_days, author, now, running, image)
         verdicts += former.prune(targets, site, rule, author, line.say)
     return {"verdicts": [list(verdict) for verdict in verdicts]}
 
 
-def verify(targets: Targets, line: Line, full: bool) -> Values:
+def verify(targets: Targets, line: Line, full: bool, image: str) -> Values:
     """What is not as it was deployed: `findings`, a line each."""
     from . import verify as core
     from .running import NowAndThen
 
-    return {"findings": [str(finding) for finding in core.of_server(targets, full, NowAndThen(line.say))]}
+    return {"findings": [str(finding) for finding in core.of_server(targets, full, NowAndThen(line.say), image)]}
 
 
 def status(targets: Targets, line: Line) -> Values:
