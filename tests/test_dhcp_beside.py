@@ -9,7 +9,7 @@ import dhcp_handshake
 import pytest
 
 from tasks.core import configs, grammar
-from tasks.core.schema import load
+from tasks.core.reader import read
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
 
@@ -49,7 +49,7 @@ ASKED = [
 def beside(folder: pathlib.Path, server: str, main: str, more: str = "", asked: list = ASKED):
     """What the clients got, and what the server said, whose admin's own file is `main`."""
     (folder / "site.yaml").write_text(SITE + more)
-    for name, data in configs.render_configs(load(str(folder / "site.yaml"), ())).items():
+    for name, data in configs.render_configs(read(str(folder / "site.yaml"), ())[0]).items():
         path = folder / ("drop/plugnode.conf" if name == "dnsmasq.conf" else name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -140,7 +140,7 @@ def test_a_name_that_is_a_word_of_some_server_is_refused_or_given_by_all_three(t
     lines = [f'  {name}: {{mac: "52:54:00:00:01:{at:02}", ip: 172.24.10.{at}}}' for at, name in enumerate(names, 20)]
     text = SITE[: SITE.index("nodes:")] + "nodes:\n" + "\n".join(lines) + "\n"
     (tmp_path / "site.yaml").write_text(text)
-    site = load(str(tmp_path / "site.yaml"), ())
+    site = read(str(tmp_path / "site.yaml"), ())[0]
     for path, data in configs.render_configs(site).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(data.replace(b"/tftpboot", b"/tmp"))
@@ -154,5 +154,5 @@ def test_only_more_nodes_than_dnsmasq_has_leases_raise_its_limit(tmp_path):
     line = "  wn{0}-{1}: {{mac: '52:54:00:01:{0:02x}:{1:02x}', ip: 172.24.{0}.{1}}}"
     lines = [line.format(*divmod(at, 100)) for at in range(2001, 3102) if at % 100]
     (tmp_path / "site.yaml").write_text(text + "nodes:\n" + "\n".join(lines) + "\ndeploy: {dhcp: dnsmasq}\n")
-    drop_in = configs.render_configs(load(str(tmp_path / "site.yaml"), ()))["dnsmasq.conf"].decode()
+    drop_in = configs.render_configs(read(str(tmp_path / "site.yaml"), ())[0])["dnsmasq.conf"].decode()
     assert f"\ndhcp-lease-max={len(lines) + 1000}\n" in drop_in

@@ -12,7 +12,7 @@ import small_site
 from conftest import REPOSITORY
 
 from tasks.core import configs, hosts, site_cache
-from tasks.core.schema import load
+from tasks.core.reader import read
 from tasks.core.site import Site
 from tasks.core.tree import generated, symlink
 
@@ -39,7 +39,7 @@ AWKS = [words for words in (["mawk"], ["gawk"], ["busybox", "awk"]) if shutil.wh
 
 def site_of(folder: Path, text: str = SITE) -> Site:
     (folder / "site.yaml").write_text(text)
-    return load(str(folder / "site.yaml"), ())
+    return read(str(folder / "site.yaml"), ())[0]
 
 
 def hosts_of(site: Site) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.core import configs, models
-from tasks.core.schema import load
+from tasks.core.reader import read
 
 PARTITION = {"mount": "/var", "size": "5G", "fs": "ext4"}
 DISK: dict[str, Any] = {"devices": ["/dev/sda"], "partitions": [PARTITION], "table": "gpt", "required": True}
@@ -51,7 +51,7 @@ def site(place: str) -> dict:
 def outputs(folder: pathlib.Path, said: dict) -> dict[str, bytes]:
     """All that is generated of a site but the files that name a release."""
     (folder / "site.yaml").write_text(json.dumps(said))
-    found = load(str(folder / "site.yaml"), ())
+    found = read(str(folder / "site.yaml"), ())[0]
     files = configs.render_configs(found)
     return files | configs.site_image(found, files["hosts"])
 
