@@ -36,6 +36,7 @@ def check() -> None:
     rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
     rows += [Row("disk", "warning", line) for line in lacking()]
     rows += [Row("hosts", "warning", line) for line in unnamed()]
+    rows += [Row("deploy.dhcp_conf", "warning", line) for line in unread()]
     leave("checks", rows)
     refresh()
     show(rows)
@@ -93,6 +94,17 @@ def exposed() -> list[str]:
     if os.path.isdir(targets().nfs_root):
         warn_of_exposure(targets(), lines.append)
     return lines
+
+
+def unread() -> list[str]:
+    """That Kea does not read a file of another name by itself, and that no other file can include it."""
+    from .core.services import DAEMONS
+
+    deploy, usual = site().deploy, DAEMONS["kea"].path
+    if deploy.dhcp != "kea" or deploy.dhcp_conf in (None, usual):
+        return []
+    what = f"{deploy.dhcp_conf} is a whole configuration, which {usual} cannot include"
+    return [f"{what}; have Kea's unit start it with -c {deploy.dhcp_conf}, or leave dhcp_conf out"]
 
 
 def unnamed() -> list[str]:

@@ -7,6 +7,7 @@ import pathlib
 
 import dhcp_handshake
 import pytest
+import small_site
 
 from tasks.core import configs, grammar
 from tasks.core.reader import read
@@ -156,3 +157,19 @@ def test_only_more_nodes_than_dnsmasq_has_leases_raise_its_limit(tmp_path):
     (tmp_path / "site.yaml").write_text(text + "nodes:\n" + "\n".join(lines) + "\ndeploy: {dhcp: dnsmasq}\n")
     drop_in = configs.render_configs(read(str(tmp_path / "site.yaml"), ())[0])["dnsmasq.conf"].decode()
     assert f"\ndhcp-lease-max={len(lines) + 1000}\n" in drop_in
+
+
+@pytest.mark.parametrize(
+    ("deploy", "is_warned"),
+    [
+        ("dhcp: kea", False),
+        ("dhcp: kea, dhcp_conf: /etc/kea/mine.conf", True),
+        ("dhcp: isc, dhcp_conf: /etc/mine", False),
+    ],
+)
+def test_a_file_of_keas_that_nothing_would_read_is_warned_of(doit, deploy, is_warned):
+    small_site.write(doit.site, doit.folder)
+    with doit.site.open("a") as site:
+        site.write(f"deploy: {{{deploy}}}\n")
+    out = doit("check")
+    assert ("warning  deploy.dhcp_conf: /etc/kea/mine.conf is a whole configuration" in out) == is_warned, out
