@@ -144,6 +144,9 @@ class Match(Section):
     transport: _choice("ata", "fc", "ide", "iscsi", "mmc", "nvme", "sas", "sata", "scsi", "virtio") | None = Field(
         default=None, description="how it is attached, as lsblk -o TRAN prints it"
     )
+    removable: Boolean = Field(
+        default=False, description="allows disks that say they are, as behind some RAID controllers; never USB"
+    )
 
 
 class Disk(Section):

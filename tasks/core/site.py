@@ -57,6 +57,7 @@ class DiskMatch(NamedTuple):
     serial: str | None = None
     id: str | None = None  # a name below /dev/disk/by-id, * and ? allowed
     transport: str | None = None  # "sata" | "nvme" | "virtio" | "sas" | …
+    removable: bool = False  # whether one may be that says it is
 
 
 class Disk(NamedTuple):
