@@ -61,12 +61,14 @@ class Node:
     cmdline: str = "root=/dev/nfs ro"
     required: str = "yes"
     match: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()  # further lines of the layout
     wipe: str = "-"
     release: str = "worker-000000000001"
     site: str = "grid"
     nodes: bool = True  # whether partitions have nodes of the tests'
     ssh: bool = False  # making keys takes longer than all the rest
     sector: int = 512  # bytes
+    unnamed: tuple[str, ...] = ()  # further disks of this machine, which the layout does not name
     before: str = ""  # shell commands in the boot's own mount namespace, before setup.sh
     loops: list[str] = field(default_factory=list)
 
@@ -133,8 +135,12 @@ class Node:
         """What initrd and site.img bring: as `site_image` of tasks/core/configs.py writes it."""
         command("rm", "-rf", self.data)
         (self.data / "layouts").mkdir(parents=True)
+        command("rm", "-rf", self.root / "sys")
+        for name in (*disk.split(), *self.unnamed):
+            (self.root / "sys/block" / name.rpartition("/")[2] / "device").mkdir(parents=True)
         lines = [f"table {self.table}", f"required {self.required}", "device /dev/nosuchdisk*"]
         lines += [f"device {device}" for device in disk.split()] + [f"match {each}" for each in self.match]
+        lines += self.more
         lines += ["partition " + " ".join(row) for row in self.layout]
         others = "".join(f"172.24.10.{n}\twn{n:03}x\t52:54:00:00:01:{n:02x}\t-\tdefault\t-\n" for n in (1, 10))
         mine = f"{self.address}\t{self.name}\t52:54:00:00:00:01\t-\tdefault\t{self.wipe}\n"

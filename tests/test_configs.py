@@ -17,7 +17,7 @@ from tasks.core import bootline, configs, validators
 from tasks.core.errors import BadInput
 from tasks.core.release import Release
 from tasks.core.reader import read
-from tasks.core.site import Deploy, Disk, Image, Mac, Network, Node, Partition, Reference, Server, Site
+from tasks.core.site import Deploy, Disk, DiskMatch, Image, Mac, Network, Node, Partition, Reference, Server, Site
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 SITES = ("two-nodes", "two-servers")
@@ -342,6 +342,12 @@ def test_nothing_of_the_nodes_layouts_is_missing():
     assert files["plugnode/layouts/odd"].decode() == (
         "table dos\nrequired no\ndevice /dev/sd[a-c]\npartition /var rest xfs pn-var -\n"
     )
+
+
+def test_what_an_earlier_setup_sh_would_take_for_a_condition_stands_under_another_word():
+    """It finds no disk that fulfils a condition which it does not know."""
+    lines = configs.layout_lines(Disk(match=DiskMatch(serial="X*", removable=True))).decode().splitlines()
+    assert [line for line in lines if line.startswith(("match", "allow"))] == ["match serial X*", "allow removable"]
 
 
 # Templates

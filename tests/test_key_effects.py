@@ -27,7 +27,7 @@ OF_DISK: dict[str, Any] = {
     "devices": ["/dev/sdb"], "partitions": [{**PARTITION, "size": "6G"}], "table": "dos", "required": False,
     "match": {"size": "1G.."},
 }  # fmt: skip
-OF_MATCH = {"size": "1G..2T", "serial": "S1", "id": "ata-*", "transport": "sata"}
+OF_MATCH = {"size": "1G..2T", "serial": "S1", "id": "ata-*", "transport": "sata", "removable": True}
 OF_PARTITION = {"mount": "/srv", "size": "rest", "fs": "xfs", "label": "mine", "fill": "/opt/full"}
 
 

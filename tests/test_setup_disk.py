@@ -312,7 +312,9 @@ def test_a_foreign_disk_of_which_a_partition_is_mounted_says_so(node: Node, disk
 def test_a_disk_that_can_be_taken_out_is_none_of_ours(node: Node, disk: str):
     (node.folder / "removable").write_text("1\n")
     node.before = over(node.folder / "removable", f"/sys/block/{disk[5:]}/removable")
-    assert node.verb("unfit", disk, disk=disk) == "is removable\n"
+    assert node.verb("unfit", disk, disk=disk) == "is removable; match: {removable: true} allows that\n"
+    node.more = ("allow removable",)
+    assert node.verb("unfit", disk, disk=disk) == ""
 
 
 def test_a_disk_that_cannot_be_written_and_a_part_of_a_disk_are_none_of_ours(node: Node, disk: str):
@@ -355,7 +357,7 @@ def test_a_disk_that_appears_late_is_waited_for(node: Node):
     appear = subprocess.Popen(
         ["sh", "-c", f"sleep 2; until [ -b {late} ]; do ln -sfn $({whole}) {late}; sleep 1; done"]
     )
-    said = node.boot(MOUNTS, disks=str(late), env={"WAIT": "20"})
+    said = node.boot(MOUNTS, disks=str(late), env={"WAIT": "6"})
     appear.wait()
     assert f"{node.root}/var ext4" in said and node.degraded == ""
 

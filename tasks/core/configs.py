@@ -310,10 +310,12 @@ def _site_values(site: Site) -> bytes:
 
 def layout_lines(disk: Disk) -> bytes:
     """A disk's layout for `setup.sh`: lines of a keyword and its values; sizes in MiB."""
-    match = disk.match
+    match = disk.match._asdict()
+    allowed = match.pop("removable")
     lines = [f"table {disk.table}", f"required {'yes' if disk.required else 'no'}"]
     lines += [f"device {pattern}" for pattern in disk.devices]
-    lines += [f"match {key} {value}" for key, value in match._asdict().items() if value is not None]
+    lines += [f"match {key} {value}" for key, value in match.items() if value is not None]
+    lines += ["allow removable"] if allowed else []
     lines += [
         f"partition {part.mount} {part.size or 'rest'} {part.fs} {part.label} {part.fill or '-'}"
         for part in disk.partitions

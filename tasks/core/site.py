@@ -178,6 +178,14 @@ class DiskMatch(NamedTuple):
             " `fc`, `iscsi`, `mmc`",
         ),
     ] = None
+    removable: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "allows disks that say they are, as behind some RAID controllers; never USB",
+            "`true` allows disks that say they are, as behind some RAID controllers; never USB",
+        ),
+    ] = False
 
 
 class Disk(NamedTuple):

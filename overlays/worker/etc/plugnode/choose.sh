@@ -2,28 +2,45 @@
 #
 # Plugnode: which disk is the node's. Read in by /etc/setup.sh.
 
-candidates() { # every disk that the layout names and this script may look at, in the order of the patterns, those in use last
+named_disks() { # every one that the layout names, in the order of the patterns
   # shellcheck disable=SC2013 # words, and patterns among them, are meant to be expanded
   for path in $(layout_values device); do
-    [ -b "$path" ] || continue
-    disk=$(readlink -f "$path")
-    why=$(unfit "$disk")
-    if [ -n "$why" ]; then
-      echo "$disk $why" >>"$WORK/unfit"
-    elif in_use "$disk"; then
-      echo "2 $disk"
-    else
-      echo "1 $disk"
-    fi
-  done | sort -s -k 1,1 | awk '!seen[$2]++ { print $2 }'
+    [ ! -b "$path" ] || readlink -f "$path"
+  done | awk '!seen[$0]++'
+}
+
+every_disk() { # those of $WORK/named, and whatever else this machine has, whatever it is called today
+  {
+    cat "$WORK/named"
+    for place in "$ROOT"/sys/block/*; do
+      [ ! -e "$place/device" ] || echo "${place##*/}" | tr '!' / | sed 's,^,/dev/,'
+    done
+  } | awk '!seen[$0]++' | while read -r disk; do [ ! -b "$disk" ] || echo "$disk"; done
+}
+
+candidates() { # into $WORK/disks what is named and fit, those in use last; into $WORK/ours what is ours, named or not
+  named_disks >"$WORK/named"
+  : >"$WORK/ours"
+  every_disk | while read -r disk; do
+    [ -z "$(unfit "$disk")" ] || continue
+    note_ours "$disk"
+    grep -Fqx "$disk" "$WORK/named" || continue
+    if in_use "$disk"; then echo "2 $disk"; else echo "1 $disk"; fi
+  done | sort -s -k 1,1 | sed 's/^. //' >"$WORK/disks"
+}
+
+note_ours() { # DISK
+  read_state "$1"
+  case $STATE in CLAIMING | COMMITTED) ;; *) return 0 ;; esac
+  if [ "$HAS_NODE" = "$NODE" ]; then echo "mine $1"; else echo "ours $1"; fi >>"$WORK/ours"
 }
 
 unfit() { # DISK: why it is none of ours to use, or nothing
   sys=$(sys_of "$1")
   if [ ! -e "$sys/size" ]; then
     echo "is no whole disk"
-  elif [ "$(cat "$sys/removable")" != 0 ]; then
-    echo "is removable"
+  elif [ "$(cat "$sys/removable")" != 0 ] && ! layout_values allow | grep -qx removable; then
+    echo "is removable; match: {removable: true} allows that"
   elif [ "$(blockdev --getro "$1")" != 0 ]; then
     echo "is read-only"
   elif [ "$(disk_transport "$1")" = usb ]; then
@@ -63,27 +80,60 @@ size_within() { # MIB LOW..HIGH: either end may be missing; units as in site.yam
     BEGIN { split(range, end, /\.\./); exit !(mib >= mib_of(end[1]) && (end[2] == "" || mib <= mib_of(end[2]))) }'
 }
 
-find_disks() { # wait, bounded, for the first of them: SATA and SAS answer seconds after their module is in
+find_disks() { # wait, bounded, for this node's own: SATA and SAS answer seconds after their module is in
   [ "$(layout_values required)" = no ] && limit=10 || limit=30
-  limit=$(argument plugnode.wait | grep . || echo "${WAIT:-$limit}")
+  limit=$(argument plugnode.wait | grep . || echo "${WAIT:-$limit}") waited=0
   settle
-  until true >"$WORK/unfit" && candidates >"$WORK/disks" && [ -s "$WORK/disks" ]; do
-    [ "${waited:=0}" -lt "$limit" ] || return 1
+  until candidates && enough "$waited"; do
+    [ "$waited" -lt "$limit" ] || break
     [ "$waited" -ne 3 ] || say "waiting for a disk: $(layout_values device | tr '\n' ' ')"
     sleep 1
     waited=$((waited + 1))
   done
+  [ -s "$WORK/disks" ] || [ -s "$WORK/ours" ]
 }
 
-pick_disk() { # of $WORK/disks: the one that is ours already, else the first; sets DISK
-  DISK=$(head -n 1 "$WORK/disks") ours='' mine=''
-  while read -r disk; do
-    read_state "$disk"
-    case $STATE in CLAIMING | COMMITTED) ours="$ours $disk" ;; *) continue ;; esac
-    [ "$HAS_NODE" != "$NODE" ] || mine="$mine $disk"
-  done <"$WORK/disks"
+enough() { # SECONDS: this node's disk is there, or all that the layout can mean, and for a while no other came
+  ! grep -q '^mine' "$WORK/ours" || return 0
+  [ "$1" -ge 5 ] && [ -s "$WORK/disks" ] || return 1
+  set -f
+  # shellcheck disable=SC2046 # words
+  set -- $(layout_values device)
+  set +f
+  for path; do
+    case $path in *[*?[]*) return 1 ;; esac
+    [ -b "$path" ] || return 1
+  done
+}
+
+pick_disk() { # sets DISK: the one that is this node's or ours, whatever it is called; only where none is, the first
+  mine=$(sed -n 's/^mine //p' "$WORK/ours") ours=$(sed 's/^[a-z]* //' "$WORK/ours")
   # shellcheck disable=SC2086 # a list
   set -- ${mine:-$ours}
-  [ $# -le 1 ] || { degrade "several disks are ours: $*; remove or wipe all but one" && return 1; }
-  DISK=${1:-$DISK}
+  DISK=$(head -n 1 "$WORK/disks")
+  [ $# -gt 0 ] || return 0
+  for DISK; do
+    if [ $# -eq 1 ] || forced "$DISK"; then return 0; fi
+  done
+  list_disks
+  degrade "several disks are ours: $*; wipe: force:SERIAL or match: {serial: …} picks one"
+  return 1
+}
+
+list_disks() { # every one, with what it is and what would take it
+  every_disk | while read -r disk; do
+    serial=$(disk_serial "$disk") why=$(unfit "$disk")
+    [ -n "$why" ] || why=${serial:+"wipe: force:$serial takes it"}
+    say "disk $disk: $(mib_of "$disk") MiB, serial ${serial:-unknown}, $(disk_transport "$disk"): $(contents "$disk"); $why"
+  done
+}
+
+contents() { # DISK: a word or two for what is on it
+  read_state "$1"
+  case $STATE in
+  CLAIMING | COMMITTED) echo "ours, $STATE, of $HAS_NODE" ;;
+  other) echo "another site's, of $HAS_NODE" ;;
+  *) { "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || wipefs -p "$1" | sed '1d; s/.*,//'; } 2>/dev/null |
+    tr '\n' ' ' | grep . || echo "nothing known" ;;
+  esac
 }

@@ -11,7 +11,7 @@ sys_of() { # DISK: its folder in sysfs
 }
 
 mib_of() { # DISK: its size; sysfs counts 512-byte sectors, whatever the disk does
-  echo $(($(cat "$(sys_of "$1")/size") / 2048))
+  echo $(($(cat "$(sys_of "$1")/size" 2>/dev/null || echo 0) / 2048))
 }
 
 partition_node() { # DISK NUMBER: the kernel's own rule (disk_name in block/genhd.c)

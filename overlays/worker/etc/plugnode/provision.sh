@@ -35,7 +35,7 @@ entitled() { # DISK TOKENS: asks the disk itself once more, and takes down what 
   case $(judge "$1") in
   BLANK | CLAIMING) ;;
   COMMITTED) read_state "$1" && [ "$2" != "$TOKENS" ] ;;
-  *) forced ;;
+  *) forced "$1" ;;
   esac || return 1
   ! in_use "$1" || take_down "$1"
 }

@@ -14,15 +14,16 @@ use_disk() { # the state machine
     provision_then_mount
   elif [ "$verdict" = COMMITTED ]; then
     if [ -n "$(asked)" ]; then provision_then_mount; else mount_all; fi
-  elif forced; then
+  elif forced "$DISK"; then
     provision_then_mount
   else
+    list_disks
     degrade "$DISK is not touched, $verdict"
   fi
 }
 
 without_disk() {
-  sort -u "$WORK/unfit" | while read -r why; do say "$why"; done
+  list_disks
   [ "$(layout_values required)" = no ] || stop_node "no disk: none of $(layout_values device | tr '\n' ' ')"
   say "no disk; all is kept in memory, as the site allows"
 }

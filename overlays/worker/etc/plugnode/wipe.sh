@@ -35,8 +35,8 @@ remembered() { # TOKENS, and all that is asked for now: the sector has room for 
     }'
 }
 
-forced() { # a disk that is not ours: only by its serial number, force:SERIAL
-  serial=$(disk_serial "$DISK")
+forced() { # DISK: one that is not ours, or of several that are: only by its serial number, force:SERIAL
+  serial=$(disk_serial "$1")
   [ -n "$serial" ] && tokens | grep -Fqx "force:$serial"
 }
 
