@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import REPOSITORY
-from tasks.core import manual, models, reader
-from tasks.core.keys import INITRD, ROOT, recipe
+from tasks.core import grammar, manual, models, reader
+from tasks.core.keys import INITRD, ROOT, ListOf, MapOf, Text, recipe
 from tasks.core.site import Image
 from tasks.develop import manual_text
 
@@ -194,3 +197,37 @@ def test_a_row_more_is_a_key_of_partitions(with_a_new_setting: Path) -> None:
     options, recipe_of_partition = said_by(with_a_new_setting, program)
     assert options == "noatime nodev"
     assert recipe_of_partition == "('/var', '/var.ro', ('noatime', 'nodev'))"
+
+
+# Patterns for editors
+
+
+def texts(kind: object) -> list[Text]:
+    """The kinds of text that a kind is made of."""
+    if isinstance(kind, Text):
+        return [kind]
+    if isinstance(kind, (ListOf, MapOf)):
+        return [text for part in vars(kind).values() for text in texts(part)]
+    return []
+
+
+CHECKS = {text.check for found in models.ROWS.values() for row in found.values() for text in texts(row.key.kind)}
+WITH_PATTERN = sorted(name for name in CHECKS if hasattr(getattr(grammar, name), "pattern"))
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_PATTERN if getattr(grammar, name) not in grammar.LATER])
+def test_an_editor_takes_what_the_check_takes(name: str) -> None:
+    """A pattern may be laxer than its check, never stricter."""
+    check = getattr(grammar, name)
+    near = st.from_regex(re.compile(check.pattern, re.ASCII)) | st.text("aZ09.-_:/@+,[]=% *", max_size=12)
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(near)
+    def holds(text: str) -> None:
+        try:
+            check(text)
+        except grammar.InvalidValue:
+            return
+        assert re.search(check.pattern, text)
+
+    holds()

@@ -90,7 +90,7 @@ class Key(NamedTuple):
 
 
 class Row:
-    """A key of a class of values: its name, and the field's default, REQUIRED where there is none."""
+    """A key of a class of values: its name, and its field's default, REQUIRED if it has none."""
 
     def __init__(self, name: str, key: Key, default: Any):
         self.name, self.key, self.default = name, key, default

@@ -238,7 +238,7 @@ def label(mount: str, fs: str) -> str:
 
 
 def image_of(said: Section, node: Section) -> str | None:
-    """The image that a node runs: its own, else that of its last group with one, else the only one."""
+    """The image that a node runs: its own, else its last group's that has one, else the only one."""
     if node.image:
         return str(node.image)
     groups = said.groups or {}

@@ -168,7 +168,9 @@ class NodeKeys:
 
 
 class GroupKeys:
-    """Settings that nodes share; of several groups the one listed last wins, and a node's own over all."""
+    """Settings that nodes share; of several groups the one listed last wins, and a node's own
+    over all.
+    """
 
 
 class SiteKeys:
@@ -344,9 +346,11 @@ def _model(
     """The model of a mapping by its keys."""
     ROWS[name] = found
     fields = {key: (_type(row), _field(row)) for key, row in found.items()}
-    made: Any = create_model(name, __base__=Section, __doc__=described, **fields)  # type: ignore[call-overload]
+    in_one_line = " ".join((described or "").split()) or None
+    make: Callable[..., type[Section]] = create_model
+    made = make(name, __base__=Section, __doc__=in_one_line, **fields)
     MODELS[values] = made
-    return MODELS[values]
+    return made
 
 
 OF_NODES = rows(Node)  # settings of groups and nodes

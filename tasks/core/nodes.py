@@ -105,7 +105,7 @@ def _checked(check: Check, value: Any, path: Path, complain: Complain) -> Any:
 def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     """The members of a range, with the addresses that are clearly theirs.
 
-    None where its MACs do not pair with its names; then nobody looks at each: there could be millions.
+    None where its MACs do not pair with its names: nobody looks at each, there could be millions.
     """
     path = ("nodes", key)
     wanted = _count(key, path, complain, key=True)

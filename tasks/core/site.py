@@ -1,4 +1,4 @@
-"""Site: what `site.yaml` says, as frozen values, every default filled in. No positions, no raw dicts.
+"""Site: what `site.yaml` says, as frozen values. No positions, no raw dicts, every default filled in.
 
 `tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a
 key of the file has the key's row beside it (`keys`); the others are worked out.

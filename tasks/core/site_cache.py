@@ -107,7 +107,7 @@ def _packed(site: Site, needs: Needs) -> bytes:
 
 
 def _nodes(data: bytes) -> tuple[Node, ...]:
-    """Kept as columns: ten thousand values of a kind are one list, as many objects as many calls."""
+    """Kept as columns: ten thousand values of a kind are one list, as many objects many calls."""
     columns = dict(zip(Node._fields, pickle.loads(data)))
     columns["mac"] = map(Mac, columns["mac"])
     return tuple(map(Node._make, zip(*columns.values())))
