@@ -30,7 +30,8 @@ def refuse(there: There, wanted: Wanted) -> None:
 
 
 def _refuse_root(there: There, wanted: Wanted, site: str) -> None:
-    targets, lost = there.targets, strangers(there.nodes, wanted.nodes)
+    targets = there.targets
+    lost = strangers(nodes_of(targets), wanted.nodes)
     deployed = _name_in(there.site_img)
     names = set(_exporting(there.exports, targets.nfs, site)) or {deployed} - {""}
     if not lost or not names or site in names:
