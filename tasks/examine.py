@@ -29,6 +29,7 @@ from .settings import NOTED, about, settings, site
 if TYPE_CHECKING:
     from .core.renewal import Carried
     from .core.scan import Look, Scan
+    from .core.secret_scan import Found as Secrets
     from .core.stage import Staged
     from .core.tree import Tree
 
@@ -40,12 +41,21 @@ class Decided(NamedTuple):
     made: Staged
     parts: Tree  # of what is made, all that an initrd can be made of
     listed: bytes  # the manifest of those
+    secrets: Secrets
+    keep: tuple[str, ...]
 
     @property
     def notes(self) -> dict[str, Any]:
         """For the report and plan, as plain data."""
         sockets, mounts = (list(map(os.fsdecode, paths)) for paths in (self.found.sockets, self.found.mounts))
-        return {**self.made.notes, "sockets": sockets, "other_file_systems": mounts}
+        kept = dict(self.made.notes["kept"]) | {find.path: find.rule for find in self.secrets.kept}
+        idle = [name for name in self.keep if not any(_is_at(path, name) for path in kept)]
+        more = {"sockets": sockets, "other_file_systems": mounts, "kept": sorted(kept.items()), "keep_idle": idle}
+        return {**self.made.notes, **more}
+
+
+def _is_at(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(folder.strip("/") + "/")
 
 
 DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it; another one decides again
@@ -146,7 +156,7 @@ def initrd_seen(image: Image) -> str:
 
 def laid(image: Image) -> Decided:
     """The reference, read, and everything laid over it, in memory. Raises BadInput."""
-    from .core import gate, initrd, mtree, scan, stage
+    from .core import initrd, mtree, scan, secret_scan, stage
     from .core.bounds import bounds
     from .core.tree import without_collection
 
@@ -155,22 +165,24 @@ def laid(image: Image) -> Decided:
     with without_collection(), about(image.name):
         tell = Progress(f"reading what {image.name} is made of, names")
         found = scan.scan(
-            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=gate.judge(), progress=tell
+            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=secret_scan.scanner(),
+            progress=tell,
         )  # fmt: skip
         made = stage.stage(image, found.tree, settings().folders)
+        secrets = secret_scan.find_secrets(made.tree, image.keep, found.verdicts, made.layers)
         parts = initrd.parts(made.tree)
-        return Decided(found, made, parts, mtree.dump(parts))
+        return Decided(found, made, parts, mtree.dump(parts), secrets, image.keep)
 
 
 def renew(image: Image) -> bool:
     """Carry on what is new, where that is but bytes of files that no step looks into and the rest is as was decided."""
-    from .core import gate, renewal, scan
+    from .core import renewal, scan, secret_scan
     from .core.bounds import bounds
 
     known = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
     if not known or not read_offers(image):
         return False
-    found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], gate.judge())
+    found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], secret_scan.scanner())
     new = renewal.renewed(known, facts(image), found) if found else None
     if not found or not new:
         return False
@@ -196,7 +208,7 @@ def decide(image: Image) -> Decided:
     note_offers(image, None)
     with noting() as sources:
         decided = laid(image)
-        found, made, parts, listed = decided
+        found, made, parts, listed, *_ = decided
         note_offers(image, made.tree)
         refuse(image, decided)
     if image.reference.kind == "path" and found.signature:
@@ -291,9 +303,9 @@ def refuse_unbootable(image: Image, decided: Decided) -> None:
 
 
 def refuse_secrets(image: Image, decided: Decided) -> None:
-    """The export is public to the network: no key and no usable password may be in it."""
-    from .core import gate
+    """The export is public to the network: no key and no usable password may be in it, nor in an initrd of its own."""
+    from .core.secret_scan import in_base
 
-    finds = gate.gate(decided.made.tree, image.keep, decided.found.verdicts)
+    finds = [*decided.secrets.refused, *in_base(image.initrd.base)]
     if finds:
         raise BadInput(Problem(settings().site, 1, 1, str(find)) for find in finds)

@@ -20,6 +20,7 @@ from .found import generated, leave
 from .push import ask_nodes
 from .release import read_release
 from .report import refresh
+from .root import said_of_keep
 from .rule import Changes, command, remove
 from .settings import settings, site
 
@@ -95,12 +96,15 @@ def show_plan(as_json: bool, detailed: bool, against: str):
 
     answers = {} if against else on_servers()
     found = {"": effect(against)} if against else {server: each.done for server, each in answers.items() if each.done}
+    kept = [line for image in site().images for line in said_of_keep(image)]
     if as_json:
-        print(json.dumps(every_json(found), indent=1))
+        print(json.dumps(every_json(found) | ({"kept": kept} if kept else {}), indent=1))
     elif against:
         print(found[""]["text"])
     else:
         tell_plans({server: done["text"] for server, done in found.items()})
+    if not as_json:
+        print("".join(f"{line}\n" for line in kept), end="")
     refuse_failed(answers)
     if not settings().image:  # the report is of all of them
         leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})

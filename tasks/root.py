@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .core.staged import Place, Staged
 
 Notes = dict[str, Any]  # for the report and plan
+IDLE = (
+    "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused; correct or remove it"
+)
 
 
 def manifest_of(image: Image) -> str:
@@ -65,6 +68,8 @@ def make_root(image_name: str, _: tuple) -> None:
         say(done.note)
     for line in lost_hosts(image, notes):
         say(line)
+    for name in notes["keep_idle"]:
+        say(IDLE.format(image_name, name))
     notes = {**notes, "unprivileged": done.note}
     write_atomic(notes_of(image), (json.dumps(notes, indent=1, sort_keys=True) + "\n").encode())
 
@@ -98,6 +103,14 @@ def stage(image: Image, decided: Decided | None) -> tuple[Staged, Notes]:
     done = staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of)
     write_atomic(parts_of(image), decided.listed)
     return done, decided.notes
+
+
+def said_of_keep(image: Image) -> list[str]:
+    """For plan: what `keep` lets out, and what of it lets out nothing."""
+    with open(notes_of(image), "rb") as file:
+        notes = json.load(file)
+    let_out = [f"{image.name}: keep lets out /{path}: {reason}" for path, reason in notes["kept"]]
+    return let_out + [IDLE.format(image.name, name) for name in notes["keep_idle"]]
 
 
 def place_of(image: Image) -> Place:

@@ -18,7 +18,7 @@ import pytest
 import small_site
 from conftest import REPOSITORY
 
-from tasks.core import bootstrap, gate, reference, scan
+from tasks.core import bootstrap, reference, scan, secret_scan
 from tasks.core.bounds import bounds
 from tasks.core.errors import BadInput, Refused
 from tasks.core.site import Image, Reference
@@ -218,13 +218,13 @@ def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_
     pull(what, snap)
     assert len(read) == len(files)
     known = [str(snap / "tree"), str(snap / reference.INDEX)]
-    scanned = scan.scan(*known, **bounds(what), owned=True, judge=gate.judge())  # as the build does
+    scanned = scan.scan(*known, **bounds(what), owned=True, judge=secret_scan.scanner())  # as the build does
     assert scanned.tree.keys() >= {os.fsencode(path.relative_to(node)) for path in files}
     (node / "etc/motd").write_text("another\n")
     del read[:]
     pull(what, snap)
     assert read == [8]
-    again = scan.scan(*known, **bounds(what), owned=True, judge=gate.judge()).tree
+    again = scan.scan(*known, **bounds(what), owned=True, judge=secret_scan.scanner()).tree
     changed = [path for path, entry in again.items() if entry.content != scanned.tree[path].content]
     assert (read, changed) == ([8], [b"etc/motd"])
 
@@ -256,7 +256,9 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
     archive.write_bytes(old)
     pull(what, snap)
     assert (snap / "tree/etc/motd").read_text() == "wn-ref\n"
-    found = scan.scan(str(snap / "tree"), str(snap / reference.INDEX), **bounds(what), owned=True, judge=gate.judge())
+    found = scan.scan(
+        str(snap / "tree"), str(snap / reference.INDEX), **bounds(what), owned=True, judge=secret_scan.scanner()
+    )
     assert found.tree == scan.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
 
 
@@ -273,7 +275,9 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_
     reference.settle(str(snap))
     is_new = (snap / "tree/etc/motd").read_text() == "wn-two\n"
     assert is_new == (last == "reference.sync_folder") == ((snap / reference.COMPLETE).read_text() != before)
-    found = scan.scan(str(snap / "tree"), str(snap / reference.INDEX), **bounds(what), owned=True, judge=gate.judge())
+    found = scan.scan(
+        str(snap / "tree"), str(snap / reference.INDEX), **bounds(what), owned=True, judge=secret_scan.scanner()
+    )
     assert found.tree == scan.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
     pull(what, snap)
     assert listing(snap / "tree") == listing(node) and sorted(os.listdir(snap)) == WHOLE

@@ -42,6 +42,8 @@ def file(size: int, mode: int = 0o644) -> Entry:
 
 
 NOTES = {
+    "kept": [],
+    "keep_idle": [],
     "scrubbed": [["etc/ssh/ssh_host_rsa_key", "delete", "/etc/ssh/ssh_host_*", "the node's own", 1]],
     "capabilities": ["usr/bin/ping"], "capabilities_remedy": "make it setuid", "not_world_readable": ["etc/shadow"],
     "sockets": [], "other_file_systems": [], "unknown_users": [4711], "unknown_groups": [], "unprivileged": "",

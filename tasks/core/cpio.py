@@ -189,6 +189,18 @@ def read_archives(data: bytes) -> Tree:
     return tree
 
 
+def files_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, bytes) of each file of newc archives, one after the other. Raises Corrupt behind the last whole one."""
+    start = _after_zeros(data, 0)
+    while start < len(data):
+        if data[start : start + 6] != b"070701":
+            return
+        for header in _headers(data, start):
+            if stat.S_ISREG(header.mode):
+                yield header.name, data[header.start : header.start + header.size]
+        start = _after_zeros(data, header.start)
+
+
 def read_newc(archive: bytes) -> Tree:
     """The files of one newc archive, hard links resolved: every name of a file has its bytes."""
     tree: Tree = {}
@@ -333,6 +345,19 @@ def expand(how: str, data: bytes, start: int = 0, room: int = LIMIT) -> tuple[by
         raise Corrupt(f"{how} data at byte {start} is damaged ({error})") from None
     if not machine.eof:
         raise Corrupt(f"{how} data truncated at byte {len(data)}")
+    return bytes(out), min(at, len(data)) - len(machine.unused_data)
+
+
+def expand_start(how: str, data: bytes, room: int) -> tuple[bytes, int]:
+    """The same, but as much as can be had of a damaged stream, and no more than a little over `room`."""
+    out, at, piece = bytearray(), 0, PIECE if how == "zstd" else 1 << 20
+    try:
+        machine = _expander(how)
+        while at < len(data) and not machine.eof and len(out) < room:
+            out += _expand_some(machine, data[at : at + piece], room - len(out))
+            at += piece
+    except Exception:  # as above
+        return bytes(out), len(data)
     return bytes(out), min(at, len(data)) - len(machine.unused_data)
 
 

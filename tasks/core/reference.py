@@ -167,15 +167,15 @@ class Snapshot:
         long as that tree is there, nobody else has its inodes.
         """
         from .bounds import bounds
-        from .gate import judge
         from .scan import scan
+        from .secret_scan import scanner
 
         tell = NowAndThen(say)
         _unlink(self.coming)
         if os.path.isdir(self.tree) and os.path.exists(self.index):
             shutil.copyfile(self.index, self.coming)
         scan(
-            self.incoming, self.coming, **bounds(image), owned=True, judge=judge(),
+            self.incoming, self.coming, **bounds(image), owned=True, judge=scanner(),
             progress=lambda names: tell(f"reading what came, names: {names:,}"),
         )  # fmt: skip
 

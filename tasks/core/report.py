@@ -230,6 +230,8 @@ def image_view(facts: Facts, built: Built) -> View:
         "folders": folders(built.manifest),
         "setuid": listing(setuid(built.manifest)),
         "scrubbed": listing(notes["scrubbed"]),
+        "kept": listing(notes["kept"]),
+        "keep_idle": listing(notes["keep_idle"]),
         "capabilities": listing(notes["capabilities"]),
         "remedy": notes["capabilities_remedy"],
         "hidden": listing(notes["not_world_readable"]),
@@ -320,6 +322,8 @@ def looks(image: View) -> Iterator[str]:
         yield "files of users or groups that its /etc/passwd and /etc/group do not have"
     if image["mounts"].count:
         yield f"{image['mounts'].count} other file systems of the reference are not in the root"
+    if image["keep_idle"].count:
+        yield "keep names what is not there, or would not be taken"
     if image["unprivileged"]:
         yield image["unprivileged"]
     yield from image["initrd"]["notes"]

@@ -11,6 +11,7 @@ import hashlib
 import marshal
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ CARRIED = ("user.", "security.capability", "system.posix_acl_access", "system.po
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never waits where a file became a fifo
 _KIND = 0o170000
 _BLOCK = 64 << 20  # bytes that are read of a file at once, and judged
+_OVERLAP = 4 << 10  # what is judged with the next block, too
 _TRIES = 3  # to read a file that is written to
 
 
@@ -32,7 +34,7 @@ class Judge(NamedTuple):
     """What is asked of the bytes of every file while they are read for their digest."""
 
     by: str  # names the rules: what others said of a file does not count
-    verdict: Callable[[bytes], str] = lambda data: ""  # of a file's first 64 MiB
+    verdict: Callable[[bytes], str] = lambda data: ""  # of 64 MiB of a file
 
 
 NOBODY = Judge("")
@@ -342,7 +344,10 @@ class _Reader:
         """Digest and verdict; the same bytes are judged once."""
         digest, start = read_through(fd, status)
         verdict = self.verdicts.get(digest)
-        return digest, self.judge.verdict(start) if verdict is None else verdict
+        if verdict is None:
+            blocks = chain([start], later_blocks(fd, status) if digest and self.judge.by else ())
+            verdict = next(filter(None, map(self.judge.verdict, blocks)), "")
+        return digest, verdict
 
     def _note_name(self, path: bytes, file: tuple[int, int]) -> None:
         first = self.first.setdefault(file, path)
@@ -391,3 +396,11 @@ def read_through(fd: int, status: os.stat_result) -> tuple[str, bytes]:
         done += len(block)
     whole = done == status.st_size and len(start) == min(done, _BLOCK)
     return (digest.hexdigest(), start) if whole else ("", b"")
+
+
+def later_blocks(fd: int, status: os.stat_result) -> Iterator[bytes]:
+    """What is behind a file's first 64 MiB, each time as much, with the end of what was before."""
+    at = _BLOCK - _OVERLAP
+    while at + _OVERLAP < status.st_size and (block := os.pread(fd, _BLOCK, at)):
+        yield block
+        at += _BLOCK - _OVERLAP

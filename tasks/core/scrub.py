@@ -15,7 +15,9 @@ from .patterns import Patterns
 from .tree import DIR, FILE, LINK, Entry, Tree, edited, note, parent, parents, read, resolve
 
 TABLE = os.path.join(os.path.dirname(__file__), "scrub.table")
-SECRET = ("N", "P", "S")  # classes of which copies, hard links and what a symlink leads to go as well
+SECRET = ("N", "P", "S", "V")  # classes that may not be anywhere in an export
+HIDDEN = (*SECRET, "I")  # of these, what a symlink leads to goes as well, and they are not even pulled
+COPIED = ("N", "P", "S", "I")  # of these, copies and hard links go as well
 _SYSTEM = (b"usr", b"bin", b"sbin", b"lib", b"lib64", b"boot")  # never emptied because some symlink leads there
 _NO_HASH = re.compile(rb"[!*]*[A-Za-z]{0,8}[!*]*")  # `x`, `*`, `!!`, `*LK*`: the shortest hash has 13 characters
 
@@ -25,7 +27,7 @@ class Row(NamedTuple):
 
     action: str  # "delete" | "files" | "empty" | "lock" | "lines" | "pass"
     pattern: str
-    kind: str  # "N" | "P" | "S" | "X" | "C"
+    kind: str  # "N" | "P" | "S" | "V" | "I" | "X" | "C"
     reason: str
     lines: str = ""
 
@@ -60,13 +62,54 @@ def not_pulled(keep: Iterable[str]) -> tuple[str, ...]:
     """Exclude patterns for rsync, so that secrets do not even reach the build: first what `keep` allows."""
     allowed = [f"+ /{path}" for name in keep for path in _with_parents(name.strip("/"))]
     allowed += [f"+ /{name.strip('/')}/**" for name in keep]
-    rows = [row for row in table() if row.action == "pass" or (row.action == "delete" and row.kind in SECRET)]
-    return tuple(allowed + [("+ " if row.action == "pass" else "- ") + row.pattern for row in rows])
+    return tuple(allowed + [rule for row in table() for rule in _for_rsync(row)])
+
+
+def _for_rsync(row: Row) -> list[str]:
+    if row.action == "pass":
+        return [f"+ {row.pattern}"]
+    if row.kind not in HIDDEN or row.action not in ("delete", "files"):
+        return []
+    return [f"- {row.pattern}"] if row.action == "delete" else [f"+ {row.pattern}/", f"- {row.pattern}"]
+
+
+def secret_at(path: bytes) -> Row | None:
+    """The row by which a file of this name is a secret, wherever the table would take it; None if it is none."""
+    number = _rules().first(path, False) if path else -1
+    row = table()[number] if number >= 0 else None
+    return row if row and row.kind in SECRET and row.action in ("delete", "files") else None
+
+
+def secret_in(path: bytes, entry: Entry) -> Row | None:
+    """The row by which a file, or lines or hashes in it, would not be exported from a reference."""
+    number = _rules().first(path, False)
+    row = table()[number] if number >= 0 else None
+    if row and row.action in ("lock", "lines") and row.kind != "X":
+        return row if _EDITS[row.action](read(entry), path, row) != read(entry) else None
+    return secret_at(path)
+
+
+def kept(tree: Tree, keep: Iterable[str]) -> list[tuple[str, str]]:
+    """(path, reason) of what only `keep` lets out of a reference: secrets one by one, state by what `keep` names."""
+    allowed = paths_of(keep)
+    found: dict[str, str] = {}
+    for path, row in _by_path(tree, frozenset()).items() if allowed else ():
+        if is_kept(path, allowed) and tree[path].type != DIR:
+            own = secret_at(path) or row
+            name = path if own.kind != "X" else next(up for up in (path, *parents(path)) if up in allowed)
+            if own.action not in _EDITS or _acted(own, path, tree[path]) is not tree[path]:
+                found.setdefault(show(name), own.reason)
+    return sorted(found.items())
+
+
+def paths_of(keep: Iterable[str]) -> frozenset[bytes]:
+    """What `keep` names, as a tree has it."""
+    return frozenset(os.fsencode(name.strip("/")) for name in keep)
 
 
 def scrub(tree: Tree, keep: Iterable[str] = ()) -> tuple[Tree, list[Note]]:
     """`tree` without what the table names, and notes of what that was. `keep`: paths, or folders, that stay."""
-    allowed = frozenset(os.fsencode(name.strip("/")) for name in keep)
+    allowed = paths_of(keep)
     verdicts = _by_path(tree, allowed)
     verdicts |= _by_symlink(tree, verdicts, allowed)
     verdicts |= _by_content(tree, verdicts, allowed)
@@ -111,9 +154,9 @@ def _by_symlink(tree: Tree, verdicts: dict[bytes, Row], allowed: frozenset[bytes
         row = verdicts.get(link)
         if target is None or target in verdicts or is_kept(target, allowed):
             continue
-        if row and row.kind in (*SECRET, "C") and tree[target].type == FILE:
+        if row and row.kind in (*HIDDEN, "C") and tree[target].type == FILE:
             found[target] = row
-        elif row and row.kind in SECRET and _may_empty(target, link):
+        elif row and row.kind in HIDDEN and _may_empty(target, link):
             found |= {path: row for path in _below(order, target) if tree[path].type != DIR}
         elif not row and tree[target].type == DIR:
             found |= _seen_through(tree, link, target, order)
@@ -126,7 +169,7 @@ def _seen_through(tree: Tree, link: bytes, target: bytes, order: list[bytes]) ->
         return
     for path in _below(order, target):
         number = _rules().first(link + path[len(target) :], tree[path].type == DIR)
-        if number >= 0 and table()[number].kind in (*SECRET, "C") and table()[number].action != "pass":
+        if number >= 0 and table()[number].kind in (*HIDDEN, "C") and table()[number].action != "pass":
             yield path, table()[number]
 
 
@@ -154,7 +197,7 @@ def _by_content(tree: Tree, verdicts: dict[bytes, Row], allowed: frozenset[bytes
 def _is_secret(row: Row, entry: Entry) -> bool:
     if row.action == "lock":
         return locked(read(entry), True) != read(entry)
-    return row.kind in SECRET and row.action in ("delete", "files")
+    return row.kind in COPIED and row.action in ("delete", "files")
 
 
 def _acted(row: Row, path: bytes, entry: Entry) -> Entry | None:
@@ -198,8 +241,34 @@ def _lock(data: bytes, path: bytes, row: Row) -> bytes:
 
 
 def _without_lines(data: bytes, path: bytes, row: Row) -> bytes:
-    wanted = re.compile(row.lines.encode())
-    return b"".join(line for line in data.splitlines(keepends=True) if not wanted.match(line))
+    """Without the lines that the row names, and those that continue one: by a backslash, or by a deeper indent."""
+    wanted = re.compile(row.lines.encode(), re.IGNORECASE)
+    left, gone = [], b""  # gone: the line that went last, as long as others continue it
+    for line in data.splitlines(keepends=True):
+        comment = _COMMENT.match(line)
+        if gone and _continues(gone, line):
+            gone = line if _is_open(gone) else gone
+        elif wanted.match(line, comment.end() if comment else 0):
+            gone = line
+        else:
+            left.append(line)
+            gone = b""
+    return b"".join(left)
+
+
+def _continues(above: bytes, line: bytes) -> bool:
+    return _is_open(above) or (bool(line.strip()) and _indent(line) > _indent(above))
+
+
+def _is_open(line: bytes) -> bool:
+    return line.rstrip().endswith(b"\\")
+
+
+_COMMENT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(?:[#;]|//)[#;\s]*)?")
+
+
+def _indent(line: bytes) -> int:
+    return len(line) - len(line.lstrip(b" \t"))
 
 
 _EDITS: dict[str, Callable[[bytes, bytes, Row], bytes]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import hosts, overlay, steps, sysinit
 from .errors import BadInput
-from .scrub import scrub
+from .scrub import kept, scrub
 from .site import Image
 from .tree import FILE, Tree
 
@@ -21,6 +21,7 @@ REMEDY = "NFS carries no file capabilities: give them by a unit's AmbientCapabil
 class Staged:
     tree: Tree  # sorted
     notes: dict[str, Any]  # for the report and plan; plain data, never a file's content (but names of etc/hosts)
+    layers: tuple[bytes, ...] = ()  # the overlays' folders
 
 
 def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
@@ -32,18 +33,25 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> Staged:
     with _named(image):
         tree = {path: reference[path] for path in sorted(reference)}
         steps.check(tree)
+        let_out = kept(tree, image.keep)
         tree, scrubbed = scrub(tree, image.keep)
         init = sysinit.init_of(tree)
         tree = steps.mount_points(tree, mounts(image))
         tree = steps.fstab(tree)
         tree = steps.links(tree, init)
-    laid = overlay.merge(tree, layers(image, init, tree, folders))
+    over = layers(image, init, tree, folders)
+    laid = overlay.merge(tree, over)
     with _named(image):
         laid = steps.hook(laid, init)
         laid = steps.local_files(laid, local_files(image, init), before=tree)
         laid = steps.var_ro(laid)
-    notes = {"init": init, "hosts": hosts.others(reference), "scrubbed": [list(note) for note in scrubbed]}
-    return Staged(laid, {**notes, **listed(laid)})
+    notes = {
+        "init": init,
+        "hosts": hosts.others(reference),
+        "scrubbed": [list(note) for note in scrubbed],
+        "kept": [list(each) for each in let_out],
+    }
+    return Staged(laid, {**notes, **listed(laid)}, tuple(each.folder for each in over))
 
 
 def mounts(image: Image) -> list[str]:
