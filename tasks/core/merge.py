@@ -139,7 +139,8 @@ def _disk(below: out.Disk, said: models.Disk | None) -> out.Disk:
 def _partition(said: models.Partition) -> out.Partition:
     mount = said.mount or "swap"
     fill = said.fill or ("/var.ro" if mount == "/var" else None)
-    return out.Partition(mount, said.size or None, said.fs, said.label or label(mount, said.fs), fill)
+    named = said.label or label(mount, said.fs)
+    return out.Partition(mount, said.size or None, said.fs, named, fill, said.options, said.mode)
 
 
 def label(mount: str, fs: str) -> str:

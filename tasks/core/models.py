@@ -135,6 +135,12 @@ class Partition(Section):
     fill: Absolute | None = Field(
         default=None, description="folder of the shared root whose content it gets; /var: /var.ro"
     )
+    options: _text(grammar.mount_options) | None = Field(
+        default=None, description="mount options, as for mount -o", examples=["noatime,nosuid"]
+    )
+    mode: _text(grammar.mode, "^[0-7]{3,4}$", number=True) | None = Field(
+        default=None, description="mode of the mount point; left out: that of the root's folder, or of fill"
+    )
 
 
 class Match(Section):

@@ -272,6 +272,9 @@ def _partition(path: Path, part: models.Partition, complain: Complain) -> None:
         complain((*path, "fs"), what, "swap is {mount: swap, size: 4G, fs: swap}")
     if part.fs == "swap" and part.fill:
         complain((*path, "fill"), "swap cannot be filled", "leave it out", part.fill)
+    for field in ("options", "mode") if part.fs == "swap" else ():
+        if field in part.model_fields_set:
+            complain((*path, field), "swap is not mounted", "leave it out", getattr(part, field))
     if part.fs == "xfs" and part.size and part.size < 300:
         complain((*path, "size"), "size out of range for xfs", "give it 300M or more, or take ext4", f"{part.size}M")
     if part.fs == "ext3" and part.size and part.size >= 16 << 20:

@@ -50,6 +50,8 @@ class Partition(NamedTuple):
     fs: str  # "ext3" | "ext4" | "xfs" | "swap"
     label: str  # "pn-var"
     fill: str | None = None  # "/var.ro"
+    options: str | None = None  # "noatime,nosuid"
+    mode: str | None = None  # "1777"
 
 
 class DiskMatch(NamedTuple):
