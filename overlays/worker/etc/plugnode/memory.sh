@@ -6,6 +6,10 @@ mounted() { # FOLDER
   awk -v folder="$1" '$2 == folder { found = 1 } END { exit !found }' /proc/mounts
 }
 
+mounted_type() { # FOLDER: the file system's, nothing where none is
+  awk -v folder="$1" '$2 == folder { type = $3 } END { print type }' /proc/mounts
+}
+
 fill_gaps() { # whatever the layout wants and no disk gives, and what no node can be without, in memory
   { awk '$4 != "swap" { print $2, $6 }' "$WORK/partitions" 2>/dev/null || :; echo "/var /var.ro"; echo "/tmp -"; } |
     sort -k 1,1 -s | awk '!seen[$1]++' >"$WORK/gaps"
