@@ -344,6 +344,15 @@ def test_nothing_of_the_nodes_layouts_is_missing():
     )
 
 
+def test_options_and_modes_stand_on_lines_of_their_own_and_leave_those_of_the_partitions_as_they_were():
+    """Their checksum is on every disk."""
+    plain = Partition("/scratch", None, "xfs", "pn-scratch")
+    told = plain._replace(options="noatime,nosuid", mode="1777")
+    lines = [configs.layout_lines(Disk(partitions=(part,))).decode().splitlines() for part in (plain, told)]
+    assert lines[1][: len(lines[0])] == lines[0]
+    assert lines[1][len(lines[0]) :] == ["options /scratch noatime,nosuid", "mode /scratch 1777"]
+
+
 def test_what_an_earlier_setup_sh_would_take_for_a_condition_stands_under_another_word():
     """It finds no disk that fulfils a condition which it does not know."""
     lines = configs.layout_lines(Disk(match=DiskMatch(serial="X*", removable=True))).decode().splitlines()

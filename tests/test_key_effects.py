@@ -28,7 +28,15 @@ OF_DISK: dict[str, Any] = {
     "match": {"size": "1G.."},
 }  # fmt: skip
 OF_MATCH = {"size": "1G..2T", "serial": "S1", "id": "ata-*", "transport": "sata", "removable": True}
-OF_PARTITION = {"mount": "/srv", "size": "rest", "fs": "xfs", "label": "mine", "fill": "/opt/full"}
+OF_PARTITION = {
+    "mount": "/srv",
+    "size": "rest",
+    "fs": "xfs",
+    "label": "mine",
+    "fill": "/opt/full",
+    "options": "noatime",
+    "mode": "1777",
+}
 
 
 def site(place: str) -> dict:

@@ -636,6 +636,17 @@ def test_ssh_host_keys_are_made_once_and_are_another_nodes_after_a_wipe(tmp_path
     assert "this disk was wn001's" in node.console
 
 
+@pytest.mark.parametrize("why", ["no disk", "a foreign one"])
+def test_a_node_whose_host_keys_are_new_at_each_boot_says_so(tmp_path: Path, why: str):
+    node = Node(tmp_path, ssh=True, required="no")
+    command("mkfs.ext4", "-qF", node.image)
+    show = "cat var/lib/plugnode/ssh/ssh_host_ed25519_key.pub"
+    first, again = (node.boot(show, disk=why != "no disk") for _ in range(2))
+    assert first != again and "ssh host keys are new ones at each boot" in node.console
+    node.fresh()
+    assert node.boot(show) == node.boot(show) and "new ones at each boot" not in node.console
+
+
 def test_local_files_stay_with_their_node_and_begin_anew_when_the_disk_is_anothers(node: Node):
     seed = node.root / "var.ro/lib/plugnode/files/etc"
     seed.mkdir(parents=True)

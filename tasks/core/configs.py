@@ -320,6 +320,9 @@ def layout_lines(disk: Disk) -> bytes:
         f"partition {part.mount} {part.size or 'rest'} {part.fs} {part.label} {part.fill or '-'}"
         for part in disk.partitions
     ]
+    for part in disk.partitions:
+        lines += [f"options {part.mount} {part.options}"] if part.options else []
+        lines += [f"mode {part.mount} {part.mode}"] if part.mode else []
     return "".join(line + "\n" for line in lines).encode()
 
 

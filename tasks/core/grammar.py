@@ -725,6 +725,20 @@ by_id = text(
     128,
 )
 label = text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "not a label", "use letters, digits and . _ -", 16)
+mode = editors(r"^[0-7]{3,4}$")(text(r"[0-7]{3,4}", "not a mode", "write octal digits, as in 1777"))
+FSTAB_ONLY = ("auto", "noauto", "nofail", "user", "nouser", "users", "owner", "group", "defaults", "_netdev", "remount")
+
+
+def mount_options(value: str) -> str:
+    for option in _mount_options(value).split(","):
+        if option in FSTAB_ONLY or option.startswith("x-"):
+            raise InvalidValue(f"{option} is for /etc/fstab, and has no effect here", "leave it out")
+    return value
+
+
+_mount_options = text(
+    r"[A-Za-z0-9_=.:+%-]+(,[A-Za-z0-9_=.:+%-]+)*", "not mount options", "write them by commas, as noatime,nosuid", 200
+)
 
 
 def loader_name(value: str) -> str:

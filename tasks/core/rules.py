@@ -480,6 +480,10 @@ def _partition(path: Path, part: Section, complain: Complain) -> None:
 def _swap(path: Path, part: Section, complain: Complain) -> None:
     if part.fill:
         complain((*path, "fill"), "swap cannot be filled", "leave it out", part.fill)
+    for field in ("options", "mode"):
+        if field in part.model_fields_set:
+            what = "swap is not mounted"
+            complain((*path, field), what, "leave it out", getattr(part, field))
 
 
 def _ext3(path: Path, part: Section, complain: Complain) -> None:

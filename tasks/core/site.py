@@ -143,6 +143,24 @@ class Partition(NamedTuple):
             recipe=ROOT,
         ),
     ] = None
+    options: Annotated[
+        Optional[str],
+        Key(
+            Text("mount_options"),
+            "mount options, as for mount -o",
+            "mount options, as for `mount -o`: `noatime,nosuid`",
+            examples=("noatime,nosuid",),
+        ),
+    ] = None
+    mode: Annotated[
+        Optional[str],
+        Key(
+            Text("mode", number=True),
+            "mode of the mount point; left out: that of the root's folder, or of fill",
+            "`1777` for a /scratch of everybody; its owner is that folder's",
+            default="that of the root's folder it is mounted on, or of `fill`",
+        ),
+    ] = None
 
 
 TRANSPORTS = ("ata", "fc", "ide", "iscsi", "mmc", "nvme", "sas", "sata", "scsi", "virtio")

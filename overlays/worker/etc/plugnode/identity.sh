@@ -33,6 +33,7 @@ own_identity() { # ssh host keys, once for this node on this disk; the shared ro
   mkdir -p "$OWN/ssh"
   forget_other
   [ -d "$ROOT/etc/ssh" ] && command -v ssh-keygen >/dev/null || return 0
+  [ "$(mounted_type "$VAR")" != tmpfs ] || say "/var is in memory: ssh host keys are new ones at each boot"
   for type in rsa ecdsa ed25519; do host_key "ssh_host_${type}_key" "$type"; done
   [ -x "$ROOT/etc/rc.d/init.d/sshd" ] || return 0 # it makes what is missing, and gives up where /etc is read-only
   host_key ssh_host_key rsa1

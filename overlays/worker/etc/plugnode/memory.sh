@@ -6,22 +6,29 @@ mounted() { # FOLDER
   awk -v folder="$1" '$2 == folder { found = 1 } END { exit !found }' /proc/mounts
 }
 
+mounted_type() { # FOLDER: the file system's, nothing where none is
+  awk -v folder="$1" '$2 == folder { type = $3 } END { print type }' /proc/mounts
+}
+
 fill_gaps() { # whatever the layout wants and no disk gives, and what no node can be without, in memory
   { awk '$4 != "swap" { print $2, $6 }' "$WORK/partitions" 2>/dev/null || :; echo "/var /var.ro"; echo "/tmp -"; } |
     sort -k 1,1 -s | awk '!seen[$1]++' >"$WORK/gaps"
   while read -r folder fill <&3; do
     mounted "$ROOT$folder" || in_memory "$folder" "$fill"
   done 3<"$WORK/gaps"
-  chmod 1777 "$ROOT/tmp" || degrade "/tmp is not writable"
+  chmod "$(mount_value mode /tmp | grep . || echo 1777)" "$ROOT/tmp" || degrade "/tmp is not writable"
 }
 
 in_memory() { # FOLDER FILL: a quarter of the memory at most
   [ -d "$ROOT$1" ] || { degrade "no folder $1 in this root to mount on" && return 0; }
   step "$1 in memory"
-  run mount -n -t tmpfs -o size=25%,mode=755 plugnode "$ROOT$1" || { degrade "$1 is not writable" && return 0; }
-  if [ "$2" = - ] || [ ! -d "$ROOT$2" ]; then return 0; fi
+  remember_looks "$1"
+  run mount -n -t tmpfs -o "size=25%,mode=755$(memory_options "$1")" plugnode "$ROOT$1" ||
+    { degrade "$1 is not writable" && return 0; }
+  if [ "$2" = - ] || [ ! -d "$ROOT$2" ]; then give_looks "$1" - && return 0; fi
   run cp -a "$ROOT$2/." "$ROOT$1/" || {
     degrade "$1 lacks a part of $2"
     (cd "$ROOT$2" && find . -type d) | while read -r folder; do mkdir -p "$ROOT$1/$folder" || return 0; done
   }
+  give_looks "$1" "$2"
 }

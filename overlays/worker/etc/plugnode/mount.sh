@@ -18,15 +18,40 @@ mount_partition() { # NUMBER MOUNT MIB FS LABEL FILL
     run swapon "$node" || degrade "$node: no swap"
     return
   fi
-  if ! check_filesystem "$node" "$4" || ! run mount -n -t "$4" -o "$(mount_options "$4")" "$node" "$ROOT$2"; then
-    degrade "$2: $node cannot be used, and stays as it is"
+  remember_looks "$2"
+  if ! check_filesystem "$node" "$4" || ! mount_or_repair "$node" "$4" "$2"; then
+    degrade "$2: $node cannot be used, and stays as it is$(newer "$node")"
     return
   fi
   [ "$6" = - ] || accept_filled "$ROOT$2" "$6" "$node"
+  ! mounted "$ROOT$2" || give_looks "$2" "$6"
 }
 
-mount_options() { # FS: with barriers, which ext3 has off by default before Linux 3.1
-  [ "$1" = ext3 ] && echo rw,barrier=1 || echo rw
+mount_or_repair() { # NODE FS MOUNT; xfs has no check before: its log is replayed by the mount
+  ! run mount -n -t "$2" -o "$(mount_options "$2" "$3")" "$1" "$ROOT$3" || return 0
+  kernel_words "$1" >>"$WORK/output"
+  [ "$2" = xfs ] && [ -z "$(newer "$1")" ] || return 1
+  [ "$(argument plugnode.fsck)" = repair ] || { say "$1: does not mount; plugnode.fsck=repair?" && return 1; }
+  repair_xfs "$1" && run mount -n -t xfs -o "$(mount_options xfs "$3")" "$1" "$ROOT$3"
+}
+
+repair_xfs() { # NODE; a log that cannot be replayed is given up, and with it what was changed last
+  lacks=$(need xfs_repair xfsprogs)
+  [ -z "$lacks" ] || { say "$lacks" && return 1; }
+  step "$1: xfs_repair, as the kernel command line says"
+  xfs_repair "$1" >"$WORK/output" 2>&1 </dev/null || {
+    status=$?
+    tell_output "$1"
+    [ "$status" -eq 2 ] || return 1
+    step "$1: xfs_repair -L, which gives up the log"
+    run xfs_repair -L "$1"
+  }
+}
+
+mount_options() { # FS MOUNT: the site's, and barriers, which ext3 has off by default before Linux 3.1
+  options=$(mount_value options "$2")
+  [ "$1" != ext3 ] || options=barrier=1${options:+,$options}
+  echo "rw${options:+,$options}"
 }
 
 node_of() { # NUMBER FS LABEL: the partition with that label; by its number when an admin asks for a repair
@@ -39,15 +64,29 @@ node_of() { # NUMBER FS LABEL: the partition with that label; by its number when
   [ "$(argument plugnode.fsck)" = repair ] && [ "$HAS_LAYOUT" = "$LAYOUT" ] && partition_node "$DISK" "$1"
 }
 
-check_filesystem() { # NODE FS; e2fsck: 0 clean, 1 repaired, 2 repaired and reboot if it is the root; xfs has its log
+check_filesystem() { # NODE FS; e2fsck: 0 clean, 1 repaired, 2 repaired and reboot if it is the root
   case $2 in ext*) ;; *) return 0 ;; esac
   lacks=$(need "fsck.$2" e2fsprogs)
   [ -z "$lacks" ] || { say "$lacks" && return 1; }
   "fsck.$2" -p "$1" >"$WORK/output" 2>&1 </dev/null || {
     status=$?
+    tell_output "$1"
     [ "$status" -ge 4 ] || { say "$1: repaired" && return 0; }
+    [ -z "$(newer "$1")" ] || return 1
     [ "$(argument plugnode.fsck)" = repair ] || { say "$1: fsck -p gives $status; plugnode.fsck=repair?" && return 1; }
     step "$1: fsck -y, as the kernel command line says"
-    "fsck.$2" -y "$1" >"$WORK/output" 2>&1 </dev/null || [ $? -lt 4 ]
+    status=0
+    "fsck.$2" -y "$1" >"$WORK/output" 2>&1 </dev/null || status=$?
+    tell_output "$1"
+    [ "$status" -lt 4 ]
   }
+}
+
+newer() { # NODE: that its file system has what this release does not know, by the last words of who looked at it
+  grep -Eiq '(unsupported|unknown).*feature' "$WORK/output" || return 0
+  echo "; it has features that this release does not know, of $(made_by "$DISK"): go back to that one, or wipe"
+}
+
+kernel_words() { # NODE: the kernel's last ones about it
+  dmesg 2>/dev/null | grep -F "($(basename "$(readlink -f "$1")"))" | tail -n 2
 }

@@ -15,6 +15,7 @@ provision() { # DISK TOKENS: from whatever is there to COMMITTED; a cut at any m
   wait_for_partitions "$1"
   each_partition make_filesystem
   each_partition fill_filesystem
+  note_maker "$1"
   step "commit $1"
   write_state "$1" CLAIMING "$2" # once more, for its flush: all that was before is on the disk, not in its cache
   write_state "$1" COMMITTED "$2"
@@ -140,7 +141,7 @@ fill_filesystem() { # NUMBER MOUNT MIB FS LABEL FILL
   [ "$6" != - ] || return 0
   step "fill $2 from $6"
   mkdir -p "$WORK/mnt"
-  run mount -n -t "$4" -o "$(mount_options "$4")" "$(partition_node "$DISK" "$1")" "$WORK/mnt"
+  run mount -n -t "$4" -o "$(mount_options "$4" "$2")" "$(partition_node "$DISK" "$1")" "$WORK/mnt"
   run cp -a "$ROOT$6/." "$WORK/mnt/"
   write_synced "$WORK/mnt/.plugnode" "$RELEASE"
   run umount -n "$WORK/mnt"

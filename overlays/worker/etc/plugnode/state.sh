@@ -28,6 +28,15 @@ write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complet
   [ "$STATE" = "$2" ]
 }
 
+note_maker() { # DISK: in the sector after, which decides nothing
+  echo "made by $RELEASE" | run_input dd of="$1" bs=512 seek=2041 count=1 conv=sync,notrunc,fsync
+}
+
+made_by() { # DISK: the release that made its file systems
+  dd if="$1" bs=512 skip=2041 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.+_ -' | sed -n 's/^made by //p' |
+    grep . || echo "an earlier release"
+}
+
 write_cached() { # DISK: whether an ATA disk's cache is on; fsync flushes it from Linux 2.6.33 on, turning it off always
   hdparm -I "$1" 2>/dev/null | grep '\*.*Write cache' || :
 }

@@ -16,8 +16,15 @@ run() { # COMMAND…: do it, and say what it said if it fails
   "$@" >"$WORK/output" 2>&1 </dev/null || {
     status=$?
     say "$1 failed ($status): $* : $(output)"
+    cat "$WORK/output" >>"$DATA/setup.log"
     return "$status"
   }
+}
+
+tell_output() { # OF WHAT: the first and last lines of what was run, and all of them in the log
+  awk 'NF { line[++n] = $0 } END { for (i = 1; i <= n; i++) if (i < 5 || i > n - 4) print line[i] }' "$WORK/output" |
+    while read -r line; do say "$1: $line"; done
+  cat "$WORK/output" >>"$DATA/setup.log"
 }
 
 output() { # the last words of what was run, on one line
