@@ -28,6 +28,14 @@ RSYNC = [
 ATTRIBUTES = ["-AX"]  # ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
 VANISHED, TRIES = 24, 3  # rsync's exit status where files went away while they were copied
 
+# ssh_config(5): what the far end could use of this machine, from its agent to its network, and commands
+ALONE = (
+    *("ForwardAgent=no", "ForwardX11=no", "GSSAPIDelegateCredentials=no", "ClearAllForwardings=yes", "Tunnel=no"),
+    *("PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no"),
+)
+NO_AGENT = ("-a", "-x", "-k")  # for the -A, -X and -K of RSYNC_RSH
+PATIENCE = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
+
 # What a program says -> what it means to an admin, the first that fits. {host} and {0}… are filled in.
 MEANINGS = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key is not the one that is known: it was installed anew, or "
@@ -121,14 +129,16 @@ def _rsync(
 
 
 def shell(*options: str) -> list[str]:
-    """How to reach a node: ssh, or what RSYNC_RSH says; nothing is asked for, and a dead line is noticed.
+    """How to reach a node or a server: ssh, or what RSYNC_RSH says; nothing is asked for, a dead line is noticed.
 
-    `options` are for ssh, which takes the first that it is told of each.
+    Nothing of this machine is forwarded, whatever the configuration of ssh or RSYNC_RSH say. `options` are for ssh,
+    which takes the first that it is told of each, but of flags the last.
     """
-    command = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
-    if os.path.basename(command[0]) != "ssh":
-        return command
-    return [*command, *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
+    program, *told = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
+    if os.path.basename(program) != "ssh":
+        return [program, *told]
+    ours = (f"-o{option}" for option in PATIENCE)
+    return [program, *(f"-o{option}" for option in ALONE), *told, *options, *ours, *NO_AGENT]
 
 
 def file_systems(source: Source, also: tuple[str, ...] | None) -> list[str]:
