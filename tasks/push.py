@@ -83,11 +83,16 @@ def running() -> tuple[dict[str, str], list[str]]:
     asked = nodes()
     say(f"asking {len(asked)} nodes what they run")
     replies = reach.ask(asked, reach.RUNS, known_hosts())
+    said = {name: reach.runs(text) for name, text in replies.said.items()}
     found: dict[str, list[str]] = {}
-    for name, text in replies.said.items():
-        found.setdefault(text.partition("\n")[0], []).append(name)
+    words = dict(replies.failed)
+    for name, one in said.items():
+        if one is None:
+            words[name] = "what it says that it runs is no release"
+        else:
+            found.setdefault(one.release, []).append(name)
     degraded = {
-        name: "degraded: see /run/plugnode/degraded there" for name, text in replies.said.items() if "\n" in text
+        name: "degraded: see /run/plugnode/degraded there" for name, one in said.items() if one and one.degraded
     }
-    unheard = reach.folded(replies.failed, known_hosts())
+    unheard = reach.folded(words, known_hosts())
     return {release: fold(names) for release, names in found.items()}, [*reach.folded(degraded), *unheard]

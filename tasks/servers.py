@@ -98,13 +98,17 @@ def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> 
 def _order(server: Server, do: str, with_goal: bool, details: dict):
     from .core import far, fleet
 
-    where, goal, sources = targets(), None, {}
+    where, goal = targets(), None
+    sources: dict[str, fleet.Source] = {}
     if with_goal:
         held = wanted(server)
         goal = far.pack(held, services_of_families())
-        sources = {image.name: settings().path(image.name) for image in site().images}
-        sources |= {f"{name}/root": os.path.join(folder, "root") for name, folder in sources.items()}
-        sources["loaders"] = gathered(held.loaders)
+        folders = {image.name: settings().path(image.name) for image in site().images}
+        parts = frozenset(far.PARTS)
+        sources = {name: fleet.Source(folder, parts) for name, folder in folders.items()}
+        sources |= {f"{name}/root": fleet.Source(os.path.join(folder, "root")) for name, folder in folders.items()}
+        loaders = frozenset(held.loaders)
+        sources["loaders"] = fleet.Source(gathered(held.loaders), loaders, links=True)
     message = {"do": do, "targets": [where.tftp, where.nfs, where.destdir], "details": details, "goal": goal}
     return fleet.Order(server.name, server.ssh or "", message, sources, Here(server).render)
 

@@ -16,6 +16,7 @@ from .errors import Refused
 from .reference import Snapshot
 from .running import NowAndThen, Program, Say
 from .site import Image
+from .text import readable
 
 LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs jfs reiserfs f2fs zfs vfat".split())
 
@@ -47,6 +48,8 @@ MEANINGS = (
     (r"(Connection refused|Connection timed out|No route to host|Network is unreachable|Connection reset.*|"
      r"Connection closed.*|Operation timed out|Timeout, server .* not responding)", "it cannot be reached: {0}"),
     (r"rsync: (?:command )?not found|rsync: No such file|exec.*rsync.*not found", "it has no rsync: install it there"),
+    (r"is your shell clean|protocol version mismatch", "its login shell says something where only rsync may speak (a "
+     "greeting in .bashrc, say): make it silent where there is no terminal"),
     (r"(No space left on device)", "{0} here, in the build folder"),
     (r"change_dir \"([^\"]*)\" .*failed: (.*) \(\d+\)", "{0}: {1}"),
 )  # fmt: skip
@@ -118,7 +121,7 @@ def _rsync(
         environment={"RSYNC_RSH": shlex.join(shell())},
     )
     tell, words = NowAndThen(say), []
-    for line in program.lines():
+    for line in map(readable, program.lines()):
         if complaint := _COMPLAINT.search(line):  # it may come in the middle of a line of progress
             words.append(complaint[0])
         elif progress := _PROGRESS.match(line):
@@ -157,8 +160,8 @@ def file_systems(source: Source, also: tuple[str, ...] | None) -> list[str]:
 
 def _mounts(host: str) -> Iterable[tuple[str, str]]:
     """(mount point, type of file system), from the node's /proc/mounts."""
-    program = Program([*shell(), "--", host, "cat /proc/mounts"])
-    lines = [line for line in program.lines() if line.strip()]
+    program = Program([*shell(), "--", host, "echo; cat /proc/mounts"])
+    lines = [readable(line) for line in program.lines() if line.strip()]
     if program.status:
         raise Refused(explain(host, host, program.status, lines))
     for words in (line.split(" ") for line in lines):
