@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .configs import site_img
 from .console import say
 from .core.errors import Refused
-from .plan import BUILT, coloured, flag
+from .plan import BUILT, flag
 from .push import running
 from .release import read_release
 from .rule import command
@@ -33,7 +33,7 @@ def task_deploy():
 def deploy() -> None:
     for line in too_long():
         say(line)
-    answers = everywhere("deploy", with_goal=True, colour=coloured(), author=author())
+    answers = everywhere("deploy", with_goal=True, author=author())
     tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
         tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})
@@ -130,11 +130,19 @@ def task_status():
     return command(status, params=[NODES])
 
 
+def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
+    """The answers; servers whose states differ in nothing but seconds have one state."""
+    from .core.status import without_seconds
+
+    there = {server: answer.done for server, answer in answers.items() if not answer.failure}
+    return {server: answers[server]._replace(done=state) for server, state in without_seconds(there).items()}
+
+
 def status(nodes: bool) -> None:
     from .core.status import text
 
     answers = everywhere("status")
-    tell(texts(answers, text))
+    tell(texts(folded(answers), text))
     if nodes:
         run_by, unheard = running()
         print("Nodes")

@@ -94,9 +94,9 @@ def show_plan(as_json: bool, detailed: bool, against: str):
     if as_json:
         print(json.dumps(every_json(found), indent=1))
     elif against:
-        print(found[""]["text"])
+        tell_plans({"": found[""]["sections"]})
     else:
-        tell_plans({server: done["text"] for server, done in found.items()})
+        tell_plans({server: done["sections"] for server, done in found.items()})
     refuse_failed(answers)
     leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})
     refresh()
@@ -108,7 +108,7 @@ def on_servers():
     from .servers import everywhere
 
     rules = site().deploy
-    return everywhere("plan", with_goal=True, keep=rules.keep, keep_days=rules.keep_days, colour=coloured())
+    return everywhere("plan", with_goal=True, keep=rules.keep, keep_days=rules.keep_days)
 
 
 def effect(against: str) -> dict:
@@ -119,7 +119,7 @@ def effect(against: str) -> dict:
     steps = plan.plan(there, goal)
     return {
         "changed": steps.changed,
-        "text": summary.text(steps, there, coloured()),
+        "sections": summary.sections(steps, there),
         "json": summary.as_json(steps, there),
     }
 

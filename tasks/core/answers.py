@@ -1,7 +1,7 @@
 """Answers: what a boot server may say, as shapes. What it says is data of another machine, and is looked at first.
 
 A shape is a type; a list of one shape; a tuple, one shape for each value; or names with shapes, besides which others
-may stand (`{str: shape}`: any names).
+may stand (`{str: shape}`: any names; a name with `?` may be missing).
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ _PLAN = {
     "reloads": [{"path": str, "command": str}],
     "prunable": [{"release": str, "why": str}],
 }
+_RECORD = {
+    **dict.fromkeys(("time?", "who?", "action?", "result?", "git?"), str),
+    "releases?": {str: str},
+    "removed?": [str],
+}
 _STATUS = {
     "wrong": [str],
     "current": {str: str | None},
@@ -57,10 +62,10 @@ _STATUS = {
     "pins": {str: str},
     "disks": {str: {"used": int, "free": int}},
     "leases": {"nodes": [str], "strangers": [(str, str)]},
-    "journal": [dict],
+    "journal": [_RECORD],
 }
 DONE: dict[str, Shape] = {  # by the work that was asked for (see work.py)
-    "plan": {"changed": bool, "text": str, "json": _PLAN},
+    "plan": {"changed": bool, "sections": [(str, str)], "json": _PLAN},
     "deploy": {"changed": bool},
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},
@@ -72,7 +77,7 @@ _RELEASE = {each.name: int if each.type == "int" else str for each in dataclasse
 MESSAGES: dict[str, Shape] = {  # one of these a line (see far.py)
     "begun": bool,
     "say": str,
-    "show": str,
+    "show": [(str, str)],
     "render": (_RELEASE, str, str),
     "names": [str],
     "bring": {"source": str, "to": str, "like": str, "owners": bool},
@@ -102,9 +107,7 @@ def fit(value: Any, shape: Shape, where: str) -> None:
         _is(value, dict, where)
         pairs = ((name, shape[str]) for name in value) if str in shape else shape.items()
         for name, inner in pairs:
-            if name not in value:
-                raise Misfit(f"{where}.{name} is missing")
-            fit(value[name], inner, f"{where}.{name}")
+            _fit_name(value, name, inner, where)
     elif isinstance(shape, (list, tuple)):
         _is(value, list, where)
         if isinstance(shape, tuple) and len(value) != len(shape):
@@ -113,6 +116,14 @@ def fit(value: Any, shape: Shape, where: str) -> None:
             fit(held, shape[number if isinstance(shape, tuple) else 0], f"{where}[{number}]")
     else:
         _is(value, shape, where)
+
+
+def _fit_name(value: dict[str, Any], name: str, shape: Shape, where: str) -> None:
+    optional, name = name.endswith("?") and name not in value, name if name in value else name.rstrip("?")
+    if name in value:
+        fit(value[name], shape, f"{where}.{name}")
+    elif not optional:
+        raise Misfit(f"{where}.{name} is missing")
 
 
 def _is(value: Any, kind: Any, where: str) -> None:

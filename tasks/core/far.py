@@ -144,8 +144,8 @@ class Line:
     def say(self, text: str) -> None:
         self.tell(say=text)
 
-    def show(self, text: str) -> None:
-        self.tell(show=text)
+    def show(self, sections: work.Sections) -> None:
+        self.tell(show=sections)
 
     def wanted(self) -> Wanted:
         return unpack(self.goal, self)

@@ -29,7 +29,7 @@ from . import answers, far, parallel, remote
 from .errors import BadInput
 from .release import Release
 from .text import all_readable, readable
-from .work import Answer, Render, Values
+from .work import Answer, Render, Sections, Values
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
@@ -108,7 +108,8 @@ class _Talk(EventHandler):  # type: ignore[misc]
         self.words: list[str] = []  # what ssh and the shell there say
         self.names: list[str] = []  # what it is about to ask for
         self.done: Values | None = None
-        self.shown = self.failure = ""
+        self.failure = ""
+        self.shown: Sections = ()
         self.open = False
         self.deadline = 0.0  # until its first word; after its last one, until its end
         self.transfer: WorkerPopen | None = None

@@ -63,7 +63,11 @@ def _torn(fd: int) -> bool:
 
 def now() -> str:
     """UTC, to the second: `2026-11-23T05:46:01Z`."""
-    return time.strftime(_FORMAT, time.gmtime())
+    return text(time.time())
+
+
+def text(seconds: float) -> str:
+    return time.strftime(_FORMAT, time.gmtime(seconds))
 
 
 def seconds(text: str) -> float:

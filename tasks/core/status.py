@@ -112,6 +112,43 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         yield f"! {line}"
 
 
+def without_seconds(states: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The states; for one that differs from an earlier one only in seconds that one, so that they can be told once."""
+    found: dict[str, dict[str, Any]] = {}
+    for server, state in states.items():
+        found[server] = next((other for other in found.values() if _alike(state, other)), state)
+    return found
+
+
+MINUTE, TENTH = 60, 0.11  # of a day, which is how exactly a release's age is told
+
+
+def _alike(state: dict[str, Any], other: dict[str, Any]) -> bool:
+    if text(_timeless(state)) != text(_timeless(other)):
+        return False
+    times, ages = zip(_times(state), _times(other)), zip(_ages(state), _ages(other))
+    return all(abs(a - b) < MINUTE for a, b in times) and all(abs(a - b) < TENTH for a, b in ages)
+
+
+def _times(state: dict[str, Any]) -> Iterator[float]:
+    """When each record of the journal was made; one that does not say counts as very old."""
+    for record in state["journal"]:
+        try:
+            yield journal.seconds(record.get("time", ""))
+        except (TypeError, ValueError):
+            yield 0
+
+
+def _ages(state: dict[str, Any]) -> list[float]:
+    return [release["days_since_use"] for release in state["releases"]]
+
+
+def _timeless(state: dict[str, Any]) -> dict[str, Any]:
+    records = [{**record, "time": ""} for record in state["journal"]]
+    releases = [{**release, "days_since_use": 0} for release in state["releases"]]
+    return {**state, "journal": records, "releases": releases}
+
+
 def _pins(pins: Mapping[str, str]) -> Iterator[str]:
     from .ranges import fold
 

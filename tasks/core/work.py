@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from . import plan as planning
@@ -19,6 +19,7 @@ from .release import Release
 from .targets import Targets
 
 Values = dict[str, Any]  # of JSON
+Sections = Sequence[Sequence[str]]  # of a plan as text: titles and what stands below (see summary.py)
 Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
 
 
@@ -26,7 +27,7 @@ class Answer(NamedTuple):
     """How a server's work ended."""
 
     done: Values  # what it gave
-    shown: str = ""  # what it showed before it changed anything
+    shown: Sections = ()  # what it showed before it changed anything
     failure: str = ""  # one line; then `done` is empty
 
 
@@ -36,7 +37,7 @@ class Line(Protocol):
     def say(self, text: str) -> None:
         """A line of progress."""
 
-    def show(self, text: str) -> None:
+    def show(self, sections: Sections) -> None:
         """What is about to be done."""
 
     def wanted(self) -> Wanted:
@@ -54,8 +55,8 @@ def do(name: str, targets: Targets, line: Line, details: Mapping[str, Any]) -> V
     return work[name](targets, line, **details)
 
 
-def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) -> Values:
-    """What a deploy would change: `changed`, `text` and `json`."""
+def plan(targets: Targets, line: Line, keep: int, keep_days: int) -> Values:
+    """What a deploy would change: `changed`, `sections` and `json`."""
     from . import prune, summary
 
     goal = with_pins(targets, line)
@@ -63,11 +64,11 @@ def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) 
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
     steps = planning.plan(there, goal)
-    text = summary.text(steps, there, colour)
-    return {"changed": steps.changed, "text": text, "json": summary.as_json(steps, there)}
+    told = summary.sections(steps, there)
+    return {"changed": steps.changed, "sections": told, "json": summary.as_json(steps, there)}
 
 
-def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values:
+def deploy(targets: Targets, line: Line, author: Values) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     from . import deploy as core
     from . import loaders, summary
@@ -78,7 +79,7 @@ def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values
         line.say(text)
 
     def show(steps: planning.Plan, there: planning.There) -> None:
-        line.show(summary.text(steps, there, colour))
+        line.show(summary.sections(steps, there))
 
     steps = core.deploy(targets, goal, author, line.say, show)
     return {"changed": steps.changed}
