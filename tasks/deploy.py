@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .configs import site_img
 from .console import say
 from .core.errors import Refused
+from .core.text import counted
 from .plan import BUILT, flag
 from .push import running
 from .release import read_release
@@ -122,7 +123,7 @@ def verify(full: bool) -> None:
     refuse_failed(answers)
     count = sum(len(answer.done["findings"]) for answer in answers.values())
     if count:
-        raise Refused(f"{count} differences from what was deployed")
+        raise Refused(f"{counted(count, 'difference')} from what was deployed")
 
 
 def task_status():
@@ -151,4 +152,4 @@ def status(nodes: bool) -> None:
     refuse_failed(answers)
     count = sum(len(answer.done["wrong"]) for answer in answers.values())
     if count:
-        raise Refused(f"{count} things are wrong")
+        raise Refused(f"{counted(count, 'thing')} {'is' if count == 1 else 'are'} wrong")

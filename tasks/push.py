@@ -12,6 +12,7 @@ from .console import say
 from .core.errors import BadInput, Refused
 from .core.files import write_atomic
 from .core.site import Node
+from .core.text import counted
 from .rule import command
 from .settings import settings, site
 
@@ -54,7 +55,10 @@ def push() -> None:
     for line in reach.folded(replies.failed, known_hosts()):
         print(line)
     if replies.failed:
-        raise Refused(f"{len(replies.failed)} of {len(asked)} nodes have not got it; they will when they boot")
+        count = f"{len(replies.failed)} of {counted(len(asked), 'node')}"
+        alone = len(replies.failed) == 1
+        end = "has not got it; it will when it boots" if alone else "have not got it; they will when they boot"
+        raise Refused(f"{count} {end}")
 
 
 def site_data() -> bytes:

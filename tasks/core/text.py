@@ -14,6 +14,11 @@ def readable(text: str) -> str:
     return "".join(char for char in text if char.isprintable() or char in _KEPT)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 difference`, `2 differences`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def all_readable(value: Any) -> Any:
     """The same of every text in a value of JSON."""
     if isinstance(value, str):
