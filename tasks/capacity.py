@@ -5,10 +5,9 @@ build/boot/timings.json ──> capacity ──> seconds until all are booted, s
 
 from __future__ import annotations
 
-import json
 import os
 
-from .report import timings_of
+from .report import timings
 from .configs import site_img
 from .console import say
 from .core.capacity import ASSUMED, Boot, assumptions, text
@@ -48,10 +47,8 @@ def show(nodes: int, servers: int, within: float, alone: float, **known: float) 
 
 def one_boot() -> Boot:
     """What `doit boot` measured; an estimate where it never ran here. Raises Refused where nothing was built either."""
-    try:
-        with open(timings_of()) as file:
-            seen = json.load(file)
-    except FileNotFoundError:
+    seen = timings()
+    if seen is None:
         return estimate()
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
     return Boot(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])

@@ -17,7 +17,7 @@ _TREE = {"added": [str], "removed": [str], "changed": [str], "notable": [str], "
 _FILE = {"path": str, "action": str, "found": str, "diff": [str]}
 _RIGHTS = {"before": {str: int}, "after": {str: int}}
 _PART = {"before": str | None, "after": str}
-_PLAN = {
+PLAN = {
     "changed": bool,
     "releases": [{"image": str, "before": str | None, "after": str, "nodes": [str]}],
     "switches": [{"before": str | None, "after": str, "nodes": [str]}],
@@ -65,7 +65,7 @@ _STATUS = {
     "journal": [_RECORD],
 }
 DONE: dict[str, Shape] = {  # by the work that was asked for (see work.py)
-    "plan": {"changed": bool, "sections": [(str, str)], "json": _PLAN},
+    "plan": {"changed": bool, "sections": [(str, str)], "json": PLAN},
     "deploy": {"changed": bool},
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},
