@@ -6,6 +6,7 @@ build/boot/timings.json ──> capacity ──> seconds until all are booted, s
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from .report import timings
 from .configs import site_img
@@ -56,7 +57,8 @@ def one_boot() -> Boot:
 
 def estimate() -> Boot:
     """The sizes of what was built, and what systems usually read of their root."""
-    image = site().image(settings().image or site().nodes[0].image)
+    images = Counter(node.image for node in site().nodes)
+    image = site().image(settings().image or images.most_common(1)[0][0])
     files = [kernel_of(image), initrd_of(image), site_img()]
     if missing := [path for path in files if not os.path.exists(path)]:
         raise Refused(

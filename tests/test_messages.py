@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import small_site
 from conftest import REPOSITORY, Doit
 
 CI = REPOSITORY / "docs/ci"
@@ -111,3 +112,23 @@ def test_what_this_user_may_not_is_one_line_with_the_path(built: Doit, command):
     said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
     assert "Traceback" not in done.stderr and done.returncode, done.stdout + done.stderr
     assert len(said) == 1 and "Permission denied" in said[0] and str(built.folder / "dest") in said[0], done.stderr
+
+
+ESCAPES = [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ lipsum.__globals__['os'].popen('touch ESCAPED').read() }}",
+    "{% for node in nodes %}{{ node.__class__.__init__ }}{% endfor %}",
+    "{{ nodes.append(1) }}",
+    "{{ '{0.__class__}'.format(site) }}",
+    "{{ range(999999999) | list }}",
+]
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_a_template_of_the_site_reaches_nothing_but_values(doit: Doit, reference, text):
+    small_site.write(doit.site, reference)
+    escaped = doit.folder / "escaped"
+    small_site.put(doit.folder / "templates/hosts", b"\n" + text.replace("ESCAPED", str(escaped)).encode() + b"\n")
+    out = doit(status=3)
+    assert f"{doit.folder}/templates/hosts:2:1: " in out, out
+    assert not escaped.exists() and not (doit.build / "configs").exists()
