@@ -121,7 +121,7 @@ def test_status_shows_what_nodes_say_that_they_run(crowd):
     crowd.nodes[1].path("/run/plugnode/degraded").write_text("var: no disk\n")
     out = crowd("status", "--nodes", "node=wn[001-002,005]")
     assert "  wn[001-002]: worker-0123456789ab" in out, out
-    assert "  wn002: degraded: see /run/plugnode/degraded there" in out, out
+    assert "  ! wn002: degraded: see /run/plugnode/degraded there" in out, out
     assert "  wn005: it runs, but has no /run/plugnode" in out, out
 
 

@@ -134,3 +134,32 @@ def test_states_are_one_where_only_seconds_differ():
     states = {"a": state, "b": close, "c": later, "d": other, "e": odd}
     found = status.without_seconds(states)
     assert [name for name, one in found.items() if one is states[name]] == ["a", "c", "d", "e"] and found["b"] is state
+
+
+def test_servers_and_nodes_that_are_not_as_they_shall_be_are_marked():
+    one, two = "worker-000000000001", "worker-000000000002"
+    servers = {"boot1": one, "boot2": one, "boot3": two}
+    states = {name: {"current": {"worker": release, "gpu": "gpu-00000000000a"}} for name, release in servers.items()}
+    words = f"servers boot different releases of worker: boot[1-2] {one}, boot3 {two}"
+    assert status.unequal(states) == [words]
+    assert status.unequal({"boot1": states["boot1"], "boot2": states["boot2"]}) == []
+    states["boot3"]["current"]["worker"] = None
+    assert status.unequal(states) == [f"servers boot different releases of worker: boot[1-2] {one}, boot3 nothing"]
+    runs = {"wn1": one, "wn2": one, "wn3": two, "wn4": one}
+    then = {"wn1": two, "wn2": two, "wn3": two, "wn4": "gpu-00000000000a"}
+    assert status.behind(runs, then) == [
+        f"wn[1-2]: runs {one}, at the next boot {two}",
+        f"wn4: runs {one}, at the next boot another image: gpu-00000000000a",
+    ]
+    assert status.by_release(runs) == [f"wn[1-2,4]: {one}", f"wn3: {two}"]
+
+
+@namespaces
+def test_status_marks_servers_that_boot_different_releases(desk):
+    desk.write("console=ttyS0 both")
+    desk("deploy")
+    desk.write("console=ttyS0 one")
+    desk("deploy", "server=boot2")
+    lines = desk("status")
+    (marked,) = [line for line in lines if line.startswith("! servers boot different releases of worker: boot1 ")]
+    assert ", boot2 worker-" in marked and "ERROR: 1 thing is wrong" in lines, lines
