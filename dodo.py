@@ -3,6 +3,7 @@
 from tasks.rule import Checker
 from tasks.console import Reporter
 from tasks.settings import settings, site
+from tasks.usage import usage
 
 from tasks.references import task_snapshot, task_pull  # the node that the others are copies of
 from tasks.examine import task_examine, task_accept  # can all of it be? nothing is made before
@@ -20,6 +21,7 @@ from tasks.capacity import task_capacity  # are the servers enough for all nodes
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 from tasks.bench import task_bench  # Plugnode beside its peers
 
+usage(globals())  # a word that no command knows, and -h, are answered first
 site()  # what is wrong with it is said before anything runs
 
 DOIT_CONFIG = {

@@ -5,10 +5,10 @@ build/boot/timings.json ──> capacity ──> seconds until all are booted, s
 
 from __future__ import annotations
 
-import json
 import os
+from collections import Counter
 
-from .report import timings_of
+from .report import timings
 from .configs import site_img
 from .console import say
 from .core.capacity import ASSUMED, Boot, assumptions, text
@@ -48,10 +48,8 @@ def show(nodes: int, servers: int, within: float, alone: float, **known: float) 
 
 def one_boot() -> Boot:
     """What `doit boot` measured; an estimate where it never ran here. Raises Refused where nothing was built either."""
-    try:
-        with open(timings_of()) as file:
-            seen = json.load(file)
-    except FileNotFoundError:
+    seen = timings()
+    if seen is None:
         return estimate()
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
     return Boot(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
@@ -59,7 +57,8 @@ def one_boot() -> Boot:
 
 def estimate() -> Boot:
     """The sizes of what was built, and what systems usually read of their root."""
-    image = site().image(settings().image or site().nodes[0].image)
+    images = Counter(node.image for node in site().nodes)
+    image = site().image(settings().image or images.most_common(1)[0][0])
     files = [kernel_of(image), initrd_of(image), site_img()]
     if missing := [path for path in files if not os.path.exists(path)]:
         raise Refused(

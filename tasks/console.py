@@ -16,15 +16,24 @@ from doit.reporter import ConsoleReporter
 from .core.errors import Refused
 from .core.files import locked, sweep
 from .core.running import die_with_parent
-from .rule import Changes, InputFailed
+from .rule import Changes, InputFailed, Unread
 from .settings import NOTED, settings, site, useless
 
-BAD_INPUT, FOUND_CHANGES, INTERRUPTED = 3, 2, 130
+BAD_INPUT, FOUND_CHANGES, INTERRUPTED, UNREAD = 3, 2, 130, 128 + signal.SIGPIPE
 
 
 def say(text: str) -> None:
     """A line of progress of the task at work; on stderr, so that `plan --json` is nothing but JSON."""
-    print(f"   {text}", file=sys.stderr, flush=True)
+    aside(f"   {text}\n")
+
+
+def aside(text: str) -> None:
+    """Words on stderr; in silence from when nobody reads them."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class Progress:
@@ -65,7 +74,7 @@ class Reporter(ConsoleReporter):
 
     def execute_task(self, task) -> None:
         if task.actions and not task.name.startswith("_") and not task.meta:
-            print(f".  {task.title()}", file=sys.stderr, flush=True)
+            aside(f".  {task.title()}\n")
 
     def skip_uptodate(self, task) -> None:
         pass
@@ -73,18 +82,18 @@ class Reporter(ConsoleReporter):
     def add_failure(self, task, fail) -> None:
         if isinstance(fail, InputFailed):
             self.exits.add(BAD_INPUT)
-        elif isinstance(fail, Changes):
-            self.exits.add(FOUND_CHANGES)
+        elif isinstance(fail, (Changes, Unread)):
+            self.exits.add(FOUND_CHANGES if isinstance(fail, Changes) else UNREAD)
             return
         self.failures.append({"task": task, "exception": fail})
         sys.stdout.flush()
         text = f"{fail.message}\n" if fail.message.strip() else ""
-        sys.stderr.write(f"ERROR: {text}" if not fail.traceback else f"ERROR: {task.name}: {fail.get_msg()}\n")
+        aside(f"ERROR: {text}" if not fail.traceback else f"ERROR: {task.name}: {fail.get_msg()}\n")
 
     def complete_run(self) -> None:
         gc.freeze()  # Python looks at all objects once more when it ends, if they are not put aside
         for line in self.runtime_errors:
-            sys.stderr.write(f"ERROR: {line}\n")
+            aside(f"ERROR: {line}\n")
         if self.exits:
             sys.exit(max(self.exits))
 

@@ -6,13 +6,15 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .configs import site_img
 from .console import say
 from .core.errors import Refused
-from .plan import BUILT, coloured, flag
-from .push import ask_nodes, running
+from .core.text import counted
+from .plan import BUILT, flag
+from .push import DEGRADED, ask_nodes, hear, said_of
 from .release import read_release
 from .rule import command
 from .servers import chosen, everywhere, refuse_failed, tell, tell_plans
@@ -33,7 +35,7 @@ def task_deploy():
 def deploy() -> None:
     for line in too_long():
         say(line)
-    answers = everywhere("deploy", with_goal=True, colour=coloured(), author=author(), image=settings().image)
+    answers = everywhere("deploy", with_goal=True, author=author(), image=settings().image)
     tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
         tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})
@@ -113,7 +115,7 @@ def verify(full: bool) -> None:
     refuse_failed(answers)
     count = sum(len(answer.done["findings"]) for answer in answers.values())
     if count:
-        raise Refused(f"{count} differences from what was deployed")
+        raise Refused(f"{counted(count, 'difference')} from what was deployed")
 
 
 def task_status():
@@ -121,17 +123,46 @@ def task_status():
     return command(status, params=[NODES], knows="server node destdir")
 
 
+def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
+    """The answers; servers whose states differ in nothing but seconds have one state."""
+    from .core.status import without_seconds
+
+    there = {server: answer.done for server, answer in answers.items() if not answer.failure}
+    return {server: answers[server]._replace(done=state) for server, state in without_seconds(there).items()}
+
+
+def of_nodes(states: Mapping[str, dict]) -> list[str]:
+    """What nodes say that they run, and with a `!` those that are not as they shall be."""
+    from .core.status import behind, by_release
+
+    heard = hear()
+    runs = {name: one.release for name, one in heard.runs.items()}
+    degraded = dict.fromkeys((name for name, one in heard.runs.items() if one.degraded), DEGRADED)
+    marked = [*behind(runs, next_releases(states)), *said_of(degraded)]
+    return [*by_release(runs), *(f"! {line}" for line in marked), *heard.unheard]
+
+
+def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
+    """What each node runs from its next boot on: what it is pinned to, else what its image boots."""
+    from .core.configs import server_of
+
+    named = {node: states.get(server_of(site(), node).name, {}).get("current", {}) for node in site().nodes}
+    found = {node.name: node.release or current.get(node.image) for node, current in named.items()}
+    return {name: release for name, release in found.items() if release}
+
+
 def status(nodes: bool) -> None:
-    from .core.status import text
+    from .core.status import text, unequal
 
     answers = everywhere("status")
-    tell(texts(answers, text))
+    tell(texts(folded(answers), text))
+    states = {server: answer.done for server, answer in answers.items() if not answer.failure}
+    apart = unequal(states)
+    for line in apart:
+        print(f"! {line}")
     if nodes or settings().node:
-        run_by, unheard = running()
-        print("Nodes")
-        for line in [*(f"{names}: {release}" for release, names in sorted(run_by.items())), *unheard]:
-            print(f"  {line}")
+        print("Nodes", *(f"  {line}" for line in of_nodes(states)), sep="\n")
     refuse_failed(answers)
-    count = sum(len(answer.done["wrong"]) for answer in answers.values())
+    count = len(apart) + sum(len(answer.done["wrong"]) for answer in answers.values())
     if count:
-        raise Refused(f"{count} things are wrong")
+        raise Refused(f"{counted(count, 'thing')} {'is' if count == 1 else 'are'} wrong")

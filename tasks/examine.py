@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .configs import rendered, templates, templates_digest
-from .console import Progress
+from .console import Progress, say
 from .core.errors import BadInput, Problem
 from .core.files import content, digest_file, write_atomic
 from .core.keys import INITRD, ROOT, recipe
@@ -245,11 +245,10 @@ def examine(image_name: str, *_: tuple) -> None:
 
 
 def problems_of(image: Image) -> list[Problem]:
-    try:
-        with open(verdict_of(image), "rb") as file:
-            return [Problem(**each) for each in json.load(file)]
-    except (FileNotFoundError, ValueError):  # damaged, and so made anew
-        return []
+    from .core.state import load
+
+    known = load(verdict_of(image), [{"file": str, "line": int, "column": int, "message": str}], say)
+    return [Problem(**each) for each in known or ()]
 
 
 def task_accept():

@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from .configs import config, site_img
+from .console import say
 from .core.files import files_in, write_atomic
 from .core.targets import BOOT_FILES
 from .release import release_of
@@ -29,12 +30,12 @@ def leave(name: str, found: Any) -> None:
 
 def left(name: str) -> Any:
     """What was found of what is built now; None where nothing was, or of an earlier build."""
-    try:
-        with open(path_of(name)) as file:
-            kept = json.load(file)
-    except FileNotFoundError:
-        return None
-    return kept["found"] if kept["of"] == _mark(name) else None
+    from .core import answers, state
+
+    plans = {"compared": str, "servers": {str: answers.PLAN}}
+    shape = {"of": str, "found": [[str]] if name == "checks" else plans}
+    kept = state.load(path_of(name), shape, say)
+    return kept["found"] if kept and kept["of"] == _mark(name) else None
 
 
 def generated() -> dict[str, bytes]:

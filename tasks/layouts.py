@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from .core.errors import BadInput
 from .core.files import write_atomic
 from .core.site import Disk, Image
+from .console import say
 from .settings import NOTED, settings, site
+
+OFFERS = {"folders": [str], "programs": [str], "bytes": {str: int}}  # see core/offers.py
 
 if TYPE_CHECKING:
     from .core.offers import Offers
@@ -39,12 +42,10 @@ def note_grown(image: Image, by: dict[bytes, int]) -> None:
 
 
 def read_offers(image: Image) -> Offers | None:
-    try:
-        with open(offers_of(image), "rb") as file:
-            known: Offers | None = json.load(file)
-            return known
-    except (FileNotFoundError, ValueError):  # damaged, and so made anew
-        return None
+    from .core.state import load
+
+    known: Offers | None = load(offers_of(image), OFFERS, say)
+    return known
 
 
 def refuse_layouts() -> None:

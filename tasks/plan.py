@@ -100,9 +100,9 @@ def show_plan(as_json: bool, detailed: bool, against: str):
     if as_json:
         print(json.dumps(every_json(found) | ({"kept": kept} if kept else {}), indent=1))
     elif against:
-        print(found[""]["text"])
+        tell_plans({"": found[""]["sections"]})
     else:
-        tell_plans({server: done["text"] for server, done in found.items()})
+        tell_plans({server: done["sections"] for server, done in found.items()})
     if not as_json:
         print("".join(f"{line}\n" for line in kept), end="")
     refuse_failed(answers)
@@ -119,7 +119,7 @@ def on_servers():
 
     rules = site().deploy
     details = {"keep": rules.keep, "keep_days": rules.keep_days, "site": site().name}
-    details |= {"colour": coloured(), "image": settings().image}
+    details["image"] = settings().image
     answers = everywhere("plan", with_goal=True, running={}, **details)
     announced = any(answer.done["json"]["prunable"] for answer in answers.values() if answer.done)
     run_by = ask_nodes() if announced else {}
@@ -138,7 +138,7 @@ def effect(against: str) -> dict:
     steps = plan.plan(there, goal)
     return {
         "changed": steps.changed,
-        "text": summary.text(steps, there, coloured()),
+        "sections": summary.sections(steps, there),
         "json": summary.as_json(steps, there),
     }
 

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from .configs import config
 from .console import say
 from .core.errors import BadInput, Refused
 from .core.files import write_atomic
 from .core.site import Node
+from .core.text import counted
 from .rule import command
 from .settings import settings, site
+
+if TYPE_CHECKING:
+    from .core.reach import Runs
 
 
 def known_hosts() -> str:
@@ -76,7 +81,10 @@ def push() -> None:
     for line in reach.folded(replies.failed, known_hosts()):
         print(line)
     if replies.failed:
-        raise Refused(f"{len(replies.failed)} of {len(asked)} nodes have not got it; they will when they boot")
+        count = f"{len(replies.failed)} of {counted(len(asked), 'node')}"
+        alone = len(replies.failed) == 1
+        end = "has not got it; it will when it boots" if alone else "have not got it; they will when they boot"
+        raise Refused(f"{count} {end}")
 
 
 def site_data() -> bytes:
@@ -105,19 +113,44 @@ def ask_nodes() -> dict[str, str]:
     return run_by
 
 
-def running() -> tuple[dict[str, str], list[str]]:
-    """Release -> the nodes that say that they run it, folded; and a line for all that do not say."""
+DEGRADED = "degraded: see /run/plugnode/degraded there"
+
+
+class Heard(NamedTuple):
+    """What nodes said of themselves, and a line for all that did not for the same reason."""
+
+    runs: dict[str, Runs]
+    unheard: list[str]
+
+
+def hear() -> Heard:
+    """Ask nodes what they run."""
     from .core import reach
-    from .core.ranges import fold
 
     asked = nodes()
-    say(f"asking {len(asked)} nodes what they run")
+    say(f"asking {counted(len(asked), 'node')} what they run")
     replies = reach.ask(asked, reach.RUNS, known_hosts())
+    said = {name: reach.runs(text) for name, text in replies.said.items()}
+    odd = dict.fromkeys((name for name, one in said.items() if one is None), "what it says that it runs is no release")
+    unheard = reach.folded({**replies.failed, **odd}, known_hosts())
+    return Heard({name: one for name, one in said.items() if one}, unheard)
+
+
+def said_of(words: dict[str, str]) -> list[str]:
+    """A line for all nodes of the same words."""
+    from .core import reach
+
+    return reach.folded(words)
+
+
+def running() -> tuple[dict[str, str], list[str]]:
+    """Release -> the nodes that say that they run it, folded; and a line for all that do not say."""
+    from .core.ranges import fold
+
+    heard = hear()
     found: dict[str, list[str]] = {}
-    for name, text in replies.said.items():
-        found.setdefault(text.partition("\n")[0], []).append(name)
-    degraded = {
-        name: "degraded: see /run/plugnode/degraded there" for name, text in replies.said.items() if "\n" in text
-    }
-    unheard = reach.folded(replies.failed, known_hosts())
-    return {release: fold(names) for release, names in found.items()}, [*reach.folded(degraded), *unheard]
+    for name, one in heard.runs.items():
+        found.setdefault(one.release, []).append(name)
+    degraded = dict.fromkeys((name for name, one in heard.runs.items() if one.degraded), DEGRADED)
+    lines = [*said_of(degraded), *heard.unheard]
+    return {release: fold(names) for release, names in found.items()}, lines

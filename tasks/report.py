@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .configs import config, site_img, templates, templates_digest
 from .core.files import digest_file, write_atomic
 from .core.site import Image
+from .console import say
 from .found import generated, left, path_of
 from .initrd import facts_of, initrd_of, kernel_of
 from .release import read_release, release_of
@@ -23,6 +24,10 @@ from .settings import REPOSITORY, settings, site
 if TYPE_CHECKING:
     from .core.report import Built
 
+TIMINGS = {
+    **{"node": str, "release": str, "seconds": int | float},
+    **dict.fromkeys(("tftp_bytes", "nfs_bytes", "nfs_calls"), int),
+}  # of boot/timings.json, as far as it matters here
 PARTS = (release_of, manifest_of, notes_of, initrd_of, kernel_of, facts_of)  # of an image
 
 
@@ -62,10 +67,9 @@ def refresh() -> None:
 
 def timings() -> Any:
     """What the last boot took, if there was one."""
-    if not os.path.exists(timings_of()):
-        return None
-    with open(timings_of()) as file:
-        return json.load(file)
+    from .core.state import load
+
+    return load(timings_of(), TIMINGS, say)
 
 
 def timings_of() -> str:

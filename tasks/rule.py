@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import stat
+import sys
 from functools import lru_cache
 from typing import Any, Callable, Iterable
 
@@ -30,6 +31,10 @@ gc.disable()  # until something is made: a run with nothing to do would look at 
 
 class InputFailed(TaskFailed):
     """An input that cannot be built: the run ends with exit status 3."""
+
+
+class Unread(TaskFailed):
+    """Whoever read the output has gone: the run ends in silence, with the exit status of SIGPIPE."""
 
 
 class Changes(TaskFailed):
@@ -93,6 +98,7 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     gc.enable()
     try:
         result = make(*value, **params)
+        sys.stdout.flush()
     except BadInput as error:
         return InputFailed(f"\n{error}")
     except Refused as error:
@@ -101,7 +107,7 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
         if not _unread():  # another pipe, of a program that we run
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is what is still to be flushed read by anybody
-        return TaskFailed("whoever read the output is gone")
+        return Unread("")
     except OSError as error:
         if error.errno is None or error.filename is None and error.errno != errno.ENOSPC:
             raise

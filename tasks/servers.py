@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,12 @@ from .core.errors import Refused
 from .core.release import Release
 from .core.site import Server
 from .found import generated
-from .plan import boot_files_of, targets, wanted
+from .plan import boot_files_of, coloured, targets, wanted
 from .rule import remove
 from .settings import settings, site
 
 if TYPE_CHECKING:
-    from .core.work import Answer
+    from .core.work import Answer, Sections
 
 
 @lru_cache(maxsize=None)
@@ -52,16 +52,17 @@ class Here:
     """The line of work that is done on this machine."""
 
     def __init__(self, server: Server):
-        self.server, self.shown = server, ""
+        self.server = server
+        self.shown: Sections = ()
 
     def say(self, text: str) -> None:
         say(text if _alone() else f"{self.server.name}: {text}")
 
-    def show(self, text: str) -> None:
+    def show(self, sections: Sections) -> None:
         if _alone():
-            print(text, flush=True)
+            tell_plans({self.server.name: sections})
         else:
-            self.shown = text
+            self.shown = sections
 
     def wanted(self):
         return wanted(self.server)
@@ -98,13 +99,17 @@ def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> 
 def _order(server: Server, do: str, with_goal: bool, details: dict):
     from .core import far, fleet
 
-    where, goal, sources = targets(), None, {}
+    where, goal = targets(), None
+    sources: dict[str, fleet.Source] = {}
     if with_goal:
         held = wanted(server)
         goal = far.pack(held, services_of_families())
-        sources = {image.name: settings().path(image.name) for image in site().images}
-        sources |= {f"{name}/root": os.path.join(folder, "root") for name, folder in sources.items()}
-        sources["loaders"] = gathered(held.loaders)
+        folders = {image.name: settings().path(image.name) for image in site().images}
+        parts = frozenset(far.PARTS)
+        sources = {name: fleet.Source(folder, parts) for name, folder in folders.items()}
+        sources |= {f"{name}/root": fleet.Source(os.path.join(folder, "root")) for name, folder in folders.items()}
+        loaders = frozenset(held.loaders)
+        sources["loaders"] = fleet.Source(gathered(held.loaders), loaders, links=True)
     message = {"do": do, "targets": [where.tftp, where.nfs, where.destdir], "details": details, "goal": goal}
     return fleet.Order(server.name, server.ssh or "", message, sources, Here(server).render)
 
@@ -144,31 +149,29 @@ def tell(texts: Mapping[str, str]) -> None:
     sys.stdout.flush()
 
 
-def tell_plans(texts: Mapping[str, str]) -> None:
-    """Print plans: a part that is the same for several servers once."""
-    if _alone():
-        return tell(texts)
-    parts: dict[int, dict[str, str]] = {}
-    for server, text in texts.items():
-        for number, part in enumerate(_parts(text)):
-            parts.setdefault(number, {})[server] = part
-    for number in sorted(parts):
-        for servers, part in _folded(parts[number]):
-            title, _, rest = part.partition("\n")
-            print(f"{title}, {servers}\n{rest}" if rest else f"{servers}: {title}")
+def tell_plans(plans: Mapping[str, Sections]) -> None:
+    """Print plans: a section that is the same for several servers once."""
+    by_title: dict[str, dict[str, str]] = {}
+    for server, sections in plans.items():
+        for title, text in sections:
+            by_title.setdefault(title, {})[server] = text
+    last = by_title.pop("", {})  # what each comes to
+    named = not _alone() and "" not in plans
+    for title, texts in [*by_title.items(), ("", last)]:
+        for servers, text in _folded(texts):
+            _print(title, text, servers if named else "")
     sys.stdout.flush()
 
 
-def _parts(text: str) -> Iterator[str]:
-    """A plan from one line without indent to the next."""
-    part: list[str] = []
-    for line in text.splitlines():
-        if part and not line.startswith(" "):
-            yield "\n".join(part)
-            part = []
-        part.append(line)
-    if part:
-        yield "\n".join(part)
+def _print(title: str, text: str, servers: str) -> None:
+    """A section of a plan, of those servers."""
+    from .core.summary import painted
+
+    text = painted(text) if coloured() else text
+    if not title:
+        print(f"{servers}: {text}" if servers else text)
+    else:
+        print(f"{title}, {servers}" if servers else title, text, sep="\n")
 
 
 def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -117,3 +117,15 @@ def test_without_a_build_it_says_what_to_run(doit: Doit, reference):
 @pytest.mark.parametrize("word", ["--link=0", "--tftp-ms=-1"])
 def test_what_cannot_be_is_one_line(built: Doit, word: str):
     assert f"{word.partition('=')[0]} must be more than 0" in built("capacity", word, status=1)
+
+
+def test_the_image_of_most_nodes_is_the_one_that_is_reckoned_with(doit: Doit, reference):
+    image = f"{{reference: {{path: {reference}}}, initrd: {{base: none}}}}"
+    nodes = [
+        f"  wn{n}: {{mac: 'ae:d6:90:bb:aa:0{n}', ip: 172.24.10.{n}0, image: {'few' if n < 3 else 'many'}}}\n"
+        for n in range(1, 6)
+    ]
+    head = "site: two\nnetwork: {subnet: 172.24.10.0/24}\nservers: {boot1: {ip: 172.24.10.1}}\n"
+    doit.site.write_text(f"{head}images:\n  few: {image}\n  many: {image}\nnodes:\n{''.join(nodes)}")
+    assert f"{doit.build}/many/vmlinuz is not there" in doit("capacity", status=1)
+    assert f"{doit.build}/few/vmlinuz is not there" in doit("capacity", "image=few", status=1)

@@ -27,7 +27,8 @@ def targets(tmp_path: pathlib.Path) -> Targets:
 
 def show(targets: Targets, wanted, colour: bool = False) -> str:
     there = planning.read(targets, wanted)
-    return summary.text(planning.plan(there, wanted), there, colour)
+    text = summary.text(planning.plan(there, wanted), there)
+    return summary.painted(text) if colour else text
 
 
 def expect(text: str, expected: str, **names: str) -> None:

@@ -131,9 +131,25 @@ def test_status_shows_what_nodes_say_that_they_run(crowd):
     crowd.nodes[1].path("/run/plugnode/degraded").write_text("var: no disk\n")
     out = crowd("status", "--nodes", "node=wn[001-002,005]")
     assert "  wn[001-002]: worker-0123456789ab" in out, out
-    assert "  wn002: degraded: see /run/plugnode/degraded there" in out, out
+    assert "  ! wn002: degraded: see /run/plugnode/degraded there" in out, out
     assert "  wn005: it runs, but has no /run/plugnode" in out, out
     assert "  wn[001-002]: worker-0123456789ab" in crowd("status", "node=@first")
+
+
+def test_what_a_node_says_is_looked_at_before_it_is_shown_or_believed(crowd):
+    for number, words in ((1, "Welcome to this node\n"), (2, "Hello ")):
+        crowd.nodes[number - 1].path("/root/.bashrc").write_text(f"printf '%s' '{words}'\n")
+    crowd.nodes[1].path("/run/plugnode/degraded").unlink(missing_ok=True)
+    crowd.nodes[5].path("/run/plugnode/release").write_text("\x1b[31mworker-0123456789ab\x07\nmore\n")
+    crowd.nodes[4].path("/run/plugnode").mkdir(exist_ok=True)
+    crowd.nodes[4].path("/run/plugnode/release").write_text("../../etc\n")
+    (crowd.folder / "build/nodes.known_hosts").unlink()
+    out = crowd("status", "--nodes", "node=wn[001-002,005-006]")
+    for number in (1, 2):
+        crowd.nodes[number - 1].path("/root/.bashrc").unlink()
+    run(*crowd.nodes[4].inside("rm", "-r", "/run/plugnode"))
+    assert "  wn[001-002]: worker-0123456789ab" in out, out
+    assert "  wn[005-006]: what it says that it runs is no release" in out and "\x1b" not in out, out
 
 
 def test_prune_keeps_what_a_node_says_that_it_runs(crowd):

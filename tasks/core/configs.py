@@ -332,8 +332,17 @@ def layout_lines(disk: Disk) -> bytes:
 @lru_cache(maxsize=4)
 def _environment(folders: tuple[str, ...]) -> jinja2.Environment:
     import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = jinja2.Environment(
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """Templates come with merge requests: they see values, and nothing of Python."""
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if type(obj) is Row and attribute in Row._fields:  # the one that is asked for ten thousand times
+                return getattr(obj, attribute)
+            return super().getattr(obj, attribute)
+
+    environment = Sandbox(
         loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, autoescape=False,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
@@ -374,6 +383,9 @@ def _complaints(name: str) -> Iterator[None]:
         raise BadInput.at(str(error), "no such template; put it back into templates/") from None
     except jinja2.TemplateSyntaxError as error:
         raise BadInput.at(error.filename or name, f"{error.message}; a Jinja2 template", error.lineno) from None
+    except (jinja2.exceptions.SecurityError, OverflowError) as error:
+        file, line = _place(error, name)
+        raise BadInput.at(file, f"{error}; a template sees values, and nothing of Python", line) from None
     except jinja2.UndefinedError as error:
         file, line = _place(error, name)
         raise BadInput.at(

@@ -14,8 +14,10 @@ import os
 import queue
 import shutil
 import signal
+import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -32,13 +34,20 @@ from .targets import Targets
 
 MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
 SILENCE = 30  # seconds without a word from whoever asked
+BATCH = 1000  # names a line
 PARTS = {"root.mtree": "root", "root.xattrs": "xattrs", "initrd.img": "initrd", "vmlinuz": "kernel"}  # -> of Release
 
 
+# Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the wait.
+GUARD = 'trap "" HUP INT TERM; cat >/dev/null; rm -rf -- "$0"'
+STALE = 24 * 3600  # seconds; no run takes so long
+
+
 def main(folder: str) -> None:
-    """Do what is asked and tell how it ended. `folder` is this run's own; it is removed."""
+    """Do what is asked, tell how it ended, and end this process. `folder` is this run's own; it is removed."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what was begun is ended, whoever has gone
     os.umask(0o022)
+    guard = _guarded(folder)
     line = Line(folder)
     try:
         asked = line.hear()
@@ -49,6 +58,34 @@ def main(folder: str) -> None:
         line.tell(refused=_reason(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _sweep(os.path.dirname(folder))
+        assert guard.stdin
+        guard.stdin.close()
+    os._exit(0)  # Python's own end would wait for the thread that listens, and abort
+
+
+def _guarded(folder: str) -> subprocess.Popen[bytes]:
+    """Have the folder removed when this process ends."""
+    return subprocess.Popen(
+        ["sh", "-c", GUARD, folder],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def _sweep(above: str) -> None:
+    """Remove the folders of runs that a power cut ended, or that an earlier version left."""
+    with contextlib.suppress(OSError), os.scandir(above) as entries:
+        for entry in entries:
+            if entry.name.startswith("plugnode-") and _stale(entry):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _stale(entry: os.DirEntry[str]) -> bool:
+    """Is it a run's folder, of this user, that nothing was put into for long?"""
+    status = entry.stat(follow_symlinks=False)
+    is_ours = entry.is_dir(follow_symlinks=False) and status.st_uid == os.geteuid()
+    is_old = time.time() - status.st_mtime > STALE
+    return is_ours and is_old and os.path.isfile(os.path.join(entry.path, "core.zip"))
 
 
 def _reason(error: Exception) -> str:
@@ -65,6 +102,8 @@ class Line:
     def __init__(self, folder: str):
         self.folder = folder
         self.heard: queue.Queue[bytes] = queue.Queue()
+        self._write("\n")  # behind a greeting of the login shell that ended no line
+        self.tell(begun=True)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -85,8 +124,11 @@ class Line:
                 return json.loads(line)
 
     def tell(self, **message: Any) -> None:
+        self._write(f"{MARK}{json.dumps(message)}\n")
+
+    def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more: no reason to stop half way
-            sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
+            sys.stdout.write(text)
             sys.stdout.flush()
 
     def ask(self, **message: Any) -> Any:
@@ -102,8 +144,8 @@ class Line:
     def say(self, text: str) -> None:
         self.tell(say=text)
 
-    def show(self, text: str) -> None:
-        self.tell(show=text)
+    def show(self, sections: work.Sections) -> None:
+        self.tell(show=sections)
 
     def wanted(self) -> Wanted:
         return unpack(self.goal, self)
@@ -117,10 +159,9 @@ class Line:
         os.makedirs(to, mode=0o700, exist_ok=True)
         if not names:
             return
-        listed = os.path.join(self.folder, "list")
-        with open(listed, "wb") as file:
-            file.write(b"".join(name + b"\0" for name in names))
-        self.ask(bring=source, list=listed, to=to, like=like, owners=privileged(to))
+        for first in range(0, len(names), BATCH):
+            self.tell(names=[name.decode(errors="surrogateescape") for name in names[first : first + BATCH]])
+        self.ask(bring={"source": source, "to": to, "like": like, "owners": privileged(to)})
 
 
 # --- what a server is told that it must hold

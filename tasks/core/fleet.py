@@ -6,31 +6,35 @@ a root come by rsync, for which a release that is there stands in (--link-dest).
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import io
 import json
 import os
 import re
 import shlex
+import time
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import ClusterShell
 from ClusterShell.Event import EventHandler
 from ClusterShell.Task import task_self
 from ClusterShell.Worker.Popen import WorkerPopen
 
-from . import far, parallel, remote
+from . import answers, far, parallel, remote
 from .errors import BadInput
 from .release import Release
-from .work import Answer, Render, Values
+from .text import all_readable, readable
+from .work import Answer, Render, Sections, Values
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
 PULSE = 5  # seconds between signs of life, well below far.SILENCE
+BEGUN = 60  # seconds until one must have said its first word
 
 # Unpacks what comes first on standard input and hands over to it: one line, for any login shell.
 BEGIN = (
@@ -54,6 +58,14 @@ MEANINGS = (
 )  # fmt: skip
 
 
+class Source(NamedTuple):
+    """What a server may have brought: `names` of the files of a folder, or all of it (None), never what is outside."""
+
+    folder: str
+    names: frozenset[str] | None = None
+    links: bool = False  # its names are links to the files
+
+
 @dataclass(frozen=True)
 class Order:
     """What one server is asked to do."""
@@ -61,7 +73,7 @@ class Order:
     server: str
     ssh: str
     message: Values  # {"do": …, "targets": […], "details": {…}, "goal": …}, as far.main reads it
-    sources: Mapping[str, str] = field(default_factory=dict)  # what it may have brought -> a folder of this machine
+    sources: Mapping[str, Source] = field(default_factory=dict)
     render: Render | None = None
 
 
@@ -76,7 +88,7 @@ def send(orders: Iterable[Order], say: Callable[[str], None]) -> dict[str, Answe
 
 
 class _Pulse(EventHandler):  # type: ignore[misc]
-    """Tells the servers that somebody is there."""
+    """Tells the servers that somebody is there, and gives up one that does not begin, or does not end."""
 
     def __init__(self, talks: list[_Talk]):
         self.talks = talks
@@ -84,17 +96,23 @@ class _Pulse(EventHandler):  # type: ignore[misc]
     def ev_timer(self, timer: object) -> None:
         for talk in self.talks:
             talk.write(b"\n")
+            if talk.open and time.monotonic() > talk.deadline:
+                talk.give_up(f"nothing was heard of Plugnode there in {BEGUN} seconds{talk.last()}")
 
 
 class _Talk(EventHandler):  # type: ignore[misc]
-    """The talk with one server: what it tells is kept, what it asks for is done."""
+    """The talk with one server: what it tells is kept, what it asks for is done, if it may have it."""
 
     def __init__(self, order: Order, say: Callable[[str], None]):
         self.order, self.say = order, say
         self.words: list[str] = []  # what ssh and the shell there say
+        self.names: list[str] = []  # what it is about to ask for
         self.done: Values | None = None
-        self.shown = self.failure = ""
+        self.failure = ""
+        self.shown: Sections = ()
         self.open = False
+        self.deadline = 0.0  # until its first word; after its last one, until its end
+        self.transfer: WorkerPopen | None = None
 
     def begin(self) -> None:
         argv = [*remote.shell(), "-T", "--", self.order.ssh, shlex.join(["sh", "-c", FIND, BEGIN])]
@@ -105,7 +123,7 @@ class _Talk(EventHandler):  # type: ignore[misc]
             self.worker.write(data)
 
     def ev_start(self, worker: WorkerPopen) -> None:
-        self.open = True
+        self.open, self.deadline = True, time.monotonic() + BEGUN
         code = core()
         self.write(b"%d\n%s" % (len(code), code))
         self.send(self.order.message)
@@ -113,36 +131,77 @@ class _Talk(EventHandler):  # type: ignore[misc]
     def send(self, message: Values) -> None:
         self.write(json.dumps(message).encode() + b"\n")
 
+    def give_up(self, why: str) -> None:
+        """End the talk with this server."""
+        if self.done is None:
+            self.failure = self.failure or why
+        for worker in filter(None, (self.worker, self.transfer)):
+            worker.abort()
+
+    def last(self) -> str:
+        """The last that was said there, for a message."""
+        words = [line for line in self.words if line.strip()]
+        return f"; it said: {words[-1][:200]}" if words else ""
+
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
         text = msg.decode(errors="replace")
-        if sname == worker.SNAME_STDOUT and text.startswith(far.MARK):
-            self._hear(json.loads(text[len(far.MARK) :]))
-        else:
-            self.words = [*self.words[-30:], text]
+        if self.failure or self.done is not None:
+            return
+        if sname != worker.SNAME_STDOUT or not text.startswith(far.MARK):
+            self.words = [*self.words[-30:], readable(text)]
+            return
+        try:
+            self._hear(*answers.message(json.loads(text[len(far.MARK) :]), self.order.message["do"]))
+        except (ValueError, RecursionError) as error:
+            why = readable(str(error))[:200]
+            self.give_up(f"its answer is not understood ({why}); is its python3 another program?")
 
-    def _hear(self, message: Values) -> None:
-        if "say" in message:
-            self.say(f"{self.order.server}: {message['say']}")
-        elif "show" in message:
-            self.shown = message["show"]
-        elif "render" in message:
-            self._render(*message["render"])
-        elif "bring" in message:
-            _Bringing(self).begin(message)
+    def _hear(self, kind: str, said: Any) -> None:
+        self.deadline = time.monotonic() + (PULSE if kind in ("done", "refused") else LIMIT)
+        if kind == "names":
+            self.names += said
+        elif kind == "bring":
+            names, self.names = self.names, []
+            self._bring(names, said)
+        elif kind == "render":
+            self._render(*said)
         else:
-            self.done, self.failure = message.get("done"), message.get("refused", "")
+            self._keep(kind, all_readable(said))
+
+    def _keep(self, kind: str, said: Any) -> None:
+        if kind == "say":
+            self.say(f"{self.order.server}: {said}")
+        elif kind == "show":
+            self.shown = said
+        elif kind == "done":
+            self.done = said
+        elif kind == "refused":
+            self.failure = said or "it refused, and did not say why"
+
+    def _bring(self, names: list[str], asked: Values) -> None:
+        source = self.order.sources.get(asked["source"])
+        if source is None:
+            raise answers.Misfit(f"it asks for {asked['source']}, which it may not have")
+        files = [name.encode(errors="surrogateescape") for name in names]
+        for name in not_of(source, files):
+            raise answers.Misfit(f"it asks for {os.fsdecode(name)} of {asked['source']}, which it may not have")
+        if not all(path.startswith("/") and readable(path) == path for path in (asked["to"], asked["like"] or "/")):
+            raise answers.Misfit("it wants files at a place that is none")
+        self.transfer = _Bringing(self, files).begin(rsync(source, self.order.ssh, asked))
 
     def _render(self, release: Values, label: str, site: str) -> None:
-        assert self.order.render
+        known = {field.name: release[field.name] for field in dataclasses.fields(Release)}
+        if self.order.render is None:
+            raise answers.Misfit("it asks for boot files, which it needs not")
         try:
-            files = self.order.render(Release(**release), label, site)
+            files = self.order.render(Release(**known), label, site)
         except BadInput as error:  # of a template
             return self.send({"refused": str(error)})
         self.send({"files": {name: data.decode() for name, data in files.items()}})
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if self.done is None and not self.failure:
-            self.failure = explain(self.order.ssh, rc, self.words)
+            self.failure = explain(self.order.ssh, rc, self.words) if rc else f"nothing was heard of it{self.last()}"
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         self.open = False
@@ -158,35 +217,54 @@ class _Talk(EventHandler):  # type: ignore[misc]
 class _Bringing(EventHandler):  # type: ignore[misc]
     """Files of the build on their way to a server, by rsync. It is told when they are there, or why they are not."""
 
-    def __init__(self, talk: _Talk):
-        self.talk = talk
+    def __init__(self, talk: _Talk, names: list[bytes]):
+        self.talk, self.names = talk, names
         self.words: list[str] = []
 
-    def begin(self, asked: Values) -> None:
-        order = self.talk.order
-        argv = rsync(order.sources[asked["bring"]], order.ssh, asked)
-        parallel.begin(argv, order.server, self, LIMIT, at_once=True)
+    def begin(self, argv: list[str]) -> WorkerPopen:
+        return parallel.begin(argv, self.talk.order.server, self, LIMIT, at_once=True)
+
+    def ev_start(self, worker: WorkerPopen) -> None:
+        worker.write(b"".join(name + b"\0" for name in self.names))
+        worker.set_write_eof()
 
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
-        self.words = [*self.words[-30:], msg.decode(errors="replace")]
+        self.words = [*self.words[-30:], readable(msg.decode(errors="replace"))]
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         self.talk.send({"refused": explain(self.talk.order.ssh, rc, self.words)} if rc else {})
 
 
-def rsync(source: str, ssh: str, asked: Mapping[str, Any]) -> list[str]:
-    """The command that brings the files of a list there.
+def not_of(source: Source, names: Iterable[bytes]) -> Iterator[bytes]:
+    """The names that are none of the source's. A link on the way to a file could lead out of it."""
+    top = os.fsencode(os.path.realpath(source.folder))
+    inside: dict[bytes, bool] = {}
+    for name in names:
+        plain = b"\0" not in name and {b"", b".", b".."}.isdisjoint(name.split(b"/"))
+        known = source.names is None or os.fsdecode(name) in source.names
+        if not (plain and known):
+            yield name
+            continue
+        above = os.path.dirname(os.path.join(top, name))
+        if above not in inside:
+            inside[above] = source.links or os.path.realpath(above) == above
+        if not inside[above]:
+            yield name
+
+
+def rsync(source: Source, ssh: str, asked: Mapping[str, Any]) -> list[str]:
+    """The command that brings the files that it is given the names of there.
 
     -I: what is listed is known to differ, whatever its time. --link-dest: a file of that name in the release `like` is
     what it is made of, so that only what changed in it travels.
     """
-    kept = ["-rtL"]
-    if asked["bring"].endswith("/root") and asked["owners"]:
+    kept = ["-tL"] if source.links else ["-t"]
+    if source.names is None and asked["owners"]:
         kept = ["-aAX", "--numeric-ids", "--filter=-x security.selinux"]
     like = [f"--link-dest={asked['like']}"] if asked["like"] else []
     return [
-        *("rsync", *kept, "-I", "--no-motd", "-s", "--from0", f"--files-from=:{asked['list']}"),
-        *(*like, f"--rsh={shlex.join(remote.shell())}", "--", f"{source}/", f"{ssh}:{asked['to']}/"),
+        *("rsync", *kept, "-I", "--no-motd", "-s", "--from0", "--files-from=-"),
+        *(*like, f"--rsh={shlex.join(remote.shell())}", "--", f"{source.folder}/", f"{ssh}:{asked['to']}/"),
     ]
 
 

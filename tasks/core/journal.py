@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from . import git
 from .files import sync_folder
 
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
+UNKNOWN = "unknown"  # the commit of a repository that is somebody else's
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -61,7 +63,11 @@ def _torn(fd: int) -> bool:
 
 def now() -> str:
     """UTC, to the second: `2026-11-23T05:46:01Z`."""
-    return time.strftime(_FORMAT, time.gmtime())
+    return text(time.time())
+
+
+def text(seconds: float) -> str:
+    return time.strftime(_FORMAT, time.gmtime(seconds))
 
 
 def seconds(text: str) -> float:
@@ -91,19 +97,15 @@ def _person() -> str:
 
 
 def _revision(folder: str) -> Record:
-    revision = _git(folder, "rev-parse", "HEAD")
-    return {"git": revision, "dirty": bool(_git(folder, "status", "--porcelain"))} if revision else {}
-
-
-def _git(folder: str, *words: str) -> str:
-    safe = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]  # root deploys from a checkout of somebody's
+    """Its commit, `unknown` where git looks at no repository of that owner; nothing where there is none."""
     try:
-        done = subprocess.run(
-            ["git", *safe, "-C", folder, *words], capture_output=True, text=True, timeout=30, check=False
-        )
+        head = git.ask(folder, "rev-parse", "HEAD")
+        state = git.ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return {}
+    if head.returncode:
+        return {"git": UNKNOWN} if git.NOT_OURS in head.stderr else {}
+    return {"git": head.stdout.strip(), "dirty": bool(state.stdout)}
 
 
 def history(records: Iterable[Record], image: str) -> list[str]:

@@ -17,10 +17,12 @@ from ClusterShell.Worker.Popen import WorkerPopen
 from . import parallel, remote
 from .ranges import fold
 from .site import Node
+from .text import readable
 
 FANOUT = 64  # nodes at once
 CONNECT, LIMIT = 5, 120  # seconds for a connection, and for all of it
 NO_DATA = 66  # exit status of a script: EX_NOINPUT of sysexits.h
+BEGIN = "plugnode:"  # a line; before it a login shell may greet
 
 # What a node is asked by standard input or prints; POSIX sh of any node, EL5's too.
 ENTER = f'cd /run/plugnode 2>/dev/null || {{ echo "no /run/plugnode" >&2; exit {NO_DATA}; }}; '
@@ -29,6 +31,7 @@ TAKE = (  # a tar of site data: all of it is there before the first name leads t
     'tar -xf - -C "$new"; for file in layouts/*; do [ -f "$new/$file" ] || rm -f "$file"; done; '
     'mv -f "$new"/layouts/* layouts/; for name in site nodes hosts; do mv -f "$new/$name" "$name"; done'
 )
+_RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
 RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"
 
 
@@ -39,11 +42,27 @@ class Replies(NamedTuple):
     failed: dict[str, str]
 
 
+class Runs(NamedTuple):
+    """What a node says of itself."""
+
+    release: str
+    degraded: bool
+
+
+def runs(text: str) -> Runs | None:
+    """A node's answer to RUNS; None where it is none."""
+    release, *more = text.split("\n")
+    if not _RELEASE.fullmatch(release) or more not in ([], ["degraded"]):
+        return None
+    return Runs(release, bool(more))
+
+
 def ask(nodes: Iterable[Node], script: str, known_hosts: str, given: str = os.devnull) -> Replies:
     """Run a shell script on nodes, as root, with the file `given` as standard input."""
     asked = [_Asked(node.name) for node in nodes]
     for node, handler in zip(nodes, asked):
-        parallel.begin([*ssh(node, known_hosts), script], node.name, handler, LIMIT, given)
+        words = [*ssh(node, known_hosts), f"echo; echo {BEGIN}; {script}"]
+        parallel.begin(words, node.name, handler, LIMIT, given)
     parallel.finish(FANOUT)
     failed = {each.name: each.failure for each in asked if each.failure}
     return Replies({each.name: "\n".join(each.said) for each in asked if not each.failure}, failed)
@@ -68,7 +87,13 @@ class _Asked(EventHandler):  # type: ignore[misc]
         self.words: list[str] = []
 
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
-        (self.said if sname == worker.SNAME_STDOUT else self.words).append(msg.decode(errors="replace"))
+        line = readable(msg.decode(errors="replace"))
+        if sname != worker.SNAME_STDOUT:
+            self.words = [*self.words[-30:], line]
+        elif line == BEGIN:
+            self.said = []
+        else:
+            self.said = [*self.said[:30], line]
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if rc == NO_DATA:

@@ -16,6 +16,7 @@ from .errors import Refused
 from .reference import Snapshot
 from .running import NowAndThen, Program, Say
 from .site import Image
+from .text import readable
 
 LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs jfs reiserfs f2fs zfs vfat".split())
 
@@ -28,6 +29,14 @@ RSYNC = [
 ATTRIBUTES = ["-AX"]  # ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
 VANISHED, TRIES = 24, 3  # rsync's exit status where files went away while they were copied
 
+# ssh_config(5): what the far end could use of this machine, from its agent to its network, and commands
+ALONE = (
+    *("ForwardAgent=no", "ForwardX11=no", "GSSAPIDelegateCredentials=no", "ClearAllForwardings=yes", "Tunnel=no"),
+    *("PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no"),
+)
+NO_AGENT = ("-a", "-x", "-k")  # for the -A, -X and -K of RSYNC_RSH
+PATIENCE = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
+
 # What a program says -> what it means to an admin, the first that fits. {host} and {0}… are filled in.
 MEANINGS = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key is not the one that is known: it was installed anew, or "
@@ -39,6 +48,8 @@ MEANINGS = (
     (r"(Connection refused|Connection timed out|No route to host|Network is unreachable|Connection reset.*|"
      r"Connection closed.*|Operation timed out|Timeout, server .* not responding)", "it cannot be reached: {0}"),
     (r"rsync: (?:command )?not found|rsync: No such file|exec.*rsync.*not found", "it has no rsync: install it there"),
+    (r"is your shell clean|protocol version mismatch", "its login shell says something where only rsync may speak (a "
+     "greeting in .bashrc, say): make it silent where there is no terminal"),
     (r"(No space left on device)", "{0} here, in the build folder"),
     (r"change_dir \"([^\"]*)\" .*failed: (.*) \(\d+\)", "{0}: {1}"),
 )  # fmt: skip
@@ -110,7 +121,7 @@ def _rsync(
         environment={"RSYNC_RSH": shlex.join(shell())},
     )
     tell, words = NowAndThen(say), []
-    for line in program.lines():
+    for line in map(readable, program.lines()):
         if complaint := _COMPLAINT.search(line):  # it may come in the middle of a line of progress
             words.append(complaint[0])
         elif progress := _PROGRESS.match(line):
@@ -121,14 +132,16 @@ def _rsync(
 
 
 def shell(*options: str) -> list[str]:
-    """How to reach a node: ssh, or what RSYNC_RSH says; nothing is asked for, and a dead line is noticed.
+    """How to reach a node or a server: ssh, or what RSYNC_RSH says; nothing is asked for, a dead line is noticed.
 
-    `options` are for ssh, which takes the first that it is told of each.
+    Nothing of this machine is forwarded, whatever the configuration of ssh or RSYNC_RSH say. `options` are for ssh,
+    which takes the first that it is told of each, but of flags the last.
     """
-    command = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
-    if os.path.basename(command[0]) != "ssh":
-        return command
-    return [*command, *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
+    program, *told = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
+    if os.path.basename(program) != "ssh":
+        return [program, *told]
+    ours = (f"-o{option}" for option in PATIENCE)
+    return [program, *(f"-o{option}" for option in ALONE), *told, *options, *ours, *NO_AGENT]
 
 
 def file_systems(source: Source, also: tuple[str, ...] | None) -> list[str]:
@@ -147,8 +160,8 @@ def file_systems(source: Source, also: tuple[str, ...] | None) -> list[str]:
 
 def _mounts(host: str) -> Iterable[tuple[str, str]]:
     """(mount point, type of file system), from the node's /proc/mounts."""
-    program = Program([*shell(), "--", host, "cat /proc/mounts"])
-    lines = [line for line in program.lines() if line.strip()]
+    program = Program([*shell(), "--", host, "echo; cat /proc/mounts"])
+    lines = [readable(line) for line in program.lines() if line.strip()]
     if program.status:
         raise Refused(explain(host, host, program.status, lines))
     for words in (line.split(" ") for line in lines):

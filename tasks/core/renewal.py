@@ -7,6 +7,7 @@ were, so is what the steps make of them: the same names have other bytes, and no
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import marshal
 import os
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from .steps import moved
 from .tree import FILE, Entry, Tree
 
 _FORMAT = "plugnode carried 4"
+DIGEST = 32  # bytes of sha256
 
 
 class Renewed(NamedTuple):
@@ -82,13 +84,18 @@ def forget(path: str) -> None:
 def save(path: str, carried: Carried) -> None:
     """A file that is private: digests of what was scrubbed are in it."""
     last = carried.last and (_plain(carried.last.files), _plain(carried.last.folders), *carried.last[2:])
-    write_atomic(path, marshal.dumps((_FORMAT, *carried[:-1], last)), mode=0o600)
+    data = marshal.dumps((_FORMAT, *carried[:-1], last))
+    write_atomic(path, hashlib.sha256(data).digest() + data, mode=0o600)
 
 
 def load(path: str) -> Carried | None:
     """None where there is none, or it is damaged or of another form."""
+    held = content(path) or b""
+    digest, data = held[:DIGEST], held[DIGEST:]
+    if hashlib.sha256(data).digest() != digest:  # damaged: marshal would take it for objects of any size
+        return None
     try:
-        form, *known, last = marshal.loads(content(path) or b"")
+        form, *known, last = marshal.loads(data)
         if form != _FORMAT:
             return None
         carried = Carried(*known)

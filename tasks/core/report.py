@@ -95,8 +95,9 @@ def listing(rows: Iterable[Any]) -> Listing:
 def render(view: View, templates: Iterable[str]) -> bytes:
     """The page. `templates`: folders, the first that has a `report.html` wins."""
     import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = jinja2.Environment(
+    environment = ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(tuple(templates)), undefined=jinja2.StrictUndefined, autoescape=True,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=printable,
     )  # fmt: skip

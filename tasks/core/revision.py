@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 
+from . import git
 from .errors import BadInput
 from .files import write_atomic
-
-SAFE = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")  # root looks at a checkout of somebody's
 
 
 def top(folder: str) -> str:
     """The working tree that a folder is in. Raises BadInput."""
     done = _git(folder, "rev-parse", "--show-toplevel")
     if done.returncode:
-        raise BadInput.at(folder, f"no revision to compare with: {_first(done)}; name a folder instead")
+        trust = f", or let git trust it (git config --global --add safe.directory {folder})"
+        remedy = f"name a folder instead{trust if git.NOT_OURS in done.stderr else ''}"
+        raise BadInput.at(folder, f"no revision to compare with: {git.why(done)}; {remedy}")
     return done.stdout.rstrip("\n")
 
 
@@ -43,9 +44,9 @@ def export(top: str, commit: str, folder: str) -> None:
         ["read-tree", commit],
         ["checkout-index", "--all", "--quiet", f"--prefix={os.path.abspath(folder)}/"],
     ):
-        done = _git(top, "-c", "core.sparseCheckout=false", *words, **own)
+        done = _git(top, *words, **own)
         if done.returncode:
-            raise BadInput.at(top, f"{commit}: git cannot give its files: {_first(done)}")
+            raise BadInput.at(top, f"{commit}: git cannot give its files: {git.why(done)}")
     write_atomic(marker, commit.encode())
 
 
@@ -56,15 +57,10 @@ def _holds(marker: str, commit: str) -> bool:
         return file.read() == commit
 
 
-def _git(folder: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "LC_ALL": "C", **environment}
+def _git(folder: str, *words: str, **environment: str) -> git.Done:
     try:
-        return subprocess.run(
-            ["git", *SAFE, "-C", folder, *words], capture_output=True, text=True, env=environ, check=False
-        )
+        return git.ask(folder, *words, **environment)
     except FileNotFoundError:
         raise BadInput.at(folder, "git is not installed, so there is no revision to compare with") from None
-
-
-def _first(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0].removeprefix("fatal: ")
+    except subprocess.TimeoutExpired:
+        raise BadInput.at(folder, f"git did not answer in {git.LIMIT} seconds; name a folder instead") from None

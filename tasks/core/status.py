@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import journal, leases, neighbours
+from . import journal, leases, neighbours, ranges
 from .plan import Facts, current, published, read_files, read_nodes, site_data, site_named
 from .plan import named as named_in
 from .prune import last_used, named
@@ -111,6 +111,76 @@ def _lines(state: dict[str, Any]) -> Iterator[str]:
         yield f"  {_record(record)}"
     for line in state["wrong"]:
         yield f"! {line}"
+
+
+def unequal(states: Mapping[str, dict[str, Any]]) -> list[str]:
+    """A line for each image of which servers boot different releases."""
+    images = sorted({image for state in states.values() for image in state["current"]})
+    found = []
+    for image in images:
+        boots: dict[str, list[str]] = {}
+        for server, state in states.items():
+            boots.setdefault(state["current"].get(image) or "nothing", []).append(server)
+        if len(boots) > 1:
+            parts = [f"{ranges.fold(servers)} {release}" for release, servers in boots.items()]
+            found.append(f"servers boot different releases of {image}: {', '.join(parts)}")
+    return found
+
+
+def by_release(runs: Mapping[str, str]) -> list[str]:
+    """The nodes that run each release."""
+    groups: dict[str, list[str]] = {}
+    for name, release in sorted(runs.items(), key=lambda pair: pair[1]):
+        groups.setdefault(release, []).append(name)
+    return [f"{ranges.fold(names)}: {release}" for release, names in groups.items()]
+
+
+def behind(runs: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
+    """A line for the nodes that run another image, or another release, than from their next boot on."""
+    groups: dict[str, list[str]] = {}
+    for name, release in runs.items():
+        if (after := then.get(name)) and after != release:
+            same = after.rpartition("-")[0] == release.rpartition("-")[0]
+            words = f"runs {release}, at the next boot {'' if same else 'another image: '}{after}"
+            groups.setdefault(words, []).append(name)
+    return [f"{ranges.fold(names)}: {words}" for words, names in groups.items()]
+
+
+def without_seconds(states: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The states; for one that differs from an earlier one only in seconds that one, so that they can be told once."""
+    found: dict[str, dict[str, Any]] = {}
+    for server, state in states.items():
+        found[server] = next((other for other in found.values() if _alike(state, other)), state)
+    return found
+
+
+MINUTE, TENTH = 60, 0.11  # of a day, which is how exactly a release's age is told
+
+
+def _alike(state: dict[str, Any], other: dict[str, Any]) -> bool:
+    if text(_timeless(state)) != text(_timeless(other)):
+        return False
+    times, ages = zip(_times(state), _times(other)), zip(_ages(state), _ages(other))
+    return all(abs(a - b) < MINUTE for a, b in times) and all(abs(a - b) < TENTH for a, b in ages)
+
+
+def _times(state: dict[str, Any]) -> Iterator[float]:
+    """When each record of the journal was made; one that does not say counts as very old."""
+    for record in state["journal"]:
+        try:
+            yield journal.seconds(record.get("time", ""))
+        except (TypeError, ValueError):
+            yield 0
+
+
+def _ages(state: dict[str, Any]) -> list[float]:
+    return [release["days_since_use"] for release in state["releases"]]
+
+
+def _timeless(state: dict[str, Any]) -> dict[str, Any]:
+    records = [{**record, "time": ""} for record in state["journal"]]
+    releases = [{**release, "days_since_use": 0} for release in state["releases"]]
+    return {**state, "journal": records, "releases": releases}
 
 
 def _pins(pins: Mapping[str, str]) -> Iterator[str]:

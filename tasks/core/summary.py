@@ -22,13 +22,31 @@ COLOURS = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m", "@": "\033[36m", "
 # --- text
 
 
-def text(plan: Plan, there: There, colour: bool = False) -> str:
+Section = tuple[str, str]  # a title and what stands below it; of the last one only the text
+
+
+def sections(plan: Plan, there: There) -> list[Section]:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
-        return "no changes"
+        return [("", "no changes")]
     parts = (_releases(plan, there), _site_data(plan), _files(plan, there), _by_hand(plan), _actions(plan, there))
-    lines = [*(line for part in parts for line in part), _total(plan, there)]
-    return "\n".join(map(_coloured, lines) if colour else lines)
+    told = [tuple(part) for part in parts]
+    titled = [(lines[0], "\n".join(lines[1:])) for lines in told if lines]
+    return [*titled, ("", _total(plan, there))]
+
+
+def text(plan: Plan, there: There) -> str:
+    """All sections as one text."""
+    return "\n".join(map(section_text, sections(plan, there)))
+
+
+def section_text(section: Section) -> str:
+    return "\n".join(filter(None, section))
+
+
+def painted(text: str) -> str:
+    """The text with a colour for each line that begins with a sign."""
+    return "\n".join(map(_coloured, text.split("\n")))
 
 
 def _coloured(line: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from . import neighbours
@@ -21,6 +21,7 @@ from .release import Release
 from .targets import BOOT_FILES, Targets
 
 Values = dict[str, Any]  # of JSON
+Sections = Sequence[Sequence[str]]  # of a plan as text: titles and what stands below (see summary.py)
 Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
 
 
@@ -28,7 +29,7 @@ class Answer(NamedTuple):
     """How a server's work ended."""
 
     done: Values  # what it gave
-    shown: str = ""  # what it showed before it changed anything
+    shown: Sections = ()  # what it showed before it changed anything
     failure: str = ""  # one line; then `done` is empty
 
 
@@ -38,7 +39,7 @@ class Line(Protocol):
     def say(self, text: str) -> None:
         """A line of progress."""
 
-    def show(self, text: str) -> None:
+    def show(self, sections: Sections) -> None:
         """What is about to be done."""
 
     def wanted(self) -> Wanted:
@@ -62,11 +63,10 @@ def plan(
     keep: int,
     keep_days: int,
     site: str,
-    colour: bool,
     image: str,
     running: dict[str, str],
 ) -> Values:
-    """What a deploy would change: `changed`, `text` and `json`, and why it would not: `refused`.
+    """What a deploy would change: `changed`, `sections` and `json`, and why it would not: `refused`.
 
     `running`: release -> the nodes that report it.
     """
@@ -80,12 +80,12 @@ def plan(
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
     neighbours.refuse(there, goal)
     steps = planning.plan(there, goal)
-    text, refused = summary.text(steps, there, colour), core.refusal(steps, there, goal)
-    told = {**summary.as_json(steps, there), "refused": refused}
-    return {"changed": steps.changed, "text": text, "json": told, "refused": refused}
+    told, refused = summary.sections(steps, there), core.refusal(steps, there, goal)
+    as_json = {**summary.as_json(steps, there), "refused": refused}
+    return {"changed": steps.changed, "sections": told, "json": as_json, "refused": refused}
 
 
-def deploy(targets: Targets, line: Line, colour: bool, author: Values, image: str) -> Values:
+def deploy(targets: Targets, line: Line, author: Values, image: str) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     from . import deploy as core
     from . import loaders, summary
@@ -96,7 +96,7 @@ def deploy(targets: Targets, line: Line, colour: bool, author: Values, image: st
         line.say(text)
 
     def show(steps: planning.Plan, there: planning.There) -> None:
-        line.show(summary.text(steps, there, colour))
+        line.show(summary.sections(steps, there))
 
     steps = core.deploy(targets, goal, author, line.say, show)
     return {"changed": steps.changed}
