@@ -98,11 +98,11 @@ def _is_finished(targets: Targets, wanted) -> None:
 
 def _forget(targets: Targets, release: str) -> None:
     """As if the release had never been there; it is the one that nodes do not boot."""
-    from tasks.core.prune import remove
+    from tasks.core.place import remove_release
 
     assert release != served(targets)[0]
     with deploy.held(targets, "test", AUTHOR):
-        remove(targets, release)
+        remove_release(targets, release)
 
 
 def test_a_second_deploy_at_the_same_time_says_who_is_at_it(tmp_path, targets):

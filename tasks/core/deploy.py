@@ -7,12 +7,12 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from . import journal, place, services, space
 from . import plan as planning
 from .errors import Refused
-from .files import digest_file, locked, sweep, write_atomic
+from .files import digest_file, locked, sweep
 from .plan import Plan, There, Wanted
 from .place import Say
 from .targets import BOOT_FILES, Targets, stay_inside
@@ -21,22 +21,31 @@ Show = Callable[[Plan, There], None]
 
 
 def deploy(
-    targets: Targets, wanted: Wanted, author: journal.Record, say: Say, show: Show = lambda plan, there: None
+    targets: Targets,
+    goal: Wanted | Callable[[], Wanted],
+    author: journal.Record,
+    say: Say,
+    show: Show = lambda plan, there: None,
 ) -> Plan:
-    """Make the server hold what is wanted, after `show` of what that is. Raises Refused: one line that says why not."""
+    """Make the server hold what is wanted, after `show` of what that is. Raises Refused: one line that says why not.
+
+    `goal`: a function where that follows from what the server holds; it is asked when nobody else is at it.
+    """
     for folder in (targets.tftp_root, targets.nfs_root):
         place.make_folder(targets, folder)
     if os.path.samefile(targets.tftp_root, targets.nfs_root):
         raise Refused(f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two")
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
+        wanted = goal() if callable(goal) else goal
         there = planning.read(targets, wanted)
         plan = planning.plan(there, wanted)
         show(plan, there)
         if plan.changed or plan.unfinished:
             check(plan, there, wanted)
-            with recorded(targets, {**author, "action": "deploy", **described(wanted)}):
-                apply(plan, there, wanted, say)
+            record = {**author, "action": "deploy", **described(wanted)}
+            with recorded(targets, record):
+                apply(plan, there, wanted, record, say)
     return plan
 
 
@@ -52,23 +61,28 @@ def check(plan: Plan, there: There, wanted: Wanted) -> None:
         services.check(service, path)
 
 
-def apply(plan: Plan, there: There, wanted: Wanted, say: Say) -> None:
+def apply(plan: Plan, there: There, wanted: Wanted, record: journal.Record, say: Say) -> None:
     """Do what the plan says, in its order."""
-    targets, written = there.targets, _digests(wanted)
-    for built in plan.roots:
-        place.publish_root(there, built, say)
+    targets = there.targets
     for built in plan.boots:
         place.publish_boot(targets, built)
+    for built in plan.roots:  # last: what has a root is a whole release
+        place.publish_root(there, built, say)
     if plan.site_img:
         place.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
-    remember(targets, {**there.ours, **written})  # before they are: a killed deploy's files are ours, too
-    place.replace_files(targets, {name: place.read(wanted.loaders[name]) for name in plan.loaders})
-    for changes in (plan.files, plan.boot_files):
-        place.replace_files(targets, {_name(targets, change.path): change.after or b"" for change in changes})
-    place.remove_files(targets, [_name(targets, change.path) for change in plan.stale])
+    place.commit(targets, _commit(plan, targets, wanted, record))
     _install(plan, targets, wanted, say)
-    remember(targets, written)
-    write_atomic(targets.kept("nodes.json"), json.dumps(dict(wanted.nodes), sort_keys=True).encode(), durable=True)
+
+
+def _commit(plan: Plan, targets: Targets, wanted: Wanted, record: journal.Record) -> place.Commit:
+    """All that changes below tftp_root when what it leads to is there, and what is kept of it."""
+    files = {name: place.read(wanted.loaders[name]) for name in plan.loaders}
+    files |= {_name(targets, change.path): change.after or b"" for change in plan.files + plan.boot_files}
+    kept = {
+        "files": ours_as_text(targets, _digests(wanted)),
+        "nodes.json": json.dumps(dict(wanted.nodes), sort_keys=True).encode(),
+    }
+    return place.Commit(files, [_name(targets, change.path) for change in plan.stale], kept, record)
 
 
 def pins(wanted: Wanted) -> set[str]:
@@ -96,23 +110,54 @@ def warn_of_exposure(targets: Targets, say: Say) -> None:
 
 
 @contextlib.contextmanager
-def held(targets: Targets, what: str, author: journal.Record) -> Iterator[None]:
-    """Alone on this server; what a killed one left is gone when it begins. Raises Refused, naming who is at it."""
+def held(targets: Targets, what: str, author: journal.Record) -> Iterator[journal.Record]:
+    """Alone on this server; what a killed one had begun is ended and what else it left is gone when it begins.
+
+    Gives what the journal says of what was ended. Raises Refused, naming who is at it.
+    """
     place.make_folder(targets, targets.kept(""))
     with locked(targets.kept("lock"), f"{what} to {targets.nfs_root}", journal.named(author)):
         _clear(targets)
+        ended = _end(targets)
         try:
-            yield
+            yield ended
         finally:
             _clear(targets)
 
 
-def _clear(targets: Targets) -> None:
-    """Remove what was being written."""
+def _end(targets: Targets) -> journal.Record:
+    """End what one that was killed had begun: files on their way to their places, and releases on their way out.
+
+    Nobody is stopped by what cannot be ended: whoever needs it comes upon it again.
+    """
+    path, record = targets.kept("journal.jsonl"), journal.Record()
+    with contextlib.suppress(OSError, Refused, ValueError):
+        record = place.carry_out(targets) or _removed(targets, journal.begun(journal.read(path)))
+        if record:
+            journal.append(path, {**record, "result": journal.DONE})
+    _clear(targets, all=True)
+    return record
+
+
+def _removed(targets: Targets, record: journal.Record) -> journal.Record:
+    """The rest of a prune that was killed; what nodes boot stays, whoever says otherwise."""
+    if record.get("result") != journal.STARTED or "removed" not in record:
+        return {}
+    booted = {id for data in planning.read_files(targets).values() for id in planning.named(data)}
+    for id in record["removed"]:
+        if planning.is_id(id) and id not in booted:
+            place.remove_release(targets, id)
+    return record
+
+
+def _clear(targets: Targets, all: bool = False) -> None:
+    """Remove what was being written; what was committed only when it is `all`."""
     sweep(targets.kept(""))
-    for folder in (targets.incoming_roots, targets.incoming_files):
-        stay_inside(targets, folder)
-        place.clear(folder)
+    stay_inside(targets, targets.incoming_files)
+    stay_inside(targets, targets.incoming_roots)
+    place.clear(targets.incoming_roots)
+    if all or not os.path.exists(targets.commit):
+        place.clear(targets.incoming_files)
 
 
 @contextlib.contextmanager
@@ -128,7 +173,8 @@ def recorded(targets: Targets, record: journal.Record) -> Iterator[None]:
                 _clear(targets)
                 journal.append(path, {**record, "result": f"failed: {str(error) or type(error).__name__}"})
             raise
-        journal.append(path, {**record, "result": journal.DONE})
+        _clear(targets)
+        journal.append(path, {**record, "result": journal.DONE})  # the last step: before it the same again goes on
 
 
 @contextlib.contextmanager
@@ -144,10 +190,10 @@ def _in_one_line(targets: Targets) -> Iterator[None]:
         ) from None
 
 
-def remember(targets: Targets, digests: dict[str, str]) -> None:
-    """Write down which files below tftp_root are ours, as sha256sum(1) reads it."""
+def ours_as_text(targets: Targets, digests: Mapping[str, str]) -> bytes:
+    """Which files below tftp_root are ours, as sha256sum(1) reads it."""
     lines = (f"{digest}  {targets.tftp}/{name}\n" for name, digest in sorted(digests.items()))
-    write_atomic(targets.kept("files"), "".join(lines).encode(errors="surrogateescape"), durable=True)
+    return "".join(lines).encode(errors="surrogateescape")
 
 
 def _digests(wanted: Wanted) -> dict[str, str]:

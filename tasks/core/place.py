@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import stat
 from functools import lru_cache
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .publish import Earlier
 
 Say = Callable[[str], None]
+KEPT = ("json", "mtree", "xattrs", "seen", "note")  # of a release, below .plugnode: <release>.json, …
 
 
 def make_folder(targets: Targets, folder: str) -> None:
@@ -228,6 +230,19 @@ def publish_folder(targets: Targets, name: str, files: Mapping[str, bytes]) -> N
     sync_folder(targets.tftp_root)
 
 
+def remove_release(targets: Targets, id: str) -> None:
+    """Take a release, or site data, away by renames: no half of it is ever there. What is kept of it goes last."""
+    for folder, incoming in ((targets.boot(id), targets.incoming_files), (targets.root(id), targets.incoming_roots)):
+        if os.path.isdir(folder):
+            make_folder(targets, incoming)
+            gone = os.path.join(incoming, f"{id}.pruned")
+            os.rename(folder, gone)
+            clear(gone)
+    for kind in KEPT:
+        if os.path.lexists(targets.kept(f"{id}.{kind}")):
+            os.unlink(targets.kept(f"{id}.{kind}"))
+
+
 # --- files
 
 
@@ -256,12 +271,69 @@ def _rename(new: str, path: str) -> None:
         write_atomic(path, read(new), durable=True)
 
 
+# --- files that change together
+
+
+class Commit(NamedTuple):
+    """What changes together, in its order, and what the journal says of it."""
+
+    files: Mapping[str, bytes]  # below tftp_root
+    gone: Iterable[str]  # removed below tftp_root
+    kept: Mapping[str, bytes]  # below .plugnode: what is so when all of it is done
+    record: journal.Record
+
+
+def commit(targets: Targets, work: Commit) -> None:
+    """Do it. From one rename on all of it will be done: by us, or else by whoever holds the lock next."""
+    stay_inside(targets, targets.incoming_files)
+    begun = os.path.join(targets.incoming_files, "begun")
+    make_folder(targets, begun)
+    for number, data in enumerate([*work.files.values(), *work.kept.values()]):
+        write_atomic(os.path.join(begun, str(number)), data)
+    names = {"files": list(work.files), "gone": list(work.gone), "kept": list(work.kept)}
+    write_atomic(os.path.join(begun, "list"), json.dumps({**names, "record": work.record}).encode())
+    sync(targets.tftp_root)
+    os.rename(begun, targets.commit)
+    sync_folder(targets.incoming_files)
+    carry_out(targets)
+    forget(targets)
+
+
+def carry_out(targets: Targets) -> journal.Record | None:
+    """End what was committed, by us or by one that was killed; what the journal says of it. None: nothing was."""
+    listed = content(os.path.join(targets.commit, "list"))
+    if listed is None:
+        return None
+    work = json.loads(listed)
+    new = [os.path.join(targets.commit, str(number)) for number in range(len(work["files"] + work["kept"]))]
+    for path, name in zip(new, work["files"]):
+        make_folder(targets, os.path.dirname(targets.served(name)))
+        if os.path.lexists(path):
+            _rename(path, targets.served(name))
+    for folder in sorted({os.path.dirname(targets.served(name)) for name in work["files"]}):
+        sync_folder(folder)
+    remove_files(targets, work["gone"])
+    for path, name in zip(new[len(work["files"]) :], work["kept"]):
+        write_atomic(targets.kept(name), read(path), durable=True)
+    record: journal.Record = work["record"]
+    return record
+
+
+def forget(targets: Targets) -> None:
+    """What was committed need not be ended any more."""
+    done = os.path.join(targets.incoming_files, "done")
+    clear(done)
+    os.rename(targets.commit, done)
+    clear(done)
+
+
 def remove_files(targets: Targets, names: Iterable[str]) -> None:
-    """Remove files below tftp_root, and their folders where that leaves them empty."""
+    """Remove files below tftp_root, where they are there, and their folders where that leaves them empty."""
     for name in names:
         folder = os.path.dirname(targets.served(name))
         stay_inside(targets, folder)
-        os.unlink(targets.served(name))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(targets.served(name))
         with contextlib.suppress(OSError):
             if folder != targets.tftp_root:
                 os.rmdir(folder)

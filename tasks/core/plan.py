@@ -53,6 +53,11 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Standing(Built):
+    """A release that stays as the server has it: `folder` is that of its kernel and initrd."""
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Everything that a server must hold. Names of files and loaders are those below tftp_root."""
 
@@ -64,6 +69,7 @@ class Wanted:
     services: tuple[Service, ...] = ()
     nodes: Mapping[str, Facts] = field(default_factory=dict)
     by_hand: Mapping[str, bytes] = field(default_factory=dict)  # generated files that no deploy puts anywhere
+    held: tuple[str, ...] = ()  # of images that a rollback took back to an earlier release: what becomes of them
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,7 @@ class Plan:
     nodes: NodeChanges = NodeChanges()
     site_files: tuple[Change, ...] = ()  # of what site.img holds
     by_hand: tuple[Change, ...] = ()  # generated files for an admin to carry
+    held: tuple[str, ...] = ()  # images that a rollback took back: what becomes of them, a line each
     unfinished: bool = False  # an earlier deploy was killed after its last change
 
     @property
@@ -339,8 +346,16 @@ def plan(there: There, wanted: Wanted) -> Plan:
         nodes=compare_nodes(there.nodes, wanted.nodes),
         site_files=tuple(_site_files(there.site_img, wanted.site_img)),
         by_hand=() if there.by_hand is None else tuple(_changes(there.by_hand, wanted.by_hand)),
-        unfinished=bool(there.records) and there.records[-1].get("result") != journal.DONE,
+        held=wanted.held,
+        unfinished=journal.unfinished(there.records) or _forgot(there, wanted),
     )
+
+
+def _forgot(there: There, wanted: Wanted) -> bool:
+    """Is what we wrote down about our files another thing than what will be there?"""
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.files.items()}
+    known = {name: digest for name, digest in there.ours.items() if name not in wanted.loaders}
+    return known != digests or not wanted.loaders.keys() <= there.ours.keys()
 
 
 def _differs(there: There, name: str, data: bytes) -> bool:
@@ -439,6 +454,11 @@ _NAMED = re.compile(rb"(?<![\w.-])([A-Za-z0-9][\w.-]*-[0-9a-f]{12})(?![\w.-])")
 def named(data: bytes) -> set[str]:
     """The releases and site data that a boot file names."""
     return {word.decode() for word in _NAMED.findall(data)}
+
+
+def is_id(text: str) -> bool:
+    """Is that the name of a release or of site data, and nothing else?"""
+    return bool(_NAMED.fullmatch(text.encode()))
 
 
 def current(files: Mapping[str, bytes], image: str) -> str | None:

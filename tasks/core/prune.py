@@ -94,7 +94,7 @@ def prune(
         if removed:
             with recorded(targets, {**author, "action": "prune", "removed": removed}):
                 for id in removed:
-                    remove(targets, id)
+                    place.remove_release(targets, id)
     return verdicts
 
 
@@ -156,16 +156,3 @@ def _site_data(targets: Targets, now: float) -> list[Verdict]:
         )
         for id in ids
     ]
-
-
-def remove(targets: Targets, id: str) -> None:
-    """Take a folder away by a rename, so that no half of it is ever there; what is kept of it goes last."""
-    for folder, incoming in ((targets.boot(id), targets.incoming_files), (targets.root(id), targets.incoming_roots)):
-        if os.path.isdir(folder):
-            place.make_folder(targets, incoming)
-            gone = os.path.join(incoming, f"{id}.pruned")
-            os.rename(folder, gone)
-            place.clear(gone)
-    for kind in ("json", "mtree", "xattrs", "seen", "note"):
-        if os.path.exists(targets.kept(f"{id}.{kind}")):
-            os.unlink(targets.kept(f"{id}.{kind}"))

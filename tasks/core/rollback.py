@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from . import journal, place
-from .deploy import held, recorded, remember
+from .deploy import held, ours_as_text, recorded
 from .errors import Refused
 from .plan import Change, current, published, read_files, read_ours, site_named
 from .release import Release
@@ -31,30 +31,29 @@ def rollback(
 ) -> list[Back]:
     """Point `image` (or that of `release`, or all) back to `release`, or to what each booted before.
 
-    `images`: those of the site. Raises Refused where there is nothing to go back to; then nothing is changed.
+    The same again after one that was killed ends where that was to. `images`: those of the site. Raises Refused where
+    there is nothing to go back to; then nothing is changed.
     """
     if not os.path.isdir(targets.kept("")):
         raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
-    with held(targets, "rollback", author):
+    with held(targets, "rollback", author) as ended:
         released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
         files = read_files(targets)
-        chosen = _chosen(released, files, records, list(images), image, release)
+        begun = ended or journal.begun(records)
+        begun = begun if journal.is_rollback(begun) else {}
+        earlier = {name: previous(released, files, records, name) for name in images}
+        earlier |= {name: id for name, id in begun.get("releases", {}).items() if id in released}
+        chosen = _chosen(released, earlier, image, release)
         backs = [_back(targets, files, released[id], render) for id in chosen]
-        backs = [back for back in backs if back.changes]
-        if backs:
-            with recorded(targets, {**author, "action": "rollback", **_described(backs, files)}):
-                _write(targets, backs)
+        backs = [_since(back, begun) for back in backs if back.changes or back.image in begun.get("releases", {})]
+        if any(back.changes for back in backs) or backs and not ended:
+            record = {**author, "action": "rollback", **_described(backs, files)}
+            with recorded(targets, record):
+                place.commit(targets, _commit(targets, backs, record))
         return backs
 
 
-def _chosen(
-    released: Mapping[str, Release],
-    files: Mapping[str, bytes],
-    records: list[journal.Record],
-    images: list[str],
-    image: str,
-    release: str,
-) -> list[str]:
+def _chosen(released: Mapping[str, Release], earlier: Mapping[str, str | None], image: str, release: str) -> list[str]:
     """The releases to go back to."""
     if release:
         if release not in released:
@@ -63,11 +62,16 @@ def _chosen(
         if image and released[release].image != image:
             raise Refused(f"{release} is a release of {released[release].image}, not of {image}")
         return [release]
-    chosen = [previous(released, files, records, name) for name in ([image] if image else images)]
-    found = [id for id in chosen if id]
+    found = [id for name, id in earlier.items() if id and image in ("", name)]
     if not found:
-        raise Refused(f"{image or ', '.join(images)}: nothing to roll back to: no earlier release is on the server")
+        raise Refused(f"{image or ', '.join(earlier)}: nothing to roll back to: no earlier release is on the server")
     return found
+
+
+def _since(back: Back, begun: journal.Record) -> Back:
+    """What the nodes of the image booted before, where a rollback that was killed has changed that already."""
+    left = begun.get("left", {}).get(back.image)
+    return back._replace(before=left) if left and back.before == back.after else back
 
 
 def previous(
@@ -93,13 +97,15 @@ def _back(targets: Targets, files: Mapping[str, bytes], release: Release, render
 
 
 def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
-    return {"releases": {back.image: back.after for back in backs}, "site": site_named(files)}
-
-
-def _write(targets: Targets, backs: list[Back]) -> None:
-    new = {
-        change.path.removeprefix(targets.tftp + "/"): change.after or b"" for back in backs for change in back.changes
+    return {
+        "releases": {back.image: back.after for back in backs},
+        "left": {back.image: back.before for back in backs if back.before not in ("", back.after)},
+        "site": site_named(files),
     }
+
+
+def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> place.Commit:
+    changes = [change for back in backs for change in back.changes]
+    new = {change.path.removeprefix(targets.tftp + "/"): change.after or b"" for change in changes}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in new.items()}
-    remember(targets, {**read_ours(targets), **digests})
-    place.replace_files(targets, new)
+    return place.Commit(new, [], {"files": ours_as_text(targets, read_ours(targets) | digests)}, record)

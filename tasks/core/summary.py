@@ -25,7 +25,7 @@ COLOURS = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m", "@": "\033[36m", "
 def text(plan: Plan, there: There, colour: bool = False) -> str:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
-        return "no changes"
+        return "\n".join(["no changes", *map(_coloured if colour else str, _held(plan))])
     parts = (_releases(plan, there), _site_data(plan), _files(plan, there), _by_hand(plan), _actions(plan, there))
     lines = [*(line for part in parts for line in part), _total(plan, there)]
     return "\n".join(map(_coloured, lines) if colour else lines)
@@ -222,10 +222,15 @@ def diff(change: Change) -> list[str]:
 
 def _actions(plan: Plan, there: There) -> Iterator[str]:
     """What happens besides, and what an admin can do then."""
-    lines = [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
+    lines = [*_held(plan)]
+    lines += [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
     lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
     if lines:
         yield from ("Actions", *lines)
+
+
+def _held(plan: Plan) -> list[str]:
+    return [f"  ! {line}" for line in plan.held]
 
 
 def _total(plan: Plan, there: There) -> str:
@@ -276,6 +281,7 @@ def as_json(plan: Plan, there: There) -> dict[str, Any]:
         "files": list(map(_file_json, plan.changes)),
         "by_hand": list(map(_file_json, plan.by_hand)),
         "reloads": [{"path": change.path, "command": change.reload} for change in plan.services if change.reload],
+        "held": list(plan.held),
         "prunable": [{"release": id, "why": why} for id, why in there.prunable],
     }
 

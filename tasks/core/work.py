@@ -58,7 +58,7 @@ def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) 
     """What a deploy would change: `changed`, `text` and `json`."""
     from . import prune, summary
 
-    goal = with_pins(targets, line)
+    goal = settled(targets, line, line.wanted())
     verdicts = prune.foreseen(targets, keep, keep_days, time.time())
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(planning.read(targets, goal), prunable=prunable)
@@ -67,12 +67,15 @@ def plan(targets: Targets, line: Line, keep: int, keep_days: int, colour: bool) 
     return {"changed": steps.changed, "text": text, "json": summary.as_json(steps, there)}
 
 
-def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values:
-    """Make the server hold what is wanted, after showing what that changes: `changed`."""
+def deploy(targets: Targets, line: Line, colour: bool, author: Values, again: bool = False) -> Values:
+    """Make the server hold what is wanted, after showing what that changes: `changed`.
+
+    `again`: also what a rollback left.
+    """
     from . import deploy as core
     from . import loaders, summary
 
-    goal = with_pins(targets, line)
+    goal = line.wanted()
     served = os.listdir(targets.tftp_root) if os.path.isdir(targets.tftp_root) else []
     for text in loaders.missing([*goal.loaders, *served]):
         line.say(text)
@@ -80,13 +83,22 @@ def deploy(targets: Targets, line: Line, colour: bool, author: Values) -> Values
     def show(steps: planning.Plan, there: planning.There) -> None:
         line.show(summary.text(steps, there, colour))
 
-    steps = core.deploy(targets, goal, author, line.say, show)
+    def settle() -> Wanted:
+        return settled(targets, line, goal, again)
+
+    steps = core.deploy(targets, settle, author, line.say, show)
     return {"changed": steps.changed}
 
 
-def with_pins(targets: Targets, line: Line) -> Wanted:
+def settled(targets: Targets, line: Line, goal: Wanted, again: bool = False) -> Wanted:
+    """What is wanted, with all that only the server can know: its pinned releases, and what was rolled back there."""
+    from . import stays
+
+    return stays.stay(targets, line.render, with_pins(targets, line, goal), again)
+
+
+def with_pins(targets: Targets, line: Line, goal: Wanted) -> Wanted:
     """What is wanted, with the boot files of pinned releases that only the server has."""
-    goal = line.wanted()
     ids = {node["release"] for node in goal.nodes.values() if "release" in node}
     known = planning.published(targets) if ids else {}
     files = dict(goal.files)
