@@ -70,6 +70,8 @@ def apply(plan: Plan, there: There, wanted: Wanted, record: journal.Record, say:
         place.publish_root(there, built, say)
     if plan.site_img:
         place.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
+    for name in plan.opened:
+        place.open_folder(targets, name)
     place.commit(targets, _commit(plan, targets, wanted, record))
     _install(plan, targets, wanted, say)
 

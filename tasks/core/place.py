@@ -44,6 +44,13 @@ def make_folder(targets: Targets, folder: str) -> None:
             os.chmod(folder, 0o755)
 
 
+def open_folder(targets: Targets, name: str) -> None:
+    """Let everybody into a folder below tftp_root."""
+    folder = targets.served(name)
+    stay_inside(targets, folder)
+    os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | 0o755)
+
+
 # --- the tree that nodes mount
 
 

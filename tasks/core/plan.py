@@ -11,10 +11,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from . import journal
+from . import journal, shadows
 from . import release as releases
 from .errors import BadInput, Refused
 from .files import content, digest_file
@@ -90,6 +90,8 @@ class There:
     by_hand: Mapping[str, bytes] | None = None  # None: nobody knows
     reloads: bool = True  # a daemon hears of its new file
     prunable: tuple[tuple[str, str], ...] = ()  # what a prune would remove, and why
+    closed: tuple[str, ...] = ()  # folders of ours below tftp_root that a TFTP server may not enter
+    notes: tuple[str, ...] = ()  # what no deploy mends, a line each
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Plan:
     files: tuple[Change, ...] = ()  # generated files, boot files that are new among them
     boot_files: tuple[Change, ...] = ()  # the commit points
     stale: tuple[Change, ...] = ()
+    opened: tuple[str, ...] = ()  # folders below tftp_root that TFTP servers may enter from then on
     services: tuple[Change, ...] = ()
     moves: tuple[Move, ...] = ()
     switches: tuple[Switch, ...] = ()
@@ -152,7 +155,7 @@ class Plan:
     @property
     def changed(self) -> bool:
         """Is there anything to do?"""
-        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes, self.by_hand))
+        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes, self.by_hand, self.opened))
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -203,7 +206,21 @@ def read(targets: Targets, wanted: Wanted) -> There:
         records=tuple(journal.read(targets.kept("journal.jsonl"))),
         site_img=content(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
         reloads=not targets.destdir,
+        closed=tuple(shadows.closed(targets, _folders(wanted))),
+        notes=tuple(notes(targets, {*ours, *wanted.files, *wanted.loaders}, wanted.nodes)),
     )
+
+
+def _folders(wanted: Wanted) -> list[str]:
+    """The folders below tftp_root that a deploy makes."""
+    ids = [wanted.site_id, *(built.release.id for built in wanted.releases)]
+    return [*shadows.folders([*wanted.files, *wanted.loaders]), *ids]
+
+
+def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]) -> list[str]:
+    """What on a server stands between nodes and what is deployed, a line each: only an admin knows what it is for."""
+    shut = [f"{targets.tftp}: closed to its readers, TFTP servers" for _ in shadows.closed(targets, [""])]
+    return [*shut, *map(": ".join, shadows.found(targets, ours, nodes))]
 
 
 def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) -> There:
@@ -340,6 +357,7 @@ def plan(there: There, wanted: Wanted) -> Plan:
         files=tuple(_change(there, name, wanted.files[name]) for name in others),
         boot_files=tuple(_change(there, name, wanted.files[name]) for name in commits),
         stale=tuple(_change(there, name, None) for name in _stale(there, wanted)),
+        opened=there.closed,
         services=tuple(_services(there, wanted)),
         moves=tuple(_moves(there, wanted)),
         switches=tuple(_switches(there, wanted)),

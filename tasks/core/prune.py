@@ -131,12 +131,19 @@ def named(targets: Targets, ids: Iterable[str]) -> dict[str, str]:
 
 
 def _small_files(targets: Targets) -> Iterator[str]:
-    """Every file that could be a loader's configuration: kernels, initrds and loaders are larger or lie elsewhere."""
-    for folder, folders, files in os.walk(targets.tftp_root):
-        folders[:] = sorted(name for name in folders if not re.search(r"-[0-9a-f]{12}$", name))
-        if folder == targets.nfs_root:  # below tftp_root: what we keep about releases is no use of them
+    """Every file that could be a loader's configuration: kernels, initrds and loaders are larger or lie elsewhere.
+
+    Through symlinks, as a TFTP server goes, but not to a folder above, or to one a second time.
+    """
+    top, nfs = os.path.realpath(targets.tftp_root), os.path.realpath(targets.nfs_root)
+    seen = {nfs}  # below tftp_root: what we keep about releases is no use of them
+    for folder, folders, files in os.walk(targets.tftp_root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or real != top and f"{top}/".startswith(real.rstrip("/") + "/"):
             folders.clear()
             continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not re.search(r"-[0-9a-f]{12}$", name))
         for name in sorted(files):
             path = os.path.join(folder, name)
             if os.path.isfile(path) and os.path.getsize(path) < 1 << 20 and not name.endswith((".c32", ".0", ".efi")):

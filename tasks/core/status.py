@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import journal, leases
-from .plan import Facts, current, published, read_files, read_nodes, site_data, site_named
+from .plan import Facts, current, notes, published, read_files, read_nodes, read_ours, site_data, site_named
 from .plan import named as named_in
 from .prune import last_used, named
 from .space import human
@@ -65,6 +65,7 @@ def _wrong(
     there = {*released, *site_data(targets)}
     for name, data in files.items():
         yield from (f"{targets.tftp}/{name} names {id}, which is not there" for id in sorted(named_in(data) - there))
+    yield from notes(targets, read_ours(targets), nodes)
     pins = {node["release"] for node in nodes.values() if "release" in node}
     yield from (f"{id} is pinned, and not there" for id in sorted(pins - released.keys()))
 

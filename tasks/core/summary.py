@@ -25,7 +25,7 @@ COLOURS = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m", "@": "\033[36m", "
 def text(plan: Plan, there: There, colour: bool = False) -> str:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
-        return "\n".join(["no changes", *map(_coloured if colour else str, _held(plan))])
+        return "\n".join(["no changes", *map(_coloured if colour else str, _remarks(plan, there))])
     parts = (_releases(plan, there), _site_data(plan), _files(plan, there), _by_hand(plan), _actions(plan, there))
     lines = [*(line for part in parts for line in part), _total(plan, there)]
     return "\n".join(map(_coloured, lines) if colour else lines)
@@ -183,8 +183,10 @@ def by_fields(nodes: NodeChanges) -> dict[tuple[str, ...], list[str]]:
 
 
 def _files(plan: Plan, there: There) -> Iterator[str]:
-    if plan.changes or plan.loaders:
+    if plan.changes or plan.loaders or plan.opened:
         yield "Files"
+    for name in plan.opened:
+        yield f"  ~ {there.targets.tftp}/{name}: closed to its readers, TFTP servers; they may enter it then"
     for name in plan.loaders:
         yield f"  {'~' if name in there.loaders else '+'} loader {name}"
     for change in plan.changes:
@@ -222,15 +224,16 @@ def diff(change: Change) -> list[str]:
 
 def _actions(plan: Plan, there: There) -> Iterator[str]:
     """What happens besides, and what an admin can do then."""
-    lines = [*_held(plan)]
+    lines = _remarks(plan, there)
     lines += [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
     lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
     if lines:
         yield from ("Actions", *lines)
 
 
-def _held(plan: Plan) -> list[str]:
-    return [f"  ! {line}" for line in plan.held]
+def _remarks(plan: Plan, there: There) -> list[str]:
+    """What an admin must know, whether anything is changed or not."""
+    return [f"  ! {line}" for line in (*plan.held, *there.notes)]
 
 
 def _total(plan: Plan, there: There) -> str:
@@ -282,6 +285,8 @@ def as_json(plan: Plan, there: There) -> dict[str, Any]:
         "by_hand": list(map(_file_json, plan.by_hand)),
         "reloads": [{"path": change.path, "command": change.reload} for change in plan.services if change.reload],
         "held": list(plan.held),
+        "opened": list(plan.opened),
+        "notes": list(there.notes),
         "prunable": [{"release": id, "why": why} for id, why in there.prunable],
     }
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
-from . import place
+from . import place, shadows
 from .errors import Refused
-from .files import digest_file
+from .files import content, digest_file
 from .looks import Looks, put, unknown, unlike
-from .plan import named, published, read_files, read_ours, site_data
+from .plan import named, published, read_files, read_nodes, read_ours, site_data
 from .record import some
 from .targets import Targets
 from .tree import FILE, LINK, TYPES, Entry, Tree
@@ -186,6 +186,7 @@ def of_server(
     for id in site_data(targets):
         yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
     yield from _files(targets)
+    yield from _ways(targets, [*released, *site_data(targets)])
     for name, data in boot_files.items():
         for id in sorted(named(data) - released.keys() - set(site_data(targets))):
             yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
@@ -210,6 +211,25 @@ def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bo
 def _files(targets: Targets) -> Iterator[Finding]:
     for name, digest in read_ours(targets).items():
         yield from _file(targets, name, digest)
+
+
+def _ways(targets: Targets, ids: Collection[str]) -> Iterator[Finding]:
+    """What stands between loaders and what they shall find: folders that they may not enter, files of others."""
+    ours = read_ours(targets)
+    for name in shadows.closed(targets, ["", *shadows.folders(ours), *ids]):
+        yield Finding(os.path.join(targets.tftp, name).rstrip("/"), "closed to its readers, TFTP servers")
+    yield from (Finding(*found) for found in shadows.found(targets, ours, read_nodes(targets)))
+    yield from _astray(targets, set(ours))
+
+
+def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
+    """Files of others that loaders look at and that name a release of ours that is not there."""
+    images = {release.image for release in published(targets).values()}
+    for name in shadows.looked_at(targets):
+        gone = {id for id in named(content(targets.served(name)) or b"") if id.rpartition("-")[0] in images}
+        for id in sorted(gone) if name not in ours else ():
+            if not os.path.isdir(targets.boot(id)):
+                yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
 
 
 def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
