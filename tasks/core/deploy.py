@@ -55,6 +55,8 @@ def check(plan: Plan, there: There, wanted: Wanted) -> None:
     missing = sorted(pins(wanted) - there.released.keys() - {built.release.id for built in wanted.releases})
     if missing:
         raise Refused(f"{', '.join(missing)}: pinned in site.yaml and not on the server; nothing was changed")
+    paths = [there.targets.at(change.path) for change in plan.changes if change.after is not None]
+    place.refuse_folders([*paths, *map(there.targets.served, plan.loaders)])
     for service in _changed_services(plan, wanted):
         path = there.targets.at(service.path)
         place.make_folder(there.targets, os.path.dirname(path))
@@ -164,10 +166,13 @@ def _clear(targets: Targets, all: bool = False) -> None:
 
 @contextlib.contextmanager
 def recorded(targets: Targets, record: journal.Record) -> Iterator[None]:
-    """Journal that work started, and how it ended. A full disk is said in one line."""
+    """Journal that work started, and how it ended. A disk that is full or fails is said in one line.
+
+    A rollback is done though the journal cannot be written: nodes must boot.
+    """
     path = targets.kept("journal.jsonl")
     with _in_one_line(targets):
-        journal.append(path, {**record, "result": journal.STARTED})
+        _note(path, record, journal.STARTED)
         try:
             yield
         except BaseException as error:
@@ -176,7 +181,15 @@ def recorded(targets: Targets, record: journal.Record) -> Iterator[None]:
                 journal.append(path, {**record, "result": f"failed: {str(error) or type(error).__name__}"})
             raise
         _clear(targets)
-        journal.append(path, {**record, "result": journal.DONE})  # the last step: before it the same again goes on
+        _note(path, record, journal.DONE)  # the last step: before it the same again goes on
+
+
+def _note(path: str, record: journal.Record, result: str) -> None:
+    try:
+        journal.append(path, {**record, "result": result})
+    except OSError:
+        if not journal.is_rollback(record):
+            raise
 
 
 @contextlib.contextmanager
@@ -184,9 +197,9 @@ def _in_one_line(targets: Targets) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in (None, errno.EBADF):  # no disk says that
             raise
-        where = os.fsdecode(error.filename or targets.nfs_root)
+        where = os.fsdecode(error.filename2 or error.filename or targets.nfs_root)
         raise Refused(
             f"{where}: {error.strerror}; nodes boot as before or as they shall; mend it and run it again"
         ) from None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from .files import content, sync_folder
+from .files import content, naming, sync_folder
 
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
@@ -55,12 +55,19 @@ def append(path: str, record: Record) -> None:
     line = json.dumps({"time": now(), **record}, sort_keys=True).encode() + b"\n"
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC, 0o644)
     try:
-        os.fchmod(fd, 0o644)
-        os.write(fd, b"\n" + line if _torn(fd) else line)
+        with naming(path):
+            os.fchmod(fd, 0o644)
+            _write(fd, b"\n" + line if _torn(fd) else line)
     finally:
         os.close(fd)
     if new:
         sync_folder(os.path.dirname(path))
+
+
+def _write(fd: int, line: bytes) -> None:
+    """One write; where the disk takes a part of it, the rest says why."""
+    while line:
+        line = line[os.write(fd, line) :]
 
 
 def _torn(fd: int) -> bool:

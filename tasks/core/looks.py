@@ -33,9 +33,28 @@ def parse(data: bytes) -> tuple[Looks, dict[bytes, int]]:
     """What `dump` wrote; both empty where it is damaged or of another form."""
     try:
         form, looks, inodes = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
+        sound = form == _FORMAT and _is_sound(looks) and all(map(_is_shared, inodes.items()))
+    except (EOFError, ValueError, TypeError, AttributeError, MemoryError, OverflowError, RecursionError):
         return {}, {}
-    return (looks, inodes) if form == _FORMAT else ({}, {})
+    return (looks, inodes) if sound else ({}, {})
+
+
+def _is_sound(looks: Looks) -> bool:
+    """Is that of the form that we write, and every folder in one that is there?"""
+    for path, (own, names) in looks.items():
+        if type(path) is not bytes or path and parent(path) not in looks or not _is_look(own, 4):
+            return False
+        if not all(type(name) is bytes and b"/" not in name and _is_look(look, 6) for name, look in names.items()):
+            return False
+    return b"" in looks
+
+
+def _is_look(look: object, length: int) -> bool:
+    return type(look) is tuple and len(look) == length and all(type(value) is int for value in look)
+
+
+def _is_shared(pair: tuple[object, object]) -> bool:
+    return type(pair[0]) is bytes and type(pair[1]) is int
 
 
 def unknown(tree: Tree) -> Looks:

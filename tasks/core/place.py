@@ -12,13 +12,15 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Callable, Iterable, Mapping, NamedTuple
 
 from . import journal
 from .errors import Refused
-from .files import content, sync_folder, write_atomic
+from .files import content, naming, sync_folder, write_atomic
 from .plan import Built, There, current
 from .record import NOTHING, Record, difference
 from .record import read as read_record
@@ -120,7 +122,16 @@ def nearest(there: There, built: Built) -> str | None:
     image = built.release.image
     past = [current(there.files, image), *reversed(journal.history(there.records, image))]
     others = sorted(there.released, key=lambda id: there.released[id].image != image)
-    return next((id for id in [*past, *others] if id in there.released and id != built.release.id), None)
+    known = (id for id in [*past, *others] if id and id in there.released and id != built.release.id)
+    return next((id for id in known if _is_usable(there.targets, id)), None)
+
+
+def _is_usable(targets: Targets, release: str) -> bool:
+    """Is what is kept of a release whole? One of which it is not can be compared with nothing; verify says so."""
+    try:
+        return bool(earlier(targets, release))
+    except (Refused, OSError):
+        return False
 
 
 @lru_cache(maxsize=4)  # plan, preflight and publishing look at the same one
@@ -158,7 +169,7 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
 
     seen, note, manifest, labels, said = (path for path, _ in kept)
     with without_collection():
-        looked, inodes = parse(content(seen) or b"")
+        looked, inodes = parse(_seen(seen))
     record = Record(read(manifest), read(labels), inodes)
     if data := content(said):  # none of a build that stands for a server
         release = parse_release(data)
@@ -167,6 +178,14 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
                 remedy = f"remove both, and deploy {release.id} again: its tree is compared with it then"
                 raise Refused(f"{path} is not what {said} says; {remedy}")
     return Earlier(root, record, looked, (content(note) or b"").decode())
+
+
+def _seen(path: str) -> bytes:
+    """It saves work, and is as good as none where it cannot be read."""
+    try:
+        return content(path) or b""
+    except OSError:
+        return b""
 
 
 def load_kept(targets: Targets, release: str) -> Tree:
@@ -250,6 +269,14 @@ def remove_release(targets: Targets, id: str) -> None:
             os.unlink(targets.kept(f"{id}.{kind}"))
 
 
+def sweep_kept(targets: Targets) -> None:
+    """Remove what is kept of releases whose tree is not there: an earlier prune was killed."""
+    for name in os.listdir(targets.kept("")):
+        found = re.fullmatch(r"(.+-[0-9a-f]{12})\.(\w+)", name)
+        if found and found[2] in KEPT and not os.path.lexists(targets.root(found[1])):
+            os.unlink(targets.kept(name))
+
+
 # --- files
 
 
@@ -292,6 +319,7 @@ class Commit(NamedTuple):
 
 def commit(targets: Targets, work: Commit) -> None:
     """Do it. From one rename on all of it will be done: by us, or else by whoever holds the lock next."""
+    refuse_folders(map(targets.served, work.files))
     stay_inside(targets, targets.incoming_files)
     begun = os.path.join(targets.incoming_files, "begun")
     make_folder(targets, begun)
@@ -304,6 +332,13 @@ def commit(targets: Targets, work: Commit) -> None:
     sync_folder(targets.incoming_files)
     carry_out(targets)
     forget(targets)
+
+
+def refuse_folders(paths: Iterable[str]) -> None:
+    """Raises Refused where a folder is in the place of a file."""
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise Refused(f"{path} is a folder, and a file is to be there: move it away; no boot file was changed")
 
 
 def carry_out(targets: Targets) -> journal.Record | None:
@@ -321,9 +356,16 @@ def carry_out(targets: Targets) -> journal.Record | None:
         sync_folder(folder)
     remove_files(targets, work["gone"])
     for path, name in zip(new[len(work["files"]) :], work["kept"]):
+        _put_aside(targets.kept(name))
         write_atomic(targets.kept(name), read(path), durable=True)
     record: journal.Record = work["record"]
     return record
+
+
+def _put_aside(path: str) -> None:
+    """A folder that is in the place of a file that we keep."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.rename(path, f"{path}.{time.time_ns()}.folder")
 
 
 def forget(targets: Targets) -> None:
@@ -347,7 +389,7 @@ def remove_files(targets: Targets, names: Iterable[str]) -> None:
 
 
 def read(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         return file.read()
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from . import journal, shadows
 from . import release as releases
-from .errors import BadInput, Refused
+from .errors import BadInput
 from .files import content, digest_file
 from .release import Release
 from .services import Service
@@ -91,7 +91,8 @@ class There:
     reloads: bool = True  # a daemon hears of its new file
     prunable: tuple[tuple[str, str], ...] = ()  # what a prune would remove, and why
     closed: tuple[str, ...] = ()  # folders of ours below tftp_root that a TFTP server may not enter
-    notes: tuple[str, ...] = ()  # what no deploy mends, a line each
+    notes: tuple[str, ...] = ()  # what an admin must know of, a line each
+    harmed: bool = False  # what was written down of files or nodes is damaged
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def read(targets: Targets, wanted: Wanted) -> There:
     """Look at the server: small files, and the status of large ones."""
     ours = read_ours(targets)
     names = sorted({*wanted.files, *(name for name in ours if name not in wanted.loaders)})
-    files = dict(_contents(targets, names))
+    files, harm = dict(_contents(targets, names)), damaged(targets)
     return There(
         targets=targets,
         released=published(targets),
@@ -204,9 +205,10 @@ def read(targets: Targets, wanted: Wanted) -> There:
         ours=ours,
         nodes=read_nodes(targets),
         records=tuple(journal.read(targets.kept("journal.jsonl"))),
-        site_img=content(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
+        site_img=_readable(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
         reloads=not targets.destdir,
         closed=tuple(shadows.closed(targets, _folders(wanted))),
+        harmed=any(targets.kept(name) in harm for name in ("files", "nodes.json")),
         notes=tuple(notes(targets, {*ours, *wanted.files, *wanted.loaders}, wanted.nodes)),
     )
 
@@ -220,7 +222,8 @@ def _folders(wanted: Wanted) -> list[str]:
 def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]) -> list[str]:
     """What on a server stands between nodes and what is deployed, a line each: only an admin knows what it is for."""
     shut = [f"{targets.tftp}: closed to its readers, TFTP servers" for _ in shadows.closed(targets, [""])]
-    return [*shut, *map(": ".join, shadows.found(targets, ours, nodes))]
+    harmed = [f"{path} {what}" for path, what in damaged(targets).items()]
+    return [*harmed, *shut, *map(": ".join, shadows.found(targets, ours, nodes))]
 
 
 def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) -> There:
@@ -245,25 +248,61 @@ def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) ->
 
 
 def read_nodes(targets: Targets) -> dict[str, Facts]:
-    """The nodes that were deployed last, by name."""
+    """The nodes that were deployed last, by name; none where that is damaged."""
+    return _nodes(targets) or {}
+
+
+def _nodes(targets: Targets) -> dict[str, Facts] | None:
     path = targets.kept("nodes.json")
     try:
-        nodes: dict[str, Facts] = json.loads(content(path) or b"{}")
-        if all(isinstance(facts, dict) for facts in nodes.values()):
-            return nodes
-    except (ValueError, AttributeError):
-        pass
-    raise Refused(f"{path} is damaged; remove it: the next deploy takes every node for a new one")
+        nodes: dict[str, Facts] = json.loads(_readable(path) or ("" if os.path.lexists(path) else "{}"))
+        sound = all("image" in facts and all(map(_is_text, facts.values())) for facts in nodes.values())
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return None
+    return nodes if sound else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _readable(path: str) -> bytes | None:
+    """The bytes of a file; None where there is none, or its disk does not give them."""
+    try:
+        return content(path)
+    except PermissionError:
+        raise
+    except OSError:
+        return None
 
 
 def published(targets: Targets) -> dict[str, Release]:
-    """Every release whose tree is on the server, by id."""
+    """Every release whose tree is on the server, by id; without those of which what is kept is damaged."""
+    return {id: said for id, said in _releases(targets) if isinstance(said, Release)}
+
+
+def damaged(targets: Targets) -> dict[str, str]:
+    """What of that which we keep is not as it was written -> what that means. It stops only what needs it."""
+    found = {f"{id}.json": said for id, said in _releases(targets) if isinstance(said, str)}
+    if _nodes(targets) is None:
+        found["nodes.json"] = "is damaged; the next deploy takes every node for a new one"
+    if _damaged_ours(targets):
+        found["files"] = "is damaged; the next deploy writes it anew, and leaves what earlier ones wrote"
+    if os.path.isdir(targets.kept("journal.jsonl")):
+        found["journal.jsonl"] = "is a folder: nothing can be deployed; move it away"
+    return {targets.kept(name): what for name, what in found.items()}
+
+
+def _releases(targets: Targets) -> Iterator[tuple[str, Release | str]]:
+    """Of each release what is kept of it, or why that cannot be read."""
     try:
         names = sorted(os.listdir(targets.kept("")))
     except FileNotFoundError:
-        return {}
+        return
     ids = [name.removesuffix(".json") for name in names if re.search(r"-[0-9a-f]{12}\.json$", name)]
-    return {id: _release(targets, id) for id in ids if os.path.isdir(targets.root(id))}
+    for id in ids:
+        if os.path.isdir(targets.root(id)):
+            yield id, _release(targets, id)
 
 
 def site_data(targets: Targets) -> list[str]:
@@ -276,7 +315,7 @@ def site_data(targets: Targets) -> list[str]:
     return [id for id in ids if os.path.isfile(targets.boot(id) + "/site.img")]
 
 
-def _release(targets: Targets, id: str) -> Release:
+def _release(targets: Targets, id: str) -> Release | str:
     path = targets.kept(f"{id}.json")
     try:
         with open(path, "rb") as file:
@@ -284,8 +323,13 @@ def _release(targets: Targets, id: str) -> Release:
         if not found.id == releases.id_of(found) == id:
             raise ValueError("what it says has another id")
         return found
-    except (ValueError, TypeError) as error:
-        raise Refused(f"{path} is damaged ({error}); move it and {targets.root(id)} away") from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        why = error.strerror
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = str(error)
+    return f"is damaged ({why}); a deploy of {id} mends it, or move it and {targets.root(id)} away"
 
 
 def _booted(targets: Targets, wanted: Wanted) -> Iterator[str]:
@@ -310,7 +354,7 @@ def _size(path: str) -> int:
 def _contents(targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
         path = targets.served(name)
-        if not os.path.islink(path) and (data := content(path)) is not None:
+        if not os.path.islink(path) and (data := _readable(path)) is not None:
             yield name, data
 
 
@@ -335,10 +379,28 @@ def _same(source: str, path: str) -> bool:
 
 def read_ours(targets: Targets) -> dict[str, str]:
     """Name below tftp_root -> sha256 of what earlier deploys wrote there (the format of sha256sum(1))."""
-    lines = (content(targets.kept("files")) or b"").decode(errors="surrogateescape").splitlines()
+    pairs = [_OURS.fullmatch(line) for line in _lines_of_ours(targets)]
     root = targets.tftp + "/"
-    paths = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
-    return {path.removeprefix(root): digest for path, digest in paths.items() if path.startswith(root)}
+    paths = {found["path"]: found["digest"] for found in pairs if found and _is_inside(found["path"], root)}
+    return {path.removeprefix(root): digest for path, digest in paths.items()}
+
+
+def _damaged_ours(targets: Targets) -> bool:
+    path = targets.kept("files")
+    unread = os.path.lexists(path) and _readable(path) is None
+    return unread or not all(map(_OURS.fullmatch, _lines_of_ours(targets)))
+
+
+def _lines_of_ours(targets: Targets) -> list[str]:
+    text = (_readable(targets.kept("files")) or b"").decode(errors="surrogateescape")
+    return text.split("\n")[:-1] if text.endswith("\n") else text.split("\n") if text else []
+
+
+def _is_inside(path: str, root: str) -> bool:
+    return path.startswith(root) and os.path.normpath(path) == path
+
+
+_OURS = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<path>/[^\0]+)")
 
 
 # --- what is to be done
@@ -370,7 +432,9 @@ def plan(there: There, wanted: Wanted) -> Plan:
 
 
 def _forgot(there: There, wanted: Wanted) -> bool:
-    """Is what we wrote down about our files another thing than what will be there?"""
+    """Is what we wrote down about our files and nodes another thing than what will be there?"""
+    if there.harmed or there.nodes != wanted.nodes:
+        return True
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.files.items()}
     known = {name: digest for name, digest in there.ours.items() if name not in wanted.loaders}
     return known != digests or not wanted.loaders.keys() <= there.ours.keys()

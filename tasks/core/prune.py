@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from . import journal, place
 from .deploy import held, recorded
-from .plan import published, site_data
+from .plan import damaged, is_id, published, site_data
 from .release import Release
 from .targets import Targets
 
@@ -89,6 +89,7 @@ def prune(
     if not os.path.isdir(targets.kept("")):
         return []
     with held(targets, "prune", author):
+        place.sweep_kept(targets)
         verdicts = [*foreseen(targets, keep, days, now, running), *_site_data(targets, now)]
         removed = [verdict.id for verdict in verdicts if verdict.removed]
         if removed:
@@ -102,7 +103,9 @@ def foreseen(targets: Targets, keep: int, days: int, now: float, running: Mappin
     """What would become of each release."""
     released, records = published(targets), journal.read(targets.kept("journal.jsonl"))
     used = {id: last_used(targets, id, records, now) for id in released}
-    return decide(released, used, named(targets, released), keep, days, now, running)
+    harmed = [os.path.basename(path).removesuffix(".json") for path in damaged(targets)]
+    unknown = [Verdict(id, False, f"{targets.kept(id)}.json is damaged") for id in harmed if is_id(id)]
+    return [*decide(released, used, named(targets, released), keep, days, now, running), *unknown]
 
 
 def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now: float) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from . import journal, place
 from .deploy import held, ours_as_text, recorded
 from .errors import Refused
-from .plan import Change, current, published, read_files, read_ours, site_named
+from .plan import Change, current, damaged, published, read_files, read_ours, site_named
 from .release import Release
 from .targets import BOOT_FILES, Targets
 
@@ -24,6 +24,7 @@ class Back(NamedTuple):
     before: str
     after: str
     changes: tuple[Change, ...]
+    files: Mapping[str, bytes]  # all that say so, changed or not
 
 
 def rollback(
@@ -37,11 +38,13 @@ def rollback(
     if not os.path.isdir(targets.kept("")):
         raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
     with held(targets, "rollback", author) as ended:
-        released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
+        released, records = (published(targets), _records(targets))
         files = read_files(targets)
         begun = ended or journal.begun(records)
         begun = begun if journal.is_rollback(begun) else {}
         earlier = {name: previous(released, files, records, name) for name in images}
+        if what := damaged(targets).get(targets.kept(f"{release}.json")):
+            raise Refused(f"{targets.kept(release)}.json {what}")
         earlier |= {name: id for name, id in begun.get("releases", {}).items() if id in released}
         chosen = _chosen(released, earlier, image, release)
         backs = [_back(targets, files, released[id], render) for id in chosen]
@@ -51,6 +54,14 @@ def rollback(
             with recorded(targets, record):
                 place.commit(targets, _commit(targets, backs, record))
         return backs
+
+
+def _records(targets: Targets) -> list[journal.Record]:
+    """Of the journal; without it a release can be named still."""
+    try:
+        return journal.read(targets.kept("journal.jsonl"))
+    except OSError:
+        return []
 
 
 def _chosen(released: Mapping[str, Release], earlier: Mapping[str, str | None], image: str, release: str) -> list[str]:
@@ -91,9 +102,10 @@ def _back(targets: Targets, files: Mapping[str, bytes], release: Release, render
             raise Refused(f"{targets.tftp}/{release.id}/{name} is missing: {release.id} cannot be booted")
     if site is None:
         raise Refused(f"{targets.tftp_root}/{BOOT_FILES}: no boot file names site data; run doit deploy")
-    written = {name: data for name, data in render(release, site).items() if files.get(name) != data}
-    changes = tuple(Change(f"{targets.tftp}/{name}", files.get(name), data) for name, data in sorted(written.items()))
-    return Back(release.image, current(files, release.image) or "", release.id, changes)
+    new = render(release, site)
+    changed = [name for name in sorted(new) if files.get(name) != new[name]]
+    changes = tuple(Change(f"{targets.tftp}/{name}", files.get(name), new[name]) for name in changed)
+    return Back(release.image, current(files, release.image) or "", release.id, changes, new)
 
 
 def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
@@ -107,5 +119,6 @@ def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
 def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> place.Commit:
     changes = [change for back in backs for change in back.changes]
     new = {change.path.removeprefix(targets.tftp + "/"): change.after or b"" for change in changes}
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in new.items()}
-    return place.Commit(new, [], {"files": ours_as_text(targets, read_ours(targets) | digests)}, record)
+    said = [pair for back in backs for pair in back.files.items()]
+    ours = read_ours(targets) | {name: hashlib.sha256(data).hexdigest() for name, data in said}
+    return place.Commit(new, [], {"files": ours_as_text(targets, ours)}, record)

@@ -78,7 +78,7 @@ def _disk(folder: str) -> dict[str, int]:
 
 def _leases(targets: Targets, nodes: Mapping[str, Facts]) -> dict[str, Any]:
     """Of the addresses that the server's DHCP has given: nodes by name, and strangers."""
-    names = {node["mac"]: name for name, node in nodes.items()}
+    names = {node.get("mac", ""): name for name, node in nodes.items()}
     found = leases.seen(targets)
     return {
         "nodes": sorted(names[lease.mac] for lease in found if lease.mac in names),

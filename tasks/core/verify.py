@@ -12,7 +12,7 @@ from . import place, shadows
 from .errors import Refused
 from .files import content, digest_file
 from .looks import Looks, put, unknown, unlike
-from .plan import named, published, read_files, read_nodes, read_ours, site_data
+from .plan import damaged, named, published, read_files, read_nodes, read_ours, site_data
 from .record import some
 from .targets import Targets
 from .tree import FILE, LINK, TYPES, Entry, Tree
@@ -98,6 +98,8 @@ def _content(entry: Entry, file: bytes) -> Iterator[str]:
             yield "extended attributes"
     except PermissionError:
         yield "cannot be read; verify as root"
+    except OSError as error:
+        yield f"cannot be read: {error.strerror}"
 
 
 # --- releases
@@ -176,7 +178,7 @@ def of_server(
     """
     released, boot_files = published(targets), read_files(targets)
     in_use = {id for data in boot_files.values() for id in named(data)}
-    if not released and not boot_files:
+    if not released and not boot_files and not damaged(targets):
         yield Finding(targets.nfs, "nothing is deployed there")
     for id, release in released.items():
         yield from _root(targets, id, full, tell)
@@ -185,6 +187,7 @@ def of_server(
         )
     for id in site_data(targets):
         yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
+    yield from (Finding(path, what) for path, what in damaged(targets).items())
     yield from _files(targets)
     yield from _ways(targets, [*released, *site_data(targets)])
     for name, data in boot_files.items():
@@ -195,12 +198,12 @@ def of_server(
 def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) -> Iterator[Finding]:
     root = f"{targets.nfs}/{id}"
     try:
-        found = of_release(targets, id, full, tell)
+        for one in of_release(targets, id, full, tell):
+            yield Finding(os.path.join(root, shown(one.path)) if one.path else root, one.what)
     except Refused as error:
         yield Finding(root, f"not compared: {error}")
-        return
-    for one in found:
-        yield Finding(os.path.join(root, shown(one.path)) if one.path else root, one.what)
+    except OSError as error:
+        yield Finding(root, f"not compared: {os.fsdecode(error.filename or root)}: {error.strerror}")
 
 
 def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bool) -> Iterator[Finding]:
@@ -244,5 +247,13 @@ def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
         yield Finding(path, f"{KINDS[stat.S_IFMT(status.st_mode)]}, not file")
     elif stat.S_IMODE(status.st_mode) != 0o644:
         yield Finding(path, f"mode {stat.S_IMODE(status.st_mode):04o}, not 0644")
-    elif digest and not digest_file(here).startswith(digest):
-        yield Finding(path, "content (sha256)")
+    elif digest:
+        yield from (Finding(path, what) for what in _other_bytes(here, digest))
+
+
+def _other_bytes(file: str, digest: str) -> Iterator[str]:
+    try:
+        if not digest_file(file).startswith(digest):
+            yield "content (sha256)"
+    except OSError as error:
+        yield f"cannot be read: {error.strerror}"

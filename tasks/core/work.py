@@ -151,6 +151,7 @@ def failure(error: BaseException) -> str:
     """An error as the one line that an admin reads. Raises it again where it is a bug."""
     if isinstance(error, Refused):
         return str(error)
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return f"{error.filename!s}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno is not None:
+        where = error.filename2 or error.filename or ""
+        return f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(": ")
     raise error
