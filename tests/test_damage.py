@@ -14,7 +14,7 @@ import time
 
 import pytest
 from deploying import AUTHOR, boot_files, build, run, want
-from kills import boots, wrong
+from kills import boots, every_kill, wrong
 
 from tasks.core import journal, looks, stays, verify, work
 from tasks.core.errors import Refused
@@ -237,6 +237,17 @@ def test_what_is_kept_of_a_release_that_is_half_pruned_is_swept(server):
     prune(server.targets, 1, 0, AUTHOR, time.time())
     assert not [name for name in os.listdir(server.targets.kept("")) if server.ids[0] in name]
     assert not server.verify()
+
+
+def test_what_a_deploy_that_was_cut_off_brought_and_nobody_wants_any_more_is_pruned(server, tmp_path):
+    other = want(build(tmp_path / "other", files=9, file7=b"other\n"))
+    id = other.releases[0].release.id
+    for _ in every_kill(server.dest, lambda: run(server.targets, other)):
+        if os.path.isdir(server.targets.boot(id)) and not os.path.exists(server.targets.root(id)):
+            break
+    assert not server.verify() and server.boots() == server.ids[2]
+    prune(server.targets, 3, 0, AUTHOR, time.time())
+    assert not os.path.exists(server.targets.boot(id)) and not server.verify()
 
 
 @pytest.mark.parametrize("then", ["rollback", "deploy"])

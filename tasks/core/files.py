@@ -74,7 +74,7 @@ def naming(path: str | bytes) -> Iterator[None]:
         yield
     except OSError as error:
         if not isinstance(error.filename, (str, bytes)) or "/" not in os.fsdecode(error.filename):
-            error.filename = path
+            error.filename, error.filename2 = path, None
         raise
 
 

@@ -105,7 +105,17 @@ def foreseen(targets: Targets, keep: int, days: int, now: float, running: Mappin
     used = {id: last_used(targets, id, records, now) for id in released}
     harmed = [os.path.basename(path).removesuffix(".json") for path in damaged(targets)]
     unknown = [Verdict(id, False, f"{targets.kept(id)}.json is damaged") for id in harmed if is_id(id)]
-    return [*decide(released, used, named(targets, released), keep, days, now, running), *unknown]
+    verdicts = decide(released, used, named(targets, released), keep, days, now, running)
+    return [*verdicts, *unknown, *_cut_off(targets, records)]
+
+
+def _cut_off(targets: Targets, records: Iterable[journal.Record]) -> list[Verdict]:
+    """Kernels and initrds of deploys that were cut off before the tree was there, and that nobody took up again."""
+    begun = {id for record in records for id in record.get("releases", {}).values() if is_id(id)}
+    ids = sorted(id for id in begun if os.path.isdir(targets.boot(id)) and not os.path.lexists(targets.root(id)))
+    by = named(targets, ids)
+    why = "its tree is not there: a deploy of it was cut off"
+    return [Verdict(id, id not in by, f"named by {by[id]}" if id in by else why) for id in ids]
 
 
 def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now: float) -> float:
