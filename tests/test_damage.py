@@ -263,6 +263,47 @@ def test_a_rollback_that_an_earlier_version_was_killed_in_is_ended_too(server, t
     assert server.boots() == server.ids[0] and not server.verify(), "that was one rollback, not two"
 
 
+PLANTED = {
+    "a name that leads out": {"files": ["../precious"]},
+    "a file that is removed outside": {"gone": ["../precious"]},
+    "a file of ours that is none": {"kept": ["journal.jsonl"]},
+    "no list": {"files": 5},
+    "half a list": {"record": None},
+}
+
+
+@pytest.mark.parametrize("what", [*PLANTED, "another's"])
+def test_a_commit_that_is_none_of_ours_is_not_carried_out(server, what):
+    """tftp_root may be one to which others can write."""
+    precious, commit = server.dest / "precious", pathlib.Path(server.targets.commit)
+    precious.write_text("not to be touched\n")
+    commit.mkdir(parents=True)
+    (commit / "0").write_text("planted\n")
+    work = {"files": [], "gone": [], "kept": [], "record": {}, **PLANTED.get(what, {"files": ["boot.ipxe"]})}
+    (commit / "list").write_text(json.dumps(work))
+    if what == "another's":
+        os.chown(commit, 65534, 65534)
+    server.rollback()
+    assert precious.read_text() == "not to be touched\n" and not commit.exists()
+    assert server.boots() == server.ids[1] and not server.verify()
+
+
+@root_only
+def test_a_prune_that_a_mount_point_stopped_stops_nothing_else(server):
+    place = pathlib.Path(server.targets.root(server.ids[0]), "empty folder")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    with pytest.raises(Refused, match="is a mount point"):
+        prune(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    server.rollback(server.ids[1])
+    assert server.boots() == server.ids[1], "it had not come to that one"
+    run(server.targets, server.goals[2])
+    assert server.boots() == server.ids[2]
+    moved = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True).stdout.splitlines()
+    subprocess.run(["umount", *(name.replace("\\x20", " ") for name in moved if str(server.dest) in name)], check=True)
+    prune(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    assert set(published(server.targets)) == {server.ids[2]} and not os.path.exists(server.targets.incoming_roots)
+
+
 # --- through the commands
 
 

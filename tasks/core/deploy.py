@@ -135,7 +135,7 @@ def _end(targets: Targets) -> journal.Record:
     Nobody is stopped by what cannot be ended: whoever needs it comes upon it again.
     """
     path, record = targets.kept("journal.jsonl"), journal.Record()
-    with contextlib.suppress(OSError, Refused, ValueError):
+    with contextlib.suppress(OSError, Refused):
         record = place.carry_out(targets) or _removed(targets, journal.begun(journal.read(path)))
         if record:
             journal.append(path, {**record, "result": journal.DONE})
@@ -144,14 +144,15 @@ def _end(targets: Targets) -> journal.Record:
 
 
 def _removed(targets: Targets, record: journal.Record) -> journal.Record:
-    """The rest of a prune that was killed; what nodes boot stays, whoever says otherwise."""
-    if record.get("result") != journal.STARTED or "removed" not in record:
+    """The end of a prune that was killed: what is half gone goes. What it had not come to stays, for it was stopped."""
+    if "removed" not in record:
         return {}
     booted = {id for data in planning.read_files(targets).values() for id in planning.named(data)}
-    for id in record["removed"]:
-        if planning.is_id(id) and id not in booted:
+    gone = [id for id in record["removed"] if planning.is_id(id) and not place.is_whole(targets, id)]
+    for id in gone:
+        if id not in booted:
             place.remove_release(targets, id)
-    return record
+    return {**record, "removed": gone}
 
 
 def _clear(targets: Targets, all: bool = False) -> None:
@@ -159,9 +160,11 @@ def _clear(targets: Targets, all: bool = False) -> None:
     sweep(targets.kept(""))
     stay_inside(targets, targets.incoming_files)
     stay_inside(targets, targets.incoming_roots)
-    place.clear(targets.incoming_roots)
-    if all or not os.path.exists(targets.commit):
-        place.clear(targets.incoming_files)
+    with contextlib.suppress(OSError, Refused):  # below a mount point: the next one tries it again
+        place.clear(targets.incoming_roots)
+    with contextlib.suppress(OSError, Refused):
+        if all or not os.path.lexists(targets.commit):
+            place.clear(targets.incoming_files)
 
 
 @contextlib.contextmanager

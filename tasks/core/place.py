@@ -16,7 +16,7 @@ import re
 import stat
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Callable, Iterable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 
 from . import journal
 from .errors import Refused
@@ -256,6 +256,12 @@ def publish_folder(targets: Targets, name: str, files: Mapping[str, bytes]) -> N
     sync_folder(targets.tftp_root)
 
 
+def is_whole(targets: Targets, id: str) -> bool:
+    """Is all of a release, or of site data, where it was before anything of it was removed?"""
+    parts = [] if id.startswith("site-") else [targets.root(id), targets.kept(f"{id}.json")]
+    return all(map(os.path.exists, [targets.boot(id), *parts]))
+
+
 def remove_release(targets: Targets, id: str) -> None:
     """Take a release, or site data, away by renames: no half of it is ever there. What is kept of it goes last."""
     for folder, incoming in ((targets.boot(id), targets.incoming_files), (targets.root(id), targets.incoming_roots)):
@@ -343,10 +349,9 @@ def refuse_folders(paths: Iterable[str]) -> None:
 
 def carry_out(targets: Targets) -> journal.Record | None:
     """End what was committed, by us or by one that was killed; what the journal says of it. None: nothing was."""
-    listed = content(os.path.join(targets.commit, "list"))
-    if listed is None:
+    work = _committed(targets)
+    if work is None:
         return None
-    work = json.loads(listed)
     new = [os.path.join(targets.commit, str(number)) for number in range(len(work["files"] + work["kept"]))]
     for path, name in zip(new, work["files"]):
         make_folder(targets, os.path.dirname(targets.served(name)))
@@ -360,6 +365,20 @@ def carry_out(targets: Targets) -> journal.Record | None:
         write_atomic(targets.kept(name), read(path), durable=True)
     record: journal.Record = work["record"]
     return record
+
+
+def _committed(targets: Targets) -> dict[str, Any] | None:
+    """What was committed; None where nothing was, or not by us: others may be able to write to tftp_root."""
+    try:
+        status = os.lstat(targets.commit)
+        work: dict[str, Any] = json.loads(content(os.path.join(targets.commit, "list")) or b"")
+        names = [*work["files"], *work["gone"]]
+        whole = isinstance(work["record"], dict) and set(work["kept"]) <= {"files", "nodes.json"}
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+    inside = all(os.path.normpath(f"/{name}") == f"/{name}" for name in names)
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return work if whole and inside and ours else None
 
 
 def _put_aside(path: str) -> None:
