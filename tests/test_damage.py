@@ -82,9 +82,14 @@ def unreadable(path: pathlib.Path) -> None:
 def harm(server):
     """Damage of a kind; what was mounted for it goes in the end."""
     yield lambda kind, name: kind(server.kept(name))
+    unmount(server.dest)
+
+
+def unmount(folder: pathlib.Path) -> None:
+    """Whatever is mounted below it."""
     found = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True).stdout.splitlines()
-    for place in found:
-        if place.startswith(f"{server.dest}/"):
+    for place in (line.replace("\\x20", " ") for line in found):
+        if place.startswith(f"{folder}/"):
             subprocess.run(["umount", place], check=True)
 
 
@@ -289,6 +294,7 @@ def test_a_commit_that_is_none_of_ours_is_not_carried_out(server, what):
 
 
 @root_only
+@pytest.mark.usefixtures("harm")
 def test_a_prune_that_a_mount_point_stopped_stops_nothing_else(server):
     place = pathlib.Path(server.targets.root(server.ids[0]), "empty folder")
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
@@ -298,8 +304,7 @@ def test_a_prune_that_a_mount_point_stopped_stops_nothing_else(server):
     assert server.boots() == server.ids[1], "it had not come to that one"
     run(server.targets, server.goals[2])
     assert server.boots() == server.ids[2]
-    moved = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True).stdout.splitlines()
-    subprocess.run(["umount", *(name.replace("\\x20", " ") for name in moved if str(server.dest) in name)], check=True)
+    unmount(server.dest)
     prune(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
     assert set(published(server.targets)) == {server.ids[2]} and not os.path.exists(server.targets.incoming_roots)
 
