@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from stat import S_ISDIR
 
@@ -42,15 +43,21 @@ def parse(data: bytes) -> tuple[Looks, dict[bytes, int]]:
 def _is_sound(looks: Looks) -> bool:
     """Is that of the form that we write, and every folder in one that is there?"""
     for path, (own, names) in looks.items():
-        if type(path) is not bytes or path and parent(path) not in looks or not _is_look(own, 4):
+        if type(path) is not bytes or path and parent(path) not in looks or not _are_looks([own], 4):
             return False
-        if not all(type(name) is bytes and b"/" not in name and _is_look(look, 6) for name, look in names.items()):
+        if not _all_are(bytes, names) or b"/" in b"".join(names) or not _are_looks(names.values(), 6):
             return False
     return b"" in looks
 
 
-def _is_look(look: object, length: int) -> bool:
-    return type(look) is tuple and len(look) == length and all(type(value) is int for value in look)
+def _are_looks(looks: Collection[Look], length: int) -> bool:
+    whole = _all_are(tuple, looks) and set(map(len, looks)) <= {length}
+    return whole and _all_are(int, chain.from_iterable(looks))
+
+
+def _all_are(kind: type, values: Iterable[object]) -> bool:
+    """Asked of many thousands at once."""
+    return set(map(type, values)) <= {kind}
 
 
 def _is_shared(pair: tuple[object, object]) -> bool:
