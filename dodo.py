@@ -2,7 +2,7 @@
 
 from tasks.rule import Checker
 from tasks.console import Reporter
-from tasks.settings import settings, site
+from tasks.settings import site, state
 from tasks.usage import usage
 
 from tasks.references import task_snapshot, task_pull  # the node that the others are copies of
@@ -26,7 +26,7 @@ site()  # what is wrong with it is said before anything runs
 
 DOIT_CONFIG = {
     "backend": "sqlite3",
-    "dep_file": settings().path(".doit.sqlite"),
+    "dep_file": state(),
     "check_file_uptodate": Checker,
     "reporter": Reporter,
     "default_tasks": ["release", "boot_files", "configs", "site_image", "report"],

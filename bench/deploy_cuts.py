@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Cut the power of a boot server's disk during a deploy, as often as asked, and see what nodes are served then.
 
-    bench/deploy_cuts.py [--count 1000] [--files 1000] [--finish 20] [--seed 1] [--careless]
+    bench/deploy_cuts.py [--count 1000] [--files 1000] [--finish 20] [--seed 1] [--careless | --rollback]
 
 Needs root, qemu-utils and e2fsprogs. Cuts are at every flush, then at random flushes with a random part of what was
 written after them. After each the boot files name a release and site data that are whole, the old or the new, or there
 is a line that says why not; every n-th disk (--finish) is deployed to again. --careless shows what a deploy without
-flushes would do to nodes.
+flushes would do to nodes; --rollback cuts a rollback instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from deploy_cuts import careless, end_of, finishes, record, run
+from deploy_cuts import careless, end_of, finishes, record, record_rollback, run
 from power_cuts import FLUSH, Cut, available, megabytes, reordered
 
 
@@ -30,6 +30,7 @@ def main() -> int:
     for name, default in (("count", 1000), ("files", 1000), ("finish", 20), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--careless", action="store_true")
+    parser.add_argument("--rollback", action="store_true")
     wanted = parser.parse_args()
     if why := available():
         sys.exit(f"bench/deploy_cuts.py: {why}")
@@ -39,9 +40,11 @@ def main() -> int:
 
 def campaign(folder: Path, wanted: argparse.Namespace) -> int:
     """Every cut; 1 if one left a torn tree behind its boot files, or a disk that a deploy could not finish."""
-    deploy = record(folder, wanted.files, careless if wanted.careless else run)
+    how = careless if wanted.careless else run
+    deploy = record_rollback(folder, wanted.files) if wanted.rollback else record(folder, wanted.files, how)
     flushes = [number + 1 for number, write in enumerate(deploy.log) if write.flags & FLUSH]
-    print(f"a deploy of {wanted.files} files: {len(deploy.log)} writes, {len(flushes)} flushes, "
+    what = "rollback" if wanted.rollback else "deploy"
+    print(f"a {what} of {wanted.files} files: {len(deploy.log)} writes, {len(flushes)} flushes, "
           f"{megabytes(deploy.log):.1f} MiB")  # fmt: skip
     cuts = [Cut(at, at, ()) for at in flushes] + reordered(deploy.log, wanted.count, wanted.seed)
     ends: Counter[str] = Counter()
@@ -49,7 +52,7 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
     for number, cut in enumerate(cuts[: wanted.count]):
         end = end_of(deploy, cut, folder)
         if not end.startswith("torn") and number % wanted.finish == 0 and not finishes(deploy, folder):
-            end = "torn: a second deploy does not finish"
+            end = "torn: the same again does not finish"
         ends[end.partition(":")[0]] += 1
         if end.startswith("torn"):
             print(f"{cut}: {end}")

@@ -1,6 +1,10 @@
-"""Deploys killed at random instants: after each, nodes are served the old or the new, whole, and a second run finishes.
+"""Work on a boot server killed: after it nodes are served the old or the new, whole, and the next command finishes.
 
-.venv/bin/python bench/kills.py [COUNT]     200 of them; ends with a traceback where one is not
+.venv/bin/python bench/kills.py [COUNT [FILES]]
+
+Deploys at COUNT random instants (200); then rollback, prune and deploy of releases of FILES files (200), before every
+rename, link, unlink, mkdir, rmdir and flush that they make, each with every command that may come next. Ends with a
+traceback where nodes would come upon something that is not whole, or verify finds something wrong after that.
 """
 
 from __future__ import annotations
@@ -14,7 +18,12 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(HERE), str(HERE / "tests")]
 
 
-def main(count: int) -> None:
+def main(count: int, files: int) -> None:
+    at_random(count)
+    at_every_step(files)
+
+
+def at_random(count: int) -> None:
     from test_deploy_faults import kill
 
     from tasks.core.targets import Targets
@@ -24,5 +33,26 @@ def main(count: int) -> None:
     print(f"{count} deploys killed; served after them: {', '.join(f'{n} {what}' for what, n in sorted(ends.items()))}")
 
 
+def at_every_step(files: int) -> None:
+    """What the suite does with few files."""
+    import test_kills as suite
+
+    checks = {
+        "rollback": (
+            suite.test_a_rollback_killed_at_any_step_is_ended_by_the_next_command_of_another_kind,
+            suite.OTHERS,
+        ),
+        "prune": (suite.test_a_prune_killed_at_any_step_is_ended_by_the_next_command_of_any_kind, suite.NEXT),
+        "deploy": (suite.test_a_deploy_killed_at_any_step_leaves_what_any_next_command_makes_right, suite.NEXT),
+    }
+    with suite.in_memory(files) as server:
+        suite.test_a_rollback_killed_at_any_step_and_run_again_ends_at_the_release_that_the_first_one_chose(server)
+    for work, (check, following) in checks.items():
+        for then in following:
+            with suite.in_memory(files) as server:
+                check(server, then)
+            print(f"{work} of {files} files killed before each of its steps, then {then}: whole every time", flush=True)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(*(int(word) for word in (*sys.argv[1:], *("200", "200")[len(sys.argv) - 1 :])))

@@ -27,15 +27,18 @@ FULL = {"name": "full", "long": "full", "help": "compare the bytes of every file
 NODES = {"name": "nodes", "long": "nodes", "help": "ask the nodes what they run, over ssh", **flag}
 
 
+AGAIN = {"name": "again", "long": "again", "help": "go back to what a rollback left, too", **flag}
+
+
 def task_deploy():
     """make the targets match what was built; `image=NAME` for the releases of that one alone"""
-    return command(deploy, after=BUILT, knows="image server destdir")
+    return command(deploy, after=BUILT, params=[AGAIN], knows="image server destdir")
 
 
-def deploy() -> None:
+def deploy(again: bool) -> None:
     for line in too_long():
         say(line)
-    answers = everywhere("deploy", with_goal=True, author=author(), image=settings().image)
+    answers = everywhere("deploy", with_goal=True, author=author(), image=settings().image, again=again)
     tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
         tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})

@@ -109,9 +109,12 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is what is still to be flushed read by anybody
         return Unread("")
     except OSError as error:
-        if error.errno is None or error.filename is None and error.errno != errno.ENOSPC:
+        if error.errno in (None, errno.EBADF):  # no disk says that: it is a bug
             raise
-        return TaskError(f"{os.fsdecode(error.filename or '')}: {error.strerror}".lstrip(": "))
+        where = error.filename2 or error.filename or ""
+        return TaskError(
+            f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(": ")
+        )
     if isinstance(result, (TaskFailed, TaskError)):
         return result
     return {"wrote": result} if result else None

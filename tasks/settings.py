@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
 from .core.errors import BadInput, Problem
 from .core.site import Image, Site
+
+if TYPE_CHECKING:
+    import sqlite3
 
 NOTED = ".noted"  # below the build folder: what was found in inputs, private and no output
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -94,6 +99,31 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}=?" if near else f"known are {', '.join(known)}"
     return f"{name}=: no such variable; {hint}"
+
+
+def state() -> str:
+    """The file of doit's own state. One that is damaged is removed: everything is looked at anew."""
+    import sqlite3
+
+    path = settings().path(".doit.sqlite")
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as base:
+            sound = base.execute("pragma quick_check").fetchall() == [("ok",)] and _holds_json(base)
+    except sqlite3.OperationalError as error:  # a folder, no permission, a disk that fails
+        raise InvalidDodoFile(f"{path}: {error}; remove it, and everything is looked at anew") from None
+    except sqlite3.DatabaseError:
+        sound = False
+    if not sound:
+        sys.stderr.write(f"   {path} was damaged and is made anew\n")
+        os.unlink(path)
+    return path
+
+
+def _holds_json(base: sqlite3.Connection) -> bool:
+    """Or nothing yet."""
+    if not base.execute("select name from sqlite_master where name = 'doit'").fetchall():
+        return True
+    return not base.execute("select 1 from doit where not json_valid(task_data)").fetchall()
 
 
 @lru_cache(maxsize=None)

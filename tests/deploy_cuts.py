@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from deploying import build, run, served, want
+from deploying import AUTHOR, boot_files, build, run, served, want
 from node_disk import MIB, command
 from power_cuts import Cut, Write, crash, logged
 from tasks.core.errors import Refused
 from tasks.core.plan import Wanted
+from tasks.core.rollback import rollback
 from tasks.core.targets import Targets
 
 OPTIONS = "loop,noauto_da_alloc,data=writeback,commit=1"
@@ -37,30 +38,62 @@ def mounted(image: Path, folder: Path) -> Iterator[Targets]:
 
 @dataclass(frozen=True)
 class Deploy:
-    """A recorded one: the disk before it, what the disk was told, and what was served before and shall be."""
+    """A recorded one, or a rollback: the disk before it, what that was told, what was served before and shall be."""
 
     base: Path
     log: Sequence[Write]
-    wanted: Wanted
+    again: Callable[[Targets], object]  # the same once more
     old: tuple[str, str]  # release and site data
     new: tuple[str, str]
 
 
 def record(folder: Path, files: int = 200, how: Callable[[Targets, Wanted], object] = run) -> Deploy:
     """Deploy one release, then `how` another one over it, recorded."""
+    first, second = two(folder, files)
+
+    def again(targets: Targets) -> object:
+        return how(targets, second)
+
+    base, log = _recorded(folder, [first], again)
+    return Deploy(base, log, lambda targets: run(targets, second), _served_by(first), _served_by(second))
+
+
+def record_rollback(folder: Path, files: int = 200) -> Deploy:
+    """Deploy two releases, then go back to the first one, recorded."""
+    wanted = two(folder, files)
+    base, log = _recorded(folder, wanted, roll_back)
+    before = _served_by(wanted[1])
+    return Deploy(base, log, roll_back, before, (_served_by(wanted[0])[0], before[1]))
+
+
+def roll_back(targets: Targets) -> None:
+    """After one that was done there is nothing to go back to."""
+    with contextlib.suppress(Refused):
+        rollback(targets, ["worker"], "", "", boot_files, AUTHOR)
+
+
+def two(folder: Path, files: int) -> list[Wanted]:
     changes = {f"file{number}": b"new\n" * 50 for number in range(0, files, 2)}
     builds = [build(folder / "1", files=files), build(folder / "2", files=files, kernel=b"new kernel", **changes)]
-    wanted = [want(one, site_img=b"site %d" % number * 99) for number, one in enumerate(builds)]
-    outcomes = [(one.releases[0].release.id, one.site_id) for one in wanted]
+    return [want(one, site_img=b"site %d" % number * 99) for number, one in enumerate(builds)]
+
+
+def _served_by(wanted: Wanted) -> tuple[str, str]:
+    return wanted.releases[0].release.id, wanted.site_id
+
+
+def _recorded(folder: Path, before: Sequence[Wanted], how: Callable[[Targets], object]) -> tuple[Path, Sequence[Write]]:
+    """A disk to which so much was deployed, and what it is told then."""
     base = folder / "base.img"
     with open(base, "wb") as file:
         file.truncate(48 * MIB)
     command("mkfs.ext4", "-q", "-F", base)
     with mounted(base, folder / "mnt") as targets:
-        run(targets, wanted[0])
+        for wanted in before:
+            run(targets, wanted)
     with logged(folder / "log", base) as log, mounted(folder / "log/exported.img", folder / "mnt") as targets:
-        how(targets, wanted[1])
-    return Deploy(base, log, wanted[1], outcomes[0], outcomes[1])
+        how(targets)
+    return base, log
 
 
 def careless(targets: Targets, wanted: Wanted) -> None:
@@ -88,7 +121,7 @@ def end_of(deploy: Deploy, cut: Cut, folder: Path) -> str:
 
 
 def finishes(deploy: Deploy, folder: Path) -> bool:
-    """Whether a deploy on the last crash image makes it the new one."""
+    """Whether the same again on the last crash image makes it the new one."""
     with mounted(folder / "crash.img", folder / "crash") as targets:
-        run(targets, deploy.wanted)
+        deploy.again(targets)
         return served(targets) == deploy.new

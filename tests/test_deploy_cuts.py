@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy_cuts import Deploy, careless, end_of, finishes, record
+from deploy_cuts import Deploy, careless, end_of, finishes, record, record_rollback
 from power_cuts import FLUSH, Cut, available, reordered
 
 pytestmark = pytest.mark.skipif(bool(available()), reason=available())
@@ -28,6 +28,14 @@ def test_whatever_instant_is_the_last_nodes_boot_the_old_or_the_new_whole_and_a_
         ends.append(end_of(deploy, cut, tmp_path))
         if number % 4 == 0:
             assert finishes(deploy, tmp_path), cut
+    assert {"old", "new"} <= set(ends) <= {"old", "new", "between"}
+
+
+def test_a_rollback_whatever_its_last_instant_is_done_or_not_and_the_same_again_ends_it(tmp_path):
+    rollback, ends = record_rollback(tmp_path), []
+    for cut in [*at_flushes(rollback, 8), *reordered(rollback.log, 6, seed=3)]:
+        ends.append(end_of(rollback, cut, tmp_path))
+        assert finishes(rollback, tmp_path), cut
     assert {"old", "new"} <= set(ends) <= {"old", "new", "between"}
 
 

@@ -7,17 +7,20 @@ import os
 import pathlib
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from deploying import AUTHOR, build, python, run, served, want
+from deploying import AUTHOR, boot_files, build, python, run, served, want
+from kills import boots, wrong
 
-from tasks.core import deploy, journal
+from tasks.core import deploy, journal, verify
 from tasks.core import plan as planning
 from tasks.core.errors import Refused
+from tasks.core.rollback import rollback
 from tasks.core.targets import Targets
 
 RUN = "import pickle, sys; from deploying import run; run(*pickle.load(open(sys.argv[1], 'rb')))"
@@ -98,11 +101,11 @@ def _is_finished(targets: Targets, wanted) -> None:
 
 def _forget(targets: Targets, release: str) -> None:
     """As if the release had never been there; it is the one that nodes do not boot."""
-    from tasks.core.prune import remove
+    from tasks.core.place import remove_release
 
     assert release != served(targets)[0]
     with deploy.held(targets, "test", AUTHOR):
-        remove(targets, release)
+        remove_release(targets, release)
 
 
 def test_a_second_deploy_at_the_same_time_says_who_is_at_it(tmp_path, targets):
@@ -146,12 +149,31 @@ def test_a_disk_that_is_full_at_any_write_leaves_the_old_and_is_finished_when_th
                 run(targets, goal)
                 break
             except Refused as error:
-                assert "No space left on device" in str(error) and "\n" not in str(error)
+                assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), error
         refused += 1
         ends = served(targets)
         assert {one[0] for one in (ends if isinstance(ends, list) else [ends])} <= {old.release.id, new.release.id}
     assert refused > 8, "a deploy needs more than that"
     _is_finished(targets, goal)
+
+
+@pytest.mark.parametrize("scarce", ["bytes", "names"])
+def test_a_rollback_on_a_full_disk_says_where_and_leaves_the_old_or_the_new(tmp_path, targets, mount, scarce):
+    dest = mount(tmp_path / "dest", "size=4m,nr_inodes=800")
+    ids = []
+    for number in range(2):
+        run(targets, want(built := build(tmp_path / str(number), files=12, file7=b"%d\n" % number)))
+        ids.append(built.release.id)
+    for room in range(99):
+        with no_room_but(dest, scarce, room):
+            try:
+                rollback(targets, ["worker"], "", "", boot_files, AUTHOR)
+                break
+            except Refused as error:
+                assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), error
+        assert not wrong(dest) and {release for release, _ in boots(dest)} <= set(ids)
+    assert room > 1 and served(targets)[0] == ids[0]
+    assert not list(verify.of_server(targets))
 
 
 @contextlib.contextmanager

@@ -272,7 +272,9 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
     assert all(old in boots(server) for server in fleet.servers.values())
     out = fleet("rollback", f"release={new}", "server=boot[1-2]")
     assert f"boot[1-2]: worker: nodes boot {new} from now on, not {old}" in out and old in boots(fleet.servers["boot3"])
-    fleet("deploy")
+    assert f"boot3\n  ! worker stays at {old}; deploy --again would go back to {new}, which" in fleet("deploy")
+    assert old in boots(fleet.servers["boot3"])
+    fleet("deploy", "--again")
     out = fleet("status")
     assert f"worker boots {new}" in out and "rollback" in out and "named by /srv/tftp/plugnode/worker.cfg" in out, out
     assert f"kept    {new}: named by" in fleet("prune")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -41,7 +42,7 @@ def replace(
     with contextlib.suppress(FileNotFoundError):
         os.unlink(new)
     try:
-        with open(new, "xb") as file:
+        with naming(path), open(new, "xb") as file:
             if owner and os.geteuid() == 0:
                 os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
@@ -67,17 +68,28 @@ def _holds(path: str, data: bytes, mode: int, owner: Owner | None) -> bool:
             return False
         with open(path, "rb") as file:
             return file.read() == data
-    except FileNotFoundError:
+    except OSError:  # there is none, or its disk does not give it: it is written anew
         return False
 
 
 def content(path: str) -> bytes | None:
-    """The bytes of a file; None where there is none. Of a fifo none: nobody is waited for."""
+    """The bytes of a file; None where there is none, or a folder. Of a fifo none: nobody is waited for."""
     try:
-        with open(path, "rb", opener=_at_once) as file:
+        with naming(path), open(path, "rb", opener=_at_once) as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+@contextlib.contextmanager
+def naming(path: str | bytes) -> Iterator[None]:
+    """An error of a file that is open, or of a name in a folder that is, says which one: this path."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, (str, bytes)) or "/" not in os.fsdecode(error.filename):
+            error.filename, error.filename2 = path, None
+        raise
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -96,7 +108,8 @@ def sync_folder(path: str) -> None:
     """Flush a folder's names to disk (fsync(2) of the file alone does not)."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        with naming(path):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -104,7 +117,7 @@ def sync_folder(path: str) -> None:
 def digest_file(path: str | bytes) -> str:
     """sha256 of a file's bytes, hex."""
     digest, room = hashlib.sha256(), memoryview(bytearray(1 << 18))
-    with open(path, "rb", buffering=0) as file:
+    with naming(path), open(path, "rb", buffering=0) as file:
         while size := file.readinto(room):
             digest.update(room[:size])
     return digest.hexdigest()
@@ -114,15 +127,21 @@ def digest_file(path: str | bytes) -> str:
 def locked(path: str, what: str, who: str = "") -> Iterator[None]:
     """Hold the lock file `path` (flock(2): it ends with its process). Raises Refused, naming the holder: `who`, pid."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise Refused(f"{path} is a symlink, and what it leads to is not ours to write: remove it") from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _at_it(fd, what) from None
-        os.ftruncate(fd, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        os.pwrite(fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk it holds all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

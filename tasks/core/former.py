@@ -18,7 +18,7 @@ from .deploy import held, recorded
 from .exports import Export
 from .files import content
 from .plan import published
-from .prune import DAY, Verdict, days_text, decide, last_used, naming, remove
+from .prune import DAY, Verdict, days_text, decide, last_used, naming
 from .place import Say
 from .targets import Targets
 
@@ -146,7 +146,7 @@ def _prune_root(targets: Targets, root: Root, author: Author) -> None:
     with held(root.targets, "prune", author):
         with recorded(root.targets, {**author, "action": "prune", "removed": removed}):
             for id in removed:
-                remove(root.targets, id, boot=id not in booted)
+                place.remove_release(root.targets, id, boot=id not in booted)
 
 
 def _end(targets: Targets, path: str, ended: list[Export], say: Say) -> None:

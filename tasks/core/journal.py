@@ -9,11 +9,11 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from . import git
-from .files import sync_folder
+from .files import content, naming, sync_folder
 
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
@@ -23,37 +23,53 @@ _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 def read(path: str) -> list[Record]:
     """Every record, the oldest first. A line that a power cut tore, or that is none of ours, is left out."""
-    try:
-        with open(path, "rb") as file:
-            return list(_records(file))
-    except FileNotFoundError:
-        return []
+    return list(_records((content(path) or b"").splitlines()))
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[Record]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(named := record.get("releases", {}), dict):
-            if all(isinstance(id, str) for id in named.values()):
-                yield record
+        if isinstance(record, dict) and _is_sound(record):
+            yield record
+
+
+def _is_sound(record: Record) -> bool:
+    """Is every value that is looked at anywhere of the kind that we write?"""
+    try:
+        seconds(record["time"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    lists = [record.get(name, []) for name in ("pinned", "removed")]
+    named = [record.get(name, {}) for name in ("releases", "left")]
+    if not all(isinstance(value, list) for value in lists) or not all(isinstance(value, dict) for value in named):
+        return False
+    texts = [record.get(name, "") for name in ("who", "host", "git", "action", "result")]
+    texts += [text for value in (*lists, *(each.values() for each in named)) for text in value]
+    return all(isinstance(text, str) for text in texts)
 
 
 def append(path: str, record: Record) -> None:
-    """Add a record; it is on disk when this returns."""
+    """Add a record, by one write that is on disk when it returns: it is there, or it is not."""
     new = not os.path.exists(path)
     line = json.dumps({"time": now(), **record}, sort_keys=True).encode() + b"\n"
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC, 0o644)
     try:
-        os.fchmod(fd, 0o644)
-        os.write(fd, b"\n" + line if _torn(fd) else line)
-        os.fsync(fd)
+        with naming(path):
+            os.fchmod(fd, 0o644)
+            _write(fd, b"\n" + line if _torn(fd) else line)
     finally:
         os.close(fd)
     if new:
         sync_folder(os.path.dirname(path))
+
+
+def _write(fd: int, line: bytes) -> None:
+    """One write; where the disk takes a part of it, the rest says why."""
+    while line:
+        line = line[os.write(fd, line) :]
 
 
 def _torn(fd: int) -> bool:
@@ -82,7 +98,7 @@ def author(folder: str) -> Record:
 
 def named(author: Record) -> str:
     """Who that is, in front of a process: `alice from host1, `."""
-    return f"{author['who']} from {author['host']}, " if "who" in author else ""
+    return f"{author['who']} from {author.get('host', 'somewhere')}, " if "who" in author else ""
 
 
 def _person() -> str:
@@ -112,14 +128,47 @@ def history(records: Iterable[Record], image: str) -> list[str]:
     """The releases that `image` went through, the oldest first and the present one last.
 
     A rollback goes back to where its release was last, so that a second one goes further back and not forth again.
+    One that did not end counts, too: the next deploy ends it.
     """
     past: list[str] = []
     for record in records:
         release = record.get("releases", {}).get(image)
-        if release is None or record.get("result") != DONE:
+        if release is None or record.get("result") != DONE and not is_rollback(record):
             continue
-        if record.get("action") == "rollback" and release in past:
+        if is_rollback(record) and release in past:
             past = past[: len(past) - past[::-1].index(release)]
         elif past[-1:] != [release]:
             past.append(release)
     return past
+
+
+def left(records: Iterable[Record], image: str) -> dict[str, Record]:
+    """The releases that rollbacks took `image` away from, and no deploy has led it on since -> that rollback."""
+    found: dict[str, Record] = {}
+    present = ""
+    for record in records:
+        release = record.get("releases", {}).get(image)
+        if release is None or record.get("result") != DONE and not is_rollback(record):
+            continue
+        if is_rollback(record):
+            found[record.get("left", {}).get(image, present)] = record
+        elif release != present:
+            found = {}
+        found.pop(release, None)
+        present = release
+    return found
+
+
+def begun(records: Sequence[Record]) -> Record:
+    """What the last work on the server was to do, where it did not end; else nothing."""
+    return records[-1] if records and records[-1].get("result") != DONE else {}
+
+
+def unfinished(records: Sequence[Record]) -> bool:
+    """Did the last work not end, or the last deploy, whatever came after it?"""
+    deploys = [record for record in records if record.get("action") == "deploy"]
+    return bool(begun(records) or begun(deploys))
+
+
+def is_rollback(record: Record) -> bool:
+    return record.get("action") == "rollback"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from stat import S_ISDIR
 
@@ -33,9 +34,34 @@ def parse(data: bytes) -> tuple[Looks, dict[bytes, int]]:
     """What `dump` wrote; both empty where it is damaged or of another form."""
     try:
         form, looks, inodes = marshal.loads(data)
-    except (EOFError, ValueError, TypeError):
+        sound = form == _FORMAT and _is_sound(looks) and all(map(_is_shared, inodes.items()))
+    except (EOFError, ValueError, TypeError, AttributeError, MemoryError, OverflowError, RecursionError):
         return {}, {}
-    return (looks, inodes) if form == _FORMAT else ({}, {})
+    return (looks, inodes) if sound else ({}, {})
+
+
+def _is_sound(looks: Looks) -> bool:
+    """Is that of the form that we write, and every folder in one that is there?"""
+    for path, (own, names) in looks.items():
+        if type(path) is not bytes or path and parent(path) not in looks or not _are_looks([own], 4):
+            return False
+        if not _all_are(bytes, names) or b"/" in b"".join(names) or not _are_looks(names.values(), 6):
+            return False
+    return b"" in looks
+
+
+def _are_looks(looks: Collection[Look], length: int) -> bool:
+    whole = _all_are(tuple, looks) and set(map(len, looks)) <= {length}
+    return whole and _all_are(int, chain.from_iterable(looks))
+
+
+def _all_are(kind: type, values: Iterable[object]) -> bool:
+    """Asked of many thousands at once."""
+    return set(map(type, values)) <= {kind}
+
+
+def _is_shared(pair: tuple[object, object]) -> bool:
+    return type(pair[0]) is bytes and type(pair[1]) is int
 
 
 def unknown(tree: Tree) -> Looks:

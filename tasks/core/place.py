@@ -10,14 +10,17 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import json
 import os
+import re
 import stat
+import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Callable, Iterable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 
 from . import journal
 from .errors import Refused
-from .files import content, sync_folder, write_atomic
+from .files import content, naming, sync_folder, write_atomic
 from .plan import Built, There, current
 from .record import NOTHING, Record, difference
 from .record import read as read_record
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from .publish import Earlier
 
 Say = Callable[[str], None]
+KEPT = ("json", "mtree", "xattrs", "seen", "note")  # of a release, below .plugnode: <release>.json, …
 
 
 def make_folder(targets: Targets, folder: str) -> None:
@@ -40,6 +44,13 @@ def make_folder(targets: Targets, folder: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
             os.chmod(folder, 0o755)
+
+
+def open_folder(targets: Targets, name: str) -> None:
+    """Let everybody into a folder below tftp_root."""
+    folder = targets.served(name)
+    stay_inside(targets, folder)
+    os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | 0o755)
 
 
 # --- the tree that nodes mount
@@ -120,7 +131,16 @@ def nearest(there: There, built: Built) -> str | None:
     image = built.release.image
     past = [current(there.files, image), *reversed(journal.history(there.records, image))]
     others = sorted(there.released, key=lambda id: there.released[id].image != image)
-    return next((id for id in [*past, *others] if id in there.released and id != built.release.id), None)
+    known = (id for id in [*past, *others] if id and id in there.released and id != built.release.id)
+    return next((id for id in known if _is_usable(there.targets, id)), None)
+
+
+def _is_usable(targets: Targets, release: str) -> bool:
+    """Is what is kept of a release whole? One of which it is not can be compared with nothing; verify says so."""
+    try:
+        return bool(earlier(targets, release))
+    except (Refused, OSError):
+        return False
 
 
 @lru_cache(maxsize=4)  # plan, preflight and publishing look at the same one
@@ -158,7 +178,7 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
 
     seen, note, manifest, labels, said = (path for path, _ in kept)
     with without_collection():
-        looked, inodes = parse(content(seen) or b"")
+        looked, inodes = parse(_seen(seen))
     record = Record(read(manifest), read(labels), inodes)
     if data := content(said):  # none of a build that stands for a server
         release = parse_release(data)
@@ -167,6 +187,14 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
                 remedy = f"remove both, and deploy {release.id} again: its tree is compared with it then"
                 raise Refused(f"{path} is not what {said} says; {remedy}")
     return Earlier(root, record, looked, (content(note) or b"").decode())
+
+
+def _seen(path: str) -> bytes:
+    """It saves work, and is as good as none where it cannot be read."""
+    try:
+        return content(path) or b""
+    except OSError:
+        return b""
 
 
 def load_kept(targets: Targets, release: str) -> Tree:
@@ -237,6 +265,38 @@ def publish_folder(targets: Targets, name: str, files: Mapping[str, bytes]) -> N
     sync_folder(targets.tftp_root)
 
 
+def is_whole(targets: Targets, id: str) -> bool:
+    """Is all of a release, or of site data, where it was before anything of it was removed?"""
+    parts = [] if id.startswith("site-") else [targets.root(id), targets.kept(f"{id}.json")]
+    return all(map(os.path.exists, [targets.boot(id), *parts]))
+
+
+def remove_release(targets: Targets, id: str, boot: bool = True) -> None:
+    """Take a release, or site data, away by renames: no half of it is ever there. What is kept of it goes last.
+
+    Without `boot` its kernel and initrd stay: they are another's, too.
+    """
+    folders = {targets.boot(id): targets.incoming_files} if boot else {}
+    folders[targets.root(id)] = targets.incoming_roots
+    for folder, incoming in folders.items():
+        if os.path.isdir(folder):
+            make_folder(targets, incoming)
+            gone = os.path.join(incoming, f"{id}.pruned")
+            os.rename(folder, gone)
+            clear(gone)
+    for kind in KEPT:
+        if os.path.lexists(targets.kept(f"{id}.{kind}")):
+            os.unlink(targets.kept(f"{id}.{kind}"))
+
+
+def sweep_kept(targets: Targets) -> None:
+    """Remove what is kept of releases whose tree is not there: an earlier prune was killed."""
+    for name in os.listdir(targets.kept("")):
+        found = re.fullmatch(r"(.+-[0-9a-f]{12})\.(\w+)", name)
+        if found and found[2] in KEPT and not os.path.lexists(targets.root(found[1])):
+            os.unlink(targets.kept(name))
+
+
 # --- files
 
 
@@ -265,19 +325,104 @@ def _rename(new: str, path: str) -> None:
         write_atomic(path, read(new), durable=True)
 
 
+# --- files that change together
+
+
+class Commit(NamedTuple):
+    """What changes together, in its order, and what the journal says of it."""
+
+    files: Mapping[str, bytes]  # below tftp_root
+    gone: Iterable[str]  # removed below tftp_root
+    kept: Mapping[str, bytes]  # below .plugnode: what is so when all of it is done
+    record: journal.Record
+
+
+def commit(targets: Targets, work: Commit) -> None:
+    """Do it. From one rename on all of it will be done: by us, or else by whoever holds the lock next."""
+    refuse_folders(map(targets.served, work.files))
+    stay_inside(targets, targets.incoming_files)
+    begun = os.path.join(targets.incoming_files, "begun")
+    make_folder(targets, begun)
+    for number, data in enumerate([*work.files.values(), *work.kept.values()]):
+        write_atomic(os.path.join(begun, str(number)), data)
+    names = {"files": list(work.files), "gone": list(work.gone), "kept": list(work.kept)}
+    write_atomic(os.path.join(begun, "list"), json.dumps({**names, "record": work.record}).encode())
+    sync(targets.tftp_root)
+    os.rename(begun, targets.commit)
+    sync_folder(targets.incoming_files)
+    carry_out(targets)
+    forget(targets)
+
+
+def refuse_folders(paths: Iterable[str]) -> None:
+    """Raises Refused where a folder is in the place of a file."""
+    for path in paths:
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise Refused(f"{path} is a folder, and a file is to be there: move it away; no boot file was changed")
+
+
+def carry_out(targets: Targets) -> journal.Record | None:
+    """End what was committed, by us or by one that was killed; what the journal says of it. None: nothing was."""
+    work = _committed(targets)
+    if work is None:
+        return None
+    new = [os.path.join(targets.commit, str(number)) for number in range(len(work["files"] + work["kept"]))]
+    for path, name in zip(new, work["files"]):
+        make_folder(targets, os.path.dirname(targets.served(name)))
+        if os.path.lexists(path):
+            _rename(path, targets.served(name))
+    for folder in sorted({os.path.dirname(targets.served(name)) for name in work["files"]}):
+        sync_folder(folder)
+    remove_files(targets, work["gone"])
+    for path, name in zip(new[len(work["files"]) :], work["kept"]):
+        _put_aside(targets.kept(name))
+        write_atomic(targets.kept(name), read(path), durable=True)
+    record: journal.Record = work["record"]
+    return record
+
+
+def _committed(targets: Targets) -> dict[str, Any] | None:
+    """What was committed; None where nothing was, or not by us: others may be able to write to tftp_root."""
+    try:
+        status = os.lstat(targets.commit)
+        work: dict[str, Any] = json.loads(content(os.path.join(targets.commit, "list")) or b"")
+        names = [*work["files"], *work["gone"]]
+        whole = isinstance(work["record"], dict) and set(work["kept"]) <= {"files", "nodes.json"}
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+    inside = all(os.path.normpath(f"/{name}") == f"/{name}" for name in names)
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return work if whole and inside and ours else None
+
+
+def _put_aside(path: str) -> None:
+    """A folder that is in the place of a file that we keep."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.rename(path, f"{path}.{time.time_ns()}.folder")
+
+
+def forget(targets: Targets) -> None:
+    """What was committed need not be ended any more."""
+    done = os.path.join(targets.incoming_files, "done")
+    clear(done)
+    os.rename(targets.commit, done)
+    clear(done)
+
+
 def remove_files(targets: Targets, names: Iterable[str]) -> None:
-    """Remove files below tftp_root, and their folders where that leaves them empty."""
+    """Remove files below tftp_root, where they are there, and their folders where that leaves them empty."""
     for name in names:
         folder = os.path.dirname(targets.served(name))
         stay_inside(targets, folder)
-        os.unlink(targets.served(name))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(targets.served(name))
         with contextlib.suppress(OSError):
             if folder != targets.tftp_root:
                 os.rmdir(folder)
 
 
 def read(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         return file.read()
 
 

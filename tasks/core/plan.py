@@ -12,13 +12,13 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from . import exports, journal, services
+from . import exports, journal, services, shadows
 from . import release as releases
 from .configs import as_generated
-from .errors import BadInput, Refused
+from .errors import BadInput
 from .files import content, digest_file
 from .release import Release
 from .services import Service
@@ -55,6 +55,11 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Standing(Built):
+    """A release that stays as the server has it: `folder` is that of its kernel and initrd."""
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Everything that a server must hold. Names of files and loaders are those below tftp_root."""
 
@@ -68,6 +73,7 @@ class Wanted:
     by_hand: Mapping[str, bytes] = field(default_factory=dict)  # generated files that no deploy puts anywhere
     image: str = ""  # all of it is this image's, but for what is everybody's; "": of all images
     left: frozenset[str] = frozenset()  # files below tftp_root that stay as they are, if they are there
+    held: tuple[str, ...] = ()  # of images that a rollback took back to an earlier release: what becomes of them
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,9 @@ class There:
     by_hand: Mapping[str, bytes] | None = None  # None: nobody knows
     reloads: bool = True  # a daemon hears of its new file
     prunable: tuple[tuple[str, str], ...] = ()  # what a prune would remove, and why
+    closed: tuple[str, ...] = ()  # folders of ours below tftp_root that a TFTP server may not enter
+    notes: tuple[str, ...] = ()  # what an admin must know of, a line each
+    harmed: bool = False  # what was written down of files or nodes is damaged
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,7 @@ class Plan:
     files: tuple[Change, ...] = ()  # generated files, boot files that are new among them
     boot_files: tuple[Change, ...] = ()  # the commit points
     stale: tuple[Change, ...] = ()
+    opened: tuple[str, ...] = ()  # folders below tftp_root that TFTP servers may enter from then on
     services: tuple[Change, ...] = ()
     moves: tuple[Move, ...] = ()
     switches: tuple[Switch, ...] = ()
@@ -146,12 +156,13 @@ class Plan:
     site_files: tuple[Change, ...] = ()  # of what site.img holds
     by_hand: tuple[Change, ...] = ()  # generated files for an admin to carry
     warnings: tuple[str, ...] = ()  # what an admin should know before it is done
+    held: tuple[str, ...] = ()  # images that a rollback took back: what becomes of them, a line each
     unfinished: bool = False  # an earlier deploy was killed after its last change
 
     @property
     def changed(self) -> bool:
         """Is there anything to do?"""
-        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes, self.by_hand))
+        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes, self.by_hand, self.opened))
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -190,7 +201,7 @@ def read(targets: Targets, wanted: Wanted) -> There:
     known = _known(targets, wanted, exported)
     ours = read_ours(known)
     names = sorted({*wanted.files, *(name for name in ours if name not in wanted.loaders)})
-    files = dict(_contents(targets, names))
+    files, harm = dict(_contents(targets, names)), damaged(targets)
     return There(
         targets=targets,
         released=published(targets),
@@ -203,8 +214,11 @@ def read(targets: Targets, wanted: Wanted) -> There:
         nodes=read_nodes(known),
         records=tuple(journal.read(targets.kept("journal.jsonl"))),
         exports=exported,
-        site_img=content(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
+        site_img=_readable(f"{targets.boot(site_named(files) or '')}/site.img") or b"",
         reloads=not targets.destdir,
+        closed=tuple(shadows.closed(targets, _folders(wanted))),
+        harmed=any(targets.kept(name) in harm for name in ("files", "nodes.json")),
+        notes=tuple(notes(targets, {*ours, *wanted.files, *wanted.loaders}, wanted.nodes)),
     )
 
 
@@ -222,6 +236,19 @@ def _last_deploy(targets: Targets) -> str:
     """When boot files were written by what is journalled there, as the journal has it."""
     records = journal.read(targets.kept("journal.jsonl"))
     return max((str(record.get("time")) for record in records if "releases" in record), default="")
+
+
+def _folders(wanted: Wanted) -> list[str]:
+    """The folders below tftp_root that a deploy makes."""
+    ids = [wanted.site_id, *(built.release.id for built in wanted.releases)]
+    return [*shadows.folders([*wanted.files, *wanted.loaders]), *ids]
+
+
+def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]) -> list[str]:
+    """What on a server stands between nodes and what is deployed, a line each: only an admin knows what it is for."""
+    shut = [f"{targets.tftp}: closed to its readers, TFTP servers" for _ in shadows.closed(targets, [""])]
+    harmed = [f"{path} {what}" for path, what in damaged(targets).items()]
+    return [*harmed, *shut, *map(": ".join, shadows.found(targets, ours, nodes))]
 
 
 def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) -> There:
@@ -249,25 +276,61 @@ def as_deployed(targets: Targets, wanted: Wanted, loaders: Mapping[str, str]) ->
 
 
 def read_nodes(targets: Targets) -> dict[str, Facts]:
-    """The nodes that were deployed last, by name."""
+    """The nodes that were deployed last, by name; none where that is damaged."""
+    return _nodes(targets) or {}
+
+
+def _nodes(targets: Targets) -> dict[str, Facts] | None:
     path = targets.kept("nodes.json")
     try:
-        nodes: dict[str, Facts] = json.loads(content(path) or b"{}")
-        if all(isinstance(facts, dict) for facts in nodes.values()):
-            return nodes
-    except (ValueError, AttributeError):
-        pass
-    raise Refused(f"{path} is damaged; remove it: the next deploy takes every node for a new one")
+        nodes: dict[str, Facts] = json.loads(_readable(path) or ("" if os.path.lexists(path) else "{}"))
+        sound = all("image" in facts and all(map(_is_text, facts.values())) for facts in nodes.values())
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return None
+    return nodes if sound else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _readable(path: str) -> bytes | None:
+    """The bytes of a file; None where there is none, or its disk does not give them."""
+    try:
+        return content(path)
+    except PermissionError:
+        raise
+    except OSError:
+        return None
 
 
 def published(targets: Targets) -> dict[str, Release]:
-    """Every release whose tree is on the server, by id."""
+    """Every release whose tree is on the server, by id; without those of which what is kept is damaged."""
+    return {id: said for id, said in _releases(targets) if isinstance(said, Release)}
+
+
+def damaged(targets: Targets) -> dict[str, str]:
+    """What of that which we keep is not as it was written -> what that means. It stops only what needs it."""
+    found = {f"{id}.json": said for id, said in _releases(targets) if isinstance(said, str)}
+    if _nodes(targets) is None:
+        found["nodes.json"] = "is damaged; the next deploy takes every node for a new one"
+    if _damaged_ours(targets):
+        found["files"] = "is damaged; the next deploy writes it anew, and leaves what earlier ones wrote"
+    if os.path.isdir(targets.kept("journal.jsonl")):
+        found["journal.jsonl"] = "is a folder: nothing can be deployed; move it away"
+    return {targets.kept(name): what for name, what in found.items()}
+
+
+def _releases(targets: Targets) -> Iterator[tuple[str, Release | str]]:
+    """Of each release what is kept of it, or why that cannot be read."""
     try:
         names = sorted(os.listdir(targets.kept("")))
     except FileNotFoundError:
-        return {}
+        return
     ids = [name.removesuffix(".json") for name in names if re.search(r"-[0-9a-f]{12}\.json$", name)]
-    return {id: _release(targets, id) for id in ids if os.path.isdir(targets.root(id))}
+    for id in ids:
+        if os.path.isdir(targets.root(id)):
+            yield id, _release(targets, id)
 
 
 def site_data(targets: Targets) -> list[str]:
@@ -280,7 +343,7 @@ def site_data(targets: Targets) -> list[str]:
     return [id for id in ids if os.path.isfile(targets.boot(id) + "/site.img")]
 
 
-def _release(targets: Targets, id: str) -> Release:
+def _release(targets: Targets, id: str) -> Release | str:
     path = targets.kept(f"{id}.json")
     try:
         with open(path, "rb") as file:
@@ -288,8 +351,13 @@ def _release(targets: Targets, id: str) -> Release:
         if not found.id == releases.id_of(found) == id:
             raise ValueError("what it says has another id")
         return found
-    except (ValueError, TypeError) as error:
-        raise Refused(f"{path} is damaged ({error}); move it and {targets.root(id)} away") from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        why = error.strerror
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = str(error)
+    return f"is damaged ({why}); a deploy of {id} mends it, or move it and {targets.root(id)} away"
 
 
 def _booted(targets: Targets, wanted: Wanted) -> Iterator[str]:
@@ -314,7 +382,7 @@ def _size(path: str) -> int:
 def _contents(targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
         path = targets.served(name)
-        if not os.path.islink(path) and (data := content(path)) is not None:
+        if not os.path.islink(path) and (data := _readable(path)) is not None:
             yield name, data
 
 
@@ -339,10 +407,28 @@ def _same(source: str, path: str) -> bool:
 
 def read_ours(targets: Targets) -> dict[str, str]:
     """Name below tftp_root -> sha256 of what earlier deploys wrote there (the format of sha256sum(1))."""
-    lines = (content(targets.kept("files")) or b"").decode(errors="surrogateescape").splitlines()
+    pairs = [_OURS.fullmatch(line) for line in _lines_of_ours(targets)]
     root = targets.tftp + "/"
-    paths = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
-    return {path.removeprefix(root): digest for path, digest in paths.items() if path.startswith(root)}
+    paths = {found["path"]: found["digest"] for found in pairs if found and _is_inside(found["path"], root)}
+    return {path.removeprefix(root): digest for path, digest in paths.items()}
+
+
+def _damaged_ours(targets: Targets) -> bool:
+    path = targets.kept("files")
+    unread = os.path.lexists(path) and _readable(path) is None
+    return unread or not all(map(_OURS.fullmatch, _lines_of_ours(targets)))
+
+
+def _lines_of_ours(targets: Targets) -> list[str]:
+    text = (_readable(targets.kept("files")) or b"").decode(errors="surrogateescape")
+    return text.split("\n")[:-1] if text.endswith("\n") else text.split("\n") if text else []
+
+
+def _is_inside(path: str, root: str) -> bool:
+    return path.startswith(root) and os.path.normpath(path) == path
+
+
+_OURS = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<path>/[^\0]+)")
 
 
 # --- what is to be done
@@ -361,6 +447,7 @@ def plan(there: There, wanted: Wanted) -> Plan:
         files=tuple(_change(there, name, wanted.files[name]) for name in others),
         boot_files=tuple(_change(there, name, wanted.files[name]) for name in commits),
         stale=tuple(_change(there, name, None) for name in _stale(there, wanted)),
+        opened=there.closed,
         services=tuple(_services(there, wanted)),
         warnings=tuple(_warnings(there, wanted)),
         moves=tuple(_moves(there, wanted)),
@@ -368,8 +455,18 @@ def plan(there: There, wanted: Wanted) -> Plan:
         nodes=compare_nodes(there.nodes, wanted.nodes),
         site_files=tuple(_site_files(there.site_img, wanted.site_img)),
         by_hand=() if there.by_hand is None else tuple(_changes(there.by_hand, wanted.by_hand)),
-        unfinished=bool(there.records) and there.records[-1].get("result") != journal.DONE,
+        held=wanted.held,
+        unfinished=journal.unfinished(there.records) or _forgot(there, wanted),
     )
+
+
+def _forgot(there: There, wanted: Wanted) -> bool:
+    """Is what we wrote down about our files and nodes another thing than what will be there?"""
+    if there.harmed or there.nodes != wanted.nodes:
+        return True
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.files.items()}
+    known = {name: digest for name, digest in there.ours.items() if name not in wanted.loaders}
+    return known != digests or not wanted.loaders.keys() <= there.ours.keys()
 
 
 def _differs(there: There, name: str, data: bytes) -> bool:
@@ -497,6 +594,11 @@ _NAMED = re.compile(rb"(?<![\w.-])([A-Za-z0-9][\w.-]*-[0-9a-f]{12})(?![\w.-])")
 def named(data: bytes) -> set[str]:
     """The releases and site data that a boot file names."""
     return {word.decode() for word in _NAMED.findall(data)}
+
+
+def is_id(text: str) -> bool:
+    """Is that the name of a release or of site data, and nothing else?"""
+    return bool(_NAMED.fullmatch(text.encode()))
 
 
 def current(files: Mapping[str, bytes], image: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from . import journal, place
 from .deploy import held, recorded
-from .plan import published, site_data
+from .plan import damaged, is_id, published, site_data
 from .release import Release
 from .targets import Targets
 
@@ -87,13 +87,14 @@ def prune(
     if not os.path.isdir(targets.kept("")):
         return []
     with held(targets, "prune", author):
+        place.sweep_kept(targets)
         verdicts = foreseen(targets, keep, days, now, running, image)
         verdicts += [] if image else _site_data(targets, now)
         removed = [verdict.id for verdict in verdicts if verdict.removed]
         if removed:
             with recorded(targets, {**author, "action": "prune", "removed": removed}):
                 for id in removed:
-                    remove(targets, id)
+                    place.remove_release(targets, id)
     return verdicts
 
 
@@ -104,7 +105,19 @@ def foreseen(
     released, records = published(targets), journal.read(targets.kept("journal.jsonl"))
     released = {id: release for id, release in released.items() if image in ("", release.image)}
     used = {id: last_used(targets, id, records, now) for id in released}
-    return decide(released, used, named(targets, released), keep, days, now, running)
+    harmed = [os.path.basename(path).removesuffix(".json") for path in damaged(targets)]
+    unknown = [Verdict(id, False, f"{targets.kept(id)}.json is damaged") for id in harmed if is_id(id)]
+    verdicts = decide(released, used, named(targets, released), keep, days, now, running)
+    return [*verdicts, *unknown, *_cut_off(targets, records)]
+
+
+def _cut_off(targets: Targets, records: Iterable[journal.Record]) -> list[Verdict]:
+    """Kernels and initrds of deploys that were cut off before the tree was there, and that nobody took up again."""
+    begun = {id for record in records for id in record.get("releases", {}).values() if is_id(id)}
+    ids = sorted(id for id in begun if os.path.isdir(targets.boot(id)) and not os.path.lexists(targets.root(id)))
+    by = named(targets, ids)
+    why = "its tree is not there: a deploy of it was cut off"
+    return [Verdict(id, id not in by, f"named by {by[id]}" if id in by else why) for id in ids]
 
 
 def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now: float) -> float:
@@ -146,12 +159,19 @@ def naming(targets: Targets, ids: Iterable[str], root: str = "") -> dict[str, st
 
 
 def _small_files(targets: Targets) -> Iterator[str]:
-    """Every file that could be a loader's configuration: kernels, initrds and loaders are larger or lie elsewhere."""
-    for folder, folders, files in os.walk(targets.tftp_root):
-        folders[:] = sorted(name for name in folders if not re.search(r"-[0-9a-f]{12}$", name))
-        if folder == targets.nfs_root:  # below tftp_root: what we keep about releases is no use of them
+    """Every file that could be a loader's configuration: kernels, initrds and loaders are larger or lie elsewhere.
+
+    Through symlinks, as a TFTP server goes, but not to a folder above, or to one a second time.
+    """
+    top, nfs = os.path.realpath(targets.tftp_root), os.path.realpath(targets.nfs_root)
+    seen = {nfs}  # below tftp_root: what we keep about releases is no use of them
+    for folder, folders, files in os.walk(targets.tftp_root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or real != top and f"{top}/".startswith(real.rstrip("/") + "/"):
             folders.clear()
             continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not re.search(r"-[0-9a-f]{12}$", name))
         for name in sorted(files):
             path = os.path.join(folder, name)
             if os.path.isfile(path) and os.path.getsize(path) < 1 << 20 and not name.endswith((".c32", ".0", ".efi")):
@@ -171,22 +191,3 @@ def _site_data(targets: Targets, now: float) -> list[Verdict]:
         )
         for id in ids
     ]
-
-
-def remove(targets: Targets, id: str, boot: bool = True) -> None:
-    """Take a folder away by a rename, so that no half of it is ever there; what is kept of it goes last.
-
-    Without `boot` its kernel and initrd stay: they are another's, too.
-    """
-    folders = {targets.root(id): targets.incoming_roots}
-    if boot:
-        folders = {targets.boot(id): targets.incoming_files, **folders}
-    for folder, incoming in folders.items():
-        if os.path.isdir(folder):
-            place.make_folder(targets, incoming)
-            gone = os.path.join(incoming, f"{id}.pruned")
-            os.rename(folder, gone)
-            place.clear(gone)
-    for kind in ("json", "mtree", "xattrs", "seen", "note"):
-        if os.path.exists(targets.kept(f"{id}.{kind}")):
-            os.unlink(targets.kept(f"{id}.{kind}"))

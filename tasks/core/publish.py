@@ -14,6 +14,7 @@ from typing import NamedTuple
 from . import xattrs
 from .apply import Plan, plan
 from .errors import Refused
+from .files import naming
 from .folder import Changed, Folder, finish, stop_inheritance
 from .looks import Look, Looks, drop, folder_look, name_look
 from .ordinary import as_ordinary, privileged
@@ -88,7 +89,8 @@ def _perform(steps: Plan, goal: Tree, new: Folder, bring: Bring, progress: Progr
     with contextlib.ExitStack() as stack:
         lend = _lender(stack.enter_context(Folder(own))) if own else None
         try:
-            return perform(steps, goal, new, lend, progress)
+            with naming(new.path):
+                return perform(steps, goal, new, lend, progress)
         except Changed as error:
             raise Refused(
                 f"{error.path}: changed after it was staged; remove the root.mtree beside it and build again"
@@ -129,10 +131,11 @@ def _share(earlier: Earlier, new: Folder) -> _Shared:
             except (FileNotFoundError, NotADirectoryError):
                 lost |= {path, *(start + name for name in names)}
                 continue
-            fd = _made(new, path)
-            linked = _linked(source, names, fd)
+            with naming(os.path.join(new.path, path)):
+                fd = _made(new, path)
+                linked = _linked(source, names, fd)
+                finish(fd, folders[path], os.fstat(source).st_mtime_ns)
             lost |= {start + name for name in names.keys() - linked.keys()}
-            finish(fd, folders[path], os.fstat(source).st_mtime_ns)
             looks[path] = folder_look(os.fstat(fd)), linked
     return _Shared(looks, lost, sum(len(names) for _, names in looks.values()))
 

@@ -26,10 +26,12 @@ BEGIN = "plugnode:"  # a line; before it a login shell may greet
 
 # What a node is asked by standard input or prints; POSIX sh of any node, EL5's too.
 ENTER = f'cd /run/plugnode 2>/dev/null || {{ echo "no /run/plugnode" >&2; exit {NO_DATA}; }}; '
-TAKE = (  # a tar of site data: all of it is there before the first name leads to it
-    "set -eu; umask 022; " + ENTER + 'new=.new.$$; trap \'rm -rf "$new"\' EXIT; mkdir -p "$new" layouts; '
-    'tar -xf - -C "$new"; for file in layouts/*; do [ -f "$new/$file" ] || rm -f "$file"; done; '
-    'mv -f "$new"/layouts/* layouts/; for name in site nodes hosts; do mv -f "$new/$name" "$name"; done'
+TAKE = (  # a tar of site data: all of it is there before the first name leads to it; a layout goes when none does
+    "set -eu; umask 022; " + ENTER + "for old in .new.*; do "
+    'kill -0 "${old#.new.}" 2>/dev/null || rm -rf "$old"; done; '  # of one that was killed
+    'new=.new.$$; trap \'rm -rf "$new"\' EXIT; mkdir -p "$new" layouts; tar -xf - -C "$new"; gone=; '
+    'for file in layouts/*; do [ -f "$new/$file" ] || gone="$gone $file"; done; '
+    'mv -f "$new"/layouts/* layouts/; for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone'
 )
 _RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
 RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"

@@ -30,7 +30,14 @@ class Release:
 
 
 def parse(data: bytes) -> Release:
-    return Release(**json.loads(data))
+    """Raises ValueError or TypeError where it is damaged. What a later version says besides is passed over."""
+    said = json.loads(data)
+    release = Release(**{field.name: said[field.name] for field in dataclasses.fields(Release) if field.name in said})
+    if not isinstance(release.entries, int) or not isinstance(release.bytes, int):
+        raise ValueError("its numbers are none")
+    if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
+        raise ValueError("its texts are none")
+    return release
 
 
 def id_of(release: Release) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from . import journal, neighbours, place
-from .deploy import held, recorded, remember
+from .deploy import held, ours_as_text, recorded
 from .errors import Refused
-from .plan import Change, current, published, read_files, read_ours, site_named
+from .plan import Change, current, damaged, published, read_files, read_ours, site_named
 from .release import Release
 from .targets import BOOT_FILES, Targets
 
@@ -24,6 +24,7 @@ class Back(NamedTuple):
     before: str
     after: str
     changes: tuple[Change, ...]
+    files: Mapping[str, bytes]  # all that say so, changed or not
 
 
 def rollback(
@@ -31,31 +32,40 @@ def rollback(
 ) -> list[Back]:
     """Point `image` (or that of `release`, or all) back to `release`, or to what each booted before.
 
-    `images`: those of the site. Raises Refused where there is nothing to go back to; then nothing is changed.
+    The same again after one that was killed ends where that was to. `images`: those of the site. Raises Refused where
+    there is nothing to go back to; then nothing is changed.
     """
     if not os.path.isdir(targets.kept("")):
         raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
-    with held(targets, "rollback", author):
-        released, records = (published(targets), journal.read(targets.kept("journal.jsonl")))
+    with held(targets, "rollback", author) as ended:
+        released, records = (published(targets), _records(targets))
         neighbours.refuse_boot_files(targets, neighbours.nodes_of(targets))
         files = read_files(targets)
-        chosen = _chosen(released, files, records, list(images), image, release)
+        begun = ended or journal.begun(records)
+        begun = begun if journal.is_rollback(begun) else {}
+        earlier = {name: previous(released, files, records, name) for name in images}
+        if what := damaged(targets).get(targets.kept(f"{release}.json")):
+            raise Refused(f"{targets.kept(release)}.json {what}")
+        earlier |= {name: id for name, id in begun.get("releases", {}).items() if id in released}
+        chosen = _chosen(released, earlier, image, release)
         backs = [_back(targets, files, released[id], render) for id in chosen]
-        backs = [back for back in backs if back.changes]
-        if backs:
-            with recorded(targets, {**author, "action": "rollback", **_described(backs, files)}):
-                _write(targets, backs)
+        backs = [_since(back, begun) for back in backs if back.changes or back.image in begun.get("releases", {})]
+        if any(back.changes for back in backs) or backs and not ended:
+            record = {**author, "action": "rollback", **_described(backs, files)}
+            with recorded(targets, record):
+                place.commit(targets, _commit(targets, backs, record))
         return backs
 
 
-def _chosen(
-    released: Mapping[str, Release],
-    files: Mapping[str, bytes],
-    records: list[journal.Record],
-    images: list[str],
-    image: str,
-    release: str,
-) -> list[str]:
+def _records(targets: Targets) -> list[journal.Record]:
+    """Of the journal; without it a release can be named still."""
+    try:
+        return journal.read(targets.kept("journal.jsonl"))
+    except OSError:
+        return []
+
+
+def _chosen(released: Mapping[str, Release], earlier: Mapping[str, str | None], image: str, release: str) -> list[str]:
     """The releases to go back to."""
     if release:
         if release not in released:
@@ -64,11 +74,16 @@ def _chosen(
         if image and released[release].image != image:
             raise Refused(f"{release} is a release of {released[release].image}, not of {image}")
         return [release]
-    chosen = [previous(released, files, records, name) for name in ([image] if image else images)]
-    found = [id for id in chosen if id]
+    found = [id for name, id in earlier.items() if id and image in ("", name)]
     if not found:
-        raise Refused(f"{image or ', '.join(images)}: nothing to roll back to: no earlier release is on the server")
+        raise Refused(f"{image or ', '.join(earlier)}: nothing to roll back to: no earlier release is on the server")
     return found
+
+
+def _since(back: Back, begun: journal.Record) -> Back:
+    """What the nodes of the image booted before, where a rollback that was killed has changed that already."""
+    left = begun.get("left", {}).get(back.image)
+    return back._replace(before=left) if left and back.before == back.after else back
 
 
 def previous(
@@ -88,19 +103,23 @@ def _back(targets: Targets, files: Mapping[str, bytes], release: Release, render
             raise Refused(f"{targets.tftp}/{release.id}/{name} is missing: {release.id} cannot be booted")
     if site is None:
         raise Refused(f"{targets.tftp_root}/{BOOT_FILES}: no boot file names site data; run doit deploy")
-    written = {name: data for name, data in render(release, site).items() if files.get(name) != data}
-    changes = tuple(Change(f"{targets.tftp}/{name}", files.get(name), data) for name, data in sorted(written.items()))
-    return Back(release.image, current(files, release.image) or "", release.id, changes)
+    new = render(release, site)
+    changed = [name for name in sorted(new) if files.get(name) != new[name]]
+    changes = tuple(Change(f"{targets.tftp}/{name}", files.get(name), new[name]) for name in changed)
+    return Back(release.image, current(files, release.image) or "", release.id, changes, new)
 
 
 def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
-    return {"releases": {back.image: back.after for back in backs}, "site": site_named(files)}
-
-
-def _write(targets: Targets, backs: list[Back]) -> None:
-    new = {
-        change.path.removeprefix(targets.tftp + "/"): change.after or b"" for back in backs for change in back.changes
+    return {
+        "releases": {back.image: back.after for back in backs},
+        "left": {back.image: back.before for back in backs if back.before not in ("", back.after)},
+        "site": site_named(files),
     }
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in new.items()}
-    remember(targets, {**read_ours(targets), **digests})
-    place.replace_files(targets, new)
+
+
+def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> place.Commit:
+    changes = [change for back in backs for change in back.changes]
+    new = {change.path.removeprefix(targets.tftp + "/"): change.after or b"" for change in changes}
+    said = [pair for back in backs for pair in back.files.items()]
+    ours = read_ours(targets) | {name: hashlib.sha256(data).hexdigest() for name, data in said}
+    return place.Commit(new, [], {"files": ours_as_text(targets, ours)}, record)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import journal, leases, neighbours, ranges
-from .plan import Facts, current, published, read_files, read_nodes, site_data, site_named
+from .plan import Facts, current, notes, published, read_files, read_nodes, read_ours, site_data, site_named
 from .plan import named as named_in
 from .prune import last_used, named
 from .space import human
@@ -66,6 +66,7 @@ def _wrong(
     for name, data in files.items():
         yield from (f"{targets.tftp}/{name} names {id}, which is not there" for id in sorted(named_in(data) - there))
     yield from neighbours.served(targets, nodes)
+    yield from notes(targets, read_ours(targets), nodes)
     pins = {node["release"] for node in nodes.values() if "release" in node}
     yield from (f"{id} is pinned, and not there" for id in sorted(pins - released.keys()))
 
@@ -78,7 +79,7 @@ def _disk(folder: str) -> dict[str, int]:
 
 def _leases(targets: Targets, nodes: Mapping[str, Facts]) -> dict[str, Any]:
     """Of the addresses that the server's DHCP has given: nodes by name, and strangers."""
-    names = {node["mac"]: name for name, node in nodes.items()}
+    names = {node.get("mac", ""): name for name, node in nodes.items()}
     found = leases.seen(targets)
     return {
         "nodes": sorted(names[lease.mac] for lease in found if lease.mac in names),

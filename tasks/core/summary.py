@@ -28,7 +28,7 @@ Section = tuple[str, str]  # a title and what stands below it; of the last one o
 def sections(plan: Plan, there: There) -> list[Section]:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
-        return [("", "no changes")]
+        return [("", "\n".join(["no changes", *_remarks(plan, there)]))]
     parts = (_releases(plan, there), _site_data(plan), _files(plan, there), _by_hand(plan), _actions(plan, there))
     told = [tuple(part) for part in parts]
     titled = [(lines[0], "\n".join(lines[1:])) for lines in told if lines]
@@ -201,8 +201,10 @@ def by_fields(nodes: NodeChanges) -> dict[tuple[str, ...], list[str]]:
 
 
 def _files(plan: Plan, there: There) -> Iterator[str]:
-    if plan.changes or plan.loaders:
+    if plan.changes or plan.loaders or plan.opened:
         yield "Files"
+    for name in plan.opened:
+        yield f"  ~ {there.targets.tftp}/{name}: closed to its readers, TFTP servers; they may enter it then"
     for name in plan.loaders:
         yield f"  {'~' if name in there.loaders else '+'} loader {name}"
     for change in plan.changes:
@@ -240,11 +242,17 @@ def diff(change: Change) -> list[str]:
 
 def _actions(plan: Plan, there: There) -> Iterator[str]:
     """What happens besides, and what an admin can do then."""
-    lines = [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
+    lines = _remarks(plan, there)
+    lines += [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
     lines += [f"  ! {line}" for line in plan.warnings]
     lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
     if lines:
         yield from ("Actions", *lines)
+
+
+def _remarks(plan: Plan, there: There) -> list[str]:
+    """What an admin must know, whether anything is changed or not."""
+    return [f"  ! {line}" for line in (*plan.held, *there.notes)]
 
 
 def _total(plan: Plan, there: There) -> str:
@@ -296,6 +304,9 @@ def as_json(plan: Plan, there: There) -> dict[str, Any]:
         "by_hand": list(map(_file_json, plan.by_hand)),
         "reloads": [{"path": change.path, "command": change.reload} for change in plan.services if change.reload],
         "warnings": list(plan.warnings),
+        "held": list(plan.held),
+        "opened": list(plan.opened),
+        "notes": list(there.notes),
         "prunable": [{"release": id, "why": why} for id, why in there.prunable],
     }
 

@@ -62,6 +62,11 @@ class Targets:
         """The same for files: tftp_root's file system. Gone when nobody deploys."""
         return os.path.join(self.tftp_root, f"{OURS}.new")
 
+    @property
+    def commit(self) -> str:
+        """Files that change together, all written, on their way to their places: whoever comes next ends it."""
+        return os.path.join(self.incoming_files, "commit")
+
 
 def stay_inside(targets: Targets, folder: str) -> None:
     """Raises Refused where a symlink below `destdir` would lead a write out of it."""

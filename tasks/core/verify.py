@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
-from . import place
+from . import place, shadows
 from .errors import Refused
-from .files import digest_file
+from .files import content, digest_file
 from .looks import Looks, put, unknown, unlike
-from .plan import named, published, read_files, read_ours, site_data
+from .plan import damaged, named, published, read_files, read_nodes, read_ours, site_data
 from .record import some
 from .scope import image_of, label_of
 from .targets import Targets
@@ -99,6 +99,8 @@ def _content(entry: Entry, file: bytes) -> Iterator[str]:
             yield "extended attributes"
     except PermissionError:
         yield "cannot be read; verify as root"
+    except OSError as error:
+        yield f"cannot be read: {error.strerror}"
 
 
 # --- releases
@@ -180,7 +182,7 @@ def of_server(
     if image:
         boot_files = {name: data for name, data in boot_files.items() if image_of(label_of(name)) == image}
     in_use = {id for data in boot_files.values() for id in named(data)}
-    if not released and not boot_files:
+    if not released and not boot_files and not damaged(targets):
         yield Finding(targets.nfs, f"nothing {f'of {image} ' if image else ''}is deployed there")
     for id, release in released.items():
         yield from _root(targets, id, full, tell)
@@ -189,9 +191,9 @@ def of_server(
         )
     for id in [] if image else site_data(targets):
         yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
-    for name, digest in read_ours(targets).items():
-        if image in ("", image_of(label_of(name))):
-            yield from _file(targets, name, digest)
+    yield from (Finding(path, what) for path, what in damaged(targets).items())
+    yield from _files(targets, image)
+    yield from _ways(targets, [*released, *site_data(targets)])
     for name, data in boot_files.items():
         for id in sorted(named(data) - there.keys() - set(site_data(targets))):
             yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
@@ -200,17 +202,43 @@ def of_server(
 def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) -> Iterator[Finding]:
     root = f"{targets.nfs}/{id}"
     try:
-        found = of_release(targets, id, full, tell)
+        for one in of_release(targets, id, full, tell):
+            yield Finding(os.path.join(root, shown(one.path)) if one.path else root, one.what)
     except Refused as error:
         yield Finding(root, f"not compared: {error}")
-        return
-    for one in found:
-        yield Finding(os.path.join(root, shown(one.path)) if one.path else root, one.what)
+    except OSError as error:
+        yield Finding(root, f"not compared: {os.fsdecode(error.filename or root)}: {error.strerror}")
 
 
 def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bool) -> Iterator[Finding]:
     for name, digest in digests.items():
         yield from _file(targets, f"{id}/{name}", digest if read else "")
+
+
+def _files(targets: Targets, image: str) -> Iterator[Finding]:
+    """Of the files that were written, those of one image, or all."""
+    for name, digest in read_ours(targets).items():
+        if image in ("", image_of(label_of(name))):
+            yield from _file(targets, name, digest)
+
+
+def _ways(targets: Targets, ids: Collection[str]) -> Iterator[Finding]:
+    """What stands between loaders and what they shall find: folders that they may not enter, files of others."""
+    ours = read_ours(targets)
+    for name in shadows.closed(targets, ["", *shadows.folders(ours), *ids]):
+        yield Finding(os.path.join(targets.tftp, name).rstrip("/"), "closed to its readers, TFTP servers")
+    yield from (Finding(*found) for found in shadows.found(targets, ours, read_nodes(targets)))
+    yield from _astray(targets, set(ours))
+
+
+def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
+    """Files of others that loaders look at and that name a release of ours that is not there."""
+    images = {release.image for release in published(targets).values()}
+    for name in shadows.looked_at(targets):
+        gone = {id for id in named(content(targets.served(name)) or b"") if id.rpartition("-")[0] in images}
+        for id in sorted(gone) if name not in ours else ():
+            if not os.path.isdir(targets.boot(id)):
+                yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
 
 
 def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
@@ -225,5 +253,13 @@ def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
         yield Finding(path, f"{KINDS[stat.S_IFMT(status.st_mode)]}, not file")
     elif stat.S_IMODE(status.st_mode) != 0o644:
         yield Finding(path, f"mode {stat.S_IMODE(status.st_mode):04o}, not 0644")
-    elif digest and not digest_file(here).startswith(digest):
-        yield Finding(path, "content (sha256)")
+    elif digest:
+        yield from (Finding(path, what) for what in _other_bytes(here, digest))
+
+
+def _other_bytes(file: str, digest: str) -> Iterator[str]:
+    try:
+        if not digest_file(file).startswith(digest):
+            yield "content (sha256)"
+    except OSError as error:
+        yield f"cannot be read: {error.strerror}"

@@ -73,7 +73,7 @@ def plan(
     from . import deploy as core
     from . import former, prune, summary
 
-    goal, now = goal_of(targets, line, image), time.time()
+    goal, now = goal_of(targets, line, line.wanted(), image), time.time()
     verdicts = prune.foreseen(targets, keep, keep_days, now, running, image)
     verdicts += former.foreseen(targets, site, former.Rule(keep_days, now, running)).verdicts
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
@@ -85,12 +85,15 @@ def plan(
     return {"changed": steps.changed, "sections": told, "json": as_json, "refused": refused}
 
 
-def deploy(targets: Targets, line: Line, author: Values, image: str) -> Values:
-    """Make the server hold what is wanted, after showing what that changes: `changed`."""
+def deploy(targets: Targets, line: Line, author: Values, image: str, again: bool = False) -> Values:
+    """Make the server hold what is wanted, after showing what that changes: `changed`.
+
+    `again`: also what a rollback left.
+    """
     from . import deploy as core
     from . import loaders, summary
 
-    goal = goal_of(targets, line, image)
+    goal = line.wanted()
     served = os.listdir(targets.tftp_root) if os.path.isdir(targets.tftp_root) else []
     for text in loaders.missing([*goal.loaders, *served]):
         line.say(text)
@@ -98,13 +101,21 @@ def deploy(targets: Targets, line: Line, author: Values, image: str) -> Values:
     def show(steps: planning.Plan, there: planning.There) -> None:
         line.show(summary.sections(steps, there))
 
-    steps = core.deploy(targets, goal, author, line.say, show)
+    def settle() -> Wanted:
+        return goal_of(targets, line, goal, image, again)
+
+    steps = core.deploy(targets, settle, author, line.say, show)
     return {"changed": steps.changed}
 
 
-def goal_of(targets: Targets, line: Line, image: str) -> Wanted:
-    """What is wanted of this server: of all images, or of one."""
-    goal = with_pins(targets, line)
+def goal_of(targets: Targets, line: Line, goal: Wanted, image: str, again: bool = False) -> Wanted:
+    """What is wanted, of all images or of one, with all that only the server can know.
+
+    Its pinned releases, and what was rolled back there: `again` takes that up, too.
+    """
+    from . import stays
+
+    goal = stays.stay(targets, line.render, with_pins(targets, line, goal), again)
     if not image:
         return goal
     ours, there = planning.read_ours(targets), planning.read_files(targets)
@@ -116,9 +127,8 @@ def goal_of(targets: Targets, line: Line, image: str) -> Wanted:
     return limited
 
 
-def with_pins(targets: Targets, line: Line) -> Wanted:
+def with_pins(targets: Targets, line: Line, goal: Wanted) -> Wanted:
     """What is wanted, with the boot files of pinned releases that only the server has."""
-    goal = line.wanted()
     ids = {node["release"] for node in goal.nodes.values() if "release" in node}
     known = planning.published(targets) if ids else {}
     files = dict(goal.files)
@@ -183,6 +193,7 @@ def failure(error: BaseException) -> str:
     """An error as the one line that an admin reads. Raises it again where it is a bug."""
     if isinstance(error, Refused):
         return str(error)
-    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-        return f"{error.filename!s}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno is not None:
+        where = error.filename2 or error.filename or ""
+        return f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(": ")
     raise error
