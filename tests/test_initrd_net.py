@@ -1,4 +1,4 @@
-"""The initrd on a wire: virtual cards in namespaces, busybox's client, and dnsmasq as the site's DHCP server and others."""
+"""The initrd on a wire: virtual cards in namespaces, a real DHCP client, and servers of the site and of strangers."""
 
 from __future__ import annotations
 
