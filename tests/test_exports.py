@@ -245,7 +245,7 @@ def test_two_sites_of_a_server_leave_each_others_exports_and_boot_files(server, 
         assert "ok: as it was deployed" in server(sites[name], "verify")
 
 
-@pytest.mark.parametrize("shared", [{"tftp", "nfs"}, {"nfs"}, {"tftp"}], ids="+".join)
+@pytest.mark.parametrize("shared", [("tftp", "nfs"), ("nfs",), ("tftp",)], ids="+".join)
 @pytest.mark.parametrize("order", ["ab", "ba"])
 def test_a_folder_of_another_site_is_refused_by_plan_and_deploy_alike(server, shared, order):
     first, second = (order.index(name) + 1 for name in "ab")

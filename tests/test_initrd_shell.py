@@ -357,6 +357,8 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
     )
     assert machine.read("run/plugnode/resolv.conf") == "search x.org\nnameserver 1.1.1.1\n"
     assert machine.read("dev/console") == "plugnode: initrd: identity wn010\n"
+    link = machine.read("run/systemd/network/00-plugnode.link").splitlines()
+    assert link[:3] == ["[Match]", "MACAddress=52:54:00:00:00:10", "OriginalName=eth7"]
 
 
 CLIENT = """\

@@ -134,6 +134,6 @@ contents() { # DISK: a word or two for what is on it
   CLAIMING | COMMITTED) echo "ours, $STATE, of $HAS_NODE" ;;
   other) echo "another site's, of $HAS_NODE" ;;
   *) { "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || wipefs -p "$1" | sed '1d; s/.*,//'; } 2>/dev/null |
-    tr '\n' ' ' | grep . || echo "nothing known" ;;
+    tr '\n' ' ' | sed 's/ $//' | grep . || echo "nothing known" ;;
   esac
 }

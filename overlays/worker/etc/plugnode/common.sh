@@ -56,6 +56,13 @@ node_field() { # FILE ADDRESS N: field N of the node with that very address, nev
   done
 }
 
+value_of() { # FILE KEY: of lines KEY=VALUE, the first
+  [ -s "$1" ] || return 0
+  while IFS= read -r line; do
+    case $line in "$2="*) printf '%s\n' "${line#*=}" && break ;; esac
+  done <"$1"
+}
+
 address_of() { # INTERFACE: the one that it has, whatever it was told
   { ip -4 -o addr show dev "$1" 2>/dev/null || ifconfig "$1" 2>/dev/null || :; } |
     sed -n 's/.*inet \(addr:\)\{0,1\}\([0-9.]*\).*/\2/p' | head -n 1

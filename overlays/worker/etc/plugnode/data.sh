@@ -3,7 +3,7 @@
 # Plugnode: who this node is and what its disk shall be: what site.img, the initrd and the kernel command line say. Read in by /etc/setup.sh.
 
 site_value() { # KEY
-  sed -n "s/^$1=//p" "$DATA/site" 2>/dev/null | head -n 1
+  value_of "$DATA/site" "$1"
 }
 
 own_field() { # N: field N of this node's line, "-" if there is none
