@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, add, doit, edit, made
-from inputs import site as site_file
-from measure import Measured, Side, interleaved, run
-from rows import Curve, Row, at_most, of_size, of_time
+from bench.inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, add, doit, edit, made
+from bench.inputs import site as site_file
+from bench.measure import Measured, Side, interleaved, run
+from bench.rows import Curve, Row, at_most, of_size, of_time
 
 HEAD = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
 TIMED = (
@@ -26,19 +26,19 @@ TIMED = (
     "print(time.perf_counter() - then[0], time.process_time() - then[1])"
 )
 PARSE = "import sys, yaml; yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
-LOAD = HEAD + "from tasks.core.site_cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
+LOAD = HEAD + "from tasks.core.site.cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
 PARSE_ALONE = "import sys, yaml;" + TIMED.format(work="yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)")
 READ_ALONE = HEAD + (
-    "import yaml; from tasks.core import reader;" + TIMED.format(work="reader.read(sys.argv[1], (sys.argv[2],))")
+    "import yaml; from tasks.core.site import load;" + TIMED.format(work="load.read_site(sys.argv[1], (sys.argv[2],))")
 )
 MATERIALISE = HEAD + (
-    "from tasks.core import scan, staged;"
-    "tree = scan.scan(sys.argv[1], sys.argv[2], owned=bool(sys.argv[4])).tree; place = staged.place(sys.argv[3]);"
-    + TIMED.format(work="staged.stage_into(place, tree, tree if sys.argv[4] else None)")
+    "from tasks.core.checkout import staged; from tasks.core.scan import reader as scan;"
+    "tree = scan.scan(sys.argv[1], sys.argv[2], owned=bool(sys.argv[4])).tree; place = staged.staged_paths(sys.argv[3]);"
+    + TIMED.format(work="staged.checkout(place, tree, tree if sys.argv[4] else None)")
 )
 PACK = HEAD + (
-    "from tasks.core import cpio, files, scan;"
-    "files.write_atomic(sys.argv[2], cpio.compress(cpio.write_newc(scan.scan(sys.argv[1]).tree), sys.argv[3]))"
+    "from tasks.core.archive import compression, cpio; from tasks.core.base import files; from tasks.core.scan import reader as scan;"
+    "files.write_atomic(sys.argv[2], compression.compress(cpio.write_newc(scan.scan(sys.argv[1]).tree), sys.argv[3]))"
 )
 CPIO = 'cd "$0" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc | gzip -n -6 >"$1"'
 

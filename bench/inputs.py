@@ -128,10 +128,9 @@ def made(argv: list[str]) -> None:
 
 def synthetic(folder: pathlib.Path, files: int) -> pathlib.Path:
     """So many small files, a hundred to a folder, and what makes a worker's root of them."""
-    sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
-    import small_site
+    from tests.support import sample_site
 
-    return small_site.reference(folder, files)
+    return sample_site.reference(folder, files)
 
 
 def fill_up(root: pathlib.Path, files: int) -> None:

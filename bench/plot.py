@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from rows import Curve, Results, Row
+from bench.rows import Curve, Results, Row
 
 LEFT, WIDTH, STEP = 450, 340, 22  # px: where bars begin, how long the longest is, from one to the next
 LOW, HIGH = 0.01, 10.0  # ratios that the bars' scale shows

@@ -6,9 +6,10 @@ import pathlib
 import re
 from typing import NamedTuple
 
-import plot
-from inputs import REPOSITORY
-from rows import Curve, Ratio, Results, Row
+from bench.inputs import REPOSITORY
+from bench.measure import Ratio
+from bench.plot import draw
+from bench.rows import Curve, Results, Row
 
 BEGIN, END = "<!-- results: written by ./doit bench -->", "<!-- end of results -->"
 
@@ -31,7 +32,7 @@ def places(folder: pathlib.Path) -> Places:
 
 def write(results: Results, to: Places) -> None:
     to.numbers.write_text(results.dump())
-    to.plot.write_text(plot.draw(results))
+    to.plot.write_text(draw(results))
     page = to.page.read_text() if to.page.exists() else ""
     to.page.write_text(with_table(page, table(results)))
 

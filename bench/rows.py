@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from measure import Measured, Ratio
+from bench.measure import Measured, Ratio
 
 
 @dataclass(frozen=True)

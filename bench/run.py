@@ -17,10 +17,10 @@ import subprocess
 import sys
 import time
 
-import results
-from cases import CASES, GROWTH
-from inputs import FULL, QUICK, REPOSITORY, TINY, Inputs, disk
-from rows import Curve, Results, Row
+from bench import results
+from bench.cases import CASES, GROWTH
+from bench.inputs import FULL, QUICK, REPOSITORY, TINY, Inputs, disk
+from bench.rows import Curve, Results, Row
 
 KEPT = REPOSITORY / "build/bench"
 SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}

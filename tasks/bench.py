@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 
-from .core.errors import Refused
-from .rule import command
-from .settings import REPOSITORY
+from .base.rule import command
+from .base.settings import REPOSITORY
+from .core.base.errors import Refused
 
 QUICK = {"name": "quick", "long": "quick", "type": bool, "default": False, "help": "small inputs, a few minutes"}
 ONLY = {"name": "only", "long": "only", "type": str, "default": "", "help": "cases, with commas: noop,deploy"}
@@ -26,5 +26,6 @@ def measure(quick: bool, only: str, rounds: int) -> None:
     words = ["--size", "quick" if quick else "full", "--rounds", str(rounds)]
     if only:
         words += ["--only", only]
-    if subprocess.run([sys.executable, os.path.join(REPOSITORY, "bench", "run.py"), *words]).returncode:
+    program = [sys.executable, "-m", "bench.run"]
+    if subprocess.run([*program, *words], cwd=REPOSITORY).returncode:
         raise Refused("the benchmarks were not completed")

@@ -15,20 +15,18 @@ import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
-from .configs import config
-from .console import say
-from .core.errors import Refused
-from .core.files import write_atomic
-from .core.site import Node, Server
-from .core.targets import Targets
-from .deploy import author
-from .plan import BUILT, LOADERS, wanted
-from .initrd import facts_of
+from .base.console import say
+from .base.desired import wanted
+from .base.options import BUILT, LOADERS
+from .base.paths import config, facts_of, read_release, timings_of
+from .base.rule import command
+from .base.settings import author, settings, site
+from .core.base.errors import Refused
+from .core.base.files import write_atomic
+from .core.site.model import Node, Server
+from .core.store.paths import Targets
 from .push import nodes
-from .release import read_release
-from .report import refresh, timings_of
-from .rule import command
-from .settings import settings, site
+from .report import refresh
 
 RAW = {"name": "raw", "short": "v", "long": "raw", "type": bool, "default": False, "help": "the console as it comes"}
 DISK = 64 << 30  # bytes at least, of a sparse file
@@ -52,7 +50,7 @@ def task_boot():
 
 
 def boot(raw: bool) -> None:
-    from .core.configs import server_of
+    from .core.config.boot_files import server_of
 
     node = chosen()
     ready(node)
@@ -77,7 +75,7 @@ def chosen() -> Node:
 
 def ready(node: Node) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
-    from .core.bootline import serial
+    from .core.initrd.cmdline import serial_console
 
     if os.geteuid() != 0:
         raise Refused("boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot")
@@ -90,7 +88,7 @@ def ready(node: Node) -> None:
     if node.release not in (None, built.id):
         raise Refused(f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node")
     words = f"{built.cmdline} {node.cmdline}"
-    if serial(words) is None:
+    if serial_console(words) is None:
         raise Refused(f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`")
 
 
@@ -103,21 +101,21 @@ def served(node: Node, server: Server) -> Targets:
     import dataclasses
     import time
 
-    from .core import deploy, prune
+    from .core.deploy import apply, prune
 
     targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
     goal = wanted(server)
     files = goal.files | (with_a_shell(node) if settings().power == "keep" else {})
     goal = dataclasses.replace(goal, files=files, services=(), nodes={})  # other nodes' pins are not looked for
-    deploy.deploy(targets, goal, author(), say)
-    prune.prune(targets, 0, 0, author(), time.time() + 2 * 86400)
+    apply.deploy(targets, goal, author(), say)
+    prune.prune_server(targets, 0, 0, author(), time.time() + 2 * 86400)
     return targets
 
 
 def with_a_shell(node: Node) -> dict[str, bytes]:
     """The loaders' files, but for one word more in the node's own: its console is root's (overlays/initrd/identity)."""
-    from .configs import templates
-    from .core.configs import render_configs
+    from .base.paths import templates
+    from .core.config.render import render_configs
 
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)
@@ -127,9 +125,9 @@ def with_a_shell(node: Node) -> dict[str, bytes]:
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
     """The lab that boots the node, with a disk that has nothing on it."""
-    from .core.boot import Job, Power
-    from .core.lab import Lab
-    from .core.vm import Machine, pxe_rom
+    from .core.lab.network import Lab
+    from .core.lab.qemu import Machine, pxe_rom
+    from .core.lab.run import BootJob, PowerState
 
     lab = Lab(
         server.ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
@@ -142,7 +140,7 @@ def job(node: Node, server: Server, targets: Targets, raw: bool):
     )  # fmt: skip
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if systemd(node) else "cut"
-    return Job(lab, (Power((machine,), then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep)
+    return BootJob(lab, (PowerState((machine,), then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep)
 
 
 def empty_folder(path: str) -> None:
@@ -188,10 +186,10 @@ def systemd(node: Node) -> bool:
 
 def watch(node: Node, job, raw: bool):
     """Show the boot as it goes: a line a stage, or the console itself; after that the console where it is kept."""
-    from .core.boot import power_on
-    from .core.story import Story, line
+    from .core.lab.run import power_on
+    from .core.lab.timeline import BootTimeline, line
 
-    story, lab = Story(), ""
+    story, lab = BootTimeline(), ""
     keep = settings().power == "keep"
     say(f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}")
     with contextlib.ExitStack() as until_it_is_off:
@@ -232,7 +230,7 @@ def terminal() -> Iterator[None]:
 
 def judge(node: Node, story, wanted) -> None:
     """Print the table and the checks, and leave both for other programs. Raises Refused unless all hold."""
-    from .core.story import checks, failure, table
+    from .core.lab.timeline import checks, failure, table
 
     print("\n" + table(story) + "\n")
     if story.ended:
@@ -247,7 +245,7 @@ def judge(node: Node, story, wanted) -> None:
 
 def record(node: Node, release: str, story, found) -> None:
     """For the report and for capacity; only of the last boot, and only if that came up."""
-    from .core.story import timings
+    from .core.lab.timeline import timings
 
     now = {"release": release, "node": node.name, "firmware": settings().firmware, "dhcp": settings().dhcp}
     write_atomic(timings_of(), (json.dumps({**now, **timings(story, found)}, indent=1) + "\n").encode())
@@ -255,7 +253,7 @@ def record(node: Node, release: str, story, found) -> None:
 
 
 def expected(node: Node, server: Server, targets: Targets):
-    from .core.story import Expected
+    from .core.lab.timeline import Expected
 
     release = read_release(site().image(node.image)).id
     return Expected(

@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+from .base.console import say
+from .base.paths import initrd_of, kernel_of, site_img
+from .base.rule import command
+from .base.settings import settings, site
+from .core.base.errors import Refused
+from .core.capacity import ASSUMED, BootCost, assumptions, capacity_text
 from .report import timings
-from .configs import site_img
-from .console import say
-from .core.capacity import ASSUMED, Boot, assumptions, text
-from .core.errors import Refused
-from .initrd import initrd_of, kernel_of
-from .rule import command
-from .settings import settings, site
 
-USUAL = Boot(60, 0, 45_000_000, 4_000)  # of a worker of some years' ago's size on metal: seconds, NFS bytes and calls
+USUAL = BootCost(
+    60, 0, 45_000_000, 4_000
+)  # of a worker of some years' ago's size on metal: seconds, NFS bytes and calls
 OWN = (
     {"name": "nodes", "long": "nodes", "type": int, "default": 0, "help": "how many; by itself the site's"},
     {"name": "servers", "long": "servers", "type": int, "default": 0, "help": "how many; by itself the site's"},
@@ -42,20 +43,20 @@ def show(nodes: int, servers: int, within: float, alone: float, **known: float) 
     by = assumptions(**{name.replace("_", "-"): value for name, value in known.items()})
     boot = one_boot()
     boot = boot._replace(seconds=alone or boot.seconds)
-    for line in text(boot, nodes or len(site().nodes), servers or len(site().servers), by, within):
+    for line in capacity_text(boot, nodes or len(site().nodes), servers or len(site().servers), by, within):
         print(line)
 
 
-def one_boot() -> Boot:
+def one_boot() -> BootCost:
     """What `doit boot` measured; an estimate where it never ran here. Raises Refused where nothing was built either."""
     seen = timings()
     if seen is None:
         return estimate()
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
-    return Boot(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
+    return BootCost(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
 
 
-def estimate() -> Boot:
+def estimate() -> BootCost:
     """The sizes of what was built, and what systems usually read of their root."""
     images = Counter(node.image for node in site().nodes)
     image = site().image(settings().image or images.most_common(1)[0][0])

@@ -6,20 +6,19 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from .configs import config, templates
-from .core.errors import Refused
-from .core.files import content
-from .found import leave
-from .layouts import lacking
-from .plan import targets
-from .release import read_release, release_of
+from .base.desired import targets
+from .base.disk_layouts import lacking
+from .base.paths import config, notes_of, read_release, release_of, templates
+from .base.results import leave
+from .base.rule import command
+from .base.settings import settings, site
+from .core.base.errors import Refused
+from .core.base.files import content
 from .report import refresh
-from .root import lost_hosts, notes_of
-from .rule import command
-from .settings import settings, site
+from .root import lost_hosts
 
 if TYPE_CHECKING:
-    from .core.validators import Row
+    from .core.config.checkers import CheckResult
 
 
 def task_check():
@@ -28,15 +27,15 @@ def task_check():
 
 
 def check() -> None:
-    from .core.validators import FAILED, Row, validate
+    from .core.config.checkers import FAILED, CheckResult, validate
 
     rows = written()
     rows += validate(config("").rstrip("/"))
-    rows += [Row("kernel command line", "warning", line) for line in long_lines()]
-    rows += [Row("deploy.nfs_root", "warning", line) for line in exposed()]
-    rows += [Row("disk", "warning", line) for line in lacking()]
-    rows += [Row("hosts", "warning", line) for line in unnamed()]
-    rows += [Row("deploy.dhcp_conf", "warning", line) for line in unread()]
+    rows += [CheckResult("kernel command line", "warning", line) for line in long_lines()]
+    rows += [CheckResult("deploy.nfs_root", "warning", line) for line in exposed()]
+    rows += [CheckResult("disk", "warning", line) for line in lacking()]
+    rows += [CheckResult("hosts", "warning", line) for line in unnamed()]
+    rows += [CheckResult("deploy.dhcp_conf", "warning", line) for line in unread()]
     leave("checks", rows)
     refresh()
     show(rows)
@@ -50,21 +49,21 @@ def task_validate():
     return command(lambda: show(written()))
 
 
-def written() -> list[Row]:
+def written() -> list[CheckResult]:
     """What people write, a row each. Raises BadInput."""
-    from .core.configs import check_templates
-    from .core.overlay import find_layers, layer
-    from .core.validators import OK, Row
+    from .core.config.checkers import OK, CheckResult
+    from .core.config.templates import check_templates
+    from .core.rootfs.overlay import find_layers, layer
 
-    rows = [Row(settings().site, OK, counted())]
+    rows = [CheckResult(settings().site, OK, counted())]
     for name, folder in find_layers(settings().folders, overlay_names()):
         layer(folder, name)
-        rows.append(Row(f"overlays/{name}", OK))
+        rows.append(CheckResult(f"overlays/{name}", OK))
     check_templates(templates())
-    return [*rows, Row("templates", OK)]
+    return [*rows, CheckResult("templates", OK)]
 
 
-def show(rows: list[Row]) -> None:
+def show(rows: list[CheckResult]) -> None:
     for row in rows:
         print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
 
@@ -76,7 +75,7 @@ def counted() -> str:
 
 def long_lines() -> list[str]:
     """What the kernel would cut, of the images that are built already."""
-    from .core.configs import cmdline_warnings
+    from .core.config.boot_files import cmdline_warnings
 
     built = [read_release(image) for image in site().images if os.path.exists(release_of(image))]
     folder = "site-" + "0" * 12  # as long as any
@@ -88,7 +87,7 @@ def long_lines() -> list[str]:
 
 def exposed() -> list[str]:
     """That nodes can read more than nfs_root, where it is there already."""
-    from .core.deploy import warn_of_exposure
+    from .core.deploy.preflight import warn_of_exposure
 
     lines: list[str] = []
     if os.path.isdir(targets().nfs_root):
@@ -98,7 +97,7 @@ def exposed() -> list[str]:
 
 def unread() -> list[str]:
     """That Kea does not read a file of another name by itself, and that no other file can include it."""
-    from .core.services import DAEMONS
+    from .core.desired.daemons import DAEMONS
 
     deploy, usual = site().deploy, DAEMONS["kea"].path
     if deploy.dhcp != "kea" or deploy.dhcp_conf in (None, usual):

@@ -10,26 +10,10 @@ import hashlib
 import os
 from functools import lru_cache
 
-from .core.files import mirror, write_atomic
-from .core.targets import BOOT_FILES
-from .rule import rule
-from .settings import settings, site
-
-
-OF_RELEASES = f"tftp/{BOOT_FILES}".rstrip("/")  # below build/configs: the files that name a release
-
-
-def config(name: str) -> str:
-    return settings().path("configs", name)
-
-
-def site_img() -> str:
-    return settings().path("site.img")
-
-
-def templates() -> tuple[str, ...]:
-    """Folders of templates, the site's own first."""
-    return tuple(path for folder in settings().folders if os.path.isdir(path := os.path.join(folder, "templates")))
+from .base.paths import OF_RELEASES, config, site_img, templates
+from .base.rule import rule
+from .base.settings import settings, site
+from .core.base.files import mirror, write_atomic
 
 
 @lru_cache(maxsize=None)
@@ -58,8 +42,8 @@ def render(_: str) -> list[str]:
 @lru_cache(maxsize=None)
 def rendered() -> dict[str, bytes]:
     """Every generated file of the site but those that name a release: path below build/configs -> bytes."""
-    from .core.configs import render_configs
-    from .core.tree import without_collection
+    from .core.config.render import render_configs
+    from .core.tree.model import without_collection
 
     with without_collection():
         return render_configs(site(), templates())
@@ -71,8 +55,8 @@ def task_site_image():
 
 
 def pack(_: str) -> None:
-    from .core.configs import site_image
-    from .core.initrd import site_img as packed
+    from .core.config.site_image import site_image
+    from .core.config.site_image import site_img as packed
 
     with open(config("hosts"), "rb") as file:
         write_atomic(site_img(), packed(site_image(site(), file.read())))

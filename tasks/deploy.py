@@ -5,23 +5,22 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .configs import site_img
-from .console import say
-from .core.errors import Refused
-from .core.text import counted
-from .plan import BUILT, flag
+from .base.console import say
+from .base.options import BUILT, flag
+from .base.paths import read_release, site_img
+from .base.rule import command
+from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
+from .base.settings import author, images, settings, site
+from .core.base.errors import Refused
+from .core.base.text import counted
 from .push import DEGRADED, ask_nodes, hear, said_of
-from .release import read_release
-from .rule import command
-from .servers import chosen, everywhere, refuse_failed, tell, tell_plans
-from .settings import images, settings, site
 
 if TYPE_CHECKING:
-    from .core.work import Answer
+    from .core.remote.operations import Answer
+
 
 FULL = {"name": "full", "long": "full", "help": "compare the bytes of every file, too", **flag}
 NODES = {"name": "nodes", "long": "nodes", "help": "ask the nodes what they run, over ssh", **flag}
@@ -47,8 +46,8 @@ def deploy(again: bool) -> None:
 
 def too_long() -> list[str]:
     """Kernel command lines that the kernel would cut, one line each."""
-    from .core.configs import cmdline_warnings
-    from .core.plan import site_id
+    from .core.config.boot_files import cmdline_warnings
+    from .core.desired.build import site_id
 
     with open(site_img(), "rb") as file:
         data = site_id(file.read())
@@ -56,12 +55,6 @@ def too_long() -> list[str]:
     return [
         line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, data)
     ]
-
-
-def author() -> dict:
-    from .core import journal
-
-    return journal.author(os.path.dirname(os.path.abspath(settings().site)))
 
 
 def task_rollback():
@@ -128,7 +121,7 @@ def task_status():
 
 def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
     """The answers; servers whose states differ in nothing but seconds have one state."""
-    from .core.status import without_seconds
+    from .core.inspect.status import without_seconds
 
     there = {server: answer.done for server, answer in answers.items() if not answer.failure}
     return {server: answers[server]._replace(done=state) for server, state in without_seconds(there).items()}
@@ -136,7 +129,7 @@ def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
 
 def of_nodes(states: Mapping[str, dict]) -> list[str]:
     """What nodes say that they run, and with a `!` those that are not as they shall be."""
-    from .core.status import behind, by_release
+    from .core.inspect.status import behind, by_release
 
     heard = hear()
     runs = {name: one.release for name, one in heard.runs.items()}
@@ -147,7 +140,7 @@ def of_nodes(states: Mapping[str, dict]) -> list[str]:
 
 def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
     """What each node runs from its next boot on: what it is pinned to, else what its image boots."""
-    from .core.configs import server_of
+    from .core.config.boot_files import server_of
 
     named = {node: states.get(server_of(site(), node).name, {}).get("current", {}) for node in site().nodes}
     found = {node.name: node.release or current.get(node.image) for node, current in named.items()}
@@ -155,10 +148,10 @@ def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
 
 
 def status(nodes: bool) -> None:
-    from .core.status import text, unequal
+    from .core.inspect.status import status_text, unequal
 
     answers = everywhere("status")
-    tell(texts(folded(answers), text))
+    tell(texts(folded(answers), status_text))
     states = {server: answer.done for server, answer in answers.items() if not answer.failure}
     apart = unequal(states)
     for line in apart:

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-from .core.errors import Refused
-from .core.files import write_atomic
-from .rule import command
-from .settings import REPOSITORY
+from .base.rule import command
+from .base.settings import REPOSITORY
+from .core.base.errors import Refused
+from .core.base.files import write_atomic
 
 
 def task_schema():
@@ -24,13 +24,13 @@ def write_schema() -> None:
 
 
 def schema_text() -> bytes:
-    from .core.schema import json_schema
+    from .core.site.schema import json_schema
 
     return (json.dumps(json_schema(), indent=1) + "\n").encode()
 
 
 def manual_text() -> bytes:
-    from .core.manual import with_tables
+    from .core.site.manual import with_tables
 
     with open(os.path.join(REPOSITORY, "docs", "site.md")) as page:
         return with_tables(page.read()).encode()

@@ -15,30 +15,30 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .configs import rendered, templates, templates_digest
-from .console import Progress, say
-from .core.errors import BadInput, Problem
-from .core.files import content, digest_file, write_atomic
-from .core.keys import INITRD, ROOT, recipe
-from .core.site import Image
-from .layouts import note_grown, note_offers, offers_of, read_offers, refuse_layouts
-from .references import pulled, snapshot_of, tree_of
-from .rule import code, rule
-from .settings import NOTED, about, settings, site
+from .base.console import Progress, say
+from .base.disk_layouts import note_grown, note_offers, read_offers, refuse_layouts
+from .base.paths import carried_of, index_of, offers_of, pulled, templates, tree_of, verdict_of
+from .base.rule import code, rule
+from .base.settings import NOTED, about, settings, site
+from .configs import rendered, templates_digest
+from .core.base.errors import BadInput, Problem
+from .core.base.files import content, digest_file, write_atomic
+from .core.site.keys import INITRD, ROOT, recipe
+from .core.site.model import Image
 
 if TYPE_CHECKING:
-    from .core.renewal import Carried
-    from .core.scan import Look, Scan
-    from .core.secret_scan import Found as Secrets
-    from .core.stage import Staged
-    from .core.tree import Tree
+    from .core.rootfs.incremental import Carried
+    from .core.rootfs.stage import StagedRoot
+    from .core.scan.reader import Scan, Walked
+    from .core.secret_scan.find import SecretFound as Secrets
+    from .core.tree.model import Tree
 
 
 class Decided(NamedTuple):
     """What an image will be."""
 
     found: Scan
-    made: Staged
+    made: StagedRoot
     parts: Tree  # of what is made, all that an initrd can be made of
     listed: bytes  # the manifest of those
     secrets: Secrets
@@ -59,25 +59,6 @@ def _is_at(path: str, folder: str) -> bool:
 
 
 DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it; another one decides again
-
-
-def index_of(image: Image) -> str:
-    """What the last scan of the reference knows of each file: of a snapshot all images that are made of it share it."""
-    if image.reference.kind == "path":
-        return settings().path(NOTED, f"{image.name}.index")
-    from .core.reference import INDEX
-
-    return os.path.join(snapshot_of(image), INDEX)
-
-
-def verdict_of(image: Image) -> str:
-    """The complaints about an image, none if it can be."""
-    return settings().path(NOTED, f"{image.name}.verdict")
-
-
-def carried_of(image: Image) -> str:
-    """By what a change of the reference is known to be one of bytes alone, private."""
-    return settings().path(NOTED, f"{image.name}.carried")
 
 
 def task_examine():
@@ -129,24 +110,25 @@ def root_seen(image: Image) -> str:
 
 @lru_cache(maxsize=None)
 def layers_seen(image: Image) -> str:
-    from .core import overlay
+    from .core.rootfs import overlay
 
-    return overlay.fingerprint(settings().folders, (*overlay.BUILT_IN, *image.overlays))
+    return overlay.fingerprint(settings().folders, (*overlay.BUILT_IN_OVERLAYS, *image.overlays))
 
 
 @lru_cache(maxsize=None)
-def looked(image: Image) -> Look:
+def looked(image: Image) -> Walked:
     """The one walk of a reference in a run; what it found to be new is all that is read then."""
-    from .core import scan
-    from .core.bounds import bounds
+    from .core.reference.exclude import bounds
+    from .core.scan import reader
 
-    return scan.look(tree_of(image), index_of(image), **bounds(image))
+    return reader.look(tree_of(image), index_of(image), **bounds(image))
 
 
 @lru_cache(maxsize=None)
 def initrd_seen(image: Image) -> str:
     """What goes into an initrd and is in no root: its own scripts, files named by path, this machine's busybox."""
-    from .core import busybox, overlay
+    from .core.initrd import busybox
+    from .core.rootfs import overlay
 
     here = [os.stat(path) for path in busybox.HERE if os.path.isfile(path)] if image.initrd.busybox == "auto" else []
     paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
@@ -156,55 +138,61 @@ def initrd_seen(image: Image) -> str:
 
 def laid(image: Image) -> Decided:
     """The reference, read, and everything laid over it, in memory. Raises BadInput."""
-    from .core import initrd, mtree, scan, secret_scan, stage
-    from .core.bounds import bounds
-    from .core.tree import without_collection
+    from .core.initrd import content
+    from .core.reference.exclude import bounds
+    from .core.rootfs import stage
+    from .core.scan import reader
+    from .core.secret_scan.find import find_secrets, scanner
+    from .core.tree import mtree
+    from .core.tree.model import without_collection
 
     own = image.reference.kind != "path"
     look = None if own else looked(image)
     with without_collection(), about(image.name):
         tell = Progress(f"reading what {image.name} is made of, names")
-        found = scan.scan(
-            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=secret_scan.scanner(),
+        found = reader.scan(
+            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=scanner(),
             progress=tell,
         )  # fmt: skip
         made = stage.stage(image, found.tree, settings().folders)
-        secrets = secret_scan.find_secrets(made.tree, image.keep, found.verdicts, made.layers)
-        parts = initrd.parts(made.tree)
+        secrets = find_secrets(made.tree, image.keep, found.verdicts, made.layers)
+        parts = content.parts(made.tree)
         return Decided(found, made, parts, mtree.dump(parts), secrets, image.keep)
 
 
 def renew(image: Image) -> bool:
     """Carry on what is new, where that is but bytes of files that no step looks into and the rest is as was decided."""
-    from .core import renewal, scan, secret_scan
-    from .core.bounds import bounds
+    from .core.reference.exclude import bounds
+    from .core.rootfs import incremental
+    from .core.scan import reader
+    from .core.secret_scan.find import scanner
 
-    known = renewal.load(carried_of(image)) if image.reference.kind == "path" else None
+    known = incremental.load_carried(carried_of(image)) if image.reference.kind == "path" else None
     if not known or not read_offers(image):
         return False
-    found = scan.renew(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], secret_scan.scanner())
-    new = renewal.renewed(known, facts(image), found) if found else None
+    found = reader.rescan(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], scanner())
+    new = incremental.renewed(known, facts(image), found) if found else None
     if not found or not new:
         return False
     note_grown(image, new.grown)
-    renewal.save(carried_of(image), known._replace(signature=found.signature, last=new))
+    incremental.save_carried(carried_of(image), known._replace(signature=found.signature, last=new))
     return True
 
 
 def carried(image: Image) -> Carried | None:
     """What the last examination, in whichever process or run, carried on; None where it was of something else."""
-    from .core import renewal
+    from .core.rootfs import incremental
 
-    known = renewal.load(carried_of(image))
+    known = incremental.load_carried(carried_of(image))
     return known if known and (known.facts, known.signature) == (facts(image), looked(image).signature) else None
 
 
 def decide(image: Image) -> Decided:
     """What an image will be, if it can be: secrets must not leave, and what could not start must not be deployed."""
-    from .core import renewal
-    from .core.tree import noting
+    from .core.rootfs import incremental
+    from .core.tree.model import noting
 
-    renewal.forget(carried_of(image))
+    incremental.forget_carried(carried_of(image))
     note_offers(image, None)
     with noting() as sources:
         decided = laid(image)
@@ -212,16 +200,16 @@ def decide(image: Image) -> Decided:
         note_offers(image, made.tree)
         refuse(image, decided)
     if image.reference.kind == "path" and found.signature:
-        special = renewal.special(found.tree, made.tree, sources, parts.keys())
+        special = incremental.special_paths(found.tree, made.tree, sources, parts.keys())
         digest = hashlib.sha256(listed).hexdigest()
-        known = renewal.Carried(facts(image), found.signature, special, decided.notes, digest)
-        renewal.save(carried_of(image), known)
+        known = incremental.Carried(facts(image), found.signature, special, decided.notes, digest)
+        incremental.save_carried(carried_of(image), known)
     return decided
 
 
 def made_of(image: Image, decided: Decided) -> str:
     """Names all that an image's root is made of; "" where that changes right now."""
-    from .core.renewal import made_of
+    from .core.rootfs.incremental import made_of
 
     return made_of(facts(image), decided.found.signature) if decided.found.signature else ""
 
@@ -245,9 +233,9 @@ def examine(image_name: str, *_: tuple) -> None:
 
 
 def problems_of(image: Image) -> list[Problem]:
-    from .core.state import load
+    from .core.base.build_state import load_kept_json
 
-    known = load(verdict_of(image), [{"file": str, "line": int, "column": int, "message": str}], say)
+    known = load_kept_json(verdict_of(image), [{"file": str, "line": int, "column": int, "message": str}], say)
     return [Problem(**each) for each in known or ()]
 
 
@@ -258,7 +246,7 @@ def task_accept():
 
 
 def accept(_: str) -> None:
-    from .core.configs import check_templates
+    from .core.config.templates import check_templates
 
     known, drawn = settings().path(NOTED, "drawn"), f"{code()} {site().fingerprint} {templates_digest()}".encode()
     checks: list[Callable[[], object]] = [refuse_layouts]
@@ -290,20 +278,20 @@ def refuse(image: Image, decided: Decided) -> None:
 
 def refuse_unbootable(image: Image, decided: Decided) -> None:
     """A kernel or an initrd that cannot be is known before the root is made; what could be is not tried again."""
-    from .core import initrd, kernel
+    from .core.initrd import build, kernel
 
     parts, known = decided.parts, settings().path(NOTED, f"{image.name}.startable")
     facts = repr((code(), initrd_recipe(image), initrd_seen(image))).encode() + decided.listed
     digest = hashlib.sha256(facts).hexdigest().encode()
     if content(known) != digest:
         chosen = kernel.choose(parts, image.kernel, settings().site)
-        initrd.build(image, parts, chosen, settings().folders, lambda note: None, settings().site)
+        build.build_initrd(image, parts, chosen, settings().folders, lambda note: None, settings().site)
         write_atomic(known, digest)
 
 
 def refuse_secrets(image: Image, decided: Decided) -> None:
     """The export is public to the network: no key and no usable password may be in it, nor in an initrd of its own."""
-    from .core.secret_scan import in_base
+    from .core.secret_scan.find import in_base
 
     finds = [*decided.secrets.refused, *in_base(image.initrd.base)]
     if finds:

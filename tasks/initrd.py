@@ -10,29 +10,15 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .console import say
-from .core.files import write_atomic
-from .core.site import Image
+from .base.console import say
+from .base.paths import facts_of, initrd_of, kernel_of, parts_of, place_of
+from .base.rule import rule
+from .base.settings import about, settings, site
+from .core.base.files import write_atomic
 from .examine import initrd_recipe, initrd_seen
-from .root import parts_of, place_of
-from .rule import rule
-from .settings import about, settings, site
 
 if TYPE_CHECKING:
-    from .core.initrd import Initrd
-
-
-def initrd_of(image: Image) -> str:
-    return settings().path(image.name, "initrd.img")
-
-
-def kernel_of(image: Image) -> str:
-    return settings().path(image.name, "vmlinuz")
-
-
-def facts_of(image: Image) -> str:
-    """What was found out on the way: kind of the initrd, kernel's version, modules."""
-    return settings().path(image.name, "initrd.json")
+    from .core.initrd.content import BuiltInitrd
 
 
 def task_initrd():
@@ -48,21 +34,22 @@ def task_initrd():
 
 
 def make_initrd(image_name: str, _: tuple) -> None:
-    from .core import initrd, kernel, mtree
-    from .core.tree import read
+    from .core.initrd import build, kernel
+    from .core.tree import mtree
+    from .core.tree.model import read_content
 
     image = site().image(image_name)
     with open(parts_of(image), "rb") as parts:
         tree = mtree.parse(parts.read(), os.fsencode(os.path.abspath(place_of(image).folder)))
     with about(image_name):
         chosen = kernel.choose(tree, image.kernel, settings().site)
-        made = initrd.build(image, tree, chosen, settings().folders, say, settings().site)
-    write_atomic(kernel_of(image), read(tree[chosen.path]))
+        made = build.build_initrd(image, tree, chosen, settings().folders, say, settings().site)
+    write_atomic(kernel_of(image), read_content(tree[chosen.path]))
     write_atomic(initrd_of(image), made.data)
     write_atomic(facts_of(image), facts(made))
 
 
-def facts(made: Initrd) -> bytes:
+def facts(made: BuiltInitrd) -> bytes:
     found = {
         "kind": made.kind, "kernel_version": made.kernel_version, "base": made.base,
         "modules": made.modules, "notes": made.notes,

@@ -9,27 +9,22 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from .configs import config
-from .console import say
-from .core.errors import BadInput, Refused
-from .core.files import write_atomic
-from .core.site import Node
-from .core.text import counted
-from .rule import command
-from .settings import settings, site
+from .base.console import say
+from .base.paths import config, known_hosts
+from .base.rule import command
+from .base.settings import settings, site
+from .core.base.errors import BadInput, Refused
+from .core.base.files import write_atomic
+from .core.base.text import counted
+from .core.site.model import Node
 
 if TYPE_CHECKING:
-    from .core.reach import Runs
-
-
-def known_hosts() -> str:
-    """The ssh host keys of nodes, as each first showed them: state, that no build makes again."""
-    return settings().path("nodes.known_hosts")
+    from .core.nodes.ask import Runs
 
 
 def nodes() -> list[Node]:
     """Those that `node=` names, or all. Raises BadInput."""
-    from .core.ranges import BadRange, select
+    from .core.base.nodeset import BadRange, select
 
     every = {node.name: node for node in site().nodes}
     if not settings().node:
@@ -56,9 +51,9 @@ def no_such(missing: list[str], known: Iterable[str]) -> str:
     """That the site has not these of the nodes that `node=` names; of one, which was likely meant."""
     import difflib
 
-    from .core.ranges import fold
+    from .core.base.nodeset import fold_nodes
 
-    names = fold(missing)
+    names = fold_nodes(missing)
     near = difflib.get_close_matches(missing[0], known, 1) if len(missing) == 1 else []
     hint = f"did you mean {near[0]}?" if near else "name those of `nodes:`"
     return f"{'' if names == settings().node else f'{names}: '}no such node; {hint}"
@@ -70,15 +65,15 @@ def task_push():
 
 
 def push() -> None:
-    from .core import reach
+    from .core.nodes import ask
 
     file = settings().path(".push.tar")
     write_atomic(file, site_data())
     asked = nodes()
-    replies = reach.ask(asked, reach.TAKE, known_hosts(), file)
-    for line in reach.folded(dict.fromkeys(replies.said, "new site data")):
+    replies = ask.ask(asked, ask.TAKE, known_hosts(), file)
+    for line in ask.folded(dict.fromkeys(replies.said, "new site data")):
         print(line)
-    for line in reach.folded(replies.failed, known_hosts()):
+    for line in ask.folded(replies.failed, known_hosts()):
         print(line)
     if replies.failed:
         count = f"{len(replies.failed)} of {counted(len(asked), 'node')}"
@@ -92,7 +87,8 @@ def site_data() -> bytes:
     import io
     import tarfile
 
-    from .core.configs import as_generated, site_image
+    from .core.config.site_image import site_image
+    from .core.site_data import as_generated
 
     with open(config("hosts"), "rb") as file:
         files = as_generated(site_image(site(), file.read()))
@@ -125,27 +121,27 @@ class Heard(NamedTuple):
 
 def hear() -> Heard:
     """Ask nodes what they run."""
-    from .core import reach
+    from .core.nodes import ask
 
     asked = nodes()
     say(f"asking {counted(len(asked), 'node')} what they run")
-    replies = reach.ask(asked, reach.RUNS, known_hosts())
-    said = {name: reach.runs(text) for name, text in replies.said.items()}
+    replies = ask.ask(asked, ask.RUNS, known_hosts())
+    said = {name: ask.runs(text) for name, text in replies.said.items()}
     odd = dict.fromkeys((name for name, one in said.items() if one is None), "what it says that it runs is no release")
-    unheard = reach.folded({**replies.failed, **odd}, known_hosts())
+    unheard = ask.folded({**replies.failed, **odd}, known_hosts())
     return Heard({name: one for name, one in said.items() if one}, unheard)
 
 
 def said_of(words: dict[str, str]) -> list[str]:
     """A line for all nodes of the same words."""
-    from .core import reach
+    from .core.nodes import ask
 
-    return reach.folded(words)
+    return ask.folded(words)
 
 
 def running() -> tuple[dict[str, str], list[str]]:
     """Release -> the nodes that say that they run it, folded; and a line for all that do not say."""
-    from .core.ranges import fold
+    from .core.base.nodeset import fold_nodes
 
     heard = hear()
     found: dict[str, list[str]] = {}
@@ -153,4 +149,4 @@ def running() -> tuple[dict[str, str], list[str]]:
         found.setdefault(one.release, []).append(name)
     degraded = dict.fromkeys((name for name, one in heard.runs.items() if one.degraded), DEGRADED)
     lines = [*said_of(degraded), *heard.unheard]
-    return {release: fold(names) for release, names in found.items()}, lines
+    return {release: fold_nodes(names) for release, names in found.items()}, lines

@@ -6,32 +6,11 @@ path ─────────────────────────
 
 from __future__ import annotations
 
-import os
-
-from .console import say
-from .core.site import Image
-from .rule import command, perform, rule
-from .settings import settings, site
-
-
-def tree_of(image: Image) -> str:
-    """The folder that is the image's reference, pulled or in place."""
-    if image.reference.kind == "path":
-        return image.reference.where
-    return os.path.join(snapshot_of(image), "tree")
-
-
-def snapshot_of(image: Image) -> str:
-    from .core.reference import key
-
-    return settings().path("references", key(image))
-
-
-def pulled(image: Image) -> str:
-    """What says that the snapshot is whole, and which one it is."""
-    from .core.reference import COMPLETE
-
-    return os.path.join(snapshot_of(image), COMPLETE)
+from .base.console import say
+from .base.paths import pulled, snapshot_of
+from .base.rule import command, perform, rule
+from .base.settings import settings, site
+from .core.site.model import Image
 
 
 def snapshots() -> dict[str, list[Image]]:
@@ -57,10 +36,10 @@ def task_snapshot():
 
 def serves(folder: str) -> bool:
     """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
-    from .core import reference
+    from .core.reference.pull import is_as_wide, settle
 
-    reference.settle(folder)
-    return reference.is_as_wide(shared(folder), folder)
+    settle(folder)
+    return is_as_wide(shared(folder), folder)
 
 
 def shared(folder: str) -> Image:
@@ -73,17 +52,18 @@ def shared(folder: str) -> Image:
 
 def pull(folder: str) -> None:
     """Take a snapshot anew. Raises Refused, with the old one as it was."""
-    from .core import reference
+    from .core.reference import snapshot
+    from .core.reference.pull import is_as_wide, pull_reference
 
     wanted = shared(folder)
-    if not reference.is_as_wide(wanted, folder):
-        say(f"{reference.describe(wanted)}: once more, for what the last snapshot left out")
-    reference.pull(wanted, folder, say)
+    if not is_as_wide(wanted, folder):
+        say(f"{snapshot.describe(wanted)}: once more, for what the last snapshot left out")
+    pull_reference(wanted, folder, say)
 
 
 def forget(folder: str) -> None:
     """`doit clean`: forget the snapshot."""
-    from .core.reference import discard
+    from .core.reference.pull import discard
 
     discard(folder)
 

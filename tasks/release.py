@@ -12,19 +12,26 @@ import hashlib
 import json
 import os
 
-from .configs import OF_RELEASES, config, site_img, templates, templates_digest
-from .core.files import digest_file, mirror, write_atomic
-from .core.release import Release, parse, release_id
-from .core.site import Image, Server
-from .core.targets import BOOT_FILES
-from .initrd import facts_of, initrd_of, kernel_of
-from .root import manifest_of, xattrs_of
-from .rule import remove, rule
-from .settings import settings, site
-
-
-def release_of(image: Image) -> str:
-    return settings().path(image.name, "release.json")
+from .base.paths import (
+    OF_RELEASES,
+    config,
+    facts_of,
+    initrd_of,
+    kernel_of,
+    manifest_of,
+    read_release,
+    release_of,
+    site_img,
+    templates,
+    xattrs_of,
+)
+from .base.rule import remove, rule
+from .base.settings import settings, site
+from .configs import templates_digest
+from .core.base.files import digest_file, mirror, write_atomic
+from .core.release import Release, release_id
+from .core.site.model import Server
+from .core.store.paths import BOOT_FILES
 
 
 def task_release():
@@ -35,7 +42,7 @@ def task_release():
 
 
 def name(image_name: str, cmdline: str) -> None:
-    from .core import mtree
+    from .core.tree import mtree
 
     image = site().image(image_name)
     xattrs, initrd, kernel = (digest_file(path(image)) for path in (xattrs_of, initrd_of, kernel_of))
@@ -50,11 +57,6 @@ def name(image_name: str, cmdline: str) -> None:
         network_root=facts["kind"], entries=entries, bytes=size,
     )  # fmt: skip
     write_atomic(release_of(image), release.dump())
-
-
-def read_release(image: Image) -> Release:
-    with open(release_of(image), "rb") as file:
-        return parse(file.read())
 
 
 def task_boot_files():
@@ -78,8 +80,8 @@ def write_boot_files(_: str) -> list[str]:
 
 def boot_files(server: Server) -> dict[str, bytes]:
     """Every image's boot files for one server: `plugnode/<image>.cfg` and its kin -> bytes."""
-    from .core.configs import render_boot
-    from .core.plan import site_id
+    from .core.config.boot_files import render_boot
+    from .core.desired.build import site_id
 
     with open(site_img(), "rb") as file:
         data = site_id(file.read())

@@ -10,29 +10,38 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from .configs import config, site_img, templates, templates_digest
-from .core.files import digest_file, write_atomic
-from .core.site import Image
-from .console import say
-from .found import generated, left, path_of
-from .initrd import facts_of, initrd_of, kernel_of
-from .release import read_release, release_of
-from .root import manifest_of, notes_of
-from .rule import Task, rule
-from .settings import REPOSITORY, settings, site
+from .base.console import say
+from .base.paths import (
+    config,
+    facts_of,
+    initrd_of,
+    kernel_of,
+    manifest_of,
+    notes_of,
+    page,
+    read_release,
+    release_of,
+    results_path,
+    site_img,
+    templates,
+    timings_of,
+)
+from .base.results import generated, left
+from .base.rule import Task, rule
+from .base.settings import REPOSITORY, settings, site
+from .configs import templates_digest
+from .core.base.files import digest_file, write_atomic
+from .core.site.model import Image
 
 if TYPE_CHECKING:
-    from .core.report import Built
+    from .core.report.view import BuiltImage
+
 
 TIMINGS = {
     **{"node": str, "release": str, "seconds": int | float},
     **dict.fromkeys(("tftp_bytes", "nfs_bytes", "nfs_calls"), int),
 }  # of boot/timings.json, as far as it matters here
 PARTS = (release_of, manifest_of, notes_of, initrd_of, kernel_of, facts_of)  # of an image
-
-
-def page() -> str:
-    return settings().path("report.html")
 
 
 def task_report() -> Task:
@@ -47,16 +56,16 @@ def task_report() -> Task:
 
 def seen() -> str:
     """Digests of the templates, and of what commands found."""
-    found = [path_of("plan"), path_of("checks"), timings_of()]
+    found = [results_path("plan"), results_path("checks"), timings_of()]
     return " ".join([templates_digest(), *(digest_file(path) for path in found if os.path.exists(path))])
 
 
 def write(_: str = "") -> None:
-    from .core import report
+    from .core.report import view
 
-    found = report.Found(left("plan"), left("checks"), timings())
-    facts = report.Facts(site(), tuple(map(built, site().images)), generated(), places(), found)
-    write_atomic(page(), report.render(report.view(facts), templates()))
+    found = view.Findings(left("plan"), left("checks"), timings())
+    facts = view.ReportFacts(site(), tuple(map(built, site().images)), generated(), places(), found)
+    write_atomic(page(), view.render_report(view.view(facts), templates()))
 
 
 def refresh() -> None:
@@ -67,24 +76,20 @@ def refresh() -> None:
 
 def timings() -> Any:
     """What the last boot took, if there was one."""
-    from .core.state import load
+    from .core.base.build_state import load_kept_json
 
-    return load(timings_of(), TIMINGS, say)
-
-
-def timings_of() -> str:
-    return settings().path("boot", "timings.json")
+    return load_kept_json(timings_of(), TIMINGS, say)
 
 
-def built(image: Image) -> Built:
+def built(image: Image) -> BuiltImage:
     """What is known of one image."""
-    from .core.report import Built
+    from .core.report.view import BuiltImage
 
     with open(notes_of(image)) as notes, open(facts_of(image)) as facts:
         known = json.load(notes), json.load(facts)
     with open(manifest_of(image), "rb") as manifest, open(initrd_of(image), "rb") as initrd:
         held = manifest.read(), initrd.read()
-    return Built(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
+    return BuiltImage(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
 
 
 def places() -> tuple[str, ...]:

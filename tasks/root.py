@@ -12,38 +12,23 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .base.console import Progress, say
+from .base.paths import manifest_of, notes_of, parts_of, place_of, xattrs_of
+from .base.rule import rule
+from .base.settings import settings, site
 from .configs import rendered
-from .console import Progress, say
-from .core.files import content, write_atomic
-from .core.site import Image
+from .core.base.files import content, write_atomic
+from .core.site.model import Image
 from .examine import DECIDED, Decided, carried, decide, made_of, root_recipe, root_seen, snapshot
-from .rule import rule
-from .settings import NOTED, settings, site
 
 if TYPE_CHECKING:
-    from .core.staged import Place, Staged
+    from .core.checkout.staged import CheckedOut
+
 
 Notes = dict[str, Any]  # for the report and plan
 IDLE = (
     "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused; correct or remove it"
 )
-
-
-def manifest_of(image: Image) -> str:
-    return settings().path(image.name, "root.mtree")
-
-
-def xattrs_of(image: Image) -> str:
-    return settings().path(image.name, "root.xattrs")
-
-
-def notes_of(image: Image) -> str:
-    return settings().path(image.name, "notes.json")
-
-
-def parts_of(image: Image) -> str:
-    """All of the root that its initrd can be made of, as a manifest: of the rest it need not be made anew."""
-    return settings().path(NOTED, f"{image.name}.parts")
 
 
 def task_root():
@@ -76,31 +61,31 @@ def make_root(image_name: str, _: tuple) -> None:
 
 def lost_hosts(image: Image, notes: Notes) -> list[str]:
     """A line where the reference knows machines by names that the nodes will not."""
-    from .core import hosts
+    from .core.rootfs import hosts
 
     names = hosts.lost(notes.get("hosts", []), rendered()["hosts"])
     return [f"{image.name}: {hosts.told(names)}"] if names else []
 
 
-def renew(image: Image) -> tuple[Staged, Notes] | None:
+def renew(image: Image) -> tuple[CheckedOut, Notes] | None:
     """The root with what is new in it; None where more is, or it is not what it was left as."""
-    from .core import staged
+    from .core.checkout import staged
 
     known = carried(image)
     if not known or not known.last or hashlib.sha256(content(parts_of(image)) or b"").hexdigest() != known.parts:
         return None
     new = known.last
-    done = staged.renew(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
+    done = staged.update_bytes(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
     return (done, known.notes) if done else None
 
 
-def stage(image: Image, decided: Decided | None) -> tuple[Staged, Notes]:
-    from .core import staged
+def stage(image: Image, decided: Decided | None) -> tuple[CheckedOut, Notes]:
+    from .core.checkout import staged
 
     decided = decided or decide(image)  # looked through as the first time
     owned = None if image.reference.kind == "path" else decided.found.tree
     of = made_of(image, decided)
-    done = staged.stage_into(place_of(image), decided.made.tree, owned, telling(image), of)
+    done = staged.checkout(place_of(image), decided.made.tree, owned, telling(image), of)
     write_atomic(parts_of(image), decided.listed)
     return done, decided.notes
 
@@ -111,12 +96,6 @@ def said_of_keep(image: Image) -> list[str]:
         notes = json.load(file)
     let_out = [f"{image.name}: keep lets out /{path}: {reason}" for path, reason in notes["kept"]]
     return let_out + [IDLE.format(image.name, name) for name in notes["keep_idle"]]
-
-
-def place_of(image: Image) -> Place:
-    from .core import staged
-
-    return staged.place(settings().path(image.name))
 
 
 def telling(image: Image) -> Progress:

@@ -11,7 +11,7 @@ from typing import Any
 
 from doit.exceptions import InvalidDodoFile
 
-from .settings import Settings
+from .base.settings import Settings
 
 HELP = ("-h", "--help")
 

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import signal
-import subprocess
-import sys
 
 import pytest
-import small_site
 
-pytest.register_assert_rewrite("el5_site", "vms")
-pytest_plugins = ["vm_times"]  # says how long each virtual machine took
+from tests.support import sample_site
+from tests.support.commands import Doit
+
+pytest.register_assert_rewrite("tests.support.el5_site", "tests.support.vm_site")
+pytest_plugins = ["tests.support.vm_times"]  # says how long each virtual machine took
 
 # A shell's background job ignores SIGINT, and so would all that the tests start, and interrupt, from there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Virtual machines first: what takes minutes must not be the last, with nothing to run beside it."""
     items.sort(key=lambda item: "vm" not in item.keywords)
-
-
-class Doit:
-    """doit on a site file of a test's own, with a build folder of its own."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        self.site = folder / "site.yaml"
-        self.build = folder / "build"
-
-    def __call__(self, *words: str, status: int = 0, **options) -> str:
-        """Run doit; its output. The exit status must be `status`."""
-        done = self.start(*words, **options)
-        out = done.communicate(timeout=600)[0]
-        assert done.returncode == status, f"doit {' '.join(words)}: exit status {done.returncode}\n{out}"
-        assert "Traceback" not in out, out
-        return out
-
-    def start(self, *words: str, **options) -> subprocess.Popen:
-        argv = [sys.executable, "-m", "doit", *words, f"site={self.site}", f"build={self.build}"]
-        options = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
-        return subprocess.Popen(argv, **options)
 
 
 @pytest.fixture
@@ -55,43 +30,12 @@ def doit(tmp_path: pathlib.Path) -> Doit:
 @pytest.fixture
 def reference(tmp_path: pathlib.Path) -> pathlib.Path:
     """A small worker node's root."""
-    return small_site.reference(tmp_path / "reference")
+    return sample_site.reference(tmp_path / "reference")
 
 
 @pytest.fixture
 def built(doit: Doit, reference: pathlib.Path) -> Doit:
     """A small site, built once."""
-    small_site.write(doit.site, reference)
+    sample_site.write(doit.site, reference)
     doit()
     return doit
-
-
-NOBODY = [] if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-
-
-def as_nobody(*argv: str) -> list[str]:
-    """The command as an ordinary user (tests run as root in CI), to whom this checkout is open wherever it lies."""
-    return opened(*NOBODY, *argv)
-
-
-def opened(*argv: str) -> list[str]:
-    """The command, with this checkout open to every user."""
-    closed = next((folder for folder in reversed(REPOSITORY.parents) if not folder.stat().st_mode & 0o001), None)
-    if closed is None or os.geteuid():
-        return list(argv)
-    return ["unshare", "--mount", "sh", "-ec", OPENED, str(REPOSITORY), str(closed), *argv]
-
-
-# /root, say: in its place a folder with nothing but the checkout in it.
-OPENED = """
-closed=$1
-shift
-held=$(mktemp -d)
-mount --bind "$0" "$held"
-mount -t tmpfs -o mode=755 none "$closed"
-mkdir -p "$0"
-mount --move "$held" "$0"
-rmdir "$held"
-cd "$PWD"
-exec "$@"
-"""

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 CORE = sorted((REPOSITORY / "tasks" / "core").glob("*.py"))
 SHELL = sorted(

@@ -7,7 +7,7 @@ All nodes are switched on at once, spread evenly over the servers. For m nodes o
     booted  = alone + TFTP + NFS
 
 which is an upper bound: no node's firmware, DHCP and start of services, which are in `alone`, overlaps with another
-one's loading, and the phases of two nodes never do. tests/test_storm.py holds it against real servers.
+one's loading, and the phases of two nodes never do. tests/system/test_storm.py holds it against real servers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from .errors import Refused
+from .base.errors import Refused
 
 MB = 1_000_000
 GENTLE = 30  # seconds that nodes may wait for TFTP before a faster protocol is worth its trouble
 
 
-class Boot(NamedTuple):
+class BootCost(NamedTuple):
     """What one node loads, and how long it takes with the servers for itself."""
 
     seconds: float
@@ -93,7 +93,7 @@ class Storm(NamedTuple):
         return self.alone + sum(phase.seconds for phase in self.phases)
 
 
-def storm(boot: Boot, nodes: int, servers: int, by: Mapping[str, float], loads: str = "tftp") -> Storm:
+def storm(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float], loads: str = "tftp") -> Storm:
     """So many nodes at so many servers; kernel and initrd by `loads`, "tftp" or "http"."""
     most = -(-nodes // servers)
     wire = by["link"] * 0.94e9 / 8
@@ -106,7 +106,7 @@ def storm(boot: Boot, nodes: int, servers: int, by: Mapping[str, float], loads: 
     return Storm(most, boot.seconds, phases)
 
 
-def servers_for(boot: Boot, nodes: int, within: float, by: Mapping[str, float], loads: str = "tftp") -> int:
+def servers_for(boot: BootCost, nodes: int, within: float, by: Mapping[str, float], loads: str = "tftp") -> int:
     """The fewest servers by which all nodes are up in time. Raises Refused where one node alone takes longer."""
     last = storm(boot, nodes, nodes, by, loads).seconds
     if last > within:
@@ -121,7 +121,7 @@ def servers_for(boot: Boot, nodes: int, within: float, by: Mapping[str, float], 
     return high
 
 
-def http_pays(boot: Boot, by: Mapping[str, float]) -> int:
+def http_pays(boot: BootCost, by: Mapping[str, float]) -> int:
     """Nodes of one server beyond which the last one waits GENTLE seconds for TFTP."""
     return int(GENTLE / storm(boot, 1, 1, by).phases[0].seconds)
 
@@ -129,12 +129,14 @@ def http_pays(boot: Boot, by: Mapping[str, float]) -> int:
 # --- in words
 
 
-def text(boot: Boot, nodes: int, servers: int, by: Mapping[str, float], within: float = 0) -> Iterator[str]:
+def capacity_text(
+    boot: BootCost, nodes: int, servers: int, by: Mapping[str, float], within: float = 0
+) -> Iterator[str]:
     """Everything, line by line."""
     found = storm(boot, nodes, servers, by)
     yield f"{nodes:,} nodes at {servers} {_plural('server', servers)}, {found.nodes:,} at one, switched on at once:"
     yield ""
-    yield from table(found)
+    yield from capacity_table(found)
     yield ""
     yield from _http(boot, nodes, servers, by)
     if within:
@@ -143,7 +145,7 @@ def text(boot: Boot, nodes: int, servers: int, by: Mapping[str, float], within: 
     yield from formula(boot, by)
 
 
-def table(found: Storm) -> Iterator[str]:
+def capacity_table(found: Storm) -> Iterator[str]:
     """A storm, one line for each phase."""
     yield f"{'':<8} {'MB':>10} {'link s':>8} {'server s':>9} {'takes s':>8}"
     for phase in found.phases:
@@ -153,7 +155,7 @@ def table(found: Storm) -> Iterator[str]:
     yield f"{'booted':<8} {'':>10} {'':>8} {'':>9} {found.seconds:8.1f}  all of them"
 
 
-def _http(boot: Boot, nodes: int, servers: int, by: Mapping[str, float]) -> Iterator[str]:
+def _http(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float]) -> Iterator[str]:
     limit, faster = http_pays(boot, by), storm(boot, nodes, servers, by, "http").seconds
     yield f"kernel and initrd by HTTP: {faster:.1f} s until all are booted"
     yield (
@@ -162,13 +164,13 @@ def _http(boot: Boot, nodes: int, servers: int, by: Mapping[str, float]) -> Iter
     yield "file from where boot.ipxe came from: serve tftp_root by HTTP, too, and name http://SERVER/boot.ipxe in DHCP"
 
 
-def _servers(boot: Boot, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
+def _servers(boot: BootCost, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
     for loads in ("tftp", "http"):
         count = servers_for(boot, nodes, within, by, loads)
         yield f"within {within:g} s, by {loads.upper()} and NFS: {count} {_plural('server', count)}"
 
 
-def formula(boot: Boot, by: Mapping[str, float]) -> Iterator[str]:
+def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
     """How it is reckoned, and with what."""
     yield "m nodes of one server, an upper bound (no node's phases overlap with another's):"
     yield "  TFTP   = m · max(bytes / link, MB · tftp-ms / tftp-cores)"

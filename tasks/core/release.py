@@ -29,7 +29,7 @@ class Release:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
 
 
-def parse(data: bytes) -> Release:
+def parse_release(data: bytes) -> Release:
     """Raises ValueError or TypeError where it is damaged. What a later version says besides is passed over."""
     said = json.loads(data)
     release = Release(**{field.name: said[field.name] for field in dataclasses.fields(Release) if field.name in said})

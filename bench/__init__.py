@@ -1,0 +1,1 @@
+"""The benchmarks: Plugnode beside its peers, in turns, in one run."""

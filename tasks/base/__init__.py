@@ -1,0 +1,1 @@
+"""What every stage stands on; no task is in here."""

@@ -1,0 +1,127 @@
+"""What an admin sees while doit runs, and how it ends: one line for what is done, nothing for what was done before."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import NoReturn
+
+from doit.reporter import ConsoleReporter
+
+from ..core.base.errors import Refused
+from ..core.base.files import locked, sweep
+from ..core.base.process import die_with_parent
+from .rule import FoundChanges, InputFailed, Unread
+from .settings import NOTED, settings, site, useless
+
+BAD_INPUT, FOUND_CHANGES, INTERRUPTED, UNREAD = 3, 2, 130, 128 + signal.SIGPIPE
+
+
+def say(text: str) -> None:
+    """A line of progress of the task at work; on stderr, so that `plan --json` is nothing but JSON."""
+    aside(f"   {text}\n")
+
+
+def aside(text: str) -> None:
+    """Words on stderr; in silence from when nobody reads them."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+class Progress:
+    """How far a long step is (`all`: where it is known): a line every ten seconds, none for what is done before."""
+
+    def __init__(self, what: str, every: float = 10):
+        self.what, self.every, self.last = what, every, time.monotonic()
+
+    def __call__(self, done: int, all: int = 0) -> None:
+        if (now := time.monotonic()) - self.last >= self.every:
+            self.last = now
+            say(f"{self.what}: {done:,} of {all:,}" if all else f"{self.what}: {done:,}")
+
+
+class Reporter(ConsoleReporter):
+    """Tasks that run, failures, and the exit status that design.md gives to each kind of failure."""
+
+    desc = "what runs, one line each; nothing for what is up to date"
+
+    def initialize(self, tasks, selected_tasks) -> None:
+        """Before anything runs: one doit at a time per build folder, what a killed one was writing is removed, and
+        SIGTERM ends this one as Ctrl-C does.
+
+        doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
+        """
+        refuse_useless({name: tasks[name].meta for name in selected_tasks})
+        signal.signal(signal.SIGTERM, _interrupt)
+        os.register_at_fork(after_in_child=die_with_parent)  # those of `-n` would wait for ever, and hold the lock
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a deploy at work is not ended by who stops reading
+        self.exits: set[int] = set()
+        self.lock = contextlib.ExitStack()
+        try:
+            self.lock.enter_context(locked(settings().path(".lock"), f"{settings().build} is being built"))
+        except (Refused, OSError) as error:
+            _leave(f"ERROR: {error}", 1 if isinstance(error, Refused) else BAD_INPUT)
+        for part in ("", NOTED, *(image.name for image in site().images)):
+            sweep(settings().path(part))
+
+    def execute_task(self, task) -> None:
+        if task.actions and not task.name.startswith("_") and not task.meta:
+            aside(f".  {task.title()}\n")
+
+    def skip_uptodate(self, task) -> None:
+        pass
+
+    def add_failure(self, task, fail) -> None:
+        if isinstance(fail, InputFailed):
+            self.exits.add(BAD_INPUT)
+        elif isinstance(fail, (FoundChanges, Unread)):
+            self.exits.add(FOUND_CHANGES if isinstance(fail, FoundChanges) else UNREAD)
+            return
+        self.failures.append({"task": task, "exception": fail})
+        sys.stdout.flush()
+        text = f"{fail.message}\n" if fail.message.strip() else ""
+        aside(f"ERROR: {text}" if not fail.traceback else f"ERROR: {task.name}: {fail.get_msg()}\n")
+
+    def complete_run(self) -> None:
+        gc.freeze()  # Python looks at all objects once more when it ends, if they are not put aside
+        for line in self.runtime_errors:
+            aside(f"ERROR: {line}\n")
+        if self.exits:
+            sys.exit(max(self.exits))
+
+
+def refuse_useless(tasks: Mapping[str, dict | None]) -> None:
+    """End where a variable is given that one of the tasks asked for would ignore. `tasks`: name -> its `meta`."""
+    if problems := useless({name: (meta or {}).get("knows", ()) for name, meta in tasks.items()}):
+        _leave("ERROR: " + "\n".join(problems), BAD_INPUT)
+
+
+def _interrupt(signo, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _leave(words: str, status: int) -> NoReturn:
+    """End at once: doit would go on to save its state, over that of the one at work."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _unheard(kind, error, trace) -> None:
+    """What nothing caught: an interruption is no bug and has its own exit status, to whoever waits for it."""
+    if issubclass(kind, KeyboardInterrupt):
+        _leave("interrupted; the next run goes on from here", INTERRUPTED)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _unheard
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `doit list | head` ends as every program does there

@@ -1,0 +1,58 @@
+"""What commands found of a build, for its report: left beside it, and forgotten when the build is another.
+
+plan ──> build/plan.json ──┬──> report
+check ─> build/checks.json ┘
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from ..core.base.files import files_in, write_atomic
+from ..core.store.paths import BOOT_FILES
+from .console import say
+from .paths import config, release_of, results_path, site_img
+from .settings import site
+
+
+def leave(name: str, found: Any) -> None:
+    """Keep what a command found of what is built now."""
+    write_atomic(results_path(name), (json.dumps({"of": _mark(name), "found": found}, indent=1) + "\n").encode())
+
+
+def left(name: str) -> Any:
+    """What was found of what is built now; None where nothing was, or of an earlier build."""
+    from ..core.base import build_state
+    from ..core.remote import answers
+
+    plans = {"compared": str, "servers": {str: answers.PLAN}}
+    shape = {"of": str, "found": [[str]] if name == "checks" else plans}
+    kept = build_state.load_kept_json(results_path(name), shape, say)
+    return kept["found"] if kept and kept["of"] == _mark(name) else None
+
+
+def generated() -> dict[str, bytes]:
+    """Every file below build/configs: its path there -> bytes. The rules that write them let no other be there."""
+    where = config("").rstrip("/")
+    return {os.path.relpath(path, where): _read(path) for path in sorted(files_in(where))}
+
+
+def _mark(name: str) -> str:
+    """A digest of what the command looked at."""
+    looked = generated()
+    if name == "checks":
+        looked = {path: data for path, data in looked.items() if not path.startswith(f"tftp/{BOOT_FILES}")}
+    else:
+        looked |= {path: _read(path) for path in (site_img(), *map(release_of, site().images)) if os.path.exists(path)}
+    digest = hashlib.sha256()
+    for path, data in looked.items():
+        digest.update(os.fsencode(os.path.basename(path)) + b"\0" + hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

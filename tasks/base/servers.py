@@ -1,0 +1,198 @@
+"""Which boot servers are asked, and how their answers are told.
+
+server=, servers: ──> this machine: core/work · by ssh: core/fleet ──> answers, folded
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ..core.base.errors import Refused
+from ..core.release import Release
+from ..core.site.model import Server
+from .console import say
+from .desired import boot_files_of, targets, wanted
+from .options import coloured
+from .results import generated
+from .rule import remove
+from .settings import settings, site
+
+if TYPE_CHECKING:
+    from ..core.remote.operations import Answer, Sections
+
+
+@lru_cache(maxsize=None)
+def chosen() -> list[Server]:
+    """The servers to ask: those that `server=` names, or all."""
+    from ..core.base.nodeset import expand_nodes, fold_nodes
+
+    names = expand_nodes(settings().server) if settings().server else [server.name for server in site().servers]
+    servers = [server for server in site().servers if server.name in names]
+    here = [server for server in servers if server.ssh is None]
+    if len(here) > 1:
+        others = fold_nodes(server.name for server in here[1:])
+        say(f"{others}: this machine is {here[0].name}; `ssh:` says how to reach another")
+    return [server for server in servers if server not in here[1:]]
+
+
+def everywhere(do: str, with_goal: bool = False, **details: object) -> dict[str, Answer]:
+    """The work done on every chosen server, this machine first: its answers by their names."""
+    servers = chosen()
+    answers = {server.name: _here(server, do, details) for server in servers if server.ssh is None}
+    far = [server for server in servers if server.ssh]
+    if far:
+        answers |= _far(far, do, with_goal, details)
+    return {server.name: answers[server.name] for server in servers}
+
+
+class ThisMachine:
+    """The line of work that is done on this machine."""
+
+    def __init__(self, server: Server):
+        self.server = server
+        self.shown: Sections = ()
+
+    def say(self, text: str) -> None:
+        say(text if _alone() else f"{self.server.name}: {text}")
+
+    def show(self, sections: Sections) -> None:
+        if _alone():
+            tell_plans({self.server.name: sections})
+        else:
+            self.shown = sections
+
+    def wanted(self):
+        return wanted(self.server)
+
+    def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
+        return boot_files_of(release, data, label, self.server)
+
+
+def _alone() -> bool:
+    return len(site().servers) == 1
+
+
+def _here(server: Server, do: str, details: dict) -> Answer:
+    """One server's errors are its own; the only one's are the run's."""
+    from ..core.remote import operations
+
+    line = ThisMachine(server)
+    try:
+        return operations.Answer(operations.do(do, targets(), line, details), line.shown)
+    except (Refused, OSError) as error:
+        if _alone():
+            raise
+        return operations.Answer({}, line.shown, operations.failure(error))
+
+
+def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> dict[str, Answer]:
+    from ..core.remote import controller
+
+    if settings().destdir and not os.path.isabs(settings().destdir):
+        raise Refused(f"destdir={settings().destdir}: servers that are reached by ssh need an absolute path")
+    return controller.send([_order(server, do, with_goal, details) for server in servers], say)
+
+
+def _order(server: Server, do: str, with_goal: bool, details: dict):
+    from ..core.remote import agent, controller
+
+    where, goal = targets(), None
+    sources: dict[str, controller.Source] = {}
+    if with_goal:
+        held = wanted(server)
+        goal = agent.pack(held, services_of_families())
+        folders = {image.name: settings().path(image.name) for image in site().images}
+        parts = frozenset(agent.PARTS)
+        sources = {name: controller.Source(folder, parts) for name, folder in folders.items()}
+        sources |= {f"{name}/root": controller.Source(os.path.join(folder, "root")) for name, folder in folders.items()}
+        loaders = frozenset(held.loaders)
+        sources["loaders"] = controller.Source(gathered(held.loaders), loaders, links=True)
+    message = {"do": do, "targets": [where.tftp, where.nfs, where.destdir], "details": details, "goal": goal}
+    return controller.Request(server.name, server.ssh or "", message, sources, ThisMachine(server).render)
+
+
+@lru_cache(maxsize=None)
+def services_of_families():
+    """What the daemons of any server must have, on EL and elsewhere: only the server knows which it is."""
+    from ..core.desired import daemons
+
+    configs = generated()
+    return {is_el: daemons.desired_services(site(), configs, is_el) for is_el in (False, True)}
+
+
+def gathered(loaders: Mapping[str, str]) -> str:
+    """A folder of links to the loaders, by the names that they are served by."""
+    folder = settings().path(".loaders")
+    remove([folder])
+    for name, path in loaders.items():
+        link = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.symlink(os.path.abspath(path), link)
+    return folder
+
+
+# --- what they answered
+
+
+def tell(texts: Mapping[str, str]) -> None:
+    """Print each server's words: those that say the same together, `boot[1-3]: …`."""
+    for servers, text in _folded({server: text.rstrip("\n") for server, text in texts.items() if text}):
+        if _alone():
+            print(text)
+        elif "\n" in text:
+            print(f"{servers}:", *text.splitlines(), sep="\n  ")
+        else:
+            print(f"{servers}: {text}")
+    sys.stdout.flush()
+
+
+def tell_plans(plans: Mapping[str, Sections]) -> None:
+    """Print plans: a section that is the same for several servers once."""
+    by_title: dict[str, dict[str, str]] = {}
+    for server, sections in plans.items():
+        for title, text in sections:
+            by_title.setdefault(title, {})[server] = text
+    last = by_title.pop("", {})  # what each comes to
+    named = not _alone() and "" not in plans
+    for title, texts in [*by_title.items(), ("", last)]:
+        for servers, text in _folded(texts):
+            _print(title, text, servers if named else "")
+    sys.stdout.flush()
+
+
+def _print(title: str, text: str, servers: str) -> None:
+    """A section of a plan, of those servers."""
+    from ..core.plan.text import painted
+
+    text = painted(text) if coloured() else text
+    if not title:
+        print(f"{servers}: {text}" if servers else text)
+    else:
+        print(f"{title}, {servers}" if servers else title, text, sep="\n")
+
+
+def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(servers, text): servers of the same text together, `boot[1-3]`."""
+    from ..core.base.nodeset import fold_nodes
+
+    groups: dict[str, list[str]] = {}
+    for server, text in texts.items():
+        groups.setdefault(text, []).append(server)
+    return [(fold_nodes(servers), text) for text, servers in groups.items()]
+
+
+def refuse_failed(answers: Mapping[str, Answer]) -> None:
+    """Raises Refused, a line for each way to fail, where a server failed."""
+    from ..core.base.nodeset import fold_nodes
+
+    failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
+    if failed:
+        by_name = [server.ssh for server in site().servers] != [None]  # the one that this machine is needs no name
+        lines = [f"{servers}: {failure}" if by_name else failure for servers, failure in _folded(failed)]
+        count = f"{len(failed)} of {len(answers)} servers failed"
+        again = "" if _alone() else f"{count}; once mended, the same again for them: server={fold_nodes(failed)}"
+        raise Refused("\n".join(filter(None, [*lines, again])))

@@ -1,0 +1,1 @@
+"""Images and archives of files: newc, and what they are compressed with."""

@@ -1,0 +1,1 @@
+"""What knows nothing of nodes: complaints, files, processes, node sets, git, ssh, text."""

@@ -1,0 +1,237 @@
+"""Files on this machine: written whole or not at all, digested, locked."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import time
+from typing import Iterable, Iterator
+
+from .errors import Refused
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
+
+
+Owner = tuple[int, int]  # user, group
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = False, owner: Owner | None = None) -> bool:
+    """Make `path` hold `data`, by a rename; False (and nothing touched) where it already does.
+
+    `durable` flushes the file before the rename and the folder after it, so that a power cut leaves the old or the new.
+    Without an `owner` a new file is whoever's writes it.
+    """
+    if _holds(path, data, mode, owner):
+        return False
+    replace(path, [data], mode, durable, owner)
+    return True
+
+
+def replace(
+    path: str,
+    parts: Iterable[bytes | memoryview],
+    mode: int = 0o644,
+    durable: bool = False,
+    owner: Owner | None = None,
+) -> None:
+    """The same of bytes that it surely does not hold, one part after the other."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder or ".", exist_ok=True)
+    new = os.path.join(folder, f".{name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    try:
+        with naming(path), open(new, "xb") as file:
+            if owner and os.geteuid() == 0:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.writelines(parts)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
+    if durable:
+        sync_folder(folder or ".")
+
+
+def _holds(path: str, data: bytes, mode: int, owner: Owner | None) -> bool:
+    try:
+        status = os.lstat(path)
+        if status.st_size != len(data) or status.st_mode != 0o100000 | mode:
+            return False
+        if owner and owner != (status.st_uid, status.st_gid):
+            return False
+        with open(path, "rb") as file:
+            return file.read() == data
+    except OSError:  # there is none, or its disk does not give it: it is written anew
+        return False
+
+
+def content(path: str) -> bytes | None:
+    """The bytes of a file; None where there is none, or a folder. Of a fifo none: nobody is waited for."""
+    try:
+        with naming(path), open(path, "rb", opener=_at_once) as file:
+            return file.read()
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+
+
+@contextlib.contextmanager
+def naming(path: str | bytes) -> Iterator[None]:
+    """An error of a file that is open, or of a name in a folder that is, says which one: this path."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, (str, bytes)) or "/" not in os.fsdecode(error.filename):
+            error.filename, error.filename2 = path, None
+        raise
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def sweep(folder: str) -> None:
+    """Remove what a killed run was writing into a folder by `write_atomic`; not where others may be at it now."""
+    with contextlib.suppress(OSError), os.scandir(folder) as names:
+        for each in names:
+            if each.name[:1] == "." != each.name[1:2] and each.name.endswith(".new"):
+                os.unlink(each.path)
+
+
+def sync_folder(path: str) -> None:
+    """Flush a folder's names to disk (fsync(2) of the file alone does not)."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with naming(path):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def digest_file(path: str | bytes) -> str:
+    """sha256 of a file's bytes, hex."""
+    digest, room = hashlib.sha256(), memoryview(bytearray(1 << 18))
+    with naming(path), open(path, "rb", buffering=0) as file:
+        while size := file.readinto(room):
+            digest.update(room[:size])
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: str, what: str, who: str = "") -> Iterator[None]:
+    """Hold the lock file `path` (flock(2): it ends with its process). Raises Refused, naming the holder: `who`, pid."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise Refused(f"{path} is a symlink, and what it leads to is not ours to write: remove it") from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _at_it(fd, what) from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        with contextlib.suppress(OSError):  # on a full disk it holds all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def unlocked(path: str, what: str) -> None:
+    """Raises Refused, as `locked` would, where somebody holds the lock file `path` now. It is not taken."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for a moment; others that only look may look, too
+    except BlockingIOError:
+        raise _at_it(fd, what) from None
+    finally:
+        os.close(fd)
+
+
+def _at_it(fd: int, what: str) -> Refused:
+    holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
+    return Refused(f"{what}: {holder} is at it; wait, or end that process")
+
+
+def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]:
+    """Make `folder` hold `files` (path below it -> bytes) and no other but those below `besides`; their paths."""
+    wanted = {os.path.join(folder, name): data for name, data in files.items()}
+    for path, data in wanted.items():
+        write_atomic(path, data)
+    for path in list(files_in(folder, besides)):
+        if path not in wanted:
+            os.unlink(path)
+    for path, _, _ in os.walk(folder, topdown=False):
+        if path != folder and not os.listdir(path):
+            os.rmdir(path)
+    return list(wanted)
+
+
+def files_in(folder: str, besides: str = "") -> Iterator[str]:
+    """The paths of all that is in `folder` and no folder, but for what is below `besides`."""
+    for path, below, names in os.walk(folder):
+        below[:] = [name for name in below if os.path.join(path, name) != os.path.join(folder, besides)]
+        for name in names:
+            yield os.path.join(path, name)
+
+
+def read(path: str) -> bytes:
+    with naming(path), open(path, "rb") as file:
+        return file.read()
+
+
+def sync(folder: str) -> None:
+    """Flush all of a file system (syncfs(2), which Python does not have) and hear of it if that fails."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
+    finally:
+        os.close(fd)
+
+
+def clear(folder: str) -> None:
+    """Remove a folder and all in it, never following a symlink, never crossing into another file system."""
+    try:
+        device = os.lstat(folder).st_dev
+    except FileNotFoundError:
+        return
+    _remove(os.fsencode(folder), device)
+
+
+def _remove(path: bytes, device: int) -> None:
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return os.unlink(path)
+    if status.st_dev != device:
+        raise Refused(f"{os.fsdecode(path)} is a mount point: unmount it, then run this again")
+    if status.st_mode & 0o700 != 0o700 and os.geteuid():
+        os.chmod(path, 0o700)
+    for name in os.listdir(path):
+        _remove(path + b"/" + name, device)
+    os.rmdir(path)
+
+
+def exchange(one: str, other: str) -> None:
+    """Let two names change places at once (renameat2(2), which Python does not have)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), one, None, other)

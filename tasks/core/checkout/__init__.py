@@ -1,0 +1,1 @@
+"""Folders that are written: a Tree made real, cloned, compared with its manifest."""

@@ -1,0 +1,293 @@
+"""Doing what a plan says, to a real folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IMODE
+from typing import NamedTuple
+
+from ..scan.content import attributes, digest_of
+from ..scan.folder import OPEN_FOLDER, Folder
+from ..tree.diff import Changes
+from ..tree.model import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, parent
+
+_SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KINDS = {DIR: S_IFDIR, FILE: S_IFREG, LINK: S_IFLNK, CHAR: S_IFCHR, BLOCK: S_IFBLK, FIFO: S_IFIFO}
+_BLOCK = 1 << 26
+_NO_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # copy_file_range(2) is not for these two files
+
+EPOCH = 10**18  # ns: the mtime of what no file of the inputs gives one to; 2001, which no tool takes for a mistake
+
+Lender = Callable[[bytes, Entry], "tuple[int, bytes] | None"]  # whose file may be hard-linked: its folder, its name
+Progress = Callable[[int, int], None]  # steps done, of how many
+
+# On another file system, of too many names already, of a kind that has one only, or gone: then it is copied.
+_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOENT)
+
+
+class Done(NamedTuple):
+    """What was made of non-folders."""
+
+    linked: int  # names that became links to lent files
+    copied: int  # files written
+    size: int  # of those
+    stamps: dict[bytes, int]  # those of one name -> ctime in ns
+    made: set[bytes]  # all that the steps name and did not remove, and the folders that this disturbed
+
+
+def perform_changes(
+    steps: Changes, tree: Tree, folder: Folder, lend: Lender | None = None, progress: Progress | None = None
+) -> Done:
+    """Do the steps to `tree`. A file for which `lend` has an equal one becomes a hard link of that.
+
+    Raises OSError where the folder is not what the plan began with, Changed where a source is not what it was.
+    """
+    made = [*steps.added, *steps.changed, *(step for step in steps.touched if step[1].type != DIR)]
+    disturbed = {parent(path) for path in (*steps.removed, *(path for path, _ in made)) if path} & tree.keys()
+    new = {path for path, _ in steps.added if path}
+    for path in disturbed - new:
+        stop_inheritance(folder.at(path))
+    for path in (*steps.removed, *(path for path, _ in made[len(steps.added) :])):
+        remove_entry(folder.at(parent(path)), path.rpartition(b"/")[2])
+    folder.forget()
+    done = _Maker(folder, lend).make(made, progress)
+    folders = disturbed | {path for path, entry in (*steps.added, *steps.touched) if entry.type == DIR}
+    for path in sorted(folders):
+        finish_entry(folder.at(path), tree[path])
+    return done._replace(made=folders.union(path for path, _ in made))
+
+
+class _Maker:
+    """Makes entries under names that are free; folders stay closed to others until they are finished."""
+
+    def __init__(self, folder: Folder, lend: Lender | None):
+        self.folder, self.lend = folder, lend
+        self.first: dict[int, bytes] = {}  # the names of one file: where its first one is
+        self.linked = self.copied = self.size = 0
+        self.stamps: dict[bytes, int] = {}
+
+    def make(self, steps: list[tuple[bytes, Entry]], progress: Progress | None) -> Done:
+        for number, (path, entry) in enumerate(steps):
+            if progress and not number & 255:
+                progress(number, len(steps))
+            try:
+                self._place(path, entry)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, os.path.join(self.folder.path, path)) from error
+        if progress:
+            progress(len(steps), len(steps))
+        return Done(self.linked, self.copied, self.size, self.stamps, set())
+
+    def _place(self, path: bytes, entry: Entry) -> None:
+        if not path:  # the folder itself
+            return
+        above, _, name = path.rpartition(b"/")
+        fd = self.folder.at(above)
+        if entry.type == DIR:
+            os.mkdir(name, 0o700, dir_fd=fd)
+        elif entry.inode in self.first:
+            known_as = self.first[entry.inode]
+            os.link(known_as, name, src_dir_fd=self.folder.root, dst_dir_fd=fd, follow_symlinks=False)
+        else:
+            self._first_name(fd, name, path, entry)
+
+    def _first_name(self, fd: int, name: bytes, path: bytes, entry: Entry) -> None:
+        if entry.inode:
+            self.first[entry.inode] = path
+        lent = self.lend(path, entry) if self.lend else None
+        stamp = _linked(*lent, fd, name, entry) if lent else 0
+        if stamp:
+            self.linked += 1
+        else:
+            stamp = make_entry(fd, name, entry)
+            self.copied += entry.type == FILE
+            self.size += entry.size
+        if entry.type == FILE and not entry.inode:
+            self.stamps[path] = stamp
+
+
+def _linked(source: int, known_as: bytes, fd: int, name: bytes, entry: Entry) -> int:
+    """Make a name a link to a lent file: its ctime, which that has moved; 0 where that cannot be, or it is another."""
+    if not link(source, known_as, fd, name):
+        return 0
+    status = os.lstat(name, dir_fd=fd)
+    if is_like(status, entry):
+        return status.st_ctime_ns
+    os.unlink(name, dir_fd=fd)
+    return 0
+
+
+def link(source: int, known_as: bytes, fd: int, name: bytes) -> bool:
+    """Give a file of one folder a name in another; False where that cannot be, and a copy can."""
+    try:
+        os.link(known_as, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+        return True
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+
+
+class Changed(Exception):
+    """A file is not any more what its entry says. `path` is bytes."""
+
+    def __init__(self, path: bytes):
+        self.path = os.fsdecode(path)
+        super().__init__(self.path)
+
+
+def stop_inheritance(fd: int) -> None:
+    """Without its default ACL a folder gives none to what is made in it; `finish` puts it back."""
+    with contextlib.suppress(OSError):
+        os.removexattr(fd, "system.posix_acl_default")
+
+
+def remove_entry(fd: int, name: bytes) -> None:
+    """Remove a name and, where it is a folder that holds more than is known of, everything below it."""
+    try:
+        os.unlink(name, dir_fd=fd)
+    except IsADirectoryError:
+        inner = os.open(name, OPEN_FOLDER, dir_fd=fd)
+        try:
+            for below in os.listdir(inner):
+                remove_entry(inner, os.fsencode(below))
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=fd)
+
+
+def make_entry(fd: int, name: bytes, entry: Entry) -> int:
+    """Make an entry, no folder, under a free name of an open folder; for a file its ctime in ns, else 0."""
+    return _file(fd, name, entry) if entry.type == FILE else _special(fd, name, entry)
+
+
+def _special(fd: int, name: bytes, entry: Entry) -> int:
+    """A symlink, device or fifo."""
+    if entry.type == LINK:
+        os.symlink(entry.link, name, dir_fd=fd)
+        os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+        return 0
+    os.mknod(name, _KINDS[entry.type] | 0o600, os.makedev(*(entry.device or (0, 0))), dir_fd=fd)
+    os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+    os.chmod(name, entry.mode, dir_fd=fd)  # of what was made a moment ago: no symlink
+    for key, value in entry.xattrs:
+        os.setxattr(b"/proc/self/fd/%d/%s" % (fd, name), key, value, follow_symlinks=False)
+    return 0
+
+
+def _file(fd: int, name: bytes, entry: Entry) -> int:
+    new = os.open(name, _NEW, entry.mode & 0o777, dir_fd=fd)
+    try:
+        mtime = _write(new, entry.data) if entry.data is not None else _copy(entry, new)
+        os.utime(new, ns=(mtime, mtime))
+        status = os.fstat(new)
+        if entry.xattrs or not is_like(status, entry):  # seldom: most files are root's, and of a plain mode
+            os.fchown(new, entry.uid, entry.gid)  # clears setuid and capabilities: before both
+            os.fchmod(new, entry.mode)
+            for key, value in entry.xattrs:
+                os.setxattr(new, key, value)
+            status = os.fstat(new)
+        return status.st_ctime_ns
+    finally:
+        os.close(new)
+
+
+def _write(new: int, data: bytes) -> int:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(new, left) :]
+    return EPOCH
+
+
+def _copy(entry: Entry, new: int) -> int:
+    """Fill the new file with the entry's bytes; gives their mtime. Raises Changed where they are others by now."""
+    try:
+        source = os.open(entry.source, _SOURCE)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Changed(entry.source) from error
+    try:
+        status = os.fstat(source)
+        if S_IFREG | S_IMODE(status.st_mode) != status.st_mode or status.st_size != entry.size:
+            raise Changed(entry.source)
+        _copy_bytes(source, new, status)
+        if status.st_ctime_ns != entry.stamp and digest_of(new, os.fstat(new)) != entry.digest:
+            raise Changed(entry.source)
+        return status.st_mtime_ns
+    finally:
+        os.close(source)
+
+
+def _copy_bytes(source: int, new: int, status: os.stat_result) -> None:
+    if status.st_blocks * 512 >= status.st_size:
+        return _copy_range(source, new, 0, status.st_size)
+    os.ftruncate(new, status.st_size)  # it has holes, and keeps them
+    end = 0
+    while end < status.st_size:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+                return
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        _copy_range(source, new, start, end)
+
+
+def _copy_range(source: int, new: int, start: int, end: int) -> None:
+    """Copy within the kernel, as a reflink where the file system has them; short where the source became so."""
+    copy: Callable[[int, int, int, int], int] = _in_kernel
+    while start < end:
+        try:
+            done = copy(source, new, min(end - start, _BLOCK), start)
+        except OSError as error:
+            if copy is _by_hand or error.errno not in _NO_COPY:
+                raise
+            copy = _by_hand
+            continue
+        if not done:
+            return
+        start += done
+
+
+def _in_kernel(source: int, new: int, count: int, at: int) -> int:
+    return os.copy_file_range(source, new, count, at, at)
+
+
+def _by_hand(source: int, new: int, count: int, at: int) -> int:
+    return os.pwrite(new, os.pread(source, min(count, 1 << 20), at), at)
+
+
+def finish_entry(fd: int, entry: Entry, mtime: int | None = None) -> None:
+    """A folder's owner, mode and attributes, when everything is in it; and its mtime, which that has moved.
+
+    `mtime`, in ns, is its source's, where that is known.
+    """
+    os.fchown(fd, entry.uid, entry.gid)
+    for key, _ in attributes(fd):
+        os.removexattr(fd, key)
+    os.fchmod(fd, entry.mode)
+    for key, value in entry.xattrs:
+        os.setxattr(fd, key, value)
+    mtime = _mtime(entry.source) if mtime is None else mtime
+    os.utime(fd, ns=(mtime, mtime))
+
+
+def _mtime(source: bytes) -> int:
+    try:
+        return os.lstat(source).st_mtime_ns if source else EPOCH
+    except OSError:
+        return EPOCH
+
+
+def is_like(status: os.stat_result, entry: Entry) -> bool:
+    """Is that the status of what the entry says? (All but bytes, link and attributes.)"""
+    return (
+        status.st_mode == _KINDS[entry.type] | entry.mode
+        and (status.st_uid, status.st_gid) == (entry.uid, entry.gid)
+        and (entry.type != FILE or status.st_size == entry.size)
+        and (not entry.device or status.st_rdev == os.makedev(*entry.device))
+    )

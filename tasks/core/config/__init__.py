@@ -1,0 +1,1 @@
+"""Generated files: rendered from templates, and checked by their own programs."""

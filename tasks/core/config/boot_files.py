@@ -1,0 +1,142 @@
+"""Boot files of pxelinux, GRUB and iPXE: what each node boots, and with which arguments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..base.nodeset import fold_nodes
+from ..initrd.cmdline import line_limit, network_root, serial_console
+from ..release import Release
+from ..site.model import Node, Server, Site
+from .templates import TEMPLATES, View, plain_values, render_template, template_environment
+
+
+class BootSettings(NamedTuple):
+    """What a node boots: a label of `plugnode/`, with the node's own kernel arguments."""
+
+    label: str  # an image, or a release's id
+    cmdline: str
+
+
+# Which server, which release
+
+
+def server_of(site: Site, node: Node) -> Server:
+    """The boot server of a node: the one it names, else by rendezvous hashing (Thaler, Ravishankar 1998).
+
+    Each node takes the server whose name hashes highest together with its own: a server more or less moves only
+    the nodes that it gets or had.
+    """
+    if len(site.servers) == 1:
+        return site.servers[0]
+    if node.server:
+        return next(server for server in site.servers if server.name == node.server)
+    return max(site.servers, key=lambda server: _weight(server.name + node.name))
+
+
+def _weight(text: str) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).digest()
+
+
+def boot_of(site: Site, node: Node) -> BootSettings:
+    return BootSettings(node.release or node.image, " ".join(filter(None, (node.cmdline, _card(site, node)))))
+
+
+def _card(site: Site, node: Node) -> str:
+    """How the initrd hears of the network card of a node, or a group, that is not its image's."""
+    usual = site.image(node.image).interface
+    return f"plugnode.interface={node.interface}" if node.interface != usual else ""
+
+
+def default_boot(site: Site) -> BootSettings:
+    """What nodes boot that have no file of their own: the image of most nodes, with the arguments most common there."""
+    images = Counter(node.image for node in site.nodes)
+    label = max((image.name for image in site.images), key=lambda name: images[name])
+    boots = [boot_of(site, node) for node in site.nodes]
+    cmdlines = Counter(boot.cmdline for boot in boots if boot.label == label)
+    return BootSettings(label, min(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline), default=""))
+
+
+# Loaders: one file for all, and one for each node that differs
+
+
+def boot_views(site: Site) -> dict[str, tuple[str, View]]:
+    """Path below the TFTP root -> (template, its view)."""
+    usual = default_boot(site)
+    boots = [(node, boot_of(site, node)) for node in site.nodes]
+    different = [(node, boot) for node, boot in boots if boot != usual]
+    view = _boot_view(site, usual, usual.label, "What a node boots that has no file of its own here.")
+    views: dict[str, tuple[str, View]] = {
+        path: (template, {**view, "others": bool(different)}) for path, template in DEFAULTS.items()
+    }
+    for node, boot in different:
+        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
+        view = _boot_view(site, boot, node.image, title)
+        views |= {path + node.mac.pxe: (template, view) for path, template in OF_NODE.items()}
+    return views
+
+
+DEFAULTS = {"pxelinux.cfg/default": "pxelinux.cfg", "grub/grub.cfg": "grub.cfg", "boot.ipxe": "boot.ipxe"}
+OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+
+
+def _boot_view(site: Site, boot: BootSettings, image: str, title: str) -> View:
+    line = serial_console(f"{site.image(image).cmdline} {boot.cmdline}")
+    return plain_values({"title": title, "label": boot.label, "cmdline": boot.cmdline, "serial": line, "others": ""})
+
+
+def _difference(boot: BootSettings, usual: BootSettings) -> str:
+    own = [f"it boots {boot.label}"] if boot.label != usual.label else []
+    if boot.cmdline != usual.cmdline:
+        own.append(f"it has {'' if boot.cmdline else 'no '}kernel arguments of its own")
+    return ", ".join(own)
+
+
+# The files that name a release
+
+
+def render_boot(
+    site: Site, server: Server, label: str, release: Release, site_id: str, templates: Iterable[str] = (TEMPLATES,)
+) -> dict[str, bytes]:
+    """`plugnode/<label>.cfg`, `.grub` and `.ipxe` for one server's TFTP root.
+
+    `label` is the image's name, or the release's id for nodes that are pinned to it; `site_id` the folder of site.img.
+    """
+    environment = template_environment(tuple(templates))
+    arguments = arguments_of(site, server, release)
+    view = plain_values({"label": label, "release": release.id, "site_id": site_id, "arguments": arguments})
+    return {
+        f"plugnode/{label}.{kind}": render_template(environment, f"image.{kind}", view)
+        for kind in ("cfg", "grub", "ipxe")
+    }
+
+
+def arguments_of(site: Site, server: Server, release: Release) -> str:
+    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's own."""
+    return network_root(release.network_root, server.ip, f"{site.deploy.nfs_root}/{release.id}", release.cmdline)
+
+
+def cmdline_warnings(site: Site, server: Server, label: str, release: Release, site_id: str) -> list[str]:
+    """One line for each kind of node whose kernel would cut its command line short.
+
+    The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and BOOTIF= behind them.
+    """
+
+    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img "
+    length = len(line + arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00")
+    limit = line_limit(release.kernel_version)
+    boots = [(node, boot_of(site, node)) for node in site.nodes]
+    nodes = [(node, boot) for node, boot in boots if boot.label == label and server_of(site, node) == server]
+    long: dict[int, list[str]] = {}
+    for node, boot in nodes:
+        whole = length + len(boot.cmdline) + bool(boot.cmdline)
+        if whole > limit:
+            long.setdefault(whole, []).append(node.name)
+    return [
+        f"{fold_nodes(names)}: {whole} bytes of kernel command line, {release.kernel_version} takes {limit}; shorten cmdline"
+        for whole, names in sorted(long.items())
+    ]

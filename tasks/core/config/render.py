@@ -1,0 +1,90 @@
+"""Configs: a site as the files that DHCP, TFTP and NFS servers, boot loaders and nodes read.
+
+One template a file, below templates/. A template sees a small view, strings and lists of strings, never the model.
+Only `plugnode/*` below the TFTP root names a release: the rest changes when nodes or servers do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from ..services.exports import fsid_of
+from ..site.model import Deploy, Node, Site
+from .boot_files import boot_views, server_of
+from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
+
+OF_SITE = ("dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf", "exports", "hosts", "ethers")  # each also a template's name
+LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}  # what DHCP names, below tftp_root
+IPXE_CLASS = "iPXE"  # what iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
+
+
+# The files of a site
+
+
+def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[str, bytes]:
+    """Every generated file of a site but those that name a release: path below build/configs -> bytes.
+
+    `templates`: folders, the first that has a template wins. Raises BadInput where a template of the site is wrong.
+    """
+    environment = template_environment(tuple(templates))
+    view = site_view(site)
+    files = {name: render_template(environment, name, view) for name in OF_SITE}
+    for path, (template, boot_view) in boot_views(site).items():
+        files[f"tftp/{path}"] = render_template(environment, template, boot_view)
+    return files
+
+
+def site_view(site: Site) -> View:
+    """What the templates of OF_SITE see."""
+    import ipaddress
+
+    network = site.network
+    subnet = ipaddress.IPv4Network(network.subnet)
+    alone = len(site.servers) == 1
+    view = {
+        "site": site.name, "subnet": network.subnet,
+        "address": str(subnet.network_address), "netmask": str(subnet.netmask),
+        "gateway": network.gateway or "", "domain": network.domain or "", "dns": network.dns, "ntp": network.ntp,
+        "options": _kea_options(site), "lease_max": str(max(1000, len(site.nodes))),
+        "servers": [
+            {"name": server.name, "ip": server.ip, "tag": "" if alone else f"tag:server-{server.name},"}
+            for server in site.servers
+        ],
+        "next_server": site.servers[0].ip if alone else "",
+        "nodes": [_row(site, node) for node in site.nodes], "hosts": site.hosts,
+        "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root,
+        "fsid": fsid_of(site.name, site.deploy.nfs_root),
+        "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
+        "ipxe_hex": IPXE_CLASS.encode().hex(":"), "drop_in": "yes" if _is_drop_in(site.deploy) else "",
+    }  # fmt: skip
+    return plain_values(view)
+
+
+def _is_drop_in(deploy: Deploy) -> bool:
+    """Is the DHCP server's file read besides its own? Then it must not speak for the rest of that server."""
+    return deploy.dhcp == "dnsmasq" and os.path.dirname(deploy.dhcp_conf or "/etc/dnsmasq.d/").endswith(".d")
+
+
+def _row(site: Site, node: Node) -> NodeRow:
+    server = server_of(site, node)
+    return NodeRow(node.name, node.mac, node.ip, server.name, server.ip)
+
+
+def _kea_options(site: Site) -> list[tuple[str, str]]:
+    """DHCP's options by Kea's names (IANA's), without those that the site does not give."""
+    network = site.network
+    options = [
+        ("routers", network.gateway or ""),
+        ("domain-name-servers", ", ".join(network.dns)),
+        ("domain-name", network.domain or ""),
+        ("ntp-servers", ", ".join(network.ntp)),
+    ]
+    return [(name, value) for name, value in options if value]
+
+
+def short_names_first(hosts: bytes, domain: str) -> bytes:
+    """hosts(5) with `ADDRESS NAME NAME.DOMAIN …` for each `ADDRESS NAME.DOMAIN NAME …`; other lines stay."""
+    line = rf"^(\S+)([ \t]+)(([^\s.]+)\.{re.escape(domain)})([ \t]+)\4(?=\s|$)".encode()
+    return re.sub(line, rb"\1\2\4\5\3", hosts, flags=re.MULTILINE) if domain else hosts

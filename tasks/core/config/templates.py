@@ -1,0 +1,122 @@
+"""Templates: found, checked, rendered."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jinja2
+
+from ..base.errors import BadInput, Problem
+from ..initrd.cmdline import grub_words
+
+TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "templates"))
+
+View = Mapping[str, Any]
+
+
+class NodeRow(NamedTuple):
+    """A node as templates see it."""
+
+    name: str
+    mac: str
+    ip: str
+    server: str
+    next_server: str  # that server's address
+
+
+_SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")  # ends a line, a string, a block or a statement in some of the files
+
+
+def plain_values(view: View) -> View:
+    """The view itself, if no string of it could be more than a value. Raises ValueError: the schema let it through."""
+    if found := _SPECIAL.search(_words(view)):
+        raise ValueError(f"a site with {found.group()!r} in a value must not reach a template")
+    return view
+
+
+def _words(value: Any) -> str:
+    """All strings in a value, whatever they are in."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    parts = value.values() if isinstance(value, Mapping) else value
+    return " ".join([part if isinstance(part, str) else _words(part) for part in parts])
+
+
+# Templates
+
+
+@lru_cache(maxsize=4)
+def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """Templates come with merge requests: they see values, and nothing of Python."""
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            if type(obj) is NodeRow and attribute in NodeRow._fields:  # the one that is asked for ten thousand times
+                return getattr(obj, attribute)
+            return super().getattr(obj, attribute)
+
+    environment = Sandbox(
+        loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, autoescape=False,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["grub"] = grub_words
+    return environment
+
+
+def check_templates(templates: Iterable[str] = (TEMPLATES,)) -> None:
+    """Raises BadInput with every template that is none."""
+    environment = template_environment(tuple(templates))
+    assert environment.loader
+    problems: list[Problem] = []
+    for name in environment.list_templates():
+        try:
+            with _complaints(name):
+                source, path, _ = environment.loader.get_source(environment, name)
+                environment.parse(source, name, path)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+
+
+def render_template(environment: jinja2.Environment, name: str, view: View) -> bytes:
+    """A template's bytes. Raises BadInput at its place where one of the site's own is wrong."""
+    with _complaints(name):
+        return environment.get_template(name).render(view).encode()
+
+
+@contextmanager
+def _complaints(name: str) -> Iterator[None]:
+    """jinja2's complaints about a template as ours."""
+    import jinja2
+
+    try:
+        yield
+    except jinja2.TemplateNotFound as error:
+        raise BadInput.at(str(error), "no such template; put it back into templates/") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise BadInput.at(error.filename or name, f"{error.message}; a Jinja2 template", error.lineno) from None
+    except (jinja2.exceptions.SecurityError, OverflowError) as error:
+        file, line = _place(error, name)
+        raise BadInput.at(file, f"{error}; a template sees values, and nothing of Python", line) from None
+    except jinja2.UndefinedError as error:
+        file, line = _place(error, name)
+        raise BadInput.at(
+            file, f"{error.message}; see Plugnode's own templates/{name} for what there is", line
+        ) from None
+
+
+def _place(error: Exception, name: str) -> tuple[str, int]:
+    """Where in a template an error was raised: jinja2 gives its frames the template's own lines."""
+    import traceback
+
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"/{name}")]
+    return (frames[-1].filename, frames[-1].lineno or 1) if frames else (name, 1)

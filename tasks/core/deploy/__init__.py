@@ -1,0 +1,1 @@
+"""Servers changed: preflight, publishing, deploy, rollback, prune."""

@@ -1,0 +1,1 @@
+"""What servers must hold, by a site and a build."""

@@ -1,0 +1,1 @@
+"""The initrd, one module a kind, and what all kinds need."""

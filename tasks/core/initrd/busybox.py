@@ -1,0 +1,94 @@
+"""The busybox of an initrd: one static program that has everything. Looked into, never run."""
+
+from __future__ import annotations
+
+import os
+from typing import Iterable, Iterator
+
+from ..base.errors import BadInput
+from ..tree.model import FILE, Tree, read_content, resolve
+
+X86, X86_64 = 3, 62  # e_machine (elf(5))
+PLACES = (
+    b"bin/busybox",
+    b"sbin/busybox",
+    b"usr/bin/busybox",
+    b"usr/sbin/busybox",
+    b"bin/busybox.static",
+    b"usr/lib/initramfs-tools/bin/busybox",
+    b"sbin/busybox.anaconda",
+)
+HERE = ("/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox", "/bin/busybox.static")  # where the reference has none
+INSTALL = "apt install busybox-static, or dnf install busybox"
+# Every applet that the scripts of overlays/initrd/ run
+NETWORK_ROOT = """
+cat chroot cp grep head ifconfig ip ls md5sum mkdir mount printf
+readlink reboot rm route sh sleep tail tr udhcpc umount uname
+""".split()
+OWN = (*NETWORK_ROOT, "dmesg", "insmod", "mdev", "mknod", "switch_root")
+NICE = {"cp", "dmesg", "grep", "head", "ip", "ls", "mdev", "printf", "umount", "uname"}  # not worth a refusal
+
+
+def pick(tree: Tree, wanted: str, machine: int, applets: Iterable[str], where: str) -> tuple[bytes, str]:
+    """(the program, where it comes from): the path `wanted`, or with "auto" the reference's, else this machine's.
+
+    Raises BadInput at `where`, with what is wrong with each.
+    """
+    problems = []
+    for name, data in _candidates(tree, wanted):
+        problem = _problem(data, machine, applets)
+        if problem is None:
+            return data, name
+        problems.append(f"{name} {problem}")
+    raise BadInput.at(
+        where, f"busybox: {'; '.join(problems) or 'none found'}; {INSTALL}, or give a path to a static one"
+    )
+
+
+def _candidates(tree: Tree, wanted: str) -> Iterator[tuple[str, bytes]]:
+    if wanted != "auto":
+        yield wanted, _read(wanted)
+        return
+    for place in dict.fromkeys(resolve(tree, place) for place in PLACES):
+        if place in tree and tree[place].type == FILE:
+            yield f"{place.decode(errors='replace')} of the reference", read_content(tree[place])
+    for path in HERE:
+        if os.path.isfile(path):
+            yield f"{path} of this machine", _read(path)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _problem(data: bytes, machine: int, applets: Iterable[str]) -> str | None:
+    """What keeps a program from being the busybox of an initrd, None for nothing."""
+    if not data:
+        return "is missing or empty"
+    if data[:4] != b"\x7fELF":
+        return "is not a program"
+    kind = int.from_bytes(data[18:20], "little")
+    if kind not in ({X86, X86_64} if machine == X86_64 else {X86}):
+        return "is made for another processor than the kernel"
+    if _is_dynamic(data):
+        return "is dynamically linked"
+    lacking = [name for name in applets if name not in NICE and b"\0%s\0" % name.encode() not in data]
+    return f"lacks applet {', '.join(lacking)}" if lacking else None
+
+
+def _is_dynamic(data: bytes) -> bool:
+    """Whether a program asks for an interpreter (PT_INTERP, elf(5))."""
+    wide = data[4] == 2
+    table = int.from_bytes(data[32:40] if wide else data[28:32], "little")
+    size = int.from_bytes(data[54:56] if wide else data[42:44], "little")
+    count = int.from_bytes(data[56:58] if wide else data[44:46], "little")
+    return any(int.from_bytes(data[at : at + 4], "little") == 3 for at in range(table, table + size * count, size or 1))
+
+
+def mounts_nfs_itself(data: bytes) -> bool:
+    """Whether its `mount` makes the binary options that NFS took before Linux 2.6.23 (nfs(5))."""
+    return b"nolock" in data

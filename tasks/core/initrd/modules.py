@@ -1,0 +1,226 @@
+"""Kernel modules: which files a driver needs, in the order in which `insmod` takes them.
+
+Read from depmod's own files (depmod(8), modules.dep(5)): EL5 writes absolute paths, later ones are relative.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import gzip
+import lzma
+import re
+from typing import Callable, Iterable, NamedTuple
+
+from ..base.errors import Problem
+from ..tree.model import Tree, read_content, resolve, under
+from .kernel import Kernel
+
+NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3", "nfsv4")  # what exists of them is loaded; nfs itself must
+NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
+WILDCARD = re.compile(r"[*?\[]")
+BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
+
+
+class Modules(NamedTuple):
+    """The modules of a kernel, by name (with underscores)."""
+
+    version: str
+    paths: dict[str, bytes]  # where each is in the tree
+    needs: dict[str, tuple[str, ...]]  # as modules.dep lists them: the last goes in first
+    before: dict[str, tuple[str, ...]]  # soft dependencies ("pre:"), loaded before
+    builtin: frozenset[str]
+    aliases: dict[str, str]  # those without wildcards
+
+
+@functools.cache  # depmod names a module each time that another needs it
+def name_of(path: str) -> str:
+    """`kernel/drivers/net/virtio-net.ko.xz` -> `virtio_net`."""
+    name = path.strip().rpartition("/")[2]
+    at = name.rfind(".ko")
+    return (name[:at] if at > 0 and name[at + 3 : at + 4] in ("", ".") else name).replace("-", "_")
+
+
+def read_modules(tree: Tree, kernel: Kernel) -> Modules:
+    """Raises ValueError where depmod has not run."""
+    lines = _lines(tree, kernel, "modules.dep")
+    if lines is None:
+        raise ValueError(f"modules.dep of kernel {kernel.version} is missing: run `depmod {kernel.version}` there")
+    paths, needs = {}, {}
+    for line in lines:
+        path, _, rest = line.partition(":")
+        paths[name_of(path)] = _place(tree, kernel, path)
+        needs[name_of(path)] = tuple(map(name_of, rest.split()))
+    builtin = frozenset(map(name_of, _lines(tree, kernel, "modules.builtin") or []))
+    return Modules(kernel.version, paths, needs, _soft(tree, kernel), builtin, _aliases(tree, kernel))
+
+
+def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
+    entry = tree.get(kernel.modules + b"/" + name.encode())
+    if entry is None:
+        return None
+    lines = read_content(entry).decode(errors="surrogateescape").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _place(tree: Tree, kernel: Kernel, path: str) -> bytes:
+    name = path.strip().encode(errors="surrogateescape")
+    direct = kernel.modules + b"/" + name
+    return direct if direct in tree else resolve(tree, name[1:] if name.startswith(b"/") else direct)
+
+
+def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
+    """`softdep NAME pre: A B post: C` (modprobe.d(5)): what comes before."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in _lines(tree, kernel, "modules.softdep") or []:
+        words = line.split()
+        if len(words) > 2 and words[0] == "softdep" and "pre:" in words:
+            wanted = words[words.index("pre:") + 1 :]
+            wanted = wanted[: wanted.index("post:")] if "post:" in wanted else wanted
+            found[name_of(words[1])] = tuple(map(name_of, wanted))
+    return found
+
+
+def _aliases(tree: Tree, kernel: Kernel) -> dict[str, str]:
+    lines = _lines(tree, kernel, "modules.alias") or []
+    plain = [line.split() for line in lines if not WILDCARD.search(line)]
+    return {words[1].replace("-", "_"): name_of(words[2]) for words in plain if words[0] == "alias" and len(words) == 3}
+
+
+def find_module(modules: Modules, name: str) -> str | None:
+    """The module that `name` means, in any spelling; None where the kernel has it built in. Raises KeyError."""
+    for wanted in (name_of(name), modules.aliases.get(name_of(name), "")):
+        if wanted in modules.builtin:
+            return None
+        if wanted in modules.paths:
+            return wanted
+    raise KeyError(name)
+
+
+def closure(
+    tree: Tree, modules: Modules, names: Iterable[str], where: str = "site.yaml"
+) -> tuple[list[str], list[Problem]]:
+    """(the modules that loading `names` takes, in insmod order; what is wrong)."""
+    order: dict[str, None] = {}
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            found = find_module(modules, name)
+        except KeyError:
+            problems.append(Problem(where, 1, 1, unknown_module(modules, name)))
+            continue
+        for module in _chain(modules, found) if found else []:
+            if modules.paths.get(module) not in tree:
+                problems.append(Problem(where, 1, 1, _lost(modules, name, module)))
+            order.setdefault(module)
+    return list(order), problems
+
+
+def _chain(modules: Modules, name: str, above: tuple[str, ...] = ()) -> list[str]:
+    """`name` after all it needs, soft dependencies that exist included."""
+    chain: list[str] = []
+    for module in [*reversed(modules.needs.get(name, ())), name]:
+        for soft in modules.before.get(module, ()):
+            if soft not in above and soft in (modules.paths.keys() | modules.aliases.keys()) - modules.builtin:
+                chain += _chain(modules, modules.aliases.get(soft, soft), (*above, soft, name))
+        chain.append(module)
+    return chain
+
+
+def unknown_module(modules: Modules, name: str) -> str:
+    """What to say of a name that is no module."""
+    close = difflib.get_close_matches(name_of(name), list(modules.paths) + sorted(modules.builtin), 1)
+    return f'module "{name}" not found in kernel {modules.version}' + (f" - nearest: {close[0]}" if close else "")
+
+
+def _lost(modules: Modules, name: str, module: str) -> str:
+    what = "is" if module == name_of(name) else f"needs {module}, which is"
+    return f"module {name} {what} in modules.dep but not in the tree: run `depmod {modules.version}` on the reference"
+
+
+def present(modules: Modules, names: Iterable[str]) -> list[str]:
+    """Those of `names` that this kernel has as modules."""
+    return [name for name in names if name in modules.paths and name not in modules.builtin]
+
+
+def buses(modules: Modules, name: str) -> list[str]:
+    """The modules of the bus on which a driver finds its cards, where no dependency says so."""
+    return present(modules, BUSES.get(name_of(name), ()))
+
+
+def network_drivers(modules: Modules, names: Iterable[str]) -> list[str]:
+    """Of `names` in any spelling, the network cards' drivers of this kernel."""
+    return [name for name in map(name_of, names) if b"/drivers/net/" in modules.paths.get(name, b"")]
+
+
+def all_in(tree: Tree, folder: bytes) -> dict[str, bytes]:
+    """Every module below a folder of a tree: {name: path}."""
+    return {name_of(path.decode(errors="surrogateescape")): path for path in under(tree, folder) if MODULE.search(path)}
+
+
+# ---- a module's file
+
+
+def file_name(modules: Modules, name: str) -> str:
+    """`pcnet32.ko`: as the kernel's makers call it, without a compressor's ending."""
+    return re.sub(r"(\.ko)\.\w+$", r"\1", modules.paths[name].rpartition(b"/")[2].decode(errors="surrogateescape"))
+
+
+def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
+    """A module as insmod takes it, expanded."""
+    return expanded(read_content(tree[modules.paths[name]]))
+
+
+def expanded(data: bytes) -> bytes:
+    """`data` without its compression, gzip, xz or zstd, if it has one. Raises ValueError where it is damaged."""
+    expand = next((expand for magic, expand in EXPANDERS.items() if data.startswith(magic)), None)
+    try:
+        return expand(data) if expand else data
+    except Exception as error:  # each compressor has its own
+        raise ValueError(f"is damaged ({error})") from None
+
+
+def _expand_zstd(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+
+
+EXPANDERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+    b"\x28\xb5\x2f\xfd": _expand_zstd,
+}
+
+
+def information(data: bytes, key: bytes) -> list[str]:
+    """The values of a key of a module's .modinfo section, where each stands as a NUL-ended `key=value`."""
+    found: list[str] = []
+    start = data.find(b"\0" + key + b"=")
+    while start >= 0:
+        end = data.find(b"\0", start + 1)
+        found.append(data[start + len(key) + 2 : end].decode(errors="replace"))
+        start = data.find(b"\0" + key + b"=", start + 1)
+    return found
+
+
+def version_of(data: bytes) -> str:
+    """The kernel that a module was made for, "" where it does not say."""
+    return next((value.split()[0] for value in information(data, b"vermagic")), "")
+
+
+def firmware(tree: Tree, data: bytes) -> tuple[dict[str, bytes], list[str]]:
+    """({name: bytes} of the firmware that a module names and the tree has, the names that it lacks)."""
+    found: dict[str, bytes] = {}
+    missing: list[str] = []
+    for name in sorted(set(information(data, b"firmware"))):
+        places = [resolve(tree, b"lib/firmware/" + name.encode() + ending) for ending in (b"", b".xz", b".zst")]
+        place = next((place for place in places if place in tree), None)
+        if place is None:
+            missing.append(name)
+        else:
+            found[name] = read_content(tree[place]) if place == places[0] else expanded(read_content(tree[place]))
+    return found, missing
+
+
+MODULE = re.compile(rb"\.ko(\.(gz|xz|zst))?$")

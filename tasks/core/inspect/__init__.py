@@ -1,0 +1,1 @@
+"""Servers as they are: compared with their manifests, and told."""

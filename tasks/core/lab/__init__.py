@@ -1,0 +1,1 @@
+"""A node as a virtual machine, served by real servers in namespaces."""

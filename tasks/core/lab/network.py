@@ -1,0 +1,212 @@
+"""A boot server in namespaces of its own: the real DHCP, TFTP and NFS servers on a bridge that nothing leads out of.
+
+`boot_server()` runs inside `UNSHARE`. Everything it starts ends with it, also on SIGKILL: the pid namespace takes its
+processes along (pid_namespaces(7)), and the parent's death takes the namespace (unshare(1), --kill-child).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from typing import Iterator
+
+UNSHARE = "unshare --net --mount --pid --ipc --uts --fork --mount-proc --kill-child=KILL --".split()
+BRIDGE = "br0"
+RUN = "/run/plugnode-lab"
+MIRROR = f"{RUN}/root"  # this machine's root with the deployed TFTP tree at its own path
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What the servers serve: the deployed trees below `destdir`, by the generated files in `configs`."""
+
+    address: str  # "172.24.10.1"
+    prefix: int  # 24
+    destdir: str
+    tftp_root: str
+    configs: str
+    dhcp: str  # "dhcpd" | "kea" | "dnsmasq"
+    logs: str  # a folder
+    taps: int = 1
+    nfs: bool = True  # False: as if that server were down
+
+
+class Daemons:
+    """Servers at work, each with a log."""
+
+    def __init__(self, logs: str):
+        self.logs = logs
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *argv: str, root: str | None = None, **environ: str) -> None:
+        with open(os.path.join(self.logs, f"{name}.log"), "wb") as log:
+            self.running[name] = subprocess.Popen(
+                ["chroot", root, *argv] if root else argv,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environ},
+            )  # fmt: skip
+
+    def dead(self) -> list[str]:
+        return [name for name, process in self.running.items() if process.poll() is not None]
+
+
+@contextlib.contextmanager
+def boot_server(lab: Lab) -> Iterator[Daemons]:
+    """The servers of `lab`, answering. Raises RuntimeError with a server's own words when one does not come up."""
+    _private_mounts()
+    _network(lab)
+    daemons = Daemons(lab.logs)
+    if lab.nfs:
+        _start_nfs(lab, daemons)
+    _mirror_root(lab)
+    DAEMON_STARTERS[lab.dhcp](lab, daemons)
+    time.sleep(0.3)
+    if dead := daemons.dead():
+        with open(os.path.join(lab.logs, f"{dead[0]}.log"), errors="replace") as log:
+            raise RuntimeError(f"{dead[0]} ended at once: {log.read()[-1500:]}")
+    threading.Thread(target=_answer_router_solicitations, daemon=True).start()
+    try:
+        yield daemons
+    finally:
+        for process in daemons.running.values():
+            process.terminate()
+
+
+def sh(*argv: str) -> None:
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+def _private_mounts() -> None:
+    sh("mount", "-t", "tmpfs", "none", "/run")  # rpcbind's socket, pid files: not the machine's
+    sh("mount", "-t", "sysfs", "none", "/sys")  # the old one shows the machine's interfaces
+    for path in (RUN, f"{RUN}/recovery", "/run/ganesha", "/run/rpcbind", "/run/kea", "/run/lock/kea"):
+        os.makedirs(path)
+
+
+def _network(lab: Lab) -> None:
+    sh("ip", "link", "set", "lo", "up")
+    sh("ip", "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    sh("ip", "addr", "add", f"{lab.address}/{lab.prefix}", "dev", BRIDGE)
+    sh("ip", "link", "set", BRIDGE, "up")
+    for number in range(lab.taps):
+        sh("ip", "tuntap", "add", "dev", f"tap{number}", "mode", "tap")
+        sh("ip", "link", "set", f"tap{number}", "master", BRIDGE, "up")
+
+
+def _mirror_root(lab: Lab) -> None:
+    """Show the machine's root at MIRROR, with the deployed TFTP tree where the configuration files say it is."""
+    os.mkdir(MIRROR)
+    sh("mount", "-t", "tmpfs", "none", MIRROR)
+    _mirror("/", MIRROR, [part for part in lab.tftp_root.split("/") if part])
+    sh("mount", "--bind", lab.destdir + lab.tftp_root, MIRROR + lab.tftp_root)
+
+
+def _mirror(source: str, target: str, hole: list[str]) -> None:
+    """Bind every name of `source` into `target`, but make the folders of `hole` anew."""
+    for name in os.listdir(source) if os.path.isdir(source) else ():
+        there, here = os.path.join(source, name), os.path.join(target, name)
+        if os.path.islink(there):
+            os.symlink(os.readlink(there), here)
+        elif os.path.isdir(there) and name not in hole[:1]:
+            os.mkdir(here)
+            sh("mount", "--rbind", there, here)
+    if hole:
+        os.makedirs(os.path.join(target, hole[0]))
+        _mirror(os.path.join(source, hole[0]), os.path.join(target, hole[0]), hole[1:])
+
+
+def _config(lab: Lab, name: str) -> str:
+    return os.path.abspath(os.path.join(lab.configs, name))
+
+
+def _start_tftpd(lab: Lab, daemons: Daemons) -> None:
+    tree = lab.destdir + lab.tftp_root
+    daemons.start("tftpd", "in.tftpd", "-L", "-4", "-s", "-v", "-v", "-a", f"{lab.address}:69", "-u", "nobody", tree)
+
+
+def _start_dhcpd(lab: Lab, daemons: Daemons) -> None:
+    _start_tftpd(lab, daemons)
+    leases = f"{RUN}/dhcpd.leases"
+    open(leases, "w").close()
+    files = ["-cf", _config(lab, "dhcpd.conf"), "-lf", leases, "-pf", f"{RUN}/dhcpd.pid"]
+    daemons.start("dhcpd", "dhcpd", "-4", "-f", "-d", *files, "-user", "root", "-group", "root", BRIDGE)
+
+
+def _start_kea(lab: Lab, daemons: Daemons) -> None:
+    _start_tftpd(lab, daemons)
+    folders = {"KEA_PIDFILE_DIR": RUN, "KEA_LOCKFILE_DIR": RUN}
+    daemons.start("kea", "kea-dhcp4", "-c", _config(lab, "kea-dhcp4.json"), root=MIRROR, **folders)
+
+
+def _start_dnsmasq(lab: Lab, daemons: Daemons) -> None:
+    ours = [
+        "--log-facility=-",
+        "--user=root",
+        f"--dhcp-leasefile={RUN}/dnsmasq.leases",
+        f"--pid-file={RUN}/dnsmasq.pid",
+    ]
+    daemons.start("dnsmasq", "dnsmasq", "-k", "-C", _config(lab, "dnsmasq.conf"), *ours, root=MIRROR)
+
+
+DAEMON_STARTERS = {"dhcpd": _start_dhcpd, "kea": _start_kea, "dnsmasq": _start_dnsmasq}
+
+GANESHA = """\
+NFS_CORE_PARAM {{ Protocols = 3,4; Bind_addr = {address}; NFS_Port = 2049; MNT_Port = 20048; Enable_NLM = false;
+  Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = true; Plugins_Dir = "{plugins}"; }}
+NFSv4 {{ Graceless = true; RecoveryBackend = fs; RecoveryRoot = "{run}/recovery"; Only_Numeric_Owners = true; }}
+EXPORT {{ Export_Id = 1; Path = "{folder}"; Pseudo = "{path}"; Protocols = 3,4; Transports = TCP; SecType = sys;
+  Access_Type = {access}; Squash = {squash}; Attr_Expiration_Time = 0; FSAL {{ Name = VFS; }} }}
+"""
+
+
+def _start_nfs(lab: Lab, daemons: Daemons) -> None:
+    """nfs-ganesha, serving what the generated `exports` says: the kernel's server would be the machine's own."""
+    with open(_config(lab, "exports")) as file:
+        path, options = re.findall(r"^(/\S+) [^ (]+\(([^)]*)\)$", file.read(), re.M)[0]
+    words = options.split(",")
+    conf = GANESHA.format(
+        address=lab.address, plugins=[*glob.glob("/usr/lib/*/ganesha"), "/usr/lib64/ganesha"][0], run=RUN,
+        folder=os.path.abspath(lab.destdir + path), path=path, access="RO" if "ro" in words else "RW",
+        squash="No_Root_Squash" if "no_root_squash" in words else "Root_Squash",
+    )  # fmt: skip
+    with open(f"{RUN}/ganesha.conf", "w") as file:
+        file.write(conf)
+    daemons.start("rpcbind", "rpcbind", "-w", "-f", "-h", lab.address)
+    wait_for(lab.address, 111)
+    own_log = os.path.join(lab.logs, "ganesha-own.log")
+    files = ["-f", f"{RUN}/ganesha.conf", "-p", f"{RUN}/ganesha.pid", "-L", own_log]
+    daemons.start("ganesha", "ganesha.nfsd", "-F", *files, "-N", "NIV_EVENT")
+    wait_for(lab.address, 2049)
+
+
+def wait_for(address: str, port: int, seconds: float = 15) -> None:
+    """Return once something listens there. Raises RuntimeError after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            socket.create_connection((address, port), 1).close()
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on {address} port {port}")
+
+
+def _answer_router_solicitations() -> None:
+    """iPXE configures IPv4 and IPv6 side by side and waits 16 s for a router; an empty answer (RFC 4861) ends it."""
+    index = socket.if_nametoindex(BRIDGE)
+    advertisement = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0)  # lifetime 0: routes nothing
+    all_routers = socket.inet_pton(socket.AF_INET6, "ff02::2") + struct.pack("@I", index)
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, BRIDGE.encode())
+        raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, all_routers)
+        while True:
+            if raw.recv(2048)[:1] == b"\x85":
+                with contextlib.suppress(OSError):
+                    raw.sendto(advertisement, ("ff02::1", 0, 0, index))

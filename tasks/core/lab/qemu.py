@@ -1,0 +1,252 @@
+"""A worker node as a virtual machine: QEMU under software emulation, its console as timed lines, its power ours.
+
+A kernel that offers /dev/kvm may still not run a guest under it (seen), so that is used only where
+PLUGNODE_ACCEL=kvm asks for it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from typing import IO, Callable, Iterable
+
+from ..base.errors import Refused
+from ..store.loaders import first_loader
+from .network import RUN
+
+OVMF = (  # code and variables, where distributions put them
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+)
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # of terminals
+# The last is pxelinux, whose next try finds the same
+DIED = r"Kernel panic|No bootable device|plugnode: \w+: FAILED|did not boot; trying again|\.\.\. +failed:"
+
+DISKS = {  # how a disk is plugged in -> QEMU's devices
+    "virtio": ["-device", "virtio-blk-pci,drive=d0,serial=PLUGNODE0"],
+    "sata": ["-device", "ich9-ahci,id=ahci0", "-device", "ide-hd,drive=d0,bus=ahci0.0,serial=PLUGNODE0"],
+    "ide": ["-device", "ide-hd,drive=d0,bus=ide.0,serial=PLUGNODE0"],
+    "nvme": ["-device", "nvme,drive=d0,serial=PLUGNODE0"],
+    "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=d0,serial=PLUGNODE0"],
+}
+NICS = {"virtio": "virtio-net-pci", "e1000": "e1000", "pcnet": "pcnet"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the node is made of. `direct` has the firmware start kernel and initrd: (kernel, initrd, arguments)."""
+
+    mac: str
+    disk: str | None  # an image file; None: no disk
+    work: str  # a folder for its logs
+    number: int = 0  # which tap
+    firmware: str = "bios"  # "bios" | "uefi" | "ipxe"
+    nic: str = "virtio"
+    strangers: tuple[str, ...] = ()  # MACs of further cards, which lead nowhere and are found first
+    bus: str = "virtio"
+    memory: int = 1024  # MiB
+    direct: tuple[str, str, str] | None = None
+    pxe_rom: str = ""  # for firmware "bios": iPXE as a kernel
+
+
+Show = Callable[[float, str], None]  # seconds since power-on, a line of the console
+
+
+class Ended(Exception):
+    """The node did not come to what was waited for: it died, it stopped, or time ran out."""
+
+
+def pxe_rom(roots: Iterable[str]) -> str:
+    """iPXE as a kernel, as distributions pack it. Raises Refused where none is below `roots`."""
+    found = first_loader(roots, ("usr/lib/ipxe/ipxe.lkrn", "usr/share/ipxe/ipxe.lkrn"))
+    if not found:
+        what = "no ipxe.lkrn, by which a virtual BIOS boots from the network"
+        raise Refused(f"{what}: install ipxe, on EL ipxe-bootimgs-x86")
+    return found
+
+
+class VM:
+    """A running node. `lines` are (seconds since power-on, text), as they come."""
+
+    def __init__(self, machine: Machine, show: Show | None = None, raw: Callable[[str], None] | None = None):
+        self.machine, self.show, self.raw = machine, show, raw
+        self.lines: list[tuple[float, str]] = []
+        self.partial = ""
+        self.news = threading.Condition()
+        self.over = False
+        self.started = time.monotonic()
+        os.makedirs(machine.work, exist_ok=True)
+        self.qmp = f"{RUN}/qmp{machine.number}.sock"  # a socket's path is short: unix(7)
+        errors = open(os.path.join(machine.work, f"qemu{machine.number}.err"), "wb")
+        self.process = subprocess.Popen(
+            arguments(machine, self.qmp), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+        errors.close()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        with open(os.path.join(self.machine.work, f"console{self.machine.number}.log"), "a") as log:
+            while data := os.read(self.process.stdout.fileno(), 65536):
+                self._heard(decode(data), log)
+        with self.news:
+            self.over = True
+            self.news.notify_all()
+
+    def _heard(self, text: str, log: IO[str]) -> None:
+        if self.raw:
+            self.raw(text)
+        with self.news:
+            *whole, self.partial = (self.partial + text.replace("\r", "")).split("\n")
+            now = time.monotonic() - self.started
+            for line in whole:
+                line = ESCAPES.sub("", line).strip()
+                self.lines.append((now, line))
+                print(f"{now:8.2f} {line}", file=log, flush=True)
+                if self.show:
+                    self.show(now, line)
+            self.news.notify_all()
+
+    def expect(self, pattern: str, seconds: float, died: str = DIED) -> tuple[float, str]:
+        """The first line that matches, and when; a prompt without a newline counts, too. Raises Ended at `died`."""
+        wanted, over, end, start = re.compile(pattern), re.compile(died), time.monotonic() + seconds, 0
+        with self.news:
+            while True:
+                for at, line in self.lines[start:]:
+                    if wanted.search(line):
+                        return at, line
+                    if over.search(line):
+                        raise Ended(line)
+                start = len(self.lines)
+                if wanted.search(self.partial):
+                    return time.monotonic() - self.started, self.partial
+                if self.over:
+                    raise Ended(f"the node stopped before /{pattern}/")
+                if time.monotonic() > end:
+                    raise Ended(f"{seconds:.0f} s went by before /{pattern}/")
+                self.news.wait(0.5)
+
+    def type(self, keys: bytes) -> None:
+        """Type on the console."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it is off
+            self.process.stdin.write(keys)
+            self.process.stdin.flush()
+
+    def cut(self) -> None:
+        """Pull the plug: what QEMU accepted stays on the disk, what the guest had in memory is gone."""
+        with contextlib.suppress(OSError, ValueError):
+            self._say("quit")
+        self.wait(10)
+
+    def wait(self, seconds: float) -> bool:
+        """True if the node ended by itself within `seconds`; it is ended otherwise."""
+        try:
+            self.process.wait(seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return False
+
+    def power_button(self) -> None:
+        """What an ACPI system ends cleanly on."""
+        self._say("system_powerdown")
+
+    def _say(self, *commands: str) -> None:
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(self.qmp)
+            stream: IO[str] = channel.makefile("rw")
+            stream.readline()
+            for command in ("qmp_capabilities", *commands):
+                stream.write(json.dumps({"execute": command}) + "\n")
+                stream.flush()
+                stream.readline()
+
+
+def arguments(machine: Machine, qmp: str) -> list[str]:
+    """QEMU's command line. `la57=off` and one CPU are the fastest under emulation (measured)."""
+    accel = "kvm" if os.environ.get("PLUGNODE_ACCEL") == "kvm" else "tcg,thread=multi,tb-size=512"
+    words = ["qemu-system-x86_64", "-M", "pc,graphics=off", "-accel", accel, "-cpu", "max,la57=off", "-smp", "1"]
+    words += ["-m", str(machine.memory), "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
+    words += ["-serial", "stdio", "-monitor", "none", "-no-reboot", "-qmp", f"unix:{qmp},server=on,wait=off"]
+    words += ["-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"]
+    return words + _network_card(machine) + _disk(machine) + _start(machine)
+
+
+def _network_card(machine: Machine) -> list[str]:
+    """With QEMU's own iPXE as its ROM, or with none where something else does the ROM's work."""
+    rom = ",bootindex=1" if machine.firmware == "ipxe" and not machine.direct else ",romfile="
+    others = []
+    for number, mac in enumerate(machine.strangers):
+        netdev = f"hubport,id=s{number},hubid={9 + number}"
+        others += ["-netdev", netdev, "-device", f"{NICS[machine.nic]},netdev=s{number},mac={mac},romfile="]
+    tap = f"tap,id=n0,ifname=tap{machine.number},script=no,downscript=no,vhost=off"
+    return [*others, "-netdev", tap, "-device", f"{NICS[machine.nic]},netdev=n0,mac={machine.mac}{rom}"]
+
+
+def _disk(machine: Machine) -> list[str]:
+    if machine.disk is None:
+        return []
+    drive = f"if=none,id=d0,file={machine.disk},format=raw,cache=unsafe,discard=unmap"
+    return ["-drive", drive, *DISKS[machine.bus]]
+
+
+def _start(machine: Machine) -> list[str]:
+    if machine.direct:
+        kernel, initrd, words = machine.direct
+        flash = _uefi(machine) if machine.firmware == "uefi" else []
+        return [*flash, "-kernel", kernel, "-initrd", initrd, "-append", words]
+    return FIRMWARE[machine.firmware](machine)
+
+
+# A BIOS has no PXE of its own, and QEMU's cards have iPXE as theirs, which gives itself away in DHCP and is served
+# boot.ipxe. This makes of iPXE what a server's card has: a ROM that calls itself PXEClient and no more.
+PLAIN_PXE = """\
+#!ipxe
+set net0/user-class PXEClient
+dhcp net0 || reboot
+chain tftp://${next-server}/${filename} || reboot
+"""
+
+
+def _bios(machine: Machine) -> list[str]:
+    script = os.path.join(machine.work, "plain-pxe.ipxe")
+    with open(script, "w") as file:
+        file.write(PLAIN_PXE)
+    return ["-kernel", machine.pxe_rom, "-initrd", script]
+
+
+def _uefi(machine: Machine) -> list[str]:
+    """OVMF with its own PXE client, and variables of this machine's own."""
+    found = [pair for pair in OVMF if os.path.exists(pair[0])]
+    if not found:
+        raise Refused("no OVMF, the virtual machine's UEFI: install ovmf, on EL edk2-ovmf")
+    code, original = found[0]
+    variables = os.path.join(machine.work, f"ovmf{machine.number}.fd")
+    if not os.path.exists(variables):
+        shutil.copy(original, variables)
+    return [
+        "-drive",
+        f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
+        "-drive",
+        f"if=pflash,format=raw,unit=1,file={variables}",
+    ]
+
+
+def _ipxe(machine: Machine) -> list[str]:
+    """QEMU's own card ROM, which SeaBIOS starts."""
+    return []
+
+
+FIRMWARE = {"bios": _bios, "uefi": _uefi, "ipxe": _ipxe}

@@ -1,0 +1,209 @@
+"""Power a lab's nodes on, and tell what happens: run as a program inside `lab.UNSHARE`, by `power_on`.
+
+    job.json ──> servers, wire, virtual machines ──> one JSON object a line: {"power", "node", "at", "kind", "text", …}
+
+The kinds: "lab" (its process), "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp",
+"tftp error" (wire.py), "sshd" (what answers), "reached" (what was waited for), "ended" (it was not, and why), "off"
+(how it went off).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .capture import Capture
+from .network import BRIDGE, UNSHARE, Daemons, Lab, boot_server
+from .qemu import DIED, VM, Ended, Machine
+
+READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
+HUNG = 90  # seconds that a system gets to power itself off
+MOVED = ("tftp", "nfs", "calls")  # what each event tells of its node since power-on: bytes, and calls of NFS
+LEAVE = b"\x1d"  # Ctrl-], as in telnet
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+BootEvent = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PowerState:
+    """Machines switched on together, until each console says something."""
+
+    machines: tuple[Machine, ...]
+    until: str = READY  # a regular expression
+    died: str = DIED  # another: then it will not come to that
+    seconds: float = 600  # a node that is emulated, on a machine that has much else to do, is slow
+    then: str = "cut"  # | "button": of the case | "poweroff": typed at its console | "keep": until somebody ends it
+    sshd: bool = False  # look whether it answers
+    later: float = 0  # seconds that it stays on after that
+
+
+@dataclass(frozen=True)
+class BootJob:
+    """One lab, and what is powered on in it, one after the other."""
+
+    lab: Lab
+    powers: tuple[PowerState, ...]
+    raw: bool = False  # tell the console as it comes, too
+
+
+def power_on(job: BootJob, stdin: Any = subprocess.DEVNULL) -> Iterator[BootEvent]:
+    """Run a job in namespaces of its own; what it tells, as it comes. Needs root.
+
+    All of it ends with this process, however that ends, and when the iterator is closed. Raises RuntimeError with
+    the words of a lab that did not start.
+    """
+    os.makedirs(job.lab.logs, exist_ok=True)
+    path = os.path.join(job.lab.logs, "job.json")
+    with open(path, "w") as file:
+        json.dump(dataclasses.asdict(job), file, indent=1)
+    # setpriv: this process's death takes `unshare` along, and that takes its namespaces
+    argv = ["setpriv", "--pdeathsig", "KILL", *UNSHARE, sys.executable, "-m", __name__, os.path.abspath(path)]
+    with open(os.path.join(job.lab.logs, "lab.err"), "w+") as errors:
+        lab = subprocess.Popen(argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert lab.stdout
+            yield {"power": -1, "node": 0, "at": 0, "kind": "lab", "text": str(lab.pid), **dict.fromkeys(MOVED, 0)}
+            yield from map(json.loads, lab.stdout)
+            if lab.wait():
+                errors.seek(0)
+                raise RuntimeError(errors.read().strip().rpartition("\n")[2] or f"the lab ended with {lab.returncode}")
+        finally:
+            lab.kill()
+            lab.wait()
+
+
+def read_job(path: str) -> BootJob:
+    with open(path) as file:
+        data = json.load(file)
+    powers = tuple(
+        PowerState(**{**power, "machines": tuple(Machine(**machine) for machine in power["machines"])})
+        for power in data["powers"]
+    )
+    return BootJob(Lab(**data["lab"]), powers, data["raw"])
+
+
+# --- inside the namespaces
+
+
+class Run:
+    """A job at work."""
+
+    def __init__(self, job: BootJob, daemons: Daemons):
+        self.job, self.daemons = job, daemons
+        self.number = -1
+        self.vms: dict[str, VM] = {}  # by MAC
+        self.addresses: dict[str, str] = {}
+        self.lock = threading.Lock()
+        self.wire = Capture(BRIDGE, self.heard)
+
+    def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:
+        moved = {what: self.wire.count[machine.mac, what] for what in MOVED}
+        event = {"power": self.number, "node": machine.number, "at": round(at, 2), "kind": kind, "text": text, **moved}
+        with self.lock:
+            print(json.dumps(event), flush=True)
+
+    def heard(self, mac: str, kind: str, text: str) -> None:
+        """Something on the wire, of one of the nodes."""
+        if kind == "dhcp":
+            self.addresses[mac] = text
+        if vm := self.vms.get(mac):
+            self.tell(vm.machine, time.monotonic() - vm.started, kind, text)
+
+    def power(self, power: PowerState) -> bool:
+        """Whether every machine came to where it was wanted."""
+        self.number += 1
+        self.wire.count.clear()
+        self.addresses.clear()
+        self.vms = {machine.mac: self.start(machine) for machine in power.machines}
+        came = [self.came(vm, power) for vm in self.vms.values()]
+        for vm, reached in zip(self.vms.values(), came):
+            how = self.finish(vm, power.then if reached else "cut")
+            self.tell(vm.machine, time.monotonic() - vm.started, "off", how)
+        return all(came)
+
+    def start(self, machine: Machine) -> VM:
+        self.tell(machine, 0, "power", machine.firmware)
+        return VM(
+            machine,
+            lambda at, line: self.tell(machine, at, "console", line),
+            (lambda text: self.tell(machine, 0, "raw", text)) if self.job.raw else None,
+        )
+
+    def came(self, vm: VM, power: PowerState) -> bool:
+        try:
+            at, line = vm.expect(power.until, max(0, vm.started + power.seconds - time.monotonic()), power.died)
+        except Ended as end:
+            self.tell(vm.machine, time.monotonic() - vm.started, "ended", str(end))
+            return False
+        self.tell(vm.machine, at, "reached", line)
+        if power.sshd:
+            text = banner(self.addresses.get(vm.machine.mac, ""), 22)
+            self.tell(vm.machine, time.monotonic() - vm.started, "sshd", text)
+        time.sleep(power.later)
+        return True
+
+    def finish(self, vm: VM, then: str) -> str:
+        if then == "cut":
+            vm.cut()
+            return "cut"
+        if then == "keep":
+            threading.Thread(target=type_through, args=(vm,), daemon=True).start()
+            vm.process.wait()
+            return "cut"
+        if then == "button":
+            vm.power_button()
+        else:
+            type_at_prompt(vm, then)
+        return "by itself" if vm.wait(HUNG) else "hung"
+
+
+def type_at_prompt(vm: VM, command: str) -> None:
+    """A command for the root shell that a node has with `plugnode.debug`; the shell may come a moment later."""
+    vm.type(b"\r")
+    with contextlib.suppress(Ended):
+        vm.expect(r"# $", HUNG, died="(?!)")
+        vm.type(f"{command}\r".encode())
+
+
+def type_through(vm: VM) -> None:
+    """This terminal is the node's console, until Ctrl-]; the end of the input is none of the node's."""
+    vm.type(b"\r")  # for a prompt
+    while data := os.read(0, 1024):
+        if LEAVE in data:
+            return vm.cut()
+        vm.type(data)
+
+
+def banner(address: str, port: int, seconds: float = 20) -> str:
+    """What a server says first, nothing if it does not within `seconds`."""
+    end = time.monotonic() + seconds
+    while address and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 3) as peer:
+            if text := peer.recv(200).decode("ascii", "replace").strip():
+                return text
+        time.sleep(0.5)
+    return ""
+
+
+def main(path: str) -> None:
+    job = read_job(path)
+    with boot_server(job.lab) as daemons:
+        run = Run(job, daemons)
+        for power in job.powers:
+            if not run.power(power):
+                break
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

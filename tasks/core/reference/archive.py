@@ -1,0 +1,170 @@
+"""A reference that is a tar archive, in any compression that libarchive reads.
+
+Unpacked by a child process that has made the new tree its root folder: no name in the archive (`..`, absolute ones,
+links that lead elsewhere) means anything outside of it. Owners, modes, links, devices, holes, ACLs and attributes are
+kept.
+"""
+
+from __future__ import annotations
+
+import locale
+import logging
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..base.errors import BadInput, Refused
+from ..base.files import digest_file
+from ..base.process import Say, die_with_parent
+from ..site.model import Image
+from .snapshot import Snapshot
+
+_BLOCK = 512  # tar's; an archive ends with blocks of zeros
+_TOLD = 3  # of many complaints
+BAD = 3  # the child's exit status: the archive is not what it should be
+
+
+def pull_archive(image: Image, snapshot: Snapshot, say: Say) -> None:
+    """Unpack the archive, unless the snapshot is of these very bytes."""
+    path = image.reference.where
+    try:
+        digest = digest_file(path)
+    except OSError as error:
+        raise Refused(f"{path}: cannot be read: {error.strerror}") from None
+    if snapshot.facts().get("sha256") == digest and os.path.isdir(snapshot.tree):
+        return
+    say(f"{path}: unpacking")
+    for warning in unpack(path, snapshot.begin()):
+        say(f"{path}: {warning}")
+    snapshot.publish(image, say, sha256=digest)
+
+
+def unpack(path: str, folder: str) -> list[str]:
+    """Unpack into an empty folder; what could not be kept, a line each.
+
+    Raises BadInput where the archive is wrong, Refused where this machine is.
+    """
+    import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
+
+    archive, (heard, said) = os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.pipe()
+    child = os.fork()
+    if child == 0:
+        _in_child(archive, folder, said)
+    os.close(archive)
+    os.close(said)
+    with open(heard, encoding="utf-8", errors="replace") as pipe:
+        lines = pipe.read().splitlines()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == BAD:
+        raise BadInput.at(path, f"{lines[-1]}; mend the archive, or name another")
+    if status:
+        raise Refused(f"{path}: {lines[-1] if lines else f'unpacking it ended with status {status}'}")
+    return lines
+
+
+def _in_child(archive: int, folder: str, said: int) -> None:
+    """All that the child does; it never returns."""
+    status = 1
+    try:
+        die_with_parent()
+        warnings = _confined(archive, folder)
+        _report(said, warnings)
+        status = 0
+    except ArchiveTrouble as error:
+        status = BAD
+        _report(said, [str(error)])
+    except OSError as error:
+        _report(said, [str(error)])
+    except BaseException:
+        _report(said, [" ".join(traceback.format_exc().split())])
+    finally:
+        os._exit(status)
+
+
+class ArchiveTrouble(Exception):
+    """The archive is not what it should be."""
+
+
+def _confined(archive: int, folder: str) -> list[str]:
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")  # what pax's names are in, so that libarchive leaves them as they are
+    os.chroot(folder)
+    os.chdir("/")
+    os.umask(0)
+    warnings = _Heard()
+    logging.getLogger("libarchive").handlers = [warnings]
+    _unpack_here(archive)
+    if len(warnings.lines) > _TOLD:
+        return [*warnings.lines[:_TOLD], f"and {len(warnings.lines) - _TOLD} more such complaints"]
+    return warnings.lines
+
+
+def _unpack_here(archive: int) -> None:
+    import libarchive
+    from libarchive import extract, ffi
+    from libarchive.exception import ArchiveError
+
+    flags = (
+        extract.EXTRACT_OWNER | extract.EXTRACT_PERM | extract.EXTRACT_TIME | extract.EXTRACT_ACL
+        | extract.EXTRACT_XATTR | extract.EXTRACT_SPARSE | extract.EXTRACT_UNLINK | extract.EXTRACT_SECURE_NODOTDOT
+    )  # fmt: skip
+    names: list[bytes] = []
+    try:
+        with libarchive.fd_reader(archive, format_name="tar") as entries:
+            extract.extract_entries(_noting(entries, names), flags)  # all at once: folders get their times at the end
+            is_plain = ffi.filter_count(entries._pointer) == 1
+    except ArchiveError as error:
+        raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
+    if not names:
+        raise ArchiveTrouble("there is nothing in it")
+    if is_plain and not _ends_as_tar(archive):
+        raise ArchiveTrouble(f"truncated: it has no end{_at(names)}")
+
+
+def _noting(entries: Iterable[Any], names: list[bytes]) -> Iterator[Any]:
+    """The entries, the name of the newest in `names`."""
+    from libarchive import ffi
+
+    for entry in entries:
+        names[:] = [ffi.entry_pathname(entry._entry_p) or b"?"]
+        yield entry
+
+
+def _at(names: list[bytes]) -> str:
+    return f" (at {names[-1].decode(errors='backslashreplace')})" if names else ""
+
+
+def _text(words: str | bytes | None) -> str:
+    return words.decode(errors="replace") if isinstance(words, bytes) else words or "no reason given"
+
+
+def _meaning(said: str) -> str:
+    """libarchive's words, with ours before them where an archive was cut off."""
+    if "runcated" in said or "nexpected end" in said or "Damaged tar" in said:
+        return f"truncated or damaged: {said}"
+    if "nrecognized archive format" in said:
+        return "not a tar archive, or in a compression that libarchive does not read here"
+    return said
+
+
+def _ends_as_tar(archive: int) -> bool:
+    """Does the last block hold nothing but zeros? A plain tar that was cut between two files looks whole otherwise."""
+    size = os.fstat(archive).st_size
+    return size % _BLOCK == 0 and size >= _BLOCK and os.pread(archive, _BLOCK, size - _BLOCK) == bytes(_BLOCK)
+
+
+class _Heard(logging.Handler):
+    """libarchive's warnings: what it could not keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage()
+        if "can't be converted from UTF-8" not in words:  # of names that are no UTF-8: they are kept byte by byte
+            self.lines.append(words)
+
+
+def _report(said: int, lines: list[str]) -> None:
+    os.write(said, "".join(f"{' '.join(line.split())}\n" for line in lines).encode(errors="replace"))

@@ -1,0 +1,206 @@
+"""A reference that is made of a distribution's packages: Debian's by mmdebstrap, EL's by dnf.
+
+No service starts while they are installed. What would make two bootstraps of the same packages differ, and what would
+tell one node's secret to all, is removed from the result: FORGOTTEN and EMPTIED say what, and why.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+from typing import Callable, Iterable
+
+from ..base.errors import Refused
+from ..base.process import Program, Say, Throttle
+from ..site.model import Image, Reference
+from .snapshot import Snapshot
+
+SOURCES = "/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources"
+EPOCH = "1577836800"  # 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
+
+# In namespaces of its own: once it is killed, every process and mount of it is gone. (In a chroot `/` may be no mount
+# point, and cannot be made private: then its mounts stay, and the next pull names them.)
+CONFINED = [
+    *("unshare", "--mount", "--propagation=unchanged", "--pid", "--fork", "--kill-child=KILL", "--"),
+    *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; exec "$@"', "sh"),
+]
+
+# Below the new tree: pattern -> why it is removed.
+FORGOTTEN = {
+    "etc/ssh/ssh_host_*": "keys of one node: each makes its own",
+    "etc/resolv.conf": "this machine's; DHCP gives a node its own",
+    "etc/hostname": "this machine's; a node gets its own",
+    "var/lib/systemd/random-seed": "must differ on every node",
+    "var/lib/dbus/machine-id": "the same",
+    "var/cache/ldconfig/aux-cache": "inode numbers and times",
+    "var/cache/apt/*.bin": "made anew by apt",
+    "var/cache/dnf": "downloads",
+    "var/lib/dnf/history.sqlite*": "times",
+    "var/lib/apt/lists/*_*": "made anew by apt",
+    "var/lib/dpkg/*-old": "of the state before the last package",
+    "var/cache/debconf/*-old": "the same",
+    "etc/*-": "the same, of passwd and group",
+    "var/log/*.log": "times of this bootstrap",
+    "var/log/apt/*": "the same",
+    "tmp/*": "left by packages",
+    "run/*": "the same",
+}
+EMPTIED = {"etc/machine-id": "systemd fills an empty one at boot; without one it takes every boot for the first"}
+
+# What apt and dnf say -> what it means; {0}… are filled in, {1} may be missing.
+PACKAGE_MEANINGS = (
+    (r"E: Unable to locate package (\S+)", "no package {0} in {suite}; correct `packages`"),
+    (r"E: Package '([^']*)' has no installation candidate", "no package {0} in {suite}; correct `packages`"),
+    (r"E: Version '([^']*)' for '([^']*)' was not found", "no version {0} of {1} in {suite}; correct `packages`"),
+    (r"(?:Temporary failure resolving|Could not resolve) '([^']*)'", "{0}: its name is not known; is there a network?"),
+    (r"((?:Could not connect to|Unable to connect to|Connection failed|Cannot initiate).*)", "{0}"),
+    (r"E: The repository '(\S+) (\S+) Release' does not have", "no suite {1} at {0}; correct `suite` or `mirror`"),
+    (r"The following signatures couldn't be verified[^\n]*\s+(NO_PUBKEY \w+)",
+     "{0}: install the distribution's keyring (debian-archive-keyring)"),
+    (r"(E: The repository '[^']*' is not signed)", "{0}; install the distribution's keyring (debian-archive-keyring)"),
+    (r"No match for argument: (\S+)", "no package {0} in {suite}; correct `packages`"),
+    (r"(No space left on device)", "{0} here, in the build folder"),
+    (r"(E: You don't have enough free space in [^\n]*)", "{0}"),
+)  # fmt: skip
+
+_MACHINERY = re.compile(r"E: (?:run_|apt-get |env |chroot |process exited|mmdebstrap)|E: (?:.*) failed: process exited")
+_STEP = re.compile(
+    r"I: (?P<phase>.*?)\.*$|Get:\d+ .* (?P<got>\S+) (?:all|amd64|arm64) "
+    r"|(?P<unpack>Unpacking|Setting up) (?P<name>\S+)"
+)
+
+
+def pull_packages(image: Image, snapshot: Snapshot, say: Say) -> None:
+    """Install the packages into a new tree."""
+    reference, tree = image.reference, snapshot.begin()
+    say(f"bootstrap of {reference.suite}: {len(reference.packages)} packages and all that they need: some minutes")
+    os.rmdir(tree)  # mmdebstrap makes its own
+    with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
+        program = Program(
+            [*CONFINED, *bootstrap_command(reference, snapshot)],
+            environment={"SOURCE_DATE_EPOCH": EPOCH, "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": scratch},
+            ending="KILL",
+        )
+        words = _listen(program, reference, say)
+    if program.status:
+        raise Refused(f"{image.name}: bootstrap of {reference.suite}: {explain_packages(reference, words)}")
+    tidy(tree)
+    snapshot.publish(image, say)
+
+
+def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
+    """mmdebstrap's or dnf's words. A suite that is a number (9, el9) is one of EL."""
+    release = re.fullmatch(r"(?:el)?(\d+)", reference.suite)
+    if release:
+        return _dnf(reference, release[1], snapshot.incoming)
+    return [
+        "mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory",
+        "--include=" + ",".join(reference.packages),
+        reference.suite, snapshot.incoming, *_mirror(reference, snapshot),
+    ]  # fmt: skip
+
+
+def _dnf(reference: Reference, release: str, tree: str) -> list[str]:
+    """Not tried on this project's machines, which are Debian's."""
+    mirror = [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"] if reference.mirror else []
+    options = ["install_weak_deps=False", "tsflags=nodocs", "keepcache=False"]
+    return [
+        "dnf", "-y", f"--installroot={tree}", f"--releasever={release}", *(f"--setopt={option}" for option in options),
+        *mirror, "install", "basesystem", "bash", "dnf", *reference.packages,
+    ]  # fmt: skip
+
+
+def _mirror(reference: Reference, snapshot: Snapshot) -> list[str]:
+    """Where Debian's packages come from: `mirror`, this machine's own sources of that suite, or Debian's own server."""
+    if reference.mirror:
+        return [reference.mirror]
+    own = own_sources(reference.suite, *SOURCES)
+    if not own:
+        return []
+    path = os.path.join(snapshot.folder, "sources.list")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(own)
+    return [path]
+
+
+def own_sources(suite: str, *patterns: str) -> str:
+    """This machine's apt sources of the suite, its updates and its security, one a line; "" where it has none."""
+    suites = {suite, f"{suite}-updates", f"{suite}-security"}
+    lines: list[str] = []
+    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        lines += _stanzas(text, suites) if path.endswith(".sources") else _lines(text, suites)
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines)) if any(f" {suite} " in line for line in lines) else ""
+
+
+def _lines(text: str, suites: set[str]) -> Iterable[str]:
+    for line in text.splitlines():
+        words = re.sub(r"\[[^]]*\]", "", line).split()
+        if words[:1] == ["deb"] and len(words) > 3 and words[2] in suites:
+            yield line.strip()
+
+
+def _stanzas(text: str, suites: set[str]) -> Iterable[str]:
+    """deb822 stanzas as lines of the older form, which can be put after one another."""
+    for stanza in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
+        field = {
+            name.lower(): value.split() for name, value in re.findall(r"(?m)^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza)
+        }
+        if "deb" not in field.get("types", []) or field.get("enabled") == ["no"] or len(field.get("signed-by", [])) > 1:
+            continue
+        signed = f"[signed-by={field['signed-by'][0]}] " if field.get("signed-by") else ""
+        for name in (name for name in field.get("suites", []) if name in suites):
+            yield from (
+                f"deb {signed}{uri} {name} {' '.join(field.get('components', []))}" for uri in field.get("uris", [])
+            )
+
+
+def _listen(program: Program, reference: Reference, say: Say) -> list[str]:
+    """What it said, while an admin hears where it is."""
+    tell, words, packages = Throttle(say), [], 0
+    for line in program.lines():
+        words.append(line)
+        step = _STEP.match(line)
+        if not step:
+            continue
+        packages += bool(step["unpack"])
+        what = step["phase"] or (
+            f"downloading {step['got']}" if step["got"] else f"{step['unpack'].lower()} {step['name']}"
+        )
+        tell(f"{reference.suite}: {what}" + (f" ({packages} steps)" if packages else ""))
+    return words
+
+
+def explain_packages(reference: Reference, words: list[str]) -> str:
+    """One line for an admin: why there is no tree, in the package manager's own words where we have none."""
+    text = "\n".join(words)
+    for pattern, meaning in PACKAGE_MEANINGS:
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups(), suite=reference.suite)
+    errors = [line for line in words if re.match(r"E: |Error|error: ", line) and not _MACHINERY.match(line)]
+    return errors[0] if errors else next((line for line in reversed(words) if line.strip()), "no reason given")
+
+
+def tidy(tree: str) -> None:
+    """Remove what FORGOTTEN names, and empty what EMPTIED names. Links in the tree are never followed."""
+    for pattern in FORGOTTEN:
+        for path in glob.glob(os.path.join(glob.escape(tree), pattern), include_hidden=True):
+            if _inside(tree, path):
+                _remove(path)
+    for name in EMPTIED:
+        path = os.path.join(tree, name)
+        if _inside(tree, path) and os.path.isfile(path) and not os.path.islink(path):
+            os.truncate(path, 0)
+
+
+def _inside(tree: str, path: str) -> bool:
+    """Is the folder that holds `path` really in the tree?"""
+    return os.path.realpath(os.path.dirname(path)).startswith(os.path.realpath(tree))
+
+
+def _remove(path: str) -> None:
+    remove: Callable[[str], None] = shutil.rmtree if os.path.isdir(path) and not os.path.islink(path) else os.unlink
+    remove(path)

@@ -1,0 +1,18 @@
+"""Bounds: what of a reference is read; the rest is not even looked at."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..site.model import Image
+from ..tree.filter import NEVER_COPIED, LazyFilter
+
+SEPARATE = ("/boot", "/usr", "/var", "/opt")  # file systems of their own that belong to a root all the same
+
+
+def bounds(image: Image) -> dict[str, Any]:
+    """What is left out, and which file systems besides the root's are not, as arguments of scan."""
+    patterns = (*NEVER_COPIED, *image.exclude)
+    also = tuple(os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also))
+    return {"skip": LazyFilter(patterns), "also": also, "rules": repr(patterns)}

@@ -1,0 +1,96 @@
+"""Answers: what a boot server may say, as shapes. What it says is data of another machine, and is looked at first.
+
+A shape is a type; a list of one shape; a tuple, one shape for each value; or names with shapes, besides which others
+may stand (`{str: shape}`: any names; a name with `?` may be missing).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..base.shapes import Misfit, Shape, fit
+from ..release import Release
+
+_TREE = {"added": [str], "removed": [str], "changed": [str], "notable": [str], "folders": {str: [int]}}
+_FILE = {"path": str, "action": str, "found": str, "diff": [str]}
+_RIGHTS = {"before": {str: int}, "after": {str: int}}
+_PART = {"before": str | None, "after": str}
+PLAN = {
+    "changed": bool,
+    "releases": [{"image": str, "before": str | None, "after": str, "nodes": [str]}],
+    "switches": [{"before": str | None, "after": str, "nodes": [str]}],
+    "roots": [{"release": str, "compared_with": str | None, **_TREE, "rights": _RIGHTS}],
+    "boots": [
+        {
+            "release": str,
+            "compared_with": str | None,
+            **dict.fromkeys(("kernel_version", "kernel", "initrd", "cmdline"), _PART),
+            "initrd_files": dict | None,
+        }
+    ],
+    "site_data": bool,
+    "nodes": {"added": [str], "removed": [str], "changed": {str: [str]}},
+    "site_files": [_FILE],
+    "loaders": [str],
+    "files": [_FILE],
+    "by_hand": [_FILE],
+    "reloads": [{"path": str, "command": str}],
+    "prunable": [{"release": str, "why": str}],
+}
+_RECORD = {
+    **dict.fromkeys(("time?", "who?", "action?", "result?", "git?"), str),
+    "releases?": {str: str},
+    "removed?": [str],
+}
+_STATUS = {
+    "wrong": [str],
+    "current": {str: str | None},
+    "site": str | None,
+    "releases": [
+        {
+            "id": str,
+            "image": str,
+            "kernel": str,
+            "entries": int,
+            "bytes": int,
+            "named_by": str | None,
+            "days_since_use": int | float,
+        }
+    ],
+    "pins": {str: str},
+    "disks": {str: {"used": int, "free": int}},
+    "leases": {"nodes": [str], "strangers": [(str, str)]},
+    "journal": [_RECORD],
+}
+DONE: dict[str, Shape] = {  # by the work that was asked for (see work.py)
+    "plan": {"changed": bool, "sections": [(str, str)], "json": PLAN},
+    "deploy": {"changed": bool},
+    "rollback": {"moved": [(str, str, str)]},
+    "prune": {"verdicts": [(str, bool, str)]},
+    "verify": {"findings": [str]},
+    "status": _STATUS,
+}
+
+_RELEASE = {each.name: int if each.type == "int" else str for each in dataclasses.fields(Release)}
+MESSAGES: dict[str, Shape] = {  # one of these a line (see far.py)
+    "begun": bool,
+    "say": str,
+    "show": [(str, str)],
+    "render": (_RELEASE, str, str),
+    "names": [str],
+    "bring": {"source": str, "to": str, "like": str, "owners": bool},
+    "refused": str,
+}
+
+
+def message(value: Any, do: str) -> tuple[str, Any]:
+    """The kind and the content of a line of a server that does the work `do`. Raises Misfit."""
+    shapes = {**MESSAGES, "done": DONE[do]}
+    if type(value) is not dict or len(value) != 1:
+        raise Misfit("it is no message")
+    (kind,) = value
+    if kind not in shapes:
+        raise Misfit(f"it has no meaning: {kind}")
+    fit(value[kind], shapes[kind], kind)
+    return kind, value[kind]

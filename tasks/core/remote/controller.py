@@ -1,0 +1,298 @@
+"""Fleet: work asked of several boot servers at once, over ssh, by ClusterShell's Task.
+
+The core goes there as a zip and is run by the server's own python3 (`far`), which asks for what it lacks: the bytes of
+a root come by rsync, for which a release that is there stands in (--link-dest). One server's trouble is its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import io
+import json
+import os
+import re
+import shlex
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import ClusterShell
+from ClusterShell.Event import EventHandler
+from ClusterShell.Task import task_self
+from ClusterShell.Worker.Popen import WorkerPopen
+
+from ..base import shapes
+from ..base import ssh as base_ssh
+from ..base.errors import BadInput
+from ..base.ssh import ssh_command
+from ..base.text import all_readable, readable
+from ..release import Release
+from . import agent, answers, parallel
+from .operations import Answer, Render, Sections, Values
+
+FANOUT = 32  # servers at once
+LIMIT = 3600  # seconds that one may take
+PULSE = 5  # seconds between signs of life, well below far.SILENCE
+BEGUN = 60  # seconds until one must have said its first word
+
+# Unpacks what comes first on standard input and hands over to it: one line, for any login shell.
+BEGIN = (
+    "import os, sys, tempfile; folder = tempfile.mkdtemp(prefix='plugnode-'); core = os.path.join(folder, 'core.zip'); "
+    "given = sys.stdin.buffer; size = int(given.readline()); file = open(core, 'wb'); file.write(given.read(size)); "
+    "file.close(); sys.path.insert(0, core); from tasks.core.remote import agent; agent.main(folder)"
+)
+FIND = (
+    "for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do "
+    "$python -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && exec $python -c \"$0\"; done; "
+    "echo plugnode-no-python >&2; exit 127"
+)
+
+# What ssh, rsync or a shell there says -> what it means to an admin; for the rest see remote.MEANINGS.
+SSH_MEANINGS = (
+    (r"plugnode-no-python", "it has no Python 3.9 or newer: install python3 there"),
+    (r"No space left on device", "No space left on device there; what nodes boot is whole"),
+    (r"closed by remote host|client_loop: send disconnect|Timeout, server .* not responding|Broken pipe",
+     "the line was cut; what nodes boot there is whole"),
+    (r'rsync: .*?"([^"]*)".* failed: (.*) \(\d+\)', "{0}: {1}"),
+)  # fmt: skip
+
+
+class Source(NamedTuple):
+    """What a server may have brought: `names` of the files of a folder, or all of it (None), never what is outside."""
+
+    folder: str
+    names: frozenset[str] | None = None
+    links: bool = False  # its names are links to the files
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one server is asked to do."""
+
+    server: str
+    ssh: str
+    message: Values  # {"do": …, "targets": […], "details": {…}, "goal": …}, as far.main reads it
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    render: Render | None = None
+
+
+def send(orders: Iterable[Request], say: Callable[[str], None]) -> dict[str, Answer]:
+    """Every server's answer, by name; whatever befalls one of them stops no other."""
+    talks = [_Session(order, say) for order in orders]
+    for talk in talks:
+        talk.begin()
+    task_self().timer(PULSE, _Keepalive(talks), interval=PULSE, autoclose=True)
+    parallel.finish(FANOUT)
+    return {talk.order.server: talk.answer() for talk in talks}
+
+
+class _Keepalive(EventHandler):  # type: ignore[misc]
+    """Tells the servers that somebody is there, and gives up one that does not begin, or does not end."""
+
+    def __init__(self, talks: list[_Session]):
+        self.talks = talks
+
+    def ev_timer(self, timer: object) -> None:
+        for talk in self.talks:
+            talk.write(b"\n")
+            if talk.open and time.monotonic() > talk.deadline:
+                talk.give_up(f"nothing was heard of Plugnode there in {BEGUN} seconds{talk.last()}")
+
+
+class _Session(EventHandler):  # type: ignore[misc]
+    """The talk with one server: what it tells is kept, what it asks for is done, if it may have it."""
+
+    def __init__(self, order: Request, say: Callable[[str], None]):
+        self.order, self.say = order, say
+        self.words: list[str] = []  # what ssh and the shell there say
+        self.names: list[str] = []  # what it is about to ask for
+        self.done: Values | None = None
+        self.failure = ""
+        self.shown: Sections = ()
+        self.open = False
+        self.deadline = 0.0  # until its first word; after its last one, until its end
+        self.transfer: WorkerPopen | None = None
+
+    def begin(self) -> None:
+        argv = [*ssh_command(), "-T", "--", self.order.ssh, shlex.join(["sh", "-c", FIND, BEGIN])]
+        self.worker = parallel.begin(argv, self.order.server, self, LIMIT)
+
+    def write(self, data: bytes) -> None:
+        if self.open:
+            self.worker.write(data)
+
+    def ev_start(self, worker: WorkerPopen) -> None:
+        self.open, self.deadline = True, time.monotonic() + BEGUN
+        code = core()
+        self.write(b"%d\n%s" % (len(code), code))
+        self.send(self.order.message)
+
+    def send(self, message: Values) -> None:
+        self.write(json.dumps(message).encode() + b"\n")
+
+    def give_up(self, why: str) -> None:
+        """End the talk with this server."""
+        if self.done is None:
+            self.failure = self.failure or why
+        for worker in filter(None, (self.worker, self.transfer)):
+            worker.abort()
+
+    def last(self) -> str:
+        """The last that was said there, for a message."""
+        words = [line for line in self.words if line.strip()]
+        return f"; it said: {words[-1][:200]}" if words else ""
+
+    def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
+        text = msg.decode(errors="replace")
+        if self.failure or self.done is not None:
+            return
+        if sname != worker.SNAME_STDOUT or not text.startswith(agent.MARK):
+            self.words = [*self.words[-30:], readable(text)]
+            return
+        try:
+            self._hear(*answers.message(json.loads(text[len(agent.MARK) :]), self.order.message["do"]))
+        except (ValueError, RecursionError) as error:
+            why = readable(str(error))[:200]
+            self.give_up(f"its answer is not understood ({why}); is its python3 another program?")
+
+    def _hear(self, kind: str, said: Any) -> None:
+        self.deadline = time.monotonic() + (PULSE if kind in ("done", "refused") else LIMIT)
+        if kind == "names":
+            self.names += said
+        elif kind == "bring":
+            names, self.names = self.names, []
+            self._bring(names, said)
+        elif kind == "render":
+            self._render(*said)
+        else:
+            self._keep(kind, all_readable(said))
+
+    def _keep(self, kind: str, said: Any) -> None:
+        if kind == "say":
+            self.say(f"{self.order.server}: {said}")
+        elif kind == "show":
+            self.shown = said
+        elif kind == "done":
+            self.done = said
+        elif kind == "refused":
+            self.failure = said or "it refused, and did not say why"
+
+    def _bring(self, names: list[str], asked: Values) -> None:
+        source = self.order.sources.get(asked["source"])
+        if source is None:
+            raise shapes.Misfit(f"it asks for {asked['source']}, which it may not have")
+        files = [name.encode(errors="surrogateescape") for name in names]
+        for name in not_of(source, files):
+            raise shapes.Misfit(f"it asks for {os.fsdecode(name)} of {asked['source']}, which it may not have")
+        if not all(path.startswith("/") and readable(path) == path for path in (asked["to"], asked["like"] or "/")):
+            raise shapes.Misfit("it wants files at a place that is none")
+        self.transfer = _Transfer(self, files).begin(fetch_by_rsync(source, self.order.ssh, asked))
+
+    def _render(self, release: Values, label: str, site: str) -> None:
+        known = {field.name: release[field.name] for field in dataclasses.fields(Release)}
+        if self.order.render is None:
+            raise shapes.Misfit("it asks for boot files, which it needs not")
+        try:
+            files = self.order.render(Release(**known), label, site)
+        except BadInput as error:  # of a template
+            return self.send({"refused": str(error)})
+        self.send({"files": {name: data.decode() for name, data in files.items()}})
+
+    def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
+        if self.done is None and not self.failure:
+            self.failure = explain(self.order.ssh, rc, self.words) if rc else f"nothing was heard of it{self.last()}"
+
+    def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
+        self.open = False
+        if timedout:
+            self.failure = f"did not end in {LIMIT // 60} minutes"
+
+    def answer(self) -> Answer:
+        if self.done is None:
+            return Answer({}, self.shown, self.failure or "nothing was heard of it")
+        return Answer(self.done, self.shown)
+
+
+class _Transfer(EventHandler):  # type: ignore[misc]
+    """Files of the build on their way to a server, by rsync. It is told when they are there, or why they are not."""
+
+    def __init__(self, talk: _Session, names: list[bytes]):
+        self.talk, self.names = talk, names
+        self.words: list[str] = []
+
+    def begin(self, argv: list[str]) -> WorkerPopen:
+        return parallel.begin(argv, self.talk.order.server, self, LIMIT, at_once=True)
+
+    def ev_start(self, worker: WorkerPopen) -> None:
+        worker.write(b"".join(name + b"\0" for name in self.names))
+        worker.set_write_eof()
+
+    def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
+        self.words = [*self.words[-30:], readable(msg.decode(errors="replace"))]
+
+    def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
+        self.talk.send({"refused": explain(self.talk.order.ssh, rc, self.words)} if rc else {})
+
+
+def not_of(source: Source, names: Iterable[bytes]) -> Iterator[bytes]:
+    """The names that are none of the source's. A link on the way to a file could lead out of it."""
+    top = os.fsencode(os.path.realpath(source.folder))
+    inside: dict[bytes, bool] = {}
+    for name in names:
+        plain = b"\0" not in name and {b"", b".", b".."}.isdisjoint(name.split(b"/"))
+        known = source.names is None or os.fsdecode(name) in source.names
+        if not (plain and known):
+            yield name
+            continue
+        above = os.path.dirname(os.path.join(top, name))
+        if above not in inside:
+            inside[above] = source.links or os.path.realpath(above) == above
+        if not inside[above]:
+            yield name
+
+
+def fetch_by_rsync(source: Source, ssh: str, asked: Mapping[str, Any]) -> list[str]:
+    """The command that brings the files that it is given the names of there.
+
+    -I: what is listed is known to differ, whatever its time. --link-dest: a file of that name in the release `like` is
+    what it is made of, so that only what changed in it travels.
+    """
+    kept = ["-tL"] if source.links else ["-t"]
+    if source.names is None and asked["owners"]:
+        kept = ["-aAX", "--numeric-ids", "--filter=-x security.selinux"]
+    like = [f"--link-dest={asked['like']}"] if asked["like"] else []
+    return [
+        *("rsync", *kept, "-I", "--no-motd", "-s", "--from0", "--files-from=-"),
+        *(*like, f"--rsh={shlex.join(ssh_command())}", "--", f"{source.folder}/", f"{ssh}:{asked['to']}/"),
+    ]
+
+
+def explain(ssh: str, status: int, words: list[str]) -> str:
+    """One line for an admin: what stopped it, and what to do."""
+    text = "\n".join(words)
+    for pattern, meaning in SSH_MEANINGS:
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups())
+    return base_ssh.explain("", ssh, status, words).removeprefix(": ")
+
+
+@lru_cache(maxsize=1)
+def core() -> bytes:
+    """This code as a zip: the core, and of ClusterShell what folds names."""
+    core = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    tasks = os.path.dirname(core)
+    sources = glob.glob(f"{core}/**/*.py", recursive=True)
+    files = {path: os.path.relpath(path, os.path.dirname(tasks)) for path in sources}
+    files[f"{tasks}/__init__.py"] = "tasks/__init__.py"
+    library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
+    for name in ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults"):
+        files[f"{library}/{name}.py"] = f"ClusterShell/{name}.py"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, name in sorted(files.items()):
+            archive.write(path, name)
+    return packed.getvalue()

@@ -1,0 +1,1 @@
+"""All that was built and found, on one page."""

@@ -1,0 +1,1 @@
+"""The staged root: transforms over Trees, overlays, scrubbing, the search for secrets."""

@@ -1,0 +1,187 @@
+"""The search for secrets: no private key and no usable password hash leaves in an export, wherever it lies.
+
+The table of `scrub` takes what is known by its place; here the bytes decide, of files and of what is packed in them
+(`secret_containers`), by the table of `secret_forms`. What a distribution ships is public (`secret_shipped`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import NamedTuple
+
+from ..archive import cpio
+from ..base.errors import BadInput
+from ..base.files import digest_file
+from ..base.text import show_path
+from ..rootfs import scrub
+from ..scan.reader import Judge
+from ..tree import filter
+from ..tree.model import FILE, Entry, Tree
+from . import containers, forms
+from .forms import SHORTEST
+from .shipped import Shipped
+
+HUGE = 64 << 20  # of a longer file, this much is looked at
+DEPTH = 4  # archives in archives
+ENOUGH = 6  # secrets that are named of one file
+REMEDY = "remove it from the reference, list it in `exclude`, or allow it by `keep`"
+IMAGE_REMEDY = (
+    "take it out of what update-initramfs or dracut packs (remove dropbear-initramfs, say, or its keys), make the "
+    "image anew and take the reference again; or list the image in `exclude` and say `initrd: {base: none}`; "
+    "or allow it by `keep`"
+)
+OVERLAY_REMEDY = (
+    "what an overlay holds is in the export: take it out of the overlay and push it to the nodes' disks, "
+    "or allow it by `keep`"
+)
+
+
+class Find(NamedTuple):
+    """A file that must not leave, and the rule that says so: never its content."""
+
+    path: str
+    rule: str
+    overlay: str = ""  # the file in an overlay that it is from
+
+    def __str__(self) -> str:
+        if self.overlay:
+            return f"overlay {self.overlay}: {self.rule}; {OVERLAY_REMEDY}"
+        return f"/{self.path}: {self.rule}; {IMAGE_REMEDY if is_image(self.path) else REMEDY}"
+
+
+class SecretFound(NamedTuple):
+    """What of a staged tree is secret, sorted by path; a path is as in the reference, with /var."""
+
+    refused: list[Find]
+    kept: list[Find]  # the same, but allowed by `keep`
+
+
+def find_secrets(
+    tree: Tree, keep: Iterable[str], known: MutableMapping[str, str], overlays: Iterable[bytes] = ()
+) -> SecretFound:
+    """What must not be exported, and what `keep` lets out.
+
+    `known` has verdicts by digest of the content ("" is fine, else the rule); files of which it has none are read, and
+    added to it. `keep`: paths, or folders, that pass. `overlays`: the folders of those that were laid over the
+    reference: their files were not scrubbed, so the table is asked here.
+    """
+    allowed, starts = scrub.paths_of(keep), tuple(folder + b"/" for folder in overlays)
+    suspects = dict(_suspects(tree, known))
+    shipped = Shipped(tree) if suspects else None
+    suspects = {path: rule for path, rule in suspects.items() if shipped and not shipped.has(path)}
+    refused, kept = list[Find](), list[Find]()
+    for path, rule in sorted({**dict(_labels(tree)), **dict(_by_table(tree, starts)), **suspects}.items()):
+        place, entry = in_reference(path), tree[path]
+        overlay = show_path(entry.source) if starts and entry.source.startswith(starts) else ""
+        (kept if scrub.is_kept(place, allowed) else refused).append(Find(show_path(place), rule, overlay))
+    return SecretFound(refused, kept)
+
+
+def _by_table(tree: Tree, overlays: tuple[bytes, ...]) -> Iterator[tuple[bytes, str]]:
+    """Files of overlays that the table would have taken from a reference as secrets."""
+    for path, entry in tree.items() if overlays else ():
+        if entry.type == FILE and entry.source.startswith(overlays) and not _PUBLIC.fullmatch(path):
+            row = scrub.secret_in(in_reference(path), entry)
+            if row:
+                yield path, f"{row.reason} ({row.pattern} of scrub.table)"
+
+
+_PUBLIC = re.compile(rb".*\.pub|(?:.*/)?(?:authorized_keys|known_hosts|ssh_known_hosts|config)", re.DOTALL)
+
+
+def in_base(base: str) -> list[Find]:
+    """The same of an initrd that the site names by its path: every node loads it, with no password."""
+    if not os.path.isfile(base):
+        return []
+    with open(base, "rb") as file:
+        rule = broken_rule(file.read())
+    return [Find(base.lstrip("/"), rule)] if rule else []
+
+
+def scanner() -> Judge:
+    """Who looks for secrets in what is read: known by all that decides."""
+    parts = (__file__, forms.__file__, containers.__file__, cpio.__file__)
+    table = (scrub.__file__, scrub.TABLE, filter.__file__)
+    digests = "".join(map(digest_file, parts + table))
+    return Judge(hashlib.sha256(digests.encode()).hexdigest(), broken_rule)
+
+
+def broken_rule(data: bytes) -> str:
+    """The rule that the bytes of one file break, of which no more than `HUGE` are looked at; "" if none."""
+    rules = list(dict.fromkeys(_rules(data, DEPTH)))
+    more = "; and more" if len(rules) > ENOUGH else ""
+    return "; ".join(rules[:ENOUGH]) + more
+
+
+def is_image(path: str) -> bool:
+    """Whether a name is that of an initial RAM disk."""
+    return os.path.basename(path).startswith(("initrd", "initramfs"))
+
+
+def _rules(data: bytes, depth: int) -> Iterator[str]:
+    """What a file is or holds, what is packed in it, and what it says in another encoding."""
+    if len(data) < SHORTEST or forms.is_opaque(data) or not depth:
+        return
+    packed = False
+    for path, held in containers.members(data):
+        packed = True
+        row = scrub.secret_at(path)
+        if row:
+            yield f"holds /{show_path(path)}, which is never exported ({row.pattern} of scrub.table)"
+        else:
+            yield from (_inside(path, rule) for rule in _rules(held, depth - 1))
+    if packed:
+        return
+    if rule := forms.rule_of(data):
+        yield rule
+        return
+    for text in containers.texts(data):
+        yield from (_inside(b"", rule) for rule in _rules(text, depth - 1))
+
+
+def _inside(path: bytes, rule: str) -> str:
+    if path:
+        return f"its /{show_path(path)} {rule}"
+    return rule if rule.endswith(_PACKED) else rule + _PACKED
+
+
+_PACKED = ", packed or encoded"
+
+
+def _suspects(tree: Tree, known: MutableMapping[str, str]) -> Iterator[tuple[bytes, str]]:
+    for path, entry in tree.items():
+        if entry.type != FILE or entry.size < SHORTEST:
+            continue
+        rule = known.get(entry.digest)
+        if rule is None:
+            rule = known[entry.digest] = _rule_of(entry, HUGE)
+        if not rule and entry.size > HUGE and is_image(os.fsdecode(path)):
+            rule = known[entry.digest] = _rule_of(entry, entry.size)
+        if rule:
+            yield path, rule
+
+
+def _labels(tree: Tree) -> Iterator[tuple[bytes, str]]:
+    """The same of extended attributes, which are exported as well; no package ships any."""
+    for path, entry in tree.items():
+        for name, value in entry.xattrs:
+            if len(value) >= SHORTEST and (rule := broken_rule(value)):
+                yield path, f"its extended attribute {name} {rule}"
+
+
+def _rule_of(entry: Entry, most: int) -> str:
+    if entry.data is not None:
+        return broken_rule(entry.data)
+    try:
+        with open(entry.source, "rb") as file:
+            return broken_rule(file.read(most))
+    except OSError as error:
+        raise BadInput.at(show_path(entry.source), f"cannot be read: {error.strerror}") from None
+
+
+def in_reference(path: bytes) -> bytes:
+    """Where a path of a staged root is in its reference."""
+    return b"var/" + path[7:] if path.startswith(b"var.ro/") else path

@@ -1,0 +1,128 @@
+"""What is public because a distribution ships it: files that its packages list, and that others may read.
+
+A package of the site's own may hold a key of the site, and a file that is closed to others may be one that was put
+there after the package. Where a package is from, dpkg's database says by its maintainer and rpm's by its vendor.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterator
+
+from ..tree.filter import Patterns
+from ..tree.model import FILE, Tree, parents, read_content
+
+OTHERS_READ, OTHERS_ENTER = 0o004, 0o001
+MAINTAINERS = re.compile(
+    rb"^(?:Original-)?Maintainer:.*@(?:[\w.-]+\.)?(?:debian\.(?:org|net)|ubuntu\.com|canonical\.com|devuan\.org)>?\s*$",
+    re.MULTILINE,
+)
+VENDORS = re.compile(
+    rb"Red Hat|CentOS|Fedora|Rocky|AlmaLinux|Oracle America|Scientific Linux|SUSE|CERN|Fermilab|Amazon", re.IGNORECASE
+)
+TESTS = ("lib/python[23].*/test/**", "lib64/python[23].*/test/**")  # CPython's own, wherever it was built
+LISTED = ("*-packages/**/test*/**", "/usr/share/doc/**", "/usr/share/man/**")  # where some package lists the file
+PUBLIC = (  # samples by their place: for roots of rpm, whose old database may hold a digest in two pieces
+    "/usr/share/doc/**",
+    "/usr/share/man/**",
+    "/usr/lib*/python*/*-packages/**/test*/**",
+    "/usr/share/perl*/**/t/**",
+    "/usr/share/**/examples/**",
+)
+
+_COMPILED = re.compile(  # Python's, of 3 (PEP 3147) and of 2
+    rb"(.*?)(?:__pycache__/)?([^/]+?)(?:\.[a-z]+-\d+(?:\.opt-\d)?)?\.py[co]", re.DOTALL
+)
+_STATUS = re.compile(rb"(?:.*/)?lib/dpkg/status", re.DOTALL)
+_SUMS = re.compile(rb"(?:.*/)?lib/dpkg/info/([^/:]+)(?::[^/]+)?\.md5sums", re.DOTALL)
+_RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/(?:Packages(?:\.db)?|rpmdb\.sqlite)", re.DOTALL)
+_WHEEL = re.compile(rb".*\.dist-info/RECORD", re.DOTALL)
+_NAME = re.compile(rb"^Package:[ \t]*(\S+)", re.MULTILINE)
+_VENDOR = 1011  # rpmtag.h
+
+
+class Shipped:
+    """The package databases of a root: dpkg's, rpm's, and what Python's packages list."""
+
+    def __init__(self, tree: Tree):
+        self._tree = tree
+        is_dpkg = any(map(_STATUS.fullmatch, tree))
+        self._places = Patterns(TESTS if is_dpkg else TESTS + PUBLIC)
+        self._listed_places = Patterns(LISTED)
+        self._of_distribution = list(self._records())
+        self._of_anybody = [read_content(tree[path]) for path in self._paths(_WHEEL)]
+        self._of_anybody += [read_content(tree[path]) for path in self._paths(_SUMS)]
+
+    def has(self, path: bytes) -> bool:
+        """Whether a file is a distribution's, as it was shipped, and no secret to other users of the reference."""
+        if not self._is_open(path):
+            return False
+        compiled = _COMPILED.fullmatch(path)
+        if compiled and compiled[1] + compiled[2] + b".py" in self._tree:
+            return self.has(compiled[1] + compiled[2] + b".py")
+        if self._places.excludes(path, False):
+            return True
+        digests = _digests(read_content(self._tree[path]))
+        if any(word in record for record in self._of_distribution for word in digests):
+            return True
+        is_sample = self._listed_places.excludes(path, False)
+        return is_sample and any(word in record for record in self._of_anybody for word in digests)
+
+    def _is_open(self, path: bytes) -> bool:
+        folders = (self._tree[folder].mode for folder in parents(path) if folder in self._tree)
+        return bool(self._tree[path].mode & OTHERS_READ) and all(mode & OTHERS_ENTER for mode in folders)
+
+    def _paths(self, expression: re.Pattern[bytes]) -> list[bytes]:
+        return [path for path, entry in self._tree.items() if entry.type == FILE and expression.fullmatch(path)]
+
+    def _records(self) -> Iterator[bytes]:
+        """What lists files of the distribution by their digests."""
+        names = set[bytes]()
+        for path in self._paths(_STATUS):
+            for stanza in read_content(self._tree[path]).split(b"\n\n"):
+                name = _NAME.search(stanza)
+                if name and MAINTAINERS.search(stanza):
+                    names.add(name[1])
+                    yield stanza  # its configuration files
+        for path in self._paths(_SUMS):
+            name = _SUMS.fullmatch(path)
+            if name and name[1] in names:
+                yield read_content(self._tree[path])
+        for path in self._paths(_RPM):
+            yield from _of_vendors(read_content(self._tree[path]))
+
+
+def _digests(data: bytes) -> tuple[bytes, ...]:
+    """As dpkg, rpm and Python's packages write them."""
+    sha256 = hashlib.sha256(data).digest()
+    return (
+        hashlib.md5(data, usedforsecurity=False).hexdigest().encode(),
+        sha256.hex().encode(),
+        b"sha256=" + base64.urlsafe_b64encode(sha256).rstrip(b"="),
+    )
+
+
+def _of_vendors(database: bytes) -> Iterator[bytes]:
+    """The headers of a distribution's packages; of an old database, whose packages lie in pieces, all of it."""
+    if not database.startswith(b"SQLite format 3\0"):
+        yield database
+        return
+    with contextlib.closing(sqlite3.connect(":memory:")) as held, contextlib.suppress(sqlite3.Error):
+        held.deserialize(database[:18] + b"\1\1" + database[20:])  # without its log
+        for (header,) in held.execute("SELECT blob FROM Packages"):
+            if VENDORS.search(_text(header, _VENDOR)):
+                yield header
+
+
+def _text(header: bytes, wanted: int) -> bytes:
+    """A string of an rpm header: counts of entries and bytes, entries of tag, type, offset, count, then the bytes."""
+    count = int.from_bytes(header[:4], "big")
+    for at in range(8, 8 + 16 * count, 16):
+        if int.from_bytes(header[at : at + 4], "big") == wanted:
+            start = 8 + 16 * count + int.from_bytes(header[at + 8 : at + 12], "big")
+            return header[start:].partition(b"\0")[0]
+    return b""

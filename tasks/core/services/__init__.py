@@ -1,0 +1,1 @@
+"""Files of a server's daemons: checked, put in place, put back; exports(5)."""

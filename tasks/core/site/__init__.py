@@ -1,0 +1,1 @@
+"""site.yaml: read strictly, validated, resolved; the site as frozen values."""

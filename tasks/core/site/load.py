@@ -1,0 +1,80 @@
+"""Reads and validates `site.yaml`: its text, each part by itself, then the rules across parts.
+
+All problems are said at once.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ..base.errors import BadInput, Problem
+from ..tree.model import without_collection
+from . import constraints, nodes, resolve, schema, validate
+from .model import Site
+from .strict_yaml import Path, YamlSource, shown_value
+
+Folders = tuple[str, ...]
+
+
+def read_site(path: str, folders: Folders, content: bytes | None = None) -> tuple[Site, resolve.Needs]:
+    """The site, and what must exist on this machine for it to stay right.
+
+    Overlays are looked up below `folders` (`overlays/<name>`). Raises BadInput with every problem.
+    """
+    with without_collection():
+        source = YamlSource(path, content)
+        complaints = _Complaints(source)
+        said = validate.validate_site(schema.SiteFile, source.data, complaints)
+        members = nodes.members(said.nodes or {}, complaints)
+        folder = os.path.dirname(path) or "."
+        constraints.constraint_problems(said, members, folder, folders, complaints)
+        complaints.end()
+        site = resolve.resolve_site(said, members, folder)
+        return site, resolve.needs(said, folder, folders)
+
+
+class _Where(NamedTuple):
+    path: Path
+    key: bool  # with the key, not with its value
+    hint: str
+
+
+class _Complaints:
+    """Collects problems; several of one kind at one place (a range's addresses) become one line."""
+
+    def __init__(self, source: YamlSource):
+        self.source = source
+        self.found: dict[_Where, list[str]] = {}
+
+    def __call__(
+        self,
+        path: Path,
+        what: str,
+        hint: str,
+        value: object = None,
+        key: bool = False,
+    ) -> None:
+        if value and isinstance(value, str):
+            what = f"{what} ({shown_value(value)})"
+        here = self.found.setdefault(_Where(path, key, hint), [])
+        here.append(f"{what}; {hint}")
+
+    def line(self, path: Path) -> int:
+        """The line of a key, for messages that name two places."""
+        line, _ = self.source.place(path, key=True)
+        return line
+
+    def end(self) -> None:
+        """Raise BadInput if there was anything to complain about."""
+        problems = list(self.source.problems)
+        for where, said in self.found.items():
+            problems.append(self._problem(where, said))
+        if problems:
+            raise BadInput(problems)
+
+    def _problem(self, where: _Where, said: list[str]) -> Problem:
+        message = said[0]
+        if len(said) > 1:
+            message += f" (and {len(said) - 1} more here)"
+        return self.source.problem(where.path, message, where.key)

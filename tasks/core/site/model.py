@@ -1,0 +1,563 @@
+"""Site: what `site.yaml` says, as frozen values. No positions, no raw dicts, every default filled in.
+
+`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a
+key of the file has the key's row beside it (`keys`); the others are worked out.
+"""
+
+# Annotations are values here, and a boot server's Python 3.9 reads this file, too.
+# ruff: noqa: UP045
+from functools import cached_property
+from typing import Annotated, Callable, NamedTuple, Optional
+
+from .keys import (
+    APPEND,
+    INITRD,
+    KEYWISE,
+    LOWEST,
+    REPLACE,
+    ROOT,
+    Boolean,
+    Choice,
+    Key,
+    ListOf,
+    MapOf,
+    PathHere,
+    Text,
+    Whole,
+)
+
+
+class Mac(str):
+    """A network card's address: six lower-case pairs with colons, `52:54:00:00:00:01`."""
+
+    __slots__ = ()
+
+    @property
+    def pxe(self) -> str:
+        """As loaders name their files: ARP hardware type 1 (Ethernet, RFC 826), then pairs."""
+        return "01-" + self.replace(":", "-")
+
+
+class Network(NamedTuple):
+    subnet: Annotated[
+        str,
+        Key(
+            Text("subnet"),
+            "the nodes' IPv4 network",
+            "the nodes' IPv4 network, /8 to /30. Nodes, servers and gateway have addresses in it",
+            examples=("172.24.10.0/24",),
+        ),
+    ]
+    gateway: Annotated[
+        Optional[str],
+        Key(Text("ipv4"), "the router that nodes use", "the router"),
+    ] = None
+    dns: Annotated[
+        tuple[str, ...],
+        Key(ListOf(Text("ipv4")), "name servers", "name servers, by address"),
+    ] = ()
+    domain: Annotated[
+        Optional[str],
+        Key(
+            Text("domain"),
+            "the nodes' DNS domain",
+            "the DNS domain",
+            examples=("grid.example.org",),
+        ),
+    ] = None
+    ntp: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("ipv4")),
+            "time servers, by address (DHCP carries no names)",
+            "time servers, by address: DHCP carries no names",
+        ),
+    ] = ()
+
+
+class Server(NamedTuple):
+    name: str
+    ip: Annotated[
+        str,
+        Key(
+            Text("ipv4"),
+            "the address at which nodes reach it: DHCP, TFTP and NFS",
+            "its address in the subnet",
+            examples=("172.24.10.1",),
+        ),
+    ]
+    ssh: Annotated[
+        Optional[str],  # None: this machine
+        Key(
+            Text("ssh"),
+            "how to reach it; left out: it is this machine",
+            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is this machine",
+        ),
+    ] = None
+
+
+class Reference(NamedTuple):
+    """Where an image's root comes from. `kind` tells which of the other fields count."""
+
+    kind: str  # "rsync" | "path" | "archive" | "bootstrap"
+    where: str = ""  # rsync source, folder or archive; folders and archives are absolute
+    suite: str = ""  # bootstrap only, as are packages and mirror
+    packages: tuple[str, ...] = ()
+    mirror: Optional[str] = None
+
+
+class Partition(NamedTuple):
+    mount: Annotated[
+        str,
+        Key(
+            Text("mount_point"),
+            "mount point, or swap",
+            "where it is mounted, or `swap`",
+            default="required",
+            optional=True,
+            recipe=ROOT,
+            examples=("/var",),
+        ),
+    ]
+    size: Annotated[
+        Optional[int],  # MiB (2**20 bytes); None: the rest of the disk
+        Key(
+            Text("size"),
+            "with M, MiB, G or GiB (powers of 1024), or rest",
+            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last one",
+            examples=("6000M",),
+        ),
+    ]
+    fs: Annotated[
+        str,
+        Key(
+            Choice("ext3", "ext4", "xfs", "swap"),
+            "file system",
+            "`ext3`, `ext4`, `xfs` or `swap`",
+        ),
+    ]
+    label: Annotated[
+        str,
+        Key(
+            Text("label", number=True),
+            "left out: pn- and the mount point",
+            "at most 16 characters, 12 for xfs",
+            default="`pn-` and the mount point: `pn-var`",
+            optional=True,
+        ),
+    ]
+    fill: Annotated[
+        Optional[str],
+        Key(
+            Text("absolute"),
+            "folder of the shared root whose content it gets; /var: /var.ro",
+            "the folder of the shared root whose content a new one gets",
+            default="`/var.ro` for /var, else none",
+            recipe=ROOT,
+        ),
+    ] = None
+    options: Annotated[
+        Optional[str],
+        Key(
+            Text("mount_options"),
+            "mount options, as for mount -o",
+            "mount options, as for `mount -o`: `noatime,nosuid`",
+            examples=("noatime,nosuid",),
+        ),
+    ] = None
+    mode: Annotated[
+        Optional[str],
+        Key(
+            Text("mode", number=True),
+            "mode of the mount point; left out: that of the root's folder, or of fill",
+            "`1777` for a /scratch of everybody; its owner is that folder's",
+            default="that of the root's folder it is mounted on, or of `fill`",
+        ),
+    ] = None
+
+
+TRANSPORTS = ("ata", "fc", "ide", "iscsi", "mmc", "nvme", "sas", "sata", "scsi", "virtio")
+
+
+class DiskMatch(NamedTuple):
+    size: Annotated[
+        Optional[str],
+        Key(Text("size_range"), "100G..2T, 100G.. or ..2T", "`100G..2T`, `100G..` or `..2T`"),
+    ] = None
+    serial: Annotated[
+        Optional[str],
+        Key(
+            Text("serial", number=True),
+            "as lsblk -o SERIAL prints it",
+            "its serial number, as `lsblk -o SERIAL` prints it",
+        ),
+    ] = None
+    id: Annotated[
+        Optional[str],
+        Key(
+            Text("by_id"),
+            "a name below /dev/disk/by-id; * and ? match",
+            "a name below /dev/disk/by-id; `*` and `?` match",
+        ),
+    ] = None
+    transport: Annotated[
+        Optional[str],
+        Key(
+            Choice(*TRANSPORTS),
+            "how it is attached, as lsblk -o TRAN prints it",
+            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`, `ata`, `scsi`, `ide`,"
+            " `fc`, `iscsi`, `mmc`",
+        ),
+    ] = None
+    removable: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "allows disks that say they are, as behind some RAID controllers; never USB",
+            "`true` allows disks that say they are, as behind some RAID controllers; never USB",
+        ),
+    ] = False
+
+
+class Disk(NamedTuple):
+    devices: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("device"), least=1),
+            "the first that exists is taken",
+            "whole disks, the first that exists is taken; `*` and `?` match, as in `/dev/disk/by-id/ata-*`",
+            merge=REPLACE,
+            examples=(["/dev/sda", "/dev/hda"],),
+        ),
+    ] = ("/dev/sda", "/dev/hda")
+    partitions: Annotated[
+        tuple[Partition, ...],
+        Key(
+            ListOf(Partition, least=1, most=15),
+            "in the order on disk",
+            "in the order on disk, at most 15",
+            default="/var 6000M, /tmp 5000M, /home 51000M, all ext3",
+            merge=REPLACE,
+        ),
+    ] = (
+        Partition("/var", 6000, "ext3", "pn-var", "/var.ro"),
+        Partition("/tmp", 5000, "ext3", "pn-tmp"),
+        Partition("/home", 51000, "ext3", "pn-home"),
+    )
+    table: Annotated[
+        str,
+        Key(
+            Choice("gpt", "dos"),
+            "kind of partition table; dos for EL5 and before",
+            "`gpt` or `dos` (EL5; four partitions, 2 TiB)",
+            merge=REPLACE,
+        ),
+    ] = "gpt"
+    required: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether a node without a usable disk stops",
+            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`: it stops and says so",
+            merge=REPLACE,
+        ),
+    ] = True
+    match: Annotated[
+        DiskMatch,
+        Key(
+            DiskMatch,
+            "further conditions on the disk",
+            "further conditions on the disk, see below",
+            default="none",
+            merge=KEYWISE,
+        ),
+    ] = DiskMatch()
+
+
+class Initrd(NamedTuple):
+    base: Annotated[
+        str,  # "auto" | "none" | an absolute path
+        Key(
+            PathHere("base", ("auto", "none")),
+            "auto (the distribution's image of that kernel), none (a minimal one is made) or a path",
+            "`auto`: the distribution's image for that kernel; `none`: a minimal one is made;"
+            " or a file on this machine",
+        ),
+    ] = "auto"
+    modules: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("module")),
+            "network card modules; NFS and every dependency are added",
+            "network card modules, without `.ko`; NFS modules and every dependency are added",
+        ),
+    ] = ()
+    busybox: Annotated[
+        str,  # "auto" | an absolute path
+        Key(
+            PathHere("busybox", ("auto",)),
+            "auto (the reference's static one, else this machine's) or a path",
+            "`auto`: a static busybox of the reference, else of this machine; or a file on this machine",
+        ),
+    ] = "auto"
+    compression: Annotated[
+        str,
+        Key(
+            Choice("gzip", "zstd", "xz"),
+            "as the kernel can unpack it",
+            "`gzip`, `zstd` (kernel 5.9 and later) or `xz`",
+        ),
+    ] = "gzip"
+
+
+class Image(NamedTuple):
+    name: str
+    reference: Annotated[
+        Reference,
+        Key(
+            Reference,
+            "where the root comes from",
+            "where the root comes from, see below",
+            recipe=ROOT,
+        ),
+    ]
+    exclude: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("exclude")),
+            "rsync patterns of what is left out",
+            "rsync patterns of what is left out; `+ PATTERN` keeps what a later one would take."
+            " `/proc/*`, `/tmp/*` and the like are left out anyway",
+            recipe=ROOT,
+            examples=(["/scratch/*"],),
+        ),
+    ] = ()
+    overlays: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("name")),
+            "folders below overlays/, later ones win; laid over the built-in ones",
+            "folders below `overlays/`, laid over the built-in ones; later ones win",
+            recipe=ROOT,
+        ),
+    ] = ()
+    kernel: Annotated[
+        str,
+        Key(
+            Text("kernel", number=True),
+            "auto (the newest in /boot) or a version",
+            "`auto`: the newest in the reference's /boot; or a version, as in `6.1.0-30-amd64`",
+            recipe=INITRD,
+        ),
+    ] = "auto"
+    initrd: Annotated[
+        Initrd,
+        Key(Initrd, "the initial RAM disk", "the initial RAM disk, see below", recipe=INITRD),
+    ] = Initrd()
+    cmdline: Annotated[
+        str,
+        Key(
+            Text("cmdline"),
+            "kernel arguments",
+            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`; no quotes."
+            " Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
+            examples=("console=ttyS0",),
+        ),
+    ] = ""
+    interface: Annotated[
+        str,
+        Key(Text("interface"), "the network card that nodes boot from", recipe=INITRD),
+    ] = "eth0"
+    disk: Annotated[
+        Disk,
+        Key(Disk, "the nodes' own disk", "the nodes' own disk, see below", merge=KEYWISE),
+    ] = Disk()
+    local_files: Annotated[
+        Optional[tuple[str, ...]],  # None: by what the reference's init is; no leading slash
+        Key(
+            ListOf(Text("local_file")),
+            "per-node files that live on /var and are symlinked from the shared root",
+            default="`[etc/sysconfig/network]` on sysvinit, none on systemd",
+            recipe=ROOT,
+        ),
+    ] = None
+    keep: Annotated[
+        tuple[str, ...],  # no leading slash
+        Key(
+            ListOf(Text("relative")),
+            "paths that the secrets rules would scrub or refuse, allowed",
+            "paths that the secrets rules would scrub or refuse, allowed into the export",
+            recipe=ROOT,
+        ),
+    ] = ()
+    loaders: Annotated[
+        tuple[tuple[str, str], ...],  # (name below tftp_root, absolute path)
+        Key(
+            MapOf(Text("loader_name"), PathHere()),
+            "boot loader files: name below tftp_root, path here",
+            "boot loader files by their name below `tftp_root`: a path on this machine",
+            default="the distribution's",
+        ),
+    ] = ()
+    also: Annotated[
+        Optional[tuple[str, ...]],  # None: those at /boot, /usr, /var, /opt
+        Key(
+            ListOf(Text("tree_folder")),
+            "local file systems of the reference to pull too; left out: those at /boot, /usr, /var, /opt",
+            "local file systems of the reference to pull besides its root's",
+            default="those at /boot, /usr, /var, /opt",
+            recipe=ROOT,
+        ),
+    ] = None
+
+
+class Node(NamedTuple):
+    """A node with everything merged in: image, then its groups in order, then itself.
+
+    The rows are settings of groups, too; what is a node's alone has its rows in `models`.
+    """
+
+    name: str
+    mac: Mac
+    ip: str
+    image: Annotated[
+        str,
+        Key(
+            Text("any_text"),
+            "name of an image",
+            "the image that the nodes run; left out: that of the groups, else the only one that there is",
+            merge=LOWEST,
+        ),
+    ]
+    groups: tuple[str, ...] = ()
+    cmdline: Annotated[
+        str,  # what groups and node add to the image's own
+        Key(
+            Text("cmdline"),
+            "added to the kernel arguments of the image",
+            "kernel arguments besides the image's",
+            merge=APPEND,
+        ),
+    ] = ""
+    disk: Annotated[
+        Disk,
+        Key(
+            Disk,
+            "replaces keys of the image's disk",
+            "keys that replace those of the image's disk",
+            merge=KEYWISE,
+            of_image=True,
+        ),
+    ] = Disk()
+    interface: Annotated[
+        str,
+        Key(
+            Text("interface"),
+            "the network card that the node boots from",
+            "the network card that they boot from; at boot the loader's word (BOOTIF) and the node's MAC come first",
+            merge=REPLACE,
+            of_image=True,
+        ),
+    ] = Image._field_defaults["interface"]
+    layout: str = ""  # name of `disk` in site.img; equal disks share a name
+    server: Annotated[
+        Optional[str],  # None: spread over the servers
+        Key(
+            Text("any_text"),
+            "name of the server that it boots from; left out: spread",
+            "the server that they boot from; left out: nodes are spread over all",
+            merge=REPLACE,
+        ),
+    ] = None
+    release: Annotated[
+        Optional[str],
+        Key(
+            Text("release_id"),
+            "a pin: the release that it boots, as doit status lists them",
+            "a pin: `<image>-<12 hex digits>`, as `doit status` lists them."
+            " The node boots that release instead of the newest",
+            merge=REPLACE,
+        ),
+    ] = None
+    wipe: Annotated[
+        Optional[str],
+        Key(
+            Text("wipe_token", number=True),
+            "a token: once per token its disk is wiped",
+            "a token, any word such as a date. A token that the node's disk does not remember yet is done once,"
+            " and remembered: its disk is wiped at the next boot",
+            merge=REPLACE,
+        ),
+    ] = None
+
+
+class Deploy(NamedTuple):
+    tftp_root: Annotated[
+        str,
+        Key(
+            Text("deploy_root"),
+            "where the TFTP server looks",
+            "the folder that the TFTP server serves",
+        ),
+    ] = "/tftpboot"
+    nfs_root: Annotated[
+        str,
+        Key(
+            Text("deploy_root"),
+            "the exported folder; a file system of its own",
+            "the folder that is exported: a file system of its own. Neither lies in the other;"
+            " a folder of the system's own, such as `/` or `/etc`, is refused",
+        ),
+    ] = "/opt/nfs_export"
+    keep: Annotated[
+        int,
+        Key(
+            Whole(1, 1000),
+            "releases that prune leaves, besides those in use",
+            "releases that `doit prune` leaves, besides those in use",
+        ),
+    ] = 3
+    keep_days: Annotated[
+        int,
+        Key(Whole(0, 36500), "and those younger than this"),
+    ] = 90
+    dhcp: Annotated[
+        str,
+        Key(
+            Choice("none", "isc", "kea", "dnsmasq"),
+            "the DHCP server to install and reload",
+            "`isc`, `kea` or `dnsmasq`: that server's file is installed and it is reloaded",
+        ),
+    ] = "none"
+    dhcp_conf: Annotated[
+        Optional[str],
+        Key(
+            Text("target_file"),
+            "its file, where the distribution's is not it",
+            "that file, where it is another one; see [servers.md](servers.md)",
+            default="`/etc/dhcp/dhcpd.conf`, `/etc/kea/kea-dhcp4.conf` or `/etc/dnsmasq.d/plugnode.conf`",
+        ),
+    ] = None
+
+
+class _Said(NamedTuple):
+    name: str
+    network: Network
+    servers: tuple[Server, ...]
+    images: tuple[Image, ...]
+    deploy: Deploy
+    fingerprint: str  # sha256 over every value of the site, nodes too; nothing of its spelling
+    read_nodes: Callable[[], tuple[Node, ...]]
+    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (address, names): what else a node's /etc/hosts has
+
+
+class Site(_Said):
+    """A whole site. `nodes` are read when first asked for: most runs need only `fingerprint`."""
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, sorted by address (as a number)."""
+        return self.read_nodes()
+
+    def image(self, name: str) -> Image:
+        return next(image for image in self.images if image.name == name)

@@ -1,0 +1,340 @@
+"""From `site.yaml` as written to the frozen values of `site`: defaults filled in, nodes one by one.
+
+Merging: image, then groups in the order listed, then node. How each setting is merged says its row.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from . import model
+from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, PathHere, Row, rows
+from .nodes import Member
+from .schema import Section
+from .values import number
+
+Sections = dict[str, "Section"]
+Names = tuple[str, ...]
+Need = tuple[str, tuple[str, ...]]  # ("folder" | "file", any of these paths)
+Needs = tuple[Need, ...]
+Settings = dict[str, Any]  # of a node, by field
+Values = TypeVar("Values")
+Kind = Callable[..., Values]
+Nodes = tuple[model.Node, ...]
+
+
+def resolve_site(said: Section, members: list[Member], folder: str) -> model.Site:
+    """The site's values. `folder` is the site file's: relative paths count from it."""
+    made = _Values(folder)
+    network = made.values(model.Network, said.network)
+    servers = made.named(model.Server, said.servers)
+    images = made.named(model.Image, said.images)
+    deploy = made.values(model.Deploy, said.deploy)
+    nodes = _Nodes(said, images, made).all(members)
+    hosts = _hosts(said.hosts)
+    head = [said.site, network, *servers, *images, deploy]
+    if hosts:
+        head.append(hosts)
+    return model.Site(
+        name=said.site,
+        network=network,
+        servers=servers,
+        images=images,
+        deploy=deploy,
+        fingerprint=_fingerprint(head, nodes),
+        read_nodes=lambda: nodes,
+        hosts=hosts,
+    )
+
+
+def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, Names], ...]:
+    """Each address once, with its names in the order written: the first is the canonical name."""
+    names: dict[str, dict[str, None]] = {}
+    for name, addresses in said.items():
+        for address in addresses:
+            names.setdefault(address, {})[name] = None
+    return tuple((address, tuple(given)) for address, given in names.items())
+
+
+def needs(said: Section, folder: str, folders: Names) -> Needs:
+    """What must exist on this machine for the site to be right."""
+    found: list[Need] = []
+    for image in said.images.values():
+        for name in image.overlays:
+            places = tuple(f"{place}/overlays/{name}" for place in folders)
+            found.append(("folder", places))
+        for file in files(image):
+            path = resolve_node(folder, file.path)
+            found.append((file.kind, (path,)))
+    return tuple(found)
+
+
+THERE = {"folder": os.path.isdir, "file": os.path.isfile}
+
+
+class File(NamedTuple):
+    """What an image needs of this machine."""
+
+    place: Names  # in the image
+    kind: str  # "folder" | "file"
+    path: str  # as written
+
+
+def files(image: Section) -> Iterator[File]:
+    """What an image needs of this machine.
+
+    Not an absolute loader: the boot server has it, the machine that checks a site need not.
+    """
+    reference = image.reference
+    if reference and reference.path:
+        yield File(("reference", "path"), "folder", reference.path)
+    if reference and reference.archive:
+        yield File(("reference", "archive"), "file", reference.archive)
+    loaders: dict[str, str | None] = image.loaders or {}
+    for name, path in loaders.items():
+        if path and not path.startswith("/"):
+            yield File(("loaders", name), "file", path)
+    for field in ("base", "busybox"):
+        path = getattr(image.initrd, field, None)
+        if path and "/" in path:
+            yield File(("initrd", field), "file", path)
+
+
+def resolve_node(folder: str, path: str) -> str:
+    whole = os.path.join(os.path.abspath(folder), path)
+    return os.path.normpath(whole)
+
+
+def overlays_in(folders: Iterable[str]) -> list[str]:
+    """The names of all overlays that can be listed."""
+    names: set[str] = set()
+    for folder in folders:
+        place = f"{folder}/overlays"
+        if os.path.isdir(place):
+            names |= {entry.name for entry in os.scandir(place) if entry.is_dir()}
+    return sorted(names)
+
+
+# Values of what is written
+
+
+class _Values:
+    """Makes values of what is written in a site file of `folder`, as the rows of its keys say."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def named(self, kind: Kind[Values], said: Sections) -> tuple[Values, ...]:
+        """The values of parts that have names, in the order of the file."""
+        found = []
+        for name, part in said.items():
+            found.append(self.values(kind, part, name=name))
+        return tuple(found)
+
+    def values(self, kind: Kind[Values], said: Section, **known: Any) -> Values:
+        """The values of a mapping, key by key; `known` are those that have no key."""
+        for name, row in rows(kind).items():
+            written = getattr(said, name)
+            if row.key.merge == KEYWISE:
+                known[name] = self.over(row.default, written)
+            else:
+                known[name] = self.value(row.key.kind, written)
+        return kind(**known)
+
+    def value(self, kind: Any, written: Any) -> Any:
+        """The value of what is written: nothing in it can be changed, paths are absolute."""
+        if written is None:
+            return None
+        if isinstance(kind, ListOf):
+            return tuple(self.value(kind.each, each) for each in written)
+        if isinstance(kind, MapOf):
+            pairs = sorted(written.items())
+            return tuple((name, self.value(kind.each, each)) for name, each in pairs)
+        if isinstance(kind, PathHere):
+            return written if written in kind.words else resolve_node(self.folder, written)
+        if kind is model.Reference:
+            return self.reference(written)
+        if kind is model.Partition:
+            return self.partition(written)
+        if isinstance(kind, type):
+            return self.values(kind, written)
+        return written
+
+    def over(self, below: Any, said: Section | None) -> Any:
+        """`said` over the values `below` it: those keys that it gives."""
+        if said is None or not said.model_fields_set:
+            return below
+        keys = rows(type(below))
+        given = {}
+        for name in said.model_fields_set:
+            first = getattr(below, name)
+            given[name] = self.merged(keys[name], first, said)
+        return below._replace(**given)
+
+    def merged(self, row: Row, below: Any, said: Section) -> Any:
+        """A setting of one layer over that of the layers below it."""
+        written = getattr(said, row.name)
+        if row.key.merge == KEYWISE:
+            return self.over(below, written)
+        given = self.value(row.key.kind, written)
+        return appended(below, given) if row.key.merge == APPEND else given
+
+    def reference(self, said: Section) -> model.Reference:
+        if said.bootstrap:
+            new = said.bootstrap
+            return model.Reference(
+                kind="bootstrap",
+                suite=new.suite,
+                packages=tuple(new.packages),
+                mirror=new.mirror,
+            )
+        if said.rsync:
+            return model.Reference("rsync", said.rsync)
+        kind = "path" if said.path else "archive"
+        where = resolve_node(self.folder, getattr(said, kind))
+        return model.Reference(kind, where)
+
+    def partition(self, said: Section) -> model.Partition:
+        plain = self.values(model.Partition, said)
+        mount = plain.mount or "swap"
+        filled = "/var.ro" if mount == "/var" else None
+        return plain._replace(
+            mount=mount,
+            size=plain.size or None,
+            label=plain.label or layout_label(mount, plain.fs),
+            fill=plain.fill or filled,
+        )
+
+
+def appended(below: Any, given: Any) -> Any:
+    """A list after a list, words after words."""
+    if isinstance(below, tuple):
+        return below + given
+    words = (below, given)
+    return " ".join(filter(None, words))
+
+
+def layout_label(mount: str, fs: str) -> str:
+    """`pn-var-lib`; its last folder's name where the file system takes no label of that length."""
+    longest = 12 if fs == "xfs" else 16
+    words = mount.strip("/").replace("/", "-")
+    whole = "pn-" + re.sub("[@+]", "", words)
+    if len(whole) <= longest:
+        return whole
+    last = "pn-" + os.path.basename(mount)
+    return last[:longest]
+
+
+# Nodes
+
+
+def image_of(said: Section, node: Section) -> str | None:
+    """The image that a node runs: its own, else its last group's that has one, else the only one."""
+    if node.image:
+        return str(node.image)
+    groups = said.groups or {}
+    for name in reversed(node.groups or ()):
+        group = groups.get(name)
+        if group and group.image:
+            return str(group.image)
+    images: list[str] = list(said.images or ())
+    return images[0] if len(images) == 1 else None
+
+
+SETTINGS = rows(model.Node)
+LAYERED = {name for name, row in SETTINGS.items() if row.key.merge != LOWEST}
+
+
+class _Nodes:
+    """Makes nodes; what only depends on image and groups is worked out once."""
+
+    def __init__(self, said: Section, images: Iterable[model.Image], made: _Values):
+        self.said = said
+        self.made = made
+        self.images = {image.name: image for image in images}
+        self.layouts: dict[model.Disk, str] = {}
+        self.taken: set[str] = set()  # the names of layouts
+        for image in images:
+            self.layout(image.disk, image.name)
+        self.shared = functools.lru_cache(None)(self._shared)
+
+    def all(self, members: Iterable[Member]) -> Nodes:
+        in_order = sorted(members, key=_address)
+        return tuple(map(self.node, in_order))
+
+    def node(self, member: Member) -> model.Node:
+        said = member.said
+        image = image_of(self.said, said) or ""
+        settings = self.shared(image, tuple(said.groups))
+        if said.model_fields_set & LAYERED:
+            settings = self._over(settings, said, member.name)
+        return model.Node(member.name, member.mac, member.ip, **settings)  # type: ignore[arg-type]
+
+    def _shared(self, image: str, groups: Names) -> Settings:
+        """The settings of nodes that say nothing themselves."""
+        settings = self._of_image(image)
+        settings["groups"] = groups
+        for name in groups:
+            group = self.said.groups[name]
+            settings = self._over(settings, group, name)
+        return settings
+
+    def _of_image(self, name: str) -> Settings:
+        """What an image's nodes begin with: defaults, and what the image says of them."""
+        image = self.images[name]
+        settings: Settings = {"image": name}
+        settings["layout"] = self.layouts[image.disk]
+        for field in LAYERED:
+            settings[field] = self._first(SETTINGS[field], image)
+        return settings
+
+    def _first(self, row: Row, image: model.Image) -> Any:
+        """What an image says: its value, or what is written where the values have no use for it."""
+        if not row.key.of_image:
+            return row.default
+        if row.name in image._fields:
+            return getattr(image, row.name)
+        said = self.said.images[image.name]
+        if row.name not in said.model_fields_set:
+            return row.default
+        return self.made.merged(row, row.default, said)
+
+    def _over(self, below: Settings, said: Section, name: str) -> Settings:
+        """The settings of a group or node of that name, over those `below` it."""
+        settings = dict(below)
+        for field in said.model_fields_set & LAYERED:
+            row = SETTINGS[field]
+            settings[field] = self.made.merged(row, below[field], said)
+        settings["layout"] = self.layout(settings["disk"], name)
+        return settings
+
+    def layout(self, disk: model.Disk, name: str) -> str:
+        """The name of a disk's layout: of the image, group or node that first asks for it."""
+        if disk not in self.layouts:
+            word, at = name, 1
+            while word in self.taken:
+                at += 1
+                word = f"{name}-{at}"
+            self.layouts[disk] = word
+            self.taken.add(word)
+        return self.layouts[disk]
+
+
+def _address(member: Member) -> int:
+    return number(str(member.ip))
+
+
+def _fingerprint(head: list[Any], nodes: Nodes) -> str:
+    """A digest of all values; a disk that many nodes have is in it once."""
+    disks = {node.layout: node.disk for node in nodes}
+    at = model.Node._fields.index("disk")
+    others = [node[:at] + node[at + 1 :] for node in nodes]
+    value = [head, disks, others]
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

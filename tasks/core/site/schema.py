@@ -1,0 +1,373 @@
+"""What `site.yaml` may hold: pydantic models of the file as written, made of the rows of its keys.
+
+`merge` makes the frozen values of `site` of them. Everything arrives as text.
+"""
+
+import functools
+from collections.abc import Callable
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+
+from . import values
+from .keys import APPEND, REQUIRED, Boolean, Choice, Key, ListOf, MapOf, OneOrList, PathHere, Row, Text, Whole, rows
+from .model import Deploy, Disk, DiskMatch, Image, Initrd, Network, Node, Partition, Reference, Server
+from .strict_yaml import kind as kind_of
+from .values import LATER, InvalidValue, boolean, choice, whole
+
+HEAD = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Plugnode site.yaml"}
+NAMES = {"$defs": "definitions"}  # of draft 7, as yaml-language-server knows it
+NULL = {"type": "null"}
+
+
+class Section(BaseModel):
+    """A mapping of the file. Its fields are the keys of its rows; what is wrong is None."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> Any: ...
+
+
+# Keys that fill no field of their own
+
+
+class BootstrapKeys:
+    suite: Annotated[
+        str,
+        Key(
+            Text("suite"),
+            "the distribution's suite",
+            examples=("bookworm",),
+        ),
+    ]
+    packages: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("package")),
+            "packages besides the minimal system",
+        ),
+    ] = ()
+    mirror: Annotated[
+        str | None,
+        Key(
+            Text("mirror"),
+            "where packages come from",
+            default="the distribution's",
+        ),
+    ] = None
+
+
+class ReferenceKeys:
+    """Where the root comes from; exactly one of these."""
+
+    rsync: Annotated[
+        str | None,
+        Key(
+            Text("rsync"),
+            "a running reference node: user@host:/path",
+            "`user@host:/path`, `host::module/path` or `rsync://host/module/path`",
+        ),
+    ] = None
+    path: Annotated[
+        str | None,
+        Key(
+            PathHere(),
+            "a folder that holds a root; never written to",
+            "a folder that holds a root",
+        ),
+    ] = None
+    archive: Annotated[
+        str | None,
+        Key(
+            PathHere(),
+            "a tar archive of a root, in any compression",
+            "a file that holds a root",
+        ),
+    ] = None
+    bootstrap: Annotated[
+        BootstrapKeys | None,
+        Key(
+            BootstrapKeys,
+            "made new from the distribution's packages",
+            "made new from packages, see below",
+        ),
+    ] = None
+
+
+class NodeKeys:
+    """One node, or a range of nodes with as many MACs and addresses."""
+
+    mac: Annotated[
+        str | None,
+        Key(
+            Text("mac", number=True),
+            "its network card",
+            "its network card, as in `52:54:00:12:34:56`, `52-54-00-12-34-56`, `5254.0012.3456` or `525400123456`",
+            default="required for one node",
+            examples=("52:54:00:12:34:56",),
+        ),
+    ] = None
+    macs: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("mac", number=True), least=1),
+            "of a range: one per node, in order",
+            "as many, in the order of the names",
+            default="required for a range",
+        ),
+    ] = None
+    ip: Annotated[
+        str,
+        Key(
+            Text("addresses"),
+            "its address; of a range as many, as in 172.24.10.[110-112]",
+            "its address; of a range a range of as many",
+            examples=("172.24.10.100",),
+        ),
+    ]
+    groups: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("any_text")),
+            "names of groups, later ones win",
+            "names of groups; later ones win",
+        ),
+    ] = ()
+
+
+class GroupKeys:
+    """Settings that nodes share; of several groups the one listed last wins, and a node's own
+    over all.
+    """
+
+
+class SiteKeys:
+    """A site of diskless worker nodes."""
+
+    site: Annotated[
+        str,
+        Key(
+            Text("name", number=True),
+            "the site's name",
+            "the site's name: `example-grid`. Nodes know their disks by it: under another name all of them are"
+            " foreign, stay untouched, and nodes run in memory",
+            examples=("example-grid",),
+        ),
+    ]
+    network: Annotated[
+        Network,
+        Key(Network, "the nodes' network"),
+    ]
+    servers: Annotated[
+        dict[str, Server],
+        Key(
+            MapOf(Text("host"), Server, least=1),
+            "boot servers by name",
+        ),
+    ]
+    images: Annotated[
+        dict[str, Image],
+        Key(
+            MapOf(Text("image_name"), Image, least=1),
+            "what nodes run, by name",
+        ),
+    ]
+    groups: Annotated[
+        dict[str, GroupKeys],
+        Key(
+            MapOf(Text("name"), GroupKeys),
+            "settings shared by nodes, by name",
+            "settings that nodes share, by name",
+        ),
+    ] = {}
+    nodes: Annotated[
+        dict[str, NodeKeys],
+        Key(
+            MapOf(Text("node_names"), NodeKeys, least=1),
+            "nodes by name, or ranges such as wn[001-040]",
+            "the nodes, by name or range",
+        ),
+    ]
+    hosts: Annotated[
+        dict[str, tuple[str, ...]],
+        Key(
+            MapOf(Text("any_host"), OneOrList(Text("address"))),
+            "more names that nodes know: an address, or a list",
+            "more lines of the nodes' `/etc/hosts`",
+            examples=({"nas01": "10.1.0.250"},),
+        ),
+    ] = {}
+    deploy: Annotated[
+        Deploy,
+        Key(Deploy, "where a build is put"),
+    ] = Deploy()
+
+
+# Models made of rows
+
+
+def _type(row: Row) -> Any:
+    wanted = _type_of(row.key.kind)
+    return wanted | None if _may_be_left_out(row) else wanted
+
+
+def _may_be_left_out(row: Row) -> bool:
+    """A layer need not say what others say, or nobody; `cmdline` is then an addition of nothing."""
+    return row.default is None or row.key.optional or row.key.merge not in ("", APPEND)
+
+
+def _field(row: Row) -> Any:
+    """The row's default, bounds and help, for pydantic."""
+    key = row.key
+    more: dict[str, Any] = {"description": key.help, "examples": list(key.examples) or None}
+    if isinstance(key.kind, (ListOf, MapOf)):
+        more["min_length"] = key.kind.least or None
+    if isinstance(key.kind, ListOf):
+        more["max_length"] = key.kind.most or None
+    if _may_be_left_out(row):
+        more["default"] = None
+    elif row.default is REQUIRED:
+        pass
+    elif isinstance(key.kind, type):
+        more["default_factory"] = MODELS[key.kind]
+    else:
+        more["default"] = {} if isinstance(key.kind, MapOf) else row.default
+    return Field(**more)
+
+
+def _type_of(kind: Any) -> Any:
+    """What pydantic checks of a kind."""
+    if isinstance(kind, type):
+        return MODELS[kind]
+    if isinstance(kind, ListOf):
+        return GenericAlias(list, _type_of(kind.each))
+    if isinstance(kind, MapOf):
+        return GenericAlias(dict, (_type_of(kind.names), _type_of(kind.each)))
+    if isinstance(kind, Text):
+        return _text(kind.check, kind.number)
+    return SCALARS[type(kind)](kind)
+
+
+@functools.lru_cache(None)
+def _text(name: str, number: bool) -> Any:
+    """Text that a function of `grammar` converts, with its pattern for editors."""
+    check = getattr(values, name)
+    schema: dict[str, Any] = {"type": ["string", "number"] if number else "string"}
+    if hasattr(check, "pattern"):
+        schema["pattern"] = check.pattern
+    checks = [] if check in LATER else [AfterValidator(check)]
+    return Annotated[str, *checks, WithJsonSchema(schema)]
+
+
+def _one_or_list(kind: OneOrList) -> Any:
+    each = _type_of(kind.each)
+    several = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    pattern = getattr(values, kind.each.check).pattern
+    schema = {"type": ["string", "array"], "pattern": pattern, "items": {"type": "string"}}
+    listed = GenericAlias(list, each)
+    return Annotated[listed, several, Field(min_length=1), WithJsonSchema(schema)]
+
+
+def _choice(kind: Choice) -> Any:
+    check = AfterValidator(choice(*kind.words))
+    return Annotated[str, check, WithJsonSchema({"enum": list(kind.words)})]
+
+
+def _whole(kind: Whole) -> Any:
+    check = BeforeValidator(_from_text(whole(kind.least, kind.most)))
+    schema = {"type": "integer", "minimum": kind.least, "maximum": kind.most}
+    return Annotated[int, check, WithJsonSchema(schema)]
+
+
+def _boolean(_: Boolean) -> Any:
+    check = BeforeValidator(_from_text(boolean))
+    return Annotated[bool, check, WithJsonSchema({"type": "boolean"})]
+
+
+SCALARS: dict[type, Callable[[Any], Any]] = {
+    Choice: _choice,
+    Whole: _whole,
+    Boolean: _boolean,
+    OneOrList: _one_or_list,
+}
+
+
+def _from_text(check: Callable[[str], Any]) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise InvalidValue(f"expected a string, got {kind_of(value)}", "write one value")
+        return check(value)
+
+    return convert
+
+
+ROWS: dict[str, dict[str, Row]] = {}  # of every kind of mapping, by its name in the editors' schema
+MODELS: dict[type, type[Section]] = {}  # by the class of the values, else of the keys
+
+
+def _model(
+    name: str,
+    values: type,
+    found: dict[str, Row],
+    described: str | None = None,
+) -> type[Section]:
+    """The model of a mapping by its keys."""
+    ROWS[name] = found
+    fields = {key: (_type(row), _field(row)) for key, row in found.items()}
+    in_one_line = " ".join((described or "").split()) or None
+    make: Callable[..., type[Section]] = create_model
+    made = make(name, __base__=Section, __doc__=in_one_line, **fields)
+    MODELS[values] = made
+    return made
+
+
+OF_NODES = rows(Node)  # settings of groups and nodes
+SHARED = {name: row for name, row in OF_NODES.items() if row.key.of_image}  # of images, too
+
+_model("Network", Network, rows(Network))
+_model("Server", Server, rows(Server))
+_model("Bootstrap", BootstrapKeys, rows(BootstrapKeys))
+_model("Reference", Reference, rows(ReferenceKeys), ReferenceKeys.__doc__)
+_model("Initrd", Initrd, rows(Initrd))
+_model("Partition", Partition, rows(Partition))
+_model("Match", DiskMatch, rows(DiskMatch))
+_model("Disk", Disk, rows(Disk))
+_model("Image", Image, rows(Image) | SHARED | rows(Image))
+_model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
+_model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
+_model("Deploy", Deploy, rows(Deploy))
+SiteFile = _model("Site", SiteKeys, rows(SiteKeys), SiteKeys.__doc__)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of `site.yaml`."""
+    schema = SiteFile.model_json_schema(ref_template="#/definitions/{model}")
+    return {**HEAD, **_plainer(schema)}
+
+
+def _plainer(value: Any) -> Any:
+    """Without what draft 7 or its editors do not know.
+
+    `$defs`, null as a choice, defaults of nothing, titles.
+    """
+    if isinstance(value, list):
+        return [_plainer(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    options = [option for option in value.get("anyOf", ()) if option != NULL]
+    if len(options) == 1:
+        value = {**value, **options[0]}
+    if "patternProperties" in value:
+        value = {**value, "additionalProperties": False}
+    plainer = {}
+    for key, part in value.items():
+        if _is_known(key, part):
+            plainer[NAMES.get(key, key)] = _plainer(part)
+    return plainer
+
+
+def _is_known(key: str, part: Any) -> bool:
+    return key not in ("anyOf", "title") and (key, part) != ("default", None)

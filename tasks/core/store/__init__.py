@@ -1,0 +1,1 @@
+"""What a boot server keeps: its paths, releases, files, journal."""

@@ -1,0 +1,174 @@
+"""Journal: who deployed what, when, and how it ended. One JSON object a line, appended and flushed, never rewritten."""
+
+from __future__ import annotations
+
+import calendar
+import getpass
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ..base import git
+from ..base.files import content, naming, sync_folder
+
+Record = dict[str, Any]
+STARTED, DONE = "started", "done"
+UNKNOWN = "unknown"  # the commit of a repository that is somebody else's
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def read_journal(path: str) -> list[Record]:
+    """Every record, the oldest first. A line that a power cut tore, or that is none of ours, is left out."""
+    return list(_records((content(path) or b"").splitlines()))
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[Record]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict) and _is_sound(record):
+            yield record
+
+
+def _is_sound(record: Record) -> bool:
+    """Is every value that is looked at anywhere of the kind that we write?"""
+    try:
+        seconds(record["time"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    lists = [record.get(name, []) for name in ("pinned", "removed")]
+    named = [record.get(name, {}) for name in ("releases", "left")]
+    if not all(isinstance(value, list) for value in lists) or not all(isinstance(value, dict) for value in named):
+        return False
+    texts = [record.get(name, "") for name in ("who", "host", "git", "action", "result")]
+    texts += [text for value in (*lists, *(each.values() for each in named)) for text in value]
+    return all(isinstance(text, str) for text in texts)
+
+
+def append(path: str, record: Record) -> None:
+    """Add a record, by one write that is on disk when it returns: it is there, or it is not."""
+    new = not os.path.exists(path)
+    line = json.dumps({"time": now(), **record}, sort_keys=True).encode() + b"\n"
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC, 0o644)
+    try:
+        with naming(path):
+            os.fchmod(fd, 0o644)
+            _write(fd, b"\n" + line if _torn(fd) else line)
+    finally:
+        os.close(fd)
+    if new:
+        sync_folder(os.path.dirname(path))
+
+
+def _write(fd: int, line: bytes) -> None:
+    """One write; where the disk takes a part of it, the rest says why."""
+    while line:
+        line = line[os.write(fd, line) :]
+
+
+def _torn(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+
+
+def now() -> str:
+    """UTC, to the second: `2026-11-23T05:46:01Z`."""
+    return text(time.time())
+
+
+def text(seconds: float) -> str:
+    return time.strftime(_FORMAT, time.gmtime(seconds))
+
+
+def seconds(text: str) -> float:
+    """A record's time as seconds since 1970."""
+    return calendar.timegm(time.strptime(text, _FORMAT))
+
+
+def author(folder: str) -> Record:
+    """Who is at work, and on which revision of the git checkout `folder`; nothing of git where there is none."""
+    return {"who": _person(), "host": socket.gethostname(), **_revision(folder)}
+
+
+def author_named(author: Record) -> str:
+    """Who that is, in front of a process: `alice from host1, `."""
+    return f"{author['who']} from {author.get('host', 'somewhere')}, " if "who" in author else ""
+
+
+def _person() -> str:
+    """The person behind sudo or a CI job, not `root`."""
+    for name in ("SUDO_USER", "GITLAB_USER_LOGIN", "GITHUB_ACTOR"):
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _revision(folder: str) -> Record:
+    """Its commit, `unknown` where git looks at no repository of that owner; nothing where there is none."""
+    try:
+        head = git.ask(folder, "rev-parse", "HEAD")
+        state = git.ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    if head.returncode:
+        return {"git": UNKNOWN} if git.NOT_OURS in head.stderr else {}
+    return {"git": head.stdout.strip(), "dirty": bool(state.stdout)}
+
+
+def history(records: Iterable[Record], image: str) -> list[str]:
+    """The releases that `image` went through, the oldest first and the present one last.
+
+    A rollback goes back to where its release was last, so that a second one goes further back and not forth again.
+    One that did not end counts, too: the next deploy ends it.
+    """
+    past: list[str] = []
+    for record in records:
+        release = record.get("releases", {}).get(image)
+        if release is None or record.get("result") != DONE and not is_rollback(record):
+            continue
+        if is_rollback(record) and release in past:
+            past = past[: len(past) - past[::-1].index(release)]
+        elif past[-1:] != [release]:
+            past.append(release)
+    return past
+
+
+def left(records: Iterable[Record], image: str) -> dict[str, Record]:
+    """The releases that rollbacks took `image` away from, and no deploy has led it on since -> that rollback."""
+    found: dict[str, Record] = {}
+    present = ""
+    for record in records:
+        release = record.get("releases", {}).get(image)
+        if release is None or record.get("result") != DONE and not is_rollback(record):
+            continue
+        if is_rollback(record):
+            found[record.get("left", {}).get(image, present)] = record
+        elif release != present:
+            found = {}
+        found.pop(release, None)
+        present = release
+    return found
+
+
+def begun(records: Sequence[Record]) -> Record:
+    """What the last work on the server was to do, where it did not end; else nothing."""
+    return records[-1] if records and records[-1].get("result") != DONE else {}
+
+
+def unfinished(records: Sequence[Record]) -> bool:
+    """Did the last work not end, or the last deploy, whatever came after it?"""
+    deploys = [record for record in records if record.get("action") == "deploy"]
+    return bool(begun(records) or begun(deploys))
+
+
+def is_rollback(record: Record) -> bool:
+    return record.get("action") == "rollback"

@@ -1,0 +1,99 @@
+"""Loaders: the programs that firmware fetches first, from the distribution's packages."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Loader(NamedTuple):
+    """A file of tftp_root, and where distributions put it (globs below a root, the first that exists)."""
+
+    name: str
+    places: tuple[str, ...]
+    packages: str  # Debian's, then EL's
+    serves: str  # what does not boot without it
+
+
+GRUB = ("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "boot/efi/EFI/*/grubx64.efi")
+LOADERS = (
+    Loader(
+        "pxelinux.0",
+        ("usr/lib/PXELINUX/pxelinux.0", "usr/share/syslinux/pxelinux.0", "*tftpboot/pxelinux.0"),
+        "pxelinux, on EL syslinux-tftpboot",
+        "BIOS nodes",
+    ),
+    Loader(
+        "ldlinux.c32",  # pxelinux.0 needs it before it reads anything else
+        ("usr/lib/syslinux/modules/bios/ldlinux.c32", "usr/share/syslinux/ldlinux.c32", "*tftpboot/ldlinux.c32"),
+        "syslinux-common, on EL syslinux-tftpboot",
+        "BIOS nodes",
+    ),
+    Loader("grubnetx64.efi", GRUB, "grub-efi-amd64-signed, on EL grub2-efi-x64", "UEFI nodes"),
+    Loader(
+        "shimx64.efi",
+        ("usr/lib/shim/shimx64.efi.signed", "boot/efi/EFI/*/shimx64.efi"),
+        "shim-signed, on EL shim-x64",
+        "UEFI nodes with Secure Boot",
+    ),
+    Loader("grubx64.efi", GRUB, "grub-efi-amd64-signed, on EL grub2-efi-x64", "UEFI nodes with Secure Boot"),  # shim's
+    Loader(
+        "mmx64.efi",  # shim's MokManager
+        ("usr/lib/shim/mmx64.efi.signed", "usr/lib/shim/mmx64.efi", "boot/efi/EFI/*/mmx64.efi"),
+        "shim-helpers-amd64-signed, on EL shim-x64",
+        "UEFI nodes with Secure Boot and keys of the site",
+    ),
+    Loader(
+        "undionly.kpxe",
+        ("usr/lib/ipxe/undionly.kpxe", "usr/share/ipxe/undionly.kpxe"),
+        "ipxe, on EL ipxe-bootimgs-x86",
+        "BIOS nodes that boot by iPXE",
+    ),
+    Loader(
+        "ipxe.efi",
+        ("usr/lib/ipxe/ipxe.efi", "usr/share/ipxe/ipxe-x86_64.efi", "usr/share/ipxe/ipxe.efi"),
+        "ipxe, on EL ipxe-bootimgs-x86",
+        "UEFI nodes that boot by iPXE",
+    ),
+)
+
+
+def find_loaders(roots: Iterable[str], named: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """Name below tftp_root -> the file to copy there. `named` (an image's `loaders`) wins over what `roots` hold."""
+    roots = list(roots)
+    found = {loader.name: first_loader(roots, loader.places) for loader in LOADERS}
+    return {name: path for name, path in found.items() if path} | dict(named)
+
+
+def first_loader(roots: Iterable[str], places: tuple[str, ...]) -> str:
+    """The first file at one of the places below one of the roots; "" where there is none."""
+    for root in roots:
+        for place in places:
+            for path in sorted(glob.glob(os.path.join(glob.escape(root), place))):
+                if os.path.isfile(file := _meant(root, path)):
+                    return file
+    return ""
+
+
+def _meant(root: str, path: str) -> str:
+    """The file that a symlink of an unpacked root means: from `/` it leads on in that root."""
+    for _ in range(40):  # more than any system follows
+        if not os.path.islink(path):
+            return path
+        link = os.readlink(path)
+        path = (
+            os.path.join(root, link.lstrip("/")) if link.startswith("/") else os.path.join(os.path.dirname(path), link)
+        )
+    return ""
+
+
+def missing_loaders(found: Iterable[str]) -> list[str]:
+    """One line for each loader that is neither here nor on the server (`found`), with the package that has it."""
+    there = set(found)
+    return [
+        f"no {loader.name} for {loader.serves}: install {loader.packages}, or name one under `loaders:`"
+        for loader in LOADERS
+        if loader.name not in there
+    ]

@@ -1,0 +1,77 @@
+"""Targets: where everything that is deployed lies, each path spelled once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..base.errors import Refused
+
+OURS = ".plugnode"  # our own folder in nfs_root
+BOOT_FILES = "plugnode/"  # the files below tftp_root that name a release: the commit points
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One boot server's folders. Every path that a method gives begins with `destdir`."""
+
+    tftp: str  # absolute, as the server knows it: "/tftpboot"
+    nfs: str  # "/opt/nfs_export"
+    destdir: str = ""  # with it, no service of this machine is touched
+
+    def at(self, path: str) -> str:
+        """Where `path` of the server lies on this machine."""
+        return os.path.abspath(self.destdir) + path if self.destdir else path
+
+    @property
+    def tftp_root(self) -> str:
+        return self.at(self.tftp)
+
+    @property
+    def nfs_root(self) -> str:
+        return self.at(self.nfs)
+
+    def served(self, name: str) -> str:
+        """A file below tftp_root: `pxelinux.cfg/default`."""
+        return os.path.join(self.tftp_root, name)
+
+    def root(self, release: str) -> str:
+        """The folder that nodes mount; it exists only once it is complete."""
+        return os.path.join(self.nfs_root, release)
+
+    def boot(self, folder: str) -> str:
+        """vmlinuz and initrd.img of a release, or site.img of site data; it exists only once it is complete."""
+        return os.path.join(self.tftp_root, folder)
+
+    def kept(self, name: str) -> str:
+        """What we keep about the deployed: `<release>.mtree`, `journal.jsonl`, `lock`."""
+        return os.path.join(self.nfs_root, OURS, name)
+
+    @property
+    def incoming_roots(self) -> str:
+        """Where trees are written before they are published: nfs_root's file system."""
+        return self.kept("incoming")
+
+    @property
+    def received(self) -> str:
+        """Files of a root that came from another machine, until they are a release: kept when a deploy is cut off."""
+        return self.kept("received")
+
+    @property
+    def incoming_files(self) -> str:
+        """The same for files: tftp_root's file system. Gone when nobody deploys."""
+        return os.path.join(self.tftp_root, f"{OURS}.new")
+
+    @property
+    def commit(self) -> str:
+        """Files that change together, all written, on their way to their places: whoever comes next ends it."""
+        return os.path.join(self.incoming_files, "commit")
+
+
+def stay_inside(targets: Targets, folder: str) -> None:
+    """Raises Refused where a symlink below `destdir` would lead a write out of it."""
+    if not targets.destdir or not folder.startswith(targets.at("/")):  # destdir itself is made by whoever names it
+        return
+    inside, real = os.path.realpath(targets.destdir), os.path.realpath(folder)
+    if os.path.commonpath([inside, real]) != inside:
+        raise Refused(f"{folder} leads to {real}, outside destdir={targets.destdir}; remove that symlink")

@@ -1,0 +1,1 @@
+"""A Tree: paths and entries, its filters, its differences, and it as text."""

@@ -1,0 +1,215 @@
+"""docs/ci.md: its pipelines by their services' own schemas, its hook by pre-commit, its completion in real shells."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+
+import pytest
+
+from tests.support import sample_site
+from tests.support.commands import REPOSITORY, Doit
+
+CI = REPOSITORY / "docs/ci"
+BIN = pathlib.Path(sys.executable).parent
+GITLAB, GITHUB, HOOKS = (CI / name for name in ("gitlab-ci.yml", "github-workflow.yml", "pre-commit-config.yaml"))
+
+
+def load(path: pathlib.Path) -> dict:
+    import yaml
+
+    return yaml.load(path.read_text(), yaml.BaseLoader)  # `on:` is a word
+
+
+@pytest.mark.parametrize("path, schema", [(GITLAB, "vendor.gitlab-ci"), (GITHUB, "vendor.github-workflows")])
+def test_a_pipeline_is_what_its_service_takes(path, schema):
+    done = run("-m", "check_jsonschema", "--builtin-schema", schema, str(path))
+    assert done.returncode == 0, done.stdout
+
+
+def run(*words: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize("path", [GITLAB, GITHUB, HOOKS], ids=lambda path: path.name)
+def test_the_page_shows_the_files_as_they_are(path):
+    assert f"```yaml\n{path.read_text()}```\n" in (REPOSITORY / "docs/ci.md").read_text()
+
+
+def scripts() -> list[str]:
+    """Every line of shell that the pipelines run."""
+    gitlab = [line for job in load(GITLAB).values() if "script" in job for line in job["script"]]
+    steps = [step for job in load(GITHUB)["jobs"].values() for step in job["steps"]]
+    return gitlab + [step["run"] for step in steps if "run" in step]
+
+
+def test_pipelines_run_commands_that_exist():
+    listed = run("-m", "doit", "list", "--quiet", cwd=REPOSITORY).stdout.split()
+    commands = {word for line in scripts() for word in re.findall(r"\./doit (\w+)", line)}
+    assert {"check", "plan", "deploy", "verify"} <= commands <= set(listed)
+    assert all((REPOSITORY / path).is_file() for line in scripts() for path in re.findall(r"docs/ci/\w+", line))
+
+
+@pytest.mark.parametrize("line", scripts(), ids=lambda line: line.splitlines()[0])
+def test_the_lines_of_pipelines_are_shell(line):
+    done = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_deploying_needs_a_hand_and_a_protected_branch():
+    rule = load(GITLAB)["deploy"]["rules"]
+    assert [one["when"] for one in rule] == ["manual"] and "CI_COMMIT_REF_PROTECTED" in rule[0]["if"]
+    job = load(GITHUB)["jobs"]["deploy"]
+    assert job["if"].startswith("github.event_name == 'workflow_dispatch' && github.ref == 'refs/heads/main'")
+    assert job["environment"] == load(GITLAB)["deploy"]["environment"] == "production"
+
+
+def test_what_the_pipeline_of_a_merge_request_runs_works(built: Doit, reference):
+    """The lines themselves, in a clone of a site, with `./doit` as in a checkout."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(built.folder)]
+    for words in (["init", "-q"], ["add", "site.yaml"], ["commit", "-q", "-m", "site: begin"]):
+        subprocess.run([*git, *words], check=True)
+    sample_site.write(built.site, reference, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"])
+    subprocess.run([*git, "commit", "-q", "-a", "-m", "site: a node"], check=True)
+    launcher(built)
+    (built.folder / "docs").symlink_to(REPOSITORY / "docs")
+    base = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True).stdout.strip()
+    script = "\n".join(load(GITLAB)["site"]["script"])
+    env = {**os.environ, "CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script], cwd=built.folder, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  + 1 node: wn003\n" in (built.build / "plan.txt").read_text()
+    assert json.loads((built.build / "counts.json").read_text()) == {"create": 0, "update": 7, "delete": 0}
+    page = (built.build / "report.html").read_text()
+    assert f"<code>{base}</code>" in page and "wn003" in page and 'class="badge ok"' in page
+
+
+def launcher(doit: Doit) -> None:
+    """`./doit` beside a site, which is that of this checkout without its set-up."""
+    path = doit.folder / "doit"
+    path.write_text(
+        f'#!/bin/sh\ncd {REPOSITORY} && exec {sys.executable} -m doit "$@" site={doit.site} build={doit.build}\n'
+    )
+    path.chmod(0o755)
+
+
+def test_a_plan_becomes_a_note_on_the_merge_request(tmp_path):
+    heard: list[tuple[str, str, str]] = []
+
+    class GitLab(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            heard.append((self.path, self.headers["PRIVATE-TOKEN"], urllib.parse.parse_qs(body)["body"][0]))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    (tmp_path / "plan.txt").write_text("+ 1 node: wn003\n")
+    with http.server.HTTPServer(("127.0.0.1", 0), GitLab) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        job = {"CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4", "CI_PROJECT_ID": "7"}
+        for more in ({}, {"CI_MERGE_REQUEST_IID": "3"}, {"CI_MERGE_REQUEST_IID": "3", "PLUGNODE_TOKEN": "secret"}):
+            env = {**os.environ, **job, **more, "no_proxy": "127.0.0.1"}
+            done = run(str(CI / "note"), str(tmp_path / "plan.txt"), env=env)
+            assert done.returncode == 0 and "secret" not in done.stdout + done.stderr, done.stderr
+        server.shutdown()
+    assert heard == [("/api/v4/projects/7/merge_requests/3/notes", "secret", "```diff\n+ 1 node: wn003\n\n```\n")]
+
+
+# --- before the commit
+
+
+def test_validate_finds_mistakes_of_people_and_builds_nothing(doit, reference):
+    sample_site.write(doit.site, reference)
+    assert "site.yaml: 2 nodes, 1 image" in doit("validate")
+    assert not [path for path in doit.build.iterdir() if not path.name.startswith(".")]
+    sample_site.put(doit.folder / "templates/hosts", b"{% for node in nodes %}\n")
+    assert f"{doit.folder}/templates/hosts:1:1: " in doit("validate", status=3)
+
+
+def test_the_hook_keeps_a_mistake_from_being_committed(doit, reference, tmp_path):
+    sample_site.write(doit.site, reference)
+    launcher(doit)
+    (doit.folder / ".pre-commit-config.yaml").write_text(HOOKS.read_text())
+    (doit.folder / ".gitignore").write_text("/build/\n/reference/\n/doit\n/cache/\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(doit.folder)]
+    env = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "cache"), "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def git(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", *who, *words], env=env, capture_output=True, text=True)
+
+    assert git("init", "-q").returncode == 0
+    subprocess.run([BIN / "pre-commit", "install"], cwd=doit.folder, env=env, check=True, capture_output=True)
+    git("add", ".")
+    assert (done := git("commit", "-m", "site: begin")).returncode == 0, done.stderr
+    doit.site.write_text(doit.site.read_text().replace("mac:", "mcc:", 1))
+    done = git("commit", "-a", "-m", "site: a mistake")
+    assert done.returncode == 1 and re.search(rf"^{doit.site}:\d+:\d+: .*mcc", done.stderr, re.M), done.stderr
+
+
+def test_the_hooks_for_other_repositories_are_well_formed():
+    done = run("-m", "pre_commit", "validate-manifest", str(REPOSITORY / ".pre-commit-hooks.yaml"))
+    assert done.returncode == 0, done.stdout
+    hook = load(REPOSITORY / ".pre-commit-hooks.yaml")[0]
+    assert os.access(REPOSITORY / hook["entry"], os.X_OK) and hook["args"] == ["validate", "site=site.yaml"]
+
+
+# --- completion, in a terminal
+
+
+@pytest.mark.parametrize(
+    "typed, completed", [("./doit verif\t", "./doit verify"), ("./doit info site_i\t", "site_image")]
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_shell_completes_tasks(tmp_path, shell, typed, completed):
+    script = subprocess.run(
+        [sys.executable, str(BIN / "doit"), "tabcompletion", "--hardcode-tasks", "--shell", shell],
+        cwd=REPOSITORY, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    (tmp_path / "_doit").write_text(script)
+    start = {
+        "bash": (["bash", "--norc", "--noprofile", "-i"],
+                 f". /usr/share/bash-completion/bash_completion; . {tmp_path}/_doit"),
+        "zsh": (["zsh", "-f", "-i"], f"fpath+={tmp_path}; autoload -Uz compinit; compinit -u -d {tmp_path}/dump"),
+    }  # fmt: skip
+    argv, ready = start[shell]
+    assert completed in seen_after(argv, ready, typed, completed, tmp_path)
+
+
+def seen_after(argv: list[str], ready: str, typed: str, wanted: str, home: pathlib.Path) -> str:
+    """What a terminal shows after a shell was made ready and something was typed, until that is `wanted`."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(REPOSITORY)
+        os.execvpe(argv[0], argv, {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "PS1": "$ "})
+    try:
+        os.write(terminal, f'{ready}; echo made-r"ead"y\n'.encode())
+        read_until(terminal, "made-ready")
+        os.write(terminal, typed.encode())
+        return read_until(terminal, wanted)
+    finally:
+        os.close(terminal)
+        os.waitpid(child, 0)
+
+
+def read_until(terminal: int, words: str, seconds: float = 30) -> str:
+    """Everything shown until `words`, or for so long."""
+    seen, end = "", time.monotonic() + seconds
+    while words not in seen and (left := end - time.monotonic()) > 0:
+        if select.select([terminal], [], [], left)[0]:
+            seen += os.read(terminal, 4096).decode(errors="replace")
+    return seen

@@ -1,0 +1,170 @@
+"""Site data for nodes that run. The nodes are namespaces with a real sshd each and a /run of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+import pytest
+
+from tests.support import sample_site
+from tests.support.netns import Lan, Machine, doit, lan, run
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+
+SITE = """\
+site: crowd
+network: {{subnet: 10.99.0.0/24}}
+servers: {{boot1: {{ip: 10.99.0.200, ssh: root@10.99.0.200}}}}
+images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, disk: {{devices: [/dev/vda]}}}}}}
+groups: {{first: {{}}}}
+nodes:
+{nodes}
+deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs, keep: 1, keep_days: 0}}
+"""
+GROUP = ", groups: [first]"
+OLD = {"hosts": "127.0.0.1 localhost\n", "nodes": "old\n", "release": "worker-0123456789ab\n", "address": "-\n"}
+
+
+class Crowd:
+    """Six nodes, of which wn001 and wn002 are as they shall be, and the others each have a trouble of their own."""
+
+    def __init__(self, net: Lan, folder: pathlib.Path):
+        self.net, self.folder, self.site = net, folder, folder / "site.yaml"
+        self.nodes = [net.machine(f"wn00{n}", n, known=False, own=("/run",)) for n in range(1, 7)]
+        for node in self.nodes:
+            self.boot(node)
+        self.server = net.machine("boot1", 200, own=("/var/lib/nfs",))
+        self.reference = sample_site.reference(folder / "reference", files=5)
+        self.write(7)
+
+    def boot(self, node: Machine) -> None:
+        """As the initrd and setup.sh of an earlier deploy left it."""
+        node.path("/run/plugnode/layouts").mkdir(parents=True)
+        for name, text in OLD.items():
+            node.path(f"/run/plugnode/{name}").write_text(text)
+        node.path("/run/plugnode/layouts/gone").write_text("table gpt\n")
+
+    def write(self, count: int) -> None:
+        lines = "".join(
+            f"  wn{n:03}: {{mac: 'ae:d6:90:bb:00:{n:02x}', ip: 10.99.0.{n}{GROUP if n < 3 else ''}}}\n"
+            for n in range(1, count + 1)
+        )
+        self.site.write_text(SITE.format(reference=self.reference, nodes=lines))
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        done = doit(self.net, self.site, *words)
+        out = done.communicate(timeout=300)[0]
+        assert done.returncode == status, f"exit status {done.returncode}\n{out}"
+        assert "Traceback" not in out, out
+        return out
+
+    def data(self, number: int, name: str) -> str:
+        return self.nodes[number - 1].path(f"/run/plugnode/{name}").read_text()
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("crowd")
+    with lan(folder / "lan") as net:
+        yield Crowd(net, folder)
+
+
+def test_nodes_that_run_get_new_site_data_and_those_that_cannot_are_named_by_reason(crowd):
+    crowd("push", "node=wn[001-006]")  # each key is taken the first time that its node shows it
+    held = crowd.nodes[0].path("/run/plugnode/hosts").open()
+    before = held.read()
+    crowd.write(8)
+    crowd.nodes[2].unplug()
+    crowd.nodes[3].unplug()
+    run(*crowd.nodes[4].inside("rm", "-r", "/run/plugnode"))
+    new_key(crowd.nodes[5])
+    out = crowd("push", "node=wn[001-006]", status=1)
+    crowd.nodes[2].plug_again()
+    crowd.nodes[3].plug_again()
+    lines = set(out.splitlines())
+    assert "wn[001-002]: new site data" in lines, out
+    assert {"wn[003-004]: No route to host", "wn[003-004]: Connection timed out"} & lines, out
+    assert "wn005: it runs, but has no /run/plugnode: it was not booted by Plugnode" in lines, out
+    (changed,) = [line for line in lines if line.startswith("wn006: its host key is not the one that it had")]
+    assert f"ssh-keygen -R wn006 -f {crowd.folder}/build/nodes.known_hosts" in changed
+    assert "4 of 6 nodes have not got it; they will when they boot" in out, out
+    hosts = (crowd.folder / "build/configs/hosts").read_text()
+    assert "wn008" in hosts and crowd.data(1, "hosts") == crowd.data(2, "hosts") == hosts
+    held.seek(0)
+    assert held.read() == before and "wn008" not in before, "who has the old file open reads that to its end"
+    assert "wn008" not in crowd.data(3, "hosts") + crowd.data(6, "hosts")
+
+
+def new_key(node: Machine) -> None:
+    """As after a wipe of its disk."""
+    key = node.lan.folder / f"{node.name}.key"
+    key.unlink()
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    assert node.kill("/usr/sbin/sshd -D")
+    node.sshd.wait()
+    node.serve()
+
+
+def test_what_a_node_holds_besides_stays_and_nothing_half_made_does(crowd):
+    crowd("push", "node=wn001")
+    names = set(os.listdir(crowd.nodes[0].path("/run/plugnode")))
+    assert names == {"hosts", "nodes", "site", "layouts", "release", "address"}
+    assert crowd.data(1, "release") == OLD["release"]
+    assert os.listdir(crowd.nodes[0].path("/run/plugnode/layouts")) == ["worker"]
+    assert "10.99.0.1\twn001\tae:d6:90:bb:00:01" in crowd.data(1, "nodes")
+
+
+def test_a_node_that_the_site_has_not_is_bad_input(crowd):
+    out = crowd("push", "node=wn[001,099]", status=3)
+    assert f"{crowd.site}:1:1: node=wn[001,099]: wn099: no such node" in out, out
+    for words, reason in {
+        "@last": "@last: no such group; there is @first",
+        "wn001,@frist": "@frist: no such group; there is @first",
+        "@first!wn[001-002]": "stands for no node",
+        "wn[001-": 'missing bracket: "wn[001-"',
+    }.items():
+        assert f"{crowd.site}:1:1: node={words}: {reason}" in crowd("push", f"node={words}", status=3)
+
+
+def test_status_shows_what_nodes_say_that_they_run(crowd):
+    crowd.nodes[1].path("/run/plugnode/degraded").write_text("var: no disk\n")
+    out = crowd("status", "--nodes", "node=wn[001-002,005]")
+    assert "  wn[001-002]: worker-0123456789ab" in out, out
+    assert "  ! wn002: degraded: see /run/plugnode/degraded there" in out, out
+    assert "  wn005: it runs, but has no /run/plugnode" in out, out
+    assert "  wn[001-002]: worker-0123456789ab" in crowd("status", "node=@first")
+
+
+def test_what_a_node_says_is_looked_at_before_it_is_shown_or_believed(crowd):
+    for number, words in ((1, "Welcome to this node\n"), (2, "Hello ")):
+        crowd.nodes[number - 1].path("/root/.bashrc").write_text(f"printf '%s' '{words}'\n")
+    crowd.nodes[1].path("/run/plugnode/degraded").unlink(missing_ok=True)
+    crowd.nodes[5].path("/run/plugnode/release").write_text("\x1b[31mworker-0123456789ab\x07\nmore\n")
+    crowd.nodes[4].path("/run/plugnode").mkdir(exist_ok=True)
+    crowd.nodes[4].path("/run/plugnode/release").write_text("../../etc\n")
+    (crowd.folder / "build/nodes.known_hosts").unlink()
+    out = crowd("status", "--nodes", "node=wn[001-002,005-006]")
+    for number in (1, 2):
+        crowd.nodes[number - 1].path("/root/.bashrc").unlink()
+    run(*crowd.nodes[4].inside("rm", "-r", "/run/plugnode"))
+    assert "  wn[001-002]: worker-0123456789ab" in out, out
+    assert "  wn[005-006]: what it says that it runs is no release" in out and "\x1b" not in out, out
+
+
+def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
+    ids = []
+    for number in range(4):
+        sample_site.put(crowd.reference / f"etc/{number}", b"x\n")
+        crowd("deploy")
+        ids.append(json.loads((crowd.folder / "build/worker/release.json").read_text())["id"])
+    crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[0]}\n")
+    told = json.loads(crowd("plan", "--json").partition("{")[2].join(["{", ""]))
+    assert [each["release"] for each in told["prunable"]] == [ids[1]], "nor does plan announce it"
+    out = crowd("prune")
+    assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, out
+    assert "wn005: it runs, but has no /run/plugnode" in out, out
+    assert f"kept    {ids[2]}: among the 1 newest" in out, out
+    crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[3]}\n")
+    assert f"removed {ids[0]}: in use until" in crowd("prune")

@@ -1,0 +1,184 @@
+"""A release's root: complete, exact, and sharing every file it can with the release before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tasks.core.base.errors import Refused
+from tasks.core.checkout import drift, staged
+from tasks.core.checkout.clone import Earlier, publish
+from tasks.core.checkout.staged import checkout
+from tasks.core.scan.reader import scan
+from tasks.core.tree.model import FILE, LINK, directory, generated_file
+from tests.support import all_file_types
+from tests.support.commands import REPOSITORY, as_nobody
+from tests.support.trees import contents
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return all_file_types.make(tmp_path_factory.mktemp("publish") / "root")
+
+
+@pytest.fixture
+def place(whole, tmp_path):
+    made = staged.staged_paths(str(tmp_path / "image"))
+    checkout(made, scan(whole).tree)
+    return made
+
+
+@pytest.fixture
+def nfs(tmp_path):
+    (tmp_path / "nfs").mkdir()
+    return tmp_path / "nfs"
+
+
+def released(place, folder, earlier: Earlier | None = None) -> Earlier:
+    """Publish what is staged; what is known of it then."""
+    record = staged.staged_manifest(place)
+    done = publish(record, folder, earlier)
+    drift.must_be_made(done.made, folder, done.looks)
+    return Earlier(str(folder), record, done.looks, done.note)
+
+
+def test_a_release_is_exactly_its_manifest(place, nfs):
+    tree = staged.load_staged(place)
+    done = publish(staged.staged_manifest(place), nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)
+    files = [entry for path, entry in tree.items() if entry.type == FILE]
+    assert (done.linked, done.copied, done.note) == (0, len(files) - 2, "")  # three names of one file
+    assert done.bytes == sum(entry.size for entry in files) - 2 * len(b"shared")
+
+
+def test_a_release_shares_no_inode_with_the_build(place, nfs):
+    publish(staged.staged_manifest(place), nfs / "one")
+    assert not inodes(nfs / "one") & inodes(place.folder)
+
+
+def inodes(top) -> set[int]:
+    return {os.lstat(os.path.join(folder, name)).st_ino for folder, _, names in os.walk(top) for name in names}
+
+
+def test_equal_files_are_links_to_the_release_before(whole, place, nfs):
+    before, tree = released(place, nfs / "one"), scan(whole).tree
+    tree[b"a b"] = generated_file(b"changed")
+    tree[b"setgid"] = tree[b"setgid"]._replace(uid=9)
+    tree[b"new"] = generated_file(b"new")
+    del tree[b"group"]
+    checkout(place, tree)
+    done = publish(staged.staged_manifest(place), nfs / "two", before)
+    assert contents(scan(nfs / "two").tree) == contents(tree)
+    assert done.copied == 3
+    assert inodes(nfs / "two") - inodes(nfs / "one") == {
+        os.lstat(nfs / "two" / name).st_ino for name in ("a b", "setgid", "new")
+    }
+
+
+def test_the_release_before_is_not_changed(place, nfs):
+    one = released(place, nfs / "one")
+    before = contents(scan(nfs / "one").tree)
+    publish(staged.staged_manifest(place), nfs / "two", one)
+    assert contents(scan(nfs / "one").tree) == before
+
+
+def test_names_share_a_file_as_they_do_in_the_build(place, nfs):
+    apart = {
+        b"": directory(),
+        b"a": generated_file(b"same"),
+        b"b": generated_file(b"same"),
+        b"c": generated_file(b"other"),
+    }
+    shared = apart | {name: generated_file(b"same")._replace(inode=1) for name in (b"a", b"b")}
+    earlier = None
+    for number, tree in enumerate((apart, shared, apart)):
+        checkout(place, tree)
+        earlier = released(place, nfs / str(number), earlier)
+        assert contents(scan(nfs / str(number)).tree) == contents(tree)
+
+
+def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
+    one = released(place, nfs / "one")
+    os.unlink(nfs / "one" / "a b")
+    shutil.rmtree(nfs / "one" / "a")
+    os.symlink("/etc", nfs / "one" / "a")
+    publish(staged.staged_manifest(place), nfs / "two", one)
+    assert contents(scan(nfs / "two").tree) == contents(staged.load_staged(place))
+
+
+def test_of_a_release_of_whose_looks_nothing_is_known_nothing_is_shared(place, nfs):
+    """As releases were made before there were looks."""
+    one = released(place, nfs / "one")
+    done = publish(staged.staged_manifest(place), nfs / "two", one._replace(looks={}))
+    assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(staged.load_staged(place))
+    assert not inodes(nfs / "one") & inodes(nfs / "two")
+
+
+def test_across_file_systems_files_are_copied(place, nfs, tmp_path):
+    one = released(place, nfs / "one")
+    (tmp_path / "mount").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mount"], check=True)
+    try:
+        done = publish(staged.staged_manifest(place), tmp_path / "mount" / "two", one)
+        assert done.linked == 0
+        assert contents(scan(tmp_path / "mount" / "two").tree) == contents(staged.load_staged(place))
+    finally:
+        subprocess.run(["umount", tmp_path / "mount"], check=True)
+
+
+def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
+    tree = staged.load_staged(place)
+    all_file_types.write(os.fsencode(place.folder) + b"/a b", b"B A")
+    with pytest.raises(
+        Refused, match=f"^{place.folder}/a b: changed after it was staged; remove the root.mtree beside it"
+    ):
+        publish(staged.staged_manifest(place), nfs / "one")
+    os.unlink(place.manifest)
+    checkout(place, tree | {b"a b": generated_file(b"a b")})
+    publish(staged.staged_manifest(place), nfs / "two")
+    assert (nfs / "two" / "a b").read_bytes() == b"a b"
+
+
+def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(place, nfs, tmp_path, monkeypatch):
+    tree = staged.load_staged(place)
+    made = staged.staged_paths(str(tmp_path / "by-nobody"))
+    monkeypatch.setattr(staged, "privileged", lambda folder: False)
+    assert checkout(made, tree).note.startswith("not root: ")
+    assert not os.path.lexists(made.folder + "/null")
+    publish(staged.staged_manifest(made), nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)
+
+
+def test_an_ordinary_user_publishes_into_a_folder_of_his_own(place, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    for path in [tmp_path, *tmp_path.parents]:
+        if path.stat().st_uid == 0 and len(path.parts) > 2:
+            path.chmod(0o755)
+    code = (
+        "import sys; from tasks.core.checkout import staged; from tasks.core.checkout.clone import publish;"
+        "from tasks.core.tree.model import *;"
+        "tree = {b'': directory(0o555), b'f': generated_file(b'x', 0o4555), b'l': symlink(b'f')};"
+        "place = staged.staged_paths(sys.argv[1]); staged.checkout(place, tree);"
+        "print(publish(staged.staged_manifest(place), sys.argv[1] + '/one').note)"
+    )
+    done = subprocess.run(
+        as_nobody(sys.executable, "-c", code, home), cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("not root: 3 owners")
+    made = scan(home / "one").tree
+    assert (made[b""].mode, made[b"f"].mode, made[b"l"].type) == (0o755, 0o755, LINK)
+
+
+def test_nothing_is_inherited_from_the_folder_above(place, nfs):
+    subprocess.run(["setfacl", "-d", "-m", "u:99:rwx", nfs], check=True)
+    os.chown(nfs, 0, 77)
+    os.chmod(nfs, 0o2755)
+    tree = staged.load_staged(place)
+    publish(staged.staged_manifest(place), nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)

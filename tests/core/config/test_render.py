@@ -1,0 +1,446 @@
+"""The generated files: as golden pairs, by their programs' own checkers, read back, and served to a real client."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from tasks.core.base.errors import BadInput
+from tasks.core.config import boot_files, checkers, render, site_image, templates
+from tasks.core.initrd import cmdline
+from tasks.core.release import Release
+from tasks.core.site.load import read_site
+from tasks.core.site.model import Deploy, Disk, DiskMatch, Image, Mac, Network, Node, Partition, Reference, Server, Site
+from tests.support import dhcp_client
+from tests.support.commands import REPOSITORY
+
+GOLDEN = REPOSITORY / "tests/golden"
+SITES = ("two-nodes", "two-servers")
+SITE_ID = "site-0b1c2d3e4f50"
+
+
+def site_of(name: str) -> Site:
+    return read_site(str(GOLDEN / name / "site.yaml"), ())[0]
+
+
+def release_of(image: Image, kind: str = "own", version: str = "6.1.0-56-amd64") -> Release:
+    return Release(f"{image.name}-3f9a1c2b4d5e", image.name, image.cmdline, *["0" * 64] * 4, version, kind, 1, 1)
+
+
+def everything(site: Site) -> dict[str, bytes]:
+    """All that is generated of a site: configs, the boot files of its first server, the content of site.img."""
+    files = render.render_configs(site)
+    for image in site.images:
+        files |= boot_files.render_boot(site, site.servers[0], image.name, release_of(image), SITE_ID)
+    return files | site_image.site_image(site, files["hosts"])
+
+
+def write(folder: pathlib.Path, files: dict[str, bytes]) -> pathlib.Path:
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def write_golden(name: str) -> None:
+    """To accept new output: python -c 'import test_configs as t; [t.write_golden(n) for n in t.SITES]' in tests/."""
+    folder = GOLDEN / name
+    site_file = (folder / "site.yaml").read_bytes()
+    shutil.rmtree(folder)
+    write(folder, {"site.yaml": site_file, **everything(load_bytes(site_file, folder))})
+
+
+def load_bytes(data: bytes, folder: pathlib.Path) -> Site:
+    return read_site(str(write(folder, {"site.yaml": data}) / "site.yaml"), ())[0]
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_each_site_becomes_exactly_the_files_beside_it(name):
+    wanted = {
+        str(path.relative_to(GOLDEN / name)): path.read_text()
+        for path in (GOLDEN / name).rglob("*")
+        if path.is_file() and path.name != "site.yaml"
+    }
+    made = {path: data.decode() for path, data in everything(site_of(name)).items()}
+    assert sorted(made) == sorted(wanted)
+    for path in sorted(wanted):
+        assert made[path] == wanted[path], path
+
+
+# Their own programs
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_every_file_passes_its_own_programs_check(name, tmp_path):
+    rows = checkers.validate(str(write(tmp_path, render.render_configs(site_of(name)))))
+    assert [row for row in rows if row.verdict != "ok"] == []
+    assert {row.file for row in rows} >= {
+        "dhcpd.conf",
+        "kea-dhcp4.json",
+        "dnsmasq.conf",
+        "exports",
+        "tftp/grub/grub.cfg",
+    }
+
+
+def test_grubs_files_that_name_a_release_pass_its_check_too(tmp_path):
+    site = site_of("two-servers")
+    boot = boot_files.render_boot(site, site.servers[0], "gpu", release_of(site.images[1]), SITE_ID)
+    write(tmp_path, boot)
+    assert checkers.grub(str(tmp_path / "plugnode/gpu.grub"), str(tmp_path)) == ""
+
+
+BROKEN = {
+    "dhcpd.conf": ("fixed-address", "fixed-adress", "line "),
+    "kea-dhcp4.json": ('"hw-address"', '"hw-adress"', "unexpected"),
+    "dnsmasq.conf": ("dhcp-ignore=", "dhcp-ingore=", "line "),
+    "exports": ("no_subtree_check", "no_subtree_chekc", "no_subtree_chekc"),
+    "tftp/grub/grub.cfg": ("source ", "} source ", "syntax error"),
+    "tftp/grub/grub.cfg-01-52-54-00-00-01-01": ("set ", "} ", "grub.cfg-01-52-54-00-00-01-01"),
+}
+
+
+def test_a_mistake_in_any_of_them_is_seen_and_said(tmp_path):
+    files = render.render_configs(site_of("two-servers"))
+    for path, (right, wrong, _) in BROKEN.items():
+        files[path] = files[path].replace(right.encode(), wrong.encode())
+    rows = {row.file: row for row in checkers.validate(str(write(tmp_path, files)))}
+    for path, (*_, said) in BROKEN.items():
+        row = rows[path if path in rows else "tftp/grub/grub.cfg-*"]
+        assert row.verdict == "failed" and said in row.text, (path, row)
+
+
+def test_the_blank_that_opens_an_export_to_the_world_is_a_failure(tmp_path):
+    exports = render.render_configs(site_of("two-nodes"))["exports"].replace(b"/24(", b"/24 (")
+    (row,) = checkers.validate(str(write(tmp_path, {"exports": exports})))
+    assert row.verdict == "failed"
+
+
+def test_a_checker_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkers, "find_program", lambda name: None)
+    (row,) = checkers.validate(str(write(tmp_path, {"dhcpd.conf": b""})))
+    assert (row.verdict, row.text) == (
+        "skipped",
+        "dhcpd is not installed (apt install isc-dhcp-server, dnf install dhcp-server)",
+    )
+
+
+# Read back
+
+
+def said_by_dhcpd(text: str) -> dict[str, tuple[str, str, str]]:
+    """Host name -> (MAC, address, next-server) of a dhcpd.conf, comments and layout aside."""
+    tokens = re.findall(r'"[^"]*"|[{};]|[^\s{};"]+', re.sub(r"#.*", "", text))
+    hosts, common = {}, tokens[tokens.index("next-server") + 1]
+    for at, token in enumerate(tokens):
+        if token == "host" and tokens[at + 2] == "{":
+            block = tokens[at + 3 : tokens.index("}", at)]
+            value = {block[i - 1]: block[i] for i in range(1, len(block))}
+            assert value["host-name"] == f'"{tokens[at + 1]}"'
+            hosts[tokens[at + 1]] = (value["ethernet"], value["fixed-address"], value.get("next-server", common))
+    return hosts
+
+
+def said_by_kea(text: str) -> dict[str, tuple[str, str, str]]:
+    (subnet,) = json.loads(text)["Dhcp4"]["subnet4"]
+    assert "pools" not in subnet
+    return {
+        host["hostname"]: (host["hw-address"], host["ip-address"], host.get("next-server", subnet.get("next-server")))
+        for host in subnet["reservations"]
+    }
+
+
+def said_by_dnsmasq(text: str) -> dict[str, tuple[str, str, str]]:
+    servers = {
+        words[0]: words[-1] for words in re.findall(r"^dhcp-boot=((?:tag:server-\w+)?).*,([\d.]+)$", text, re.MULTILINE)
+    }
+    hosts = {}
+    for mac, tag, address, name in re.findall(
+        r"^dhcp-host=([\w:]+),(?:set:([\w-]+),)?([\d.]+),(\w+),infinite$", text, re.MULTILINE
+    ):
+        hosts[name] = (mac, address, servers[f"tag:{tag}" if tag else ""])
+    return hosts
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_all_three_dhcp_files_say_what_the_site_says(name):
+    site = site_of(name)
+    files = {path: data.decode() for path, data in render.render_configs(site).items()}
+    meant = {node.name: (str(node.mac), node.ip, boot_files.server_of(site, node).ip) for node in site.nodes}
+    assert said_by_dhcpd(files["dhcpd.conf"]) == meant
+    assert said_by_kea(files["kea-dhcp4.json"]) == meant
+    assert said_by_dnsmasq(files["dnsmasq.conf"]) == meant
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_hosts_and_ethers_say_what_the_site_says(name):
+    site, files = site_of(name), render.render_configs(site_of(name))
+    lines = [line.split() for line in files["hosts"].decode().splitlines() if line and not line.startswith("#")]
+    suffix = f".{site.network.domain}" if site.network.domain else ""
+    machines = [*site.servers, *site.nodes]
+    assert lines[2:] == [[m.ip, *([m.name + suffix] if suffix else []), m.name] for m in machines]
+    assert [line[1] for line in lines[:2]] == ["localhost", "localhost"]
+    ethers = [line.split() for line in files["ethers"].decode().splitlines() if not line.startswith("#")]
+    assert ethers == [[node.mac, node.name] for node in site.nodes]
+
+
+def test_no_file_of_the_site_names_a_release():
+    site = site_of("two-nodes")
+    for path, data in render.render_configs(site).items():
+        assert not re.search(rb"-[0-9a-f]{12}\b", data.replace(b"fsid=", b"").split(b"/opt/nfs_export")[0]), path
+        assert b"root-path" not in data, path
+
+
+def test_every_file_says_who_made_it_in_its_first_lines():
+    for path, data in render.render_configs(site_of("two-servers")).items():
+        assert b"enerated by Plugnode from site.yaml: edits are lost" in b"".join(data.splitlines()[:3]), path
+
+
+# Which nodes get files of their own
+
+
+def node(number: int, **more) -> Node:
+    mac = Mac(f"52:54:00:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}")
+    return Node(
+        f"wn{number:05}", mac, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", **{"image": "worker", **more}
+    )
+
+
+def site_with(*nodes: Node, servers: int = 1) -> Site:
+    images = tuple(Image(name, Reference("path", "/")) for name in ("worker", "gpu"))
+    machines = tuple(Server(f"boot{number}", f"10.255.0.{number}") for number in range(1, servers + 1))
+    return Site("made-up", Network("10.0.0.0/8"), machines, images, Deploy(), "", lambda: nodes)
+
+
+def own_files(site: Site) -> set[str]:
+    return {path for path in render.render_configs(site) if "01-" in path}
+
+
+def test_ten_thousand_nodes_get_no_files_of_their_own_and_render_in_a_moment():
+    site = site_with(*(node(number, cmdline="quiet") for number in range(1, 10_001)), servers=2)
+    render.render_configs(site_of("two-nodes"))
+    start = time.process_time()
+    files = render.render_configs(site)
+    assert time.process_time() - start < 1
+    assert len(files) == 9
+    assert files["tftp/pxelinux.cfg/default"].endswith(b"INCLUDE plugnode/worker.cfg\nDEFAULT worker quiet\n")
+
+
+def test_only_nodes_that_differ_from_most_have_files_and_those_for_every_loader():
+    odd = [node(4, image="gpu"), node(5, release="worker-0123456789ab"), node(6, cmdline="mce=off")]
+    site = site_with(node(1), node(2), node(3), *odd)
+    assert own_files(site) == {
+        f"tftp/{path}{each.mac.pxe}" for path in ("pxelinux.cfg/", "grub/grub.cfg-", "boot.ipxe-") for each in odd
+    }
+
+
+def test_the_usual_image_is_the_one_that_most_nodes_use_and_the_first_one_of_equals():
+    assert boot_files.default_boot(site_with(node(1, image="gpu"), node(2, image="gpu"), node(3))) == ("gpu", "")
+    assert boot_files.default_boot(site_with(node(1, image="gpu"), node(2))) == ("worker", "")
+    assert boot_files.default_boot(site_with()) == ("worker", "")
+
+
+def test_a_pin_never_becomes_what_the_other_nodes_boot():
+    pinned = [node(number, release="worker-0123456789ab") for number in range(1, 4)]
+    assert boot_files.default_boot(site_with(*pinned, node(4))) == ("worker", "")
+    assert boot_files.default_boot(site_with(*pinned)) == ("worker", "")
+
+
+def test_the_serial_line_of_the_loader_is_the_kernels():
+    assert cmdline.serial_console("console=tty0 console=ttyS1,115200n8 quiet") == ("1", "115200")
+    assert cmdline.serial_console("console=ttyS0") == ("0", "9600")
+    assert cmdline.serial_console("console=tty0 xconsole=ttyS0") is None
+
+
+# Several servers
+
+
+def test_a_new_server_takes_its_share_and_moves_no_other_node():
+    nodes = [node(number) for number in range(1, 3001)]
+    two, three = site_with(*nodes, servers=2), site_with(*nodes, servers=3)
+    before = [boot_files.server_of(two, each).name for each in nodes]
+    after = [boot_files.server_of(three, each).name for each in nodes]
+    assert 1300 < before.count("boot1") < 1700
+    assert 850 < after.count("boot3") < 1150
+    assert all(old == new for old, new in zip(before, after) if new != "boot3")
+
+
+def test_a_node_that_names_its_server_boots_from_it():
+    site = site_with(*(node(number, server="boot2") for number in range(1, 20)), servers=3)
+    assert {boot_files.server_of(site, each).name for each in site.nodes} == {"boot2"}
+
+
+# The files that name a release
+
+
+def test_pxelinux_gets_exactly_the_file_of_the_design():
+    images = (Image("worker", Reference("path", "/"), cmdline="console=ttyS0"),)
+    site = site_of("two-nodes")._replace(images=images)
+    files = boot_files.render_boot(site, site.servers[0], "worker", release_of(images[0]), SITE_ID)
+    assert sorted(files) == ["plugnode/worker.cfg", "plugnode/worker.grub", "plugnode/worker.ipxe"]
+    assert files["plugnode/worker.cfg"].decode() == (
+        "LABEL worker\n"
+        "  KERNEL worker-3f9a1c2b4d5e/vmlinuz\n"
+        "  INITRD worker-3f9a1c2b4d5e/initrd.img,site-0b1c2d3e4f50/site.img\n"
+        "  APPEND ip=dhcp root=/dev/nfs nfsroot=172.24.10.1:/opt/nfs_export/worker-3f9a1c2b4d5e,"
+        "ro,vers=3,proto=tcp,nolock console=ttyS0\n"
+        "  IPAPPEND 2\n"
+    )
+
+
+def test_a_pinned_node_includes_a_file_that_its_release_names():
+    site = site_of("two-servers")
+    default = render.render_configs(site)["tftp/pxelinux.cfg/01-52-54-00-00-00-07"].decode()
+    assert "INCLUDE plugnode/worker-0123456789ab.cfg\nDEFAULT worker-0123456789ab\n" in default
+    release = dataclasses.replace(release_of(site.images[0]), id="worker-0123456789ab")
+    files = boot_files.render_boot(site, site.servers[1], release.id, release, SITE_ID)
+    assert files["plugnode/worker-0123456789ab.cfg"].startswith(b"LABEL worker-0123456789ab\n")
+    assert b"nfsroot=10.20.0.2:" in files["plugnode/worker-0123456789ab.cfg"]
+
+
+def test_grub_does_not_expand_what_a_kernel_argument_has():
+    assert cmdline.grub_words("a=1,2 isolcpus=[2-5] x=*") == "a=1,2 'isolcpus=[2-5]' 'x=*'"
+
+
+def test_a_line_that_the_kernel_would_cut_is_warned_about_with_its_nodes():
+    site = site_of("two-servers")
+    image = site.images[0]._replace(cmdline="console=ttyS1,115200n8 " + "x" * 20)
+    old, new = release_of(image, version="2.6.18-398.el5"), release_of(image)
+    warnings = [
+        line for server in site.servers for line in boot_files.cmdline_warnings(site, server, "worker", old, SITE_ID)
+    ]
+    assert len(warnings) == 3 and all("2.6.18-398.el5 takes 255" in line for line in warnings)
+    assert any(line.startswith("wn006: ") for line in warnings)
+    assert boot_files.cmdline_warnings(site, site.servers[0], "worker", new, SITE_ID) == []
+
+
+# site.img
+
+
+def test_a_nodes_line_is_what_awk_on_an_old_system_expects(tmp_path):
+    site = site_of("two-servers")
+    files = site_image.site_image(site, b"hosts\n")
+    (tmp_path / "nodes").write_bytes(files["plugnode/nodes"])
+    found = subprocess.run(
+        ["awk", "-F\t", "-v", "a=10.20.1.7", '$1 == a { print $2 "|" $3 "|" $4 "|" $5 "|" $6 }', tmp_path / "nodes"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert found == "wn007|52:54:00:00:00:07|canary,fresh|worker|2024-07-01\n"
+    assert files["plugnode/nodes"].splitlines()[0] == b"10.20.1.1\twn001\t52:54:00:00:00:01\t-\tworker\t-"
+    assert files["plugnode/hosts"] == b"hosts\n"
+
+
+def test_nothing_of_the_nodes_layouts_is_missing():
+    disk = Disk(("/dev/sd[a-c]",), (Partition("/var", None, "xfs", "pn-var"),), "dos", False)
+    site = site_with(node(1, layout="odd", disk=disk))
+    files = site_image.site_image(site, b"")
+    assert files["plugnode/layouts/odd"].decode() == (
+        "table dos\nrequired no\ndevice /dev/sd[a-c]\npartition /var rest xfs pn-var -\n"
+    )
+
+
+def test_options_and_modes_stand_on_lines_of_their_own_and_leave_those_of_the_partitions_as_they_were():
+    """Their checksum is on every disk."""
+    plain = Partition("/scratch", None, "xfs", "pn-scratch")
+    told = plain._replace(options="noatime,nosuid", mode="1777")
+    lines = [site_image.layout_lines(Disk(partitions=(part,))).decode().splitlines() for part in (plain, told)]
+    assert lines[1][: len(lines[0])] == lines[0]
+    assert lines[1][len(lines[0]) :] == ["options /scratch noatime,nosuid", "mode /scratch 1777"]
+
+
+def test_what_an_earlier_setup_sh_would_take_for_a_condition_stands_under_another_word():
+    """It finds no disk that fulfils a condition which it does not know."""
+    lines = site_image.layout_lines(Disk(match=DiskMatch(serial="X*", removable=True))).decode().splitlines()
+    assert [line for line in lines if line.startswith(("match", "allow"))] == ["match serial X*", "allow removable"]
+
+
+# Templates
+
+
+def test_a_sites_own_template_comes_first(tmp_path):
+    write(tmp_path, {"ethers": b"{{ site }} has its own\n"})
+    files = render.render_configs(site_of("two-nodes"), (str(tmp_path), templates.TEMPLATES))
+    assert files["ethers"] == b"two-nodes has its own\n"
+
+
+@pytest.mark.parametrize("text", ["\n{{ no_such_thing }}\n", "\n{% for %}\n"])
+def test_a_mistake_in_a_template_is_told_with_its_place(tmp_path, text):
+    write(tmp_path, {"ethers": text.encode()})
+    with pytest.raises(BadInput) as told:
+        render.render_configs(site_of("two-nodes"), (str(tmp_path), templates.TEMPLATES))
+    assert str(told.value).startswith(f"{tmp_path}/ethers:2:1: ")
+
+
+@pytest.mark.parametrize("evil", ['wn1"; filename "evil', "wn1\n1.2.3.4 evil", "wn1 } host evil {", "wn1\\", "wn1#"])
+def test_a_value_that_is_more_than_a_value_reaches_no_file(evil):
+    with pytest.raises(ValueError, match="must not reach a template"):
+        render.render_configs(site_with(node(1)._replace(name=evil)))
+
+
+# A real client
+
+
+ARCH = {"bios": ["0x5d:0000"], "none": [], "7": ["0x5d:0007"], "9": ["0x5d:0009"]}
+STRANGE = [["0x5d:0006"], ["0x5d:000b"], ["0x5d:0700"]]  # 32-bit UEFI, 64-bit ARM, and 7 the other way round: no loader
+IPXE = [
+    ["0x4d:69505845", "0x5d:0000"],  # user class iPXE, on BIOS and on UEFI
+    ["0x4d:69505845", "0x5d:0007"],
+    ["0x4d:0469505845", "0x5d:0007"],  # with its length, as RFC 3004 has it
+    ["0x4d:695058452d78"],  # iPXE-x
+    ["0x4d:0669505845" + "2d78"],
+]
+OTHER = [["0x4d:69505820", "0x5d:0007"], ["0x4d:0361626369505845", "0x5d:0007"]]  # "iPX ", and iPXE further back
+
+
+def requests(site: Site) -> list:
+    """Every kind of firmware with one card, a node of each other server, a stranger; then wn001 gets a new card."""
+    first = site.nodes[0].mac
+    asked: list = [
+        {"mac": first, "options": options, "client_id": f"01{n:02x}"} for n, options in enumerate(ARCH.values())
+    ]
+    asked += [{"mac": first, "options": options} for options in [*STRANGE, *IPXE, *OTHER]]
+    asked += [{"mac": each.mac, "options": ["0x5d:0007"]} for each in site.nodes[1:5]]
+    return [*asked, {"mac": STRANGER, "options": [], "tries": 2}, "reload", {"mac": NEW_CARD, "options": []}]
+
+
+STRANGER, NEW_CARD = "52:54:00:ff:00:01", "52:54:00:ff:00:02"
+
+
+def handshakes(site: Site, server: str, folder: pathlib.Path) -> list[dict[str, str] | None]:
+    site = site._replace(deploy=Deploy(tftp_root=str(folder)))
+    old, *others = site.nodes
+    repaired = site._replace(read_nodes=lambda: (old._replace(mac=Mac(NEW_CARD)), *others))
+    write(folder, render.render_configs(site))
+    write(folder / "next", {path: data for path, data in render.render_configs(repaired).items() if "/" not in path})
+    address = f"{site.servers[0].ip}/{site.network.subnet.split('/')[1]}"
+    return dhcp_client.shake(folder, server, requests(site), address)[0]
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
+def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader(server, name, tmp_path):
+    site = site_of(name)
+    known = site.nodes[:5]
+    *answers, stranger, new_card = handshakes(site, server, tmp_path)
+    files = ["pxelinux.0", "pxelinux.0", "grubnetx64.efi", "grubnetx64.efi", *[None] * len(STRANGE)]
+    files += ["boot.ipxe"] * len(IPXE) + ["grubnetx64.efi"] * len(OTHER)
+    firmwares, others = answers[: len(files)], answers[len(files) :]
+    assert [answer.get("bootfile") or answer.get("boot_file") for answer in firmwares] == files
+    for each, answer in zip([known[0]] * len(firmwares) + list(known[1:]), firmwares + others, strict=True):
+        assert (answer["ip"], answer["hostname"]) == (each.ip, each.name)
+        assert answer["siaddr"] == boot_files.server_of(site, each).ip
+        assert int(answer["lease"]) > 365 * 86_400  # ISC dhcpd's for ever ends in 2038
+        assert answer.get("router") == site.network.gateway
+        assert answer.get("dns") == (" ".join(site.network.dns) or None)
+        assert answer.get("domain") == site.network.domain
+        assert answer.get("ntpsrv") == (" ".join(site.network.ntp) or None)
+        assert "rootpath" not in answer
+    assert stranger is None
+    assert new_card["ip"] == known[0].ip, "a node whose card was replaced must get its address"

@@ -1,0 +1,348 @@
+"""Initial RAM disks of every kind, made from staged roots."""
+
+from __future__ import annotations
+
+import gzip
+import pathlib
+import subprocess
+
+import pytest
+
+from tasks.core.archive import compression, cpio
+from tasks.core.base.errors import BadInput
+from tasks.core.config import site_image
+from tasks.core.initrd import busybox, content, nash
+from tasks.core.initrd.build import build_initrd
+from tasks.core.tree.model import CHAR, FILE, LINK, Tree, read_content, resolve
+from tests.support.commands import REPOSITORY
+from tests.support.initrd_images import EL5, EL5_MODULES, image, kernel, kernel_files, module, of_files
+
+SCRIPTS = REPOSITORY / "tests/initrd"
+MODERN = "6.1.0-56-amd64"
+MODULES = {
+    "drivers/net/net_failover.ko": "failover",
+    "net/core/failover.ko": "",
+    "drivers/net/virtio_net.ko": "net_failover failover",
+    "drivers/virtio/virtio_pci.ko": "",
+    "drivers/net/ethernet/broadcom/tg3.ko": "libphy",
+    "drivers/net/phy/libphy.ko": "",
+    "net/sunrpc/sunrpc.ko": "",
+    "fs/lockd/lockd.ko": "grace sunrpc",
+    "fs/nfs_common/grace.ko": "",
+    "fs/nfs/nfs.ko": "lockd grace sunrpc",
+    "fs/nfs/nfsv3.ko": "nfs lockd grace sunrpc",
+    "fs/nfs/nfsv4.ko": "nfs lockd grace sunrpc",
+}
+NFS = ["sunrpc", "grace", "lockd", "nfs", "nfsv3", "nfsv4"]
+
+
+def root(version: str = MODERN, **files) -> Tree:
+    needs = EL5_MODULES if version == EL5 else MODULES
+    return of_files(
+        kernel_files(version, needs, version == EL5) | {name.replace("__", "/"): held for name, held in files.items()}
+    )
+
+
+def build(tree: Tree, version: str = MODERN, **options) -> content.BuiltInitrd:
+    return build_initrd(image(**options), tree, kernel(version), say=lambda note: None)
+
+
+def unpacked(made: content.BuiltInitrd) -> cpio.InitrdArchive:
+    return cpio.read_image(made.data, "initrd.img")
+
+
+def loaded(tree: Tree) -> list[str]:
+    return read_content(tree[b"etc/plugnode/modules"]).decode().split()
+
+
+# ---- our own
+
+
+def test_our_own_image_holds_all_that_its_init_runs():
+    tree = unpacked(build(root(), base="none")).tree
+    assert tree[b"init"].mode == 0o755 and read_content(tree[b"init"]).startswith(b"#!/bin/sh\n")
+    assert tree[b"dev/console"].type == CHAR and tree[b"dev/console"].device == (5, 1)
+    assert all(tree[b"bin/" + name.encode()].link == b"busybox" for name in busybox.OWN)
+    assert all(f"lib/modules/{name}.ko".encode() in tree for name in loaded(tree))
+
+
+def test_nfs_modules_and_every_dependency_are_added_in_order():
+    tree = unpacked(build(root(), base="none", modules=("tg3",))).tree
+    assert loaded(tree) == ["libphy", "tg3", *NFS]
+
+
+def test_without_modules_named_it_can_run_on_virtio():
+    assert loaded(unpacked(build(root(), base="none")).tree) == [
+        "virtio_pci",
+        "failover",
+        "net_failover",
+        "virtio_net",
+        *NFS,
+    ]
+
+
+def test_without_modules_named_the_reference_s_own_cards_are_added():
+    nash_image = gzip.compress(cpio.write_newc(el5_base()))
+    made = build(root(EL5, **{f"boot__initrd-{EL5}.img": nash_image}), EL5, base="none")
+    assert loaded(unpacked(made).tree)[:2] == ["virtio", "virtio_ring"] and "mii" in loaded(unpacked(made).tree)
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd", "xz"])
+def test_the_same_input_is_the_same_image_of_any_compression(how):
+    first, again = (build(root(), base="none", compression=how) for _ in range(2))
+    assert first == again and compression.compression(first.data) == how
+
+
+def test_firmware_comes_along_and_what_is_missing_is_said():
+    notes: list[str] = []
+    place = f"lib/modules/{MODERN}/kernel/drivers/net/ethernet/broadcom/tg3.ko"
+    files = {place: module(MODERN, "tg3", "tigon/tg3.bin", "tigon/gone.bin"), "lib/firmware/tigon/tg3.bin": b"firmware"}
+    tree = of_files(kernel_files(MODERN, MODULES) | files)
+    made = build_initrd(image(base="none", modules=("tg3",)), tree, kernel(MODERN), say=notes.append)
+    assert read_content(unpacked(made).tree[b"lib/firmware/tigon/tg3.bin"]) == b"firmware"
+    assert notes == ["worker: module tg3 names firmware that the reference lacks: tigon/gone.bin"]
+
+
+def test_what_an_initrd_can_be_made_of_is_told_from_the_rest():
+    tree = root(bin__busybox="../opt/tools/box", opt__tools__box=b"box", usr__share__doc__note=b"note")
+    del tree[f"boot/vmlinuz-{MODERN}".encode()]
+    tree |= of_files({f"boot/vmlinuz-{MODERN}": "../opt/kernel", "opt/kernel": b"kernel"})
+    parts = content.parts(tree)
+    files = {path for path, entry in tree.items() if entry.type == FILE}
+    assert files - parts.keys() == {b"usr/share/doc/note"}
+    assert content.parts(parts) == parts
+
+
+def test_the_site_s_own_overlay_comes_before_the_built_in_one(tmp_path):
+    (tmp_path / "overlays/initrd").mkdir(parents=True)
+    (tmp_path / "overlays/initrd/init").write_bytes(b"#!/bin/sh\n# theirs\n")
+    made = build_initrd(image(base="none"), root(), kernel(MODERN), (str(tmp_path),))
+    assert read_content(unpacked(made).tree[b"init"]) == b"#!/bin/sh\n# theirs\n"
+
+
+# ---- busybox
+
+STATIC = pathlib.Path("/bin/busybox").read_bytes()
+
+
+def test_the_reference_s_static_busybox_comes_first():
+    made = build(root(bin__busybox=STATIC + b"theirs"), base="none")
+    assert (
+        read_content(unpacked(made).tree[b"bin/busybox"]).endswith(b"theirs")
+        and made.base == "busybox: bin/busybox of the reference"
+    )
+
+
+def test_a_dynamic_busybox_of_the_reference_is_passed_over():
+    made = build(root(bin__busybox=pathlib.Path("/bin/cat").read_bytes()), base="none")
+    assert read_content(unpacked(made).tree[b"bin/busybox"]) == STATIC
+
+
+BUSYBOXES = {
+    "missing": (None, "is missing or empty"),
+    "no program": (b"#!/bin/sh\n", "is not a program"),
+    "dynamic": (pathlib.Path("/bin/cat").read_bytes(), "is dynamically linked"),
+    "of another processor": (STATIC[:18] + b"\xb7\0" + STATIC[20:], "is made for another processor"),
+    "without udhcpc": (STATIC.replace(b"\0udhcpc\0", b"\0xdhcpc\0"), "lacks applet udhcpc"),
+}
+
+
+@pytest.mark.parametrize("what", BUSYBOXES)
+def test_an_unusable_busybox_is_refused_with_the_reason(what, tmp_path):
+    data, message = BUSYBOXES[what]
+    if data is not None:
+        (tmp_path / "busybox").write_bytes(data)
+    with pytest.raises(BadInput, match=message):
+        build(root(), base="none", busybox=str(tmp_path / "busybox"))
+
+
+# ---- nash
+
+
+def el5_base(script: str = "nash-plain") -> Tree:
+    files: dict[str, bytes | str] = {
+        "init": (SCRIPTS / script).read_bytes(), "bin/nash": STATIC, "sbin": "bin",
+        "lib/jbd.ko": module(EL5, "jbd"), "lib/ext3.ko": module(EL5, "ext3"), "lib/mii.ko": module(EL5, "mii"),
+        "dev/console": b"", "sysroot/x": b"",
+    }  # fmt: skip
+    return {path: entry for path, entry in of_files(files).items() if path}
+
+
+def nash_build(base: bytes, **options) -> content.BuiltInitrd:
+    return build(root(EL5, **{f"boot__initrd-{EL5}.img": base}), EL5, **options)
+
+
+def test_el5_s_image_gets_drivers_busybox_and_a_network_root():
+    made = nash_build(gzip.compress(cpio.write_newc(el5_base())), modules=("mii", "pcnet32"))
+    tree = unpacked(made).tree
+    script = read_content(tree[b"init"]).decode()
+    assert made.kind == "nash" and made.modules == ("mii", "pcnet32", "sunrpc", "lockd", "nfs_acl", "nfs")
+    assert nash.loaded(script)[3:] == [f"/lib/{name}.ko" for name in ("pcnet32", "sunrpc", "lockd", "nfs_acl", "nfs")]
+    assert all(path[1:].encode() in tree for path in nash.loaded(script))
+    assert tree[b"plugnode-tools/udhcpc"] == tree[b"plugnode-tools/mount"] and tree[b"plugnode-tools/sh"].type == LINK
+    assert {b"nash-root", b"netroot", b"common.sh", b"identity", b"udhcpc.script", b"bin/busybox"} <= tree.keys()
+
+
+def test_nothing_else_of_el5_s_image_changes():
+    before, tree = el5_base(), unpacked(nash_build(gzip.compress(cpio.write_newc(el5_base())))).tree
+    same = {path for path, entry in before.items() if path != b"init" and tree[path].content[:3] == entry.content[:3]}
+    assert same == before.keys() - {b"init"} and read_content(tree[b"lib/jbd.ko"]) == read_content(
+        before[b"lib/jbd.ko"]
+    )
+
+
+def test_microcode_of_the_base_stays_in_front():
+    early = cpio.write_newc({path: entry for path, entry in of_files({"kernel/x86/u.bin": b"code"}).items() if path})
+    made = nash_build(early + gzip.compress(cpio.write_newc(el5_base())))
+    assert made.data.startswith(early) and unpacked(made).early == early
+
+
+def test_a_base_may_be_a_path(tmp_path):
+    (tmp_path / "initrd.img").write_bytes(gzip.compress(cpio.write_newc(el5_base("nash-lvm"))))
+    assert build(root(EL5), EL5, base=str(tmp_path / "initrd.img")).kind == "nash"
+
+
+def test_a_patched_image_is_not_patched_again(tmp_path):
+    made = nash_build(gzip.compress(cpio.write_newc(el5_base())))
+    (tmp_path / "initrd.img").write_bytes(made.data)
+    with pytest.raises(BadInput, match="already has Plugnode's network root"):
+        build(root(EL5), EL5, base=str(tmp_path / "initrd.img"))
+
+
+def test_a_busybox_that_cannot_mount_nfs_on_so_old_a_kernel_is_told_of():
+    assert any("takes NFS options in binary only" in note for note in nash_build(cpio.write_newc(el5_base())).notes)
+
+
+# ---- images of today's distributions
+
+DRACUT = {
+    "init": "usr/lib/systemd/systemd", "usr/lib/systemd/systemd": STATIC, "lib": "usr/lib", "sbin": "usr/sbin",
+    "usr/lib/dracut/hooks/pre-pivot/10-x.sh": b"", "usr/lib/nfs-lib.sh": b"", "usr/lib/net-lib.sh": b"",
+    "usr/sbin/mount.nfs": b"", "etc/protocols": b"", "usr/sbin/ifup": b"#!/bin/sh\n/sbin/netroot $netif\n",
+    f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfs.ko.xz": module(MODERN, "nfs"),
+    f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfsv3.ko.xz": module(MODERN, "nfsv3"),
+}  # fmt: skip
+INITRAMFS_TOOLS = {
+    "init": b"#!/bin/sh\n", "bin": "usr/bin", "lib": "usr/lib", "conf/arch.conf": b"", "conf/initramfs.conf": b"",
+    "scripts/functions": b"", "scripts/nfs": b"", "usr/bin/nfsmount": b"", "usr/bin/ipconfig": b"",
+    f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfs.ko": module(MODERN, "nfs"),
+    f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfsv3.ko": module(MODERN, "nfsv3"),
+}  # fmt: skip
+KINDS = {"dracut": DRACUT, "initramfs-tools": INITRAMFS_TOOLS}
+NAMES = {"dracut": f"initramfs-{MODERN}.img", "initramfs-tools": f"initrd.img-{MODERN}"}
+
+
+def modern(kind: str, without: str = "", **options) -> tuple[content.BuiltInitrd, bytes]:
+    files = {path: held for path, held in KINDS[kind].items() if not without or without not in path}
+    data = gzip.compress(cpio.write_newc({path: entry for path, entry in of_files(files).items() if path}), mtime=0)
+    return build(root(**{f"boot__{NAMES[kind]}": data}), **options), data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_that_can_mount_nfs_is_used_as_it_is(kind):
+    made, data = modern(kind)
+    assert (made.kind, made.data) == (kind, data)
+
+
+LACKING = {
+    ("dracut", "nfs-lib"): "lacks dracut's module nfs; on the reference: dnf install dracut-network nfs-utils",
+    ("dracut", "mount.nfs"): "lacks mount.nfs",
+    ("dracut", "nfsv3.ko"): "lacks the kernel module nfsv3",
+    ("dracut", "ifup"): "lacks a network module that mounts network roots (add_dracutmodules: network-legacy",
+    ("initramfs-tools", "nfsmount"): "lacks nfsmount of klibc; on the reference: apt install klibc-utils",
+    ("initramfs-tools", "nfs.ko"): "lacks the kernel module nfs; on the reference: apt install",
+}
+
+
+@pytest.mark.parametrize(("kind", "without"), LACKING)
+def test_an_image_that_cannot_mount_nfs_is_refused_with_what_to_add(kind, without):
+    with pytest.raises(BadInput) as error:
+        modern(kind, without)
+    assert str(error.value).startswith(f"boot/{NAMES[kind]}:1:1: cannot mount an NFS root, it ")
+    assert LACKING[kind, without] in str(error.value) and MODERN in str(error.value)
+
+
+def test_a_driver_that_the_image_lacks_is_named():
+    with pytest.raises(BadInput, match="it lacks the kernel module tg3"):
+        modern("dracut", modules=("tg3",))
+
+
+# ---- bad inputs
+
+
+def base_of(**files) -> bytes:
+    return cpio.write_newc(
+        {path: entry for path, entry in of_files({n.replace("__", "/"): h for n, h in files.items()}).items() if path}
+    )
+
+
+BASES = {
+    "no init": (base_of(x=b""), "has no /init"),
+    "an unknown maker": (base_of(init=b"#!/bin/ash\n"), "its /init (#!/bin/ash) is of no known maker"),
+    "another kernel's": (base_of(**{"lib__x.ko": module("2.6.18-8.el5", "x")}), "has modules for kernel 2.6.18-8.el5"),
+    "not an initrd": (b"hello", "something unknown"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BASES)
+def test_an_unusable_base_is_refused_with_the_reason(what, tmp_path):
+    data, message = BASES[what]
+    (tmp_path / "base.img").write_bytes(data)
+    with pytest.raises(BadInput) as error:
+        build(root(), base=str(tmp_path / "base.img"))
+    assert message in str(error.value)
+
+
+def test_a_reference_without_an_initrd_is_told_where_it_was_looked_for():
+    with pytest.raises(
+        BadInput, match=rf"looked for initrd\.img-{MODERN}, initrd-{MODERN}\.img, initramfs-{MODERN}\.img"
+    ):
+        build(root())
+
+
+def test_every_unknown_module_is_named_at_once():
+    with pytest.raises(BadInput) as error:
+        build(root(), base="none", modules=("tg4", "virtio_nett"))
+    assert len(error.value.problems) == 2 and 'module "tg4" not found in kernel' in str(error.value)
+
+
+def test_a_kernel_without_nfs_cannot_mount_an_nfs_root():
+    tree = of_files(kernel_files(MODERN, {"drivers/net/virtio_net.ko": ""}))
+    with pytest.raises(BadInput, match="cannot mount an NFS root"):
+        build(tree, base="none")
+
+
+def test_a_compression_that_the_kernel_cannot_read_is_refused():
+    with pytest.raises(BadInput, match="cannot read an initrd compressed with zstd"):
+        build(root(EL5), EL5, base="none", compression="zstd")
+
+
+# ---- site.img
+
+
+def test_site_data_and_hooks_are_one_small_archive():
+    data = site_image.site_img({"plugnode/hosts": b"127.0.0.1 localhost\n", "plugnode/layouts/a": b"table gpt\n"})
+    tree = cpio.read_image(data, "site.img").tree
+    assert data == site_image.site_img(
+        {"plugnode/layouts/a": b"table gpt\n", "plugnode/hosts": b"127.0.0.1 localhost\n"}
+    )
+    assert read_content(tree[b"plugnode/hosts"]) == b"127.0.0.1 localhost\n" and b"conf/conf.d/plugnode" in tree
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_site_data_over_an_image_leaves_every_symlink_alone(kind):
+    _, base = modern(kind)
+    before = cpio.read_image(base, "x").tree
+    after = cpio.read_image(base + site_image.site_img({"plugnode/hosts": b""}), "x").tree
+    assert {path: after[path] for path, entry in before.items() if entry.type == LINK} == {
+        path: entry for path, entry in before.items() if entry.type == LINK
+    }
+    assert resolve(after, b"lib/dracut" if kind == "dracut" else b"lib").startswith(b"usr/lib")
+
+
+def test_the_tools_read_what_is_built(tmp_path):
+    made = build(root(), base="none")
+    names = subprocess.run(
+        "zcat | cpio -it --quiet", shell=True, input=made.data, capture_output=True, check=True
+    ).stdout
+    assert names.splitlines() == sorted(names.splitlines()) and b"init" in names.splitlines()

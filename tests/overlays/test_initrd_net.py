@@ -1,0 +1,169 @@
+"""The initrd on a wire: virtual cards in namespaces, a real DHCP client, and servers of the site and of strangers."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from tests.support.commands import REPOSITORY
+
+OVERLAY = REPOSITORY / "overlays" / "initrd"
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("dnsmasq"), reason="needs root, for network namespaces, and dnsmasq"
+)
+SITE = "site=grid\nsubnet=172.24.10.0/24\ngateway=172.24.10.254\ndns=172.24.10.53,172.24.10.54\ndomain=grid.example\n"
+NODES = "172.24.10.100\twn001\t52:54:00:00:00:01\t-\tdefault\t-\n"
+
+# Run in namespaces of its own; the node has one more, whose /sys knows its cards only
+SETTING = """\
+set -eu
+mount -t tmpfs tmpfs /run
+mkdir /run/netns
+ip netns add node
+ip link set lo up
+ip link add wire type bridge
+ip link set wire up
+ip addr add 172.24.10.1/24 dev wire
+card() {{ # NAME MAC wire|none
+  ip link add "p-$1" type veth peer name "$1" address "$2" netns node
+  [ "$3" = none ] || {{ ip link set "p-$1" master wire && ip link set "p-$1" up; }}
+}}
+site() {{ # WORDS… of dnsmasq
+  serve site wire "$@"
+}}
+stranger() {{ # WORDS…
+  ip netns add stranger
+  ip link add p-stranger type veth peer name eth9 netns stranger
+  ip link set p-stranger master wire
+  ip link set p-stranger up
+  ip -n stranger link set eth9 up
+  ip -n stranger addr add 172.24.10.66/24 dev eth9
+  serve "ip netns exec stranger" eth9 --dhcp-authoritative --dhcp-range=172.24.10.200,172.24.10.220,1h "$@"
+}}
+serve() {{ # WHERE CARD WORDS…
+  where=${{1#site}} on=$2
+  shift 2
+  $where dnsmasq --conf-file=/dev/null --port=0 --interface="$on" --bind-interfaces --no-ping --user=root \
+    --pid-file= --log-facility="{root}/$on.log" --dhcp-leasefile="/run/$on.leases" "$@"
+}}
+{setting}
+ip netns exec node sh -c 'mount -t sysfs sysfs "$ROOT/sys"; exec busybox ash -c "$1"' sh '{script}'
+"""
+SCRIPT = """\
+set -eu
+reboot() {{ :; }}
+. "$ROOT/netroot"
+trap end EXIT
+find_card; bring_up; get_address
+{then}
+"""
+TOLD = 'echo "$address $interface $mac"; ip -4 -o addr show dev $interface | tr -s " " | cut -d " " -f 4'
+
+
+class Wire:
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+        for name in ("dev", "sys", "proc", "run", "plugnode", "etc/plugnode"):
+            (root / name).mkdir(parents=True)
+        for name in ("common.sh", "identity", "netroot", "udhcpc.script"):
+            shutil.copy(OVERLAY / name, root / name)
+        (root / "plugnode/nodes").write_text(NODES)
+        (root / "plugnode/site").write_text(SITE)
+        (root / "etc/plugnode/interface").write_text("eth0\n")
+        (root / "proc/cmdline").write_text("ip=dhcp\n")
+
+    def boot(self, setting: str, then: str = TOLD, waits: str = "1 1", status: int = 0) -> list[str]:
+        script = SCRIPT.format(then=then).replace("'", "'\\''")
+        whole = SETTING.format(root=self.root, setting=setting, script=script)
+        apart = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child=KILL"]
+        done = subprocess.run(
+            [*apart, "sh", "-c", whole],
+            env={**os.environ, "ROOT": str(self.root), "WAITS": waits, "LAST_WAIT": "0"},
+            capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+        assert done.returncode == status, done.stdout + done.stderr + self.console
+        return done.stdout.splitlines()
+
+    @property
+    def console(self) -> str:
+        return (self.root / "dev/console").read_text()
+
+
+@pytest.fixture
+def wire(tmp_path: pathlib.Path) -> Wire:
+    return Wire(tmp_path)
+
+
+RANGE = "site --dhcp-range=172.24.10.150,172.24.10.160,1h"
+STATIC = "site --dhcp-range=172.24.10.0,static --dhcp-host=52:54:00:00:00:01,172.24.10.100,wn001"
+
+
+def test_without_a_loaders_word_the_card_with_a_link_is_the_one(wire: Wire):
+    """A mainboard was swapped: no MAC is known; and the image's usual card has no cable."""
+    said = wire.boot(f"card eth0 52:54:00:00:00:77 none\ncard eth1 52:54:00:00:00:78 wire\n{RANGE}")
+    assert said[0].endswith(" eth1 52:54:00:00:00:78")
+    assert "the site has no node with the MAC 52:54:00:00:00:78, which is eth1 here" in wire.console
+
+
+def test_of_cards_with_a_link_each_is_asked_until_a_server_answers(wire: Wire):
+    """The first one's wire has no DHCP server."""
+    other = "ip link add dumb type bridge; ip link set dumb up; ip link set p-eth0 master dumb; ip link set p-eth0 up"
+    cards = "card eth0 52:54:00:00:00:77 none\ncard eth1 52:54:00:00:00:78 none\ncard eth2 52:54:00:00:00:79 wire"
+    assert wire.boot(f"{cards}\n{other}\n{RANGE}")[0].endswith(" eth2 52:54:00:00:00:79")
+
+
+def test_the_card_that_the_loader_names_is_the_only_one_that_is_asked(wire: Wire):
+    (wire.root / "proc/cmdline").write_text("ip=dhcp BOOTIF=01-52-54-00-00-00-77\n")
+    cards = "card eth0 52:54:00:00:00:77 none\ncard eth1 52:54:00:00:00:78 wire"
+    wire.boot(f"{cards}\n{RANGE}", waits="0", status=1)
+    assert "FAILED at address: no DHCP server gave 52:54:00:00:00:77 an address on eth0" in wire.console
+
+
+LATE = "--dhcp-reply-delay=1"
+
+
+def test_an_address_that_the_site_has_not_for_this_card_is_refused_and_asked_for_again(wire: Wire):
+    """The stranger is switched off while the node asks."""
+    gone = "(sleep 5; ip link set p-stranger down) &"
+    said = wire.boot(f"card eth0 52:54:00:00:00:01 wire\n{STATIC} {LATE}\nstranger\n{gone}", waits="1 2 4 4")
+    assert said == ["172.24.10.100 eth0 52:54:00:00:00:01", "172.24.10.100/24"]
+    assert (
+        "address: 172.24.10.66 offered 172.24.10.2" in wire.console
+        and "address 172.24.10.100 from 172.24.10.1\n" in (wire.console)
+    )
+
+
+def test_where_only_a_stranger_answers_the_sites_own_address_is_taken_and_the_stranger_named(wire: Wire):
+    then = TOLD + "; leased domain; leased servers; ip route | grep default"
+    said = wire.boot("card eth0 52:54:00:00:00:01 wire\nip addr add 172.24.10.254/24 dev wire\nstranger", then)
+    assert said[:2] == ["172.24.10.100 eth0 52:54:00:00:00:01", "172.24.10.100/24"]
+    assert said[2:4] == ["grid.example", "172.24.10.53"] and "172.24.10.254" in said[5]
+    assert "address 172.24.10.100 from the site itself, for 172.24.10.66 offered 172.24.10.2" in wire.console
+
+
+def test_a_card_that_the_site_does_not_know_takes_what_it_is_given(wire: Wire):
+    said = wire.boot("card eth0 52:54:00:00:00:99 wire\nstranger")
+    assert said[0].startswith("172.24.10.2") and "refused" not in wire.console
+
+
+def test_mtu_and_classless_routes_of_dhcp_are_used(wire: Wire):
+    options = "--dhcp-option=26,1400 --dhcp-option=121,10.9.0.0/16,172.24.10.7,0.0.0.0/0,172.24.10.8"
+    then = 'cat "$ROOT/sys/class/net/eth0/mtu"; ip route | tr -s " " | cut -d " " -f 1-3'
+    said = wire.boot(f"card eth0 52:54:00:00:00:01 wire\n{STATIC} {options} --dhcp-option=3,172.24.10.9", then)
+    assert said[0] == "1400"
+    assert {"10.9.0.0/16 via 172.24.10.7", "default via 172.24.10.8"} <= set(said)
+    assert "default via 172.24.10.9" not in said
+
+
+@pytest.mark.parametrize(
+    ("bits", "mask"), [(24, "255.255.255.0"), (20, "255.255.240.0"), (8, "255.0.0.0"), (32, "255.255.255.255")]
+)
+def test_bits_are_told_as_a_mask(wire: Wire, bits: int, mask: str):
+    script = f'. "$ROOT/netroot"; netmask {bits}'
+    env = {**os.environ, "ROOT": str(wire.root), "WAITS": "0"}
+    for shell in (["busybox", "ash"], ["dash"], ["bash", "--posix"]):
+        assert subprocess.run([*shell, "-c", script], env=env, capture_output=True, text=True).stdout == mask + "\n"

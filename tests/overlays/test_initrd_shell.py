@@ -1,0 +1,396 @@
+"""The shell of the initrd, function by function, in the shells that run it, below a root of its own.
+
+These scripts set addresses and reboot machines, and busybox's shell prefers its own `ifconfig` to any on PATH: so each
+runs in namespaces of its own, without a network card or a machine to reboot, and stand-ins are functions.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from tests.support.commands import REPOSITORY
+
+OVERLAY = REPOSITORY / "overlays" / "initrd"
+APART = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child"]
+APART += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+SHELLS = {"busybox ash": ["busybox", "ash"], "dash": ["dash"], "bash": ["bash", "--posix"]}
+NODES = """\
+172.24.10.1\tother\t52:54:00:00:00:01\t-\tdefault\t-
+172.24.10.10\twn010\t52:54:00:00:00:10\tgpu\tdefault\t-
+172.24.10.100\twn100\t52:54:00:00:01:00\t-\t-\ttoken
+"""
+
+
+@pytest.fixture(params=SHELLS)
+def machine(request, tmp_path):
+    return Machine(tmp_path, SHELLS[request.param])
+
+
+class Machine:
+    """A machine's files below a folder, and a shell with the functions of the initrd."""
+
+    def __init__(self, root: pathlib.Path, shell: list[str]):
+        self.root, self.shell = root, shell
+        for name in ("common.sh", "identity", "netroot"):
+            shutil.copy(OVERLAY / name, root / name)
+        for folder in (
+            "proc/sys/kernel",
+            "sys/class/net/lo",
+            "dev",
+            "run",
+            "plugnode/layouts",
+            "lease",
+            "etc/plugnode",
+        ):
+            (root / folder).mkdir(parents=True)
+        self.boots("ip=dhcp root=/dev/nfs")
+
+    def boots(self, cmdline: str) -> None:
+        self.write("proc/cmdline", cmdline + "\n")
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def card(self, name: str, mac: str) -> None:
+        self.write(f"sys/class/net/{name}/address", mac + "\n")
+
+    def run(self, script: str, *words: str, library: str = "netroot", status: int = 0, **more: str) -> str:
+        """What the script prints, with the console's lines."""
+        whole = f'set -eu; . "$ROOT/{library}"; {script}'
+        settings = {"ROOT": str(self.root), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "WAITS": "0 0", "LAST_WAIT": "0"}
+        argv = [*APART, *self.shell, "-c", whole, "sh", *words]
+        done = subprocess.run(argv, env=settings | more, capture_output=True, text=True, timeout=20)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout.strip()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("path", sorted(OVERLAY.iterdir()), ids=lambda path: path.name)
+def test_every_script_is_one(shell, path):
+    subprocess.run([*SHELLS[shell], "-n", path], check=True)
+
+
+LINES = {
+    "a=1 nfsroot=1.2.3.4:/x,ro b=2": "1.2.3.4:/x,ro",
+    "nfsroot=old nfsroot=new": "new",
+    "xnfsroot=1 nfsroot": "",
+    "nfsroot=$(touch /tmp/evil);`id`": "$(touch",
+    "nfsroot=/* other": "/*",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_arguments_are_read_and_never_run(machine, line):
+    machine.boots(line.replace("$(touch /tmp/evil)", "$(touch"))
+    expected = LINES[line] + (";`id`" if "`id`" in line else "")
+    assert machine.run("argument nfsroot") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["01-52-54-00-AB-CD-EF", "01-52:54:00:ab:cd:ef", "52-54-00-ab-cd-ef", "52:54:00:AB:CD:EF", "01:52:54:00:ab:cd:ef"],
+)
+def test_bootif_of_every_loader_is_one_mac(machine, text):
+    assert machine.run(f"mac_of {text}") == "52:54:00:ab:cd:ef"
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [("172.24.10.1", "other"), ("172.24.10.10", "wn010"), ("172.24.10.100", "wn100"), ("172.24.10", "")],
+)
+@pytest.mark.parametrize("grep", ["", "command() { return 1; }; "], ids=["with grep", "without"])
+def test_a_name_is_found_by_the_very_address(machine, address, name, grep):
+    machine.write("plugnode/nodes", NODES)
+    assert machine.run(f"{grep}name_of {address}") == name
+
+
+def test_without_site_data_there_is_no_name(machine):
+    assert machine.run("name_of 172.24.10.1; address_of_mac 52:54:00:00:00:01; site_name") == ""
+
+
+def test_a_machine_id_is_32_digits_of_site_and_mac(machine):
+    ids = [
+        machine.run(f"machine_id {mac} /") for mac in ("52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:01")
+    ]
+    machine.write("plugnode/site", "subnet=1.2.3.0/24\nsite=other\n")
+    ids.append(machine.run("machine_id 52:54:00:00:00:01 /"))
+    assert all(len(text) == 32 and set(text) <= set("0123456789abcdef") for text in ids)
+    assert ids[0] == ids[2] and len(set(ids)) == 3
+
+
+def test_a_machine_id_is_made_of_the_mac_where_there_is_no_md5sum(machine):
+    script = "md5sum() { return 127; }; chroot() { return 127; }; machine_id 52:54:00:00:00:01 /"
+    assert machine.run(script) == "5254000000010000706c75676e6f6465"
+
+
+def test_a_node_is_told_who_it_is(machine):
+    machine.write("plugnode/nodes", NODES)
+    machine.write("plugnode/hosts", "127.0.0.1 localhost\n")
+    machine.write("plugnode/site", "site=grid\n")
+    machine.write("plugnode/layouts/default", "table gpt\n")
+    machine.run(
+        "address=172.24.10.10 interface=eth1 mac=52:54:00:00:00:10 path=/opt/nfs/worker-3f9a1c2b4d5e domain=grid.org "
+        'servers="172.24.10.1 172.24.10.2"; identify "$ROOT/run" /; name_host dhcp >/dev/null'
+    )
+    told = {path.name: path.read_text() for path in (machine.root / "run/plugnode").rglob("*") if path.is_file()}
+    assert (told["address"], told["interface"], told["release"]) == (
+        "172.24.10.10\n",
+        "eth1\n",
+        "worker-3f9a1c2b4d5e\n",
+    )
+    assert told["resolv.conf"] == "search grid.org\nnameserver 172.24.10.1\nnameserver 172.24.10.2\n"
+    assert (told["nodes"], told["hosts"], told["site"]) == (NODES, "127.0.0.1 localhost\n", "site=grid\n")
+    assert told["default"] == "table gpt\n" and len(told["machine-id"]) == 33
+    assert machine.read("proc/sys/kernel/hostname") == "wn010\n"
+
+
+@pytest.mark.parametrize(("given", "name"), [("wn7", "wn7"), ("", ""), ("$(reboot)", ""), ("a;b", "")])
+def test_a_name_of_dhcp_is_taken_only_where_the_site_has_none_and_it_is_one(machine, given, name):
+    machine.write("plugnode/nodes", NODES)
+    assert machine.run(f"address=172.24.10.7; name_host '{given}' || :") == name
+
+
+@pytest.mark.parametrize("server", ["1.2.3.4; reboot", "$(id)", "fe80::1"])
+def test_what_is_no_address_is_left_out_of_resolv_conf(machine, server):
+    assert machine.run(f"resolver 'bad domain' '{server}' 1.2.3.4") == "nameserver 1.2.3.4"
+
+
+# ---- the card
+
+
+def test_the_card_is_the_one_that_the_loader_names(machine):
+    machine.card("eth0", "52:54:00:00:00:01")
+    machine.card("eth1", "52:54:00:00:00:02")
+    machine.boots("BOOTIF=01-52-54-00-00-00-02")
+    assert machine.run('find_card; echo "$interface $mac"') == "eth1 52:54:00:00:00:02"
+    assert machine.read("dev/console") == "plugnode: initrd: network eth1 52:54:00:00:00:02 \n"
+
+
+def test_without_a_loader_s_word_it_is_the_one_that_the_site_knows(machine):
+    machine.card("eth0", "52:54:00:00:00:99")
+    machine.card("eth1", "52:54:00:00:01:00")
+    machine.write("plugnode/nodes", NODES)
+    assert machine.run('find_card; echo "$interface"') == "eth1"
+
+
+@pytest.mark.parametrize(("usual", "picked"), [("eth1", "eth1"), ("ib0", "eth0")])
+def test_else_it_is_the_image_s_usual_one_or_the_first(machine, usual, picked):
+    machine.card("eth0", "52:54:00:00:00:98")
+    machine.card("eth1", "52:54:00:00:00:99")
+    machine.write("etc/plugnode/interface", usual + "\n")
+    assert machine.run('find_card; echo "$interface"') == picked
+
+
+@pytest.mark.parametrize(("own", "picked"), [("eth1", "eth1"), ("ib0", "eth0"), ("", "eth0")])
+def test_a_node_s_own_usual_card_comes_before_the_image_s_and_after_what_the_loader_names(machine, own, picked):
+    machine.card("eth0", "52:54:00:00:00:98")
+    machine.card("eth1", "52:54:00:00:00:99")
+    machine.write("etc/plugnode/interface", "eth0\n")
+    machine.boots(f"quiet plugnode.interface={own}")
+    assert machine.run('find_card; echo "$interface"') == picked
+    machine.boots(f"plugnode.interface={own} BOOTIF=01-52-54-00-00-00-98")
+    assert machine.run('find_card; echo "$interface"') == "eth0"
+
+
+def test_a_missing_card_ends_with_the_stage_the_reason_and_what_there_is(machine):
+    machine.card("eth0", "52:54:00:00:00:01")
+    machine.boots("BOOTIF=01-52-54-00-00-00-02")
+    machine.run("reboot() { echo rebooted; }; trap end EXIT; find_card", status=1)
+    first, last = machine.read("dev/console").splitlines()[-2:]
+    assert "FAILED at network: no network card with the MAC 52:54:00:00:00:02 (BOOTIF); found: eth0" in first.replace(
+        "  ", " "
+    )
+    assert last == "plugnode: initrd: reboot in 0 seconds"
+
+
+def test_with_plugnode_debug_there_is_a_shell_before_the_reboot(machine):
+    machine.boots("quiet plugnode.debug")
+    machine.write("dev/console", "")
+    stand_ins = "sh() { echo a shell; }; reboot() { echo rebooted; }"
+    assert machine.run(f"{stand_ins}; trap end EXIT; stage=address; fail why", status=1) == "rebooted"
+    failed, told, shell = machine.read("dev/console").splitlines()
+    assert (
+        failed == "plugnode: initrd: FAILED at address: why"
+        and told.endswith("leave it to reboot")
+        and shell == "a shell"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wait", "pauses"),
+    [
+        ("", "1 2 4 8 16 16 16"),
+        ("many", "1 2 4 8 16 16 16"),
+        ("5", "1 2 2"),
+        ("0", "1"),
+        ("80", "1 2 4 8 16 16 16 16 1"),
+    ],
+)
+def test_every_wait_of_the_initrd_lasts_a_minute_or_as_long_as_the_kernel_command_line_says(machine, wait, pauses):
+    machine.boots(f"plugnode.wait={wait}")
+    assert machine.run("echo $waits", WAITS="").split() == pauses.split()
+
+
+def test_plugnode_debug_makes_the_console_root_s_for_systemd_and_for_sysv_init(machine):
+    machine.boots("console=tty0 console=ttyS1,57600n8 plugnode.debug")
+    machine.write(
+        "new/etc/inittab",
+        "id:3:initdefault:\nS1:2345:respawn:/sbin/agetty ttyS1 9600\n1:2345:respawn:/sbin/mingetty tty1\n",
+    )
+    mounted = machine.run('mount() { echo "$*"; }; mkdir "$ROOT/run/plugnode"; open_console "$ROOT/run" "$ROOT/new"')
+    assert mounted == f"-o bind {machine.root}/run/plugnode/inittab {machine.root}/new/etc/inittab"
+    assert machine.read("run/plugnode/inittab").splitlines() == [
+        "id:3:initdefault:", "1:2345:respawn:/sbin/mingetty tty1",
+        "pn:2345:respawn:/sbin/agetty -n -l /bin/sh ttyS1 57600 linux",
+    ]  # fmt: skip
+    unit = machine.read("run/systemd/system/serial-getty@ttyS1.service.d/plugnode.conf")
+    assert unit == "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root ttyS1 57600 linux\n"
+
+
+# ---- the root
+
+OPTIONS = {
+    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r": "ro,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
+    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nolock,addr=1.2.3.4",
+}
+
+
+@pytest.mark.parametrize("spec", OPTIONS)
+def test_mount_gets_the_options_that_a_helper_would_have_made(machine, spec):
+    machine.boots(f"nfsroot={spec}")
+    assert (
+        machine.run('address=1.2.3.10; read_nfsroot; mount_options; echo "$server $path"')
+        == f"{OPTIONS[spec]}\n1.2.3.4 /r"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("root=/dev/nfs", "no nfsroot=SERVER:PATH"),
+        ("nfsroot=/path", "is not SERVER:PATH"),
+        ("nfsroot=boot1:/path", "the server boot1 is not an IPv4 address"),
+    ],
+)
+def test_a_command_line_without_a_root_fails_with_the_reason(machine, line, reason):
+    machine.boots(line)
+    machine.run("reboot() { :; }; trap end EXIT; read_nfsroot", status=1)
+    failed, _ = machine.read("dev/console").splitlines()
+    assert failed.startswith("plugnode: initrd: FAILED at root: n") and reason in failed
+
+
+def test_a_server_that_does_not_answer_is_tried_again_and_then_named(machine):
+    machine.boots("nfsroot=1.2.3.4:/r,vers=3")
+    script = "mount() { echo 'mount: mounting 1.2.3.4:/r on x failed: Connection refused'; return 1; }; address=1.2.3.5"
+    machine.run(f"reboot() {{ :; }}; {script}; trap end EXIT; mount_root /newroot", status=1)
+    lines = machine.read("dev/console").splitlines()
+    assert lines[:2] == ["plugnode: initrd: root 1.2.3.4:/r: Connection refused; waiting"] * 2
+    assert "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nolock,addr=1.2.3.4: Connection refused" in lines[2]
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_it_is_worth(machine):
+    machine.boots("nfsroot=1.2.3.4:/r,vers=3")
+    script = "reboot() { :; }; mount() { exec sleep 100; }; address=1.2.3.5; trap end EXIT; mount_root /newroot"
+    machine.run(script, status=1, PATIENCE="1")
+    assert (
+        machine.read("dev/console").splitlines()[0]
+        == "plugnode: initrd: root 1.2.3.4:/r: no answer in 1 seconds; waiting"
+    )
+
+
+# ---- DHCP
+
+
+def test_a_lease_is_kept_as_files_whatever_the_server_sends(machine):
+    lease = {
+        "interface": "eth0",
+        "ip": "1.2.3.4",
+        "subnet": "255.255.255.0",
+        "router": "1.2.3.1 1.2.3.2",
+        "dns": "1.1.1.1 8.8.8.8",
+    }
+    evil = {"hostname": "'; touch /tmp/evil; '", "domain": "$(id)\n`id`", "serverid": "1.2.3.9"}
+    stand_ins = 'ifconfig() { echo "ifconfig $*"; }; route() { echo "route $*"; }'
+    shutil.copy(OVERLAY / "udhcpc.script", machine.root)
+    called = machine.run(f'{stand_ins}; . "$ROOT/udhcpc.script"', "bound", **lease, **evil)
+    assert called == "ifconfig eth0 1.2.3.4 netmask 255.255.255.0 up\nroute add default gw 1.2.3.1 dev eth0"
+    assert machine.read("lease/name") == "'; touch /tmp/evil; '\n" and machine.read("lease/domain") == "$(id)\n`id`\n"
+    assert machine.run("leased address; leased servers; leased from") == "1.2.3.4\n1.1.1.1 8.8.8.8\n1.2.3.9"
+
+
+# ---- images with hooks
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "root=nfs:1.2.3.4:/opt/w-3f9a1c2b4d5e:ro,vers=3 ip=dhcp",
+        "root=/dev/nfs nfsroot=1.2.3.4:/opt/w-3f9a1c2b4d5e,ro,vers=3,tcp boot=nfs",
+    ],
+    ids=["dracut", "initramfs-tools"],
+)
+def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
+    machine.boots(line)
+    machine.card("eth7", "52:54:00:00:00:10")
+    machine.write("plugnode/nodes", NODES)
+    machine.write(
+        "run/net-eth7.conf",
+        "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\nHOSTNAME='d'\nDNSDOMAIN='x.org'\nIPV4DNS0='1.1.1.1'\nIPV4DNS1='0.0.0.0'\n",
+    )
+    for name in ("common.sh", "identity", "handover"):
+        shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
+    machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
+    assert machine.read("run/plugnode/release") == "w-3f9a1c2b4d5e\n"
+    assert (machine.read("run/plugnode/address"), machine.read("run/plugnode/interface")) == (
+        "172.24.10.10\n",
+        "eth7\n",
+    )
+    assert machine.read("run/plugnode/resolv.conf") == "search x.org\nnameserver 1.1.1.1\n"
+    assert machine.read("dev/console") == "plugnode: initrd: identity wn010\n"
+    link = machine.read("run/systemd/network/00-plugnode.link").splitlines()
+    assert link[:3] == ["[Match]", "MACAddress=52:54:00:00:00:10", "OriginalName=eth7"]
+
+
+CLIENT = """\
+echo $$ >"$ROOT/tmp/dhclient.eth0.pid"
+sh -c "sleep 1; echo renewed >>$ROOT/said"
+echo lives >>"$ROOT/said"
+sleep 100
+"""
+END = """\
+mount -t proc proc "$ROOT/proc"
+sh "$ROOT/client" &
+until [ -s "$ROOT/tmp/dhclient.eth0.pid" ]; do sleep 0.1; done
+end_client
+echo ended >>"$ROOT/said"
+wait
+"""
+
+
+def test_a_dhcp_client_ends_after_the_renewal_that_it_is_at(machine):
+    machine.write("functions", (OVERLAY / "handover").read_text().rpartition("main ")[0])
+    machine.write("client", CLIENT)
+    machine.write("tmp/dhclient.eth1.pid", "4194304\n")  # of none that lives
+    machine.run(END, library="functions")
+    assert machine.read("said") == "renewed\nended\n"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nash_root_mounts_sys_where_the_init_of_el4_has_unmounted_it(machine, there):
+    script = (OVERLAY / "nash-root").read_text().rpartition("main ")[0]
+    machine.write("functions", script)
+    if not there:
+        shutil.rmtree(machine.root / "sys/class")
+    said = machine.run('mount() { echo "mount $*"; }; mount_sys', library="functions")
+    assert said == ("" if there else f"mount -t sysfs sysfs {machine.root}/sys")

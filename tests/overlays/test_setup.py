@@ -1,0 +1,296 @@
+"""setup.sh and the built-in overlays: what needs no disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.core.rootfs.overlay import layer
+from tests.support.loop_disk import PARTS, SETUP, SHELLS, Node
+
+OVERLAYS = SETUP.parent.parent.parent
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+SCRIPTS = [SETUP, *sorted(PARTS.iterdir())]
+TEXT = "".join(path.read_text() for path in SCRIPTS)
+NAMES = [path.name for path in SCRIPTS]
+
+
+def test_the_linter_has_nothing_to_say_of_the_whole():
+    """As one script: what a part uses, another one has set."""
+    whole = "".join(path.read_text() for path in [*SCRIPTS[1:], SETUP])
+    whole = re.sub("^# shellcheck (shell|disable)=.* of other parts$|^# shellcheck shell=sh$", "", whole, flags=re.M)
+    subprocess.run(["shellcheck", "-s", "sh", "-"], input=whole, text=True, check=True)
+
+
+@pytest.mark.parametrize("shell", SHELLS.values())
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_every_shell_can_read_it(shell: str, path: Path):
+    subprocess.run([*shell.split(), "-n", path], check=True)
+
+
+def test_it_uses_nothing_that_bash_3_or_the_tools_of_el5_lack():
+    code = "\n".join(line.partition(" # ")[0] for line in TEXT.splitlines())
+    newer = r"\blocal\b|\[\[ |<<<|=\$'|<\(|\bpipefail\b|mktemp|cp -[a-z]*n|sort -[a-z]*V|--json|lsblk|findmnt"
+    assert re.findall(newer, code) == []
+
+
+def test_no_function_is_longer_than_a_reader_can_hold():
+    lengths = {
+        name: body.count("\n") - 1
+        for name, body in re.findall(r"^(\w+)\(\) \{.*?$(.*?)^\}", TEXT, re.MULTILINE | re.DOTALL)
+    }
+    assert {name: length for name, length in lengths.items() if length > 17} == {}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_each_part_is_about_one_thing_and_the_entry_is_a_page(path: Path):
+    assert path.read_text().count("\n") <= (80 if path == SETUP else 170)
+
+
+def test_a_function_is_in_one_part_only_and_the_entry_reads_in_every_part():
+    names = re.findall(r"^(\w+)\(\) \{", TEXT, re.MULTILINE)
+    assert [name for name in names if names.count(name) > 1] == []
+    read = re.findall(r"^for part in (.*);", SETUP.read_text(), re.MULTILINE)[0].split()
+    assert sorted(f"{name}.sh" for name in read) == NAMES[1:]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("disk", "node_of_3"),
+    [
+        ("/dev/sda", "/dev/sda3"),
+        ("/dev/sdaa", "/dev/sdaa3"),
+        ("/dev/hda", "/dev/hda3"),
+        ("/dev/vda", "/dev/vda3"),
+        ("/dev/nvme0n1", "/dev/nvme0n1p3"),
+        ("/dev/mmcblk0", "/dev/mmcblk0p3"),
+        ("/dev/md127", "/dev/md127p3"),
+        ("/dev/cciss/c0d0", "/dev/cciss/c0d0p3"),
+    ],
+)
+def test_partitions_have_the_names_that_the_kernel_gives_them(node: Node, shell: str, disk: str, node_of_3: str):
+    node.shell, node.nodes = shell, False
+    assert node.verb("partition_node", disk, "3", disk="") == node_of_3 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("disk", "mounted", "in_use"),
+    [
+        ("/dev/sda", "/dev/sda", True),
+        ("/dev/sda", "/dev/sda1", True),
+        ("/dev/sda", "/dev/sdaa1", False),
+        ("/dev/nvme0n1", "/dev/nvme0n1p2", True),
+        ("/dev/nvme0n1", "/dev/nvme0n11p2", False),
+        ("/dev/nvme0n1", "/dev/nvme0n11", False),
+        ("/dev/cciss/c0d1", "/dev/cciss/c0d1p3", True),
+        ("/dev/cciss/c0d1", "/dev/cciss/c0d10", False),
+        ("/dev/mmcblk0", "/dev/mmcblk0p1", True),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a /proc of its own")
+def test_a_disk_is_in_use_where_it_or_a_partition_of_it_is_mounted(node: Node, disk: str, mounted: str, in_use: bool):
+    (node.folder / "proc").mkdir()
+    (node.folder / "proc/mounts").write_text(f"none / rootfs rw 0 0\n{mounted} /data ext3 rw 0 0\n")
+    (node.folder / "proc/swaps").write_text("Filename\tType\n")
+    node.before = f"mount --bind {node.folder}/proc /proc"
+    assert node.holds("in_use", disk) is in_use
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_only_an_rfc_1123_host_name_is_a_name(node: Node, shell: str):
+    node.shell = shell
+    good = ["wn001", "a", "0wn", "wn-1.grid.example.org", "x" * 63, ".".join(["y" * 62] * 4)]
+    bad = [
+        "",
+        "-a",
+        "a-",
+        "a_b",
+        "a..b",
+        ".a",
+        "a.",
+        "x" * 64,
+        ".".join(["y" * 63] * 4),
+        "a b",
+        "a\nb",
+        "$(reboot)",
+        "é",
+        "localhost",
+        "(none)",
+    ]
+    assert [name for name in good if not node.holds("is_name", name)] == []
+    assert [name for name in bad if node.holds("is_name", name)] == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_name_is_that_of_the_very_address_and_of_no_comment(node: Node, shell: str):
+    node.shell = shell
+    hosts = "".join(f"10.1.{a}.{b}  n{a}-{b}.grid n{a}-{b}\r\n" for a in range(8) for b in range(1, 255))
+    (node.folder / "hosts").write_text("127.0.0.1 localhost\n# 10.1.0.1 no\n10.1.0.9 # no\n\n" + hosts)
+    for a, b in [(0, 1), (0, 10), (0, 100), (1, 1), (1, 11), (1, 111), (7, 254), (0, 25), (0, 250)]:
+        node.address = f"10.1.{a}.{b}"
+        assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == f"n{a}-{b}.grid\n"
+
+
+def test_each_address_of_a_large_site_has_its_own_name_and_no_other(node: Node):
+    """tests/stress/host_names.py asks for all 65,534."""
+    addresses = [f"10.1.{at >> 8}.{at & 255}" for at in range(1, 65535)]
+    asked = [f"10.1.7.{at}" for at in range(256)] + random.Random(1).sample(addresses, 100)
+    hosts = "".join(f"{address}\tn{address.replace('.', '-')}\n" for address in addresses)
+    assert node.names(hosts, asked) == [f"n{address.replace('.', '-')}" for address in asked]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("10.9.9.9", "node-10-9-9-9"),
+        ("10.1.0.9", "node-10-1-0-9"),
+        ("1.1.0.1", "node-1-1-0-1"),
+        ("10.1.1", "node-10-1-1"),
+    ],
+)
+def test_an_address_that_no_line_has_gives_a_name_of_its_own(node: Node, address: str, name: str):
+    (node.folder / "hosts").write_text("10.1.0.1 a\n10.1.0.9\n10.1.0.8 under_score\n")
+    node.address, node.name = address, "-"
+    assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == name + "\n"
+
+
+@pytest.mark.parametrize("hosts", [None, "", "\n", "10.1.0.1\n", "10.1.0.1 under_score\n"])
+def test_without_a_usable_hosts_file_the_table_of_nodes_has_the_name(node: Node, hosts: str | None):
+    node.address = "10.1.0.1"
+    if hosts is not None:
+        (node.folder / "hosts").write_text(hosts)
+    assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == "wn001\n"
+
+
+def test_other_lines_of_the_network_file_are_the_admins(node: Node):
+    (node.root / "var/network").write_text("HOSTNAME=old\nNISDOMAIN=grid\nNETWORKING=no\n")
+    (node.root / "proc/sys/kernel").mkdir(exist_ok=True)
+    node.verb("name_node", disk="")
+    assert (node.root / "var/network").read_text() == "NETWORKING=yes\nHOSTNAME=wn001\nNISDOMAIN=grid\n"
+
+
+LEASED = """ip link set lo name eth0; ip link set eth0 up
+ip addr add 172.24.10.100/24 dev eth0 valid_lft 900 preferred_lft 900; ip addr add 10.1.0.1/16 dev eth0"""
+
+
+def test_the_address_of_the_boot_card_has_no_end(node: Node):
+    node.before = LEASED
+    shown = node.boot(then="ip -4 -o addr show dev eth0", disk=False)
+    assert re.search(r"172\.24\.10\.100/24 .*valid_lft forever preferred_lft forever", shown)
+    assert re.search(r"10\.1\.0\.1/16 .*valid_lft forever preferred_lft forever", shown)
+    assert "dynamic" not in shown
+
+
+def test_the_boot_card_is_left_alone_by_every_network_manager(node: Node):
+    (node.root / "run/systemd/system").mkdir(parents=True)
+    script = node.root / "etc/sysconfig/network-scripts/ifcfg-eth0"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("DEVICE=eth0\nBOOTPROTO=dhcp\nONBOOT=yes\n")
+    assert "DEVICE=eth0\nONBOOT=no\n" in node.boot(then="cat etc/sysconfig/network-scripts/ifcfg-eth0", disk=False)
+    assert "Name=eth0\n[Link]\nUnmanaged=yes" in (node.root / "run/systemd/network/00-plugnode.network").read_text()
+    assert "interface-name:eth0" in (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text()
+
+
+def test_name_servers_come_from_the_site_where_dhcp_gave_none(node: Node):
+    node.site = "grid\ndns=10.0.0.1,10.0.0.2\ndomain=grid.example.org"
+    node.verb("name_servers", disk="")
+    assert (
+        node.data / "resolv.conf"
+    ).read_text() == "search grid.example.org\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("mib", "range_", "fits"),
+    [
+        (500, "100..1000", True),
+        (500, "1G..", False),
+        (1500, "1G..2G", True),
+        (3000, "..2G", False),
+        (1 << 20, "1T..", True),
+        (500, "..", True),
+    ],
+)
+def test_a_disk_is_matched_by_its_size(node: Node, mib: int, range_: str, fits: bool):
+    assert node.holds("size_within", str(mib), range_) is fits
+
+
+PCI = "/sys/devices/pci0000:00/0000:00:1f.2"
+
+
+@pytest.mark.parametrize(
+    ("disk", "place", "transport"),
+    [
+        ("/dev/nvme0n1", f"{PCI}/nvme/nvme0", "nvme"),
+        ("/dev/vda", f"{PCI}/virtio3", "virtio"),
+        ("/dev/mmcblk0", "/sys/devices/platform/soc/mmc_host/mmc0/mmc0:0001", "mmc"),
+        ("/dev/hda", f"{PCI}/ide0/0.0", "ide ata"),
+        ("/dev/sda", f"{PCI}/ata1/host0/target0:0:0/0:0:0:0", "ata sata"),
+        ("/dev/sda", f"{PCI}/usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:0", "usb"),
+        ("/dev/sda", f"{PCI}/host0/port-0:0/end_device-0:0/target0:0:0/0:0:0:0", "sas scsi"),
+        ("/dev/sda", f"{PCI}/host2/rport-2:0-0/target2:0:0/2:0:0:0", "fc scsi"),
+        ("/dev/sda", "/sys/devices/platform/host3/session1/target3:0:0/3:0:0:0", "iscsi scsi"),
+        ("/dev/sda", f"{PCI}/virtio1/host0/target0:0:0/0:0:0:0", "scsi"),
+        ("/dev/cciss/c0d0", f"{PCI}/cciss0", ""),
+    ],
+)
+def test_a_disks_place_in_sysfs_tells_its_transport(node: Node, disk: str, place: str, transport: str):
+    assert node.verb("transport_at", disk, place, disk="").strip() == transport
+
+
+def test_ids_and_serial_numbers_are_matched_by_patterns(node: Node):
+    assert node.holds("like", "ata-X_1 wwn-0x5 ata-Y_2", "ata-Y*")
+    assert not node.holds("like", "ata-X_1", "X*") and not node.holds("like", "", "*?")
+
+
+# The built-in overlays
+
+
+@pytest.mark.parametrize("name", ["worker", "sysvinit", "systemd"])
+def test_a_built_in_overlay_can_be_laid_over_any_root(name: str):
+    assert layer(str(OVERLAYS / name).encode(), name).tree
+
+
+def test_systemd_has_no_complaint_about_the_units(tmp_path: Path):
+    unit = OVERLAYS / "systemd/etc/systemd/system/plugnode-setup.service"
+    here = tmp_path / unit.name
+    here.write_text(unit.read_text().replace("=/etc/setup.sh", f"={SETUP}"))
+    done = subprocess.run(["systemd-analyze", "verify", here], capture_output=True, text=True, check=False)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if "plugnode" in line] == []
+
+
+def test_keys_in_the_shared_root_are_links_to_the_nodes_own_disk():
+    links = [path for name in ("worker", "sysvinit") for path in (OVERLAYS / name / "etc/ssh").iterdir()]
+    assert {str(path.readlink()) for path in links} == {f"../../var/lib/plugnode/ssh/{path.name}" for path in links}
+    made = set(re.findall(r"host_key (ssh_\w+)", TEXT)) | {
+        f"ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519")
+    }
+    assert {path.name for path in links if path.suffix != ".pub"} == made
+
+
+@pytest.mark.parametrize("shell", SHELLS.values())
+def test_the_last_words_are_read_from_what_the_boot_left(node: Node, shell: str):
+    node.site_data("")
+    (node.root / "proc/mounts").write_text("/dev/sda1 /var ext4 rw,noatime 0 0\n")
+    (node.root / "proc/uptime").write_text("12.34 20.00\n")
+    (node.data / "degraded").write_text("a reason\n")
+    (node.data / "interface").write_text("card9\n")  # which this machine has not
+    script = SETUP.parent / "tell.sh"
+    subprocess.run(
+        [*shell.split(), script], env={**os.environ, "ROOT": str(node.root), "PARTS": str(PARTS)}, check=True
+    )
+    said = [line.removeprefix("plugnode: node: ") for line in node.console.splitlines()]
+    assert said[1:] == [
+        "address  card9", "release worker-000000000001", "mount / nothing", "mount /var /dev/sda1 ext4 rw",
+        "fill /var 0 of 6", "mount /tmp nothing", "mount /home nothing", "degraded a reason", "ready 12.34 s",
+    ]  # fmt: skip

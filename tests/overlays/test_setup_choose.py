@@ -1,0 +1,171 @@
+"""setup.sh and machines of several disks: which one is the node's, and what is said of the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.loop_disk import MIB, Node, command
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
+MOUNTS = "grep $ROOT /proc/mounts | cut -d' ' -f2,3; "
+UDEVADM = """\
+#!/bin/sh
+for word; do
+  case $word in --name=*) echo "ID_SERIAL_SHORT=$(cat {folder}/serial.${{word#--name=/dev/}})" ;; esac
+done
+"""
+
+
+class Machine(Node):
+    """A node with further disks: each has a serial number of its own, which is the name of its image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        tools = self.folder / "tools"
+        tools.mkdir(exist_ok=True)
+        (tools / "udevadm").write_text(UDEVADM.format(folder=self.folder))
+        (tools / "udevadm").chmod(0o755)
+        self.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin"
+        self.added: list[str] = []
+
+    def attach(self) -> str:
+        disk = super().attach()
+        (self.folder / f"serial.{disk[5:]}").write_text(f"{self.image.stem.upper()}\n")
+        return disk
+
+    def add(self, name: str) -> str:
+        """A further disk, blank or of an image that is there."""
+        image = self.folder / f"{name}.img"
+        if not image.exists():
+            command("truncate", "-s", str(self.mib * MIB), image)
+        disk = command("losetup", "-f", "--show", image).strip()
+        self.added.append(disk)
+        (self.folder / f"serial.{disk[5:]}").write_text(f"{name.upper()}\n")
+        return disk
+
+    def remove(self) -> None:
+        while self.added:
+            command("losetup", "-d", self.added.pop())
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Machine]:
+    node = Machine(tmp_path)
+    yield node
+    node.remove()
+
+
+def blank(image: Path) -> bool:
+    return not any(image.read_bytes())
+
+
+def test_the_nodes_own_disk_is_found_whatever_it_is_called_today(node: Machine):
+    """The layout names the other one, which is blank."""
+    node.boot("echo job >home/own")
+    other = node.add("other")
+    own = node.attach()
+    node.detach()
+    node.unnamed = (own,)
+    assert node.boot("cat home/own", disks=other) == "job\n"
+    assert node.degraded == "" and blank(node.folder / "other.img")
+
+
+def test_a_disk_that_the_layout_does_not_name_is_never_claimed(node: Machine):
+    other = node.add("other")
+    node.unnamed = (other,)
+    node.boot()
+    assert node.state[2] == "COMMITTED" and blank(node.folder / "other.img")
+    node.required = "no"
+    node.fresh()
+    node.boot(disk=False)
+    assert "no disk" in node.console and blank(node.folder / "other.img")
+
+
+def test_a_blank_disk_is_not_claimed_while_the_nodes_own_may_still_come(node: Machine):
+    node.boot("echo job >home/own")
+    other, late = node.add("other"), node.folder / "late"
+    whole = f"losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}'"
+    come = subprocess.Popen(["sh", "-c", f"sleep 3; until [ -b {late} ]; do ln -sfn $({whole}) {late}; sleep 1; done"])
+    said = node.boot("cat home/own", disks=f"{other} {late}", env={"WAIT": "20"})
+    come.wait()
+    assert (said, node.degraded) == ("job\n", "") and blank(node.folder / "other.img")
+
+
+def test_a_blank_replacement_of_a_dead_disk_is_claimed(node: Machine):
+    node.boot("echo job >home/own")
+    node.fresh()
+    node.boot("ls home/own")
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+
+
+@pytest.mark.parametrize("name", ["wn001", "wn007"], ids=["of this node", "of another"])
+def test_of_several_that_are_ours_none_is_written_to_until_one_is_picked(node: Machine, name: str):
+    node.name = name
+    node.boot("echo first >home/own")
+    command("cp", node.image, node.folder / "twin.img")
+    node.name = "wn001"
+    before, twin = node.digest(), node.add("twin")
+    assert node.boot(MOUNTS, disks="{} " + twin).count(" tmpfs") == 3
+    assert node.digest() == before and (node.folder / "twin.img").read_bytes() == node.image.read_bytes()
+    assert "several disks are ours: " in node.degraded and "match: {serial: …} picks one" in node.degraded
+    for serial in ("DISK", "TWIN"):
+        assert f"serial {serial}, : ours, COMMITTED, of {name}; wipe: force:{serial} takes it" in node.console
+    node.match = ("serial DISK",)
+    assert node.boot("cat home/own", disks=twin + " {}") == "first\n" and node.degraded == ""
+
+
+def test_a_token_with_its_serial_number_picks_one_of_several_and_wipes_it_once(node: Machine):
+    node.boot("echo first >home/own")
+    command("cp", node.image, node.folder / "twin.img")
+    before, twin = node.digest(), node.add("twin")
+    node.wipe = "force:DISK"
+    assert "No such file" in node.boot("cat home/own 2>&1; echo again >home/own", disks=twin + " {}")
+    assert node.boot("cat home/own", disks="{} " + twin) == "again\n" and node.degraded == ""
+    assert node.digest() != before and (node.folder / "twin.img").read_bytes()[:MIB].count(b"COMMITTED") == 1
+
+
+def volume_group(image: Path) -> None:
+    """By LVM itself, which looks at no other disk."""
+    disk = command("losetup", "-f", "--show", image).strip()
+    only = f'devices{{use_devicesfile=0 filter=["a|^{disk}$|","r|.*|"]}}'
+    try:
+        command("pvcreate", "-qff", "-y", "--config", only, "--driverloaded", "n", disk)
+        command("vgcreate", "-q", "--config", only, "--driverloaded", "n", "centos", disk)
+    finally:
+        command("losetup", "-d", disk)
+
+
+CONTENTS = {
+    "ext4": (lambda image: command("mkfs.ext4", "-qF", image), "ext4"),
+    "a volume group": (volume_group, "LVM2_member"),
+    "a table": (lambda image: command("sfdisk", "-q", image, input="label: gpt\n,,\n"), "gpt"),
+    "what nobody knows": (lambda image: image.write_bytes(b"?" * 64 * MIB), "nothing known"),
+}
+
+
+@pytest.mark.parametrize("what", CONTENTS)
+def test_a_disk_that_is_refused_is_told_with_all_others_and_with_the_token_that_takes_it(node: Machine, what: str):
+    make, word = CONTENTS[what]
+    other = node.add("other")
+    node.unnamed = (other,)
+    make(node.image)
+    node.boot()
+    lines = [line for line in node.console.splitlines() if ": disk /dev/" in line]
+    assert len(lines) == 2
+    assert f"64 MiB, serial DISK, : {word}; wipe: force:DISK takes it" in lines[0]
+    assert "64 MiB, serial OTHER, : nothing known; wipe: force:OTHER takes it" in lines[1]
+    node.wipe = "force:DISK"
+    node.boot()
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+
+
+def test_a_node_without_a_disk_says_why_each_one_is_none(node: Machine):
+    node.match = ("size 1G..",)
+    node.boot()
+    assert "64 MiB, serial DISK, : nothing known; has 64 MiB, not 1G.." in node.console
+    assert "FAILED: no disk" in node.console and blank(node.image)

@@ -1,0 +1,148 @@
+"""Cut the power of a worker node's disk, as often as asked, and see whether the next boot recovers by itself.
+
+    .venv/bin/python -m tests.stress.power_cuts [--every 1] [--reordered 250] [--wipe 250] [--upgrade 250] [--double 100] [--origin 1]
+
+Needs root, qemu-utils, e2fsprogs and fdisk. Every cut is: a crash image, one boot, and a look at the result.
+  first    the first boot, cut after every n-th write, and in reordered windows: then complete, /var equal to /var.ro
+  double   the boot that recovers is cut as well
+  wipe     a committed disk that is asked for a wipe: untouched or wiped, complete in both cases
+  upgrade  a committed disk and a new release: nothing of the node's own is lost, everything new is whole
+  origin   for comparison: what a script makes of the same cuts that formats where there is no partition 1, as the
+           origin's did, and else takes it as it is
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.crash_replay import Cut, available, crash, in_order, record, reordered
+from tests.support.loop_disk import SAME, Node
+
+OWN = "cat var/lib/own 2>/dev/null || echo none; "
+Verdict = Callable[[Node, str], str]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (
+        ("every", 1),
+        ("reordered", 250),
+        ("wipe", 250),
+        ("upgrade", 250),
+        ("double", 100),
+        ("origin", 1),
+        ("seed", 1),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    wanted = parser.parse_args()
+    if why := available():
+        sys.exit(f".venv/bin/python -m tests.stress.power_cuts: {why}")
+    with tempfile.TemporaryDirectory(prefix="plugnode-cuts-") as folder:
+        return 1 if campaign(Path(folder), wanted) else 0
+
+
+def campaign(folder: Path, wanted: argparse.Namespace) -> int:
+    """Every kind of cut; returns how many nodes did not recover."""
+    blank = Node(folder / "blank").image
+    done = Node(folder / "done")
+    done.boot("echo mine >var/lib/own")
+    news = random.Random(1).randbytes(200_000)
+    (done.root / "var.ro/lib/news").write_bytes(news)
+    first = record(folder / "first", blank)
+    bad = trial("first boot, in order", folder, blank, first, in_order(first, wanted.every), recovered)
+    trial("origin's rule", folder, blank, first, in_order(first, wanted.origin), by_the_origin)
+    bad += trial(
+        "first boot, reordered", folder, blank, first, reordered(first, wanted.reordered, wanted.seed), recovered
+    )
+    bad += trial(
+        "cut twice", folder, blank, first, reordered(first, wanted.double, wanted.seed + 1), twice(wanted.seed)
+    )
+    wipe = record(folder / "wiped", done.image, wipe="t1")
+    cuts = in_order(wipe, 1)[: wanted.wipe // 10] + reordered(wipe, wanted.wipe, wanted.seed)
+    bad += trial("wipe", folder, done.image, wipe, cuts, wiped)
+    upgrade = record_upgrade(folder, done)
+    bad += trial("upgrade", folder, done.image, upgrade, reordered(upgrade, wanted.upgrade, wanted.seed), upgraded)
+    return bad
+
+
+def record_upgrade(folder: Path, done: Node) -> list:
+    (folder / "upgraded/root").mkdir(parents=True)
+    (done.root / "var.ro").rename(folder / "upgraded/root/var.ro")
+    return record(folder / "upgraded", done.image, release="worker-000000000002")
+
+
+def trial(what: str, folder: Path, base: Path, log: list, cuts: list[Cut], verdict: Verdict) -> int:
+    begun, seen = time.monotonic(), collections.Counter[str]()
+    node = Node(folder / what.replace(" ", "-"))
+    if (folder / "upgraded/root/var.ro").exists():
+        node.replace_fill(folder / "upgraded/root/var.ro")
+    for cut in cuts:
+        crash(base, cut.of(log), node.image)
+        answer = verdict(node, what)
+        seen[answer] += 1
+        if answer.startswith("BAD"):
+            print(what, cut, answer, node.console, sep="\n  ", flush=True)
+    took = (time.monotonic() - begun) / max(1, len(cuts))
+    print(f"{what}: {len(cuts)} cuts of {len(log)} writes, {took:.1f} s each: {dict(seen)}", flush=True)
+    return sum(count for answer, count in seen.items() if answer.startswith("BAD"))
+
+
+def recovered(node: Node, what: str) -> str:
+    was = node.state[2:3]
+    said = node.boot(SAME)
+    good = said == "SAME\n" and node.state[2] == "COMMITTED" and not node.degraded
+    return f"recovered from {(was or ['blank'])[0]}" if good else f"BAD {said}"
+
+
+def by_the_origin(node: Node, what: str) -> str:
+    """Whether a node is whole after its next boot, and so after every other."""
+    if "start=" not in subprocess.run(["sfdisk", "-d", node.image], capture_output=True, text=True, check=False).stdout:
+        return "whole: made again"
+    node.attach()
+    try:
+        script = f"mount nodes/1 var || exit; {SAME}"
+        words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+        said = subprocess.run(words, cwd=node.root, capture_output=True, text=True, check=False).stdout
+    finally:
+        node.detach()
+    return {"": "never mounted", "SAME\n": "whole"}.get(said, "partly filled for ever")
+
+
+def twice(seed: int) -> Verdict:
+    chance = random.Random(seed)
+
+    def verdict(node: Node, what: str) -> str:
+        node.cut(chance.randrange(1, 400))
+        return recovered(node, what)
+
+    return verdict
+
+
+def wiped(node: Node, what: str) -> str:
+    """The request is gone at the next boot: the old data are whole, or all is new; then it is there again."""
+    node.wipe = "-"
+    said = node.boot(SAME + OWN)
+    if node.degraded or said not in ("SAME\nmine\n", "SAME\nnone\n"):
+        return f"BAD {said}"
+    node.wipe = "t1"
+    again = node.boot(SAME + OWN)
+    return {"mine": "untouched", "none": "wiped"}[said.split()[1]] if again == "SAME\nnone\n" else f"BAD {again}"
+
+
+def upgraded(node: Node, what: str) -> str:
+    """With the new release: what is the node's own is there, and all of /var.ro is whole."""
+    node.release = "worker-000000000002"
+    said = node.boot(SAME + OWN)
+    return "upgraded" if said == "SAME\nmine\n" and not node.degraded else f"BAD {said} {node.degraded}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The example site, booted as an admin would: `doit boot`, whose word the tests take, and what it leaves behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tasks.core.lab.qemu import Machine
+from tasks.core.lab.run import PowerState
+from tests.support import network_managers
+from tests.support.commands import REPOSITORY, Doit
+from tests.support.vm_site import QUICK_KEYS, Grid, disk, told
+
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
+
+CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", REPOSITORY / "build/test-cache"))
+
+
+@pytest.fixture(scope="session")
+def example() -> Doit:
+    """The repository's own site.yaml; its bootstrap is downloaded once and kept."""
+    doit = Doit(CACHE / "example")
+    doit.folder.mkdir(parents=True, exist_ok=True)
+    doit.site.write_bytes((REPOSITORY / "site.yaml").read_bytes())
+    doit()
+    return doit
+
+
+def verdicts(out: str) -> dict[str, str]:
+    """What was checked -> "ok" or "FAILED"."""
+    return {what: verdict for verdict, what in re.findall(r"^(ok|FAILED) +([^:\n]+)", out, re.M)}
+
+
+def processes(words: str) -> list[str]:
+    """Command lines of this machine's processes that have the words."""
+    found = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if words in line]
+
+
+WHOLE = {
+    "host name", "address", "release", "root over NFS, read-only", "/var on its disk", "/var has what /var.ro has",
+    "/tmp on its disk", "/home on its disk", "nothing degraded", "sshd answers", "power button switches it off",
+}  # fmt: skip
+
+
+def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
+    out = example("boot")
+    print(out)
+    assert verdicts(out) == dict.fromkeys(WHOLE, "ok")
+    assert re.search(r"s  loader +pxelinux\.0$", out, re.M)
+    assert re.search(r"^all +[\d.]+ +\d{4,} +\d{4,} +\d{4,}$", out, re.M)  # seconds, kB by TFTP and NFS, calls
+    told = json.loads((example.build / "boot/timings.json").read_text())
+    assert told["holds"] and {check["what"] for check in told["checks"]} == WHOLE
+    assert told["release"] == json.loads((example.build / "worker/release.json").read_text())["id"]
+    assert told["nfs_bytes"] > 300 * told["nfs_calls"] > 300_000  # call and answer, with their headers
+    assert example() in ("", ".  report\n")  # what a boot leaves makes nothing out of date but the page that shows it
+
+
+@pytest.fixture
+def two_servers(example: Doit):
+    """The same site, with a second boot server, wn001's."""
+    text = example.site.read_text()
+    boot1, wn001 = "  boot1: {ip: 172.24.10.1} ", "ip: 172.24.10.100}"
+    assert boot1 in text and wn001 in text
+    more = {boot1: "  boot2: {ip: 172.24.10.2}\n" + boot1, wn001: wn001[:-1] + ", server: boot2}"}
+    for before, after in more.items():
+        example.site.write_text(example.site.read_text().replace(before, after))
+    yield example
+    example.site.write_text(text)
+
+
+def test_a_node_of_the_second_server_boots_by_uefi_and_stays_on_at_a_terminal(two_servers: Doit):
+    words = ["boot", "power=keep", "firmware=uefi", "dhcp=dnsmasq"]
+    words += [f"site={two_servers.site}", f"build={two_servers.build}"]
+    told = io.StringIO()
+    with pexpect.spawn(
+        sys.executable, ["-m", "doit", *words], cwd=REPOSITORY, timeout=600, encoding="utf-8", logfile=told
+    ) as node:
+        before = termios.tcgetattr(node.child_fd)
+        node.expect("This terminal is its console, and you are root there; Ctrl-] ends it")
+        node.expect(r"root@wn001:~# ")
+        node.sendline("echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)")
+        node.expect("42 of root by 172.24.10.2\r\n")
+        node.sendline("echo asleep; sleep 1000")
+        node.expect("asleep\r\n")
+        node.sendcontrol("c")  # the node's, as every key
+        node.expect(r"root@wn001:~# ")
+        node.sendline("echo $?")
+        node.expect("130\r\n")
+        node.sendcontrol("]")
+        node.expect(pexpect.EOF)
+        assert termios.tcgetattr(node.child_fd) == before
+    print(told.getvalue())
+    assert node.exitstatus == 0
+    assert verdicts(told.getvalue().replace("\r", "")) == dict.fromkeys(WHOLE - {"power button switches it off"}, "ok")
+    assert re.search(r"s  loader +grubnetx64\.efi\r$", told.getvalue(), re.M)
+
+
+def bootstrapped(example: Doit) -> Path:
+    (tree,) = example.build.glob("references/*/tree")
+    return tree
+
+
+def with_its_own_initrd(example: Doit, tree: Path, more: str = "") -> str:
+    """The example's site, with a reference that is there, and the initrd that this has; `more` lines of the image."""
+    text = re.sub(r"reference:\n( {6}.*\n)+", f"reference: {{path: {tree}}}\n{more}", example.site.read_text())
+    return re.sub(r"initrd:\n( {6}.*\n)+", "initrd: {base: auto}\n", text)
+
+
+def wn001(grid: Grid, folder: Path) -> Machine:
+    mac = "ae:d6:90:bb:aa:1d"
+    return Machine(mac, disk(folder, 16384), str(folder), direct=grid.direct("worker", mac, folder))
+
+
+def test_the_distributions_own_initrd_boots_it_too_and_the_second_boot_keeps_the_disk(example: Doit, tmp_path: Path):
+    text = with_its_own_initrd(example, bootstrapped(example), "    overlays: [keys]\n")
+    grid = Grid(tmp_path, text, {"keys/usr/sbin/ssh-keygen": QUICK_KEYS})
+    node = wn001(grid, tmp_path)
+    first, again = grid.boot(tmp_path, *[PowerState((node,), then="button", sshd=True)] * 2)
+    for story in first, again:
+        assert story.facts["name"] == "wn001"
+        assert story.facts["mount /var"] == "/dev/vda1 ext4 rw"
+        assert story.sshd and not story.degraded
+        assert story.off == "by itself"
+    assert {"format", "fill"} <= {reached.stage for reached in first.stages}
+    assert {"claim", "format", "fill"}.isdisjoint(reached.stage for reached in again.stages)
+    assert told(first, "made ssh host key: (.*)") and not told(again, "made ssh host key: (.*)")
+
+
+PROBE = """\
+#!/bin/sh
+say() { while read -r line; do echo "probe: $1 $line" >/dev/console; done; }
+while [ "$(cut -d. -f1 /proc/uptime)" -lt 60 ]; do sleep 1; done
+ip -4 -o addr show dev eth0 | say address
+networkctl --no-legend list eth0 | say networkd
+nmcli -g GENERAL.STATE device show eth0 | say manager
+systemctl is-active NetworkManager systemd-networkd networking | say active
+pgrep -a dhclient | say client
+echo done | say all
+"""
+LAST = "[Service]\nExecStartPost=/etc/probe.sh\n"
+
+
+def test_the_card_keeps_its_address_for_good_whoever_manages_networks(example: Doit, tmp_path: Path):
+    """By dracut's image and its dhclient, with leases of 20 s; on a root with NetworkManager, networkd and ifupdown."""
+    tree = network_managers.reference(CACHE, bootstrapped(example))
+    more = f"    kernel: {network_managers.kernel(tree)}\n    overlays: [probe]\n"
+    told_last = "probe/etc/systemd/system/plugnode-tell.service.d/probe.conf"
+    overlay = {"probe/etc/probe.sh": PROBE, told_last: LAST, "probe/usr/sbin/ssh-keygen": QUICK_KEYS}
+    grid = Grid(tmp_path, with_its_own_initrd(example, tree, more), overlay)
+    shorten_leases(grid, 20)
+    power = PowerState((wn001(grid, tmp_path),), until="probe: all", then="button", sshd=True)
+    (story,) = grid.boot(tmp_path, power)
+    assert not story.ended
+    (address,) = told(story, "probe: address (.*)")
+    assert " 172.24.10.100/24 " in address and "valid_lft forever" in address
+    assert told(story, "probe: active (.*)") == ["active"] * 3
+    assert told(story, "probe: networkd .* (.*)") == ["unmanaged"]
+    assert told(story, "probe: manager (.*)") == ["10 (unmanaged)"]
+    assert not told(story, "probe: client (.*)")
+    assert story.sshd and story.off == "by itself"
+    dhcp = next(reached for reached in story.stages if reached.stage == "dhcp")
+    assert story.stages[-1].at - dhcp.at > 2 * 20
+
+
+def shorten_leases(grid: Grid, seconds: int) -> None:
+    """The site's own are for ever."""
+    path = grid.doit.build / "configs/dhcpd.conf"
+    text = path.read_text()
+    assert "default-lease-time -1;" in text and "max-lease-time -1;" in text
+    path.write_text(text.replace("-lease-time -1;", f"-lease-time {seconds};"))
+
+
+def test_a_boot_that_fails_ends_with_the_stage_the_reason_and_what_the_servers_say(example: Doit):
+    text = example.site.read_text()
+    example.site.write_text(text.replace("ip: 172.24.10.100}", "ip: 172.24.10.100, cmdline: rdinit=/nowhere}"))
+    try:
+        out = example("boot", status=1)
+    finally:
+        example.site.write_text(text)
+    print(out)
+    assert re.search(r"wn001 does not boot: it came to the stage `linux` \(.*\), then: .*Kernel panic", out)
+    assert re.search(r"^console:\n(    .*\n)*    .*No filesystem could mount root", out, re.M)
+    assert re.search(r"^dhcpd\.log:\n(    .*\n)*    DHCPACK on 172\.24\.10\.100 to ae:d6:90:bb:aa:1d", out, re.M)
+    assert not (example.build / "boot/timings.json").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_everything_ends_with_it(example: Doit, how: signal.Signals):
+    logs = str(example.build / "boot/logs")
+    with example.start("boot", "power=keep") as run:
+        told = next((line for line in run.stdout if " loader " in line), "")
+        working = processes(logs)
+        run.send_signal(how)
+        rest = run.communicate(timeout=20)[0]
+    assert told and any("qemu" in line for line in working), rest
+    end = time.monotonic() + 5
+    while processes(logs) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not processes(logs)
+
+
+def test_a_node_that_nobody_knows_cannot_be_booted(example: Doit):
+    assert "node=wn0001: no such node; did you mean wn001?" in example("boot", "node=wn0001", status=3)
