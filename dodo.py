@@ -15,7 +15,10 @@ from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
 from tasks.push import task_push  # new site data for nodes that run
 from tasks.references import task_pull, task_snapshot  # the node that the others are copies of
-from tasks.release import task_boot_files, task_release  # what runs, by its id; the files that name it
+from tasks.release import (
+    task_boot_files,
+    task_release,
+)  # what runs, by its id; the files that name it
 from tasks.report import task_report  # build/report.html: what a reviewer looks at
 from tasks.root import task_root  # build/<image>/root and its manifest
 from tasks.usage import usage

@@ -26,10 +26,16 @@ TIMED = (
     "print(time.perf_counter() - then[0], time.process_time() - then[1])"
 )
 PARSE = "import sys, yaml; yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
-LOAD = HEAD + "from tasks.core.site.cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
-PARSE_ALONE = "import sys, yaml;" + TIMED.format(work="yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)")
+LOAD = (
+    HEAD
+    + "from tasks.core.site.cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
+)
+PARSE_ALONE = "import sys, yaml;" + TIMED.format(
+    work="yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
+)
 READ_ALONE = HEAD + (
-    "import yaml; from tasks.core.site import load;" + TIMED.format(work="load.read_site(sys.argv[1], (sys.argv[2],))")
+    "import yaml; from tasks.core.site import load;"
+    + TIMED.format(work="load.read_site(sys.argv[1], (sys.argv[2],))")
 )
 MATERIALISE = HEAD + (
     "from tasks.core.checkout import staged; from tasks.core.scan import reader as scan;"
@@ -40,7 +46,9 @@ PACK = HEAD + (
     "from tasks.core.archive import compression, cpio; from tasks.core.base import files; from tasks.core.scan import reader as scan;"
     "files.write_atomic(sys.argv[2], compression.compress(cpio.write_newc(scan.scan(sys.argv[1]).tree), sys.argv[3]))"
 )
-CPIO = 'cd "$0" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc | gzip -n -6 >"$1"'
+CPIO = (
+    'cd "$0" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc | gzip -n -6 >"$1"'
+)
 
 
 class Work:
@@ -75,7 +83,10 @@ def path_reference(tree: pathlib.Path) -> str:
 
 def built(inputs: Inputs, tree: pathlib.Path) -> tuple[Work, pathlib.Path]:
     """A site with that tree in place as its reference, built once; and a copy of the tree."""
-    work, peer = Work(inputs.folder / f"of-{tree.name}", path_reference(tree)), inputs.folder / f"copy-{tree.name}"
+    work, peer = (
+        Work(inputs.folder / f"of-{tree.name}", path_reference(tree)),
+        inputs.folder / f"copy-{tree.name}",
+    )
     if not peer.exists():
         work.built()
         made(["cp", "-a", str(tree), str(peer)])
@@ -90,7 +101,9 @@ def noop(inputs: Inputs) -> Iterator[Row]:
     sizes = inputs.sizes
     for tree, goal in ((inputs.root, 0.6), (inputs.tree(sizes.tree), 0.5)):
         found = unchanged(inputs, tree, sizes.rounds)
-        yield of_time(f"nothing to do, a reference of {entries(tree):,} files in place", goal, *found)
+        yield of_time(
+            f"nothing to do, a reference of {entries(tree):,} files in place", goal, *found
+        )
     yield noop_site(inputs)
 
 
@@ -112,7 +125,9 @@ def noop_site(inputs: Inputs) -> Row:
     (work.folder / "dodo.py").write_text("def task_nothing():\n    return {'actions': []}\n")
     empty = [sys.executable, "-m", "doit", "-d", str(work.folder)]
     sides = [Side("doit", work.doit()), Side("doit with an empty dodo.py", empty)]
-    row = of_time(f"nothing to do, {nodes:,} nodes, a snapshot", 2.0, *interleaved(sides, inputs.sizes.rounds))
+    row = of_time(
+        f"nothing to do, {nodes:,} nodes, a snapshot", 2.0, *interleaved(sides, inputs.sizes.rounds)
+    )
     remove(work.folder)
     return row
 
@@ -136,7 +151,9 @@ def stage(inputs: Inputs) -> Iterator[Row]:
     work = Work(inputs.folder / "stage", archive(inputs, inputs.root))
     made(work.doit("snapshot"))
     tree = next((work.build / "references").glob("*/tree"))
-    yield from staged("a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted"))
+    yield from staged(
+        "a snapshot", inputs, work, tree, "-al", partial(work.forget, "worker", ".noted")
+    )
     remove(work.folder)
 
 
@@ -166,13 +183,19 @@ def restage(inputs: Inputs) -> Iterator[Row]:
         found = restaged(inputs, tree, partial(edit, tree, 10), rounds)
         yield of_time(f"re-staging, 10 of {entries(tree):,} files changed", goal, *found)
     found = restaged(inputs, root, partial(edit, root, 10), rounds, ())
-    yield of_time(f"a whole build: root, release, report; 10 of {entries(root):,} files changed", None, *found)
+    yield of_time(
+        f"a whole build: root, release, report; 10 of {entries(root):,} files changed", None, *found
+    )
     found = restaged(inputs, root, partial(add, root), rounds)
     yield of_time(f"re-staging, one file more beside {entries(root):,}", None, *found)
 
 
 def restaged(
-    inputs: Inputs, tree: pathlib.Path, change: Callable[[], None], rounds: int, words: tuple[str, ...] = ("root",)
+    inputs: Inputs,
+    tree: pathlib.Path,
+    change: Callable[[], None],
+    rounds: int,
+    words: tuple[str, ...] = ("root",),
 ) -> list[Measured]:
     work, peer = built(inputs, tree)
     return interleaved(
@@ -188,7 +211,11 @@ def deploy(inputs: Inputs) -> Iterator[Row]:
     """Everything on the server is compared; then new releases come, each with ten files that the last one had not."""
     root, rounds, files = inputs.root, inputs.sizes.rounds, entries(inputs.root)
     work, _ = built(inputs, root)
-    served, copies, staged = work.folder / "served", work.folder / "copies", work.build / "worker/root"
+    served, copies, staged = (
+        work.folder / "served",
+        work.folder / "copies",
+        work.build / "worker/root",
+    )
     destdir = f"destdir={served}"
     made(work.doit("deploy", destdir))
     release = next((served / "opt/nfs_export").glob("worker-*"))
@@ -203,8 +230,13 @@ def deploy(inputs: Inputs) -> Iterator[Row]:
     copies.mkdir()
     made(["cp", "-a", str(staged), str(copies / "0")])
     link_dest = [sys.executable, "-c", LINK_DEST, str(staged), str(copies)]
-    sides = [Side("doit deploy", work.doit("deploy", destdir), change), Side("rsync -a --link-dest", link_dest)]
-    yield of_time(f"deploy of a new release, 10 of {files:,} files changed", 0.25, *interleaved(sides, rounds))
+    sides = [
+        Side("doit deploy", work.doit("deploy", destdir), change),
+        Side("rsync -a --link-dest", link_dest),
+    ]
+    yield of_time(
+        f"deploy of a new release, 10 of {files:,} files changed", 0.25, *interleaved(sides, rounds)
+    )
     remove(served, copies)
 
 
@@ -240,15 +272,23 @@ def initrd(inputs: Inputs) -> Iterator[Row]:
         raise LookupError("takes the Debian root of a whole run")
     root = inputs.debian
     (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
-    work, scratch = Work(inputs.folder / "initrd", BOOTSTRAP, modules=MODULES), inputs.folder / "scratch"
+    work, scratch = (
+        Work(inputs.folder / "initrd", BOOTSTRAP, modules=MODULES),
+        inputs.folder / "scratch",
+    )
     work.build.mkdir()
     (work.build / "references").symlink_to(root.parent.parent)
     work.built()
     scratch.mkdir()
     forget = partial(work.forget, "worker/initrd.img", "worker/initrd.json", "worker/vmlinuz")
     inside = ["unshare", "--mount", "sh", "-ec", CHROOT, "sh", str(root), str(scratch)]
-    peers = [Side(name, [*inside, *(word.format(kernel=kernel) for word in argv)]) for name, argv in PEERS.items()]
-    ours, *theirs = interleaved([Side("doit initrd", work.doit("initrd"), forget), *peers], inputs.sizes.rounds)
+    peers = [
+        Side(name, [*inside, *(word.format(kernel=kernel) for word in argv)])
+        for name, argv in PEERS.items()
+    ]
+    ours, *theirs = interleaved(
+        [Side("doit initrd", work.doit("initrd"), forget), *peers], inputs.sizes.rounds
+    )
     for peer, goal in zip(theirs, (0.05, 0.1)):
         yield of_time("the initrd of a Debian kernel for a root over NFS", goal, ours, peer)
     own = (work.build / "worker/initrd.img").stat().st_size
@@ -260,10 +300,26 @@ def initrd(inputs: Inputs) -> Iterator[Row]:
 
 PEERS = {
     "dracut --no-hostonly": (
-        *("dracut", "--quiet", "--no-hostonly", "--add", "nfs", "--compress", "gzip -n -6", "--force"),
+        *(
+            "dracut",
+            "--quiet",
+            "--no-hostonly",
+            "--add",
+            "nfs",
+            "--compress",
+            "gzip -n -6",
+            "--force",
+        ),
         *("/tmp/dracut", "{kernel}"),
     ),
-    "mkinitramfs, netboot": ("mkinitramfs", "-d", "/tmp/initramfs-tools", "-o", "/tmp/mkinitramfs", "{kernel}"),
+    "mkinitramfs, netboot": (
+        "mkinitramfs",
+        "-d",
+        "/tmp/initramfs-tools",
+        "-o",
+        "/tmp/mkinitramfs",
+        "{kernel}",
+    ),
 }
 # The distribution's own programs, in the reference itself, of which only /tmp can be written to.
 CHROOT = """
@@ -291,10 +347,15 @@ def site(inputs: Inputs) -> Iterator[Row]:
     cache = inputs.folder / "site-cache"
     alone = [Side(name, [sys.executable, "-c", script, str(file), str(inputs.folder)], tells=True)
              for name, script in (("cold", READ_ALONE), ("PyYAML, C loader", PARSE_ALONE))]  # fmt: skip
-    yield of_time(f"a site of {nodes:,} nodes, the load alone", 0.6, *interleaved(alone, inputs.sizes.rounds))
+    yield of_time(
+        f"a site of {nodes:,} nodes, the load alone", 0.6, *interleaved(alone, inputs.sizes.rounds)
+    )
     load = [sys.executable, "-c", LOAD, str(file), str(cache), str(inputs.folder)]
     peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(file)])
-    for what, goal, before in (("cold", None, partial(remove, cache)), ("cached", 0.1, lambda: None)):
+    for what, goal, before in (
+        ("cold", None, partial(remove, cache)),
+        ("cached", 0.1, lambda: None),
+    ):
         found = interleaved([Side(what, load, before), peer], inputs.sizes.rounds)
         yield of_time(f"the same with the start of Python and its imports, {what}", goal, *found)
 
@@ -324,7 +385,9 @@ def memory(inputs: Inputs) -> Iterator[Row]:
     tree, nodes = inputs.tree(inputs.sizes.tree), inputs.sizes.nodes
     work = Work(inputs.folder / "memory", path_reference(tree), nodes)
     found = run(work.doit()).memory
-    yield at_most(f"peak memory of a first build, {entries(tree):,} files, {nodes:,} nodes", 400, found)
+    yield at_most(
+        f"peak memory of a first build, {entries(tree):,} files, {nodes:,} nodes", 400, found
+    )
     remove(work.folder)
 
 
@@ -334,7 +397,9 @@ def parallel(inputs: Inputs) -> Iterator[Row]:
     work = Work(inputs.folder / "parallel", path_reference(root), images=2)
     sides = [Side(f"doit -n {count}", work.doit("-n", str(count)), work.forget) for count in (2, 1)]
     ours, theirs = interleaved(sides, inputs.sizes.few)
-    yield of_time(f"a first build of two images of {entries(root):,} files, doit -n 2", None, ours, theirs)
+    yield of_time(
+        f"a first build of two images of {entries(root):,} files, doit -n 2", None, ours, theirs
+    )
     remove(work.folder)
 
 
@@ -349,7 +414,9 @@ def boot(inputs: Inputs) -> Iterator[Row]:
     yield at_most("a node's boot by NFS, until it is ready", None, seen["nfs_bytes"])
     own = (build / seen["release"].rpartition("-")[0] / "initrd.img").stat().st_size
     for name, size in inputs.images.items():
-        yield of_size("bytes of a node's boot", None, moved, f"the same, {name}'s image", moved - own + size)
+        yield of_size(
+            "bytes of a node's boot", None, moved, f"the same, {name}'s image", moved - own + size
+        )
 
 
 # --- growth
@@ -359,20 +426,28 @@ def changed(inputs: Inputs) -> Curve:
     """Does it cost what changed?"""
     root, rounds = inputs.root, inputs.sizes.few
     points = [
-        (count, *cpu(restaged(inputs, root, partial(edit, root, count), rounds))) for count in inputs.sizes.changes
+        (count, *cpu(restaged(inputs, root, partial(edit, root, count), rounds)))
+        for count in inputs.sizes.changes
     ]
-    return Curve("re-staging", "rsync -a --delete", f"files changed of {entries(root):,}", tuple(points))
+    return Curve(
+        "re-staging", "rsync -a --delete", f"files changed of {entries(root):,}", tuple(points)
+    )
 
 
 def existing(inputs: Inputs) -> Curve:
     """Does it cost what there is?"""
-    points = [(files, *cpu(unchanged(inputs, inputs.tree(files), inputs.sizes.few))) for files in inputs.sizes.trees]
+    points = [
+        (files, *cpu(unchanged(inputs, inputs.tree(files), inputs.sizes.few)))
+        for files in inputs.sizes.trees
+    ]
     return Curve("nothing to do", "rsync -an", "files of a reference in place", tuple(points))
 
 
 def nodes(inputs: Inputs) -> Curve:
     """What does a node more cost?"""
-    points = [(count, *cpu(configured(inputs, count, inputs.sizes.few))) for count in inputs.sizes.sites]
+    points = [
+        (count, *cpu(configured(inputs, count, inputs.sizes.few))) for count in inputs.sizes.sites
+    ]
     return Curve("all configuration files", "PyYAML, C loader", "nodes", tuple(points))
 
 
@@ -382,7 +457,9 @@ def idle_nodes(inputs: Inputs) -> Curve:
     for count in inputs.sizes.sites:
         work = Work(inputs.folder / "idle", archive(inputs, inputs.tree(300)), count).built()
         peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
-        points.append((count, *cpu(interleaved([Side("doit", work.doit()), peer], inputs.sizes.few))))
+        points.append(
+            (count, *cpu(interleaved([Side("doit", work.doit()), peer], inputs.sizes.few)))
+        )
         remove(work.folder)
     return Curve("nothing to do", "PyYAML, C loader", "nodes", tuple(points))
 

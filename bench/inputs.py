@@ -52,7 +52,9 @@ class Sizes:
     trees: tuple[int, ...]  # growth: files that there are
     sites: tuple[int, ...]  # growth: nodes that there are
     few: int  # rounds for each point of growth
-    debian: bool  # a real Debian root; else a made-up one, without the distribution's makers of initrds
+    debian: (
+        bool  # a real Debian root; else a made-up one, without the distribution's makers of initrds
+    )
 
 
 FULL = Sizes(
@@ -98,7 +100,9 @@ class Inputs:
         return self.trees[files]
 
 
-def site(path: pathlib.Path, reference: str, nodes: int, modules: str = "virtio_net", images: int = 1) -> pathlib.Path:
+def site(
+    path: pathlib.Path, reference: str, nodes: int, modules: str = "virtio_net", images: int = 1
+) -> pathlib.Path:
     """A site file with so many nodes, which run the images in turn."""
     names = ["worker", *(f"worker{number}" for number in range(2, images + 1))]
     parts = [IMAGE.format(name=name, reference=reference, modules=modules) for name in names]
@@ -123,7 +127,9 @@ def made(argv: list[str]) -> None:
     """Run a command that makes an input. Raises RuntimeError with its last words."""
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(argv)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"{' '.join(argv)}: exit status {done.returncode}\n{done.stderr[-2000:]}"
+        )
 
 
 def synthetic(folder: pathlib.Path, files: int) -> pathlib.Path:
@@ -147,7 +153,11 @@ def fill_up(root: pathlib.Path, files: int) -> None:
 
 def edit(root: pathlib.Path, count: int) -> None:
     """Change the content of so many files, spread over the tree, and let the clock go on: no time is ambiguous."""
-    names = [pathlib.Path(folder, name) for folder, _, found in os.walk(root / "usr/share") for name in found]
+    names = [
+        pathlib.Path(folder, name)
+        for folder, _, found in os.walk(root / "usr/share")
+        for name in found
+    ]
     names = sorted(path for path in names if path.is_file() and not path.is_symlink())
     for path in names[:: max(1, len(names) // count)][:count]:
         path.write_text(f"changed {time.time_ns()}\n")
@@ -169,10 +179,24 @@ def disk(kept: pathlib.Path, size: int = 24 << 30) -> Iterator[pathlib.Path]:
     unshare_mounts()
     image, mounted = kept / "disk.img", kept / "disk"
     mounted.mkdir(parents=True, exist_ok=True)
-    image.unlink(missing_ok=True)  # of a run that was killed, whose last command may still write to it
+    image.unlink(
+        missing_ok=True
+    )  # of a run that was killed, whose last command may still write to it
     with open(image, "wb") as file:
         file.truncate(size)
-    made(["mkfs.ext4", "-q", "-i", "8192", "-O", "has_journal", "-E", "lazy_itable_init=0", str(image)])
+    made(
+        [
+            "mkfs.ext4",
+            "-q",
+            "-i",
+            "8192",
+            "-O",
+            "has_journal",
+            "-E",
+            "lazy_itable_init=0",
+            str(image),
+        ]
+    )
     made(["mount", "-o", "loop", str(image), str(mounted)])
     try:
         yield mounted

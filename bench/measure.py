@@ -85,7 +85,9 @@ def run(argv: Sequence[str], tells: bool = False) -> Used:
         said.seek(0)
         words = said.read().decode(errors="replace").strip()
         if process.returncode:
-            raise RuntimeError(f"{' '.join(argv)}: exit status {process.returncode}\n{words[-2000:]}")
+            raise RuntimeError(
+                f"{' '.join(argv)}: exit status {process.returncode}\n{words[-2000:]}"
+            )
     cpu = usage.ru_utime + usage.ru_stime
     if tells:
         wall, cpu = map(float, words.split()[-2:])

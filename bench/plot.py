@@ -9,7 +9,11 @@ from typing import Any
 
 from bench.rows import Curve, Results, Row
 
-LEFT, WIDTH, STEP = 450, 340, 22  # px: where bars begin, how long the longest is, from one to the next
+LEFT, WIDTH, STEP = (
+    450,
+    340,
+    22,
+)  # px: where bars begin, how long the longest is, from one to the next
 LOW, HIGH = 0.01, 10.0  # ratios that the bars' scale shows
 BOX, GAP = 300, 90  # px: one curve's square, and what is between two
 
@@ -20,7 +24,11 @@ def draw(results: Results) -> str:
     rows = [row for row in results.rows if row.peer]
     loader = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     bottom = 60 + STEP * len(rows)
     pairs = (len(results.curves) + 1) // 2
@@ -52,7 +60,10 @@ def box(curve: Curve, number: int, top: int) -> dict[str, Any]:
     x, y = 60 + number % 2 * (BOX + GAP), top + number // 2 * (BOX + GAP)
     across = Scale([point[0] for point in curve.points], x, x + BOX)
     up = Scale([value for point in curve.points for value in point[1:]], y + BOX, y)
-    lines = [" ".join(f"{across(point[0])},{up(point[side])}" for point in curve.points) for side in (1, 2)]
+    lines = [
+        " ".join(f"{across(point[0])},{up(point[side])}" for point in curve.points)
+        for side in (1, 2)
+    ]
     return {
         "x": x, "y": y, "title": f"{curve.work}: s of CPU by {curve.by}", "peer": curve.peer,
         "ours": lines[0], "theirs": lines[1],

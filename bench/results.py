@@ -21,7 +21,9 @@ class Places(NamedTuple):
 
 
 PUBLISHED = Places(
-    REPOSITORY / "bench/results.json", REPOSITORY / "docs/performance.md", REPOSITORY / "docs/performance.svg"
+    REPOSITORY / "bench/results.json",
+    REPOSITORY / "docs/performance.md",
+    REPOSITORY / "docs/performance.svg",
 )
 
 
@@ -80,6 +82,11 @@ def spread(ratio: Ratio) -> str:
 def growth(curve: Curve) -> str:
     """A curve as a table of its points."""
     heads, ours, theirs = zip(*((f"{x:,}", f"{a:.2f}", f"{b:.2f}") for x, a, b in curve.points))
-    rows = ((curve.by, heads), ("---", ["---:"] * len(heads)), ("Plugnode", ours), (curve.peer, theirs))
+    rows = (
+        (curve.by, heads),
+        ("---", ["---:"] * len(heads)),
+        ("Plugnode", ours),
+        (curve.peer, theirs),
+    )
     title = f"Growth: {curve.work}, seconds of CPU\n\n"
     return title + "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in rows)

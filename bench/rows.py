@@ -39,12 +39,21 @@ class Curve:
 
 def of_time(work: str, goal: float | None, ours: Measured, theirs: Measured) -> Row:
     both = [tuple(side.median(what) for what in ("cpu", "wall")) for side in (ours, theirs)]
-    return Row(work, theirs.name, goal, "s", *both, tuple(ours.beside(theirs, what) for what in ("cpu", "wall")))
+    return Row(
+        work,
+        theirs.name,
+        goal,
+        "s",
+        *both,
+        tuple(ours.beside(theirs, what) for what in ("cpu", "wall")),
+    )
 
 
 def of_size(work: str, goal: float | None, ours: float, peer: str, theirs: float) -> Row:
     """Bytes beside a peer's."""
-    return Row(work, peer, goal, "MB", (ours / 1e6,), (theirs / 1e6,), (Ratio(*[ours / theirs] * 3),))
+    return Row(
+        work, peer, goal, "MB", (ours / 1e6,), (theirs / 1e6,), (Ratio(*[ours / theirs] * 3),)
+    )
 
 
 def at_most(work: str, goal: float | None, found: float) -> Row:
@@ -70,5 +79,7 @@ def parse(text: str) -> Results:
                "ratios": tuple(Ratio(*ratio) for ratio in row["ratios"])})
         for row in data["rows"]
     ]  # fmt: skip
-    curves = [Curve(**{**curve, "points": tuple(map(tuple, curve["points"]))}) for curve in data["curves"]]
+    curves = [
+        Curve(**{**curve, "points": tuple(map(tuple, curve["points"]))}) for curve in data["curves"]
+    ]
     return Results(data["machine"], tuple(rows), tuple(curves), tuple(data["left_out"]))

@@ -36,24 +36,32 @@ def main() -> None:
     with disk(kept) as folder:
         found = measure(Inputs(folder, kept, sizes), wanted.only or NAMES)
     whole = wanted.size == "full" and not wanted.only and not wanted.out
-    results.write(found, results.PUBLISHED if whole else results.places(pathlib.Path(wanted.out or kept)))
+    results.write(
+        found, results.PUBLISHED if whole else results.places(pathlib.Path(wanted.out or kept))
+    )
     print(results.table(found), end="")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--only", default=(), type=names, metavar=",".join(NAMES))
     parser.add_argument("--out", default="", help="folder of the results")
-    parser.add_argument("--kept", default=KEPT, help="folder of the disk, and of what later runs find again")
+    parser.add_argument(
+        "--kept", default=KEPT, help="folder of the disk, and of what later runs find again"
+    )
     return parser.parse_args()
 
 
 def names(words: str) -> tuple[str, ...]:
     """Names of cases, as the command line has them."""
     if unknown := set(words.split(",")) - set(NAMES):
-        raise argparse.ArgumentTypeError(f"no case {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        raise argparse.ArgumentTypeError(
+            f"no case {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}"
+        )
     return tuple(words.split(","))
 
 
@@ -73,7 +81,12 @@ def measure(inputs: Inputs, wanted: tuple[str, ...]) -> Results:
             left_out.append(f"{name}: {why.args[0]}")
         took = f"{time.monotonic() - begun:.0f} s, {children() - used:.0f} s of CPU"
         print(f"   {name}: {took}", file=sys.stderr, flush=True)
-    return Results({"rounds": str(inputs.sizes.rounds), **machine()}, tuple(rows), tuple(curves), tuple(left_out))
+    return Results(
+        {"rounds": str(inputs.sizes.rounds), **machine()},
+        tuple(rows),
+        tuple(curves),
+        tuple(left_out),
+    )
 
 
 def children() -> float:
@@ -102,6 +115,10 @@ def version(program: str) -> str:
 
 if __name__ == "__main__":
     if os.geteuid():
-        sys.exit("bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the disk is taken away all the same
+        sys.exit(
+            "bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench"
+        )
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("ended")
+    )  # the disk is taken away all the same
     main()

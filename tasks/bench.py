@@ -10,9 +10,27 @@ from .base.rule import command
 from .base.settings import REPOSITORY
 from .core.base.errors import Refused
 
-QUICK = {"name": "quick", "long": "quick", "type": bool, "default": False, "help": "small inputs, a few minutes"}
-ONLY = {"name": "only", "long": "only", "type": str, "default": "", "help": "cases, with commas: noop,deploy"}
-ROUNDS = {"name": "rounds", "long": "rounds", "type": int, "default": 0, "help": "of each measurement; five by itself"}
+QUICK = {
+    "name": "quick",
+    "long": "quick",
+    "type": bool,
+    "default": False,
+    "help": "small inputs, a few minutes",
+}
+ONLY = {
+    "name": "only",
+    "long": "only",
+    "type": str,
+    "default": "",
+    "help": "cases, with commas: noop,deploy",
+}
+ROUNDS = {
+    "name": "rounds",
+    "long": "rounds",
+    "type": int,
+    "default": 0,
+    "help": "of each measurement; five by itself",
+}
 
 
 def task_bench():
@@ -22,7 +40,9 @@ def task_bench():
 
 def measure(quick: bool, only: str, rounds: int) -> None:
     if os.geteuid() != 0:
-        raise Refused("bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench")
+        raise Refused(
+            "bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench"
+        )
     words = ["--size", "quick" if quick else "full", "--rounds", str(rounds)]
     if only:
         words += ["--only", only]

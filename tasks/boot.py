@@ -28,7 +28,14 @@ from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
 
-RAW = {"name": "raw", "short": "v", "long": "raw", "type": bool, "default": False, "help": "the console as it comes"}
+RAW = {
+    "name": "raw",
+    "short": "v",
+    "long": "raw",
+    "type": bool,
+    "default": False,
+    "help": "the console as it comes",
+}
 DISK = 64 << 30  # bytes at least, of a sparse file
 TFTPD = {"in.tftpd": "tftpd-hpa"}
 PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that takes besides
@@ -61,7 +68,9 @@ def boot(raw: bool) -> None:
     try:
         story = watch(node, job(node, server, targets, raw), raw)
     except RuntimeError as error:
-        raise Refused(f"the servers or the machine did not start: {error}; see {place('logs')}") from None
+        raise Refused(
+            f"the servers or the machine did not start: {error}; see {place('logs')}"
+        ) from None
     judge(node, story, expected(node, server, targets))
 
 
@@ -69,7 +78,9 @@ def chosen() -> Node:
     """The node to boot, the first of several. Raises BadInput for a name that the site does not have."""
     first, *others = nodes()
     if others and settings().node:
-        say(f"{first.name}, the first of the {len(others) + 1} nodes that node={settings().node} names")
+        say(
+            f"{first.name}, the first of the {len(others) + 1} nodes that node={settings().node} names"
+        )
     return first
 
 
@@ -78,18 +89,26 @@ def ready(node: Node) -> None:
     from .core.initrd.cmdline import serial_console
 
     if os.geteuid() != 0:
-        raise Refused("boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot")
+        raise Refused(
+            "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
+        )
     needed = PROGRAMS[""] | PROGRAMS[settings().dhcp]
     if lacking := [name for name in needed if not shutil.which(name)]:
-        raise Refused(f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}")
+        raise Refused(
+            f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
+        )
     if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
     built = read_release(site().image(node.image))
     if node.release not in (None, built.id):
-        raise Refused(f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node")
+        raise Refused(
+            f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node"
+        )
     words = f"{built.cmdline} {node.cmdline}"
     if serial_console(words) is None:
-        raise Refused(f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`")
+        raise Refused(
+            f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`"
+        )
 
 
 def place(*parts: str) -> str:
@@ -106,7 +125,9 @@ def served(node: Node, server: Server) -> Targets:
     targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
     goal = wanted(server)
     files = goal.files | (with_a_shell(node) if settings().power == "keep" else {})
-    goal = dataclasses.replace(goal, files=files, services=(), nodes={})  # other nodes' pins are not looked for
+    goal = dataclasses.replace(
+        goal, files=files, services=(), nodes={}
+    )  # other nodes' pins are not looked for
     apply.deploy(targets, goal, author(), say)
     prune.prune_server(targets, 0, 0, author(), time.time() + 2 * 86400)
     return targets
@@ -120,7 +141,11 @@ def with_a_shell(node: Node) -> dict[str, bytes]:
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)
     configs = render_configs(site()._replace(read_nodes=lambda: nodes), templates())
-    return {path.removeprefix("tftp/"): text for path, text in configs.items() if path.startswith("tftp/")}
+    return {
+        path.removeprefix("tftp/"): text
+        for path, text in configs.items()
+        if path.startswith("tftp/")
+    }
 
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
@@ -140,7 +165,9 @@ def job(node: Node, server: Server, targets: Targets, raw: bool):
     )  # fmt: skip
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if systemd(node) else "cut"
-    return BootJob(lab, (PowerState((machine,), then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep)
+    return BootJob(
+        lab, (PowerState((machine,), then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep
+    )
 
 
 def empty_folder(path: str) -> None:
@@ -160,7 +187,11 @@ def card(node: Node) -> str:
 def bus(node: Node) -> str:
     """How a disk is plugged in so that the node's layout finds it."""
     kinds = {"/dev/vda": "virtio", "/dev/sda": "sata", "/dev/nvme0n1": "nvme", "/dev/hda": "ide"}
-    found = (bus for path, bus in kinds.items() if any(fnmatch(path, pattern) for pattern in node.disk.devices))
+    found = (
+        bus
+        for path, bus in kinds.items()
+        if any(fnmatch(path, pattern) for pattern in node.disk.devices)
+    )
     return next(found, "sata")
 
 
@@ -191,7 +222,9 @@ def watch(node: Node, job, raw: bool):
 
     story, lab = BootTimeline(), ""
     keep = settings().power == "keep"
-    say(f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}")
+    say(
+        f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}"
+    )
     with contextlib.ExitStack() as until_it_is_off:
         for event in power_on(job, stdin=None if keep else subprocess.DEVNULL):
             reached, kind = story.feed(event), event["kind"]
@@ -234,11 +267,15 @@ def judge(node: Node, story, wanted) -> None:
 
     print("\n" + table(story) + "\n")
     if story.ended:
-        raise Refused(f"{node.name} does not boot: " + failure(story, place("logs"), node.ip, str(node.mac)))
+        raise Refused(
+            f"{node.name} does not boot: " + failure(story, place("logs"), node.ip, str(node.mac))
+        )
     found = list(checks(story, wanted))
     record(node, wanted.release, story, found)
     for check in found:
-        print(f"{'ok    ' if check.holds else 'FAILED'} {check.what}{': ' if check.found else ''}{check.found}")
+        print(
+            f"{'ok    ' if check.holds else 'FAILED'} {check.what}{': ' if check.found else ''}{check.found}"
+        )
     if failed := [check.what for check in found if not check.holds]:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
 
@@ -247,8 +284,15 @@ def record(node: Node, release: str, story, found) -> None:
     """For the report and for capacity; only of the last boot, and only if that came up."""
     from .core.lab.timeline import timings
 
-    now = {"release": release, "node": node.name, "firmware": settings().firmware, "dhcp": settings().dhcp}
-    write_atomic(timings_of(), (json.dumps({**now, **timings(story, found)}, indent=1) + "\n").encode())
+    now = {
+        "release": release,
+        "node": node.name,
+        "firmware": settings().firmware,
+        "dhcp": settings().dhcp,
+    }
+    write_atomic(
+        timings_of(), (json.dumps({**now, **timings(story, found)}, indent=1) + "\n").encode()
+    )
     refresh()
 
 

@@ -20,10 +20,34 @@ USUAL = BootCost(
     60, 0, 45_000_000, 4_000
 )  # of a worker of some years' ago's size on metal: seconds, NFS bytes and calls
 OWN = (
-    {"name": "nodes", "long": "nodes", "type": int, "default": 0, "help": "how many; by itself the site's"},
-    {"name": "servers", "long": "servers", "type": int, "default": 0, "help": "how many; by itself the site's"},
-    {"name": "within", "long": "within", "type": float, "default": 0.0, "help": "seconds: how many servers that takes"},
-    {"name": "alone", "long": "alone", "type": float, "default": 0.0, "help": "seconds that one node takes to boot"},
+    {
+        "name": "nodes",
+        "long": "nodes",
+        "type": int,
+        "default": 0,
+        "help": "how many; by itself the site's",
+    },
+    {
+        "name": "servers",
+        "long": "servers",
+        "type": int,
+        "default": 0,
+        "help": "how many; by itself the site's",
+    },
+    {
+        "name": "within",
+        "long": "within",
+        "type": float,
+        "default": 0.0,
+        "help": "seconds: how many servers that takes",
+    },
+    {
+        "name": "alone",
+        "long": "alone",
+        "type": float,
+        "default": 0.0,
+        "help": "seconds that one node takes to boot",
+    },
 )
 
 
@@ -43,7 +67,9 @@ def show(nodes: int, servers: int, within: float, alone: float, **known: float) 
     by = assumptions(**{name.replace("_", "-"): value for name, value in known.items()})
     boot = one_boot()
     boot = boot._replace(seconds=alone or boot.seconds)
-    for line in capacity_text(boot, nodes or len(site().nodes), servers or len(site().servers), by, within):
+    for line in capacity_text(
+        boot, nodes or len(site().nodes), servers or len(site().servers), by, within
+    ):
         print(line)
 
 

@@ -81,7 +81,9 @@ def long_lines() -> list[str]:
     folder = "site-" + "0" * 12  # as long as any
     pairs = [(server, release) for server in site().servers for release in built]
     return [
-        line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, folder)
+        line
+        for server, release in pairs
+        for line in cmdline_warnings(site(), server, release.image, release, folder)
     ]
 
 

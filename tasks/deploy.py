@@ -37,10 +37,14 @@ def task_deploy():
 def deploy(again: bool) -> None:
     for line in too_long():
         say(line)
-    answers = everywhere("deploy", with_goal=True, author=author(), image=settings().image, again=again)
+    answers = everywhere(
+        "deploy", with_goal=True, author=author(), image=settings().image, again=again
+    )
     tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
-        tell({server: "deployed" for server, answer in answers.items() if answer.done.get("changed")})
+        tell(
+            {server: "deployed" for server, answer in answers.items() if answer.done.get("changed")}
+        )
     refuse_failed(answers)
 
 
@@ -53,7 +57,9 @@ def too_long() -> list[str]:
         data = site_id(file.read())
     pairs = [(server, read_release(image)) for server in chosen() for image in images()]
     return [
-        line for server, release in pairs for line in cmdline_warnings(site(), server, release.image, release, data)
+        line
+        for server, release in pairs
+        for line in cmdline_warnings(site(), server, release.image, release, data)
     ]
 
 
@@ -64,13 +70,22 @@ def task_rollback():
 
 def rollback() -> None:
     images = [image.name for image in site().images]
-    answers = everywhere("rollback", images=images, image=settings().image, release=settings().release, author=author())
+    answers = everywhere(
+        "rollback",
+        images=images,
+        image=settings().image,
+        release=settings().release,
+        author=author(),
+    )
     tell(texts(answers, moved))
     refuse_failed(answers)
 
 
 def moved(done: dict) -> str:
-    return "\n".join(f"{image}: nodes boot {after} from now on, not {before}" for image, before, after in done["moved"])
+    return "\n".join(
+        f"{image}: nodes boot {after} from now on, not {before}"
+        for image, before, after in done["moved"]
+    )
 
 
 def texts(answers: dict[str, Answer], words) -> dict[str, str]:
@@ -88,7 +103,9 @@ def prune() -> None:
     rules |= {"site": site().name, "author": author(), "image": settings().image}
     foreseen = everywhere("prune", running={}, only_look=True, **rules)
     run_by: dict[str, str] = {}
-    if any(removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())):
+    if any(
+        removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())
+    ):
         run_by = ask_nodes()
     answers = everywhere("prune", running=run_by, only_look=False, **rules)
     tell(texts(answers, verdicts))
@@ -96,7 +113,10 @@ def prune() -> None:
 
 
 def verdicts(done: dict) -> str:
-    return "\n".join(f"{'removed' if removed else 'kept   '} {id}: {why}" for id, removed, why in done["verdicts"])
+    return "\n".join(
+        f"{'removed' if removed else 'kept   '} {id}: {why}"
+        for id, removed, why in done["verdicts"]
+    )
 
 
 def task_verify():
@@ -124,7 +144,10 @@ def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
     from .core.inspect.status import without_seconds
 
     there = {server: answer.done for server, answer in answers.items() if not answer.failure}
-    return {server: answers[server]._replace(done=state) for server, state in without_seconds(there).items()}
+    return {
+        server: answers[server]._replace(done=state)
+        for server, state in without_seconds(there).items()
+    }
 
 
 def of_nodes(states: Mapping[str, dict]) -> list[str]:
@@ -142,7 +165,10 @@ def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
     """What each node runs from its next boot on: what it is pinned to, else what its image boots."""
     from .core.config.boot_files import server_of
 
-    named = {node: states.get(server_of(site(), node).name, {}).get("current", {}) for node in site().nodes}
+    named = {
+        node: states.get(server_of(site(), node).name, {}).get("current", {})
+        for node in site().nodes
+    }
     found = {node.name: node.release or current.get(node.image) for node, current in named.items()}
     return {name: release for name, release in found.items() if release}
 

@@ -42,6 +42,17 @@ def task_test():
 
 
 def run_tests() -> None:
-    words = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "15", "tests"]
+    words = [
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        "--durations",
+        "15",
+        "tests",
+    ]
     if subprocess.run([sys.executable, *words], cwd=REPOSITORY).returncode:
         raise Refused("the test suite failed")

@@ -47,10 +47,17 @@ class Decided(NamedTuple):
     @property
     def notes(self) -> dict[str, Any]:
         """For the report and plan, as plain data."""
-        sockets, mounts = (list(map(os.fsdecode, paths)) for paths in (self.found.sockets, self.found.mounts))
+        sockets, mounts = (
+            list(map(os.fsdecode, paths)) for paths in (self.found.sockets, self.found.mounts)
+        )
         kept = dict(self.made.notes["kept"]) | {find.path: find.rule for find in self.secrets.kept}
         idle = [name for name in self.keep if not any(_is_at(path, name) for path in kept)]
-        more = {"sockets": sockets, "other_file_systems": mounts, "kept": sorted(kept.items()), "keep_idle": idle}
+        more = {
+            "sockets": sockets,
+            "other_file_systems": mounts,
+            "kept": sorted(kept.items()),
+            "keep_idle": idle,
+        }
         return {**self.made.notes, **more}
 
 
@@ -58,7 +65,9 @@ def _is_at(path: str, folder: str) -> bool:
     return f"{path}/".startswith(folder.strip("/") + "/")
 
 
-DECIDED: dict[str, Decided] = {}  # by this process, for the stage that makes it; another one decides again
+DECIDED: dict[
+    str, Decided
+] = {}  # by this process, for the stage that makes it; another one decides again
 
 
 def task_examine():
@@ -130,10 +139,24 @@ def initrd_seen(image: Image) -> str:
     from .core.initrd import busybox
     from .core.rootfs import overlay
 
-    here = [os.stat(path) for path in busybox.HERE if os.path.isfile(path)] if image.initrd.busybox == "auto" else []
-    paths = [path for path in (image.initrd.base, image.initrd.busybox) if os.path.isabs(path) and os.path.exists(path)]
+    here = (
+        [os.stat(path) for path in busybox.HERE if os.path.isfile(path)]
+        if image.initrd.busybox == "auto"
+        else []
+    )
+    paths = [
+        path
+        for path in (image.initrd.base, image.initrd.busybox)
+        if os.path.isabs(path) and os.path.exists(path)
+    ]
     own = f"{[(found.st_size, found.st_mtime_ns) for found in here]}"
-    return " ".join([overlay.fingerprint(settings().folders, ["initrd", "worker"]), own, *map(digest_file, paths)])
+    return " ".join(
+        [
+            overlay.fingerprint(settings().folders, ["initrd", "worker"]),
+            own,
+            *map(digest_file, paths),
+        ]
+    )
 
 
 def laid(image: Image) -> Decided:
@@ -170,7 +193,9 @@ def renew(image: Image) -> bool:
     known = incremental.load_carried(carried_of(image)) if image.reference.kind == "path" else None
     if not known or not read_offers(image):
         return False
-    found = reader.rescan(looked(image), tree_of(image), index_of(image), bounds(image)["rules"], scanner())
+    found = reader.rescan(
+        looked(image), tree_of(image), index_of(image), bounds(image)["rules"], scanner()
+    )
     new = incremental.renewed(known, facts(image), found) if found else None
     if not found or not new:
         return False
@@ -184,7 +209,11 @@ def carried(image: Image) -> Carried | None:
     from .core.rootfs import incremental
 
     known = incremental.load_carried(carried_of(image))
-    return known if known and (known.facts, known.signature) == (facts(image), looked(image).signature) else None
+    return (
+        known
+        if known and (known.facts, known.signature) == (facts(image), looked(image).signature)
+        else None
+    )
 
 
 def decide(image: Image) -> Decided:
@@ -217,7 +246,14 @@ def made_of(image: Image, decided: Decided) -> str:
 @lru_cache(maxsize=None)
 def facts(image: Image) -> str:
     """All that decides about an image, but for what its reference holds."""
-    said = code(), root_recipe(image), initrd_recipe(image), layers_seen(image), initrd_seen(image), settings().folders
+    said = (
+        code(),
+        root_recipe(image),
+        initrd_recipe(image),
+        layers_seen(image),
+        initrd_seen(image),
+        settings().folders,
+    )
     return hashlib.sha256(repr(said).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -229,26 +265,35 @@ def examine(image_name: str, *_: tuple) -> None:
             DECIDED[image_name] = decide(image)
     except BadInput as error:
         problems = error.problems
-    write_atomic(verdict_of(image), json.dumps([problem._asdict() for problem in problems]).encode())
+    write_atomic(
+        verdict_of(image), json.dumps([problem._asdict() for problem in problems]).encode()
+    )
 
 
 def problems_of(image: Image) -> list[Problem]:
     from .core.base.build_state import load_kept_json
 
-    known = load_kept_json(verdict_of(image), [{"file": str, "line": int, "column": int, "message": str}], say)
+    known = load_kept_json(
+        verdict_of(image), [{"file": str, "line": int, "column": int, "message": str}], say
+    )
     return [Problem(**each) for each in known or ()]
 
 
 def task_accept():
     """refuse what cannot be, of every image and template at once"""
     verdicts = [path(image) for image in site().images for path in (verdict_of, offers_of)]
-    return rule(None, accept, site().fingerprint, output=[], inputs=verdicts, given=templates_digest)
+    return rule(
+        None, accept, site().fingerprint, output=[], inputs=verdicts, given=templates_digest
+    )
 
 
 def accept(_: str) -> None:
     from .core.config.templates import check_templates
 
-    known, drawn = settings().path(NOTED, "drawn"), f"{code()} {site().fingerprint} {templates_digest()}".encode()
+    known, drawn = (
+        settings().path(NOTED, "drawn"),
+        f"{code()} {site().fingerprint} {templates_digest()}".encode(),
+    )
     checks: list[Callable[[], object]] = [refuse_layouts]
     if content(known) != drawn:
         checks = [partial(check_templates, templates()), rendered, *checks]
@@ -285,7 +330,9 @@ def refuse_unbootable(image: Image, decided: Decided) -> None:
     digest = hashlib.sha256(facts).hexdigest().encode()
     if content(known) != digest:
         chosen = kernel.choose(parts, image.kernel, settings().site)
-        build.build_initrd(image, parts, chosen, settings().folders, lambda note: None, settings().site)
+        build.build_initrd(
+            image, parts, chosen, settings().folders, lambda note: None, settings().site
+        )
         write_atomic(known, digest)
 
 

@@ -33,7 +33,11 @@ def show_plan(as_json: bool, detailed: bool, against: str):
     from .base.servers import refuse_failed, tell_plans
 
     answers = {} if against else on_servers()
-    found = {"": effect(against)} if against else {server: each.done for server, each in answers.items() if each.done}
+    found = (
+        {"": effect(against)}
+        if against
+        else {server: each.done for server, each in answers.items() if each.done}
+    )
     kept = [line for image in site().images for line in said_of_keep(image)]
     if as_json:
         print(json.dumps(every_json(found) | ({"kept": kept} if kept else {}), indent=1))
@@ -45,10 +49,23 @@ def show_plan(as_json: bool, detailed: bool, against: str):
         print("".join(f"{line}\n" for line in kept), end="")
     refuse_failed(answers)
     if not settings().image:  # the report is of all of them
-        leave("plan", {"compared": against, "servers": {server: done["json"] for server, done in found.items()}})
+        leave(
+            "plan",
+            {
+                "compared": against,
+                "servers": {server: done["json"] for server, done in found.items()},
+            },
+        )
         refresh()
-    refuse_failed({server: answer._replace(failure=answer.done["refused"]) for server, answer in answers.items()})
-    return FoundChanges("") if detailed and any(done["changed"] for done in found.values()) else None
+    refuse_failed(
+        {
+            server: answer._replace(failure=answer.done["refused"])
+            for server, answer in answers.items()
+        }
+    )
+    return (
+        FoundChanges("") if detailed and any(done["changed"] for done in found.values()) else None
+    )
 
 
 def on_servers():
@@ -69,7 +86,10 @@ def effect(against: str) -> dict:
     from .core.plan import decide, scope, text
 
     if settings().server:
-        raise BadInput.at(settings().site, f"server={settings().server}: --against looks at no server; leave it out")
+        raise BadInput.at(
+            settings().site,
+            f"server={settings().server}: --against looks at no server; leave it out",
+        )
     there, goal = compared(against, LOADERS)
     if image := settings().image:
         goal = scope.only(goal, image, there.files, there.released, boot_files_there)

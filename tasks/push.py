@@ -34,7 +34,9 @@ def nodes() -> list[Node]:
     except BadRange as error:
         raise BadInput.at(settings().site, f"node={settings().node}: {error}") from None
     if missing := wanted - every.keys():
-        raise BadInput.at(settings().site, f"node={settings().node}: {no_such(sorted(missing), every)}")
+        raise BadInput.at(
+            settings().site, f"node={settings().node}: {no_such(sorted(missing), every)}"
+        )
     return [node for name, node in every.items() if name in wanted]
 
 
@@ -78,7 +80,11 @@ def push() -> None:
     if replies.failed:
         count = f"{len(replies.failed)} of {counted(len(asked), 'node')}"
         alone = len(replies.failed) == 1
-        end = "has not got it; it will when it boots" if alone else "have not got it; they will when they boot"
+        end = (
+            "has not got it; it will when it boots"
+            if alone
+            else "have not got it; they will when they boot"
+        )
         raise Refused(f"{count} {end}")
 
 
@@ -127,7 +133,10 @@ def hear() -> Heard:
     say(f"asking {counted(len(asked), 'node')} what they run")
     replies = ask.ask(asked, ask.RUNS, known_hosts())
     said = {name: ask.runs(text) for name, text in replies.said.items()}
-    odd = dict.fromkeys((name for name, one in said.items() if one is None), "what it says that it runs is no release")
+    odd = dict.fromkeys(
+        (name for name, one in said.items() if one is None),
+        "what it says that it runs is no release",
+    )
     unheard = ask.folded({**replies.failed, **odd}, known_hosts())
     return Heard({name: one for name, one in said.items() if one}, unheard)
 

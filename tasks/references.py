@@ -27,9 +27,15 @@ def task_snapshot():
     for folder, images in snapshots().items():
         image = images[0]
         if image.reference.kind == "archive":
-            task = rule(image.name, pull, folder, output=pulled(image), inputs=[image.reference.where])
+            task = rule(
+                image.name, pull, folder, output=pulled(image), inputs=[image.reference.where]
+            )
         else:
-            task = {"name": image.name, "actions": [(perform, [pull, folder])], "targets": [pulled(image)]}
+            task = {
+                "name": image.name,
+                "actions": [(perform, [pull, folder])],
+                "targets": [pulled(image)],
+            }
         checks = [(serves, [folder]), *task.get("uptodate", [])]
         yield {**task, "uptodate": checks, "clean": [(forget, [folder])], "verbosity": 2}
 
@@ -45,7 +51,9 @@ def serves(folder: str) -> bool:
 def shared(folder: str) -> Image:
     """What all images that are made of a snapshot need of it: what not all of them exclude, and what some keep."""
     first, *others = snapshots()[folder]
-    exclude = tuple(pattern for pattern in first.exclude if all(pattern in image.exclude for image in others))
+    exclude = tuple(
+        pattern for pattern in first.exclude if all(pattern in image.exclude for image in others)
+    )
     keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
     return first._replace(exclude=exclude, keep=keep)
 

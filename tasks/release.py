@@ -37,15 +37,25 @@ from .core.store.paths import BOOT_FILES
 def task_release():
     """name each image's release by its content"""
     for image in site().images:
-        parts = [manifest_of(image), xattrs_of(image), initrd_of(image), kernel_of(image), facts_of(image)]
-        yield rule(image.name, name, image.name, image.cmdline, output=release_of(image), inputs=parts)
+        parts = [
+            manifest_of(image),
+            xattrs_of(image),
+            initrd_of(image),
+            kernel_of(image),
+            facts_of(image),
+        ]
+        yield rule(
+            image.name, name, image.name, image.cmdline, output=release_of(image), inputs=parts
+        )
 
 
 def name(image_name: str, cmdline: str) -> None:
     from .core.tree import mtree
 
     image = site().image(image_name)
-    xattrs, initrd, kernel = (digest_file(path(image)) for path in (xattrs_of, initrd_of, kernel_of))
+    xattrs, initrd, kernel = (
+        digest_file(path(image)) for path in (xattrs_of, initrd_of, kernel_of)
+    )
     with open(facts_of(image)) as text:
         facts = json.load(text)
     with open(manifest_of(image), "rb") as file:
@@ -73,7 +83,9 @@ def write_boot_files(_: str) -> list[str]:
     files: dict[str, bytes] = {}
     for server in site().servers:
         below = "" if len(site().servers) == 1 else f"{server.name}/"
-        files |= {below + path.removeprefix(BOOT_FILES): data for path, data in boot_files(server).items()}
+        files |= {
+            below + path.removeprefix(BOOT_FILES): data for path, data in boot_files(server).items()
+        }
     forget_removed()
     return mirror(config(OF_RELEASES), files)
 
@@ -95,6 +107,16 @@ def forget_removed() -> None:
     """What was built of images that the site no longer has: a root is gigabytes, and nothing would ever remove it."""
     wanted = {image.name for image in site().images}
     with os.scandir(settings().build) as found:
-        folders = [each.path for each in found if each.is_dir(follow_symlinks=False) and each.name not in wanted]
+        folders = [
+            each.path
+            for each in found
+            if each.is_dir(follow_symlinks=False) and each.name not in wanted
+        ]
     signs = "root.mtree", "root.index"  # the second is there first
-    remove([folder for folder in folders if any(os.path.exists(os.path.join(folder, sign)) for sign in signs)])
+    remove(
+        [
+            folder
+            for folder in folders
+            if any(os.path.exists(os.path.join(folder, sign)) for sign in signs)
+        ]
+    )

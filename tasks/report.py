@@ -51,13 +51,18 @@ def task_report() -> Task:
         None, write, site().fingerprint, output=page(), inputs=[*parts, site_img(), config("hosts")],
         given=seen,
     )  # fmt: skip
-    return {**made, "task_dep": ["configs", "boot_files"]}  # their files follow from the inputs above
+    return {
+        **made,
+        "task_dep": ["configs", "boot_files"],
+    }  # their files follow from the inputs above
 
 
 def seen() -> str:
     """Digests of the templates, and of what commands found."""
     found = [results_path("plan"), results_path("checks"), timings_of()]
-    return " ".join([templates_digest(), *(digest_file(path) for path in found if os.path.exists(path))])
+    return " ".join(
+        [templates_digest(), *(digest_file(path) for path in found if os.path.exists(path))]
+    )
 
 
 def write(_: str = "") -> None:
@@ -95,6 +100,13 @@ def built(image: Image) -> BuiltImage:
 def places() -> tuple[str, ...]:
     """Folders of this machine that stages may have named in their notes; a report is the same on any other."""
     now = settings()
-    named = (now.build, os.path.abspath(now.build), os.path.dirname(os.path.abspath(now.site)), REPOSITORY)
-    images = [(image.reference.where, image.initrd.base, image.initrd.busybox) for image in site().images]
+    named = (
+        now.build,
+        os.path.abspath(now.build),
+        os.path.dirname(os.path.abspath(now.site)),
+        REPOSITORY,
+    )
+    images = [
+        (image.reference.where, image.initrd.base, image.initrd.busybox) for image in site().images
+    ]
     return (*named, *(path for paths in images for path in paths if os.path.isabs(path)))

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 
 Notes = dict[str, Any]  # for the report and plan
-IDLE = (
-    "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused; correct or remove it"
-)
+IDLE = "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused; correct or remove it"
 
 
 def task_root():
@@ -72,10 +70,16 @@ def renew(image: Image) -> tuple[CheckedOut, Notes] | None:
     from .core.checkout import staged
 
     known = carried(image)
-    if not known or not known.last or hashlib.sha256(content(parts_of(image)) or b"").hexdigest() != known.parts:
+    if (
+        not known
+        or not known.last
+        or hashlib.sha256(content(parts_of(image)) or b"").hexdigest() != known.parts
+    ):
         return None
     new = known.last
-    done = staged.update_bytes(place_of(image), new.files, new.folders, new.since, new.of, telling(image))
+    done = staged.update_bytes(
+        place_of(image), new.files, new.folders, new.since, new.of, telling(image)
+    )
     return (done, known.notes) if done else None
 
 

@@ -30,11 +30,18 @@ def usage(tasks: Mapping[str, Any]) -> None:
 def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Each command of the command line with the options behind it; nothing where doit itself is asked."""
     names = [number for number, word in enumerate(words) if f"task_{word}" in tasks]
-    plain = [word for word in words if not word.startswith("-") and "=" not in word and not word.isdigit()]
+    plain = [
+        word
+        for word in words
+        if not word.startswith("-") and "=" not in word and not word.isdigit()
+    ]
     if not names or plain[0] not in (words[names[0]], "run"):
         return
     for first, end in zip(names, [*names[1:], len(words)]):
-        yield words[first], [word for word in words[first + 1 : end] if word.startswith("-") and len(word) > 1]
+        yield (
+            words[first],
+            [word for word in words[first + 1 : end] if word.startswith("-") and len(word) > 1],
+        )
 
 
 def known(make: Callable[[], Any]) -> list[Mapping[str, Any]]:
@@ -50,7 +57,9 @@ def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     number = option.lstrip("-").replace(".", "", 1).isdigit()
     if given in words or number or any(len(word) == 2 and given.startswith(word) for word in words):
         return
-    fits = [word for word in words if word.startswith("--") and word.startswith(given)]  # doit takes a beginning, too
+    fits = [
+        word for word in words if word.startswith("--") and word.startswith(given)
+    ]  # doit takes a beginning, too
     if given.startswith("--") and len(given) > 2 and fits:
         return
     has = f"it has {', '.join(words)}" if words else "it has none"

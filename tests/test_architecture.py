@@ -15,8 +15,14 @@ from tests.support.commands import REPOSITORY
 CORE = sorted((REPOSITORY / "tasks" / "core").glob("*.py"))
 SHELL = sorted(
     path
-    for path in [REPOSITORY / "doit", REPOSITORY / ".ci" / "run", *(REPOSITORY / "overlays").rglob("*")]
-    if path.is_file() and not path.is_symlink() and (path.suffix == ".sh" or path.read_bytes()[:2] == b"#!")
+    for path in [
+        REPOSITORY / "doit",
+        REPOSITORY / ".ci" / "run",
+        *(REPOSITORY / "overlays").rglob("*"),
+    ]
+    if path.is_file()
+    and not path.is_symlink()
+    and (path.suffix == ".sh" or path.read_bytes()[:2] == b"#!")
 )
 
 
@@ -25,7 +31,9 @@ def imports(path: pathlib.Path, *, at_load: bool = False) -> set[str]:
     tree = ast.parse(path.read_text())
     nodes = tree.body if at_load else list(ast.walk(tree))
     found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    found |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    found |= {
+        node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0
+    }
     return {name.partition(".")[0] for name in found}
 
 
@@ -33,13 +41,21 @@ def imports(path: pathlib.Path, *, at_load: bool = False) -> set[str]:
 def test_the_core_imports_no_doit_and_no_stage(path):
     assert "doit" not in imports(path)
     for node in ast.walk(ast.parse(path.read_text())):
-        assert not (isinstance(node, ast.ImportFrom) and node.level > 1), f"{path.name} reaches up into the stages"
+        assert not (isinstance(node, ast.ImportFrom) and node.level > 1), (
+            f"{path.name} reaches up into the stages"
+        )
 
 
 def test_loading_the_pipeline_imports_nothing_heavy():
-    probe = "import sys, dodo; print([n for n in sys.modules if n in {HEAVY}])".replace("{HEAVY}", str(HEAVY))
-    done = subprocess.run([sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True)
-    first = subprocess.run([sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True)
+    probe = "import sys, dodo; print([n for n in sys.modules if n in {HEAVY}])".replace(
+        "{HEAVY}", str(HEAVY)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    first = subprocess.run(
+        [sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert first.stdout.strip() == "[]", "a run that does nothing pays for these"
 
@@ -72,5 +88,7 @@ def test_shellcheck_finds_nothing(path):
 
 
 def run(program: str, *words: str) -> None:
-    done = subprocess.run([sys.executable, "-m", program, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", program, *words], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -28,7 +28,18 @@ LAYERS = [
     ["tasks.base"],
     ["tasks"],
 ]
-AGENT = ["base", "release", "site_data", "tree", "scan", "archive", "checkout", "store", "dhcp", "services"]
+AGENT = [
+    "base",
+    "release",
+    "site_data",
+    "tree",
+    "scan",
+    "archive",
+    "checkout",
+    "store",
+    "dhcp",
+    "services",
+]
 AGENT += ["plan", "deploy", "inspect", "remote"]  # what a boot server is sent, and can run
 MOST = 12  # modules of a package
 

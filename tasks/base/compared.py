@@ -49,16 +49,22 @@ def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
     if os.path.isdir(with_):
         served = at(os.path.abspath(with_))
         if os.path.isdir(served.kept("")):
-            goal = other_build.desired_of_build(here, {**kept.published(served), **releases(here)}.values(), roots)
+            goal = other_build.desired_of_build(
+                here, {**kept.published(served), **releases(here)}.values(), roots
+            )
             return state.read_actual(served, goal), goal
         other: Other | None = checkout(with_)
     else:
         other = revision(with_)
     before = build(other) if other else None
     held = (
-        other_build.desired_of_build(before, releases(before).values(), roots) if before else other_build.NOTHING_BUILT
+        other_build.desired_of_build(before, releases(before).values(), roots)
+        if before
+        else other_build.NOTHING_BUILT
     )
-    goal = other_build.desired_of_build(here, {**releases(before), **releases(here)}.values(), roots)
+    goal = other_build.desired_of_build(
+        here, {**releases(before), **releases(here)}.values(), roots
+    )
     return other_build.shadow(at(place("server")), held, goal.loaders), goal
 
 
@@ -81,7 +87,8 @@ def checkout(folder: str) -> Other:
     if not os.path.isfile(path):
         where = site().deploy.nfs_root
         raise BadInput.at(
-            folder, f"--against: neither {os.path.basename(path)} nor anything deployed to {where} is in it"
+            folder,
+            f"--against: neither {os.path.basename(path)} nor anything deployed to {where} is in it",
         )
     return Other(path, plugnode(os.path.dirname(path)))
 
@@ -113,7 +120,9 @@ def plugnode(folder: str) -> str:
 def lend(top: str) -> None:
     """What the site names beside itself and git does not have, such as an archive, is the same for both."""
     named = [
-        path for image in site().images for path in (image.reference.where, image.initrd.base, image.initrd.busybox)
+        path
+        for image in site().images
+        for path in (image.reference.where, image.initrd.base, image.initrd.busybox)
     ]
     named += [path for image in site().images for _, path in image.loaders]
     for path in filter(os.path.exists, named):
@@ -134,8 +143,12 @@ def build(other: Other) -> Build:
     share()
     run(other)
     folders = tuple(dict.fromkeys((os.path.dirname(other.site), other.plugnode)))
-    own = tuple(path for folder in folders if os.path.isdir(path := os.path.join(folder, "templates")))
-    return other_build.Build(load_cached(other.site, place("site-cache"), folders), place("build"), own)
+    own = tuple(
+        path for folder in folders if os.path.isdir(path := os.path.join(folder, "templates"))
+    )
+    return other_build.Build(
+        load_cached(other.site, place("site-cache"), folders), place("build"), own
+    )
 
 
 def share() -> None:
@@ -143,7 +156,10 @@ def share() -> None:
     os.makedirs(place("build"), exist_ok=True)
     os.makedirs(settings().path("references"), exist_ok=True)
     if not os.path.lexists(place("build", "references")):
-        os.symlink(os.path.relpath(settings().path("references"), place("build")), place("build", "references"))
+        os.symlink(
+            os.path.relpath(settings().path("references"), place("build")),
+            place("build", "references"),
+        )
     for image in site().images:
         known = index_of(image)
         its = place("build", os.path.relpath(known, settings().build))
@@ -156,7 +172,15 @@ def run(other: Other) -> None:
     """doit, in a process of its own: its code is another. It writes nothing into the other's folder."""
     from ..core.base.process import Program
 
-    doit = [sys.executable, "-B", "-m", "doit", *MAKES, f"site={other.site}", f"build={place('build')}"]
+    doit = [
+        sys.executable,
+        "-B",
+        "-m",
+        "doit",
+        *MAKES,
+        f"site={other.site}",
+        f"build={place('build')}",
+    ]
     program, said = Program(["env", "-C", other.plugnode, *doit]), []
     for line in program.lines():
         said.append(line)
@@ -165,7 +189,9 @@ def run(other: Other) -> None:
     if program.status == 3:
         raise BadInput(filter(None, map(problem, said)))
     if program.status:
-        raise Refused(f"what is compared with cannot be built: {[*filter(str.strip, said), 'no word'][-1]}")
+        raise Refused(
+            f"what is compared with cannot be built: {[*filter(str.strip, said), 'no word'][-1]}"
+        )
 
 
 def problem(line: str) -> Problem | None:

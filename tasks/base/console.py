@@ -61,12 +61,18 @@ class Reporter(ConsoleReporter):
         """
         refuse_useless({name: tasks[name].meta for name in selected_tasks})
         signal.signal(signal.SIGTERM, _interrupt)
-        os.register_at_fork(after_in_child=die_with_parent)  # those of `-n` would wait for ever, and hold the lock
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a deploy at work is not ended by who stops reading
+        os.register_at_fork(
+            after_in_child=die_with_parent
+        )  # those of `-n` would wait for ever, and hold the lock
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_IGN
+        )  # a deploy at work is not ended by who stops reading
         self.exits: set[int] = set()
         self.lock = contextlib.ExitStack()
         try:
-            self.lock.enter_context(locked(settings().path(".lock"), f"{settings().build} is being built"))
+            self.lock.enter_context(
+                locked(settings().path(".lock"), f"{settings().build} is being built")
+            )
         except (Refused, OSError) as error:
             _leave(f"ERROR: {error}", 1 if isinstance(error, Refused) else BAD_INPUT)
         for part in ("", NOTED, *(image.name for image in site().images)):

@@ -41,10 +41,18 @@ def wanted(server: Server):
 
 def served(configs: dict[str, bytes], server: Server) -> dict[str, bytes]:
     """Of the generated files those that the server's TFTP daemon serves: path below tftp_root -> bytes."""
-    files = {path.removeprefix("tftp/"): data for path, data in configs.items() if path.startswith("tftp/")}
+    files = {
+        path.removeprefix("tftp/"): data
+        for path, data in configs.items()
+        if path.startswith("tftp/")
+    }
     own = BOOT_FILES if len(site().servers) == 1 else f"{BOOT_FILES}{server.name}/"
     every = {path: data for path, data in files.items() if not path.startswith(BOOT_FILES)}
-    return every | {BOOT_FILES + path.removeprefix(own): data for path, data in files.items() if path.startswith(own)}
+    return every | {
+        BOOT_FILES + path.removeprefix(own): data
+        for path, data in files.items()
+        if path.startswith(own)
+    }
 
 
 def pinned(data: str, server: Server) -> dict[str, bytes]:

@@ -6,7 +6,10 @@ import os
 import sys
 
 BUILT = ("release", "boot_files", "configs", "site_image")
-LOADERS = (os.path.join(sys.prefix, "share", "loaders"), "/")  # where ./doit unpacks packages; where they are installed
+LOADERS = (
+    os.path.join(sys.prefix, "share", "loaders"),
+    "/",
+)  # where ./doit unpacks packages; where they are installed
 
 flag = {"type": bool, "default": False}
 JSON = {"name": "as_json", "long": "json", "help": "for scripts", **flag}
@@ -14,7 +17,12 @@ AGAINST = {
     "name": "against", "long": "against", "type": str, "default": "",
     "help": "compare with what a git revision of the site builds, or another checkout, or a folder deployed to",
 }  # fmt: skip
-EXIT = {"name": "detailed", "long": "detailed-exitcode", "help": "exit status 2 where there are changes", **flag}
+EXIT = {
+    "name": "detailed",
+    "long": "detailed-exitcode",
+    "help": "exit status 2 where there are changes",
+    **flag,
+}
 
 
 def coloured() -> bool:

@@ -27,7 +27,11 @@ def site_img() -> str:
 
 def templates() -> tuple[str, ...]:
     """Folders of templates, the site's own first."""
-    return tuple(path for folder in settings().folders if os.path.isdir(path := os.path.join(folder, "templates")))
+    return tuple(
+        path
+        for folder in settings().folders
+        if os.path.isdir(path := os.path.join(folder, "templates"))
+    )
 
 
 def index_of(image: Image) -> str:

@@ -20,7 +20,10 @@ from .settings import site
 
 def leave(name: str, found: Any) -> None:
     """Keep what a command found of what is built now."""
-    write_atomic(results_path(name), (json.dumps({"of": _mark(name), "found": found}, indent=1) + "\n").encode())
+    write_atomic(
+        results_path(name),
+        (json.dumps({"of": _mark(name), "found": found}, indent=1) + "\n").encode(),
+    )
 
 
 def left(name: str) -> Any:
@@ -44,9 +47,15 @@ def _mark(name: str) -> str:
     """A digest of what the command looked at."""
     looked = generated()
     if name == "checks":
-        looked = {path: data for path, data in looked.items() if not path.startswith(f"tftp/{BOOT_FILES}")}
+        looked = {
+            path: data for path, data in looked.items() if not path.startswith(f"tftp/{BOOT_FILES}")
+        }
     else:
-        looked |= {path: _read(path) for path in (site_img(), *map(release_of, site().images)) if os.path.exists(path)}
+        looked |= {
+            path: _read(path)
+            for path in (site_img(), *map(release_of, site().images))
+            if os.path.exists(path)
+        }
     digest = hashlib.sha256()
     for path, data in looked.items():
         digest.update(os.fsencode(os.path.basename(path)) + b"\0" + hashlib.sha256(data).digest())

@@ -87,7 +87,9 @@ def command(
         "params": list(params),
         "uptodate": [False],
         "verbosity": 2,
-        "meta": {"knows": knows.split()},  # and no title: what it prints is what was asked for, for scripts too
+        "meta": {
+            "knows": knows.split()
+        },  # and no title: what it prints is what was asked for, for scripts too
         **more,
     }
 
@@ -106,14 +108,18 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     except BrokenPipeError:
         if not _unread():  # another pipe, of a program that we run
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor is what is still to be flushed read by anybody
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 1
+        )  # nor is what is still to be flushed read by anybody
         return Unread("")
     except OSError as error:
         if error.errno in (None, errno.EBADF):  # no disk says that: it is a bug
             raise
         where = error.filename2 or error.filename or ""
         return TaskError(
-            f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(": ")
+            f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(
+                ": "
+            )
         )
     if isinstance(result, (TaskFailed, TaskError)):
         return result
@@ -134,7 +140,11 @@ class Current:
     """
 
     def __init__(
-        self, value: tuple, given: Callable[[], str] | None, targets: list[str], fills: tuple[str, str] | None = None
+        self,
+        value: tuple,
+        given: Callable[[], str] | None,
+        targets: list[str],
+        fills: tuple[str, str] | None = None,
     ):
         self.value, self.given, self.targets, self.fills = value, given, targets, fills
         self._fingerprint = ""
@@ -145,7 +155,11 @@ class Current:
 
     def __call__(self, task, values) -> bool:
         left = values.get("left", {})
-        return values.get("value") == self.fingerprint() and self._alone(left) and _as_left(left, self.targets)
+        return (
+            values.get("value") == self.fingerprint()
+            and self._alone(left)
+            and _as_left(left, self.targets)
+        )
 
     def _alone(self, left: dict[str, list]) -> bool:
         return not self.fills or all(path in left for path in files_in(*self.fills))
@@ -157,11 +171,16 @@ class Current:
 
     def _take(self) -> str:
         given = self.given() if self.given else ""
-        return hashlib.sha256(f"{code()}\0{self.value!r}\0{given}".encode(errors="surrogateescape")).hexdigest()
+        return hashlib.sha256(
+            f"{code()}\0{self.value!r}\0{given}".encode(errors="surrogateescape")
+        ).hexdigest()
 
     def save(self) -> dict[str, Any]:
         wrote = self.task.values.pop("wrote", [])
-        return {"value": self.fingerprint(), "left": {path: _state(path) for path in [*self.targets, *wrote]}}
+        return {
+            "value": self.fingerprint(),
+            "left": {path: _state(path) for path in [*self.targets, *wrote]},
+        }
 
 
 def _as_left(left: dict[str, list], targets: list[str]) -> bool:
@@ -169,7 +188,11 @@ def _as_left(left: dict[str, list], targets: list[str]) -> bool:
     if not left.keys() >= set(targets):
         return False
     for path, before in left.items():
-        if not os.path.lexists(path) or _status(path) != before[:-1] and _state(path)[-1] != before[-1]:
+        if (
+            not os.path.lexists(path)
+            or _status(path) != before[:-1]
+            and _state(path)[-1] != before[-1]
+        ):
             return False
     return True
 

@@ -30,7 +30,11 @@ def chosen() -> list[Server]:
     """The servers to ask: those that `server=` names, or all."""
     from ..core.base.nodeset import expand_nodes, fold_nodes
 
-    names = expand_nodes(settings().server) if settings().server else [server.name for server in site().servers]
+    names = (
+        expand_nodes(settings().server)
+        if settings().server
+        else [server.name for server in site().servers]
+    )
     servers = [server for server in site().servers if server.name in names]
     here = [server for server in servers if server.ssh is None]
     if len(here) > 1:
@@ -93,7 +97,9 @@ def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> 
     from ..core.remote import controller
 
     if settings().destdir and not os.path.isabs(settings().destdir):
-        raise Refused(f"destdir={settings().destdir}: servers that are reached by ssh need an absolute path")
+        raise Refused(
+            f"destdir={settings().destdir}: servers that are reached by ssh need an absolute path"
+        )
     return controller.send([_order(server, do, with_goal, details) for server in servers], say)
 
 
@@ -108,11 +114,21 @@ def _order(server: Server, do: str, with_goal: bool, details: dict):
         folders = {image.name: settings().path(image.name) for image in site().images}
         parts = frozenset(agent.PARTS)
         sources = {name: controller.Source(folder, parts) for name, folder in folders.items()}
-        sources |= {f"{name}/root": controller.Source(os.path.join(folder, "root")) for name, folder in folders.items()}
+        sources |= {
+            f"{name}/root": controller.Source(os.path.join(folder, "root"))
+            for name, folder in folders.items()
+        }
         loaders = frozenset(held.loaders)
         sources["loaders"] = controller.Source(gathered(held.loaders), loaders, links=True)
-    message = {"do": do, "targets": [where.tftp, where.nfs, where.destdir], "details": details, "goal": goal}
-    return controller.Request(server.name, server.ssh or "", message, sources, ThisMachine(server).render)
+    message = {
+        "do": do,
+        "targets": [where.tftp, where.nfs, where.destdir],
+        "details": details,
+        "goal": goal,
+    }
+    return controller.Request(
+        server.name, server.ssh or "", message, sources, ThisMachine(server).render
+    )
 
 
 @lru_cache(maxsize=None)
@@ -140,7 +156,9 @@ def gathered(loaders: Mapping[str, str]) -> str:
 
 def tell(texts: Mapping[str, str]) -> None:
     """Print each server's words: those that say the same together, `boot[1-3]: …`."""
-    for servers, text in _folded({server: text.rstrip("\n") for server, text in texts.items() if text}):
+    for servers, text in _folded(
+        {server: text.rstrip("\n") for server, text in texts.items() if text}
+    ):
         if _alone():
             print(text)
         elif "\n" in text:
@@ -191,8 +209,16 @@ def refuse_failed(answers: Mapping[str, Answer]) -> None:
 
     failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
     if failed:
-        by_name = [server.ssh for server in site().servers] != [None]  # the one that this machine is needs no name
-        lines = [f"{servers}: {failure}" if by_name else failure for servers, failure in _folded(failed)]
+        by_name = [server.ssh for server in site().servers] != [
+            None
+        ]  # the one that this machine is needs no name
+        lines = [
+            f"{servers}: {failure}" if by_name else failure for servers, failure in _folded(failed)
+        ]
         count = f"{len(failed)} of {len(answers)} servers failed"
-        again = "" if _alone() else f"{count}; once mended, the same again for them: server={fold_nodes(failed)}"
+        again = (
+            ""
+            if _alone()
+            else f"{count}; once mended, the same again for them: server={fold_nodes(failed)}"
+        )
         raise Refused("\n".join(filter(None, [*lines, again])))

@@ -50,7 +50,10 @@ class Settings:
         return os.path.join(self.build, *parts)
 
 
-EVERYWHERE = ("site", "build")  # what every task has a use for; what a command has besides stands where it is declared
+EVERYWHERE = (
+    "site",
+    "build",
+)  # what every task has a use for; what a command has besides stands where it is declared
 CHOICES = {"firmware": ("bios", "uefi"), "dhcp": ("dhcpd", "kea", "dnsmasq"), "power": ("", "keep")}
 
 
@@ -111,7 +114,9 @@ def state() -> str:
         with contextlib.closing(sqlite3.connect(path)) as base:
             sound = base.execute("pragma quick_check").fetchall() == [("ok",)] and _holds_json(base)
     except sqlite3.OperationalError as error:  # a folder, no permission, a disk that fails
-        raise InvalidDodoFile(f"{path}: {error}; remove it, and everything is looked at anew") from None
+        raise InvalidDodoFile(
+            f"{path}: {error}; remove it, and everything is looked at anew"
+        ) from None
     except sqlite3.DatabaseError:
         sound = False
     if not sound:
@@ -136,14 +141,18 @@ def site() -> Site:
     try:
         os.makedirs(now.build, exist_ok=True)
     except OSError as error:
-        raise InvalidDodoFile(f"build={now.build}: {error.strerror}; name a folder to build in") from None
+        raise InvalidDodoFile(
+            f"build={now.build}: {error.strerror}; name a folder to build in"
+        ) from None
     try:
         found = load_cached(now.site, now.path(".site-cache"), now.folders)
     except BadInput as error:
         raise InvalidDodoFile(f"\n{error}") from None
     names = [image.name for image in found.images]
     if now.image and now.image not in names:
-        raise InvalidDodoFile(f"image={now.image}: no such image in {now.site}; it has {', '.join(names)}")
+        raise InvalidDodoFile(
+            f"image={now.image}: no such image in {now.site}; it has {', '.join(names)}"
+        )
     _look_up("server", now.server, [server.name for server in found.servers])
     return found
 
@@ -186,7 +195,9 @@ def about(image_name: str) -> Iterator[None]:
     try:
         yield
     except Circle as error:
-        path = os.path.join(site().image(image_name).reference.where or image_name, os.fsdecode(error.path))
+        path = os.path.join(
+            site().image(image_name).reference.where or image_name, os.fsdecode(error.path)
+        )
         raise BadInput.at(path, "is behind symlinks that lead in a circle; correct them") from None
     except BadInput as error:
         raise BadInput(_placed(image_name, problem) for problem in error.problems) from None
@@ -197,7 +208,9 @@ def _placed(image_name: str, problem: Problem) -> Problem:
 
     if (problem.file, problem.line, problem.column) != (settings().site, 1, 1):
         return problem
-    inside: tuple[str, ...] = next((path for words, path in KEYS.items() if words in problem.message), ())
+    inside: tuple[str, ...] = next(
+        (path for words, path in KEYS.items() if words in problem.message), ()
+    )
     place = YamlSource(problem.file).place(("images", image_name, *inside), key=True)
     message = problem.message.removeprefix(f"{image_name}: ")
     return Problem(problem.file, *place, f"images.{image_name}: {message}")

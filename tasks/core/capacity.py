@@ -42,12 +42,38 @@ class Assumed(NamedTuple):
 
 ASSUMED = (
     Assumed("link", 10, "Gbit/s", "network of each server", "of which 94 % carry data"),
-    Assumed("tftp-cores", 1, "", "processors of a server that serve TFTP", "dnsmasq is one thread; tftpd-hpa uses all"),
-    Assumed("tftp-ms", 11, "ms/MB", "of a processor, for TFTP", "measured 7 to 12 with blksize 1468, 30 with 512"),
+    Assumed(
+        "tftp-cores",
+        1,
+        "",
+        "processors of a server that serve TFTP",
+        "dnsmasq is one thread; tftpd-hpa uses all",
+    ),
+    Assumed(
+        "tftp-ms",
+        11,
+        "ms/MB",
+        "of a processor, for TFTP",
+        "measured 7 to 12 with blksize 1468, 30 with 512",
+    ),
     Assumed("http-cores", 4, "", "processors of a server that serve HTTP", "as many as it has"),
-    Assumed("http-ms", 0.2, "ms/MB", "of a processor, for HTTP", "measured 0.1 to 0.3 with sendfile"),
-    Assumed("nfs-cores", 4, "", "processors of a server that serve NFS", "nfsd has a thread for every call at work"),
-    Assumed("nfs-ms", 0.6, "ms/MB", "of a processor, for reading by NFS", "measured 0.5 to 0.7, nfs-ganesha"),
+    Assumed(
+        "http-ms", 0.2, "ms/MB", "of a processor, for HTTP", "measured 0.1 to 0.3 with sendfile"
+    ),
+    Assumed(
+        "nfs-cores",
+        4,
+        "",
+        "processors of a server that serve NFS",
+        "nfsd has a thread for every call at work",
+    ),
+    Assumed(
+        "nfs-ms",
+        0.6,
+        "ms/MB",
+        "of a processor, for reading by NFS",
+        "measured 0.5 to 0.7, nfs-ganesha",
+    ),
     Assumed(
         "call-us",
         170,
@@ -93,12 +119,18 @@ class Storm(NamedTuple):
         return self.alone + sum(phase.seconds for phase in self.phases)
 
 
-def storm(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float], loads: str = "tftp") -> Storm:
+def storm(
+    boot: BootCost, nodes: int, servers: int, by: Mapping[str, float], loads: str = "tftp"
+) -> Storm:
     """So many nodes at so many servers; kernel and initrd by `loads`, "tftp" or "http"."""
     most = -(-nodes // servers)
     wire = by["link"] * 0.94e9 / 8
     load = most * boot.tftp / MB * by[f"{loads}-ms"] / 1e3 / by[f"{loads}-cores"]
-    serve = most * (boot.nfs / MB * by["nfs-ms"] / 1e3 + boot.calls * by["call-us"] / 1e6) / by["nfs-cores"]
+    serve = (
+        most
+        * (boot.nfs / MB * by["nfs-ms"] / 1e3 + boot.calls * by["call-us"] / 1e6)
+        / by["nfs-cores"]
+    )
     phases = (
         Phase(loads.upper(), most * boot.tftp / MB, most * boot.tftp / wire, load),
         Phase("NFS", most * boot.nfs / MB, most * boot.nfs / wire, serve),
@@ -106,11 +138,15 @@ def storm(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float], loa
     return Storm(most, boot.seconds, phases)
 
 
-def servers_for(boot: BootCost, nodes: int, within: float, by: Mapping[str, float], loads: str = "tftp") -> int:
+def servers_for(
+    boot: BootCost, nodes: int, within: float, by: Mapping[str, float], loads: str = "tftp"
+) -> int:
     """The fewest servers by which all nodes are up in time. Raises Refused where one node alone takes longer."""
     last = storm(boot, nodes, nodes, by, loads).seconds
     if last > within:
-        raise Refused(f"not within {within:g} s: one node that has a server for itself takes {last:.0f} s")
+        raise Refused(
+            f"not within {within:g} s: one node that has a server for itself takes {last:.0f} s"
+        )
     low, high = 1, nodes  # `high` is always enough
     while low < high:
         middle = (low + high) // 2
@@ -149,7 +185,9 @@ def capacity_table(found: Storm) -> Iterator[str]:
     """A storm, one line for each phase."""
     yield f"{'':<8} {'MB':>10} {'link s':>8} {'server s':>9} {'takes s':>8}"
     for phase in found.phases:
-        numbers = f"{phase.mb:10,.0f} {phase.link:8.1f} {phase.processors:9.1f} {phase.seconds:8.1f}"
+        numbers = (
+            f"{phase.mb:10,.0f} {phase.link:8.1f} {phase.processors:9.1f} {phase.seconds:8.1f}"
+        )
         yield f"{phase.name:<8} {numbers}  limited by the {phase.limit}"
     yield f"{'alone':<8} {'':>10} {'':>8} {'':>9} {found.alone:8.1f}  one node without the others"
     yield f"{'booted':<8} {'':>10} {'':>8} {'':>9} {found.seconds:8.1f}  all of them"

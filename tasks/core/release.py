@@ -21,7 +21,9 @@ class Release:
     initrd: str
     kernel: str
     kernel_version: str
-    network_root: str  # how the initrd is told its root: "nash" | "own" | "dracut" | "initramfs-tools"
+    network_root: (
+        str  # how the initrd is told its root: "nash" | "own" | "dracut" | "initramfs-tools"
+    )
     entries: int  # names in the root
     bytes: int  # of all its files
 
@@ -32,7 +34,13 @@ class Release:
 def parse_release(data: bytes) -> Release:
     """Raises ValueError or TypeError where it is damaged. What a later version says besides is passed over."""
     said = json.loads(data)
-    release = Release(**{field.name: said[field.name] for field in dataclasses.fields(Release) if field.name in said})
+    release = Release(
+        **{
+            field.name: said[field.name]
+            for field in dataclasses.fields(Release)
+            if field.name in said
+        }
+    )
     if not isinstance(release.entries, int) or not isinstance(release.bytes, int):
         raise ValueError("its numbers are none")
     if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
@@ -42,7 +50,9 @@ def parse_release(data: bytes) -> Release:
 
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
-    return release_id(release.image, release.root, release.xattrs, release.initrd, release.kernel, release.cmdline)
+    return release_id(
+        release.image, release.root, release.xattrs, release.initrd, release.kernel, release.cmdline
+    )
 
 
 def release_id(image: str, *parts: str) -> str:

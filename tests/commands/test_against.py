@@ -25,7 +25,16 @@ class Repository(Doit):
         (folder / ".gitignore").write_text("/build/\n/reference/\n/*.tar\n")
 
     def git(self, *words: str) -> str:
-        argv = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(self.folder), *words]
+        argv = [
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "-C",
+            str(self.folder),
+            *words,
+        ]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(self, subject: str) -> str:
@@ -39,7 +48,9 @@ class Repository(Doit):
         out, said = done.communicate(timeout=600)
         assert done.returncode == status, out + said
         assert "Traceback" not in said
-        self.said = "".join(line for line in said.splitlines(True) if not line.startswith(".  "))  # of this build
+        self.said = "".join(
+            line for line in said.splitlines(True) if not line.startswith(".  ")
+        )  # of this build
         return out
 
 
@@ -68,7 +79,9 @@ def test_a_revision_that_says_the_same_is_no_changes(site: Repository):
 
 
 def test_a_merge_request_shows_its_own_effect_and_touches_nothing(site: Repository):
-    sample_site.write(site.site, pathlib.Path("reference"), [*sample_site.NODES, THIRD], cmdline="console=ttyS1")
+    sample_site.write(
+        site.site, pathlib.Path("reference"), [*sample_site.NODES, THIRD], cmdline="console=ttyS1"
+    )
     (site.folder / "reference/usr/share/0/file1").write_bytes(b"of both\n")
     before = everything(site.folder)
     text = site.against("main", "--detailed-exitcode", status=2)
@@ -102,7 +115,9 @@ def test_what_is_the_same_is_not_built_again(site: Repository):
 
 def test_a_reference_is_taken_once_for_both(site: Repository, reference: pathlib.Path):
     subprocess.run(["tar", "-C", reference, "-cf", site.folder / "node.tar", "."], check=True)
-    site.site.write_text(site.site.read_text().replace("{path: reference}", f"{{archive: {site.folder}/node.tar}}"))
+    site.site.write_text(
+        site.site.read_text().replace("{path: reference}", f"{{archive: {site.folder}/node.tar}}")
+    )
     site.commit("site: from an archive")
     assert site.against("HEAD") == "no changes\n"
     assert "unpacking" not in site.said.partition("compared with")[2]
@@ -148,7 +163,9 @@ def test_a_revision_that_cannot_be_built_is_told_with_the_place_of_its_mistake(s
     assert f"{site.build}/.against/checkout/site.yaml:12:11: " in site.said
 
 
-def test_another_checkout_can_be_compared_with(site: Repository, tmp_path_factory: pytest.TempPathFactory):
+def test_another_checkout_can_be_compared_with(
+    site: Repository, tmp_path_factory: pytest.TempPathFactory
+):
     other = tmp_path_factory.mktemp("other")
     sample_site.write(other / "site.yaml", site.folder / "reference", [*sample_site.NODES, THIRD])
     before = everything(other)
@@ -163,20 +180,31 @@ def test_a_folder_that_was_deployed_to_can_be_compared_with(site: Repository):
     assert "  + 1 node: wn003\n" in site.against(f"{site.folder}/build/dest")
 
 
-def test_a_folder_with_neither_is_one_clear_line(site: Repository, tmp_path_factory: pytest.TempPathFactory):
+def test_a_folder_with_neither_is_one_clear_line(
+    site: Repository, tmp_path_factory: pytest.TempPathFactory
+):
     empty = tmp_path_factory.mktemp("empty")
     site.against(str(empty), status=3)
-    assert f"{empty}:1:1: --against: neither site.yaml nor anything deployed to /opt/nfs_export is in it" in site.said
+    assert (
+        f"{empty}:1:1: --against: neither site.yaml nor anything deployed to /opt/nfs_export is in it"
+        in site.said
+    )
 
 
 def test_several_servers_are_compared_by_all_that_their_nodes_load(site: Repository):
-    two = site.site.read_text().replace("{boot1: {ip: 172.24.10.1}}", "{a: {ip: 172.24.10.1}, b: {ip: 172.24.10.2}}")
+    two = site.site.read_text().replace(
+        "{boot1: {ip: 172.24.10.1}}", "{a: {ip: 172.24.10.1}, b: {ip: 172.24.10.2}}"
+    )
     site.site.write_text(two)
     site.commit("site: two servers")
     assert site.against("HEAD") == "no changes\n"
     site.site.write_text(two.replace("172.24.10.2}", "172.24.10.3}"))
     text = site.against("HEAD")
-    changed = [line for line in text.splitlines() if "nfsroot=172.24.10.3" in line and line.startswith("    +")]
+    changed = [
+        line
+        for line in text.splitlines()
+        if "nfsroot=172.24.10.3" in line and line.startswith("    +")
+    ]
     assert "  ~ /tftpboot/plugnode/b/worker.cfg\n" in text and len(changed) == 3
 
 
@@ -186,11 +214,15 @@ def test_a_pin_to_the_release_of_the_revision_shows_the_files_that_it_needs(site
     nodes = [sample_site.NODES[0], sample_site.NODES[1].replace("}", f", release: {old}}}")]
     sample_site.write(site.site, pathlib.Path("reference"), nodes, cmdline="console=ttyS1")
     text = site.against("HEAD")
-    assert "    1 node at the next boot: wn001\n" in text and "  ~ 1 node: wn002 (release)\n" in text
+    assert (
+        "    1 node at the next boot: wn001\n" in text and "  ~ 1 node: wn002 (release)\n" in text
+    )
     assert f"  + /tftpboot/plugnode/{old}.cfg\n" in text
 
 
-def test_an_upgrade_of_plugnode_is_a_change_like_any_other(tmp_path: pathlib.Path, reference: pathlib.Path):
+def test_an_upgrade_of_plugnode_is_a_change_like_any_other(
+    tmp_path: pathlib.Path, reference: pathlib.Path
+):
     """A site in a fork: each side is built by its own code and overlays."""
     for name in ("tasks", "overlays", "templates"):
         shutil.copytree(REPOSITORY / name, tmp_path / name, symlinks=True)

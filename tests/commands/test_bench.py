@@ -17,7 +17,10 @@ from bench.rows import Curve, Results, Row, at_most, of_size, of_time, parse
 from tests.support import sample_site
 from tests.support.commands import Doit
 
-LEFT_OUT = {"initrd": "takes the Debian root of a whole run", "boot": "no boot was measured: run ./doit boot before"}
+LEFT_OUT = {
+    "initrd": "takes the Debian root of a whole run",
+    "boot": "no boot was measured: run ./doit boot before",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,17 @@ def tiny(tmp_path_factory) -> pathlib.Path:
     """What a run of every case leaves, its inputs as small as they can be."""
     assert os.geteuid() == 0, "a disk of its own takes root"
     out = tmp_path_factory.mktemp("bench")
-    words = [sys.executable, "-m", "bench.run", "--size", "tiny", "--out", out, "--kept", out / "kept"]
+    words = [
+        sys.executable,
+        "-m",
+        "bench.run",
+        "--size",
+        "tiny",
+        "--out",
+        out,
+        "--kept",
+        out / "kept",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
     assert done.stdout in (out / "results.md").read_text()
@@ -64,7 +77,9 @@ def test_sides_take_turns_and_the_first_round_does_not_count(tmp_path: pathlib.P
 
 def test_the_time_of_a_pipelines_every_process_counts():
     burn = f"{sys.executable} -c 'sum(range(5_000_000))'"
-    one, two = interleaved([Side("one", ["sh", "-c", burn]), Side("two", ["sh", "-c", f"{burn} & {burn}; wait"])], 3)
+    one, two = interleaved(
+        [Side("one", ["sh", "-c", burn]), Side("two", ["sh", "-c", f"{burn} & {burn}; wait"])], 3
+    )
     assert two.median("cpu") > 1.5 * one.median("cpu")
 
 
@@ -87,7 +102,9 @@ def test_a_command_that_fails_ends_the_run_with_its_own_words():
         interleaved([Side("bad", ["sh", "-c", "echo no such thing; exit 7"])], 1)
 
 
-def test_a_case_that_nobody_knows_is_refused_with_those_that_there_are(doit: Doit, reference: pathlib.Path):
+def test_a_case_that_nobody_knows_is_refused_with_those_that_there_are(
+    doit: Doit, reference: pathlib.Path
+):
     sample_site.write(doit.site, reference)
     assert "no case nosuch; there are noop, stage, " in doit("bench", "--only=nosuch", status=1)
 
@@ -95,7 +112,15 @@ def test_a_case_that_nobody_knows_is_refused_with_those_that_there_are(doit: Doi
 EXAMPLE = Results(
     {"processors": "2"},
     (
-        Row("work", "peer", 0.5, "s", (1.0, 2.0), (2.0, 2.0), (Ratio(0.5, 0.4, 0.6), Ratio(1.0, 0.9, 1.1))),
+        Row(
+            "work",
+            "peer",
+            0.5,
+            "s",
+            (1.0, 2.0),
+            (2.0, 2.0),
+            (Ratio(0.5, 0.4, 0.6), Ratio(1.0, 0.9, 1.1)),
+        ),
         of_size("bytes", 0.3, 1e6, "dracut", 10e6),
         at_most("memory", 400, 100e6),
     ),
@@ -106,7 +131,10 @@ EXAMPLE = Results(
 
 def test_the_table_says_what_missed_its_goal():
     lines = results.table(EXAMPLE).splitlines()
-    assert "| work | peer | 0.50 (0.40–0.60) | 1.00 (0.90–1.10) | 1.00 s CPU, 2.00 s | 0.5 | **no** |" in lines
+    assert (
+        "| work | peer | 0.50 (0.40–0.60) | 1.00 (0.90–1.10) | 1.00 s CPU, 2.00 s | 0.5 | **no** |"
+        in lines
+    )
     assert "| bytes | dracut | 0.10 in bytes |  | 1.0 MB | 0.3 | yes |" in lines
     assert "| memory | – |  |  | 100.0 MB | 400 MB | yes |" in lines
     assert "- left out: boot: not here" in lines and "| Plugnode | 0.10 | 0.20 |" in lines
@@ -118,7 +146,9 @@ def test_results_are_read_back_as_they_were_written():
 
 def test_a_page_keeps_its_words_around_the_table():
     page = f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n"
-    assert results.with_table(page, "new\n") == f"before\n{results.BEGIN}\nnew\n{results.END}\nafter\n"
+    assert (
+        results.with_table(page, "new\n") == f"before\n{results.BEGIN}\nnew\n{results.END}\nafter\n"
+    )
 
 
 def test_the_published_page_shows_the_published_numbers():

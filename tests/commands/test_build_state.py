@@ -22,7 +22,11 @@ DAMAGE = {
 def test_what_a_build_keeps_for_itself_may_be_damaged(built: Doit, how):
     built("check")
     built("plan", f"destdir={built.folder}/dest")
-    files = ["plan.json", "checks.json", *(f".noted/worker.{kind}" for kind in ("offers", "verdict", "carried"))]
+    files = [
+        "plan.json",
+        "checks.json",
+        *(f".noted/worker.{kind}" for kind in ("offers", "verdict", "carried")),
+    ]
     for name in files:
         path = built.build / name
         path.write_bytes(DAMAGE[how](path.read_bytes()))

@@ -116,7 +116,9 @@ def line_of(row: scrub.ScrubRule) -> str:
 def lock_accounts(found: Reference) -> None:
     for name in ("shadow", "gshadow", "passwd", "group"):
         path = found.folder / "etc" / name
-        rest = {"shadow": "1:0:9:7:::", "gshadow": ":", "passwd": "7:7::/:/bin/sh", "group": "7:"}[name]
+        rest = {"shadow": "1:0:9:7:::", "gshadow": ":", "passwd": "7:7::/:/bin/sh", "group": "7:"}[
+            name
+        ]
         old = path.read_text() if path.exists() else ""
         hashed = found.canary(f"etc/{name}").ljust(86, "x")
         path.write_text(f"{old}planted:$6$saltsalt${hashed}:{rest}\n")
@@ -126,21 +128,29 @@ def lock_accounts(found: Reference) -> None:
 def disguise(found: Reference) -> None:
     """The same secrets by other names: hard links, symlinks, copies, attributes."""
     at = found.folder
-    for number, name in enumerate(("etc/munge/munge.key", "etc/grid-security/hostkey.pem", "root/.ssh/id_rsa")):
+    for number, name in enumerate(
+        ("etc/munge/munge.key", "etc/grid-security/hostkey.pem", "root/.ssh/id_rsa")
+    ):
         os.link(at / name, at / f"opt/hard{number}")
         sample_site.put(at / f"opt/copy{number}.txt", (at / name).read_bytes())
         found.plant(f"srv/real{number}")
     os.link(at / "etc/shadow", at / "opt/shadow-too")
-    for number, link in enumerate(("etc/ssh/ssh_host_ecdsa_key", "etc/pki/tls/private/linked.key", "etc/my.keytab")):
+    for number, link in enumerate(
+        ("etc/ssh/ssh_host_ecdsa_key", "etc/pki/tls/private/linked.key", "etc/my.keytab")
+    ):
         (at / link).parent.mkdir(parents=True, exist_ok=True)
         os.symlink(f"/srv/real{number}", at / link)
     os.rename(at / "etc/grid-security", at / "opt/grid-security")
     os.symlink("../opt/grid-security", at / "etc/grid-security")
     for name in ("opt/grid-security/hostcert.pem", "var/log/messages", "etc/passwd"):
-        os.setxattr(at / name, "user.note", f"{found.canary(f'an attribute of {name}')} ".encode() * 3)
+        os.setxattr(
+            at / name, "user.note", f"{found.canary(f'an attribute of {name}')} ".encode() * 3
+        )
 
 
-def found_in(*folders: Path, but: Callable[[Path], bool] = lambda path: False) -> dict[int, list[str]]:
+def found_in(
+    *folders: Path, but: Callable[[Path], bool] = lambda path: False
+) -> dict[int, list[str]]:
     """Number of each canary -> the files that have it: bytes, what is packed in them, targets, attributes."""
     found: dict[int, list[str]] = {}
     for folder in folders:
@@ -188,8 +198,23 @@ class Run:
     def everything(self) -> None:
         """Every command that reads, builds or writes."""
         self()
-        for words in (["plan"], ["plan", "--json"], ["check"], ["deploy"], ["status"], ["verify", "--full"], ["list"]):
-            self(*words, *([f"destdir={self.served}"] if words[0] in ("plan", "deploy", "status", "verify") else []))
+        for words in (
+            ["plan"],
+            ["plan", "--json"],
+            ["check"],
+            ["deploy"],
+            ["status"],
+            ["verify", "--full"],
+            ["list"],
+        ):
+            self(
+                *words,
+                *(
+                    [f"destdir={self.served}"]
+                    if words[0] in ("plan", "deploy", "status", "verify")
+                    else []
+                ),
+            )
 
     def found(self, **more) -> dict[int, list[str]]:
         return found_in(self.doit.build, self.served, self.temporary, self.said, **more)
@@ -223,7 +248,9 @@ def test_no_canary_is_in_anything_that_a_build_and_a_deploy_leave(run: Run, refe
 
 def test_what_was_looked_through_is_what_is_there(run: Run):
     """That a canary would be found: in a packed file, in the state, in what was said."""
-    assert {"release.json", "root.mtree", "initrd.img", "notes.json"} <= set(os.listdir(run.doit.build / "worker"))
+    assert {"release.json", "root.mtree", "initrd.img", "notes.json"} <= set(
+        os.listdir(run.doit.build / "worker")
+    )
     (initrd,) = run.served.glob("tftpboot/worker-*/initrd.img")
     assert any(b"TRAILER!!!" in data for data in looked_at(initrd))
     state = b"".join(path.read_bytes() for path in run.doit.build.glob(".*") if path.is_file())
@@ -237,7 +264,9 @@ def test_the_report_names_what_was_scrubbed(run: Run):
     assert "etc/munge/munge.key" in report and "authenticates as any user of the cluster" in report
 
 
-def test_an_archive_keeps_its_canaries_in_its_own_snapshot_only(tmp_path: Path, reference: Reference):
+def test_an_archive_keeps_its_canaries_in_its_own_snapshot_only(
+    tmp_path: Path, reference: Reference
+):
     with tarfile.open(tmp_path / "reference.tar", "w") as archive:
         archive.add(reference.folder, ".")
     run = Run(tmp_path / "site", f"{{archive: {tmp_path}/reference.tar}}")
@@ -265,7 +294,9 @@ KEY_PLACES = [
 
 @pytest.fixture(scope="module")
 def key() -> str:
-    return subprocess.run(["openssl", "genrsa", "1024"], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["openssl", "genrsa", "1024"], check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
@@ -295,18 +326,28 @@ def refused(tmp_path: Path, node: Path, secret: str, name: str, rule: str) -> No
 
 
 OTHERS = {
-    "a password hash": ("opt/app/users", "admin:$6$saltsalt$" + "h" * 86 + "\n", "holds a usable password hash"),
+    "a password hash": (
+        "opt/app/users",
+        "admin:$6$saltsalt$" + "h" * 86 + "\n",
+        "holds a usable password hash",
+    ),
     "a password of the boot loader": (
         "opt/boot.cfg",
         f"password_pbkdf2 root grub.pbkdf2.sha512.10000.{'AB' * 64}.{'CD' * 64}\n",
         "holds a usable password hash",
     ),
-    "a WireGuard key": ("opt/wg0.conf", "[Interface]\nPrivateKey = " + "A" * 43 + "=\n", "private key of WireGuard"),
+    "a WireGuard key": (
+        "opt/wg0.conf",
+        "[Interface]\nPrivateKey = " + "A" * 43 + "=\n",
+        "private key of WireGuard",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_so_does_every_other_secret_that_can_be_known_by_its_bytes(tmp_path: Path, node: Path, kind: str):
+def test_so_does_every_other_secret_that_can_be_known_by_its_bytes(
+    tmp_path: Path, node: Path, kind: str
+):
     name, secret, rule = OTHERS[kind]
     sample_site.put(node / name, secret.encode())
     refused(tmp_path, node, secret, name, rule)
@@ -315,7 +356,9 @@ def test_so_does_every_other_secret_that_can_be_known_by_its_bytes(tmp_path: Pat
 def test_so_does_a_key_in_an_attribute(tmp_path: Path, node: Path, key: str):
     sample_site.put(node / "opt/data", b"nothing of interest\n")
     os.setxattr(node / "opt/data", "user.key", key.encode())
-    refused(tmp_path, node, key, "/opt/data", "extended attribute user.key holds a private key (PEM)")
+    refused(
+        tmp_path, node, key, "/opt/data", "extended attribute user.key holds a private key (PEM)"
+    )
 
 
 def test_so_does_a_key_that_an_overlay_brings(tmp_path: Path, node: Path, key: str):
@@ -331,7 +374,9 @@ def test_two_sites_ship_the_same_setup_sh_which_is_the_tested_one(tmp_path: Path
         node = sample_site.reference(tmp_path / f"node-{name}", files=3 + len(shipped))
         run = Run(tmp_path / name, f"{{path: {node}}}")
         text = (
-            run.doit.site.read_text().replace("site: small", f"site: {name}").replace("172.24.10", f"10.1.{len(name)}")
+            run.doit.site.read_text()
+            .replace("site: small", f"site: {name}")
+            .replace("172.24.10", f"10.1.{len(name)}")
         )
         run.doit.site.write_text(text.replace("/dev/vda", f"/dev/{name}"))
         run()
@@ -341,4 +386,6 @@ def test_two_sites_ship_the_same_setup_sh_which_is_the_tested_one(tmp_path: Path
 
 def scripts(etc: Path) -> dict[str, bytes]:
     """setup.sh and its parts."""
-    return {path.name: path.read_bytes() for path in [etc / "setup.sh", *(etc / "plugnode").iterdir()]}
+    return {
+        path.name: path.read_bytes() for path in [etc / "setup.sh", *(etc / "plugnode").iterdir()]
+    }

@@ -22,7 +22,9 @@ from tests.support.commands import REPOSITORY, Doit
 
 CI = REPOSITORY / "docs/ci"
 BIN = pathlib.Path(sys.executable).parent
-GITLAB, GITHUB, HOOKS = (CI / name for name in ("gitlab-ci.yml", "github-workflow.yml", "pre-commit-config.yaml"))
+GITLAB, GITHUB, HOOKS = (
+    CI / name for name in ("gitlab-ci.yml", "github-workflow.yml", "pre-commit-config.yaml")
+)
 
 
 def load(path: pathlib.Path) -> dict:
@@ -31,7 +33,9 @@ def load(path: pathlib.Path) -> dict:
     return yaml.load(path.read_text(), yaml.BaseLoader)  # `on:` is a word
 
 
-@pytest.mark.parametrize("path, schema", [(GITLAB, "vendor.gitlab-ci"), (GITHUB, "vendor.github-workflows")])
+@pytest.mark.parametrize(
+    "path, schema", [(GITLAB, "vendor.gitlab-ci"), (GITHUB, "vendor.github-workflows")]
+)
 def test_a_pipeline_is_what_its_service_takes(path, schema):
     done = run("-m", "check_jsonschema", "--builtin-schema", schema, str(path))
     assert done.returncode == 0, done.stdout
@@ -57,7 +61,11 @@ def test_pipelines_run_commands_that_exist():
     listed = run("-m", "doit", "list", "--quiet", cwd=REPOSITORY).stdout.split()
     commands = {word for line in scripts() for word in re.findall(r"\./doit (\w+)", line)}
     assert {"check", "plan", "deploy", "verify"} <= commands <= set(listed)
-    assert all((REPOSITORY / path).is_file() for line in scripts() for path in re.findall(r"docs/ci/\w+", line))
+    assert all(
+        (REPOSITORY / path).is_file()
+        for line in scripts()
+        for path in re.findall(r"docs/ci/\w+", line)
+    )
 
 
 @pytest.mark.parametrize("line", scripts(), ids=lambda line: line.splitlines()[0])
@@ -68,9 +76,13 @@ def test_the_lines_of_pipelines_are_shell(line):
 
 def test_deploying_needs_a_hand_and_a_protected_branch():
     rule = load(GITLAB)["deploy"]["rules"]
-    assert [one["when"] for one in rule] == ["manual"] and "CI_COMMIT_REF_PROTECTED" in rule[0]["if"]
+    assert [one["when"] for one in rule] == ["manual"] and "CI_COMMIT_REF_PROTECTED" in rule[0][
+        "if"
+    ]
     job = load(GITHUB)["jobs"]["deploy"]
-    assert job["if"].startswith("github.event_name == 'workflow_dispatch' && github.ref == 'refs/heads/main'")
+    assert job["if"].startswith(
+        "github.event_name == 'workflow_dispatch' && github.ref == 'refs/heads/main'"
+    )
     assert job["environment"] == load(GITLAB)["deploy"]["environment"] == "production"
 
 
@@ -79,19 +91,31 @@ def test_what_the_pipeline_of_a_merge_request_runs_works(built: Doit, reference)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(built.folder)]
     for words in (["init", "-q"], ["add", "site.yaml"], ["commit", "-q", "-m", "site: begin"]):
         subprocess.run([*git, *words], check=True)
-    sample_site.write(built.site, reference, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"])
+    sample_site.write(
+        built.site, reference, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"]
+    )
     subprocess.run([*git, "commit", "-q", "-a", "-m", "site: a node"], check=True)
     launcher(built)
     (built.folder / "docs").symlink_to(REPOSITORY / "docs")
-    base = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True).stdout.strip()
+    base = subprocess.run(
+        [*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     script = "\n".join(load(GITLAB)["site"]["script"])
     env = {**os.environ, "CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
     done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script], cwd=built.folder, env=env, capture_output=True, text=True
+        ["bash", "-eo", "pipefail", "-c", script],
+        cwd=built.folder,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "  + 1 node: wn003\n" in (built.build / "plan.txt").read_text()
-    assert json.loads((built.build / "counts.json").read_text()) == {"create": 0, "update": 7, "delete": 0}
+    assert json.loads((built.build / "counts.json").read_text()) == {
+        "create": 0,
+        "update": 7,
+        "delete": 0,
+    }
     page = (built.build / "report.html").read_text()
     assert f"<code>{base}</code>" in page and "wn003" in page and 'class="badge ok"' in page
 
@@ -111,7 +135,9 @@ def test_a_plan_becomes_a_note_on_the_merge_request(tmp_path):
     class GitLab(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            heard.append((self.path, self.headers["PRIVATE-TOKEN"], urllib.parse.parse_qs(body)["body"][0]))
+            heard.append(
+                (self.path, self.headers["PRIVATE-TOKEN"], urllib.parse.parse_qs(body)["body"][0])
+            )
             self.send_response(201)
             self.end_headers()
 
@@ -121,13 +147,22 @@ def test_a_plan_becomes_a_note_on_the_merge_request(tmp_path):
     (tmp_path / "plan.txt").write_text("+ 1 node: wn003\n")
     with http.server.HTTPServer(("127.0.0.1", 0), GitLab) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        job = {"CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4", "CI_PROJECT_ID": "7"}
-        for more in ({}, {"CI_MERGE_REQUEST_IID": "3"}, {"CI_MERGE_REQUEST_IID": "3", "PLUGNODE_TOKEN": "secret"}):
+        job = {
+            "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
+            "CI_PROJECT_ID": "7",
+        }
+        for more in (
+            {},
+            {"CI_MERGE_REQUEST_IID": "3"},
+            {"CI_MERGE_REQUEST_IID": "3", "PLUGNODE_TOKEN": "secret"},
+        ):
             env = {**os.environ, **job, **more, "no_proxy": "127.0.0.1"}
             done = run(str(CI / "note"), str(tmp_path / "plan.txt"), env=env)
             assert done.returncode == 0 and "secret" not in done.stdout + done.stderr, done.stderr
         server.shutdown()
-    assert heard == [("/api/v4/projects/7/merge_requests/3/notes", "secret", "```diff\n+ 1 node: wn003\n\n```\n")]
+    assert heard == [
+        ("/api/v4/projects/7/merge_requests/3/notes", "secret", "```diff\n+ 1 node: wn003\n\n```\n")
+    ]
 
 
 # --- before the commit
@@ -147,32 +182,44 @@ def test_the_hook_keeps_a_mistake_from_being_committed(doit, reference, tmp_path
     (doit.folder / ".pre-commit-config.yaml").write_text(HOOKS.read_text())
     (doit.folder / ".gitignore").write_text("/build/\n/reference/\n/doit\n/cache/\n")
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(doit.folder)]
-    env = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "cache"), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    env = {
+        **os.environ,
+        "PRE_COMMIT_HOME": str(tmp_path / "cache"),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
 
     def git(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(["git", *who, *words], env=env, capture_output=True, text=True)
 
     assert git("init", "-q").returncode == 0
-    subprocess.run([BIN / "pre-commit", "install"], cwd=doit.folder, env=env, check=True, capture_output=True)
+    subprocess.run(
+        [BIN / "pre-commit", "install"], cwd=doit.folder, env=env, check=True, capture_output=True
+    )
     git("add", ".")
     assert (done := git("commit", "-m", "site: begin")).returncode == 0, done.stderr
     doit.site.write_text(doit.site.read_text().replace("mac:", "mcc:", 1))
     done = git("commit", "-a", "-m", "site: a mistake")
-    assert done.returncode == 1 and re.search(rf"^{doit.site}:\d+:\d+: .*mcc", done.stderr, re.M), done.stderr
+    assert done.returncode == 1 and re.search(rf"^{doit.site}:\d+:\d+: .*mcc", done.stderr, re.M), (
+        done.stderr
+    )
 
 
 def test_the_hooks_for_other_repositories_are_well_formed():
     done = run("-m", "pre_commit", "validate-manifest", str(REPOSITORY / ".pre-commit-hooks.yaml"))
     assert done.returncode == 0, done.stdout
     hook = load(REPOSITORY / ".pre-commit-hooks.yaml")[0]
-    assert os.access(REPOSITORY / hook["entry"], os.X_OK) and hook["args"] == ["validate", "site=site.yaml"]
+    assert os.access(REPOSITORY / hook["entry"], os.X_OK) and hook["args"] == [
+        "validate",
+        "site=site.yaml",
+    ]
 
 
 # --- completion, in a terminal
 
 
 @pytest.mark.parametrize(
-    "typed, completed", [("./doit verif\t", "./doit verify"), ("./doit info site_i\t", "site_image")]
+    "typed, completed",
+    [("./doit verif\t", "./doit verify"), ("./doit info site_i\t", "site_image")],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_the_shell_completes_tasks(tmp_path, shell, typed, completed):
@@ -195,7 +242,11 @@ def seen_after(argv: list[str], ready: str, typed: str, wanted: str, home: pathl
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(REPOSITORY)
-        os.execvpe(argv[0], argv, {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "PS1": "$ "})
+        os.execvpe(
+            argv[0],
+            argv,
+            {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", "PS1": "$ "},
+        )
     try:
         os.write(terminal, f'{ready}; echo made-r"ead"y\n'.encode())
         read_until(terminal, "made-ready")

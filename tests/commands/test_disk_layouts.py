@@ -19,7 +19,9 @@ SCRATCH = f"disk: {{partitions: [{VAR}, {{mount: /scratch, size: rest, fs: xfs}}
 @pytest.fixture
 def site(doit: Doit, reference: Path) -> Doit:
     """A site whose group has a disk with a mount point of its own."""
-    sample_site.write(doit.site, reference, [f"{node[:-1]}, groups: [gpu]}}" for node in sample_site.NODES])
+    sample_site.write(
+        doit.site, reference, [f"{node[:-1]}, groups: [gpu]}}" for node in sample_site.NODES]
+    )
     text = doit.site.read_text()
     doit.site.write_text(text.replace("nodes:\n", f"groups:\n  gpu:\n    {SCRATCH}\nnodes:\n"))
     return doit
@@ -27,18 +29,26 @@ def site(doit: Doit, reference: Path) -> Doit:
 
 def test_a_groups_mount_point_that_the_root_has_not_is_refused_where_it_is_written(site: Doit):
     said = site(status=3)
-    line = next(n for n, line in enumerate(site.site.read_text().splitlines(), 1) if "/scratch" in line)
+    line = next(
+        n for n, line in enumerate(site.site.read_text().splitlines(), 1) if "/scratch" in line
+    )
     assert (
-        f"{site.site}:{line}:5: groups.gpu.disk: on image worker: mount: no folder /scratch in the root; add it" in said
+        f"{site.site}:{line}:5: groups.gpu.disk: on image worker: mount: no folder /scratch in the root; add it"
+        in said
     )
     assert not (site.build / "worker").exists()
 
 
-def test_it_is_fine_once_the_images_disk_an_overlay_or_the_reference_has_it(site: Doit, reference: Path):
+def test_it_is_fine_once_the_images_disk_an_overlay_or_the_reference_has_it(
+    site: Doit, reference: Path
+):
     site(status=3)
     text = site.site.read_text()
     site.site.write_text(
-        text.replace("disk: {devices: [/dev/vda]}", SCRATCH.replace("disk: {", "disk: {devices: [/dev/vda], "))
+        text.replace(
+            "disk: {devices: [/dev/vda]}",
+            SCRATCH.replace("disk: {", "disk: {devices: [/dev/vda], "),
+        )
     )
     site()
     assert (site.build / "worker/root/scratch").is_dir()
@@ -53,18 +63,31 @@ def test_a_partition_that_is_smaller_than_what_fills_it_is_refused(site: Doit, r
     site()
     with open(reference / "var/lib/large", "wb") as file:
         file.truncate(80 << 20)
-    assert "groups.gpu.disk: on image worker: size: /var.ro holds 85 MiB, 64M for /var cannot" in site(status=3)
+    assert (
+        "groups.gpu.disk: on image worker: size: /var.ro holds 85 MiB, 64M for /var cannot"
+        in site(status=3)
+    )
     text = site.site.read_text()
     site.site.write_text(
-        text.replace("{devices: [/dev/vda]}", f"{{partitions: [{VAR}]}}").replace(SCRATCH, "cmdline: quiet")
+        text.replace("{devices: [/dev/vda]}", f"{{partitions: [{VAR}]}}").replace(
+            SCRATCH, "cmdline: quiet"
+        )
     )
-    assert "images.worker.disk: size: /var.ro holds 85 MiB, 64M for /var cannot; make it larger" in site(status=3)
+    assert (
+        "images.worker.disk: size: /var.ro holds 85 MiB, 64M for /var cannot; make it larger"
+        in site(status=3)
+    )
 
 
-def test_check_names_the_programs_that_nodes_need_for_their_disks_and_have_not(site: Doit, reference: Path):
+def test_check_names_the_programs_that_nodes_need_for_their_disks_and_have_not(
+    site: Doit, reference: Path
+):
     (reference / "scratch").mkdir()
     site()
-    assert "warning  disk: worker: the root lacks mkfs.xfs, which its nodes' disks need; add xfsprogs" in site("check")
+    assert (
+        "warning  disk: worker: the root lacks mkfs.xfs, which its nodes' disks need; add xfsprogs"
+        in site("check")
+    )
     for program in {program for row in PROGRAMS.values() for program in row}:
         sample_site.put(reference / "usr/sbin" / program, b"#!/bin/sh\n", 0o755)
     site()
@@ -72,10 +95,23 @@ def test_check_names_the_programs_that_nodes_need_for_their_disks_and_have_not(s
 
 
 def test_a_folder_may_be_reached_by_a_symlink_and_one_on_var_is_in_what_fills_it():
-    tree: Tree = {b"": directory(), b"data": symlink(b"srv/data"), b"srv": directory(), b"srv/data": directory()}
-    tree |= {b"var.ro": directory(), b"var.ro/spool": directory(), b"round": symlink(b"round"), b"gone": symlink(b"no")}
+    tree: Tree = {
+        b"": directory(),
+        b"data": symlink(b"srv/data"),
+        b"srv": directory(),
+        b"srv/data": directory(),
+    }
+    tree |= {
+        b"var.ro": directory(),
+        b"var.ro/spool": directory(),
+        b"round": symlink(b"round"),
+        b"gone": symlink(b"no"),
+    }
     has = disk_support(tree)
-    parts = [Partition(mount, 10, "ext4", "x") for mount in ("/data", "/var/spool", "/round", "/gone", "/var/other")]
+    parts = [
+        Partition(mount, 10, "ext4", "x")
+        for mount in ("/data", "/var/spool", "/round", "/gone", "/var/other")
+    ]
     said = list(disk_problems(has, Disk(partitions=tuple(parts))))
     assert [line.split()[3] for line in said] == ["/round", "/gone", "/var/other"]
 
@@ -90,9 +126,14 @@ def test_programs_are_looked_for_where_setup_sh_finds_them():
     assert set(lacks) == {"sfdisk", "blkid"}
 
 
-def test_a_plan_says_that_a_site_of_another_name_has_other_disks(site: Doit, reference: Path, tmp_path: Path):
+def test_a_plan_says_that_a_site_of_another_name_has_other_disks(
+    site: Doit, reference: Path, tmp_path: Path
+):
     (reference / "scratch").mkdir()
     site("deploy", f"destdir={tmp_path}/served")
     site.site.write_text(site.site.read_text().replace("site: small", "site: large"))
     said = site("plan", f"destdir={tmp_path}/served")
-    assert "  ! the site is large now: the disks of all nodes are another site's, and stay untouched\n" in said
+    assert (
+        "  ! the site is large now: the disks of all nodes are another site's, and stay untouched\n"
+        in said
+    )

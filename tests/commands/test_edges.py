@@ -26,7 +26,11 @@ def without_modules_dep(reference: pathlib.Path) -> None:
 
 
 def with_a_key(reference: pathlib.Path) -> None:
-    key = b"-----BEGIN PRIVATE KEY-----\n" + b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 2 + b"\n-----END PRIVATE KEY-----\n"
+    key = (
+        b"-----BEGIN PRIVATE KEY-----\n"
+        + b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" * 2
+        + b"\n-----END PRIVATE KEY-----\n"
+    )
     sample_site.put(reference / "opt/service/tls.pem", key)
 
 
@@ -54,10 +58,16 @@ def test_a_missing_kernel_and_a_secret_are_said_at_once(doit, reference):
 def two_images(doit, tmp_path) -> dict[str, pathlib.Path]:
     """A site of two images that is built: image -> its reference."""
     references = {name: sample_site.reference(tmp_path / name) for name in ("worker", "gpu")}
-    sample_site.write(doit.site, references["worker"], ["{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100, image: worker}"])
+    sample_site.write(
+        doit.site,
+        references["worker"],
+        ["{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100, image: worker}"],
+    )
     text = doit.site.read_text()
     image = text[text.index("  worker:\n") : text.index("nodes:\n")]
-    second = image.replace("worker:", "gpu:", 1).replace(str(references["worker"]), str(references["gpu"]))
+    second = image.replace("worker:", "gpu:", 1).replace(
+        str(references["worker"]), str(references["gpu"])
+    )
     doit.site.write_text(text.replace("nodes:\n", f"{second}nodes:\n"))
     doit()
     return references
@@ -80,7 +90,9 @@ def test_complaints_about_every_image_come_at_once(doit, two_images):
     with_a_key(two_images["gpu"])
     out = doit(status=3)
     assert "images.worker: kernel: " in out and "tls.pem" in out
-    assert sorted(doit(status=3).splitlines()) == sorted(out.splitlines())  # nothing refused is taken as done
+    assert sorted(doit(status=3).splitlines()) == sorted(
+        out.splitlines()
+    )  # nothing refused is taken as done
 
 
 def test_a_broken_template_is_said_before_anything_is_made(doit, reference):
@@ -121,7 +133,9 @@ def test_a_reader_that_goes_away_is_no_bug(built, tmp_path, command):
 def test_a_build_folder_that_cannot_be_one_is_said_in_a_line(doit, reference, tmp_path):
     sample_site.write(doit.site, reference)
     doit.build.write_text("a file\n")
-    assert doit(status=3).splitlines() == [f"ERROR: build={doit.build}: File exists; name a folder to build in"]
+    assert doit(status=3).splitlines() == [
+        f"ERROR: build={doit.build}: File exists; name a folder to build in"
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
@@ -140,23 +154,35 @@ def test_a_build_folder_of_somebody_else_is_said_in_a_line():
 def test_what_a_stage_says_of_the_site_names_the_line_and_the_image(doit, reference):
     sample_site.write(doit.site, reference)
     text = doit.site.read_text()
-    for key, inside in (("kernel", "kernel: 9.9.9"), ("modules", "initrd: {base: none, modules: [nosuch]}")):
+    for key, inside in (
+        ("kernel", "kernel: 9.9.9"),
+        ("modules", "initrd: {base: none, modules: [nosuch]}"),
+    ):
         doit.site.write_text(re.sub(r"    initrd: .*", f"    {inside}", text))
-        line = next(number for number, row in enumerate(doit.site.read_text().splitlines(), 1) if key in row)
+        line = next(
+            number for number, row in enumerate(doit.site.read_text().splitlines(), 1) if key in row
+        )
         assert f"{doit.site}:{line}:" in (out := doit(status=3)) and ": images.worker: " in out
 
 
 def test_an_image_that_is_removed_leaves_nothing_in_the_build(built, reference):
     before = built.site.read_text()
     other = f"  other:\n    reference: {{path: {reference}}}\n    initrd: {{base: none}}\nnodes:"
-    built.site.write_text(before.replace("nodes:", other).replace("172.24.10.100}", "172.24.10.100, image: other}"))
-    built.site.write_text(built.site.read_text().replace("172.24.10.10}", "172.24.10.10, image: worker}"))
+    built.site.write_text(
+        before.replace("nodes:", other).replace("172.24.10.100}", "172.24.10.100, image: other}")
+    )
+    built.site.write_text(
+        built.site.read_text().replace("172.24.10.10}", "172.24.10.10, image: worker}")
+    )
     built()
     (built.build / "kept").mkdir()
     assert (built.build / "other/root.mtree").exists()
     built.site.write_text(before)
     built()
-    assert not (built.build / "other").exists() and not (built.build / "configs/tftp/plugnode/other.cfg").exists()
+    assert (
+        not (built.build / "other").exists()
+        and not (built.build / "configs/tftp/plugnode/other.cfg").exists()
+    )
     assert (built.build / "kept").exists() and (built.build / "worker/root.mtree").exists()
 
 
@@ -164,7 +190,9 @@ def test_a_partition_filled_from_nothing_is_refused_before_a_node_stops_at_it(do
     sample_site.write(doit.site, reference)
     disk = "disk: {partitions: [{mount: /var, size: 5G, fs: ext4, fill: /var.old}]}"
     doit.site.write_text(re.sub(r"disk: .*", disk, doit.site.read_text()))
-    assert re.search(r"site.yaml:10:5: images.worker.disk: fill: no such folder .* /var.old;", doit(status=3))
+    assert re.search(
+        r"site.yaml:10:5: images.worker.disk: fill: no such folder .* /var.old;", doit(status=3)
+    )
 
 
 def test_check_warns_of_an_nfs_root_that_is_no_file_system_of_its_own(built, tmp_path):
@@ -173,7 +201,9 @@ def test_check_warns_of_an_nfs_root_that_is_no_file_system_of_its_own(built, tmp
     assert "of its own" not in built("check"), "there is nothing yet"
     (tmp_path / "nfs").mkdir()
     assert re.search(
-        rf"^warning  deploy.nfs_root: {tmp_path}/nfs is not a file system of its own", built("check"), re.M
+        rf"^warning  deploy.nfs_root: {tmp_path}/nfs is not a file system of its own",
+        built("check"),
+        re.M,
     )
 
 
@@ -188,7 +218,9 @@ def test_symlinks_in_a_circle_are_said_in_a_line_wherever_they_are(doit, referen
     process = doit.start()
     out = process.communicate()[0]
     assert process.returncode in (0, 3) and "Traceback" not in out
-    assert process.returncode == 0 or re.search(r"^\S+:\d+:\d+: .*(circle|symlinks)", out, re.M), out
+    assert process.returncode == 0 or re.search(r"^\S+:\d+:\d+: .*(circle|symlinks)", out, re.M), (
+        out
+    )
 
 
 def test_an_image_that_the_site_has_not_is_a_mistake_of_whoever_typed_it(built, tmp_path):

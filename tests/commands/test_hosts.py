@@ -71,7 +71,12 @@ def shell(root: Path, script: str) -> str:
 @pytest.mark.parametrize("awk", AWKS, ids=lambda words: words[0])
 def test_an_earlier_release_takes_its_short_name_of_the_newest_site_data(node, awk):
     file = node / "run/plugnode/hosts"
-    done = subprocess.run([*awk, "-v", f"address={ADDRESS}", EARLIER, file], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*awk, "-v", f"address={ADDRESS}", EARLIER, file],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "wn010\n"
     assert f"{ADDRESS} wn010 wn010.grid.example.org\n" in file.read_text()  # and goes on as before
 
@@ -101,13 +106,18 @@ def test_a_node_then_has_the_very_file_that_was_generated(node):
     here = node / "run/plugnode"
     assert (here / "hosts").read_text() == hosts_of(site_of(node))
     assert not (here / "hosts.canonical").exists()
-    shell(node, f"sh {REPOSITORY}/overlays/worker/etc/hosts.sh")  # once is enough, twice does no harm
+    shell(
+        node, f"sh {REPOSITORY}/overlays/worker/etc/hosts.sh"
+    )  # once is enough, twice does no harm
 
 
 def test_without_a_domain_hosts_comes_once_and_as_it_is(tmp_path):
     site = site_of(tmp_path, SITE.replace(", domain: grid.example.org", ""))
     files = site_image.site_image(site, hosts_of(site).encode())
-    assert files["plugnode/hosts"] == hosts_of(site).encode() and "plugnode/hosts.canonical" not in files
+    assert (
+        files["plugnode/hosts"] == hosts_of(site).encode()
+        and "plugnode/hosts.canonical" not in files
+    )
     assert "172.24.10.10 wn010\n" in hosts_of(site)
 
 
@@ -121,7 +131,10 @@ def test_only_lines_with_a_canonical_name_of_the_domain_are_turned_for_earlier_r
 def test_what_goes_to_running_nodes_is_hosts_as_it_was_generated(tmp_path):
     site = site_of(tmp_path)
     files = site_data.as_generated(site_image.site_image(site, hosts_of(site).encode()))
-    assert files["plugnode/hosts"].decode() == hosts_of(site) and "plugnode/hosts.canonical" not in files
+    assert (
+        files["plugnode/hosts"].decode() == hosts_of(site)
+        and "plugnode/hosts.canonical" not in files
+    )
 
 
 def test_more_hosts_are_a_line_for_each_address_and_survive_the_cache(tmp_path):
@@ -132,7 +145,10 @@ def test_more_hosts_are_a_line_for_each_address_and_survive_the_cache(tmp_path):
     for _ in range(2):
         cached = cache.load_cached(str(tmp_path / "site.yaml"), str(tmp_path / "cache"), ())
         assert hosts_of(cached) == hosts_of(site) and cached.fingerprint == site.fingerprint
-    assert site_of(tmp_path, SITE.replace("10.1.0.250\n", "10.1.0.251\n", 1)).fingerprint != site.fingerprint
+    assert (
+        site_of(tmp_path, SITE.replace("10.1.0.250\n", "10.1.0.251\n", 1)).fingerprint
+        != site.fingerprint
+    )
 
 
 # What a reference knows others by
@@ -154,16 +170,29 @@ fe00::0 ip6-localnet
 
 def known_by(text: bytes, **files: bytes) -> list[str]:
     """The names that a root has for others whose etc/hosts and other files are these."""
-    named = {f"etc/{name}".encode(): generated_file(data) for name, data in {"hosts": text, **files}.items()}
+    named = {
+        f"etc/{name}".encode(): generated_file(data)
+        for name, data in {"hosts": text, **files}.items()
+    }
     return hosts.others(named)
 
 
-@pytest.mark.parametrize("files", [{"hostname": b"ref\n"}, {"sysconfig/network": b'NETWORKING=yes\nHOSTNAME="ref"\n'}])
+@pytest.mark.parametrize(
+    "files", [{"hostname": b"ref\n"}, {"sysconfig/network": b'NETWORKING=yes\nHOSTNAME="ref"\n'}]
+)
 def test_the_other_machines_of_a_reference_are_those_that_are_neither_itself_nor_nobody(files):
-    assert known_by(REFERENCE, **files) == ["nas01", "nas", "license", "LICENSE.example.org", "boot1"]
+    assert known_by(REFERENCE, **files) == [
+        "nas01",
+        "nas",
+        "license",
+        "LICENSE.example.org",
+        "boot1",
+    ]
 
 
-@pytest.mark.parametrize("tree", [{}, {b"etc/hosts": symlink(b"hosts")}, {b"etc/hosts": symlink(b"/gone")}])
+@pytest.mark.parametrize(
+    "tree", [{}, {b"etc/hosts": symlink(b"hosts")}, {b"etc/hosts": symlink(b"/gone")}]
+)
 def test_a_reference_without_hosts_knows_nobody(tree):
     assert hosts.others(tree) == []
 
@@ -177,7 +206,10 @@ def test_names_that_the_nodes_would_lose_are_told_until_the_site_has_them(doit):
     out = doit()
     assert said + "add them under `hosts:`" in out, out
     assert f"warning  hosts: worker: {said}" in doit("check")
-    text = doit.site.read_text() + "hosts:\n  nas01: 10.1.0.250\n  nas: 10.1.0.250\n  license.example.org: 10.1.0.4\n"
+    text = (
+        doit.site.read_text()
+        + "hosts:\n  nas01: 10.1.0.250\n  nas: 10.1.0.250\n  license.example.org: 10.1.0.4\n"
+    )
     doit.site.write_text(text)
     assert "has 1 name that the nodes' lacks: license; " in doit("check")
     doit.site.write_text(text + "  license: 10.1.0.4\n")

@@ -38,8 +38,12 @@ def ready(checkout: pathlib.Path) -> pathlib.Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
     borrowed = next((checkout / ".venv/lib").glob("python3*")) / "site-packages/borrowed.pth"
     borrowed.write_text(site + "\n")
-    (checkout / ".venv/bin/doit").write_text("import sys\nfrom doit.__main__ import main\nsys.exit(main())\n")
-    sums = subprocess.run(["cksum", "doit", *LISTS], cwd=checkout, check=True, capture_output=True).stdout
+    (checkout / ".venv/bin/doit").write_text(
+        "import sys\nfrom doit.__main__ import main\nsys.exit(main())\n"
+    )
+    sums = subprocess.run(
+        ["cksum", "doit", *LISTS], cwd=checkout, check=True, capture_output=True
+    ).stdout
     (checkout / ".venv/ready-run").write_bytes(sums)
     return checkout
 
@@ -66,7 +70,10 @@ def without_sbin(checkout: pathlib.Path) -> None:
 
 def test_a_second_start_is_doit_without_a_word_of_its_own(ready):
     done = start("./doit", cwd=ready)
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout == f".  hello\nhello from {ready}\n"
+    assert (done.returncode, done.stderr) == (
+        0,
+        "",
+    ) and done.stdout == f".  hello\nhello from {ready}\n"
 
 
 def test_a_second_start_touches_no_network_and_needs_no_rights(ready):
@@ -83,7 +90,9 @@ def test_a_second_start_asks_no_package_manager(ready, tmp_path):
     for name in ("apt-get", "dpkg-query", "dnf", "rpm", "sudo"):
         tell_tale(tmp_path / "called" / name)
     env = only(tmp_path / "bin")
-    done = start("./doit", "list", cwd=ready, env=env | {"PATH": f"{tmp_path}/called:{env['PATH']}"})
+    done = start(
+        "./doit", "list", cwd=ready, env=env | {"PATH": f"{tmp_path}/called:{env['PATH']}"}
+    )
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["hello"], "")
 
 
@@ -113,15 +122,23 @@ def test_a_folder_to_compare_with_is_the_callers_and_a_revision_is_not(ready, tm
         "    return {'actions': ['echo %(against)s'], 'params': [option], 'verbosity': 2}\n"
     )
     (tmp_path / "other").mkdir()
-    for given, meant in (("other", f"{tmp_path}/other"), ("origin/main", "origin/main"), ("/abs", "/abs")):
+    for given, meant in (
+        ("other", f"{tmp_path}/other"),
+        ("origin/main", "origin/main"),
+        ("/abs", "/abs"),
+    ):
         done = start(str(ready / "doit"), "plan", f"--against={given}", cwd=tmp_path)
         assert done.stdout == f".  plan\n{meant}\n", done.stderr
 
 
 def test_exit_status_and_arguments_are_doits(ready):
-    (ready / "dodo.py").write_text("def task_no():\n    return {'actions': ['exit 7'], 'verbosity': 2}\n")
+    (ready / "dodo.py").write_text(
+        "def task_no():\n    return {'actions': ['exit 7'], 'verbosity': 2}\n"
+    )
     assert (
-        start("./doit", cwd=ready).returncode == start(".venv/bin/python", ".venv/bin/doit", cwd=ready).returncode != 0
+        start("./doit", cwd=ready).returncode
+        == start(".venv/bin/python", ".venv/bin/doit", cwd=ready).returncode
+        != 0
     )
     assert start("./doit", "list", "a b", cwd=ready).returncode == 3
 
@@ -134,20 +151,32 @@ def test_a_system_with_neither_apt_nor_dnf_is_one_line(checkout, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-query"), reason="dpkg's part")
-def test_without_root_and_without_sudo_the_missing_packages_are_named_in_one_line(checkout, tmp_path):
+def test_without_root_and_without_sudo_the_missing_packages_are_named_in_one_line(
+    checkout, tmp_path
+):
     without_sbin(checkout)
     (checkout / "packages.txt").write_text("run no-such-package-at-all - - # for this test\n")
     for folder in (checkout, *checkout.parents):
         if str(folder).startswith("/tmp/"):
             os.chmod(folder, 0o777)
-    done = start(*NOBODY, "./doit", cwd=checkout, env=only(tmp_path / "bin", "apt-get", "dpkg-query", "setpriv"))
+    done = start(
+        *NOBODY,
+        "./doit",
+        cwd=checkout,
+        env=only(tmp_path / "bin", "apt-get", "dpkg-query", "setpriv"),
+    )
     assert done.returncode == 1
-    assert "neither root nor may it sudo: no-such-package-at-all" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        "neither root nor may it sudo: no-such-package-at-all" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_two_first_starts_at_once_wait_for_each_other(checkout):
     words = ["flock", "packages.txt", "sh", "-c", "echo held; sleep 100"]
-    holder = subprocess.Popen(words, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    holder = subprocess.Popen(
+        words, cwd=checkout, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert holder.stdout and holder.stdout.readline() == "held\n"
     waiting = subprocess.Popen(["./doit"], cwd=checkout, stderr=subprocess.PIPE, text=True)
     assert "another ./doit is installing here; waiting for it" in waiting.stderr.readline()
@@ -158,7 +187,11 @@ def test_two_first_starts_at_once_wait_for_each_other(checkout):
 
 
 def test_every_line_of_the_package_list_is_of_its_form():
-    lines = [line for line in (REPOSITORY / "packages.txt").read_text().splitlines() if line and line[0] != "#"]
+    lines = [
+        line
+        for line in (REPOSITORY / "packages.txt").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
     assert len(lines) > 20
     for line in lines:
         assert re.fullmatch(r"(run|load|boot|test) +\S+ +\S+ +\S+ +# \S.*", line), line
@@ -190,4 +223,6 @@ def test_what_is_imported_is_what_is_required():
     for path in (REPOSITORY / "tasks").rglob("*.py"):
         for module in re.findall(r"(?m)^\s*(?:import|from) ([A-Za-z_]\w*)", path.read_text()):
             known = module in sys.stdlib_module_names or module in ("tasks", "templates")
-            assert known or provided.get(module, module).replace("_", "-") in pins, f"{path}: {module}"
+            assert known or provided.get(module, module).replace("_", "-") in pins, (
+                f"{path}: {module}"
+            )

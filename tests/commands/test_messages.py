@@ -17,7 +17,9 @@ CI = REPOSITORY / "docs/ci"
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_a_command_says_how_it_is_used_without_a_site_and_builds_nothing(doit: Doit, option):
-    assert doit("deploy", option).startswith("./doit deploy: make the targets match what was built\n")
+    assert doit("deploy", option).startswith(
+        "./doit deploy: make the targets match what was built\n"
+    )
     out = doit("plan", "--json", option)
     assert "--against=" in out and "--detailed-exitcode" in out and "server=" in out
     assert not doit.build.exists()
@@ -25,9 +27,14 @@ def test_a_command_says_how_it_is_used_without_a_site_and_builds_nothing(doit: D
 
 def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: Doit):
     out = doit("plan", "-x", status=3)
-    assert "plan -x: no such option; it has --json, --detailed-exitcode, --against; ./doit plan -h says more" in out
+    assert (
+        "plan -x: no such option; it has --json, --detailed-exitcode, --against; ./doit plan -h says more"
+        in out
+    )
     assert "deploy --full: no such option; it has none" in doit("deploy", "--full", status=3)
-    assert "verify --nodes: no such option; it has --full" in doit("deploy", "verify", "--nodes", status=3)
+    assert "verify --nodes: no such option; it has --full" in doit(
+        "deploy", "verify", "--nodes", status=3
+    )
     assert "parsing" not in out and not doit.build.exists()
 
 
@@ -46,12 +53,16 @@ def closed_reader(built: Doit, *words: str, both: bool = False) -> tuple[int, st
         aside = writer if both else subprocess.PIPE
         run = built.start(*words, stdout=writer, stderr=aside)
         said = run.communicate(timeout=120)[1] or ""
-        return run.returncode, "".join(line for line in said.splitlines(True) if not line.startswith((".  ", "   ")))
+        return run.returncode, "".join(
+            line for line in said.splitlines(True) if not line.startswith((".  ", "   "))
+        )
     finally:
         os.close(writer)
 
 
-@pytest.mark.parametrize("words", [["plan"], ["plan", "--json"], ["status"], ["verify"], ["validate"], ["capacity"]])
+@pytest.mark.parametrize(
+    "words", [["plan"], ["plan", "--json"], ["status"], ["verify"], ["validate"], ["capacity"]]
+)
 def test_a_reader_that_goes_away_ends_a_command_in_silence(built: Doit, words):
     where = f"destdir={built.folder}/dest"
     built("deploy", where)
@@ -71,7 +82,9 @@ def test_one_difference_is_one(built: Doit):
 
 
 def count(plan: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, CI / "counts"], input=plan, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, CI / "counts"], input=plan, capture_output=True, text=True
+    )
 
 
 def test_the_changes_of_several_servers_are_counted_together():
@@ -79,24 +92,40 @@ def test_the_changes_of_several_servers_are_counted_together():
     two = {"files": [{"action": "remove"}], "by_hand": [{"action": "add"}]}
     done = count(json.dumps({"changed": True, "servers": {"boot1": one, "boot2": two}}))
     assert json.loads(done.stdout) == {"create": 2, "update": 1, "delete": 1}
-    assert json.loads(count(json.dumps({"servers": {}})).stdout) == {"create": 0, "update": 0, "delete": 0}
+    assert json.loads(count(json.dumps({"servers": {}})).stdout) == {
+        "create": 0,
+        "update": 0,
+        "delete": 0,
+    }
 
 
 @pytest.mark.parametrize(
-    "plan", ["", "{}", "[]", "null", "ERROR: boot1: it cannot be reached\n", '{"servers": {"a": 1}}']
+    "plan",
+    ["", "{}", "[]", "null", "ERROR: boot1: it cannot be reached\n", '{"servers": {"a": 1}}'],
 )
 def test_what_is_no_plan_is_one_line(plan):
     done = count(plan)
-    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1, (
+        done.stderr
+    )
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/api/v4", "http://gitlab.invalid/api/v4"])
 def test_a_note_that_nobody_takes_is_one_line_without_the_token(tmp_path, address):
     (tmp_path / "plan.txt").write_text("no changes\n")
-    job = {"CI_API_V4_URL": address, "CI_PROJECT_ID": "7", "CI_MERGE_REQUEST_IID": "3", "PLUGNODE_TOKEN": "s3cret"}
+    job = {
+        "CI_API_V4_URL": address,
+        "CI_PROJECT_ID": "7",
+        "CI_MERGE_REQUEST_IID": "3",
+        "PLUGNODE_TOKEN": "s3cret",
+    }
     argv = [sys.executable, CI / "note", tmp_path / "plan.txt"]
-    done = subprocess.run(argv, env={**os.environ, **job, "no_proxy": "*"}, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "was not written" in done.stderr, done.stderr
+    done = subprocess.run(
+        argv, env={**os.environ, **job, "no_proxy": "*"}, capture_output=True, text=True
+    )
+    assert (
+        done.returncode == 1 and done.stderr.count("\n") == 1 and "was not written" in done.stderr
+    ), done.stderr
     assert address in done.stderr and "s3cret" not in done.stdout + done.stderr
 
 
@@ -106,13 +135,18 @@ def test_what_this_user_may_not_is_one_line_with_the_path(built: Doit, command):
     closed = built.folder / "dest/opt"
     closed.mkdir(parents=True, mode=0o700)
     os.chown(closed, 65534, 65534)
-    less = ("--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+    less = (
+        "--bounding-set=-dac_override,-dac_read_search",
+        "--inh-caps=-dac_override,-dac_read_search",
+    )
     argv = ["setpriv", *less, "--", sys.executable, "-m", "doit", command, f"site={built.site}"]
     where = [f"build={built.build}", f"destdir={built.folder}/dest"]
     done = subprocess.run([*argv, *where], cwd=REPOSITORY, capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
     assert "Traceback" not in done.stderr and done.returncode, done.stdout + done.stderr
-    assert len(said) == 1 and "Permission denied" in said[0] and str(built.folder / "dest") in said[0], done.stderr
+    assert (
+        len(said) == 1 and "Permission denied" in said[0] and str(built.folder / "dest") in said[0]
+    ), done.stderr
 
 
 ESCAPES = [
@@ -129,7 +163,10 @@ ESCAPES = [
 def test_a_template_of_the_site_reaches_nothing_but_values(doit: Doit, reference, text):
     sample_site.write(doit.site, reference)
     escaped = doit.folder / "escaped"
-    sample_site.put(doit.folder / "templates/hosts", b"\n" + text.replace("ESCAPED", str(escaped)).encode() + b"\n")
+    sample_site.put(
+        doit.folder / "templates/hosts",
+        b"\n" + text.replace("ESCAPED", str(escaped)).encode() + b"\n",
+    )
     out = doit(status=3)
     assert f"{doit.folder}/templates/hosts:2:1: " in out, out
     assert not escaped.exists() and not (doit.build / "configs").exists()

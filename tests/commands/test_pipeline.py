@@ -31,7 +31,9 @@ def ran(out: str) -> set[str]:
 def made(doit: Doit) -> dict[str, tuple[int, str]]:
     """What a build made, its private notes aside."""
     private = ("worker/root.index",)
-    return {name: held for name, held in sample_site.contents(doit.build).items() if name not in private}
+    return {
+        name: held for name, held in sample_site.contents(doit.build).items() if name not in private
+    }
 
 
 def release(doit: Doit) -> dict:
@@ -53,13 +55,17 @@ def test_nothing_outside_the_build_folder_is_touched(doit, reference):
 
 
 def test_a_comment_rebuilds_nothing(built):
-    built.site.write_text("# reviewed\n" + built.site.read_text().replace("nodes:", "nodes:   # all of them"))
+    built.site.write_text(
+        "# reviewed\n" + built.site.read_text().replace("nodes:", "nodes:   # all of them")
+    )
     assert built() == ""
 
 
 def test_a_new_node_makes_no_new_release(built, reference):
     before = release(built), (built.build / "worker/initrd.img").stat().st_mtime_ns
-    sample_site.write(built.site, reference, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"])
+    sample_site.write(
+        built.site, reference, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"]
+    )
     assert ran(built()) == {"accept", "configs", "site_image", "boot_files", "report"}
     assert (release(built), (built.build / "worker/initrd.img").stat().st_mtime_ns) == before
     assert "172.24.10.7 wn003" in (built.build / "configs/hosts").read_text()
@@ -111,7 +117,9 @@ def test_a_removed_node_leaves_no_file_behind(built, reference):
     sample_site.write(built.site, reference)
     built()
     assert not named.exists()
-    assert not [path for path in built.build.rglob("*") if "20" in path.name and "configs" in path.parts]
+    assert not [
+        path for path in built.build.rglob("*") if "20" in path.name and "configs" in path.parts
+    ]
 
 
 def test_kernel_arguments_are_part_of_the_release_and_of_nothing_else(built, reference):
@@ -131,7 +139,9 @@ def test_a_changed_file_of_the_reference_makes_a_new_release(built, reference):
 def test_an_initrd_is_made_again_for_what_is_in_it_and_for_nothing_else(built, reference):
     initrd, before = (built.build / "worker/initrd.img").read_bytes(), release(built)
     sample_site.put(reference / "usr/share/0/one-more", b"1\n")
-    assert {"root:worker", "release:worker"} <= (done := ran(built())) and "initrd:worker" not in done
+    assert {"root:worker", "release:worker"} <= (
+        done := ran(built())
+    ) and "initrd:worker" not in done
     now = release(built)
     assert (now["entries"] - before["entries"], now["bytes"] - before["bytes"]) == (1, 2)
     assert (built.build / "worker/initrd.img").read_bytes() == initrd
@@ -157,7 +167,9 @@ def test_an_initrd_is_made_again_for_another_busybox_of_this_machine(doit, refer
     here = {**os.environ, "HERE": str(tmp_path / "busybox")}
 
     def build() -> set[str]:
-        done = subprocess.run(words, cwd=REPOSITORY, env=here, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            words, cwd=REPOSITORY, env=here, capture_output=True, text=True, check=True
+        )
         return ran(done.stdout + done.stderr)
 
     assert "initrd:worker" in build()
@@ -213,7 +225,9 @@ def test_the_same_inputs_elsewhere_give_the_same_bytes(tmp_path, reference):
     sample_site.write(other.site, copy)
     first()
     environment = {**os.environ, "LC_ALL": "C", "TZ": "Asia/Tokyo"}
-    assert not other.start(preexec_fn=lambda: os.umask(0o077), env=environment, stdout=subprocess.DEVNULL).wait()
+    assert not other.start(
+        preexec_fn=lambda: os.umask(0o077), env=environment, stdout=subprocess.DEVNULL
+    ).wait()
     assert made(first) == made(other)
 
 
@@ -235,7 +249,9 @@ def test_an_edited_output_is_made_again(built):
     assert hosts.read_bytes() == right
 
 
-@pytest.mark.parametrize("place", ["tftp/extra", "tftp/plugnode/extra.cfg", "tftp/pxelinux.cfg/01-aa", ".hosts.new"])
+@pytest.mark.parametrize(
+    "place", ["tftp/extra", "tftp/plugnode/extra.cfg", "tftp/pxelinux.cfg/01-aa", ".hosts.new"]
+)
 @pytest.mark.parametrize("make", [pathlib.Path.touch, os.mkfifo], ids=["file", "fifo"])
 def test_what_no_stage_wrote_is_not_left_where_deploy_would_serve_it(built, place, make):
     make(built.build / "configs" / place)
@@ -245,7 +261,10 @@ def test_what_no_stage_wrote_is_not_left_where_deploy_would_serve_it(built, plac
 
 
 def test_what_a_killed_run_was_writing_is_gone_after_the_next(built):
-    cut = [built.build / name for name in (".site.img.new", "worker/.initrd.img.new", ".noted/.worker.verdict.new")]
+    cut = [
+        built.build / name
+        for name in (".site.img.new", "worker/.initrd.img.new", ".noted/.worker.verdict.new")
+    ]
     for path in cut:
         path.write_bytes(b"half")
     assert built() == ""
@@ -261,7 +280,9 @@ def test_an_initrd_is_never_made_of_bytes_that_its_manifest_does_not_say(built, 
     assert sample_site.contents(built.build)["worker/initrd.img"] == before
     (built.build / "worker/root.mtree").unlink()
     built()
-    assert (built.build / "worker/root/bin/busybox").read_bytes() == (reference / "bin/busybox").read_bytes()
+    assert (built.build / "worker/root/bin/busybox").read_bytes() == (
+        reference / "bin/busybox"
+    ).read_bytes()
 
 
 def test_a_second_build_says_who_holds_the_lock(built, reference):
@@ -307,12 +328,16 @@ def test_no_process_of_a_build_by_two_outlives_it(doit, reference, how):
         doit()
 
 
-def test_an_input_changed_during_a_killed_build_and_changed_back_gives_a_clean_build(doit, reference):
+def test_an_input_changed_during_a_killed_build_and_changed_back_gives_a_clean_build(
+    doit, reference
+):
     sample_site.write(doit.site, reference)
     doit()
     clean = made(doit)
     for part in range(5):
-        sample_site.write(doit.site, reference, ["{mac: 'ae:d6:90:bb:aa:77', ip: 172.24.10.77}"], compression="xz")
+        sample_site.write(
+            doit.site, reference, ["{mac: 'ae:d6:90:bb:aa:77', ip: 172.24.10.77}"], compression="xz"
+        )
         process = doit.start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.3 + part * 0.2)
         process.kill()
@@ -346,7 +371,11 @@ def test_without_root_rights_the_manifest_still_has_the_true_owners(doit, refere
     words = as_nobody("python", "-m", "doit", f"site={doit.site}", f"build={doit.build}")
     words[words.index("python")] = sys.executable
     done = subprocess.run(
-        words, cwd=REPOSITORY, capture_output=True, text=True, env={**os.environ, "HOME": "/nonexistent"}
+        words,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": "/nonexistent"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (doit.build / "worker/root.mtree").read_bytes() == truth
@@ -361,7 +390,9 @@ def test_an_unknown_variable_is_an_error_that_names_the_nearest(doit):
 def test_a_bad_site_says_all_that_is_wrong_and_leaves_the_build_alone(built):
     before = made(built)
     built.site.write_text(
-        built.site.read_text().replace("172.24.10.100", "172.24.11.100").replace("site: small", "sit: small")
+        built.site.read_text()
+        .replace("172.24.10.100", "172.24.11.100")
+        .replace("site: small", "sit: small")
     )
     out = built(status=3)
     lines = out.splitlines()
@@ -378,7 +409,8 @@ def test_clean_takes_away_what_was_built(built):
 
 
 @pytest.mark.parametrize(
-    "words", [["list"], ["list", "--all"], ["info", "configs"], ["help"], ["check"], ["plan", "--json"]]
+    "words",
+    [["list"], ["list", "--all"], ["info", "configs"], ["help"], ["check"], ["plan", "--json"]],
 )
 def test_doits_own_commands_work(built, words):
     assert built(*words)

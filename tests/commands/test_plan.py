@@ -46,7 +46,10 @@ def site() -> dict:
             }
         },
         "groups": {"quiet": {"cmdline": "quiet"}},
-        "nodes": {f"wn{n:03}": {"mac": f"52:54:00:00:00:{n:02x}", "ip": f"172.24.10.{n}"} for n in range(101, 109)},
+        "nodes": {
+            f"wn{n:03}": {"mac": f"52:54:00:00:00:{n:02x}", "ip": f"172.24.10.{n}"}
+            for n in range(101, 109)
+        },
     }
 
 
@@ -165,7 +168,9 @@ def server_address(place: Place) -> None:
 
 
 def second_partition(place: Place) -> None:
-    place.worker["disk"]["partitions"] = [{"mount": "/var", "size": "6000M", "fs": "ext4", "fill": "/var.ro"}]
+    place.worker["disk"]["partitions"] = [
+        {"mount": "/var", "size": "6000M", "fs": "ext4", "fill": "/var.ro"}
+    ]
 
 
 def dhcp_by_kea(place: Place) -> None:

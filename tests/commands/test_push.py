@@ -24,7 +24,12 @@ nodes:
 deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs, keep: 1, keep_days: 0}}
 """
 GROUP = ", groups: [first]"
-OLD = {"hosts": "127.0.0.1 localhost\n", "nodes": "old\n", "release": "worker-0123456789ab\n", "address": "-\n"}
+OLD = {
+    "hosts": "127.0.0.1 localhost\n",
+    "nodes": "old\n",
+    "release": "worker-0123456789ab\n",
+    "address": "-\n",
+}
 
 
 class Crowd:
@@ -87,13 +92,17 @@ def test_nodes_that_run_get_new_site_data_and_those_that_cannot_are_named_by_rea
     assert "wn[001-002]: new site data" in lines, out
     assert {"wn[003-004]: No route to host", "wn[003-004]: Connection timed out"} & lines, out
     assert "wn005: it runs, but has no /run/plugnode: it was not booted by Plugnode" in lines, out
-    (changed,) = [line for line in lines if line.startswith("wn006: its host key is not the one that it had")]
+    (changed,) = [
+        line for line in lines if line.startswith("wn006: its host key is not the one that it had")
+    ]
     assert f"ssh-keygen -R wn006 -f {crowd.folder}/build/nodes.known_hosts" in changed
     assert "4 of 6 nodes have not got it; they will when they boot" in out, out
     hosts = (crowd.folder / "build/configs/hosts").read_text()
     assert "wn008" in hosts and crowd.data(1, "hosts") == crowd.data(2, "hosts") == hosts
     held.seek(0)
-    assert held.read() == before and "wn008" not in before, "who has the old file open reads that to its end"
+    assert held.read() == before and "wn008" not in before, (
+        "who has the old file open reads that to its end"
+    )
     assert "wn008" not in crowd.data(3, "hosts") + crowd.data(6, "hosts")
 
 
@@ -125,7 +134,9 @@ def test_a_node_that_the_site_has_not_is_bad_input(crowd):
         "@first!wn[001-002]": "stands for no node",
         "wn[001-": 'missing bracket: "wn[001-"',
     }.items():
-        assert f"{crowd.site}:1:1: node={words}: {reason}" in crowd("push", f"node={words}", status=3)
+        assert f"{crowd.site}:1:1: node={words}: {reason}" in crowd(
+            "push", f"node={words}", status=3
+        )
 
 
 def test_status_shows_what_nodes_say_that_they_run(crowd):
@@ -141,7 +152,9 @@ def test_what_a_node_says_is_looked_at_before_it_is_shown_or_believed(crowd):
     for number, words in ((1, "Welcome to this node\n"), (2, "Hello ")):
         crowd.nodes[number - 1].path("/root/.bashrc").write_text(f"printf '%s' '{words}'\n")
     crowd.nodes[1].path("/run/plugnode/degraded").unlink(missing_ok=True)
-    crowd.nodes[5].path("/run/plugnode/release").write_text("\x1b[31mworker-0123456789ab\x07\nmore\n")
+    crowd.nodes[5].path("/run/plugnode/release").write_text(
+        "\x1b[31mworker-0123456789ab\x07\nmore\n"
+    )
     crowd.nodes[4].path("/run/plugnode").mkdir(exist_ok=True)
     crowd.nodes[4].path("/run/plugnode/release").write_text("../../etc\n")
     (crowd.folder / "build/nodes.known_hosts").unlink()
@@ -150,7 +163,9 @@ def test_what_a_node_says_is_looked_at_before_it_is_shown_or_believed(crowd):
         crowd.nodes[number - 1].path("/root/.bashrc").unlink()
     run(*crowd.nodes[4].inside("rm", "-r", "/run/plugnode"))
     assert "  wn[001-002]: worker-0123456789ab" in out, out
-    assert "  wn[005-006]: what it says that it runs is no release" in out and "\x1b" not in out, out
+    assert "  wn[005-006]: what it says that it runs is no release" in out and "\x1b" not in out, (
+        out
+    )
 
 
 def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
@@ -163,7 +178,9 @@ def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
     told = json.loads(crowd("plan", "--json").partition("{")[2].join(["{", ""]))
     assert [each["release"] for each in told["prunable"]] == [ids[1]], "nor does plan announce it"
     out = crowd("prune")
-    assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, out
+    assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, (
+        out
+    )
     assert "wn005: it runs, but has no /run/plugnode" in out, out
     assert f"kept    {ids[2]}: among the 1 newest" in out, out
     crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[3]}\n")

@@ -35,7 +35,9 @@ class Place:
 
     def write(self, word: str = "", first: str = "") -> None:
         nodes = [sample_site.NODES[0].replace("}", f"{first}}}"), *sample_site.NODES[1:]]
-        sample_site.write(self.doit.site, self.reference, nodes, cmdline=f"console=ttyS0 {word}".strip())
+        sample_site.write(
+            self.doit.site, self.reference, nodes, cmdline=f"console=ttyS0 {word}".strip()
+        )
 
     def release(self) -> str:
         return json.loads((self.doit.build / "worker/release.json").read_text())["id"]
@@ -69,7 +71,9 @@ def a_link_out_of_destdir(place: Place, name: str = "tftpboot") -> str:
     outside.mkdir()
     shutil.rmtree(place.dest / name)
     (place.dest / name).symlink_to(outside)
-    return f"{place.dest}/{name} leads to {outside}, outside destdir={place.dest}; remove that symlink"
+    return (
+        f"{place.dest}/{name} leads to {outside}, outside destdir={place.dest}; remove that symlink"
+    )
 
 
 def a_link_of_boot_files(place: Place) -> str:
@@ -81,7 +85,11 @@ def too_little_room(place: Place, size: str = "size=1m") -> str:
     place.tftp.mkdir()
     (place.doit.folder / "large").write_bytes(os.urandom(2_000_000))
     site = place.doit.site
-    site.write_text(site.read_text().replace("    overlays: []", f"    loaders: {{large: {place.doit.folder}/large}}"))
+    site.write_text(
+        site.read_text().replace(
+            "    overlays: []", f"    loaders: {{large: {place.doit.folder}/large}}"
+        )
+    )
     subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", place.tftp], check=True)
     return f"{place.tftp}: needs "
 

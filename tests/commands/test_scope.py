@@ -20,7 +20,11 @@ class TwoImages:
         self.doit, self.dest = doit, folder / "dest"
         self.tftp, self.nfs = self.dest / "tftpboot", self.dest / "opt/nfs_export"
         reference = {"path": str(sample_site.reference(folder / "reference", files=5))}
-        image = {"reference": reference, "initrd": {"base": "none"}, "disk": {"devices": ["/dev/vda"]}}
+        image = {
+            "reference": reference,
+            "initrd": {"base": "none"},
+            "disk": {"devices": ["/dev/vda"]},
+        }
         self.site: dict = {
             "site": "two",
             "network": {"subnet": "172.24.10.0/24"},
@@ -46,7 +50,9 @@ class TwoImages:
 
     def boots(self, label: str) -> set[str]:
         """What the three boot files of an image, or of a pin, name: one release and one site data."""
-        texts = [(self.tftp / f"plugnode/{label}.{kind}").read_text() for kind in ("cfg", "grub", "ipxe")]
+        texts = [
+            (self.tftp / f"plugnode/{label}.{kind}").read_text() for kind in ("cfg", "grub", "ipxe")
+        ]
         ids = {*self.released(), *(path.name for path in self.tftp.glob("site-*"))}
         named = [frozenset(id for id in ids if id in text) for text in texts]
         assert len(set(named)) == 1, texts
@@ -62,7 +68,11 @@ class TwoImages:
 
 def node(name: str, image: str) -> dict:
     number = int(name[2:])
-    return {"mac": f"ae:d6:90:bb:00:{number:02x}", "ip": f"172.24.10.{number + 100}", "image": image}
+    return {
+        "mac": f"ae:d6:90:bb:00:{number:02x}",
+        "ip": f"172.24.10.{number + 100}",
+        "image": image,
+    }
 
 
 @pytest.fixture
@@ -96,7 +106,9 @@ USELESS = {
 
 
 @pytest.mark.parametrize("words", USELESS)
-def test_a_variable_that_a_command_would_ignore_is_refused_with_those_that_it_knows(two: TwoImages, words: str):
+def test_a_variable_that_a_command_would_ignore_is_refused_with_those_that_it_knows(
+    two: TwoImages, words: str
+):
     two.doit.site.write_text(json.dumps(two.site))
     assert two.doit(*words.split(), status=3) == f"ERROR: {USELESS[words]}\n"
     assert not (two.doit.build / "configs").exists() and not two.dest.exists()
@@ -105,7 +117,13 @@ def test_a_variable_that_a_command_would_ignore_is_refused_with_those_that_it_kn
 def test_what_doit_itself_does_takes_every_variable_that_there_is(two: TwoImages):
     two.doit.site.write_text(json.dumps(two.site))
     two.doit()
-    for words in (["help"], ["list"], ["info", "configs"], ["clean", "--dry-run"], ["forget", "configs"]):
+    for words in (
+        ["help"],
+        ["list"],
+        ["info", "configs"],
+        ["clean", "--dry-run"],
+        ["forget", "configs"],
+    ):
         two.doit(*words, "node=wn001", "image=gpu", "server=boot1", "firmware=uefi")
     assert "no such variable" in two.doit("list", "nodes=wn001", status=3)
 
@@ -119,9 +137,13 @@ def test_boot_takes_the_first_of_several_nodes_and_says_so(two: TwoImages):
         two.site["nodes"][name]["groups"] = ["second"]
     two.site["nodes"]["wn002"]["release"] = "worker-0123456789ab"  # so that none is booted here
     two.doit.site.write_text(json.dumps(two.site))
-    assert "wn002, the first of the 2 nodes that node=@second names" in two.doit("boot", "node=@second", status=1)
+    assert "wn002, the first of the 2 nodes that node=@second names" in two.doit(
+        "boot", "node=@second", status=1
+    )
     assert "node=wn02: no such node; did you mean wn002?" in two.doit("boot", "node=wn02", status=3)
-    assert "node=@third: @third: no such group; there is @second" in two.doit("boot", "node=@third", status=3)
+    assert "node=@third: @third: no such group; there is @second" in two.doit(
+        "boot", "node=@third", status=3
+    )
 
 
 # --- image=
@@ -134,13 +156,18 @@ def test_a_deploy_of_one_image_moves_that_and_gives_the_others_the_new_site_data
     two.change("worker", "gpu", cmdline="quiet")
     two.site["nodes"]["wn006"] = node("wn006", "gpu")
     told = two.plan("image=gpu")
-    assert [move["image"] for move in told["releases"]] == ["gpu"] and told["nodes"]["added"] == ["wn006"]
+    assert [move["image"] for move in told["releases"]] == ["gpu"] and told["nodes"]["added"] == [
+        "wn006"
+    ]
     assert "remove" not in {file["action"] for file in told["files"]}, told["files"]
     two("deploy", "image=gpu")
     new = {image: two.built(image) for image in ("worker", "gpu")}
     assert two.released() == {*old.values(), new["gpu"]} and new["worker"] not in two.released()
     (site,) = two.boots("gpu") - {new["gpu"]}
-    assert two.boots("gpu") == {new["gpu"], site} and two.boots("worker") == {old["worker"], site} != before
+    assert (
+        two.boots("gpu") == {new["gpu"], site}
+        and two.boots("worker") == {old["worker"], site} != before
+    )
     assert two.own_files() == {"04", "05", "06"}
     assert "wn006" in (two.doit.build / "configs/hosts").read_text()
     assert "no changes" in two("plan", "image=gpu") and "ok" in two("verify")
@@ -151,9 +178,15 @@ def test_a_deploy_of_one_image_moves_that_and_gives_the_others_the_new_site_data
 
 def test_an_image_of_which_nothing_is_there_does_not_come_with_another(two: TwoImages):
     out = two("deploy", "image=gpu")
-    assert "worker: nothing of it is on the server; its nodes boot as before until it is deployed, too" in out
+    assert (
+        "worker: nothing of it is on the server; its nodes boot as before until it is deployed, too"
+        in out
+    )
     assert two.released() == {two.built("gpu")} and two.own_files() == {"04", "05"}
-    assert not list(two.tftp.glob("plugnode/worker.*")) and not (two.tftp / "pxelinux.cfg/default").exists()
+    assert (
+        not list(two.tftp.glob("plugnode/worker.*"))
+        and not (two.tftp / "pxelinux.cfg/default").exists()
+    )
     assert "ok" in two("verify") and "no changes" in two("plan", "image=gpu")
     two("deploy", "image=worker")
     assert (two.tftp / "pxelinux.cfg/default").exists() and "no changes" in two("plan")
@@ -188,7 +221,9 @@ def test_what_was_not_named_is_not_removed(two: TwoImages):
     del two.site["images"]["gpu"], two.site["nodes"]["wn004"], two.site["nodes"]["wn005"]
     two("deploy", "image=worker")
     gone = two.boots("gpu") & two.released()
-    assert gone and two.boots("gpu") - gone == two.boots("worker") - two.released(), "with the newest site data"
+    assert gone and two.boots("gpu") - gone == two.boots("worker") - two.released(), (
+        "with the newest site data"
+    )
     two("deploy")
     assert not list(two.tftp.glob("plugnode/gpu*")) and not two.own_files()
 
@@ -198,7 +233,9 @@ def test_one_image_alone_can_be_compared_with_what_was_deployed_to_a_folder(two:
     two.change("worker", "gpu", cmdline="quiet")
     told = two.plan("image=gpu", f"--against={two.dest}")
     assert [move["image"] for move in told["releases"]] == ["gpu"]
-    assert {file["path"] for file in told["files"]} == {f"/tftpboot/plugnode/gpu.{kind}" for kind in LOADERS}
+    assert {file["path"] for file in told["files"]} == {
+        f"/tftpboot/plugnode/gpu.{kind}" for kind in LOADERS
+    }
     out = two("plan", "server=boot1", f"--against={two.dest}", status=3)
     assert "server=boot1: --against looks at no server; leave it out" in out
 
@@ -214,7 +251,9 @@ def test_prune_and_plan_of_one_image_leave_the_releases_of_the_others(two: TwoIm
     (announced,) = two.plan("image=gpu")["prunable"]
     assert announced["release"].startswith("gpu-") and len(two.plan()["prunable"]) == 2
     out = two("prune", "image=gpu")
-    assert "worker-" not in out and "site-" not in out and f"removed {announced['release']}" in out, out
+    assert (
+        "worker-" not in out and "site-" not in out and f"removed {announced['release']}" in out
+    ), out
     assert spare <= two.released() and len(two.released()) == 5
     assert "removed worker-" in two("prune") and len(two.released()) == 4
 
@@ -229,13 +268,17 @@ def test_verify_of_one_image_looks_at_nothing_else(two: TwoImages):
     (two.tftp / gpu / "initrd.img").write_bytes(b"x")
     (two.tftp / "plugnode/gpu.grub").unlink()
     out = two("verify", "image=gpu", status=1)
-    assert f"/tftpboot/{gpu}/initrd.img" in out and "/tftpboot/plugnode/gpu.grub: missing" in out, out
+    assert f"/tftpboot/{gpu}/initrd.img" in out and "/tftpboot/plugnode/gpu.grub: missing" in out, (
+        out
+    )
     assert "worker" not in out
 
 
 def test_verify_does_not_call_an_image_right_of_which_nothing_is_there(two: TwoImages):
     two("deploy", "image=worker")
-    assert "/opt/nfs_export: nothing of gpu is deployed there" in two("verify", "image=gpu", status=1)
+    assert "/opt/nfs_export: nothing of gpu is deployed there" in two(
+        "verify", "image=gpu", status=1
+    )
 
 
 def test_a_rollback_of_one_image_leaves_the_others(two: TwoImages):

@@ -49,10 +49,19 @@ class Desk:
         environment = self.net.environment(TERM="xterm-256color")
         if colours:
             del environment["NO_COLOR"]
-        doit = [sys.executable, "-m", "doit", *words, f"site={self.site}", f"build={self.folder}/build"]
+        doit = [
+            sys.executable,
+            "-m",
+            "doit",
+            *words,
+            f"site={self.site}",
+            f"build={self.folder}/build",
+        ]
         program, *argv = self.net.inside("env", "-C", REPOSITORY, *doit, "destdir=/srv/dest")
         size = (24, 80)
-        with pexpect.spawn(program, argv, env=environment, dimensions=size, timeout=120, encoding="utf-8") as run:
+        with pexpect.spawn(
+            program, argv, env=environment, dimensions=size, timeout=120, encoding="utf-8"
+        ) as run:
             run.expect(pexpect.EOF)
             lines = run.before.split("\r\n")
         return [line for line in lines if line and not line.startswith((".  ", "   asking"))]
@@ -76,9 +85,14 @@ def test_the_plans_of_two_servers_are_told_once_and_in_order_with_colours_as_wit
     assert plain(painted) == bare and painted != bare
     titles = [line for line in bare if not line.startswith(" ") and ":" not in line]
     assert titles == ["Releases, boot[1-2]", "Site data, boot[1-2]", "Files, boot1", "Files, boot2"]
-    assert bare[-1] == "boot[1-2]: Plan: 1 release to publish, 15 files to add, 0 to change, 0 to remove."
+    assert (
+        bare[-1]
+        == "boot[1-2]: Plan: 1 release to publish, 15 files to add, 0 to change, 0 to remove."
+    )
     for line in painted:
-        assert line.count("\x1b[") in (0, 2) and (line.endswith("\x1b[0m") or "\x1b" not in line), line
+        assert line.count("\x1b[") in (0, 2) and (line.endswith("\x1b[0m") or "\x1b" not in line), (
+            line
+        )
     assert sum(line.startswith("\x1b[32m") for line in painted) > 20
     desk("deploy")
     assert desk("plan") == ["boot[1-2]: no changes"]
@@ -125,7 +139,9 @@ def test_states_are_one_where_only_seconds_differ():
     state = {
         **{"releases": [], "current": {}, "site": None, "pins": {}, "disks": {}, "wrong": []},
         "leases": {"nodes": [], "strangers": []},
-        "journal": [{"time": "2026-11-23T05:46:58Z", "who": "a", "action": "deploy", "result": "done"}],
+        "journal": [
+            {"time": "2026-11-23T05:46:58Z", "who": "a", "action": "deploy", "result": "done"}
+        ],
     }
     close = {**state, "journal": [{**state["journal"][0], "time": "2026-11-23T05:47:02Z"}]}
     later = {**state, "journal": [{**state["journal"][0], "time": "2026-11-23T05:49:02Z"}]}
@@ -133,18 +149,28 @@ def test_states_are_one_where_only_seconds_differ():
     odd = {**state, "journal": [{**state["journal"][0], "time": "?"}]}
     states = {"a": state, "b": close, "c": later, "d": other, "e": odd}
     found = status.without_seconds(states)
-    assert [name for name, one in found.items() if one is states[name]] == ["a", "c", "d", "e"] and found["b"] is state
+    assert [name for name, one in found.items() if one is states[name]] == [
+        "a",
+        "c",
+        "d",
+        "e",
+    ] and found["b"] is state
 
 
 def test_servers_and_nodes_that_are_not_as_they_shall_be_are_marked():
     one, two = "worker-000000000001", "worker-000000000002"
     servers = {"boot1": one, "boot2": one, "boot3": two}
-    states = {name: {"current": {"worker": release, "gpu": "gpu-00000000000a"}} for name, release in servers.items()}
+    states = {
+        name: {"current": {"worker": release, "gpu": "gpu-00000000000a"}}
+        for name, release in servers.items()
+    }
     words = f"servers boot different releases of worker: boot[1-2] {one}, boot3 {two}"
     assert status.unequal(states) == [words]
     assert status.unequal({"boot1": states["boot1"], "boot2": states["boot2"]}) == []
     states["boot3"]["current"]["worker"] = None
-    assert status.unequal(states) == [f"servers boot different releases of worker: boot[1-2] {one}, boot3 nothing"]
+    assert status.unequal(states) == [
+        f"servers boot different releases of worker: boot[1-2] {one}, boot3 nothing"
+    ]
     runs = {"wn1": one, "wn2": one, "wn3": two, "wn4": one}
     then = {"wn1": two, "wn2": two, "wn3": two, "wn4": "gpu-00000000000a"}
     assert status.behind(runs, then) == [
@@ -161,5 +187,9 @@ def test_status_marks_servers_that_boot_different_releases(desk):
     desk.write("console=ttyS0 one")
     desk("deploy", "server=boot2")
     lines = desk("status")
-    (marked,) = [line for line in lines if line.startswith("! servers boot different releases of worker: boot1 ")]
+    (marked,) = [
+        line
+        for line in lines
+        if line.startswith("! servers boot different releases of worker: boot1 ")
+    ]
     assert ", boot2 worker-" in marked and "ERROR: 1 thing is wrong" in lines, lines

@@ -10,12 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.base.errors import Refused
-from tasks.core.capacity import ASSUMED, GENTLE, BootCost, assumptions, http_pays, servers_for, storm
+from tasks.core.capacity import (
+    ASSUMED,
+    GENTLE,
+    BootCost,
+    assumptions,
+    http_pays,
+    servers_for,
+    storm,
+)
 from tests.support.commands import Doit
 
 NODE = BootCost(seconds=60, tftp=16_000_000, nfs=30_000_000, calls=4_000)
 BOOTS = st.builds(BootCost, st.floats(0, 300), *[st.integers(1, 10**9)] * 2, st.integers(0, 10**5))
-COSTS = st.fixed_dictionaries({each.name: st.floats(0.01, 100) for each in ASSUMED}).map(lambda by: assumptions(**by))
+COSTS = st.fixed_dictionaries({each.name: st.floats(0.01, 100) for each in ASSUMED}).map(
+    lambda by: assumptions(**by)
+)
 COUNTS = st.integers(1, 20_000)
 
 
@@ -34,7 +44,10 @@ def test_a_storm_of_a_thousand_nodes_as_one_reckons_it_by_hand():
 
 def test_what_is_scarce_is_named():
     fast, slow = assumptions(link=100), assumptions(**{"link": 1, "tftp-cores": 64})
-    assert [phase.limit for phase in storm(NODE, 100, 1, fast).phases] == ["processors", "processors"]
+    assert [phase.limit for phase in storm(NODE, 100, 1, fast).phases] == [
+        "processors",
+        "processors",
+    ]
     assert [phase.limit for phase in storm(NODE, 100, 1, slow).phases] == ["link", "link"]
 
 
@@ -42,7 +55,11 @@ def test_what_is_scarce_is_named():
 def test_nodes_cost_time_and_servers_save_it(boot, nodes, servers, by):
     seconds = storm(boot, nodes, servers, by).seconds
     assert seconds >= boot.seconds
-    assert storm(boot, nodes + 1, servers, by).seconds >= seconds >= storm(boot, nodes, servers + 1, by).seconds
+    assert (
+        storm(boot, nodes + 1, servers, by).seconds
+        >= seconds
+        >= storm(boot, nodes, servers + 1, by).seconds
+    )
 
 
 @given(BOOTS, COUNTS, COSTS, st.floats(0, 10_000), st.sampled_from(["tftp", "http"]))
@@ -58,7 +75,11 @@ def test_the_servers_that_it_names_are_enough_and_one_less_is_not(boot, nodes, b
 
 def test_http_pays_where_the_last_node_waits_too_long_for_tftp():
     limit, by = http_pays(NODE, assumptions()), assumptions()
-    assert storm(NODE, limit, 1, by).phases[0].seconds <= GENTLE < storm(NODE, limit + 1, 1, by).phases[0].seconds
+    assert (
+        storm(NODE, limit, 1, by).phases[0].seconds
+        <= GENTLE
+        < storm(NODE, limit + 1, 1, by).phases[0].seconds
+    )
 
 
 # --- the command
@@ -90,19 +111,30 @@ def test_without_words_it_is_about_the_sites_own_nodes_and_servers(measured: Doi
 
 def test_it_says_how_many_servers_a_target_takes(measured: Doit):
     out = measured("capacity", "--nodes=10000", "--within=300", "--alone=120")
-    counts = {how: int(count) for how, count in re.findall(r"within 300 s, by (\w+) and NFS: (\d+) servers", out)}
+    counts = {
+        how: int(count)
+        for how, count in re.findall(r"within 300 s, by (\w+) and NFS: (\d+) servers", out)
+    }
     assert counts["TFTP"] > counts["HTTP"] > 1
 
 
 def test_a_target_that_no_number_of_servers_meets_is_one_line(measured: Doit):
     out = measured("capacity", "--within=60", status=1)
-    assert "not within 60 s: one node that has a server for itself takes" in out.strip().splitlines()[-1]
+    assert (
+        "not within 60 s: one node that has a server for itself takes"
+        in out.strip().splitlines()[-1]
+    )
 
 
 def test_without_a_measured_boot_it_estimates_and_says_so(built: Doit):
     out = built("capacity")
-    assert "an estimate from the sizes of what was built of worker; `./doit boot` measures it" in out
-    size = sum((built.build / name).stat().st_size for name in ("worker/vmlinuz", "worker/initrd.img", "site.img"))
+    assert (
+        "an estimate from the sizes of what was built of worker; `./doit boot` measures it" in out
+    )
+    size = sum(
+        (built.build / name).stat().st_size
+        for name in ("worker/vmlinuz", "worker/initrd.img", "site.img")
+    )
     assert f"one node: {size * 1.05 / 1e6:.1f} MB by TFTP" in out
 
 
@@ -126,6 +158,8 @@ def test_the_image_of_most_nodes_is_the_one_that_is_reckoned_with(doit: Doit, re
         for n in range(1, 6)
     ]
     head = "site: two\nnetwork: {subnet: 172.24.10.0/24}\nservers: {boot1: {ip: 172.24.10.1}}\n"
-    doit.site.write_text(f"{head}images:\n  few: {image}\n  many: {image}\nnodes:\n{''.join(nodes)}")
+    doit.site.write_text(
+        f"{head}images:\n  few: {image}\n  many: {image}\nnodes:\n{''.join(nodes)}"
+    )
     assert f"{doit.build}/many/vmlinuz is not there" in doit("capacity", status=1)
     assert f"{doit.build}/few/vmlinuz is not there" in doit("capacity", "image=few", status=1)

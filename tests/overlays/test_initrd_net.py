@@ -13,7 +13,8 @@ from tests.support.commands import REPOSITORY
 
 OVERLAY = REPOSITORY / "overlays" / "initrd"
 pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("dnsmasq"), reason="needs root, for network namespaces, and dnsmasq"
+    os.geteuid() != 0 or not shutil.which("dnsmasq"),
+    reason="needs root, for network namespaces, and dnsmasq",
 )
 SITE = "site=grid\nsubnet=172.24.10.0/24\ngateway=172.24.10.254\ndns=172.24.10.53,172.24.10.54\ndomain=grid.example\n"
 NODES = "172.24.10.100\twn001\t52:54:00:00:00:01\t-\tdefault\t-\n"
@@ -76,10 +77,21 @@ class Wire:
         (root / "etc/plugnode/interface").write_text("eth0\n")
         (root / "proc/cmdline").write_text("ip=dhcp\n")
 
-    def boot(self, setting: str, then: str = TOLD, waits: str = "1 1", status: int = 0) -> list[str]:
+    def boot(
+        self, setting: str, then: str = TOLD, waits: str = "1 1", status: int = 0
+    ) -> list[str]:
         script = SCRIPT.format(then=then).replace("'", "'\\''")
         whole = SETTING.format(root=self.root, setting=setting, script=script)
-        apart = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child=KILL"]
+        apart = [
+            "unshare",
+            "--net",
+            "--mount",
+            "--uts",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child=KILL",
+        ]
         done = subprocess.run(
             [*apart, "sh", "-c", whole],
             env={**os.environ, "ROOT": str(self.root), "WAITS": waits, "LAST_WAIT": "0"},
@@ -120,7 +132,10 @@ def test_the_card_that_the_loader_names_is_the_only_one_that_is_asked(wire: Wire
     (wire.root / "proc/cmdline").write_text("ip=dhcp BOOTIF=01-52-54-00-00-00-77\n")
     cards = "card eth0 52:54:00:00:00:77 none\ncard eth1 52:54:00:00:00:78 wire"
     wire.boot(f"{cards}\n{RANGE}", waits="0", status=1)
-    assert "FAILED at address: no DHCP server gave 52:54:00:00:00:77 an address on eth0" in wire.console
+    assert (
+        "FAILED at address: no DHCP server gave 52:54:00:00:00:77 an address on eth0"
+        in wire.console
+    )
 
 
 LATE = "--dhcp-reply-delay=1"
@@ -129,7 +144,9 @@ LATE = "--dhcp-reply-delay=1"
 def test_an_address_that_the_site_has_not_for_this_card_is_refused_and_asked_for_again(wire: Wire):
     """The stranger is switched off while the node asks."""
     gone = "(sleep 5; ip link set p-stranger down) &"
-    said = wire.boot(f"card eth0 52:54:00:00:00:01 wire\n{STATIC} {LATE}\nstranger\n{gone}", waits="1 2 4 4")
+    said = wire.boot(
+        f"card eth0 52:54:00:00:00:01 wire\n{STATIC} {LATE}\nstranger\n{gone}", waits="1 2 4 4"
+    )
     assert said == ["172.24.10.100 eth0 52:54:00:00:00:01", "172.24.10.100/24"]
     assert (
         "address: 172.24.10.66 offered 172.24.10.2" in wire.console
@@ -137,12 +154,19 @@ def test_an_address_that_the_site_has_not_for_this_card_is_refused_and_asked_for
     )
 
 
-def test_where_only_a_stranger_answers_the_sites_own_address_is_taken_and_the_stranger_named(wire: Wire):
+def test_where_only_a_stranger_answers_the_sites_own_address_is_taken_and_the_stranger_named(
+    wire: Wire,
+):
     then = TOLD + "; leased domain; leased servers; ip route | grep default"
-    said = wire.boot("card eth0 52:54:00:00:00:01 wire\nip addr add 172.24.10.254/24 dev wire\nstranger", then)
+    said = wire.boot(
+        "card eth0 52:54:00:00:00:01 wire\nip addr add 172.24.10.254/24 dev wire\nstranger", then
+    )
     assert said[:2] == ["172.24.10.100 eth0 52:54:00:00:00:01", "172.24.10.100/24"]
     assert said[2:4] == ["grid.example", "172.24.10.53"] and "172.24.10.254" in said[5]
-    assert "address 172.24.10.100 from the site itself, for 172.24.10.66 offered 172.24.10.2" in wire.console
+    assert (
+        "address 172.24.10.100 from the site itself, for 172.24.10.66 offered 172.24.10.2"
+        in wire.console
+    )
 
 
 def test_a_card_that_the_site_does_not_know_takes_what_it_is_given(wire: Wire):
@@ -151,19 +175,27 @@ def test_a_card_that_the_site_does_not_know_takes_what_it_is_given(wire: Wire):
 
 
 def test_mtu_and_classless_routes_of_dhcp_are_used(wire: Wire):
-    options = "--dhcp-option=26,1400 --dhcp-option=121,10.9.0.0/16,172.24.10.7,0.0.0.0/0,172.24.10.8"
+    options = (
+        "--dhcp-option=26,1400 --dhcp-option=121,10.9.0.0/16,172.24.10.7,0.0.0.0/0,172.24.10.8"
+    )
     then = 'cat "$ROOT/sys/class/net/eth0/mtu"; ip route | tr -s " " | cut -d " " -f 1-3'
-    said = wire.boot(f"card eth0 52:54:00:00:00:01 wire\n{STATIC} {options} --dhcp-option=3,172.24.10.9", then)
+    said = wire.boot(
+        f"card eth0 52:54:00:00:00:01 wire\n{STATIC} {options} --dhcp-option=3,172.24.10.9", then
+    )
     assert said[0] == "1400"
     assert {"10.9.0.0/16 via 172.24.10.7", "default via 172.24.10.8"} <= set(said)
     assert "default via 172.24.10.9" not in said
 
 
 @pytest.mark.parametrize(
-    ("bits", "mask"), [(24, "255.255.255.0"), (20, "255.255.240.0"), (8, "255.0.0.0"), (32, "255.255.255.255")]
+    ("bits", "mask"),
+    [(24, "255.255.255.0"), (20, "255.255.240.0"), (8, "255.0.0.0"), (32, "255.255.255.255")],
 )
 def test_bits_are_told_as_a_mask(wire: Wire, bits: int, mask: str):
     script = f'. "$ROOT/netroot"; netmask {bits}'
     env = {**os.environ, "ROOT": str(wire.root), "WAITS": "0"}
     for shell in (["busybox", "ash"], ["dash"], ["bash", "--posix"]):
-        assert subprocess.run([*shell, "-c", script], env=env, capture_output=True, text=True).stdout == mask + "\n"
+        assert (
+            subprocess.run([*shell, "-c", script], env=env, capture_output=True, text=True).stdout
+            == mask + "\n"
+        )

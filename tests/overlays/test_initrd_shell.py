@@ -63,10 +63,17 @@ class Machine:
     def card(self, name: str, mac: str) -> None:
         self.write(f"sys/class/net/{name}/address", mac + "\n")
 
-    def run(self, script: str, *words: str, library: str = "netroot", status: int = 0, **more: str) -> str:
+    def run(
+        self, script: str, *words: str, library: str = "netroot", status: int = 0, **more: str
+    ) -> str:
         """What the script prints, with the console's lines."""
         whole = f'set -eu; . "$ROOT/{library}"; {script}'
-        settings = {"ROOT": str(self.root), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "WAITS": "0 0", "LAST_WAIT": "0"}
+        settings = {
+            "ROOT": str(self.root),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "WAITS": "0 0",
+            "LAST_WAIT": "0",
+        }
         argv = [*APART, *self.shell, "-c", whole, "sh", *words]
         done = subprocess.run(argv, env=settings | more, capture_output=True, text=True, timeout=20)
         assert done.returncode == status, done.stdout + done.stderr
@@ -97,7 +104,13 @@ def test_arguments_are_read_and_never_run(machine, line):
 
 @pytest.mark.parametrize(
     "text",
-    ["01-52-54-00-AB-CD-EF", "01-52:54:00:ab:cd:ef", "52-54-00-ab-cd-ef", "52:54:00:AB:CD:EF", "01:52:54:00:ab:cd:ef"],
+    [
+        "01-52-54-00-AB-CD-EF",
+        "01-52:54:00:ab:cd:ef",
+        "52-54-00-ab-cd-ef",
+        "52:54:00:AB:CD:EF",
+        "01:52:54:00:ab:cd:ef",
+    ],
 )
 def test_bootif_of_every_loader_is_one_mac(machine, text):
     assert machine.run(f"mac_of {text}") == "52:54:00:ab:cd:ef"
@@ -105,7 +118,12 @@ def test_bootif_of_every_loader_is_one_mac(machine, text):
 
 @pytest.mark.parametrize(
     ("address", "name"),
-    [("172.24.10.1", "other"), ("172.24.10.10", "wn010"), ("172.24.10.100", "wn100"), ("172.24.10", "")],
+    [
+        ("172.24.10.1", "other"),
+        ("172.24.10.10", "wn010"),
+        ("172.24.10.100", "wn100"),
+        ("172.24.10", ""),
+    ],
 )
 @pytest.mark.parametrize("grep", ["", "command() { return 1; }; "], ids=["with grep", "without"])
 def test_a_name_is_found_by_the_very_address(machine, address, name, grep):
@@ -119,7 +137,8 @@ def test_without_site_data_there_is_no_name(machine):
 
 def test_a_machine_id_is_32_digits_of_site_and_mac(machine):
     ids = [
-        machine.run(f"machine_id {mac} /") for mac in ("52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:01")
+        machine.run(f"machine_id {mac} /")
+        for mac in ("52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:01")
     ]
     machine.write("plugnode/site", "subnet=1.2.3.0/24\nsite=other\n")
     ids.append(machine.run("machine_id 52:54:00:00:00:01 /"))
@@ -141,19 +160,31 @@ def test_a_node_is_told_who_it_is(machine):
         "address=172.24.10.10 interface=eth1 mac=52:54:00:00:00:10 path=/opt/nfs/worker-3f9a1c2b4d5e domain=grid.org "
         'servers="172.24.10.1 172.24.10.2"; identify "$ROOT/run" /; name_host dhcp >/dev/null'
     )
-    told = {path.name: path.read_text() for path in (machine.root / "run/plugnode").rglob("*") if path.is_file()}
+    told = {
+        path.name: path.read_text()
+        for path in (machine.root / "run/plugnode").rglob("*")
+        if path.is_file()
+    }
     assert (told["address"], told["interface"], told["release"]) == (
         "172.24.10.10\n",
         "eth1\n",
         "worker-3f9a1c2b4d5e\n",
     )
-    assert told["resolv.conf"] == "search grid.org\nnameserver 172.24.10.1\nnameserver 172.24.10.2\n"
-    assert (told["nodes"], told["hosts"], told["site"]) == (NODES, "127.0.0.1 localhost\n", "site=grid\n")
+    assert (
+        told["resolv.conf"] == "search grid.org\nnameserver 172.24.10.1\nnameserver 172.24.10.2\n"
+    )
+    assert (told["nodes"], told["hosts"], told["site"]) == (
+        NODES,
+        "127.0.0.1 localhost\n",
+        "site=grid\n",
+    )
     assert told["default"] == "table gpt\n" and len(told["machine-id"]) == 33
     assert machine.read("proc/sys/kernel/hostname") == "wn010\n"
 
 
-@pytest.mark.parametrize(("given", "name"), [("wn7", "wn7"), ("", ""), ("$(reboot)", ""), ("a;b", "")])
+@pytest.mark.parametrize(
+    ("given", "name"), [("wn7", "wn7"), ("", ""), ("$(reboot)", ""), ("a;b", "")]
+)
 def test_a_name_of_dhcp_is_taken_only_where_the_site_has_none_and_it_is_one(machine, given, name):
     machine.write("plugnode/nodes", NODES)
     assert machine.run(f"address=172.24.10.7; name_host '{given}' || :") == name
@@ -191,7 +222,9 @@ def test_else_it_is_the_image_s_usual_one_or_the_first(machine, usual, picked):
 
 
 @pytest.mark.parametrize(("own", "picked"), [("eth1", "eth1"), ("ib0", "eth0"), ("", "eth0")])
-def test_a_node_s_own_usual_card_comes_before_the_image_s_and_after_what_the_loader_names(machine, own, picked):
+def test_a_node_s_own_usual_card_comes_before_the_image_s_and_after_what_the_loader_names(
+    machine, own, picked
+):
     machine.card("eth0", "52:54:00:00:00:98")
     machine.card("eth1", "52:54:00:00:00:99")
     machine.write("etc/plugnode/interface", "eth0\n")
@@ -206,8 +239,9 @@ def test_a_missing_card_ends_with_the_stage_the_reason_and_what_there_is(machine
     machine.boots("BOOTIF=01-52-54-00-00-00-02")
     machine.run("reboot() { echo rebooted; }; trap end EXIT; find_card", status=1)
     first, last = machine.read("dev/console").splitlines()[-2:]
-    assert "FAILED at network: no network card with the MAC 52:54:00:00:00:02 (BOOTIF); found: eth0" in first.replace(
-        "  ", " "
+    assert (
+        "FAILED at network: no network card with the MAC 52:54:00:00:00:02 (BOOTIF); found: eth0"
+        in first.replace("  ", " ")
     )
     assert last == "plugnode: initrd: reboot in 0 seconds"
 
@@ -216,7 +250,9 @@ def test_with_plugnode_debug_there_is_a_shell_before_the_reboot(machine):
     machine.boots("quiet plugnode.debug")
     machine.write("dev/console", "")
     stand_ins = "sh() { echo a shell; }; reboot() { echo rebooted; }"
-    assert machine.run(f"{stand_ins}; trap end EXIT; stage=address; fail why", status=1) == "rebooted"
+    assert (
+        machine.run(f"{stand_ins}; trap end EXIT; stage=address; fail why", status=1) == "rebooted"
+    )
     failed, told, shell = machine.read("dev/console").splitlines()
     assert (
         failed == "plugnode: initrd: FAILED at address: why"
@@ -235,7 +271,9 @@ def test_with_plugnode_debug_there_is_a_shell_before_the_reboot(machine):
         ("80", "1 2 4 8 16 16 16 16 1"),
     ],
 )
-def test_every_wait_of_the_initrd_lasts_a_minute_or_as_long_as_the_kernel_command_line_says(machine, wait, pauses):
+def test_every_wait_of_the_initrd_lasts_a_minute_or_as_long_as_the_kernel_command_line_says(
+    machine, wait, pauses
+):
     machine.boots(f"plugnode.wait={wait}")
     assert machine.run("echo $waits", WAITS="").split() == pauses.split()
 
@@ -246,14 +284,19 @@ def test_plugnode_debug_makes_the_console_root_s_for_systemd_and_for_sysv_init(m
         "new/etc/inittab",
         "id:3:initdefault:\nS1:2345:respawn:/sbin/agetty ttyS1 9600\n1:2345:respawn:/sbin/mingetty tty1\n",
     )
-    mounted = machine.run('mount() { echo "$*"; }; mkdir "$ROOT/run/plugnode"; open_console "$ROOT/run" "$ROOT/new"')
+    mounted = machine.run(
+        'mount() { echo "$*"; }; mkdir "$ROOT/run/plugnode"; open_console "$ROOT/run" "$ROOT/new"'
+    )
     assert mounted == f"-o bind {machine.root}/run/plugnode/inittab {machine.root}/new/etc/inittab"
     assert machine.read("run/plugnode/inittab").splitlines() == [
         "id:3:initdefault:", "1:2345:respawn:/sbin/mingetty tty1",
         "pn:2345:respawn:/sbin/agetty -n -l /bin/sh ttyS1 57600 linux",
     ]  # fmt: skip
     unit = machine.read("run/systemd/system/serial-getty@ttyS1.service.d/plugnode.conf")
-    assert unit == "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root ttyS1 57600 linux\n"
+    assert (
+        unit
+        == "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root ttyS1 57600 linux\n"
+    )
 
 
 # ---- the root
@@ -296,7 +339,10 @@ def test_a_server_that_does_not_answer_is_tried_again_and_then_named(machine):
     machine.run(f"reboot() {{ :; }}; {script}; trap end EXIT; mount_root /newroot", status=1)
     lines = machine.read("dev/console").splitlines()
     assert lines[:2] == ["plugnode: initrd: root 1.2.3.4:/r: Connection refused; waiting"] * 2
-    assert "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nolock,addr=1.2.3.4: Connection refused" in lines[2]
+    assert (
+        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nolock,addr=1.2.3.4: Connection refused"
+        in lines[2]
+    )
 
 
 def test_a_silent_server_is_not_waited_for_longer_than_it_is_worth(machine):
@@ -324,9 +370,18 @@ def test_a_lease_is_kept_as_files_whatever_the_server_sends(machine):
     stand_ins = 'ifconfig() { echo "ifconfig $*"; }; route() { echo "route $*"; }'
     shutil.copy(OVERLAY / "udhcpc.script", machine.root)
     called = machine.run(f'{stand_ins}; . "$ROOT/udhcpc.script"', "bound", **lease, **evil)
-    assert called == "ifconfig eth0 1.2.3.4 netmask 255.255.255.0 up\nroute add default gw 1.2.3.1 dev eth0"
-    assert machine.read("lease/name") == "'; touch /tmp/evil; '\n" and machine.read("lease/domain") == "$(id)\n`id`\n"
-    assert machine.run("leased address; leased servers; leased from") == "1.2.3.4\n1.1.1.1 8.8.8.8\n1.2.3.9"
+    assert (
+        called
+        == "ifconfig eth0 1.2.3.4 netmask 255.255.255.0 up\nroute add default gw 1.2.3.1 dev eth0"
+    )
+    assert (
+        machine.read("lease/name") == "'; touch /tmp/evil; '\n"
+        and machine.read("lease/domain") == "$(id)\n`id`\n"
+    )
+    assert (
+        machine.run("leased address; leased servers; leased from")
+        == "1.2.3.4\n1.1.1.1 8.8.8.8\n1.2.3.9"
+    )
 
 
 # ---- images with hooks

@@ -29,7 +29,12 @@ NAMES = [path.name for path in SCRIPTS]
 def test_the_linter_has_nothing_to_say_of_the_whole():
     """As one script: what a part uses, another one has set."""
     whole = "".join(path.read_text() for path in [*SCRIPTS[1:], SETUP])
-    whole = re.sub("^# shellcheck (shell|disable)=.* of other parts$|^# shellcheck shell=sh$", "", whole, flags=re.M)
+    whole = re.sub(
+        "^# shellcheck (shell|disable)=.* of other parts$|^# shellcheck shell=sh$",
+        "",
+        whole,
+        flags=re.M,
+    )
     subprocess.run(["shellcheck", "-s", "sh", "-"], input=whole, text=True, check=True)
 
 
@@ -79,7 +84,9 @@ def test_a_function_is_in_one_part_only_and_the_entry_reads_in_every_part():
         ("/dev/cciss/c0d0", "/dev/cciss/c0d0p3"),
     ],
 )
-def test_partitions_have_the_names_that_the_kernel_gives_them(node: Node, shell: str, disk: str, node_of_3: str):
+def test_partitions_have_the_names_that_the_kernel_gives_them(
+    node: Node, shell: str, disk: str, node_of_3: str
+):
     node.shell, node.nodes = shell, False
     assert node.verb("partition_node", disk, "3", disk="") == node_of_3 + "\n"
 
@@ -99,7 +106,9 @@ def test_partitions_have_the_names_that_the_kernel_gives_them(node: Node, shell:
     ],
 )
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a /proc of its own")
-def test_a_disk_is_in_use_where_it_or_a_partition_of_it_is_mounted(node: Node, disk: str, mounted: str, in_use: bool):
+def test_a_disk_is_in_use_where_it_or_a_partition_of_it_is_mounted(
+    node: Node, disk: str, mounted: str, in_use: bool
+):
     (node.folder / "proc").mkdir()
     (node.folder / "proc/mounts").write_text(f"none / rootfs rw 0 0\n{mounted} /data ext3 rw 0 0\n")
     (node.folder / "proc/swaps").write_text("Filename\tType\n")
@@ -135,8 +144,12 @@ def test_only_an_rfc_1123_host_name_is_a_name(node: Node, shell: str):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_name_is_that_of_the_very_address_and_of_no_comment(node: Node, shell: str):
     node.shell = shell
-    hosts = "".join(f"10.1.{a}.{b}  n{a}-{b}.grid n{a}-{b}\r\n" for a in range(8) for b in range(1, 255))
-    (node.folder / "hosts").write_text("127.0.0.1 localhost\n# 10.1.0.1 no\n10.1.0.9 # no\n\n" + hosts)
+    hosts = "".join(
+        f"10.1.{a}.{b}  n{a}-{b}.grid n{a}-{b}\r\n" for a in range(8) for b in range(1, 255)
+    )
+    (node.folder / "hosts").write_text(
+        "127.0.0.1 localhost\n# 10.1.0.1 no\n10.1.0.9 # no\n\n" + hosts
+    )
     for a, b in [(0, 1), (0, 10), (0, 100), (1, 1), (1, 11), (1, 111), (7, 254), (0, 25), (0, 250)]:
         node.address = f"10.1.{a}.{b}"
         assert node.verb("own_name", disk="", hosts=node.folder / "hosts") == f"n{a}-{b}.grid\n"
@@ -177,7 +190,9 @@ def test_other_lines_of_the_network_file_are_the_admins(node: Node):
     (node.root / "var/network").write_text("HOSTNAME=old\nNISDOMAIN=grid\nNETWORKING=no\n")
     (node.root / "proc/sys/kernel").mkdir(exist_ok=True)
     node.verb("name_node", disk="")
-    assert (node.root / "var/network").read_text() == "NETWORKING=yes\nHOSTNAME=wn001\nNISDOMAIN=grid\n"
+    assert (
+        node.root / "var/network"
+    ).read_text() == "NETWORKING=yes\nHOSTNAME=wn001\nNISDOMAIN=grid\n"
 
 
 LEASED = """ip link set lo name eth0; ip link set eth0 up
@@ -197,9 +212,17 @@ def test_the_boot_card_is_left_alone_by_every_network_manager(node: Node):
     script = node.root / "etc/sysconfig/network-scripts/ifcfg-eth0"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text("DEVICE=eth0\nBOOTPROTO=dhcp\nONBOOT=yes\n")
-    assert "DEVICE=eth0\nONBOOT=no\n" in node.boot(then="cat etc/sysconfig/network-scripts/ifcfg-eth0", disk=False)
-    assert "Name=eth0\n[Link]\nUnmanaged=yes" in (node.root / "run/systemd/network/00-plugnode.network").read_text()
-    assert "interface-name:eth0" in (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text()
+    assert "DEVICE=eth0\nONBOOT=no\n" in node.boot(
+        then="cat etc/sysconfig/network-scripts/ifcfg-eth0", disk=False
+    )
+    assert (
+        "Name=eth0\n[Link]\nUnmanaged=yes"
+        in (node.root / "run/systemd/network/00-plugnode.network").read_text()
+    )
+    assert (
+        "interface-name:eth0"
+        in (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text()
+    )
 
 
 def test_name_servers_come_from_the_site_where_dhcp_gave_none(node: Node):
@@ -244,7 +267,9 @@ PCI = "/sys/devices/pci0000:00/0000:00:1f.2"
         ("/dev/cciss/c0d0", f"{PCI}/cciss0", ""),
     ],
 )
-def test_a_disks_place_in_sysfs_tells_its_transport(node: Node, disk: str, place: str, transport: str):
+def test_a_disks_place_in_sysfs_tells_its_transport(
+    node: Node, disk: str, place: str, transport: str
+):
     assert node.verb("transport_at", disk, place, disk="").strip() == transport
 
 
@@ -265,13 +290,19 @@ def test_systemd_has_no_complaint_about_the_units(tmp_path: Path):
     unit = OVERLAYS / "systemd/etc/systemd/system/plugnode-setup.service"
     here = tmp_path / unit.name
     here.write_text(unit.read_text().replace("=/etc/setup.sh", f"={SETUP}"))
-    done = subprocess.run(["systemd-analyze", "verify", here], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", here], capture_output=True, text=True, check=False
+    )
     assert [line for line in (done.stdout + done.stderr).splitlines() if "plugnode" in line] == []
 
 
 def test_keys_in_the_shared_root_are_links_to_the_nodes_own_disk():
-    links = [path for name in ("worker", "sysvinit") for path in (OVERLAYS / name / "etc/ssh").iterdir()]
-    assert {str(path.readlink()) for path in links} == {f"../../var/lib/plugnode/ssh/{path.name}" for path in links}
+    links = [
+        path for name in ("worker", "sysvinit") for path in (OVERLAYS / name / "etc/ssh").iterdir()
+    ]
+    assert {str(path.readlink()) for path in links} == {
+        f"../../var/lib/plugnode/ssh/{path.name}" for path in links
+    }
     made = set(re.findall(r"host_key (ssh_\w+)", TEXT)) | {
         f"ssh_host_{kind}_key" for kind in ("rsa", "ecdsa", "ed25519")
     }
@@ -287,7 +318,9 @@ def test_the_last_words_are_read_from_what_the_boot_left(node: Node, shell: str)
     (node.data / "interface").write_text("card9\n")  # which this machine has not
     script = SETUP.parent / "tell.sh"
     subprocess.run(
-        [*shell.split(), script], env={**os.environ, "ROOT": str(node.root), "PARTS": str(PARTS)}, check=True
+        [*shell.split(), script],
+        env={**os.environ, "ROOT": str(node.root), "PARTS": str(PARTS)},
+        check=True,
     )
     said = [line.removeprefix("plugnode: node: ") for line in node.console.splitlines()]
     assert said[1:] == [

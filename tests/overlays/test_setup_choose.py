@@ -90,7 +90,9 @@ def test_a_blank_disk_is_not_claimed_while_the_nodes_own_may_still_come(node: Ma
     node.boot("echo job >home/own")
     other, late = node.add("other"), node.folder / "late"
     whole = f"losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}'"
-    come = subprocess.Popen(["sh", "-c", f"sleep 3; until [ -b {late} ]; do ln -sfn $({whole}) {late}; sleep 1; done"])
+    come = subprocess.Popen(
+        ["sh", "-c", f"sleep 3; until [ -b {late} ]; do ln -sfn $({whole}) {late}; sleep 1; done"]
+    )
     said = node.boot("cat home/own", disks=f"{other} {late}", env={"WAIT": "20"})
     come.wait()
     assert (said, node.degraded) == ("job\n", "") and blank(node.folder / "other.img")
@@ -111,10 +113,19 @@ def test_of_several_that_are_ours_none_is_written_to_until_one_is_picked(node: M
     node.name = "wn001"
     before, twin = node.digest(), node.add("twin")
     assert node.boot(MOUNTS, disks="{} " + twin).count(" tmpfs") == 3
-    assert node.digest() == before and (node.folder / "twin.img").read_bytes() == node.image.read_bytes()
-    assert "several disks are ours: " in node.degraded and "match: {serial: …} picks one" in node.degraded
+    assert (
+        node.digest() == before
+        and (node.folder / "twin.img").read_bytes() == node.image.read_bytes()
+    )
+    assert (
+        "several disks are ours: " in node.degraded
+        and "match: {serial: …} picks one" in node.degraded
+    )
     for serial in ("DISK", "TWIN"):
-        assert f"serial {serial}, : ours, COMMITTED, of {name}; wipe: force:{serial} takes it" in node.console
+        assert (
+            f"serial {serial}, : ours, COMMITTED, of {name}; wipe: force:{serial} takes it"
+            in node.console
+        )
     node.match = ("serial DISK",)
     assert node.boot("cat home/own", disks=twin + " {}") == "first\n" and node.degraded == ""
 
@@ -124,9 +135,14 @@ def test_a_token_with_its_serial_number_picks_one_of_several_and_wipes_it_once(n
     command("cp", node.image, node.folder / "twin.img")
     before, twin = node.digest(), node.add("twin")
     node.wipe = "force:DISK"
-    assert "No such file" in node.boot("cat home/own 2>&1; echo again >home/own", disks=twin + " {}")
+    assert "No such file" in node.boot(
+        "cat home/own 2>&1; echo again >home/own", disks=twin + " {}"
+    )
     assert node.boot("cat home/own", disks="{} " + twin) == "again\n" and node.degraded == ""
-    assert node.digest() != before and (node.folder / "twin.img").read_bytes()[:MIB].count(b"COMMITTED") == 1
+    assert (
+        node.digest() != before
+        and (node.folder / "twin.img").read_bytes()[:MIB].count(b"COMMITTED") == 1
+    )
 
 
 def volume_group(image: Path) -> None:
@@ -149,7 +165,9 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("what", CONTENTS)
-def test_a_disk_that_is_refused_is_told_with_all_others_and_with_the_token_that_takes_it(node: Machine, what: str):
+def test_a_disk_that_is_refused_is_told_with_all_others_and_with_the_token_that_takes_it(
+    node: Machine, what: str
+):
     make, word = CONTENTS[what]
     other = node.add("other")
     node.unnamed = (other,)

@@ -43,7 +43,11 @@ def settled(node: Node, complete: Path) -> Node:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_blank_disk_becomes_var_tmp_and_home_and_stays_so(tmp_path: Path, shell: str):
     node = Node(tmp_path, shell=shell)
-    said = node.boot(SAME + MOUNTS + "stat -c %a tmp; cat var/network; echo mine >var/lib/own; echo job >home/own")
+    said = node.boot(
+        SAME
+        + MOUNTS
+        + "stat -c %a tmp; cat var/network; echo mine >var/lib/own; echo job >home/own"
+    )
     assert said.splitlines() == [
         "SAME", f"{node.root}/home ext4", f"{node.root}/tmp ext3", f"{node.root}/var ext4",
         "1777", "NETWORKING=yes", "HOSTNAME=wn001",
@@ -53,20 +57,28 @@ def test_a_blank_disk_becomes_var_tmp_and_home_and_stays_so(tmp_path: Path, shel
     said = node.boot(SAME + "cat var/lib/own home/own")
     assert said.splitlines() == ["SAME", "mine", "job"]
     assert "format" not in node.console
-    assert node.console.endswith("setup: done: wn001, 172.24.10.100, /dev/" + node.console.rpartition("/dev/")[2])
+    assert node.console.endswith(
+        "setup: done: wn001, 172.24.10.100, /dev/" + node.console.rpartition("/dev/")[2]
+    )
 
 
 @pytest.mark.parametrize("table", ["gpt", "dos"])
 def test_partitions_start_at_one_mib_and_are_as_large_as_the_site_says(tmp_path: Path, table: str):
     node = Node(tmp_path, table=table)
     node.boot()
-    rows = [row.split(":")[1] for row in command("sfdisk", "-d", node.image).splitlines() if "start=" in row]
+    rows = [
+        row.split(":")[1]
+        for row in command("sfdisk", "-d", node.image).splitlines()
+        if "start=" in row
+    ]
     found = [tuple(int(value.split("=")[1]) * 512 for value in row.split(",")[:2]) for row in rows]
     assert found == node.partitions()
     assert command("blkid", "-p", "-s", "PTTYPE", "-o", "value", node.image).strip() == table
 
 
-def test_more_than_four_partitions_of_a_dos_table_are_logical_and_clear_of_each_other(tmp_path: Path):
+def test_more_than_four_partitions_of_a_dos_table_are_logical_and_clear_of_each_other(
+    tmp_path: Path,
+):
     rows = [(f"/m{n}", "8", "ext4", f"pn-m{n}", "-") for n in range(5)]
     node = Node(tmp_path, table="dos", layout=(*rows, ("/home", "rest", "ext4", "pn-home", "-")))
     disk = node.attach()
@@ -89,14 +101,20 @@ def large(tmp_path: Path) -> Iterator[Path]:
 
 
 TIB = 1 << 20  # MiB
-LARGE = (("/var", "40", "ext4", "v", "-"), ("swap", str(TIB), "swap", "s", "-"), ("/home", "rest", "ext4", "h", "-"))
+LARGE = (
+    ("/var", "40", "ext4", "v", "-"),
+    ("swap", str(TIB), "swap", "s", "-"),
+    ("/home", "rest", "ext4", "h", "-"),
+)
 AWKS = ("mawk", "gawk", "busybox")
 
 
 @pytest.mark.parametrize("awk", AWKS)
 @pytest.mark.parametrize("sector", [512, 4096])
 @pytest.mark.parametrize("table", ["gpt", "dos"])
-def test_a_disk_of_many_tib_is_partitioned_whatever_the_awk(large: Path, awk: str, sector: int, table: str):
+def test_a_disk_of_many_tib_is_partitioned_whatever_the_awk(
+    large: Path, awk: str, sector: int, table: str
+):
     reach = {"gpt": 64, "dos": sector // 256}[table]  # TiB
     awk_here = command("readlink", "-f", command("which", "awk").strip()).strip()
     for tib in (1, 2, 3, 16, 30):
@@ -104,14 +122,19 @@ def test_a_disk_of_many_tib_is_partitioned_whatever_the_awk(large: Path, awk: st
             continue
         layout = LARGE if tib > 1 else (LARGE[0], LARGE[2])
         node = Node(large / str(tib), tib * TIB, layout, table, sector=sector)
-        node.before = f"cp -L $(which {awk}) {node.folder}/awk; mount --bind {node.folder}/awk {awk_here}"
+        node.before = (
+            f"cp -L $(which {awk}) {node.folder}/awk; mount --bind {node.folder}/awk {awk_here}"
+        )
         disk = command("losetup", "-f", "--show", "-b", str(sector), node.image).strip()
         try:
             node.verb("write_table", disk, disk=disk)
             dump = command("sfdisk", "-d", disk).splitlines()
         finally:
             command("losetup", "-d", disk)
-        assert [place(row, sector) for row in dump if "start=" in row] == node.partitions(), (tib, dump)
+        assert [place(row, sector) for row in dump if "start=" in row] == node.partitions(), (
+            tib,
+            dump,
+        )
 
 
 def place(row: str, sector: int) -> tuple[int, int]:
@@ -124,7 +147,9 @@ def test_the_script_for_the_sfdisk_of_el5_names_no_label_and_starts_where_the_ot
     disk = node.attach()
     script = node.verb("table_script", disk, "old", disk=disk)
     node.detach()
-    assert script.splitlines() == [f"{at // 512},{size // 512},83" for at, size in node.partitions()]
+    assert script.splitlines() == [
+        f"{at // 512},{size // 512},83" for at, size in node.partitions()
+    ]
 
 
 def test_swap_is_made_and_xfs_and_a_filled_partition_that_is_not_var(tmp_path: Path):
@@ -136,10 +161,17 @@ def test_swap_is_made_and_xfs_and_a_filled_partition_that_is_not_var(tmp_path: P
     node = Node(tmp_path, mib=350, layout=layout)
     (node.root / "home.ro/skel").mkdir(parents=True)
     mine = Path("/proc/swaps").read_text()
-    said = node.boot(SAME + MOUNTS + "ls home; grep -c /dev/loop /proc/swaps; swapoff $ROOT/nodes/1")
+    said = node.boot(
+        SAME + MOUNTS + "ls home; grep -c /dev/loop /proc/swaps; swapoff $ROOT/nodes/1"
+    )
     assert Path("/proc/swaps").read_text() == mine
     lines = said.splitlines()
-    assert lines[0] == "SAME" and f"{node.root}/var xfs" in lines and "skel" in lines and lines[-1] == "1"
+    assert (
+        lines[0] == "SAME"
+        and f"{node.root}/var xfs" in lines
+        and "skel" in lines
+        and lines[-1] == "1"
+    )
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
@@ -148,7 +180,10 @@ def test_a_foreign_disk_is_never_touched_and_the_node_runs_in_memory(node: Node,
     before = node.digest()
     said = node.boot(SAME + MOUNTS + "touch var/x home/x tmp/x")
     assert node.digest() == before
-    assert said.splitlines() == ["SAME", *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var"))]
+    assert said.splitlines() == [
+        "SAME",
+        *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var")),
+    ]
     assert "FOREIGN" in node.degraded and "DEGRADED" in node.console
     assert (node.root / "proc/sys/kernel/hostname").read_text() == "wn001\n"
 
@@ -169,14 +204,26 @@ def test_a_partition_too_small_for_what_fills_it_is_not_claimed(node: Node):
 
 
 def test_what_fills_the_rest_of_a_disk_must_fit_there_too(tmp_path: Path):
-    node = Node(tmp_path, layout=(("/tmp", "8", "ext3", "pn-tmp", "-"), ("/var", "rest", "ext4", "pn-var", "/var.ro")))
+    node = Node(
+        tmp_path,
+        layout=(
+            ("/tmp", "8", "ext3", "pn-tmp", "-"),
+            ("/var", "rest", "ext4", "pn-var", "/var.ro"),
+        ),
+    )
     (node.root / "var.ro/lib/large").write_bytes(random.randbytes(60 * MIB))
     node.boot()
     assert node.state == [] and "/var.ro has 60 MiB, its partition 5" in node.degraded
 
 
 IMPOSSIBLE = {  # what: TiB, table, bytes of a sector, the last partition, what is said of it
-    "a dos table over 2 TiB": (3, "dos", 512, ("rest", "ext4", "h"), "a dos table reaches 2097152 MiB, the layout"),
+    "a dos table over 2 TiB": (
+        3,
+        "dos",
+        512,
+        ("rest", "ext4", "h"),
+        "a dos table reaches 2097152 MiB, the layout",
+    ),
     "the same by a fixed size": (
         3,
         "dos",
@@ -184,9 +231,27 @@ IMPOSSIBLE = {  # what: TiB, table, bytes of a sector, the last partition, what 
         ("2200000", "ext4", "h"),
         "a dos table reaches 2097152 MiB, the layout",
     ),
-    "the same of larger sectors": (17, "dos", 4096, ("rest", "ext4", "h"), "a dos table reaches 16777216 MiB"),
-    "ext3 over 16 TiB": (20, "gpt", 512, ("rest", "ext3", "h"), "/home: no ext3 of 20971478 MiB: mkfs.ext3: Size of"),
-    "a label that xfs cannot hold": (1, "gpt", 512, ("rest", "xfs", "pn-data-large"), "xfs takes labels of 12 char"),
+    "the same of larger sectors": (
+        17,
+        "dos",
+        4096,
+        ("rest", "ext4", "h"),
+        "a dos table reaches 16777216 MiB",
+    ),
+    "ext3 over 16 TiB": (
+        20,
+        "gpt",
+        512,
+        ("rest", "ext3", "h"),
+        "/home: no ext3 of 20971478 MiB: mkfs.ext3: Size of",
+    ),
+    "a label that xfs cannot hold": (
+        1,
+        "gpt",
+        512,
+        ("rest", "xfs", "pn-data-large"),
+        "xfs takes labels of 12 char",
+    ),
 }
 
 
@@ -201,7 +266,11 @@ def test_what_cannot_be_made_on_a_disk_is_refused_while_it_is_blank(large: Path,
 
 
 def test_a_rest_too_small_for_xfs_leaves_the_disk_blank(tmp_path: Path):
-    node = Node(tmp_path, mib=340, layout=(("/tmp", "40", "ext4", "t", "-"), ("/var", "rest", "xfs", "v", "/var.ro")))
+    node = Node(
+        tmp_path,
+        mib=340,
+        layout=(("/tmp", "40", "ext4", "t", "-"), ("/var", "rest", "xfs", "v", "/var.ro")),
+    )
     node.boot()
     assert node.state == [] and "/var has 298 MiB, xfs needs 300" in node.degraded
     node.mib = 342
@@ -217,8 +286,14 @@ def test_a_disk_that_is_full_before_var_is_filled_leaves_a_node_that_can_be_look
         (many / str(number)).touch()
     said = node.boot(MOUNTS + "ls var/lib/many | wc -l")
     assert f"{node.root}/var tmpfs" in said and said.endswith("7000\n")
-    assert "No space left" in node.console and "could not be provisioned; the next boot tries again" in node.degraded
-    assert node.state[2] == "CLAIMING" and (node.root / "proc/sys/kernel/hostname").read_text() == "wn001\n"
+    assert (
+        "No space left" in node.console
+        and "could not be provisioned; the next boot tries again" in node.degraded
+    )
+    assert (
+        node.state[2] == "CLAIMING"
+        and (node.root / "proc/sys/kernel/hostname").read_text() == "wn001\n"
+    )
     command("rm", "-r", many)
     assert node.boot(SAME) == "SAME\n" and (node.state[2], node.degraded) == ("COMMITTED", "")
 
@@ -247,13 +322,19 @@ def test_a_foreign_disk_of_which_a_partition_is_mounted_says_so(node: Node, disk
     command("addpart", disk, "1", "0", str(SIZE // 512))
     assert "in use" not in node.verb("judge", disk, disk=disk)
     node.before = f"mount {disk}p1 {node.root}/var"
-    assert node.verb("judge", disk, disk=disk) == f"FOREIGN: it is in use: {disk}p1 on {node.root}/var\n"
+    assert (
+        node.verb("judge", disk, disk=disk)
+        == f"FOREIGN: it is in use: {disk}p1 on {node.root}/var\n"
+    )
 
 
 def test_a_disk_that_can_be_taken_out_is_none_of_ours(node: Node, disk: str):
     (node.folder / "removable").write_text("1\n")
     node.before = over(node.folder / "removable", f"/sys/block/{disk[5:]}/removable")
-    assert node.verb("unfit", disk, disk=disk) == "is removable; match: {removable: true} allows that\n"
+    assert (
+        node.verb("unfit", disk, disk=disk)
+        == "is removable; match: {removable: true} allows that\n"
+    )
     node.more = ("allow removable",)
     assert node.verb("unfit", disk, disk=disk) == ""
 
@@ -269,7 +350,9 @@ def test_a_disk_that_cannot_be_read_to_its_end_is_never_claimed(node: Node):
     """Half of the image is gone once it is attached: what lies there is an input/output error."""
     node.before = f"truncate -s {SIZE // 2} {node.image}"
     said = node.boot(MOUNTS)
-    assert said.count(" tmpfs") == 3 and "its last MiB is not empty, or not readable" in node.degraded
+    assert (
+        said.count(" tmpfs") == 3 and "its last MiB is not empty, or not readable" in node.degraded
+    )
     assert "claim" not in node.console and not any(node.image.read_bytes())
 
 
@@ -279,7 +362,10 @@ def test_a_disk_that_cannot_be_read_to_its_end_is_never_claimed(node: Node):
 def test_without_a_disk_a_node_runs_in_memory_where_the_site_allows_it(node: Node):
     node.required = "no"
     said = node.boot(SAME + MOUNTS, disk=False)
-    assert said.splitlines() == ["SAME", *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var"))]
+    assert said.splitlines() == [
+        "SAME",
+        *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var")),
+    ]
     assert node.degraded == "" and "no disk" in node.console
 
 
@@ -319,7 +405,9 @@ def test_a_disk_that_does_not_match_is_none(node: Node, match: str, fits: bool):
     (node.root / "nodes/serial").write_text("S3R14L\n")
     by_id = node.root / "dev/disk/by-id"
     by_id.mkdir(parents=True)
-    node.before = f"ln -s $(losetup -nO NAME -j {node.image} | sort -V | head -n 1) {by_id}/ata-PLUGNODE_1"
+    node.before = (
+        f"ln -s $(losetup -nO NAME -j {node.image} | sort -V | head -n 1) {by_id}/ata-PLUGNODE_1"
+    )
     node.match, node.required = (match,), "no"
     node.boot()
     assert (node.state[2:3] == ["COMMITTED"]) is fits and node.degraded == ""
@@ -361,14 +449,18 @@ def test_two_disks_that_are_ours_are_both_left_alone(settled: Node, second: str)
         ("blkid", "util-linux"),
     ],
 )
-def test_without_a_program_that_the_layout_needs_a_blank_disk_stays_blank(tmp_path: Path, path: str, package: str):
+def test_without_a_program_that_the_layout_needs_a_blank_disk_stays_blank(
+    tmp_path: Path, path: str, package: str
+):
     layout = (
         ("swap", "8", "swap", "s", "-"),
         ("/var", "320", "xfs", "v", "/var.ro"),
         ("/home", "16", "ext4", "h", "-"),
     )
     node = Node(tmp_path, mib=350, layout=layout, before=hidden(path))
-    assert node.boot(MOUNTS).splitlines() == [f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var")]
+    assert node.boot(MOUNTS).splitlines() == [
+        f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var")
+    ]
     assert f"this root lacks {path}: add " in node.degraded and package in node.degraded
     assert node.state == []
 
@@ -379,12 +471,20 @@ def hidden(name: str) -> str:
 
 
 @pytest.mark.parametrize(("path", "package"), [("fsck.ext4", "e2fsprogs"), ("blkid", "util-linux")])
-def test_without_a_program_that_looks_at_a_disk_of_ours_it_is_left_alone(settled: Node, path: str, package: str):
+def test_without_a_program_that_looks_at_a_disk_of_ours_it_is_left_alone(
+    settled: Node, path: str, package: str
+):
     settled.before = hidden(path)
     before = settled.digest()
     assert f"{settled.root}/var tmpfs" in settled.boot(MOUNTS)
-    assert f"this root lacks {path}: add " in settled.console and package in settled.console and settled.degraded
-    assert settled.digest() == before or path == "fsck.ext4"  # /tmp is ext3, which its own program looks at
+    assert (
+        f"this root lacks {path}: add " in settled.console
+        and package in settled.console
+        and settled.degraded
+    )
+    assert (
+        settled.digest() == before or path == "fsck.ext4"
+    )  # /tmp is ext3, which its own program looks at
 
 
 def test_the_state_is_written_with_the_disks_own_cache_off(node: Node):
@@ -411,7 +511,9 @@ def test_the_state_is_written_with_the_disks_own_cache_off(node: Node):
 @pytest.mark.parametrize("way", ["site", "command line", "/var/wipe"])
 def test_a_wipe_is_done_once_and_remembered(settled: Node, way: str):
     ask(settled, way, "t1")
-    assert settled.boot("cat var/lib/own").splitlines() == ["cat: var/lib/own: No such file or directory"]
+    assert settled.boot("cat var/lib/own").splitlines() == [
+        "cat: var/lib/own: No such file or directory"
+    ]
     ask(settled, way, "t1", here="again")
     assert settled.boot(SAME + "cat var/lib/own").splitlines() == ["SAME", "again"]
     ask(settled, way, "t2")
@@ -424,7 +526,9 @@ def ask(node: Node, way: str, token: str, here: str = "") -> None:
     """A wish for a wipe, by that way; `here`: a file of the node's own is put on its disk before."""
     node.wipe = token if way == "site" else "-"
     node.cmdline = f"quiet plugnode.wipe={token}" if way == "command line" else "quiet"
-    node.edit(f"[ '{way}' != /var/wipe ] || echo {token} >var/wipe; [ -z '{here}' ] || echo {here} >var/lib/own")
+    node.edit(
+        f"[ '{way}' != /var/wipe ] || echo {token} >var/wipe; [ -z '{here}' ] || echo {here} >var/lib/own"
+    )
 
 
 def test_an_empty_wish_in_var_is_a_new_one_each_time(settled: Node):
@@ -437,7 +541,10 @@ def test_a_wipe_does_not_reach_a_foreign_disk_unless_forced_by_its_serial_number
     command("mkfs.ext4", "-qF", node.image)
     (node.root / "nodes/serial").write_text("S3R14L\n")
     before = node.digest()
-    node.wipe, node.cmdline = "t1", "plugnode.wipe=force plugnode.wipe=force: plugnode.wipe=force:other"
+    node.wipe, node.cmdline = (
+        "t1",
+        "plugnode.wipe=force plugnode.wipe=force: plugnode.wipe=force:other",
+    )
     node.boot()
     assert node.digest() == before
     node.wipe = "force:S3R14L"
@@ -464,7 +571,9 @@ def test_the_sector_remembers_the_last_32_tokens(settled: Node):
 
 
 def test_a_new_release_adds_what_var_lacks_and_overwrites_nothing(settled: Node):
-    settled.edit("echo changed >var/lib/rpm/file3; rm -r var/spool; mkdir var/new; touch var/new/own")
+    settled.edit(
+        "echo changed >var/lib/rpm/file3; rm -r var/spool; mkdir var/new; touch var/new/own"
+    )
     fill = settled.root / "var.ro"
     (fill / "new/deep er").mkdir(parents=True)
     (fill / "new/deep er/file").write_text("1")
@@ -476,17 +585,29 @@ def test_a_new_release_adds_what_var_lacks_and_overwrites_nothing(settled: Node)
         "cat var/lib/own var/lib/rpm/file3 'var/new/deep er/file' var/new/.hidden; stat -c %u var/spool/mail;"
         "readlink var/lib/other; ls var/new/own; ls -A var | grep plugnode; cat var/.plugnode"
     )
-    assert said.split() == ["mine", "changed", "128", "nowhere", "var/new/own", ".plugnode", "worker-000000000002"]
+    assert said.split() == [
+        "mine",
+        "changed",
+        "128",
+        "nowhere",
+        "var/new/own",
+        ".plugnode",
+        "worker-000000000002",
+    ]
     assert settled.degraded == ""
     settled.boot()
     assert "what is new" not in settled.console
 
 
 def test_a_full_var_boots_with_its_name_and_says_what_is_missing(settled: Node):
-    settled.edit("rm var/network; dd if=/dev/zero of=var/full bs=64k 2>/dev/null || :; touch var/network")
+    settled.edit(
+        "rm var/network; dd if=/dev/zero of=var/full bs=64k 2>/dev/null || :; touch var/network"
+    )
     (settled.root / "var.ro/lib/news").write_bytes(random.randbytes(MIB))
     settled.release = "worker-000000000002"
-    said = settled.boot("cat var/network; ls var/lib/news var/.plugnode-new 2>&1 | grep -c 'No such'; cat var/lib/own")
+    said = settled.boot(
+        "cat var/network; ls var/lib/news var/.plugnode-new 2>&1 | grep -c 'No such'; cat var/lib/own"
+    )
     assert said.splitlines() == ["NETWORKING=yes", "HOSTNAME=wn001", "2", "mine"]
     assert "lacks what is new" in settled.degraded
 
@@ -505,7 +626,11 @@ def test_an_unclean_file_system_is_checked_and_a_broken_one_is_left_alone(settle
 @pytest.mark.parametrize("seed", range(6))
 def test_a_committed_disk_that_is_damaged_anywhere_is_never_formatted(settled: Node, seed: int):
     chance = random.Random(seed)
-    at = chance.choice([0, MIB - 4096, MIB, SIZE - 33 * 512, chance.randrange(SIZE - MIB)]) // 512 * 512
+    at = (
+        chance.choice([0, MIB - 4096, MIB, SIZE - 33 * 512, chance.randrange(SIZE - MIB)])
+        // 512
+        * 512
+    )
     size = chance.choice([512, 4096, 65536])
     _write(bytes(size) if seed % 2 else chance.randbytes(size), at)(settled.image)
     settled.boot(MOUNTS)
@@ -525,7 +650,11 @@ def test_a_disk_of_ours_with_another_layout_is_used_as_far_as_its_labels_go(sett
     settled.layout = (*settled.layout[:2], ("/scratch", "rest", "ext4", "pn-scratch", "-"))
     (settled.root / "scratch").mkdir()
     said = settled.boot(MOUNTS + "cat var/lib/own")
-    assert f"{settled.root}/var ext4" in said and f"{settled.root}/scratch tmpfs" in said and said.endswith("mine\n")
+    assert (
+        f"{settled.root}/var ext4" in said
+        and f"{settled.root}/scratch tmpfs" in said
+        and said.endswith("mine\n")
+    )
     assert "another layout" in settled.console and "pn-scratch" in settled.degraded
 
 
@@ -535,7 +664,11 @@ def test_a_disk_of_ours_with_another_layout_is_used_as_far_as_its_labels_go(sett
 def test_a_claim_is_finished_by_the_next_boot_whatever_the_rest_looks_like(settled: Node):
     site, layout = settled.state[1], settled.state[4]
     body = f"PLUGNODE1 {site} CLAIMING - {layout} wn001"
-    sum_ = int(subprocess.run(["cksum"], check=True, input=body, capture_output=True, text=True).stdout.split()[0])
+    sum_ = int(
+        subprocess.run(
+            ["cksum"], check=True, input=body, capture_output=True, text=True
+        ).stdout.split()[0]
+    )
     _random(settled.image, MIB, 2 * MIB)
     _write(f"{body} {sum_:08x}".encode().ljust(512, b"\0"), MIB - 4096)(settled.image)
     assert settled.boot(SAME + "ls var/lib/own 2>&1").startswith("SAME\nls: cannot access")
@@ -549,7 +682,9 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 @pytest.mark.parametrize("part", range(1, 13))
-def test_killed_at_any_step_of_the_first_boot_a_node_recovers_by_itself(node: Node, steps: int, part: int):
+def test_killed_at_any_step_of_the_first_boot_a_node_recovers_by_itself(
+    node: Node, steps: int, part: int
+):
     assert node.cut(at=part * steps // 13) == part * steps // 13
     left = node.state[2:3]
     said = node.boot(SAME)
@@ -558,7 +693,11 @@ def test_killed_at_any_step_of_the_first_boot_a_node_recovers_by_itself(node: No
 
 def test_the_name_is_that_of_the_very_address(node: Node):
     node.required = "no"
-    for address, name in (("172.24.10.1", "other"), ("172.24.10.10", "ten"), ("172.24.10.100", "wn001")):
+    for address, name in (
+        ("172.24.10.1", "other"),
+        ("172.24.10.10", "ten"),
+        ("172.24.10.100", "wn001"),
+    ):
         node.address, node.name = address, "wn001" if address.endswith("100") else name
         node.boot(disk=False)
         assert (node.root / "proc/sys/kernel/hostname").read_text() == name + "\n"
@@ -568,7 +707,11 @@ def test_ssh_host_keys_are_made_once_and_are_another_nodes_after_a_wipe(tmp_path
     node = Node(tmp_path, ssh=True)
     show = "cd var/lib/plugnode/ssh; stat -c '%a %n' *; cat ssh_host_ed25519_key.pub"
     first = node.boot(show)
-    assert first == node.boot(show) and "600 ssh_host_rsa_key\n" in first and "made" not in node.console
+    assert (
+        first == node.boot(show)
+        and "600 ssh_host_rsa_key\n" in first
+        and "made" not in node.console
+    )
     node.wipe = "new"
     wiped = node.boot(show)
     assert wiped.splitlines()[:6] == first.splitlines()[:6] and wiped != first

@@ -124,18 +124,25 @@ STACKS = {  # what stands on the disk: in which order it is taken down
 
 
 @pytest.mark.parametrize("what", STACKS)
-def test_a_foreign_disk_that_is_held_stays_as_it_is_and_the_node_comes_up_in_memory(node: Taken, what: str):
+def test_a_foreign_disk_that_is_held_stays_as_it_is_and_the_node_comes_up_in_memory(
+    node: Taken, what: str
+):
     command("mkfs.ext4", "-qF", node.image)
     node.stands(STACKS[what][0])
     before = node.digest()
     said = node.boot(SAME + MOUNTS)
-    assert said.splitlines() == ["SAME", *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var"))]
+    assert said.splitlines() == [
+        "SAME",
+        *(f"{node.root}/{name} tmpfs" for name in ("home", "tmp", "var")),
+    ]
     assert "is not touched, FOREIGN: it is in use: " in node.degraded and not node.asked
     assert node.digest() == before
 
 
 @pytest.mark.parametrize("what", STACKS)
-def test_what_stands_on_a_disk_is_taken_down_from_the_top_before_a_wipe_by_its_serial_number(node: Taken, what: str):
+def test_what_stands_on_a_disk_is_taken_down_from_the_top_before_a_wipe_by_its_serial_number(
+    node: Taken, what: str
+):
     command("mkfs.ext4", "-qF", node.image)
     stack, asked = STACKS[what]
     node.stands(stack)
@@ -170,12 +177,16 @@ def test_a_blank_disk_is_taken_before_one_that_is_in_use(node: Taken, second: st
     assert (node.state[2], node.degraded, node.asked) == ("COMMITTED", "", [])
 
 
-def test_a_foreign_disk_that_is_mounted_is_left_alone_and_let_go_for_a_wipe_by_its_serial_number(node: Taken):
+def test_a_foreign_disk_that_is_mounted_is_left_alone_and_let_go_for_a_wipe_by_its_serial_number(
+    node: Taken,
+):
     command("mkfs.ext4", "-qF", node.image)
     elsewhere = node.folder / "else where"
     elsewhere.mkdir()
     whole = f"$(losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}')"
-    node.before = f"mount -o ro,noload {whole} '{elsewhere}'; mount --bind '{elsewhere}' {node.root}/home"
+    node.before = (
+        f"mount -o ro,noload {whole} '{elsewhere}'; mount --bind '{elsewhere}' {node.root}/home"
+    )
     before = node.digest()
     assert f"{node.root}/var tmpfs" in node.boot(MOUNTS)
     assert "FOREIGN: it is in use: /dev/loop" in node.degraded and node.digest() == before
@@ -201,7 +212,12 @@ def test_a_volume_is_not_taken_for_another_whose_name_goes_on(node: Taken):
         device: node.verb("uses", str(node.folder / "mounts"), device, disk="").split()[1::3]
         for device in ("/dev/mapper/vg-root", "/dev/mapper/vg-", "/dev/md1", "/dev/md12")
     }
-    assert lines == {"/dev/mapper/vg-root": ["/b"], "/dev/mapper/vg-": [], "/dev/md1": ["/c"], "/dev/md12": []}
+    assert lines == {
+        "/dev/mapper/vg-root": ["/b"],
+        "/dev/mapper/vg-": [],
+        "/dev/md1": ["/c"],
+        "/dev/md12": [],
+    }
 
 
 # What was there before

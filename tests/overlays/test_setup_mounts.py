@@ -45,7 +45,9 @@ def test_what_an_earlier_release_mounted_with_a_mode_of_its_own_is_put_right(nod
 
 
 @pytest.mark.parametrize("disk", [True, False], ids=["on a disk", "in memory"])
-def test_a_filled_one_is_as_the_folder_that_fills_it_unless_the_site_says_its_mode(node: Node, disk: bool):
+def test_a_filled_one_is_as_the_folder_that_fills_it_unless_the_site_says_its_mode(
+    node: Node, disk: bool
+):
     (node.root / "var.ro").chmod(0o711)
     (node.root / "var").chmod(0o700)
     node.required = "no"
@@ -78,7 +80,9 @@ def test_options_that_no_file_system_knows_leave_the_disk_alone_and_say_so(node:
 
 def damage_xfs(node: Node, seed: int) -> None:
     """The headers of every allocation group, and a log that was not replayed."""
-    node.boot("mkdir scratch/j; seq 200 | while read i; do echo $i >scratch/j/$i; done; sync; touch scratch/last")
+    node.boot(
+        "mkdir scratch/j; seq 200 | while read i; do echo $i >scratch/j/$i; done; sync; touch scratch/last"
+    )
     offset, _ = node.partitions()[1]
     with open(node.image, "r+b") as file:
         groups = 4
@@ -122,7 +126,9 @@ def test_an_xfs_whose_first_superblock_is_gone_is_repaired_from_another(node: No
 def feature(node: Node, number: int, what: str) -> None:
     """Give a partition a feature of the future."""
     offset, size = node.partitions()[number]
-    part = command("losetup", "-f", "--show", "-o", str(offset), "--sizelimit", str(size), node.image).strip()
+    part = command(
+        "losetup", "-f", "--show", "-o", str(offset), "--sizelimit", str(size), node.image
+    ).strip()
     try:
         command("debugfs", "-w", "-R", f"feature {what}", part)
     finally:
@@ -138,7 +144,9 @@ def test_a_file_system_of_a_newer_release_is_said_to_be_one(node: Node, what: st
     before = node.image.read_bytes()[node.partitions()[1][0] :]
     node.release, node.cmdline = "worker-000000000000", f"quiet{repair}"
     assert f"{node.root}/scratch tmpfs" in node.boot(MOUNTS)
-    assert "features that this release does not know, of worker-0123456789ab: go back" in node.degraded
+    assert (
+        "features that this release does not know, of worker-0123456789ab: go back" in node.degraded
+    )
     assert "unsupported feature" in node.console and "plugnode.fsck=repair?" not in node.console
     assert node.image.read_bytes()[node.partitions()[1][0] :] == before
 
@@ -160,7 +168,9 @@ def test_what_fsck_says_is_on_the_console_and_in_the_log(node: Node):
 def test_what_mkfs_says_is_on_the_console_and_in_the_log(node: Node):
     tools = node.folder / "tools"
     tools.mkdir()
-    (tools / "mkfs.ext4").write_text('#!/bin/sh\n[ "$1" = -n ] || { echo first; echo second >&2; exit 3; }\n')
+    (tools / "mkfs.ext4").write_text(
+        '#!/bin/sh\n[ "$1" = -n ] || { echo first; echo second >&2; exit 3; }\n'
+    )
     (tools / "mkfs.ext4").chmod(0o755)
     node.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin"
     node.boot()

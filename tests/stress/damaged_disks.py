@@ -21,11 +21,21 @@ from tests.support.foreign_disks import FOREIGN
 from tests.support.loop_disk import MIB, Node
 
 SIZE = Node.mib * MIB
-PLACES = (0, 512, MIB - 4096, MIB, MIB + 1024, SIZE - 33 * 512, SIZE - 512)  # tables, state sector, superblock
+PLACES = (
+    0,
+    512,
+    MIB - 4096,
+    MIB,
+    MIB + 1024,
+    SIZE - 33 * 512,
+    SIZE - 512,
+)  # tables, state sector, superblock
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("damaged", 1000), ("foreign", 20), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     wanted = parser.parse_args()
@@ -56,7 +66,9 @@ def damage(image: Path, chance: random.Random) -> str:
     with open(image, "r+b") as file:
         for _ in range(chance.randint(1, 3)):
             size = chance.choice((512, 4096, 65536, MIB))
-            at = min(chance.choice((*PLACES, *[chance.randrange(SIZE // 512) * 512] * 7)), SIZE - size)
+            at = min(
+                chance.choice((*PLACES, *[chance.randrange(SIZE // 512) * 512] * 7)), SIZE - size
+            )
             file.seek(at)
             file.write(bytes(size) if chance.random() < 0.5 else chance.randbytes(size))
             done.append(f"{size} bytes at {at}")
@@ -64,7 +76,9 @@ def damage(image: Path, chance: random.Random) -> str:
 
 
 def look(node: Node) -> str:
-    said = node.boot("grep -q $ROOT/var.*tmpfs /proc/mounts && echo in memory || cat var/lib/own 2>/dev/null")
+    said = node.boot(
+        "grep -q $ROOT/var.*tmpfs /proc/mounts && echo in memory || cat var/lib/own 2>/dev/null"
+    )
     if "format" in node.console or "claim" in node.console:
         return "FORMATTED"
     what = {"mine\n": "its own data", "in memory\n": "in memory"}.get(said, "its own file damaged")
@@ -83,7 +97,11 @@ def foreign(folder: Path, times: int, chance: random.Random) -> int:
                 litter(node.image, chance)
             before = node.digest()
             node.boot()
-            seen["untouched" if node.digest() == before and "FOREIGN" in node.degraded else f"CHANGED: {kind}"] += 1
+            seen[
+                "untouched"
+                if node.digest() == before and "FOREIGN" in node.degraded
+                else f"CHANGED: {kind}"
+            ] += 1
     told("foreign", times * len(FOREIGN), begun, seen)
     return sum(count for answer, count in seen.items() if answer != "untouched")
 
@@ -97,7 +115,10 @@ def litter(image: Path, chance: random.Random) -> None:
 
 
 def told(what: str, count: int, begun: float, seen: collections.Counter[str]) -> None:
-    print(f"{what}: {count} disks, {(time.monotonic() - begun) / max(1, count):.1f} s each: {dict(seen)}", flush=True)
+    print(
+        f"{what}: {count} disks, {(time.monotonic() - begun) / max(1, count):.1f} s each: {dict(seen)}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from tests.support.deploy_kit import run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("count", 1000), ("files", 1000), ("finish", 20), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--careless", action="store_true")
@@ -38,7 +40,11 @@ def main() -> int:
 def campaign(folder: Path, wanted: argparse.Namespace) -> int:
     """Every cut; 1 if one left a torn tree behind its boot files, or a disk that a deploy could not finish."""
     how = careless if wanted.careless else run
-    deploy = record_rollback(folder, wanted.files) if wanted.rollback else record(folder, wanted.files, how)
+    deploy = (
+        record_rollback(folder, wanted.files)
+        if wanted.rollback
+        else record(folder, wanted.files, how)
+    )
     flushes = [number + 1 for number, write in enumerate(deploy.log) if write.flags & FLUSH]
     what = "rollback" if wanted.rollback else "deploy"
     print(f"a {what} of {wanted.files} files: {len(deploy.log)} writes, {len(flushes)} flushes, "
@@ -48,13 +54,19 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
     began = time.monotonic()
     for number, cut in enumerate(cuts[: wanted.count]):
         end = end_of(deploy, cut, folder)
-        if not end.startswith("torn") and number % wanted.finish == 0 and not finishes(deploy, folder):
+        if (
+            not end.startswith("torn")
+            and number % wanted.finish == 0
+            and not finishes(deploy, folder)
+        ):
             end = "torn: the same again does not finish"
         ends[end.partition(":")[0]] += 1
         if end.startswith("torn"):
             print(f"{cut}: {end}")
     told = ", ".join(f"{count} {what}" for what, count in sorted(ends.items()))
-    print(f"{sum(ends.values())} cuts in {time.monotonic() - began:.0f} s; served after them: {told}")
+    print(
+        f"{sum(ends.values())} cuts in {time.monotonic() - began:.0f} s; served after them: {told}"
+    )
     return 1 if ends["torn"] else 0
 
 

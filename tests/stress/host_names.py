@@ -16,7 +16,9 @@ from tests.support.loop_disk import Node
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--every", type=int, default=1)
     wanted = parser.parse_args()
     addresses = [f"10.1.{at >> 8}.{at & 255}" for at in range(1, 65535)]
@@ -24,7 +26,9 @@ def main() -> int:
     asked = addresses[:: wanted.every]
     with tempfile.TemporaryDirectory(prefix="plugnode-names-") as folder:
         found = Node(Path(folder)).names(hosts, asked)
-    exact = sum(name == f"n{address.replace('.', '-')}" for name, address in zip(found, asked, strict=True))
+    exact = sum(
+        name == f"n{address.replace('.', '-')}" for name, address in zip(found, asked, strict=True)
+    )
     print(f"{exact} of {len(asked)} exact")
     return int(exact != len(asked))
 

@@ -25,8 +25,16 @@ def at_random(count: int) -> None:
     from tests.support.killed_deploys import kill
 
     with tempfile.TemporaryDirectory() as folder:
-        ends = Counter(kill(pathlib.Path(folder), Targets("/tftpboot", "/opt/nfs_export", f"{folder}/dest"), count))
-    print(f"{count} deploys killed; served after them: {', '.join(f'{n} {what}' for what, n in sorted(ends.items()))}")
+        ends = Counter(
+            kill(
+                pathlib.Path(folder),
+                Targets("/tftpboot", "/opt/nfs_export", f"{folder}/dest"),
+                count,
+            )
+        )
+    print(
+        f"{count} deploys killed; served after them: {', '.join(f'{n} {what}' for what, n in sorted(ends.items()))}"
+    )
 
 
 def at_every_step(files: int) -> None:
@@ -38,19 +46,27 @@ def at_every_step(files: int) -> None:
             test_kills.test_a_rollback_killed_at_any_step_is_ended_by_the_next_command_of_another_kind,
             test_kills.OTHERS,
         ),
-        "prune": (test_kills.test_a_prune_killed_at_any_step_is_ended_by_the_next_command_of_any_kind, test_kills.NEXT),
+        "prune": (
+            test_kills.test_a_prune_killed_at_any_step_is_ended_by_the_next_command_of_any_kind,
+            test_kills.NEXT,
+        ),
         "deploy": (
             test_kills.test_a_deploy_killed_at_any_step_leaves_what_any_next_command_makes_right,
             test_kills.NEXT,
         ),
     }
     with test_kills.in_memory(files) as server:
-        test_kills.test_a_rollback_killed_at_any_step_and_run_again_ends_at_the_release_that_the_first_one_chose(server)
+        test_kills.test_a_rollback_killed_at_any_step_and_run_again_ends_at_the_release_that_the_first_one_chose(
+            server
+        )
     for work, (check, following) in checks.items():
         for then in following:
             with test_kills.in_memory(files) as server:
                 check(server, then)
-            print(f"{work} of {files} files killed before each of its steps, then {then}: whole every time", flush=True)
+            print(
+                f"{work} of {files} files killed before each of its steps, then {then}: whole every time",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ Verdict = Callable[[Node, str], str]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (
         ("every", 1),
         ("reordered", 250),
@@ -57,19 +59,38 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
     news = random.Random(1).randbytes(200_000)
     (done.root / "var.ro/lib/news").write_bytes(news)
     first = record(folder / "first", blank)
-    bad = trial("first boot, in order", folder, blank, first, in_order(first, wanted.every), recovered)
+    bad = trial(
+        "first boot, in order", folder, blank, first, in_order(first, wanted.every), recovered
+    )
     trial("origin's rule", folder, blank, first, in_order(first, wanted.origin), by_the_origin)
     bad += trial(
-        "first boot, reordered", folder, blank, first, reordered(first, wanted.reordered, wanted.seed), recovered
+        "first boot, reordered",
+        folder,
+        blank,
+        first,
+        reordered(first, wanted.reordered, wanted.seed),
+        recovered,
     )
     bad += trial(
-        "cut twice", folder, blank, first, reordered(first, wanted.double, wanted.seed + 1), twice(wanted.seed)
+        "cut twice",
+        folder,
+        blank,
+        first,
+        reordered(first, wanted.double, wanted.seed + 1),
+        twice(wanted.seed),
     )
     wipe = record(folder / "wiped", done.image, wipe="t1")
     cuts = in_order(wipe, 1)[: wanted.wipe // 10] + reordered(wipe, wanted.wipe, wanted.seed)
     bad += trial("wipe", folder, done.image, wipe, cuts, wiped)
     upgrade = record_upgrade(folder, done)
-    bad += trial("upgrade", folder, done.image, upgrade, reordered(upgrade, wanted.upgrade, wanted.seed), upgraded)
+    bad += trial(
+        "upgrade",
+        folder,
+        done.image,
+        upgrade,
+        reordered(upgrade, wanted.upgrade, wanted.seed),
+        upgraded,
+    )
     return bad
 
 
@@ -91,7 +112,10 @@ def trial(what: str, folder: Path, base: Path, log: list, cuts: list[Cut], verdi
         if answer.startswith("BAD"):
             print(what, cut, answer, node.console, sep="\n  ", flush=True)
     took = (time.monotonic() - begun) / max(1, len(cuts))
-    print(f"{what}: {len(cuts)} cuts of {len(log)} writes, {took:.1f} s each: {dict(seen)}", flush=True)
+    print(
+        f"{what}: {len(cuts)} cuts of {len(log)} writes, {took:.1f} s each: {dict(seen)}",
+        flush=True,
+    )
     return sum(count for answer, count in seen.items() if answer.startswith("BAD"))
 
 
@@ -104,13 +128,20 @@ def recovered(node: Node, what: str) -> str:
 
 def by_the_origin(node: Node, what: str) -> str:
     """Whether a node is whole after its next boot, and so after every other."""
-    if "start=" not in subprocess.run(["sfdisk", "-d", node.image], capture_output=True, text=True, check=False).stdout:
+    if (
+        "start="
+        not in subprocess.run(
+            ["sfdisk", "-d", node.image], capture_output=True, text=True, check=False
+        ).stdout
+    ):
         return "whole: made again"
     node.attach()
     try:
         script = f"mount nodes/1 var || exit; {SAME}"
         words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
-        said = subprocess.run(words, cwd=node.root, capture_output=True, text=True, check=False).stdout
+        said = subprocess.run(
+            words, cwd=node.root, capture_output=True, text=True, check=False
+        ).stdout
     finally:
         node.detach()
     return {"": "never mounted", "SAME\n": "whole"}.get(said, "partly filled for ever")
@@ -134,14 +165,22 @@ def wiped(node: Node, what: str) -> str:
         return f"BAD {said}"
     node.wipe = "t1"
     again = node.boot(SAME + OWN)
-    return {"mine": "untouched", "none": "wiped"}[said.split()[1]] if again == "SAME\nnone\n" else f"BAD {again}"
+    return (
+        {"mine": "untouched", "none": "wiped"}[said.split()[1]]
+        if again == "SAME\nnone\n"
+        else f"BAD {again}"
+    )
 
 
 def upgraded(node: Node, what: str) -> str:
     """With the new release: what is the node's own is there, and all of /var.ro is whole."""
     node.release = "worker-000000000002"
     said = node.boot(SAME + OWN)
-    return "upgraded" if said == "SAME\nmine\n" and not node.degraded else f"BAD {said} {node.degraded}"
+    return (
+        "upgraded"
+        if said == "SAME\nmine\n" and not node.degraded
+        else f"BAD {said} {node.degraded}"
+    )
 
 
 if __name__ == "__main__":

@@ -26,10 +26,14 @@ LOUD = ("Base64 High Entropy String", "Hex High Entropy String", "Secret Keyword
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path)
     parser.add_argument("--program", default="detect-secrets")
-    parser.add_argument("--all", action="store_true", help="name finds by entropy and keywords, too")
+    parser.add_argument(
+        "--all", action="store_true", help="name finds by entropy and keywords, too"
+    )
     wanted = parser.parse_args()
     missed = compare_samples(wanted.program)
     compare_root(wanted.program, wanted.root, wanted.all)
@@ -39,7 +43,10 @@ def main() -> int:
 def compare_samples(program: str) -> list[str]:
     """Samples that it knows and we do not."""
     with tempfile.TemporaryDirectory() as place:
-        ours, theirs = samples(Path(place) / "samples"), set(finds(program, Path(place) / "samples"))
+        ours, theirs = (
+            samples(Path(place) / "samples"),
+            set(finds(program, Path(place) / "samples")),
+        )
     print(f"samples: {len(ours)}; known to us {sum(ours.values())}, to {program} {len(theirs)}")
     missed = sorted(name for name in theirs if not ours[name])
     for name in missed:
@@ -71,7 +78,9 @@ def finds(program: str, folder: Path) -> dict[str, set[str]]:
     argv = [program, "scan", "--all-files", "--no-verify", "."]
     done = subprocess.run(argv, cwd=folder, check=True, capture_output=True)
     results = json.loads(done.stdout)["results"]
-    return {path.removeprefix("./"): {each["type"] for each in found} for path, found in results.items()}
+    return {
+        path.removeprefix("./"): {each["type"] for each in found} for path, found in results.items()
+    }
 
 
 def compare_root(program: str, root: Path, every: bool) -> None:

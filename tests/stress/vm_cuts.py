@@ -24,7 +24,9 @@ CACHE = REPOSITORY / "build/test-cache"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cuts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=CACHE, help="of the reference")
@@ -35,7 +37,9 @@ def main() -> int:
         site = grid(Path(name) / "site", wanted.cache)
         for outcome in campaign(site, Path(name), moments(wanted.cuts, wanted.seed)):
             seen[f"recovered from {outcome.left}" if not outcome.wrong else "BAD"] += 1
-            tell(f"{outcome.cut.later:5.2f} s after {outcome.cut.step!r}: {outcome.left} {outcome.wrong}")
+            tell(
+                f"{outcome.cut.later:5.2f} s after {outcome.cut.step!r}: {outcome.left} {outcome.wrong}"
+            )
     tell(f"{wanted.cuts} cuts, {(time.monotonic() - begun) / wanted.cuts:.0f} s each: {dict(seen)}")
     return 1 if seen["BAD"] else 0
 

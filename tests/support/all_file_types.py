@@ -78,11 +78,21 @@ def specials(top: bytes) -> None:
 
 
 def modes(top: bytes) -> None:
-    for name, mode in {b"setuid": 0o4755, b"setgid": 0o2711, b"closed": 0o000, b"group": 0o640}.items():
+    for name, mode in {
+        b"setuid": 0o4755,
+        b"setgid": 0o2711,
+        b"closed": 0o000,
+        b"group": 0o640,
+    }.items():
         write(top + b"/" + name, name)
         os.chown(top + b"/" + name, 1, 2)
         os.chmod(top + b"/" + name, mode)
-    for name, mode in {b"tmp": 0o1777, b"shared-folder": 0o2775, b"readonly": 0o555, b"none": 0o000}.items():
+    for name, mode in {
+        b"tmp": 0o1777,
+        b"shared-folder": 0o2775,
+        b"readonly": 0o555,
+        b"none": 0o000,
+    }.items():
         os.mkdir(top + b"/" + name)
         write(top + b"/" + name + b"/file")
         os.chown(top + b"/" + name, 3, 4)

@@ -22,13 +22,21 @@ class Doit:
         """Run doit; its output. The exit status must be `status`."""
         done = self.start(*words, **options)
         out = done.communicate(timeout=600)[0]
-        assert done.returncode == status, f"doit {' '.join(words)}: exit status {done.returncode}\n{out}"
+        assert done.returncode == status, (
+            f"doit {' '.join(words)}: exit status {done.returncode}\n{out}"
+        )
         assert "Traceback" not in out, out
         return out
 
     def start(self, *words: str, **options) -> subprocess.Popen:
         argv = [sys.executable, "-m", "doit", *words, f"site={self.site}", f"build={self.build}"]
-        options = {"cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
+        options = {
+            "cwd": REPOSITORY,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            **options,
+        }
         return subprocess.Popen(argv, **options)
 
 
@@ -42,7 +50,10 @@ def as_nobody(*argv: str) -> list[str]:
 
 def opened(*argv: str) -> list[str]:
     """The command, with this checkout open to every user."""
-    closed = next((folder for folder in reversed(REPOSITORY.parents) if not folder.stat().st_mode & 0o001), None)
+    closed = next(
+        (folder for folder in reversed(REPOSITORY.parents) if not folder.stat().st_mode & 0o001),
+        None,
+    )
     if closed is None or os.geteuid():
         return list(argv)
     return ["unshare", "--mount", "sh", "-ec", OPENED, str(REPOSITORY), str(closed), *argv]

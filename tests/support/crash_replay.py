@@ -22,7 +22,10 @@ from typing import NamedTuple
 
 from tests.support.loop_disk import MIB, Node, command
 
-FLUSH, DISCARD = 1, 4  # flags of dm-log-writes entries (Documentation/admin-guide/device-mapper/log-writes.rst)
+FLUSH, DISCARD = (
+    1,
+    4,
+)  # flags of dm-log-writes entries (Documentation/admin-guide/device-mapper/log-writes.rst)
 MAGIC = 0x6A736677736872
 
 
@@ -141,8 +144,15 @@ def in_order(log: Sequence[Write], every: int) -> list[Cut]:
 def reordered(log: Sequence[Write], count: int, seed: int) -> list[Cut]:
     """At a random flush, and a random part of what came until the next one."""
     chance = random.Random(seed)
-    flushes = [0, *(number + 1 for number, write in enumerate(log) if write.flags & FLUSH), len(log)]
-    return [_some(chance, *chance.choice(list(zip(flushes, flushes[1:], strict=False)))) for _ in range(count)]
+    flushes = [
+        0,
+        *(number + 1 for number, write in enumerate(log) if write.flags & FLUSH),
+        len(log),
+    ]
+    return [
+        _some(chance, *chance.choice(list(zip(flushes, flushes[1:], strict=False))))
+        for _ in range(count)
+    ]
 
 
 def _some(chance: random.Random, low: int, high: int) -> Cut:

@@ -47,7 +47,9 @@ class Deploy:
     new: tuple[str, str]
 
 
-def record(folder: Path, files: int = 200, how: Callable[[Targets, Desired], object] = run) -> Deploy:
+def record(
+    folder: Path, files: int = 200, how: Callable[[Targets, Desired], object] = run
+) -> Deploy:
     """Deploy one release, then `how` another one over it, recorded."""
     first, second = two(folder, files)
 
@@ -55,7 +57,9 @@ def record(folder: Path, files: int = 200, how: Callable[[Targets, Desired], obj
         return how(targets, second)
 
     base, log = _recorded(folder, [first], again)
-    return Deploy(base, log, lambda targets: run(targets, second), _served_by(first), _served_by(second))
+    return Deploy(
+        base, log, lambda targets: run(targets, second), _served_by(first), _served_by(second)
+    )
 
 
 def record_rollback(folder: Path, files: int = 200) -> Deploy:
@@ -74,7 +78,10 @@ def roll_back(targets: Targets) -> None:
 
 def two(folder: Path, files: int) -> list[Desired]:
     changes = {f"file{number}": b"new\n" * 50 for number in range(0, files, 2)}
-    builds = [build(folder / "1", files=files), build(folder / "2", files=files, kernel=b"new kernel", **changes)]
+    builds = [
+        build(folder / "1", files=files),
+        build(folder / "2", files=files, kernel=b"new kernel", **changes),
+    ]
     return [want(one, site_img=b"site %d" % number * 99) for number, one in enumerate(builds)]
 
 
@@ -93,7 +100,10 @@ def _recorded(
     with mounted(base, folder / "mnt") as targets:
         for wanted in before:
             run(targets, wanted)
-    with logged(folder / "log", base) as log, mounted(folder / "log/exported.img", folder / "mnt") as targets:
+    with (
+        logged(folder / "log", base) as log,
+        mounted(folder / "log/exported.img", folder / "mnt") as targets,
+    ):
         how(targets)
     return base, log
 
@@ -114,7 +124,9 @@ def careless(targets: Targets, wanted: Desired) -> None:
 def end_of(deploy: Deploy, cut: Cut, folder: Path) -> str:
     """What nodes are served after the cut: "old", "new", "between" (some loaders' files are old) or "torn: why"."""
     image = folder / "crash.img"
-    image.unlink(missing_ok=True)  # another inode: a loop device of the last one may still be there, with its cache
+    image.unlink(
+        missing_ok=True
+    )  # another inode: a loop device of the last one may still be there, with its cache
     crash(deploy.base, cut.of(deploy.log), image)
     with mounted(image, folder / "crash") as targets:
         try:

@@ -20,12 +20,17 @@ from tests.support.commands import REPOSITORY, opened
 
 AUTHOR = {"who": "admin", "host": "boot1"}
 NODES = {
-    f"wn{n:03}": {"ip": f"172.24.10.{n}", "mac": f"ae:d6:90:bb:00:{n:02x}", "image": "worker"} for n in range(1, 41)
+    f"wn{n:03}": {"ip": f"172.24.10.{n}", "mac": f"ae:d6:90:bb:00:{n:02x}", "image": "worker"}
+    for n in range(1, 41)
 }
 
 
 def build(
-    folder: pathlib.Path, image: str = "worker", files: int = 300, kernel: bytes = b"kernel", **changes: bytes
+    folder: pathlib.Path,
+    image: str = "worker",
+    files: int = 300,
+    kernel: bytes = b"kernel",
+    **changes: bytes,
 ) -> BuiltRelease:
     """build/<image> as the build leaves it: a root of every kind of entry; `changes` by the file's name."""
     root = folder / image / "reference"
@@ -51,7 +56,10 @@ def build(
 
 
 def finish(
-    folder: pathlib.Path, image: str = "worker", kernel: bytes = b"kernel", cmdline: str = "console=ttyS0"
+    folder: pathlib.Path,
+    image: str = "worker",
+    kernel: bytes = b"kernel",
+    cmdline: str = "console=ttyS0",
 ) -> BuiltRelease:
     """The rest of a build beside its staged root."""
     (folder / "initrd.img").write_bytes(b"initrd" * 999)
@@ -61,7 +69,14 @@ def finish(
     id = release_id(image, *digests, cmdline)
     tree = staged.load_staged(staged.staged_paths(str(folder)))
     release = Release(
-        id, image, cmdline, *digests, "6.1.0", "own", len(tree), sum(entry.size for entry in tree.values())
+        id,
+        image,
+        cmdline,
+        *digests,
+        "6.1.0",
+        "own",
+        len(tree),
+        sum(entry.size for entry in tree.values()),
     )
     (folder / "release.json").write_bytes(release.dump())
     return BuiltRelease(release, str(folder))
@@ -69,11 +84,15 @@ def finish(
 
 def boot_files(release: Release, site: str) -> dict[str, bytes]:
     """The three commit points of an image, as small as they can be."""
-    text = f"{release.id}/vmlinuz {release.id}/initrd.img,{site}/site.img {release.cmdline}\n".encode()
+    text = (
+        f"{release.id}/vmlinuz {release.id}/initrd.img,{site}/site.img {release.cmdline}\n".encode()
+    )
     return {f"plugnode/{release.image}.{kind}": text for kind in ("cfg", "grub", "ipxe")}
 
 
-def want(*built: BuiltRelease, site_img: bytes = b"site data 1", nodes: dict = NODES, **more) -> Desired:
+def want(
+    *built: BuiltRelease, site_img: bytes = b"site data 1", nodes: dict = NODES, **more
+) -> Desired:
     """What the site wants of its server."""
     files = {
         "pxelinux.cfg/default": f"INCLUDE plugnode/{built[0].release.image}.cfg\n".encode(),
@@ -82,7 +101,9 @@ def want(*built: BuiltRelease, site_img: bytes = b"site data 1", nodes: dict = N
     files |= more.pop("files", {})
     for one in built:
         files |= boot_files(one.release, site_id(site_img))
-    return Desired(built, site_id(site_img), site_img, files, more.pop("loaders", {}), nodes=nodes, **more)
+    return Desired(
+        built, site_id(site_img), site_img, files, more.pop("loaders", {}), nodes=nodes, **more
+    )
 
 
 def run(targets: Targets, wanted: Desired, said: list[str] | None = None) -> decide.Plan:
@@ -117,7 +138,9 @@ def snapshot(folder: str) -> dict[str, tuple]:
     found = {}
     for path in sorted(pathlib.Path(folder).rglob("*")):
         status = path.lstat()
-        data = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        data = (
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        )
         found[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_ino, data)
     return found
 

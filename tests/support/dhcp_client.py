@@ -32,13 +32,20 @@ UNSHARE = [
 ]
 SCRIPT = '#!/bin/sh\n[ "$1" != bound ] || env >/run/answer\n'
 FOLDER = "/run/config"  # of the server, on a tmpfs that nobody else sees
-MAIN = {"dhcpd": "main-dhcpd.conf", "dnsmasq": "main-dnsmasq.conf"}  # of a server that serves others, too
+MAIN = {
+    "dhcpd": "main-dhcpd.conf",
+    "dnsmasq": "main-dnsmasq.conf",
+}  # of a server that serves others, too
 
 
-def shake(folder: object, server: str, requests: list, *addresses: str) -> tuple[list[dict[str, str] | None], str]:
+def shake(
+    folder: object, server: str, requests: list, *addresses: str
+) -> tuple[list[dict[str, str] | None], str]:
     """The answers of the server to the requests, and all that it said."""
     argv = [*UNSHARE, sys.executable, __file__, str(folder), server, *addresses]
-    done = subprocess.run(argv, input=json.dumps(requests), capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        argv, input=json.dumps(requests), capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr
     print(done.stderr)
     return json.loads(done.stdout), done.stderr
@@ -86,7 +93,9 @@ def network(addresses: tuple[str, ...]) -> None:
 
 
 def start(*argv: str, **environ: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, env={**os.environ, **environ})
+    return subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, env={**os.environ, **environ}
+    )
 
 
 def config(name: str, ours: str) -> str:
@@ -103,12 +112,20 @@ def dhcpd() -> subprocess.Popen[bytes]:
 
 
 def kea() -> subprocess.Popen[bytes]:
-    return start("kea-dhcp4", "-c", f"{FOLDER}/kea-dhcp4.json", KEA_PIDFILE_DIR="/run", KEA_LOCKFILE_DIR="/run")
+    return start(
+        "kea-dhcp4",
+        "-c",
+        f"{FOLDER}/kea-dhcp4.json",
+        KEA_PIDFILE_DIR="/run",
+        KEA_LOCKFILE_DIR="/run",
+    )
 
 
 def dnsmasq() -> subprocess.Popen[bytes]:
     file = config("dnsmasq", "dnsmasq.conf")
-    return start(*f"dnsmasq -k -C {file} --log-facility=- --user=root --pid-file=/run/dnsmasq.pid".split())
+    return start(
+        *f"dnsmasq -k -C {file} --log-facility=- --user=root --pid-file=/run/dnsmasq.pid".split()
+    )
 
 
 START = {"dhcpd": dhcpd, "kea": kea, "dnsmasq": dnsmasq}
@@ -125,14 +142,18 @@ def reload(name: str, server: subprocess.Popen[bytes]) -> subprocess.Popen[bytes
     return START[name]()
 
 
-def ask(mac: str, options: list[str], client_id: str = "", tries: int = 8, cable: int = 0) -> dict[str, str] | None:
+def ask(
+    mac: str, options: list[str], client_id: str = "", tries: int = 8, cable: int = 0
+) -> dict[str, str] | None:
     """One handshake of a client with that card. A server that is just starting is asked again."""
     card = f"eth{cable}"
     sh("ip", "-n", "node", "link", "set", card, "down")
     sh("ip", "-n", "node", "link", "set", card, "address", mac, "up")
     if os.path.exists("/run/answer"):
         os.unlink("/run/answer")
-    words = [word for option in options for word in ("-x", option)] + (["-x", f"0x3d:{client_id}"] if client_id else [])
+    words = [word for option in options for word in ("-x", option)] + (
+        ["-x", f"0x3d:{client_id}"] if client_id else []
+    )
     client = f"ip netns exec node busybox udhcpc -i {card} -n -q -f -t {tries} -T 1 -s /run/script".split()
     asked = ["-O", "rootpath", "-O", "hostname", "-O", "domain", "-O", "ntpsrv", "-O", "bootfile"]
     subprocess.run([*client, *asked, *words], stdout=sys.stderr, check=False)

@@ -248,7 +248,12 @@ def reference(cache: Path) -> Path:
 
 def make(tree: Path) -> None:
     """Unpack, never install: no package's script has run in it."""
-    words = ["mmdebstrap", "--quiet", "--variant=extract", '--aptopt=APT::Install-Recommends "false"']
+    words = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=extract",
+        '--aptopt=APT::Install-Recommends "false"',
+    ]
     subprocess.run([*words, f"--include={','.join(PACKAGES)}", "bookworm", tree], check=True)
     for path in NOT_NEEDED:
         shutil.rmtree(tree / path, ignore_errors=True)
@@ -282,7 +287,9 @@ def trim(modules: Path) -> None:
     """Leave the DRIVERS."""
     for path in sorted(modules.rglob("*"), reverse=True):
         name = str(path.relative_to(modules))
-        if path.is_file() and not any(name == wanted or name.startswith(wanted + "/") for wanted in DRIVERS):
+        if path.is_file() and not any(
+            name == wanted or name.startswith(wanted + "/") for wanted in DRIVERS
+        ):
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()

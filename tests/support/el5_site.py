@@ -94,12 +94,18 @@ def machine(grid: Grid, tmp_path: Path):
         mac, _, image = NODES[name]
         kernel = grid.direct(image, mac, tmp_path, extra)
         more.setdefault("disk", disk(tmp_path, name=f"{name}.img"))
-        return Machine(mac, work=str(tmp_path), number=number, memory=512, **{"direct": kernel, **more})
+        return Machine(
+            mac, work=str(tmp_path), number=number, memory=512, **{"direct": kernel, **more}
+        )
 
     return make
 
 
-TRANSPORTS = {"/dev/vd": ("virtio",), "/dev/nvme": ("nvme",), "/dev/sd": ("ata sata", "sata ata", "scsi")}
+TRANSPORTS = {
+    "/dev/vd": ("virtio",),
+    "/dev/nvme": ("nvme",),
+    "/dev/sd": ("ata sata", "sata ata", "scsi"),
+}
 
 
 def right(story, name: str) -> None:

@@ -7,7 +7,16 @@ import stat
 
 from tasks.core.initrd.kernel import Kernel
 from tasks.core.site.model import Image, Initrd, Reference
-from tasks.core.tree.model import DIR, FILE, Entry, Tree, directory, generated_file, parents, symlink
+from tasks.core.tree.model import (
+    DIR,
+    FILE,
+    Entry,
+    Tree,
+    directory,
+    generated_file,
+    parents,
+    symlink,
+)
 
 SITE = "site.yaml"
 
@@ -38,7 +47,9 @@ def of_files(files: dict[str, bytes | str]) -> Tree:
         path = name.encode()
         for folder in parents(path):
             tree.setdefault(folder, directory())
-        tree[path] = symlink(held.encode()) if isinstance(held, str) else generated_file(held, 0o755)
+        tree[path] = (
+            symlink(held.encode()) if isinstance(held, str) else generated_file(held, 0o755)
+        )
     return tree
 
 
@@ -56,11 +67,25 @@ def bzimage(version: str) -> bytes:
 
 def module(version: str, name: str, *firmware: str) -> bytes:
     """An x86-64 object with a .modinfo like a module's."""
-    facts = [f"name={name}", *(f"firmware={file}" for file in firmware), f"vermagic={version} SMP mod_unload"]
-    return b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x3e\x00" + bytes(44) + b"\0" + "\0".join(facts).encode() + b"\0"
+    facts = [
+        f"name={name}",
+        *(f"firmware={file}" for file in firmware),
+        f"vermagic={version} SMP mod_unload",
+    ]
+    return (
+        b"\x7fELF\x02\x01\x01"
+        + bytes(11)
+        + b"\x3e\x00"
+        + bytes(44)
+        + b"\0"
+        + "\0".join(facts).encode()
+        + b"\0"
+    )
 
 
-def kernel_files(version: str, needs: dict[str, str], absolute: bool = False) -> dict[str, bytes | str]:
+def kernel_files(
+    version: str, needs: dict[str, str], absolute: bool = False
+) -> dict[str, bytes | str]:
     """Files of a kernel: `needs` maps a module's path below kernel/ to the names that modules.dep lists for it."""
     places = {path.rpartition("/")[2].partition(".")[0]: f"kernel/{path}" for path in needs}
     start = f"/lib/modules/{version}/" if absolute else ""

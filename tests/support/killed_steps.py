@@ -112,7 +112,10 @@ def wrong(dest: pathlib.Path, image: str = "worker") -> list[str]:
         for name, digest in {**files, f"{site}/site.img": site[5:]}.items():
             found += _unlike(dest / "tftpboot" / name, digest)
         manifest = dest / f"opt/nfs_export/.plugnode/{release}.mtree"
-        found += [*_unlike(manifest, said["root"]), *_root(manifest, dest / "opt/nfs_export" / release)]
+        found += [
+            *_unlike(manifest, said["root"]),
+            *_root(manifest, dest / "opt/nfs_export" / release),
+        ]
     return found
 
 
@@ -126,7 +129,11 @@ def listed(dest: pathlib.Path) -> list[str]:
 def _unlike(path: pathlib.Path, digest: str) -> list[str]:
     if not path.is_file():
         return [f"{path}: missing"]
-    return [] if hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest) else [f"{path}: other bytes"]
+    return (
+        []
+        if hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest)
+        else [f"{path}: other bytes"]
+    )
 
 
 def _root(manifest: pathlib.Path, root: pathlib.Path) -> Iterator[str]:

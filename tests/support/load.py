@@ -19,7 +19,10 @@ from tasks.core.lab.network import BRIDGE, Daemons, Lab, boot_server, sh
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 120  # seconds for all clients of a phase
-READS, LISTS = 8, 20  # so often each node reads every file, and lists: a server's processor time shows in hundredths
+READS, LISTS = (
+    8,
+    20,
+)  # so often each node reads every file, and lists: a server's processor time shows in hundredths
 CROWD = 80  # requests at once of one node, all of them to be answered before any is acknowledged
 ASK = """
 import select, socket, sys
@@ -52,7 +55,19 @@ class Node:
         self.mac, self.folder = f"02:00:00:00:00:{number:02x}", work / f"n{number}"
         self.folder.mkdir()
         sh("ip", "netns", "add", self.name)
-        sh("ip", "link", "add", self.port, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        sh(
+            "ip",
+            "link",
+            "add",
+            self.port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            self.name,
+        )
         sh("ip", "link", "set", self.port, "master", BRIDGE, "up")
         for words in (
             f"link set eth0 address {self.mac} up", f"addr add 172.24.10.{100 + number}/24 dev eth0",
@@ -60,7 +75,9 @@ class Node:
             sh("ip", "-n", self.name, *words.split())
 
     def start(self, script: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(["ip", "netns", "exec", self.name, "sh", "-euc", script], cwd=self.folder)
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.name, "sh", "-euc", script], cwd=self.folder
+        )
 
     def moved(self) -> int:
         """Bytes, both ways, by the kernel's own count."""
@@ -83,8 +100,14 @@ def cpu(pid: int) -> float:
 def phases(job: Job) -> dict[str, tuple[str, list[str], list[str]]]:
     """Name -> which server is asked, the script of a node, the files that it leaves."""
     server, tftpd = job.lab.address, "dnsmasq" if job.lab.dhcp == "dnsmasq" else "tftpd"
-    tftp = [f"curl -sS --tftp-blksize 1468 -o t{n} tftp://{server}/{path}" for n, path in enumerate(job.tftp)]
-    nfs = [f"for _ in $(seq {READS}); do nfs-cat 'nfs://{server}{path}' >f{n}; done" for n, path in enumerate(job.nfs)]
+    tftp = [
+        f"curl -sS --tftp-blksize 1468 -o t{n} tftp://{server}/{path}"
+        for n, path in enumerate(job.tftp)
+    ]
+    nfs = [
+        f"for _ in $(seq {READS}); do nfs-cat 'nfs://{server}{path}' >f{n}; done"
+        for n, path in enumerate(job.nfs)
+    ]
     calls = [f"for _ in $(seq {LISTS}); do nfs-ls -R 'nfs://{server}{job.listed}' >/dev/null; done"]
     crowd = [f"{sys.executable} -c '{ASK}' {CROWD} {server} {job.tftp[0]} >crowd"]
     return {
@@ -98,7 +121,11 @@ def phases(job: Job) -> dict[str, tuple[str, list[str], list[str]]]:
 def run(nodes: list[Node], script: list[str]) -> None:
     """All nodes at once; every one of them must come to its end."""
     end, clients = time.monotonic() + PATIENCE, [node.start("\n".join(script)) for node in nodes]
-    failed = [number for number, client in enumerate(clients) if client.wait(max(1, end - time.monotonic()))]
+    failed = [
+        number
+        for number, client in enumerate(clients)
+        if client.wait(max(1, end - time.monotonic()))
+    ]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(nodes)} nodes got not what they asked for")
 

@@ -46,7 +46,9 @@ esac
 
 
 def command(*words: str | Path, **more: object) -> str:
-    return subprocess.run([*map(str, words)], check=True, capture_output=True, text=True, **more).stdout  # type: ignore
+    return subprocess.run(
+        [*map(str, words)], check=True, capture_output=True, text=True, **more
+    ).stdout  # type: ignore
 
 
 @dataclass
@@ -141,12 +143,19 @@ class Node:
         for name in (*disk.split(), *self.unnamed):
             (self.root / "sys/block" / name.rpartition("/")[2] / "device").mkdir(parents=True)
         lines = [f"table {self.table}", f"required {self.required}", "device /dev/nosuchdisk*"]
-        lines += [f"device {device}" for device in disk.split()] + [f"match {each}" for each in self.match]
+        lines += [f"device {device}" for device in disk.split()] + [
+            f"match {each}" for each in self.match
+        ]
         lines += self.more
         lines += ["partition " + " ".join(row) for row in self.layout]
-        others = "".join(f"172.24.10.{n}\twn{n:03}x\t52:54:00:00:01:{n:02x}\t-\tdefault\t-\n" for n in (1, 10))
+        others = "".join(
+            f"172.24.10.{n}\twn{n:03}x\t52:54:00:00:01:{n:02x}\t-\tdefault\t-\n" for n in (1, 10)
+        )
         mine = f"{self.address}\t{self.name}\t52:54:00:00:00:01\t-\tdefault\t{self.wipe}\n"
-        hosts = "# 172.24.10.100 comment\n172.24.10.1 other\n172.24.10.10 ten\n" + f"{self.address} {self.name}\n"
+        hosts = (
+            "# 172.24.10.100 comment\n172.24.10.1 other\n172.24.10.10 ten\n"
+            + f"{self.address} {self.name}\n"
+        )
         for name, text in {
             "layouts/default": "\n".join(lines) + "\n", "nodes": others + mine, "hosts": hosts,
             "site": f"site={self.site}\n", "release": self.release + "\n",
@@ -157,7 +166,13 @@ class Node:
         (self.root / "proc/sys/kernel/hostname").write_text("(none)\n")
         (self.root / "dev/console").write_text("")
 
-    def boot(self, then: str = "", disk: bool = True, disks: str = "{}", env: dict[str, str] | None = None) -> str:
+    def boot(
+        self,
+        then: str = "",
+        disk: bool = True,
+        disks: str = "{}",
+        env: dict[str, str] | None = None,
+    ) -> str:
         """Run setup.sh, and `then` in the node's root while its disks are mounted; returns what that said.
 
         `disk`: whether it has one; `disks`: the devices that the layout names, `{}` is its own.
@@ -165,7 +180,10 @@ class Node:
         attached = self.attach()
         self.site_data(disks.format(attached) if disk else "")
         shell = SHELLS[self.shell]
-        before, setup = f"set -e; {self.before or ':'}; set +e", f'{shell} {SETUP} || echo "setup.sh failed: $?"'
+        before, setup = (
+            f"set -e; {self.before or ':'}; set +e",
+            f'{shell} {SETUP} || echo "setup.sh failed: $?"',
+        )
         script = f'{before}; {setup}; cd "$ROOT"; {then or ":"}'
         seams = {
             "ROOT": str(self.root),
@@ -197,7 +215,9 @@ class Node:
         count, before = self.folder / "count", self.folder / "before.bash"
         count.write_text("0")
         before.write_text(CUT)
-        self.boot(env={"SH": "bash", "BASH_ENV": str(before), "CUT_AT": str(at), "CUT_COUNT": str(count)})
+        self.boot(
+            env={"SH": "bash", "BASH_ENV": str(before), "CUT_AT": str(at), "CUT_COUNT": str(count)}
+        )
         return int(count.read_text())
 
     def verb(self, *words: str, disk: str, hosts: Path | None = None) -> str:

@@ -45,7 +45,9 @@ SetEnv TMPDIR=/var/tmp
 
 
 def run(*argv: object, **options) -> str:
-    return subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, **options).stdout
+    return subprocess.run(
+        [str(word) for word in argv], check=True, capture_output=True, text=True, **options
+    ).stdout
 
 
 # The first process: it ignores its children's ends, so that none stays as a zombie.
@@ -56,7 +58,9 @@ WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")  # nothing outlives who runs 
 class Machine:
     """One of them. `root` is its root file system, as seen from here."""
 
-    def __init__(self, lan: Lan, name: str, address: str, more: str = "", own: tuple[str, ...] = ()):
+    def __init__(
+        self, lan: Lan, name: str, address: str, more: str = "", own: tuple[str, ...] = ()
+    ):
         self.lan, self.name, self.address, self.own = lan, name, address, own
         self.port, self.holder, self.sshd = f"v{address.rpartition('.')[2]}", None, None
         if not (lan.folder / f"{name}.key").exists():
@@ -78,12 +82,18 @@ class Machine:
         self.plug()
         own = " ".join(("/root", "/srv", "/var/tmp", "/etc/exports.d", "/usr/local/bin", *self.own))
         held = self.lan.folder / "checkout"
-        run(*self.inside("sh", "-c", BOOT.format(own=own, name=self.name, repository=REPOSITORY, held=held)))
+        run(
+            *self.inside(
+                "sh", "-c", BOOT.format(own=own, name=self.name, repository=REPOSITORY, held=held)
+            )
+        )
         self.serve()
 
     def serve(self) -> None:
         """Start its sshd."""
-        argv = self.inside("/usr/sbin/sshd", "-D", "-e", "-f", self.lan.folder / f"{self.name}.conf")
+        argv = self.inside(
+            "/usr/sbin/sshd", "-D", "-e", "-f", self.lan.folder / f"{self.name}.conf"
+        )
         with open(self.lan.folder / f"{self.name}.log", "wb") as log:
             self.sshd = subprocess.Popen([*WITH_US, *argv], stdout=log, stderr=log)
         until(lambda: self.sshd.poll() is not None or "Server listening" in self.said())
@@ -208,7 +218,9 @@ def lan(folder: pathlib.Path) -> Iterator[Lan]:
         made.stop()
 
 
-def doit(lan: Lan, site: pathlib.Path, *words: object, at: Lan | Machine | None = None, **options) -> subprocess.Popen:
+def doit(
+    lan: Lan, site: pathlib.Path, *words: object, at: Lan | Machine | None = None, **options
+) -> subprocess.Popen:
     """doit in the lan, or on one of its machines: what it says on both outputs is in `stdout`."""
     argv = [
         "env",
@@ -222,7 +234,9 @@ def doit(lan: Lan, site: pathlib.Path, *words: object, at: Lan | Machine | None 
         f"site={site}",
     ]
     given = {"env": lan.environment(), "text": True, "start_new_session": True, **options}
-    return subprocess.Popen((at or lan).inside(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given)
+    return subprocess.Popen(
+        (at or lan).inside(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given
+    )
 
 
 def until(true, seconds: float = 30) -> None:

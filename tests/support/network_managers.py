@@ -51,7 +51,12 @@ def reference(cache: Path, base: Path) -> Path:
 
 def make(tree: Path, base: Path) -> Path:
     extracted = tree.with_name("crowded-extracted")
-    words = ["mmdebstrap", "--quiet", "--variant=extract", '--aptopt=APT::Install-Recommends "false"']
+    words = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=extract",
+        '--aptopt=APT::Install-Recommends "false"',
+    ]
     run(*words, f"--include={','.join(PACKAGES)}", "bookworm", extracted)
     run("cp", "-a", "--reflink=auto", base, tree)
     run("rsync", "-a", "--keep-dirlinks", "--ignore-existing", f"{extracted}/", f"{tree}/")
@@ -61,7 +66,9 @@ def make(tree: Path, base: Path) -> Path:
         (tree / name).write_text(text)
     run("chroot", tree, "systemctl", "--quiet", "enable", *SERVICES)
     run("depmod", "-b", tree, kernel(tree))
-    run(*INSIDE, tree, "dracut", *DRACUT, "--kver", kernel(tree), f"/boot/initrd.img-{kernel(tree)}")
+    run(
+        *INSIDE, tree, "dracut", *DRACUT, "--kver", kernel(tree), f"/boot/initrd.img-{kernel(tree)}"
+    )
     return tree
 
 

@@ -18,7 +18,10 @@ MODULES = {
     "fs/nfs/nfs.ko": "lockd sunrpc",
     "fs/nfs/nfsv3.ko": "nfs lockd sunrpc",
 }
-NODES = ["{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100}", "{mac: 'ae:d6:90:bb:aa:1e', ip: 172.24.10.10}"]
+NODES = [
+    "{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100}",
+    "{mac: 'ae:d6:90:bb:aa:1e', ip: 172.24.10.10}",
+]
 
 TEXT = """\
 site: small
@@ -36,7 +39,9 @@ nodes:
 """
 
 
-def write(path: pathlib.Path, reference: pathlib.Path, nodes: list[str] = NODES, **values: str) -> None:
+def write(
+    path: pathlib.Path, reference: pathlib.Path, nodes: list[str] = NODES, **values: str
+) -> None:
     """A site.yaml; `values`: overlays, compression, cmdline."""
     lines = "".join(f"  wn{number:03}: {node}\n" for number, node in enumerate(nodes, 1))
     words = {"overlays": "", "compression": "gzip", "cmdline": "console=ttyS0", **values}

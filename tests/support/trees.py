@@ -9,20 +9,26 @@ from hypothesis import strategies as some
 from tasks.core.tree.diff import groups
 from tasks.core.tree.model import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree
 
-names = some.binary(min_size=1, max_size=20).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
+names = some.binary(min_size=1, max_size=20).filter(
+    lambda name: not {0, 47} & set(name) and name not in (b".", b"..")
+)
 number = some.integers(0, 2**32 - 1)
 device = some.tuples(number, number)
 digest = some.binary(min_size=32, max_size=32).map(bytes.hex)
 target = some.binary(min_size=1).filter(lambda link: 0 not in link)
 keys = names.map(lambda name: "user." + os.fsdecode(name))
-labels = some.dictionaries(keys, some.binary(max_size=9), max_size=2).map(lambda found: tuple(sorted(found.items())))
+labels = some.dictionaries(keys, some.binary(max_size=9), max_size=2).map(
+    lambda found: tuple(sorted(found.items()))
+)
 nothing = {"size": 0, "link": b"", "device": None, "digest": ""}
 
 
 def entries(kind: str, **more: some.SearchStrategy) -> some.SearchStrategy[Entry]:
     what = some.fixed_dictionaries(more).map(nothing.__or__)
     who = some.tuples(some.integers(0, 0o7777), number, number)
-    return some.builds(lambda who, what, found: Entry(kind, *who, **what, xattrs=found), who, what, labels)
+    return some.builds(
+        lambda who, what, found: Entry(kind, *who, **what, xattrs=found), who, what, labels
+    )
 
 
 anything = some.one_of(

@@ -70,7 +70,10 @@ sleep 60
 LAST = "cuts: own file written"
 # What the console says on the way; between any two of them is a part of the window
 STEPS = (
-    *(f"setup: {step}" for step in ("claim", "partition", "wait", "format .* /home", "format .* /var", "fill")),
+    *(
+        f"setup: {step}"
+        for step in ("claim", "partition", "wait", "format .* /home", "format .* /var", "fill")
+    ),
     *(f"setup: {step}" for step in ("commit", "name", "made ssh host key: ecdsa", "done")),
     LAST,
 )
@@ -117,7 +120,9 @@ def campaign(site: Grid, folder: Path, cuts: list[Cut]) -> Iterator[Outcome]:
 def trial(site: Grid, folder: Path, number: int, cut: Cut) -> Outcome:
     work = folder / f"cut{number}"
     work.mkdir()
-    node = Machine(MAC, disk(work, 128), str(work), memory=384, direct=site.direct("worker", MAC, folder))
+    node = Machine(
+        MAC, disk(work, 128), str(work), memory=384, direct=site.direct("worker", MAC, folder)
+    )
     uefi = replace(node, firmware="uefi")
     before, after = (node, uefi) if number % 2 else (uefi, node)
     (broken,) = site.boot(work, PowerState((before,), until=cut.step, later=cut.later))

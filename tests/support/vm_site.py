@@ -46,7 +46,9 @@ class Grid:
     def boot_lines(self, image: str) -> tuple[str, list[str], str]:
         """Kernel, initrds and arguments that pxelinux would be told."""
         text = (self.served / "tftpboot/plugnode" / f"{image}.cfg").read_text()
-        kernel, initrds, words = (re.search(rf"^ *{key} (.*)", text, re.M)[1] for key in ("KERNEL", "INITRD", "APPEND"))  # type: ignore
+        kernel, initrds, words = (
+            re.search(rf"^ *{key} (.*)", text, re.M)[1] for key in ("KERNEL", "INITRD", "APPEND")
+        )  # type: ignore
         return kernel, initrds.split(","), words
 
     def direct(self, image: str, mac: str, work: Path, extra: str = "") -> tuple[str, str, str]:
@@ -67,7 +69,11 @@ class Grid:
         """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output, how long
         each took in the summary (vm_times.py)."""
         taps = 1 + max(machine.number for power in powers for machine in power.machines)
-        machines = {(n, machine.number): machine for n, power in enumerate(powers) for machine in power.machines}
+        machines = {
+            (n, machine.number): machine
+            for n, power in enumerate(powers)
+            for machine in power.machines
+        }
         stories: dict[tuple[int, int], BootTimeline] = {}
         start = time.monotonic()
         for event in power_on(BootJob(self.lab(work, taps=taps, **how), powers)):

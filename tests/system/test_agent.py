@@ -57,7 +57,9 @@ class Pair:
         return out
 
     def lie(self, *lines: object) -> pathlib.Path:
-        words = [line if isinstance(line, str) else f"plugnode:{json.dumps(line)}" for line in lines]
+        words = [
+            line if isinstance(line, str) else f"plugnode:{json.dumps(line)}" for line in lines
+        ]
         self.other.path("/srv/lines").write_text("\n".join(words) + "\n")
         return self.other.shim("python3", LIAR)
 
@@ -88,7 +90,9 @@ def left(server: Machine) -> list[str]:
 
 @namespaces
 def test_the_far_end_ends_well_and_leaves_nothing(pair):
-    recorded = 'case "$2" in *version_info*) exit 0 ;; esac; /usr/bin/python3 "$@"; echo $? >>/srv/ended'
+    recorded = (
+        'case "$2" in *version_info*) exit 0 ;; esac; /usr/bin/python3 "$@"; echo $? >>/srv/ended'
+    )
     shim = pair.other.shim("python3", recorded)
     for words in (["deploy"], ["plan"], ["status"], ["verify"], ["prune"]):
         pair(*words)
@@ -99,11 +103,17 @@ def test_the_far_end_ends_well_and_leaves_nothing(pair):
 
 
 @namespaces
-@pytest.mark.parametrize("words", ["Welcome to boot2", "Welcome\nto\nboot2\n", "\x1b]0;title\x07\x1b[31mred "])
-def test_a_greeting_of_the_login_shell_is_passed_over_and_where_it_cannot_be_it_is_said(pair, greeting, words):
+@pytest.mark.parametrize(
+    "words", ["Welcome to boot2", "Welcome\nto\nboot2\n", "\x1b]0;title\x07\x1b[31mred "]
+)
+def test_a_greeting_of_the_login_shell_is_passed_over_and_where_it_cannot_be_it_is_said(
+    pair, greeting, words
+):
     pair("deploy")
     greeting(words)
-    assert "boot[1-2]: ok: as it was deployed" in pair("verify") and "worker boots" in pair("status")
+    assert "boot[1-2]: ok: as it was deployed" in pair("verify") and "worker boots" in pair(
+        "status"
+    )
     pair.change()
     out = pair("deploy", status=1)
     assert "boot1: deployed" in out, out
@@ -125,7 +135,10 @@ LIES = [
     [{"say": {"a": "b"}}],
     [{"say": "a", "show": "b"}],
     [{"\x1b[2J": True}],
-    [{"names": ["\ud800"]}, {"bring": {"source": "worker", "to": "/srv/a", "like": "", "owners": True}}],
+    [
+        {"names": ["\ud800"]},
+        {"bring": {"source": "worker", "to": "/srv/a", "like": "", "owners": True}},
+    ],
     [{"render": ["worker", "worker", "site"]}],
     [{"bring": "worker"}],
 ]
@@ -145,7 +158,10 @@ def test_what_a_server_says_that_has_no_meaning_is_one_line_and_stops_no_other(p
 
 @namespaces
 def test_nothing_that_a_server_says_moves_the_cursor_of_the_admins_terminal(pair):
-    shim = pair.lie({"say": "a\x1b[2Jb"}, {"done": {"findings": ["c\x1b]0;t\x07d", "e\u202ef\x9bg", "h\udcffi\rj"]}})
+    shim = pair.lie(
+        {"say": "a\x1b[2Jb"},
+        {"done": {"findings": ["c\x1b]0;t\x07d", "e\u202ef\x9bg", "h\udcffi\rj"]}},
+    )
     out = pair("verify", status=1)
     shim.unlink()
     assert "a[2Jb" in out and "c]0;td" in out and "efg" in out and "hij" in out, out
@@ -153,13 +169,20 @@ def test_nothing_that_a_server_says_moves_the_cursor_of_the_admins_terminal(pair
 
 def test_text_of_others_is_readable():
     assert text.readable("plain \u202f wörter\n\tnext") == "plain \u202f wörter\n\tnext"
-    assert text.all_readable({"a\x1b": ["b\x07", 5, None, {"c": "\u202e"}]}) == {"a": ["b", 5, None, {"c": ""}]}
+    assert text.all_readable({"a\x1b": ["b\x07", 5, None, {"c": "\u202e"}]}) == {
+        "a": ["b", 5, None, {"c": ""}]
+    }
 
 
 def test_shapes_are_taken_as_they_are_written():
     shapes.fit({"a": [1, 2], "more": "is fine"}, {"a": [int]}, "it")
     shapes.fit({"x": "y"}, {str: str | None}, "it")
-    for value, shape in (({"a": [True]}, {"a": [int]}), ([1], (int, int)), ({}, {"a": int}), ({"x": 1}, {str: str})):
+    for value, shape in (
+        ({"a": [True]}, {"a": [int]}),
+        ([1], (int, int)),
+        ({}, {"a": int}),
+        ({"x": 1}, {str: str}),
+    ):
         with pytest.raises(shapes.Misfit):
             shapes.fit(value, shape, "it")
 
@@ -195,7 +218,9 @@ def test_folders_that_a_power_cut_left_go_with_a_later_run_and_others_do_not(pai
     (above / "plugnode-new").rmdir()
 
 
-def asked(source: str, *names: str, to: str = "/srv/stolen", like: str = "", owners: bool = False) -> list[dict]:
+def asked(
+    source: str, *names: str, to: str = "/srv/stolen", like: str = "", owners: bool = False
+) -> list[dict]:
     return [
         {"begun": True},
         {"names": list(names)},
@@ -240,13 +265,25 @@ def test_a_link_in_a_root_is_brought_as_the_link_that_it_is(pair):
     pair.other.kill("cat")
     deploying.communicate(timeout=50)
     shim.unlink()
-    assert not (stolen / "usr/share/way-out").exists() or (stolen / "usr/share/way-out").is_symlink()
+    assert (
+        not (stolen / "usr/share/way-out").exists() or (stolen / "usr/share/way-out").is_symlink()
+    )
 
 
 def test_what_is_asked_for_is_looked_at_name_by_name(tmp_path):
     sample_site.fill(tmp_path, {"root/a/b": b"x", "root/out": "/etc", "root/in": "a"})
     root = controller.Source(str(tmp_path / "root"))
-    names = [b"a/b", b"out/passwd", b"in/b", b"../root/a/b", b"a//b", b"", b"out", b"./a/b", b"a/b\0c"]
+    names = [
+        b"a/b",
+        b"out/passwd",
+        b"in/b",
+        b"../root/a/b",
+        b"a//b",
+        b"",
+        b"out",
+        b"./a/b",
+        b"a/b\0c",
+    ]
     refused = [b"out/passwd", b"in/b", b"../root/a/b", b"a//b", b"", b"./a/b", b"a/b\0c"]
     assert list(controller.not_of(root, names)) == refused
     parts = controller.Source(str(tmp_path / "root"), frozenset({"a/b"}))

@@ -44,7 +44,11 @@ dnsmasq) dnsmasq -C /srv/dnsmasq.conf -7 /srv/dnsmasq.d --pid-file="$pid" ;;
 esac
 """
 UNITS = {"isc": "isc-dhcp-server", "kea": "kea-dhcp4-server", "dnsmasq": "dnsmasq"}
-PATHS = {"isc": "/etc/dhcp/dhcpd.conf", "kea": "/etc/kea/kea-dhcp4.conf", "dnsmasq": "/srv/dnsmasq.d/plugnode.conf"}
+PATHS = {
+    "isc": "/etc/dhcp/dhcpd.conf",
+    "kea": "/etc/kea/kea-dhcp4.conf",
+    "dnsmasq": "/srv/dnsmasq.d/plugnode.conf",
+}
 ADMIN = "address=/admin.example/10.99.0.77\nno-resolv\n"  # what the server's own dnsmasq is for
 
 
@@ -59,13 +63,17 @@ class Site:
 
     def write(self, dhcp: str, last: int, net: str = "10.99.0") -> None:
         more = ", dhcp_conf: /srv/dnsmasq.d/plugnode.conf" if dhcp == "dnsmasq" else ""
-        text = SITE.format(subnet=f"{net}.0/24", net=net, last=last, reference=self.reference, dhcp=dhcp, more=more)
+        text = SITE.format(
+            subnet=f"{net}.0/24", net=net, last=last, reference=self.reference, dhcp=dhcp, more=more
+        )
         self.site.write_text(text)
 
     def deploy(self, status: int = 0) -> str:
         done = doit(self.net, self.site, "deploy")
         out = done.communicate(timeout=300)[0]
-        assert done.returncode == status and "Traceback" not in out, f"exit status {done.returncode}\n{out}"
+        assert done.returncode == status and "Traceback" not in out, (
+            f"exit status {done.returncode}\n{out}"
+        )
         return out
 
     def calls(self) -> list[str]:
@@ -75,10 +83,24 @@ class Site:
     def lease(self) -> str:
         """What a DHCP client with the node's card is given; "" where it is nothing."""
         argv = self.client.inside(
-            "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-s", "/bin/true"
+            "busybox",
+            "udhcpc",
+            "-i",
+            "eth0",
+            "-n",
+            "-q",
+            "-f",
+            "-t",
+            "5",
+            "-T",
+            "1",
+            "-s",
+            "/bin/true",
         )
         done = subprocess.run(argv, capture_output=True, text=True)
-        return next((line.split()[3] for line in done.stderr.splitlines() if "lease of" in line), "")
+        return next(
+            (line.split()[3] for line in done.stderr.splitlines() if "lease of" in line), ""
+        )
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +132,9 @@ def test_a_daemon_reads_its_new_file_and_is_left_alone_where_that_did_not_change
     site.write(dhcp, last=102)
     site.deploy()
     assert len(site.calls()) == 2 and site.lease() == "10.99.0.102"
-    assert "/srv/nfs\t10.99.0.0/24(ro,sync" in site.server.path("/var/lib/nfs/etab").read_text()  # exportfs(8) read it
+    assert (
+        "/srv/nfs\t10.99.0.0/24(ro,sync" in site.server.path("/var/lib/nfs/etab").read_text()
+    )  # exportfs(8) read it
     broken = break_it(site, dhcp)
     before = site.server.path(PATHS[dhcp]).read_bytes()
     out = site.deploy(status=1)
@@ -135,7 +159,9 @@ def break_it(site: Site, dhcp: str) -> pathlib.Path | None:
     path = site.folder / "templates/kea-dhcp4.json"  # a lease file that cannot be
     path.parent.mkdir()
     text = (REPOSITORY / "templates/kea-dhcp4.json").read_text()
-    path.write_text(text.replace('"persist": false', '"persist": true, "name": "/proc/none/leases"'))
+    path.write_text(
+        text.replace('"persist": false', '"persist": true, "name": "/proc/none/leases"')
+    )
     return path
 
 
@@ -158,10 +184,14 @@ def test_an_admins_own_dns_goes_on_beside_the_drop_in(site):
 
 def name(server: Machine) -> str:
     """The address that the server's DNS gives for admin.example."""
-    question = struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"\5admin\7example\0" + struct.pack(">2H", 1, 1)
+    question = (
+        struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"\5admin\7example\0" + struct.pack(">2H", 1, 1)
+    )
     ask = f"import socket; s = socket.socket(2, 2); s.settimeout(5); s.sendto({question!r}, ('10.99.0.1', 53)); "
     ask += "print(s.recv(512)[-4:].hex())"
-    return socket.inet_ntoa(bytes.fromhex(run(*server.inside("/usr/bin/python3", "-c", ask)).strip()))
+    return socket.inet_ntoa(
+        bytes.fromhex(run(*server.inside("/usr/bin/python3", "-c", ask)).strip())
+    )
 
 
 def test_a_file_that_somebody_else_wrote_is_kept_beside(site):
@@ -172,8 +202,9 @@ def test_a_file_that_somebody_else_wrote_is_kept_beside(site):
     kept.unlink(missing_ok=True)
     site.write("isc", last=106)
     out = site.deploy()
-    assert "! /etc/dhcp/dhcpd.conf is not Plugnode's: it is replaced, and kept as dhcpd.conf.before-plugnode" in out, (
-        out
-    )
+    assert (
+        "! /etc/dhcp/dhcpd.conf is not Plugnode's: it is replaced, and kept as dhcpd.conf.before-plugnode"
+        in out
+    ), out
     assert kept.read_text() == mine and "wn001" in path.read_text()
     until(lambda: site.lease() == "10.99.0.106")

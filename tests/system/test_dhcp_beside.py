@@ -59,8 +59,16 @@ def beside(folder: pathlib.Path, server: str, main: str, more: str = "", asked: 
 
 
 def is_a_node(answer: dict[str, str]) -> None:
-    assert (answer["ip"], answer["hostname"], answer["siaddr"]) == ("172.24.10.100", "wn001", "172.24.10.1")
-    assert (answer["router"], answer["dns"], answer["domain"]) == ("172.24.10.254", "172.24.10.53", "grid.example.org")
+    assert (answer["ip"], answer["hostname"], answer["siaddr"]) == (
+        "172.24.10.100",
+        "wn001",
+        "172.24.10.1",
+    )
+    assert (answer["router"], answer["dns"], answer["domain"]) == (
+        "172.24.10.254",
+        "172.24.10.53",
+        "grid.example.org",
+    )
     assert (answer.get("bootfile") or answer["boot_file"]) == "grubnetx64.efi"
 
 
@@ -71,7 +79,9 @@ def is_not(answer: dict[str, str]) -> None:
 
 
 def test_a_dnsmasq_goes_on_serving_others_as_before_beside_the_drop_in(tmp_path):
-    (node, stranger, other, abroad), said = beside(tmp_path, "dnsmasq", DNSMASQ, "deploy: {dhcp: dnsmasq}\n")
+    (node, stranger, other, abroad), said = beside(
+        tmp_path, "dnsmasq", DNSMASQ, "deploy: {dhcp: dnsmasq}\n"
+    )
     is_a_node(node)
     assert stranger is None
     for answer in (other, abroad):
@@ -93,7 +103,11 @@ def test_a_node_gets_its_address_with_a_new_card_though_dnsmasq_keeps_leases(tmp
     (node, *_), _ = beside(tmp_path, "dnsmasq", DNSMASQ, "deploy: {dhcp: dnsmasq}\n")
     assert int(node["lease"]) == 3600
     drop_in = (tmp_path / "drop/plugnode.conf").read_text()
-    assert "leasefile-ro" not in drop_in and "dhcp-lease-max" not in drop_in and "infinite" not in drop_in
+    assert (
+        "leasefile-ro" not in drop_in
+        and "dhcp-lease-max" not in drop_in
+        and "infinite" not in drop_in
+    )
 
 
 WORDS = {  # what others write in a dhcpd.conf, before and after the include
@@ -115,9 +129,15 @@ WORDS = {  # what others write in a dhcpd.conf, before and after the include
 def test_a_dhcpd_goes_on_with_dynamic_dns_and_its_own_words_beside_the_include(tmp_path, words):
     before, after, theirs = WORDS[words]
     main = DHCPD.replace("BEFORE", before).replace("AFTER", after).replace("THEIRS", theirs)
-    (node, stranger, other, abroad, first), _ = beside(tmp_path, "dhcpd", main, asked=[*ASKED, "update"])
+    (node, stranger, other, abroad, first), _ = beside(
+        tmp_path, "dhcpd", main, asked=[*ASKED, "update"]
+    )
     is_a_node(node)
-    assert stranger is None and b"guest".hex() in first["update"] and b"wn001".hex() not in first["update"]
+    assert (
+        stranger is None
+        and b"guest".hex() in first["update"]
+        and b"wn001".hex() not in first["update"]
+    )
     for answer in (other, abroad):
         assert answer["ip"].startswith("10.5.100.")
         own = (answer.get("domain"), answer.get("boot_file"))
@@ -138,7 +158,10 @@ def is_refused(name: str) -> bool:
 def test_a_name_that_is_a_word_of_some_server_is_refused_or_given_by_all_three(tmp_path, server):
     names = [name for name in NAMES if not is_refused(name)]
     assert len(names) > 12 and not {"infinite", "ignore", "12h", "2w"} & set(names)
-    lines = [f'  {name}: {{mac: "52:54:00:00:01:{at:02}", ip: 172.24.10.{at}}}' for at, name in enumerate(names, 20)]
+    lines = [
+        f'  {name}: {{mac: "52:54:00:00:01:{at:02}", ip: 172.24.10.{at}}}'
+        for at, name in enumerate(names, 20)
+    ]
     text = SITE[: SITE.index("nodes:")] + "nodes:\n" + "\n".join(lines) + "\n"
     (tmp_path / "site.yaml").write_text(text)
     site = read_site(str(tmp_path / "site.yaml"), ())[0]
@@ -147,15 +170,21 @@ def test_a_name_that_is_a_word_of_some_server_is_refused_or_given_by_all_three(t
         (tmp_path / path).write_bytes(data.replace(b"/tftpboot", b"/tmp"))
     asked = [{"mac": node.mac, "options": []} for node in site.nodes]
     answers, _ = dhcp_client.shake(tmp_path, server, asked, SERVER[0])
-    assert [(answer["hostname"], answer["ip"]) for answer in answers] == [(node.name, node.ip) for node in site.nodes]
+    assert [(answer["hostname"], answer["ip"]) for answer in answers] == [
+        (node.name, node.ip) for node in site.nodes
+    ]
 
 
 def test_only_more_nodes_than_dnsmasq_has_leases_raise_its_limit(tmp_path):
     text = SITE[: SITE.index("nodes:")].replace("/24", "/16").replace("172.24.10.0", "172.24.0.0")
     line = "  wn{0}-{1}: {{mac: '52:54:00:01:{0:02x}:{1:02x}', ip: 172.24.{0}.{1}}}"
     lines = [line.format(*divmod(at, 100)) for at in range(2001, 3102) if at % 100]
-    (tmp_path / "site.yaml").write_text(text + "nodes:\n" + "\n".join(lines) + "\ndeploy: {dhcp: dnsmasq}\n")
-    drop_in = render.render_configs(read_site(str(tmp_path / "site.yaml"), ())[0])["dnsmasq.conf"].decode()
+    (tmp_path / "site.yaml").write_text(
+        text + "nodes:\n" + "\n".join(lines) + "\ndeploy: {dhcp: dnsmasq}\n"
+    )
+    drop_in = render.render_configs(read_site(str(tmp_path / "site.yaml"), ())[0])[
+        "dnsmasq.conf"
+    ].decode()
     assert f"\ndhcp-lease-max={len(lines) + 1000}\n" in drop_in
 
 
@@ -172,4 +201,6 @@ def test_a_file_of_keas_that_nothing_would_read_is_warned_of(doit, deploy, is_wa
     with doit.site.open("a") as site:
         site.write(f"deploy: {{{deploy}}}\n")
     out = doit("check")
-    assert ("warning  deploy.dhcp_conf: /etc/kea/mine.conf is a whole configuration" in out) == is_warned, out
+    assert (
+        "warning  deploy.dhcp_conf: /etc/kea/mine.conf is a whole configuration" in out
+    ) == is_warned, out

@@ -37,11 +37,19 @@ class Server:
         """A command on a site, which is first written: its nfs_root, subnet, and the number of its card."""
         path = self.folder / site / "site.yaml"
         path.parent.mkdir(exist_ok=True)
-        values = {"site": site, "nfs": f"/srv/nfs-{site}", "subnet": "10.99.0.0/24", "card": 11, **more}
+        values = {
+            "site": site,
+            "nfs": f"/srv/nfs-{site}",
+            "subnet": "10.99.0.0/24",
+            "card": 11,
+            **more,
+        }
         path.write_text(SITE.format(reference=self.reference, **values))
         done = doit(self.net, path, command)
         out = done.communicate(timeout=300)[0]
-        assert done.returncode == status and "Traceback" not in out, f"exit status {done.returncode}\n{out}"
+        assert done.returncode == status and "Traceback" not in out, (
+            f"exit status {done.returncode}\n{out}"
+        )
         return out
 
     def path(self, path: str) -> pathlib.Path:
@@ -72,7 +80,11 @@ def test_an_export_outlives_the_shared_file_a_narrower_subnet_a_second_site_and_
         file.write("/srv/data 10.99.0.9(ro,no_subtree_check,fsid=77)\n")
     server("deploy")
     assert exports_of(server.path(SHARED).read_bytes())[0].path == "/srv/data"
-    ours = {"/srv/nfs-a 10.99.0.0/16": fsid, "/srv/nfs-a 10.99.0.0/24": fsid, "/srv/data 10.99.0.9": "77"}
+    ours = {
+        "/srv/nfs-a 10.99.0.0/16": fsid,
+        "/srv/nfs-a 10.99.0.0/24": fsid,
+        "/srv/data 10.99.0.9": "77",
+    }
     assert server.exported() == ours
     server("deploy", "b", card=12)
     theirs = {key: fsid for key, fsid in server.exported().items() if key not in ours}
@@ -98,7 +110,10 @@ def test_another_nfs_root_leaves_the_former_one_exported_until_prune(server):
     server("deploy", nfs="/srv/third")
     assert sorted(server.exported()) == ["/srv/other 10.99.0.0/24", "/srv/third 10.99.0.0/24"]
     said = server("prune", nfs="/srv/third")
-    assert "removed /srv/other/worker-" in said and "removed /srv/other 10.99.0.0/24: no release is left" in said
+    assert (
+        "removed /srv/other/worker-" in said
+        and "removed /srv/other 10.99.0.0/24: no release is left" in said
+    )
     assert sorted(server.exported()) == ["/srv/third 10.99.0.0/24"]
     assert "ok: as it was deployed" in server("verify", nfs="/srv/third")
 
@@ -134,12 +149,16 @@ def test_an_admins_own_line_for_the_same_folder_and_client_stands_beside_ours(se
     assert server.exported() == {"/srv/nfs-a 10.99.0.0/24": "5"}
 
 
-def test_a_server_where_a_deploy_was_killed_between_its_two_files_exports_all_and_is_finished(server):
+def test_a_server_where_a_deploy_was_killed_between_its_two_files_exports_all_and_is_finished(
+    server,
+):
     server("deploy")
     before = server.exported()
     server.path(SHARED).write_bytes(server.path(file_of("a")).read_bytes())
     again = subprocess.run(server.machine.inside("exportfs", "-ra"), capture_output=True, text=True)
-    assert "duplicated export entries" in again.stderr and server.exported() == before  # as at a boot
+    assert (
+        "duplicated export entries" in again.stderr and server.exported() == before
+    )  # as at a boot
     server("deploy")
     assert sorted(server.files()) == ["plugnode-a.exports"] and server.exported() == before
 
@@ -148,7 +167,9 @@ def test_what_a_killed_deploy_wrote_and_exportfs_never_heard_of_is_exported_by_t
     killing = server.machine.shim("exportfs", "kill -9 $PPID")
     server("deploy", status=1)
     assert list(server.files()) == ["plugnode-a.exports"]
-    assert not server.path("/srv/tftp-a/plugnode/worker.cfg").exists(), "no node is told to boot from there yet"
+    assert not server.path("/srv/tftp-a/plugnode/worker.cfg").exists(), (
+        "no node is told to boot from there yet"
+    )
     killing.unlink()
     server("deploy")
     assert list(server.exported()) == ["/srv/nfs-a 10.99.0.0/24"]

@@ -48,13 +48,16 @@ class Fleet:
     def write(self, cmdline: str = "console=ttyS0", nodes: int = 9, first: str = "") -> None:
         """The site; `first`: what is said of the first node besides."""
         servers = "".join(
-            f"  {name}: {{ip: {server.address}, ssh: root@{server.address}}}\n" for name, server in self.servers.items()
+            f"  {name}: {{ip: {server.address}, ssh: root@{server.address}}}\n"
+            for name, server in self.servers.items()
         )
         lines = "".join(
             f"  wn{n:03}: {{mac: 'ae:d6:90:bb:00:{n:02x}', ip: 10.99.0.{100 + n}{'' if n else first}}}\n"
             for n in range(nodes)
         )
-        self.site.write_text(SITE.format(servers=servers, nodes=lines, reference=self.reference, cmdline=cmdline))
+        self.site.write_text(
+            SITE.format(servers=servers, nodes=lines, reference=self.reference, cmdline=cmdline)
+        )
 
     def __call__(self, *words: str, status: int = 0, at: Machine | None = None) -> str:
         done = self.start(*words, at=at)
@@ -88,7 +91,11 @@ def boots(server: Machine, image: str = "worker") -> str:
 
 def roots(server: Machine) -> list[str]:
     folder = nfs(server)
-    return sorted(name for name in os.listdir(folder) if not name.startswith(".")) if folder.exists() else []
+    return (
+        sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        if folder.exists()
+        else []
+    )
 
 
 def manifest(folder: pathlib.Path) -> list[tuple]:
@@ -96,33 +103,52 @@ def manifest(folder: pathlib.Path) -> list[tuple]:
     found = []
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
-        data = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        data = (
+            os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        )
         time = status.st_mtime_ns if path.is_file() and not path.is_symlink() else 0
-        found.append((str(path.relative_to(folder)), status.st_mode, status.st_uid, status.st_gid, time, data))
+        found.append(
+            (
+                str(path.relative_to(folder)),
+                status.st_mode,
+                status.st_uid,
+                status.st_gid,
+                time,
+                data,
+            )
+        )
     return found
 
 
 def received(server: Machine) -> int:
     """Bytes that its network card has received."""
     lines = run(*server.inside("cat", "/proc/net/dev")).splitlines()
-    return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("eth0:"))
+    return next(
+        int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith("eth0:")
+    )
 
 
 def test_a_release_is_built_once_and_is_the_same_on_every_server(fleet):
     out = fleet("plan")
     assert "Releases, boot[1-3]" in out and "+ worker: worker-" in out, out
-    assert all(not nfs(server).exists() for server in fleet.servers.values())  # a plan changes nothing
+    assert all(
+        not nfs(server).exists() for server in fleet.servers.values()
+    )  # a plan changes nothing
     out = fleet("deploy")
     assert "boot[1-3]: deployed" in out, out
     id, built = fleet.release(), manifest(fleet.folder / "build/worker/root")
     for server in fleet.servers.values():
         assert roots(server) == [id] and id in boots(server)
         assert manifest(nfs(server, id)) == built
-        assert f"nfsroot={server.address}:/srv/nfs/{id}" in boots(server)  # each serves its own nodes
+        assert f"nfsroot={server.address}:/srv/nfs/{id}" in boots(
+            server
+        )  # each serves its own nodes
         assert not server.processes("tasks.core"), "nothing stays running there"
     assert "boot[1-3]: no changes" in fleet("plan")
     assert fleet("verify", "--full").strip() == "boot[1-3]: ok: as it was deployed, every byte"
-    assert not any(os.listdir(server.path("/var/tmp")) for server in fleet.servers.values()), "what was sent is removed"
+    assert not any(os.listdir(server.path("/var/tmp")) for server in fleet.servers.values()), (
+        "what was sent is removed"
+    )
 
 
 def test_an_update_shares_what_is_equal_and_only_what_changed_travels(fleet):
@@ -137,14 +163,18 @@ def test_an_update_shares_what_is_equal_and_only_what_changed_travels(fleet):
     new = fleet.release()
     for name, server in fleet.servers.items():
         assert roots(server) == sorted([old, new]) and new in boots(server)
-        inodes = [{path: nfs(server, id, path).stat().st_ino for path in FILES} for id in (old, new)]
+        inodes = [
+            {path: nfs(server, id, path).stat().st_ino for path in FILES} for id in (old, new)
+        ]
         assert [path for path in FILES if inodes[0][path] != inodes[1][path]] == [
             "usr/share/large",
             "usr/share/3/file333",
         ]
         assert nfs(server, new, "usr/share/3/file333").read_text() == "999\n"
         assert nfs(server, new, "usr/share/large").read_bytes() == data
-        assert received(server) - before[name] < 1_500_000, "the large file did not travel, nor what did not change"
+        assert received(server) - before[name] < 1_500_000, (
+            "the large file did not travel, nor what did not change"
+        )
         assert not list(nfs(server, ".plugnode", "received").iterdir())
     assert fleet("verify", "--full").strip() == "boot[1-3]: ok: as it was deployed, every byte"
 
@@ -177,24 +207,38 @@ def test_a_server_that_dies_half_way_stops_no_other_and_is_finished_alone(fleet)
     deploying = fleet.start("deploy")
     until(lambda: victim.processes("sleep 600"))
     second = fleet("rollback", "server=boot3", f"build={fleet.folder}/another", status=1)
-    assert re.search(r"boot3: rollback to /srv/\S+: \w+ from \S+, pid \d+ on \S+ since .* is at it", second), second
-    assert victim.kill("sshd: root", "tasks.core", "sleep 600")  # at once: without its rsync it would go on
+    assert re.search(
+        r"boot3: rollback to /srv/\S+: \w+ from \S+, pid \d+ on \S+ since .* is at it", second
+    ), second
+    assert victim.kill(
+        "sshd: root", "tasks.core", "sleep 600"
+    )  # at once: without its rsync it would go on
     out = deploying.communicate()[0]
     new = fleet.release()
     assert deploying.returncode == 1 and "boot[1-2]: deployed" in out, out
-    assert "boot3: the line was cut; what nodes boot there is whole" in out and "server=boot3" in out, out
+    assert (
+        "boot3: the line was cut; what nodes boot there is whole" in out and "server=boot3" in out
+    ), out
     for name in ("boot1", "boot2"):
         assert new in boots(fleet.servers[name])
     assert new not in roots(victim) and old in boots(victim)
     assert manifest(nfs(victim, old)) == manifest(nfs(fleet.servers["boot1"], old))
     victim.path("/usr/local/bin/rsync").unlink()
-    assert "! the last deploy did not end: run it again" in fleet("status", "server=boot3", status=1)
+    assert "! the last deploy did not end: run it again" in fleet(
+        "status", "server=boot3", status=1
+    )
     out = fleet("deploy", "server=boot3")
     assert "boot3: deployed" in out and "boot1" not in out, out
-    assert new in boots(victim) and manifest(nfs(victim, new)) == manifest(nfs(fleet.servers["boot1"], new))
+    assert new in boots(victim) and manifest(nfs(victim, new)) == manifest(
+        nfs(fleet.servers["boot1"], new)
+    )
     assert "boot[1-3]: no changes" in fleet("plan")
     last = json.loads(nfs(victim, ".plugnode/journal.jsonl").read_text().splitlines()[-1])
-    assert last["host"] == os.uname().nodename and last["releases"] == {"worker": new} and last["result"] == "done"
+    assert (
+        last["host"] == os.uname().nodename
+        and last["releases"] == {"worker": new}
+        and last["result"] == "done"
+    )
 
 
 def test_a_cut_line_frees_the_server_and_what_came_need_not_come_again(fleet):
@@ -225,16 +269,24 @@ def test_every_trouble_is_one_line_with_the_servers_name_and_the_others_are_done
     one, two, three = fleet.servers.values()
     known = fleet.net.folder / "known_hosts"
     keys = known.read_text()
-    known.write_text("".join(line for line in keys.splitlines(True) if not line.startswith(two.address + " ")))
+    known.write_text(
+        "".join(line for line in keys.splitlines(True) if not line.startswith(two.address + " "))
+    )
     three.unplug()
     out = fleet("deploy", status=1)
     known.write_text(keys)
     three.plug_again()
     id = fleet.release()
     assert "boot1: deployed" in out and id in boots(one) and id not in boots(two) + boots(three)
-    assert re.search(r"^(ERROR: )?boot2: its host key is not known here: log in once", out, re.M), out
-    assert re.search(r"^(ERROR: )?boot3: it cannot be reached: (No route|Connection timed out)", out, re.M), out
-    assert "2 of 3 servers failed; once mended, the same again for them: server=boot[2-3]" in out, out
+    assert re.search(r"^(ERROR: )?boot2: its host key is not known here: log in once", out, re.M), (
+        out
+    )
+    assert re.search(
+        r"^(ERROR: )?boot3: it cannot be reached: (No route|Connection timed out)", out, re.M
+    ), out
+    assert "2 of 3 servers failed; once mended, the same again for them: server=boot[2-3]" in out, (
+        out
+    )
     shims = [two.shim(name, "exit 127") for name in PYTHONS]
     shims.append(one.shim("rsync", FILLING))
     leave(one, 12)
@@ -246,7 +298,9 @@ def test_every_trouble_is_one_line_with_the_servers_name_and_the_others_are_done
     leave(one, 100)
     leave(three, 100)
     one.path("/srv/fill").unlink()
-    assert "boot1: No space left on device there; what nodes boot is whole" in out and id in boots(one), out
+    assert "boot1: No space left on device there; what nodes boot is whole" in out and id in boots(
+        one
+    ), out
     assert "boot2: it has no Python 3.9 or newer: install python3 there" in out, out
     assert re.search(r"boot3: \S*: needs \S+ MiB, \S+ \S+ free; nothing was changed", out), out
     (fleet.reference / "usr/share/larger").unlink()
@@ -272,24 +326,41 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
     assert f"boot[1-3]: worker: nodes boot {old} from now on, not {new}" in fleet("rollback")
     assert all(old in boots(server) for server in fleet.servers.values())
     out = fleet("rollback", f"release={new}", "server=boot[1-2]")
-    assert f"boot[1-2]: worker: nodes boot {new} from now on, not {old}" in out and old in boots(fleet.servers["boot3"])
-    assert f"boot3\n  ! worker stays at {old}; deploy --again would go back to {new}, which" in fleet("deploy")
+    assert f"boot[1-2]: worker: nodes boot {new} from now on, not {old}" in out and old in boots(
+        fleet.servers["boot3"]
+    )
+    assert (
+        f"boot3\n  ! worker stays at {old}; deploy --again would go back to {new}, which"
+        in fleet("deploy")
+    )
     assert old in boots(fleet.servers["boot3"])
     fleet("deploy", "--again")
     out = fleet("status")
-    assert f"worker boots {new}" in out and "rollback" in out and "named by /srv/tftp/plugnode/worker.cfg" in out, out
+    assert (
+        f"worker boots {new}" in out
+        and "rollback" in out
+        and "named by /srv/tftp/plugnode/worker.cfg" in out
+    ), out
     assert f"kept    {new}: named by" in fleet("prune")
     fleet.write(cmdline="console=ttyS0 newest", first=f", release: {old}")
     fleet("deploy")
-    for server in fleet.servers.values():  # a release that only they have: its boot files are made by what they know
+    for server in (
+        fleet.servers.values()
+    ):  # a release that only they have: its boot files are made by what they know
         tftp = server.path(f"{DEST}/srv/tftp")
-        assert f"INCLUDE plugnode/{old}.cfg" in (tftp / "pxelinux.cfg/01-ae-d6-90-bb-00-00").read_text()
+        assert (
+            f"INCLUDE plugnode/{old}.cfg"
+            in (tftp / "pxelinux.cfg/01-ae-d6-90-bb-00-00").read_text()
+        )
         text = (tftp / f"plugnode/{old}.cfg").read_text()
         assert f"nfsroot={server.address}:/srv/nfs/{old}" in text and new in boots(server)
     assert f"wn000 pinned to {old}" in fleet("status")
     nfs(fleet.servers["boot2"], new, "etc/added").touch()
     out = fleet("verify", status=1)
-    assert f"boot2: /srv/nfs/{new}/etc/added: added" in out and "boot[1,3]: ok: as it was deployed" in out, out
+    assert (
+        f"boot2: /srv/nfs/{new}/etc/added: added" in out
+        and "boot[1,3]: ok: as it was deployed" in out
+    ), out
     nfs(fleet.servers["boot2"], new, "etc/added").unlink()
     assert fleet("verify", "server=boot[1,3]").strip() == "boot[1,3]: ok: as it was deployed"
     assert "site.yaml has no boot9; it has boot[1-3]" in fleet("verify", "server=boot9", status=3)
@@ -307,7 +378,9 @@ def test_one_image_on_one_server_is_moved_and_nothing_else(fleet):
     old = {server.name: (boots(server), boots(server, "gpu")) for server in (one, two, three)}
     fleet.site.write_text(fleet.site.read_text().replace("console=ttyS0", "console=ttyS0 both"))
     assert "server=: push has no use for it" in fleet.start("push", "server=boot1").communicate()[0]
-    told = json.loads(fleet("plan", "--json", "image=gpu", "server=boot[1-2]").partition("{")[2].join(["{", ""]))
+    told = json.loads(
+        fleet("plan", "--json", "image=gpu", "server=boot[1-2]").partition("{")[2].join(["{", ""])
+    )
     for server in ("boot1", "boot2"):
         assert [move["image"] for move in told["servers"][server]["releases"]] == ["gpu"]
         assert {each["path"] for each in told["servers"][server]["files"]} == {
@@ -315,7 +388,9 @@ def test_one_image_on_one_server_is_moved_and_nothing_else(fleet):
         }
     assert "boot[1-2]: deployed" in fleet("deploy", "image=gpu", "server=boot[1-2]")
     new = json.loads((fleet.folder / "build/gpu/release.json").read_text())["id"]
-    assert new in boots(one, "gpu") and new in boots(two, "gpu") and fleet.release() not in roots(one)
+    assert (
+        new in boots(one, "gpu") and new in boots(two, "gpu") and fleet.release() not in roots(one)
+    )
     assert [boots(server) for server in (one, two, three)] == [old[name][0] for name in old]
     assert boots(three, "gpu") == old["boot3"][1]
     nfs(two, new, "etc/added").touch()
@@ -337,7 +412,9 @@ def test_a_plan_says_what_a_server_would_refuse(fleet):
 
 def test_the_server_that_this_machine_is_is_one_of_them(fleet):
     here, text = fleet.servers["boot1"], fleet.site.read_text()
-    fleet.site.write_text(text.replace(f", ssh: root@{here.address}", "").replace('"console', '"mixed console'))
+    fleet.site.write_text(
+        text.replace(f", ssh: root@{here.address}", "").replace('"console', '"mixed console')
+    )
     assert "boot[1-3]: deployed" in fleet("deploy", at=here)
     assert all(fleet.release() in boots(server) for server in fleet.servers.values())
 

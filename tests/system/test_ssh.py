@@ -43,7 +43,14 @@ Host *
 """
 SSHD = "LogLevel DEBUG1\nX11Forwarding yes\nPermitTunnel yes\nAllowTcpForwarding yes\nAllowAgentForwarding yes\n"
 RECORDING = 'env >>/srv/environment; exec /usr/bin/{name} "$@"'
-ASKED_FOR = ("auth-agent-req", "x11-req", "tcpip-forward", "streamlocal-forward", "pty-req", "tun@openssh")
+ASKED_FOR = (
+    "auth-agent-req",
+    "x11-req",
+    "tcpip-forward",
+    "streamlocal-forward",
+    "pty-req",
+    "tun@openssh",
+)
 
 
 class Generous:
@@ -59,7 +66,9 @@ class Generous:
         config.write_text(GENEROUS.format(folder=folder) + config.read_text())
         self.site.write_text(SITE.format(reference=sample_site.reference(folder / "reference")))
 
-    def __call__(self, *words: str, status: int = 0, rsh: str = "", at: Lan | Machine | None = None) -> str:
+    def __call__(
+        self, *words: str, status: int = 0, rsh: str = "", at: Lan | Machine | None = None
+    ) -> str:
         environment = self.net.environment(SSH_AUTH_SOCK=str(self.folder / "agent"), DISPLAY=":7")
         environment["RSYNC_RSH"] += rsh
         done = doit(self.net, self.site, *words, at=at, env=environment)
@@ -73,17 +82,33 @@ class Generous:
         found = [word for word in ASKED_FOR if word in log]
         record = self.server.path("/srv/environment")
         said = record.read_text() if record.exists() else ""
-        found += [word for word in ("SSH_AUTH_SOCK=", "DISPLAY=", "SSH_TTY=") if f"\n{word}" in said]
-        return [*found, *(name for name in ("local-command", "remote-command") if (self.folder / name).exists())]
+        found += [
+            word for word in ("SSH_AUTH_SOCK=", "DISPLAY=", "SSH_TTY=") if f"\n{word}" in said
+        ]
+        return [
+            *found,
+            *(
+                name
+                for name in ("local-command", "remote-command")
+                if (self.folder / name).exists()
+            ),
+        ]
 
 
 @pytest.fixture
 def generous(tmp_path: pathlib.Path):
     with lan(tmp_path / "lan") as net:
-        agent = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL)
+        agent = subprocess.Popen(
+            ["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL
+        )
         try:
             until((tmp_path / "agent").exists)
-            run("ssh-add", "-q", net.folder / "user", env={**os.environ, "SSH_AUTH_SOCK": str(tmp_path / "agent")})
+            run(
+                "ssh-add",
+                "-q",
+                net.folder / "user",
+                env={**os.environ, "SSH_AUTH_SOCK": str(tmp_path / "agent")},
+            )
             yield Generous(net, tmp_path)
         finally:
             agent.kill()
@@ -93,12 +118,16 @@ def generous(tmp_path: pathlib.Path):
 def test_neither_servers_nor_nodes_are_given_anything_of_this_machine(generous: Generous):
     assert "worker: worker-" in generous("deploy", "destdir=/srv/dest")
     assert "no /run/plugnode" in generous("push", status=1)
-    assert generous.server.path("/srv/environment").read_text().count("SSH_CONNECTION=") >= 2, "python and rsync"
+    assert generous.server.path("/srv/environment").read_text().count("SSH_CONNECTION=") >= 2, (
+        "python and rsync"
+    )
     assert generous.gave() == []
 
 
 def test_not_even_where_the_variable_that_names_ssh_says_so(generous: Generous):
-    generous("deploy", "destdir=/srv/dest", rsh=" -A -X -K -oForwardAgent=yes -oPermitLocalCommand=yes")
+    generous(
+        "deploy", "destdir=/srv/dest", rsh=" -A -X -K -oForwardAgent=yes -oPermitLocalCommand=yes"
+    )
     generous("push", status=1, rsh=" -A -Y -t")
     assert generous.gave() == []
 

@@ -36,7 +36,9 @@ def served(tmp_path_factory) -> pathlib.Path:
     kernel = next((reference / "boot").glob("vmlinuz-*"))
     kernel.write_bytes(kernel.read_bytes() + random.Random(1).randbytes(4_000_000))
     for number in range(2):
-        sample_site.put(reference / f"usr/lib/program{number}", random.Random(number).randbytes(6_000_000))
+        sample_site.put(
+            reference / f"usr/lib/program{number}", random.Random(number).randbytes(6_000_000)
+        )
     sample_site.write(doit.site, reference)
     doit("deploy", f"destdir={doit.folder}/served")
     return doit.folder
@@ -44,11 +46,25 @@ def served(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module", params=BY)
 def job(served: pathlib.Path, request) -> Job:
-    (release,) = (path.name for path in (served / "served/opt/nfs_export").iterdir() if path.name[0] != ".")
-    (site,) = (path.name for path in (served / "served/tftpboot").iterdir() if path.name.startswith("site-"))
+    (release,) = (
+        path.name for path in (served / "served/opt/nfs_export").iterdir() if path.name[0] != "."
+    )
+    (site,) = (
+        path.name
+        for path in (served / "served/tftpboot").iterdir()
+        if path.name.startswith("site-")
+    )
     work = served / request.param
     work.mkdir()
-    lab = Lab("172.24.10.1", 24, f"{served}/served", "/tftpboot", f"{served}/build/configs", request.param, str(work))
+    lab = Lab(
+        "172.24.10.1",
+        24,
+        f"{served}/served",
+        "/tftpboot",
+        f"{served}/build/configs",
+        request.param,
+        str(work),
+    )
     root = f"/opt/nfs_export/{release}"
     return Job(
         lab, (FEW, MANY),
@@ -81,14 +97,19 @@ def held(job: Job, paths: tuple[str, ...], below: str) -> list[list[int | str]]:
 
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_every_node_gets_every_file_whole(found: Found, job: Job, count: int):
-    for phase, wanted in (("tftp", held(job, job.tftp, "/tftpboot")), ("nfs", held(job, job.nfs, ""))):
+    for phase, wanted in (
+        ("tftp", held(job, job.tftp, "/tftpboot")),
+        ("nfs", held(job, job.nfs, "")),
+    ):
         assert found[phase, count]["took"] == [wanted] * count
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_tftp_moves_the_bytes_that_its_blocks_predict(found: Found, job: Job, count: int):
     blocks = sum(size // 1468 + 1 for size, _ in held(job, job.tftp, "/tftpboot"))
-    wire = sum(size for size, _ in held(job, job.tftp, "/tftpboot")) + blocks * 2 * (4 + 8 + 20 + 14)
+    wire = sum(size for size, _ in held(job, job.tftp, "/tftpboot")) + blocks * 2 * (
+        4 + 8 + 20 + 14
+    )
     for moved in found["tftp", count]["bytes"]:  # a packet that is sent twice, ARP
         assert wire <= moved < 1.1 * wire
 
@@ -112,7 +133,9 @@ def test_a_node_makes_as_many_calls_among_many_as_among_few(found: Found):
 
 
 @pytest.mark.parametrize("phase", ["tftp", "nfs", "calls"])
-def test_what_a_server_computes_grows_with_the_nodes_and_no_faster(found: Found, job: Job, phase: str):
+def test_what_a_server_computes_grows_with_the_nodes_and_no_faster(
+    found: Found, job: Job, phase: str
+):
     if phase == "tftp" and job.lab.dhcp != "dnsmasq":
         return  # a process for each file, for which in.tftpd does not wait: what they took is nowhere to be read
     few, many = (max(found[phase, count]["cpu"], 0.02) for count in (FEW, MANY))
@@ -121,7 +144,9 @@ def test_what_a_server_computes_grows_with_the_nodes_and_no_faster(found: Found,
 
 def test_the_formula_predicts_the_many_from_the_few(found: Found, job: Job):
     """With the costs that the few had, capacity's seconds of processors and its bytes are those of the many."""
-    few, many = ({phase: found[phase, count] for phase in ("tftp", "nfs", "calls")} for count in (FEW, MANY))
+    few, many = (
+        {phase: found[phase, count] for phase in ("tftp", "nfs", "calls")} for count in (FEW, MANY)
+    )
     moved = {phase: sum(few[phase]["bytes"]) / capacity.MB for phase in few}
     by = capacity.assumptions(**{
         "tftp-cores": 1, "tftp-ms": max(few["tftp"]["cpu"], 0.01) / moved["tftp"] * 1e3,
@@ -129,7 +154,9 @@ def test_the_formula_predicts_the_many_from_the_few(found: Found, job: Job):
         "call-us": few["calls"]["cpu"] / sum(few["calls"]["calls"]) * 1e6,
     })  # fmt: skip
     print(by)
-    node = capacity.BootCost(0, few["tftp"]["bytes"][0], few["nfs"]["bytes"][0], few["calls"]["calls"][0])
+    node = capacity.BootCost(
+        0, few["tftp"]["bytes"][0], few["nfs"]["bytes"][0], few["calls"]["calls"][0]
+    )
     tftp, nfs = capacity.storm(node, MANY, 1, by).phases
     assert sum(many["tftp"]["bytes"]) == pytest.approx(tftp.mb * capacity.MB, rel=0.1)
     assert sum(many["nfs"]["bytes"]) == pytest.approx(nfs.mb * capacity.MB, rel=0.1)

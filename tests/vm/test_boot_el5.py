@@ -39,7 +39,9 @@ def test_a_bios_boots_by_pxelinux_from_kea_to_nvme(grid: Grid, machine, tmp_path
     on_disk(story, "/dev/nvme0n1p")
     stages = {reached.stage: reached for reached in story.stages}
     assert stages["loader"].text == "pxelinux.0"
-    assert stages["start"].tftp > sum((grid.served / "tftpboot" / name).stat().st_size for name in files(grid, "light"))
+    assert stages["start"].tftp > sum(
+        (grid.served / "tftpboot" / name).stat().st_size for name in files(grid, "light")
+    )
     assert stages["start"].nfs == 0 < stages["ready"].nfs
 
 
@@ -49,7 +51,9 @@ def test_uefi_boots_by_grub_from_dnsmasq_and_keeps_the_disk(grid: Grid, machine,
     for boots, story in enumerate((first, again), 1):
         right(story, "wn100")
         on_disk(story, "/dev/vda", boots)
-        assert [reached.text for reached in story.stages if reached.stage == "loader"] == ["grubnetx64.efi"]
+        assert [reached.text for reached in story.stages if reached.stage == "loader"] == [
+            "grubnetx64.efi"
+        ]
     assert "format" not in [reached.stage for reached in again.stages]
 
 
@@ -67,7 +71,9 @@ def files(grid: Grid, image: str) -> list[str]:
     return [kernel, *initrds]
 
 
-def test_two_nodes_at_once_whose_addresses_begin_alike_have_their_own_names(grid: Grid, machine, tmp_path: Path):
+def test_two_nodes_at_once_whose_addresses_begin_alike_have_their_own_names(
+    grid: Grid, machine, tmp_path: Path
+):
     """172.24.10.10 is a prefix of 172.24.10.100."""
     nodes = machine("wn010"), machine("wn100", number=1)
     for name, story in zip(("wn010", "wn100"), grid.boot(tmp_path, PowerState(nodes))):
@@ -84,14 +90,18 @@ def test_a_disk_that_comes_to_another_node_with_a_new_release_keeps_its_data_and
     brought.parent.mkdir(parents=True, exist_ok=True)
     brought.write_text("by the new release\n")
     grid.deploy()
-    (after,) = grid.boot(tmp_path, PowerState((machine("wn010", bus="ide", disk=str(tmp_path / "wn100.img")),)))
+    (after,) = grid.boot(
+        tmp_path, PowerState((machine("wn010", bus="ide", disk=str(tmp_path / "wn100.img")),))
+    )
     brought.unlink()
     right(after, "wn010")
     on_disk(after, "/dev/sda", boots=2)
     assert told(after, "probe: (var .*)") == ["var lacks"]
     assert after.facts["release"] != before.facts["release"]
     assert told(after, "probe: uuids (.*)") == told(before, "probe: uuids (.*)")
-    assert told(after, "probe: brought (.*)") == ["by the new release"] and not told(before, "probe: brought (.*)")
+    assert told(after, "probe: brought (.*)") == ["by the new release"] and not told(
+        before, "probe: brought (.*)"
+    )
     assert told(after, "setup: (this disk was .*);") == ["this disk was wn100's"]
     assert told(after, "made ssh host key: (.*)") == told(before, "made ssh host key: (.*)") != []
 

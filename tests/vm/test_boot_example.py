@@ -44,7 +44,9 @@ def verdicts(out: str) -> dict[str, str]:
 
 def processes(words: str) -> list[str]:
     """Command lines of this machine's processes that have the words."""
-    found = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        ["ps", "-ewwo", "args"], capture_output=True, text=True, check=True
+    ).stdout
     return [line for line in found.splitlines() if words in line]
 
 
@@ -59,12 +61,19 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
     print(out)
     assert verdicts(out) == dict.fromkeys(WHOLE, "ok")
     assert re.search(r"s  loader +pxelinux\.0$", out, re.M)
-    assert re.search(r"^all +[\d.]+ +\d{4,} +\d{4,} +\d{4,}$", out, re.M)  # seconds, kB by TFTP and NFS, calls
+    assert re.search(
+        r"^all +[\d.]+ +\d{4,} +\d{4,} +\d{4,}$", out, re.M
+    )  # seconds, kB by TFTP and NFS, calls
     told = json.loads((example.build / "boot/timings.json").read_text())
     assert told["holds"] and {check["what"] for check in told["checks"]} == WHOLE
     assert told["release"] == json.loads((example.build / "worker/release.json").read_text())["id"]
-    assert told["nfs_bytes"] > 300 * told["nfs_calls"] > 300_000  # call and answer, with their headers
-    assert example() in ("", ".  report\n")  # what a boot leaves makes nothing out of date but the page that shows it
+    assert (
+        told["nfs_bytes"] > 300 * told["nfs_calls"] > 300_000
+    )  # call and answer, with their headers
+    assert example() in (
+        "",
+        ".  report\n",
+    )  # what a boot leaves makes nothing out of date but the page that shows it
 
 
 @pytest.fixture
@@ -85,12 +94,19 @@ def test_a_node_of_the_second_server_boots_by_uefi_and_stays_on_at_a_terminal(tw
     words += [f"site={two_servers.site}", f"build={two_servers.build}"]
     told = io.StringIO()
     with pexpect.spawn(
-        sys.executable, ["-m", "doit", *words], cwd=REPOSITORY, timeout=600, encoding="utf-8", logfile=told
+        sys.executable,
+        ["-m", "doit", *words],
+        cwd=REPOSITORY,
+        timeout=600,
+        encoding="utf-8",
+        logfile=told,
     ) as node:
         before = termios.tcgetattr(node.child_fd)
         node.expect("This terminal is its console, and you are root there; Ctrl-] ends it")
         node.expect(r"root@wn001:~# ")
-        node.sendline("echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)")
+        node.sendline(
+            "echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)"
+        )
         node.expect("42 of root by 172.24.10.2\r\n")
         node.sendline("echo asleep; sleep 1000")
         node.expect("asleep\r\n")
@@ -103,7 +119,9 @@ def test_a_node_of_the_second_server_boots_by_uefi_and_stays_on_at_a_terminal(tw
         assert termios.tcgetattr(node.child_fd) == before
     print(told.getvalue())
     assert node.exitstatus == 0
-    assert verdicts(told.getvalue().replace("\r", "")) == dict.fromkeys(WHOLE - {"power button switches it off"}, "ok")
+    assert verdicts(told.getvalue().replace("\r", "")) == dict.fromkeys(
+        WHOLE - {"power button switches it off"}, "ok"
+    )
     assert re.search(r"s  loader +grubnetx64\.efi\r$", told.getvalue(), re.M)
 
 
@@ -114,7 +132,9 @@ def bootstrapped(example: Doit) -> Path:
 
 def with_its_own_initrd(example: Doit, tree: Path, more: str = "") -> str:
     """The example's site, with a reference that is there, and the initrd that this has; `more` lines of the image."""
-    text = re.sub(r"reference:\n( {6}.*\n)+", f"reference: {{path: {tree}}}\n{more}", example.site.read_text())
+    text = re.sub(
+        r"reference:\n( {6}.*\n)+", f"reference: {{path: {tree}}}\n{more}", example.site.read_text()
+    )
     return re.sub(r"initrd:\n( {6}.*\n)+", "initrd: {base: auto}\n", text)
 
 
@@ -123,7 +143,9 @@ def wn001(grid: Grid, folder: Path) -> Machine:
     return Machine(mac, disk(folder, 16384), str(folder), direct=grid.direct("worker", mac, folder))
 
 
-def test_the_distributions_own_initrd_boots_it_too_and_the_second_boot_keeps_the_disk(example: Doit, tmp_path: Path):
+def test_the_distributions_own_initrd_boots_it_too_and_the_second_boot_keeps_the_disk(
+    example: Doit, tmp_path: Path
+):
     text = with_its_own_initrd(example, bootstrapped(example), "    overlays: [keys]\n")
     grid = Grid(tmp_path, text, {"keys/usr/sbin/ssh-keygen": QUICK_KEYS})
     node = wn001(grid, tmp_path)
@@ -152,12 +174,18 @@ echo done | say all
 LAST = "[Service]\nExecStartPost=/etc/probe.sh\n"
 
 
-def test_the_card_keeps_its_address_for_good_whoever_manages_networks(example: Doit, tmp_path: Path):
+def test_the_card_keeps_its_address_for_good_whoever_manages_networks(
+    example: Doit, tmp_path: Path
+):
     """By dracut's image and its dhclient, with leases of 20 s; on a root with NetworkManager, networkd and ifupdown."""
     tree = network_managers.reference(CACHE, bootstrapped(example))
     more = f"    kernel: {network_managers.kernel(tree)}\n    overlays: [probe]\n"
     told_last = "probe/etc/systemd/system/plugnode-tell.service.d/probe.conf"
-    overlay = {"probe/etc/probe.sh": PROBE, told_last: LAST, "probe/usr/sbin/ssh-keygen": QUICK_KEYS}
+    overlay = {
+        "probe/etc/probe.sh": PROBE,
+        told_last: LAST,
+        "probe/usr/sbin/ssh-keygen": QUICK_KEYS,
+    }
     grid = Grid(tmp_path, with_its_own_initrd(example, tree, more), overlay)
     shorten_leases(grid, 20)
     power = PowerState((wn001(grid, tmp_path),), until="probe: all", then="button", sshd=True)
@@ -184,15 +212,21 @@ def shorten_leases(grid: Grid, seconds: int) -> None:
 
 def test_a_boot_that_fails_ends_with_the_stage_the_reason_and_what_the_servers_say(example: Doit):
     text = example.site.read_text()
-    example.site.write_text(text.replace("ip: 172.24.10.100}", "ip: 172.24.10.100, cmdline: rdinit=/nowhere}"))
+    example.site.write_text(
+        text.replace("ip: 172.24.10.100}", "ip: 172.24.10.100, cmdline: rdinit=/nowhere}")
+    )
     try:
         out = example("boot", status=1)
     finally:
         example.site.write_text(text)
     print(out)
-    assert re.search(r"wn001 does not boot: it came to the stage `linux` \(.*\), then: .*Kernel panic", out)
+    assert re.search(
+        r"wn001 does not boot: it came to the stage `linux` \(.*\), then: .*Kernel panic", out
+    )
     assert re.search(r"^console:\n(    .*\n)*    .*No filesystem could mount root", out, re.M)
-    assert re.search(r"^dhcpd\.log:\n(    .*\n)*    DHCPACK on 172\.24\.10\.100 to ae:d6:90:bb:aa:1d", out, re.M)
+    assert re.search(
+        r"^dhcpd\.log:\n(    .*\n)*    DHCPACK on 172\.24\.10\.100 to ae:d6:90:bb:aa:1d", out, re.M
+    )
     assert not (example.build / "boot/timings.json").exists()
 
 
@@ -212,4 +246,6 @@ def test_everything_ends_with_it(example: Doit, how: signal.Signals):
 
 
 def test_a_node_that_nobody_knows_cannot_be_booted(example: Doit):
-    assert "node=wn0001: no such node; did you mean wn001?" in example("boot", "node=wn0001", status=3)
+    assert "node=wn0001: no such node; did you mean wn001?" in example(
+        "boot", "node=wn0001", status=3
+    )

@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
 PANIC = "Kernel panic"
 
 
-def test_a_foreign_disk_is_never_touched_and_the_node_comes_up_in_memory(grid: Grid, machine, tmp_path: Path):
+def test_a_foreign_disk_is_never_touched_and_the_node_comes_up_in_memory(
+    grid: Grid, machine, tmp_path: Path
+):
     path = disk(tmp_path)
     subprocess.run(["mkfs.ext4", "-q", "-L", "precious", path], check=True)
     before = digest_file(path)
@@ -38,11 +40,14 @@ def test_a_foreign_disk_is_never_touched_and_the_node_comes_up_in_memory(grid: G
 def test_a_node_without_its_disk_says_so_and_takes_no_work(grid: Grid, machine, tmp_path: Path):
     node = machine("wn010", disk=None, extra="plugnode.wait=2")
     powers = [
-        PowerState((each,), until="setup: FAILED: .* again in") for each in (node, replace(node, firmware="uefi"))
+        PowerState((each,), until="setup: FAILED: .* again in")
+        for each in (node, replace(node, firmware="uefi"))
     ]
     for story in grid.boot(tmp_path, *powers):
         assert not story.ended and "ready" not in [reached.stage for reached in story.stages]
-        assert told(story, "setup: FAILED: (no disk.*)")[0].startswith("no disk: none of /dev/sda /dev/hda /dev/vda")
+        assert told(story, "setup: FAILED: (no disk.*)")[0].startswith(
+            "no disk: none of /dev/sda /dev/hda /dev/vda"
+        )
 
 
 def test_a_stranger_gets_nothing(grid: Grid, machine, tmp_path: Path):
@@ -58,16 +63,22 @@ def test_a_kernel_that_is_not_served_is_named(grid: Grid, machine, tmp_path: Pat
     away = path.rename(tmp_path / "vmlinuz")
     try:
         node = firmware(machine("wn010", disk=None), "bios")
-        (story,) = grid.boot(tmp_path, PowerState((node,), until=r"vmlinuz\.\.\..*failed", seconds=60))
+        (story,) = grid.boot(
+            tmp_path, PowerState((node,), until=r"vmlinuz\.\.\..*failed", seconds=60)
+        )
     finally:
         away.rename(path)
     assert not story.ended
     assert f"{kernel}: File not found" in story.tftp_errors
 
 
-def test_an_nfs_server_that_is_down_is_named_and_the_node_starts_over(grid: Grid, machine, tmp_path: Path):
+def test_an_nfs_server_that_is_down_is_named_and_the_node_starts_over(
+    grid: Grid, machine, tmp_path: Path
+):
     node = machine("wn010", disk=None, extra="plugnode.wait=5")
-    (story,) = grid.boot(tmp_path, PowerState((node,), until="initrd: reboot in", died=PANIC), nfs=False)
+    (story,) = grid.boot(
+        tmp_path, PowerState((node,), until="initrd: reboot in", died=PANIC), nfs=False
+    )
     assert not story.ended
     assert len(told(story, "initrd: root 172.24.10.1:.*: (.*); waiting")) == 3
     (reason,) = told(story, "plugnode: initrd: FAILED at (.*)")
@@ -77,7 +88,9 @@ def test_an_nfs_server_that_is_down_is_named_and_the_node_starts_over(grid: Grid
 def test_a_path_that_is_not_exported_is_named(grid: Grid, machine, tmp_path: Path):
     node = machine("wn010", disk=None, extra="plugnode.wait=2")
     kernel, initrd, words = node.direct
-    node = replace(node, direct=(kernel, initrd, words.replace("/opt/nfs_export/", "/opt/elsewhere/")))
+    node = replace(
+        node, direct=(kernel, initrd, words.replace("/opt/nfs_export/", "/opt/elsewhere/"))
+    )
     (story,) = grid.boot(tmp_path, PowerState((node,), until="initrd: reboot in", died=PANIC))
     assert not story.ended
     (reason,) = told(story, "plugnode: initrd: FAILED at (.*)")
@@ -93,7 +106,9 @@ def test_a_card_without_its_driver_is_said_to_be_missing(grid: Grid, machine, tm
     assert "no network card with the MAC 52:54:00:aa:00:10" in reason and "initrd.modules" in reason
 
 
-def test_an_initrd_without_its_nfs_module_says_what_the_kernel_lacks(grid: Grid, machine, tmp_path: Path):
+def test_an_initrd_without_its_nfs_module_says_what_the_kernel_lacks(
+    grid: Grid, machine, tmp_path: Path
+):
     """The build never makes one (test_initrd.py); a module that does not load ends the same."""
     node = machine("wn010", disk=None, extra="plugnode.wait=2")
     kernel, initrds, words = node.direct
@@ -103,7 +118,9 @@ def test_an_initrd_without_its_nfs_module_says_what_the_kernel_lacks(grid: Grid,
     assert told(story, "initrd: modules: (nfs) not loaded")
     (reason,) = told(story, "plugnode: initrd: FAILED at (.*)")
     assert reason.startswith("root: cannot mount 172.24.10.1:/opt/nfs_export/light-")
-    assert reason.endswith(": No such device: this kernel has no NFS, or the initrd lacks its module")
+    assert reason.endswith(
+        ": No such device: this kernel has no NFS, or the initrd lacks its module"
+    )
 
 
 def without(image: bytes, name: bytes) -> bytes:
@@ -116,4 +133,6 @@ def test_debugging_gives_a_shell_where_it_failed(grid: Grid, machine, tmp_path: 
     node = machine("wn010", disk=None, extra="plugnode.debug nfsroot=nowhere")
     (story,) = grid.boot(tmp_path, PowerState((node,), until="plugnode.debug: a shell", died=PANIC))
     assert not story.ended
-    assert told(story, "FAILED at (.*)")[0].startswith("root: nfsroot=nowhere on the kernel command line is not")
+    assert told(story, "FAILED at (.*)")[0].startswith(
+        "root: nfsroot=nowhere on the kernel command line is not"
+    )

@@ -43,14 +43,18 @@ def expand(how: str, data: bytes, start: int = 0, room: int = LIMIT) -> tuple[by
                 raise Corrupt(f"it expands beyond {LIMIT >> 20} MiB")
     except Corrupt:
         raise
-    except Exception as error:  # zlib.error, lzma.LZMAError, OSError of bz2, ZstdError: all say what is wrong
+    except (
+        Exception
+    ) as error:  # zlib.error, lzma.LZMAError, OSError of bz2, ZstdError: all say what is wrong
         raise Corrupt(f"{how} data at byte {start} is damaged ({error})") from None
     if not machine.eof:
         raise Corrupt(f"{how} data truncated at byte {len(data)}")
     return bytes(out), min(at, len(data)) - len(machine.unused_data)
 
 
-PIECE = 8 << 10  # bytes fed to a decompressor at a time: even zstd makes no more than 256 MiB of them
+PIECE = (
+    8 << 10
+)  # bytes fed to a decompressor at a time: even zstd makes no more than 256 MiB of them
 
 
 def expand_some(machine: Any, piece: bytes, room: int) -> bytes:
@@ -78,7 +82,9 @@ def expander(how: str) -> Any:
         "bzip2": bz2.BZ2Decompressor,
     }
     if how not in makers:
-        raise Corrupt(f"{how} compression is not supported (gzip, zstd, xz, lzma, bzip2 and none are)")
+        raise Corrupt(
+            f"{how} compression is not supported (gzip, zstd, xz, lzma, bzip2 and none are)"
+        )
     return makers[how]()
 
 

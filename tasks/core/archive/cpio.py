@@ -11,7 +11,19 @@ import stat
 from typing import Any, Callable, Iterator, NamedTuple
 
 from ..base.errors import BadInput
-from ..tree.model import BLOCK, CHAR, DIR, FILE, LINK, TYPES, Entry, Tree, parent, read_content, resolve_parent
+from ..tree.model import (
+    BLOCK,
+    CHAR,
+    DIR,
+    FILE,
+    LINK,
+    TYPES,
+    Entry,
+    Tree,
+    parent,
+    read_content,
+    resolve_parent,
+)
 from .compression import LIMIT, PIECE, Corrupt, compression, expand, expand_some, expander
 
 EARLY = (b"kernel", b"early_cpio")  # what the segments that the kernel reads before unpacking hold
@@ -51,7 +63,11 @@ def _read_image(data: bytes) -> InitrdArchive:
     how = "none"
     for how, archive, raw in segments(data):
         part = read_archives(archive)
-        if how == "none" and not tree and all(path.split(b"/")[0] in (b"", *EARLY) for path in part):
+        if (
+            how == "none"
+            and not tree
+            and all(path.split(b"/")[0] in (b"", *EARLY) for path in part)
+        ):
             early.append(raw)
         else:
             lay_over(tree, part)
@@ -124,7 +140,9 @@ def _header(data: bytes, at: int, base: int) -> _Header:
     if len(head) < 110:
         raise Corrupt(f"truncated at byte {len(data)} (no TRAILER!!! entry)")
     if head[:6] != b"070701":
-        raise Corrupt(f"corrupt entry at byte {at}: {recognised(data[at : at + 2048])} where a newc entry should be")
+        raise Corrupt(
+            f"corrupt entry at byte {at}: {recognised(data[at : at + 2048])} where a newc entry should be"
+        )
     try:
         field = [int(head[place : place + 8], 16) for place in range(6, 110, 8)]
     except ValueError:
@@ -133,7 +151,9 @@ def _header(data: bytes, at: int, base: int) -> _Header:
     name = data[at + 110 : at + 110 + length]
     start = base + _pad4(at + 110 + length - base)
     if start + size > len(data):
-        raise Corrupt(f"truncated at byte {len(data)}: the entry at byte {at} goes on to byte {start + size}")
+        raise Corrupt(
+            f"truncated at byte {len(data)}: the entry at byte {at} goes on to byte {start + size}"
+        )
     if not name.endswith(b"\0"):
         raise Corrupt(f"corrupt entry at byte {at}: its name has no end")
     return _Header(inode, mode, uid, gid, links, (major, minor), name[:-1], start, size)
@@ -210,7 +230,9 @@ def _entry(header: _Header, archive: bytes) -> Entry:
     content = archive[header.start : header.start + header.size]
     entry = Entry(kind, stat.S_IMODE(header.mode), header.uid, header.gid)
     if kind == FILE:
-        return entry._replace(size=len(content), data=content, inode=header.inode if header.links > 1 else 0)
+        return entry._replace(
+            size=len(content), data=content, inode=header.inode if header.links > 1 else 0
+        )
     if kind == LINK:
         return entry._replace(link=content.rstrip(b"\0"))
     return entry._replace(device=header.device) if kind in (CHAR, BLOCK) else entry
@@ -231,12 +253,19 @@ def lay_over(tree: Tree, part: Tree) -> None:
     for path, entry in part.items():
         place = resolve_parent(tree, path)
         before = tree.get(place)
-        if before and before.type == DIR and entry.type != DIR and any(parent(other) == place for other in tree):
+        if (
+            before
+            and before.type == DIR
+            and entry.type != DIR
+            and any(parent(other) == place for other in tree)
+        ):
             continue  # rmdir(2) fails, and the kernel goes on
         tree[place] = entry._replace(inode=entry.inode + first) if entry.inode else entry
 
 
-_MORE = 128  # bytes that newc has for an entry, beside its name and data: 110, and up to 7 of padding
+_MORE = (
+    128  # bytes that newc has for an entry, beside its name and data: 110, and up to 7 of padding
+)
 _TRAILER = 1024
 
 
@@ -257,13 +286,19 @@ def write_newc(tree: Tree) -> bytes:
     last = {entry.inode: path for path, entry in sorted(tree.items()) if entry.inode}
     names = [entry.inode for entry in tree.values() if entry.inode]
     put = _putter()
-    with new_archive_write("cpio_newc") as archive:  # memory_writer, but for that it does not tell how much is used
+    with new_archive_write(
+        "cpio_newc"
+    ) as archive:  # memory_writer, but for that it does not tell how much is used
         ffi.write_open_memory(archive, packed, len(packed), byref(used))
         numbers: dict[int, int] = {}
         for count, (path, entry) in enumerate(sorted(tree.items()), 1):
             if path:
                 number = numbers.setdefault(entry.inode, count) if entry.inode else count
-                data = _bytes(entry) if entry.type == FILE and last.get(entry.inode, path) == path else b""
+                data = (
+                    _bytes(entry)
+                    if entry.type == FILE and last.get(entry.inode, path) == path
+                    else b""
+                )
                 links = names.count(entry.inode) if entry.inode else 1
                 put(archive, path, entry, data, number, links)
     return memoryview(packed)[: used.value].tobytes()
@@ -287,7 +322,9 @@ def _putter() -> Callable[..., None]:
     set_links = ffi.ffi("entry_set_nlink", [pointer, c_uint], None)
 
     def put(archive: Any, path: bytes, entry: Entry, data: bytes, inode: int, links: int) -> None:
-        made = ArchiveEntry(mode=BITS[entry.type] | entry.mode, size=len(data), mtime=0, uid=0, gid=0)
+        made = ArchiveEntry(
+            mode=BITS[entry.type] | entry.mode, size=len(data), mtime=0, uid=0, gid=0
+        )
         set_path(made._entry_p, path)
         set_inode(made._entry_p, inode)
         set_links(made._entry_p, links)

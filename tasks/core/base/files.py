@@ -20,7 +20,9 @@ _HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
 Owner = tuple[int, int]  # user, group
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o644, durable: bool = False, owner: Owner | None = None) -> bool:
+def write_atomic(
+    path: str, data: bytes, mode: int = 0o644, durable: bool = False, owner: Owner | None = None
+) -> bool:
     """Make `path` hold `data`, by a rename; False (and nothing touched) where it already does.
 
     `durable` flushes the file before the rename and the folder after it, so that a power cut leaves the old or the new.
@@ -136,7 +138,9 @@ def locked(path: str, what: str, who: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise Refused(f"{path} is a symlink, and what it leads to is not ours to write: remove it") from None
+        raise Refused(
+            f"{path} is a symlink, and what it leads to is not ours to write: remove it"
+        ) from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,7 +149,9 @@ def locked(path: str, what: str, who: str = "") -> Iterator[None]:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         with contextlib.suppress(OSError):  # on a full disk it holds all the same
             os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
+            os.pwrite(
+                fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0
+            )
         yield
     finally:
         os.close(fd)
@@ -158,7 +164,9 @@ def unlocked(path: str, what: str) -> None:
     except FileNotFoundError:
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for a moment; others that only look may look, too
+        fcntl.flock(
+            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
+        )  # for a moment; others that only look may look, too
     except BlockingIOError:
         raise _at_it(fd, what) from None
     finally:
@@ -187,7 +195,9 @@ def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]
 def files_in(folder: str, besides: str = "") -> Iterator[str]:
     """The paths of all that is in `folder` and no folder, but for what is below `besides`."""
     for path, below, names in os.walk(folder):
-        below[:] = [name for name in below if os.path.join(path, name) != os.path.join(folder, besides)]
+        below[:] = [
+            name for name in below if os.path.join(path, name) != os.path.join(folder, besides)
+        ]
         for name in names:
             yield os.path.join(path, name)
 

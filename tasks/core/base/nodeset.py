@@ -102,8 +102,12 @@ def select(text: str, names: Iterable[str], groups: Mapping[str, Iterable[str]])
 
     if missing := [f"@{name}" for name in _groups(text) if name not in groups]:
         there = ", ".join(f"@{name}" for name in groups) or "none"
-        raise BadRange(f"{', '.join(missing)}: no such group; there {'is' if len(groups) < 2 else 'are'} {there}")
-    source = GroupSource("site", {name: fold_nodes(held) for name, held in groups.items()}, fold_nodes(names))
+        raise BadRange(
+            f"{', '.join(missing)}: no such group; there {'is' if len(groups) < 2 else 'are'} {there}"
+        )
+    source = GroupSource(
+        "site", {name: fold_nodes(held) for name, held in groups.items()}, fold_nodes(names)
+    )
     try:
         found = list(NodeSet(text, resolver=GroupResolver(source)))
     except NodeSetException as error:

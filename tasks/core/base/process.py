@@ -27,7 +27,11 @@ class Program:
     """
 
     def __init__(
-        self, argv: list[str], given: bytes = b"", environment: dict[str, str] | None = None, ending: str = "TERM"
+        self,
+        argv: list[str],
+        given: bytes = b"",
+        environment: dict[str, str] | None = None,
+        ending: str = "TERM",
     ):
         self.argv = ["setpriv", "--pdeathsig", ending, "--", *argv]  # prctl(PR_SET_PDEATHSIG)
         self.ending = signal.Signals[f"SIG{ending}"]
@@ -38,10 +42,16 @@ class Program:
         """What it says on both its outputs, as it says it; a carriage return ends a line too."""
         try:
             process = subprocess.Popen(
-                self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.environment
+                self.argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
             )
         except FileNotFoundError as error:
-            raise Refused(f"{error.filename} is not installed; ./doit installs what is missing") from None
+            raise Refused(
+                f"{error.filename} is not installed; ./doit installs what is missing"
+            ) from None
         try:
             process.stdin.write(self.given)  # type: ignore[union-attr]
             process.stdin.close()  # type: ignore[union-attr]

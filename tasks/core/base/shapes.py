@@ -29,7 +29,10 @@ def fit(value: Any, shape: Shape, where: str) -> None:
 
 
 def _fit_name(value: dict[str, Any], name: str, shape: Shape, where: str) -> None:
-    optional, name = name.endswith("?") and name not in value, name if name in value else name.rstrip("?")
+    optional, name = (
+        name.endswith("?") and name not in value,
+        name if name in value else name.rstrip("?"),
+    )
     if name in value:
         fit(value[name], shape, f"{where}.{name}")
     elif not optional:

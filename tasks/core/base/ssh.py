@@ -10,7 +10,13 @@ VANISHED, TRIES = 24, 3  # rsync's exit status where files went away while they 
 
 # ssh_config(5): what the far end could use of this machine, from its agent to its network, and commands
 ALONE = (
-    *("ForwardAgent=no", "ForwardX11=no", "GSSAPIDelegateCredentials=no", "ClearAllForwardings=yes", "Tunnel=no"),
+    *(
+        "ForwardAgent=no",
+        "ForwardX11=no",
+        "GSSAPIDelegateCredentials=no",
+        "ClearAllForwardings=yes",
+        "Tunnel=no",
+    ),
     *("PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no"),
 )
 NO_AGENT = ("-a", "-x", "-k")  # for the -A, -X and -K of RSYNC_RSH
@@ -36,7 +42,9 @@ RSYNC_MEANINGS = (
 _TROUBLE = re.compile(
     r'^(?:rsync: .*?"(?P<path>[^"]*)".* failed: (?P<why>.*) \(\d+\)|file has vanished: "(?P<gone>[^"]*)")'
 )
-_UNREAD = re.compile(r'^rsync: (?:\[\w+\] )?\w+ failed to open "(?P<path>[^"]*)": (?P<why>.*) \(\d+\)')
+_UNREAD = re.compile(
+    r'^rsync: (?:\[\w+\] )?\w+ failed to open "(?P<path>[^"]*)": (?P<why>.*) \(\d+\)'
+)
 
 
 def ssh_command(*options: str) -> list[str]:
@@ -70,7 +78,11 @@ def _files(words: list[str]) -> str:
     for line in words:
         if found := _UNREAD.match(line) or _TROUBLE.match(line):
             parts = found.groupdict()
-            files.append(f"{parts['gone']} (vanished)" if parts.get("gone") else f"{parts['path']} ({parts['why']})")
+            files.append(
+                f"{parts['gone']} (vanished)"
+                if parts.get("gone")
+                else f"{parts['path']} ({parts['why']})"
+            )
     if not files:
         return words[0] if words else "some files could not be pulled"
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""

@@ -30,7 +30,9 @@ def all_readable(value: Any) -> Any:
 
 def show_path(path: bytes) -> str:
     """A path for a message: one line, whatever bytes are in it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path.decode("utf-8", "backslashreplace"))
+    return "".join(
+        c if c.isprintable() else ascii(c)[1:-1] for c in path.decode("utf-8", "backslashreplace")
+    )
 
 
 def human(size: float) -> str:

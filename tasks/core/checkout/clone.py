@@ -21,7 +21,16 @@ from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
 from ..tree.model import DIR, FILE, Entry, Tree, without_collection
 from .rootless import privileged, without_privileges
-from .writer import Changed, Done, Lender, Progress, finish_entry, link, perform_changes, stop_inheritance
+from .writer import (
+    Changed,
+    Done,
+    Lender,
+    Progress,
+    finish_entry,
+    link,
+    perform_changes,
+    stop_inheritance,
+)
 
 
 class Earlier(NamedTuple):
@@ -42,7 +51,9 @@ class Published(NamedTuple):
     looks: Stats  # of all the rest
 
 
-Bring = Callable[[list[bytes]], "str | None"]  # have the bytes of these files; a folder whose files may be linked to
+Bring = Callable[
+    [list[bytes]], "str | None"
+]  # have the bytes of these files; a folder whose files may be linked to
 
 
 def publish(
@@ -83,8 +94,12 @@ def publish(
     return Published(shared.linked, done.copied, done.size, note, made, shared.looks)
 
 
-def _perform(steps: Changes, goal: Tree, new: Folder, bring: Bring, progress: Progress | None) -> Done:
-    files = [path for path, entry in (*steps.added, *steps.changed, *steps.touched) if entry.type == FILE]
+def _perform(
+    steps: Changes, goal: Tree, new: Folder, bring: Bring, progress: Progress | None
+) -> Done:
+    files = [
+        path for path, entry in (*steps.added, *steps.changed, *steps.touched) if entry.type == FILE
+    ]
     own = bring(files)
     with contextlib.ExitStack() as stack:
         lend = _lender(stack.enter_context(Folder(own))) if own else None
@@ -107,7 +122,11 @@ def _lender(received: Folder) -> Lender:
         above, _, name = entry.source[len(start) :].rpartition(b"/")
         try:
             fd = received.at(above)
-            return (fd, name) if attributes(b"/proc/self/fd/%d/%s" % (fd, name)) == entry.xattrs else None
+            return (
+                (fd, name)
+                if attributes(b"/proc/self/fd/%d/%s" % (fd, name)) == entry.xattrs
+                else None
+            )
         except OSError:  # it is gone; to copy it says so
             return None
 

@@ -43,7 +43,9 @@ def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
     )
 
 
-def drift_since(looks: Stats, load: Callable[[Collection[bytes]], Tree], root: str) -> Iterator[Drift]:
+def drift_since(
+    looks: Stats, load: Callable[[Collection[bytes]], Tree], root: str
+) -> Iterator[Drift]:
     """As `drift`, of a folder whose looks were recorded: only what looks otherwise now is compared, content too.
 
     `load` gives what of the tree is asked for.
@@ -57,14 +59,18 @@ def always(path: bytes) -> bool:
     return True
 
 
-def _judged(tree: Tree, root: str, path: bytes, status: os.stat_result | None, reads: Reads) -> Iterator[Drift]:
+def _judged(
+    tree: Tree, root: str, path: bytes, status: os.stat_result | None, reads: Reads
+) -> Iterator[Drift]:
     if path not in tree:
         yield Drift(path, "added")
     elif status is None:
         yield Drift(path, "missing")
     else:
         file = os.path.join(os.fsencode(root), path) if path else os.fsencode(root)
-        yield from (Drift(path, what) for what in _differences(tree[path], status, file, reads(path)))
+        yield from (
+            Drift(path, what) for what in _differences(tree[path], status, file, reads(path))
+        )
 
 
 def _differences(entry: Entry, status: os.stat_result, file: bytes, read: bool) -> Iterator[str]:
@@ -79,7 +85,9 @@ def _differences(entry: Entry, status: os.stat_result, file: bytes, read: bool) 
     if kind == LINK and os.readlink(file) != entry.link:
         yield f"link to {shown_path(os.readlink(file))}, not {shown_path(entry.link)}"
     if entry.device and status.st_rdev != os.makedev(*entry.device):
-        yield "device {}:{}, not {}:{}".format(os.major(status.st_rdev), os.minor(status.st_rdev), *entry.device)
+        yield "device {}:{}, not {}:{}".format(
+            os.major(status.st_rdev), os.minor(status.st_rdev), *entry.device
+        )
     if kind == FILE and status.st_size != entry.size:
         yield f"size {status.st_size}, not {entry.size}"
     elif kind != LINK and read:
@@ -106,7 +114,9 @@ def must_equal(tree: Tree, root: str, reads: Reads = always) -> None:
     found = list(drift(tree, root, reads))
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise Refused(f"{root} is not what its manifest says: {'; '.join(map(str, found[:3]))}{more}")
+        raise Refused(
+            f"{root} is not what its manifest says: {'; '.join(map(str, found[:3]))}{more}"
+        )
 
 
 def must_be_made(tree: Tree, root: str | bytes, looks: Stats) -> None:
@@ -120,7 +130,9 @@ def must_be_made(tree: Tree, root: str | bytes, looks: Stats) -> None:
         status = os.lstat(file)
         note_stat(looks, path, status)
         for what in _differences(tree[path], status, file, read=True):
-            raise Refused(f"{os.fsdecode(file)} did not become what its manifest says: {what}; is the disk sound?")
+            raise Refused(
+                f"{os.fsdecode(file)} did not become what its manifest says: {what}; is the disk sound?"
+            )
 
 
 def possible(tree: Tree, note: str) -> Tree:

@@ -37,7 +37,12 @@ class StagedPaths(NamedTuple):
 
 def staged_paths(folder: str) -> StagedPaths:
     """The place in an image's folder, `build/<image>`."""
-    return StagedPaths(*(os.path.join(folder, name) for name in ("root", "root.mtree", "root.xattrs", "root.index")))
+    return StagedPaths(
+        *(
+            os.path.join(folder, name)
+            for name in ("root", "root.mtree", "root.xattrs", "root.index")
+        )
+    )
 
 
 class CheckedOut(NamedTuple):
@@ -61,7 +66,11 @@ class _Kept(NamedTuple):
 
 
 def checkout(
-    place: StagedPaths, tree: Tree, owned: Tree | None = None, progress: Progress | None = None, of: str = ""
+    place: StagedPaths,
+    tree: Tree,
+    owned: Tree | None = None,
+    progress: Progress | None = None,
+    of: str = "",
 ) -> CheckedOut:
     """Make the folder equal to the tree, changing only what differs, and write its manifest, attributes and index.
 
@@ -89,7 +98,12 @@ def checkout(
 
 
 def update_bytes(
-    place: StagedPaths, files: Tree, folders: Tree, since: str, of: str, progress: Progress | None = None
+    place: StagedPaths,
+    files: Tree,
+    folders: Tree,
+    since: str,
+    of: str,
+    progress: Progress | None = None,
 ) -> CheckedOut | None:
     """`stage_into` for a tree in which nothing but the bytes of these files is new; `folders` are those they are in.
 
@@ -102,9 +116,13 @@ def update_bytes(
         if not kept or kept.of != since:
             return None
         goal = entries_of(Manifest(kept.manifest, kept.labels, {}), [*files, *folders])
-        if not all(path in goal and is_but_for_bytes(goal[path], new) for path, new in files.items()):
+        if not all(
+            path in goal and is_but_for_bytes(goal[path], new) for path, new in files.items()
+        ):
             return None
-        goal = {path: goal[path]._replace(source=folder.source) for path, folder in folders.items()} | files
+        goal = {
+            path: goal[path]._replace(source=folder.source) for path, folder in folders.items()
+        } | files
         goal = goal if able else without_privileges(goal)[0]
         steps = Changes((), (), tuple((path, goal[path]) for path in deep_order(files)), ())
         with contextlib.suppress(FileNotFoundError):
@@ -138,11 +156,17 @@ def _perform(
 ) -> dict[bytes, int]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Folder(place.folder))
-        lend = _lender(stack.enter_context(Folder(owned[b""].source.rstrip(b"/"))), owned) if owned else None
+        lend = (
+            _lender(stack.enter_context(Folder(owned[b""].source.rstrip(b"/"))), owned)
+            if owned
+            else None
+        )
         try:
             return perform_changes(steps, goal, folder, lend, progress).stamps
         except Changed as error:
-            raise BadInput.at(error.path, "changed while the root was staged; build again") from None
+            raise BadInput.at(
+                error.path, "changed while the root was staged; build again"
+            ) from None
 
 
 def _lender(snapshot: Folder, scanned: Tree) -> Lender:
@@ -189,7 +213,11 @@ def _kept(place: StagedPaths, able: bool) -> _Kept | None:
     try:
         manifest, labels, index = map(_read, place[1:])
         form, digests, was_able, *facts = marshal.loads(index)
-        if (form, digests, was_able) != (_FORMAT, _digests(manifest, labels), able) or not os.path.isdir(place.folder):
+        if (form, digests, was_able) != (
+            _FORMAT,
+            _digests(manifest, labels),
+            able,
+        ) or not os.path.isdir(place.folder):
             return None
         return _Kept(manifest, labels, *facts)
     except (OSError, EOFError, ValueError, TypeError):
@@ -214,10 +242,14 @@ def _stamps(
         stamps.pop(path, None)
     stamps |= written
     with Folder(place.folder) as folder:
-        for path in deep_order(path for path, entry in goal.items() if entry.type == FILE and path not in stamps):
+        for path in deep_order(
+            path for path, entry in goal.items() if entry.type == FILE and path not in stamps
+        ):
             above, _, name = path.rpartition(b"/")
             stamps[path] = os.lstat(name, dir_fd=folder.at(above)).st_ctime_ns
-    return {path: stamp for path, stamp in stamps.items() if path in goal and goal[path].type == FILE}
+    return {
+        path: stamp for path, stamp in stamps.items() if path in goal and goal[path].type == FILE
+    }
 
 
 def _record(place: StagedPaths, new: _Kept, able: bool) -> None:
@@ -231,7 +263,11 @@ def staged_manifest(place: StagedPaths) -> Manifest:
     """What is known of the staged root. Raises Refused where it was not completed."""
     try:  # without the index, which a build that was carried here may lack, the texts are all
         kept = _kept(place, True) or _kept(place, False)
-        return kept.record(place) if kept else Manifest(_read(place.manifest), _read(place.xattrs), {}, _source(place))
+        return (
+            kept.record(place)
+            if kept
+            else Manifest(_read(place.manifest), _read(place.xattrs), {}, _source(place))
+        )
     except FileNotFoundError as error:
         raise Refused(f"{error.filename}: not there; build the image first") from None
 

@@ -18,11 +18,20 @@ _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {DIR: S_IFDIR, FILE: S_IFREG, LINK: S_IFLNK, CHAR: S_IFCHR, BLOCK: S_IFBLK, FIFO: S_IFIFO}
 _BLOCK = 1 << 26
-_NO_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # copy_file_range(2) is not for these two files
+_NO_COPY = (
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # copy_file_range(2) is not for these two files
 
-EPOCH = 10**18  # ns: the mtime of what no file of the inputs gives one to; 2001, which no tool takes for a mistake
+EPOCH = (
+    10**18
+)  # ns: the mtime of what no file of the inputs gives one to; 2001, which no tool takes for a mistake
 
-Lender = Callable[[bytes, Entry], "tuple[int, bytes] | None"]  # whose file may be hard-linked: its folder, its name
+Lender = Callable[
+    [bytes, Entry], "tuple[int, bytes] | None"
+]  # whose file may be hard-linked: its folder, its name
 Progress = Callable[[int, int], None]  # steps done, of how many
 
 # On another file system, of too many names already, of a kind that has one only, or gone: then it is copied.
@@ -36,18 +45,26 @@ class Done(NamedTuple):
     copied: int  # files written
     size: int  # of those
     stamps: dict[bytes, int]  # those of one name -> ctime in ns
-    made: set[bytes]  # all that the steps name and did not remove, and the folders that this disturbed
+    made: set[
+        bytes
+    ]  # all that the steps name and did not remove, and the folders that this disturbed
 
 
 def perform_changes(
-    steps: Changes, tree: Tree, folder: Folder, lend: Lender | None = None, progress: Progress | None = None
+    steps: Changes,
+    tree: Tree,
+    folder: Folder,
+    lend: Lender | None = None,
+    progress: Progress | None = None,
 ) -> Done:
     """Do the steps to `tree`. A file for which `lend` has an equal one becomes a hard link of that.
 
     Raises OSError where the folder is not what the plan began with, Changed where a source is not what it was.
     """
     made = [*steps.added, *steps.changed, *(step for step in steps.touched if step[1].type != DIR)]
-    disturbed = {parent(path) for path in (*steps.removed, *(path for path, _ in made)) if path} & tree.keys()
+    disturbed = {
+        parent(path) for path in (*steps.removed, *(path for path, _ in made)) if path
+    } & tree.keys()
     new = {path for path, _ in steps.added if path}
     for path in disturbed - new:
         stop_inheritance(folder.at(path))
@@ -55,7 +72,9 @@ def perform_changes(
         remove_entry(folder.at(parent(path)), path.rpartition(b"/")[2])
     folder.forget()
     done = _Maker(folder, lend).make(made, progress)
-    folders = disturbed | {path for path, entry in (*steps.added, *steps.touched) if entry.type == DIR}
+    folders = disturbed | {
+        path for path, entry in (*steps.added, *steps.touched) if entry.type == DIR
+    }
     for path in sorted(folders):
         finish_entry(folder.at(path), tree[path])
     return done._replace(made=folders.union(path for path, _ in made))
@@ -77,7 +96,9 @@ class _Maker:
             try:
                 self._place(path, entry)
             except OSError as error:
-                raise OSError(error.errno, error.strerror, os.path.join(self.folder.path, path)) from error
+                raise OSError(
+                    error.errno, error.strerror, os.path.join(self.folder.path, path)
+                ) from error
         if progress:
             progress(len(steps), len(steps))
         return Done(self.linked, self.copied, self.size, self.stamps, set())
@@ -91,7 +112,9 @@ class _Maker:
             os.mkdir(name, 0o700, dir_fd=fd)
         elif entry.inode in self.first:
             known_as = self.first[entry.inode]
-            os.link(known_as, name, src_dir_fd=self.folder.root, dst_dir_fd=fd, follow_symlinks=False)
+            os.link(
+                known_as, name, src_dir_fd=self.folder.root, dst_dir_fd=fd, follow_symlinks=False
+            )
         else:
             self._first_name(fd, name, path, entry)
 
@@ -185,7 +208,9 @@ def _file(fd: int, name: bytes, entry: Entry) -> int:
         mtime = _write(new, entry.data) if entry.data is not None else _copy(entry, new)
         os.utime(new, ns=(mtime, mtime))
         status = os.fstat(new)
-        if entry.xattrs or not is_like(status, entry):  # seldom: most files are root's, and of a plain mode
+        if entry.xattrs or not is_like(
+            status, entry
+        ):  # seldom: most files are root's, and of a plain mode
             os.fchown(new, entry.uid, entry.gid)  # clears setuid and capabilities: before both
             os.fchmod(new, entry.mode)
             for key, value in entry.xattrs:

@@ -43,7 +43,9 @@ def _weight(text: str) -> bytes:
 
 
 def boot_of(site: Site, node: Node) -> BootSettings:
-    return BootSettings(node.release or node.image, " ".join(filter(None, (node.cmdline, _card(site, node)))))
+    return BootSettings(
+        node.release or node.image, " ".join(filter(None, (node.cmdline, _card(site, node))))
+    )
 
 
 def _card(site: Site, node: Node) -> str:
@@ -58,7 +60,9 @@ def default_boot(site: Site) -> BootSettings:
     label = max((image.name for image in site.images), key=lambda name: images[name])
     boots = [boot_of(site, node) for node in site.nodes]
     cmdlines = Counter(boot.cmdline for boot in boots if boot.label == label)
-    return BootSettings(label, min(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline), default=""))
+    return BootSettings(
+        label, min(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline), default="")
+    )
 
 
 # Loaders: one file for all, and one for each node that differs
@@ -69,7 +73,9 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
     usual = default_boot(site)
     boots = [(node, boot_of(site, node)) for node in site.nodes]
     different = [(node, boot) for node, boot in boots if boot != usual]
-    view = _boot_view(site, usual, usual.label, "What a node boots that has no file of its own here.")
+    view = _boot_view(
+        site, usual, usual.label, "What a node boots that has no file of its own here."
+    )
     views: dict[str, tuple[str, View]] = {
         path: (template, {**view, "others": bool(different)}) for path, template in DEFAULTS.items()
     }
@@ -80,13 +86,19 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
     return views
 
 
-DEFAULTS = {"pxelinux.cfg/default": "pxelinux.cfg", "grub/grub.cfg": "grub.cfg", "boot.ipxe": "boot.ipxe"}
+DEFAULTS = {
+    "pxelinux.cfg/default": "pxelinux.cfg",
+    "grub/grub.cfg": "grub.cfg",
+    "boot.ipxe": "boot.ipxe",
+}
 OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
 
 
 def _boot_view(site: Site, boot: BootSettings, image: str, title: str) -> View:
     line = serial_console(f"{site.image(image).cmdline} {boot.cmdline}")
-    return plain_values({"title": title, "label": boot.label, "cmdline": boot.cmdline, "serial": line, "others": ""})
+    return plain_values(
+        {"title": title, "label": boot.label, "cmdline": boot.cmdline, "serial": line, "others": ""}
+    )
 
 
 def _difference(boot: BootSettings, usual: BootSettings) -> str:
@@ -100,7 +112,12 @@ def _difference(boot: BootSettings, usual: BootSettings) -> str:
 
 
 def render_boot(
-    site: Site, server: Server, label: str, release: Release, site_id: str, templates: Iterable[str] = (TEMPLATES,)
+    site: Site,
+    server: Server,
+    label: str,
+    release: Release,
+    site_id: str,
+    templates: Iterable[str] = (TEMPLATES,),
 ) -> dict[str, bytes]:
     """`plugnode/<label>.cfg`, `.grub` and `.ipxe` for one server's TFTP root.
 
@@ -108,7 +125,9 @@ def render_boot(
     """
     environment = template_environment(tuple(templates))
     arguments = arguments_of(site, server, release)
-    view = plain_values({"label": label, "release": release.id, "site_id": site_id, "arguments": arguments})
+    view = plain_values(
+        {"label": label, "release": release.id, "site_id": site_id, "arguments": arguments}
+    )
     return {
         f"plugnode/{label}.{kind}": render_template(environment, f"image.{kind}", view)
         for kind in ("cfg", "grub", "ipxe")
@@ -117,10 +136,14 @@ def render_boot(
 
 def arguments_of(site: Site, server: Server, release: Release) -> str:
     """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's own."""
-    return network_root(release.network_root, server.ip, f"{site.deploy.nfs_root}/{release.id}", release.cmdline)
+    return network_root(
+        release.network_root, server.ip, f"{site.deploy.nfs_root}/{release.id}", release.cmdline
+    )
 
 
-def cmdline_warnings(site: Site, server: Server, label: str, release: Release, site_id: str) -> list[str]:
+def cmdline_warnings(
+    site: Site, server: Server, label: str, release: Release, site_id: str
+) -> list[str]:
     """One line for each kind of node whose kernel would cut its command line short.
 
     The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and BOOTIF= behind them.
@@ -130,7 +153,11 @@ def cmdline_warnings(site: Site, server: Server, label: str, release: Release, s
     length = len(line + arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00")
     limit = line_limit(release.kernel_version)
     boots = [(node, boot_of(site, node)) for node in site.nodes]
-    nodes = [(node, boot) for node, boot in boots if boot.label == label and server_of(site, node) == server]
+    nodes = [
+        (node, boot)
+        for node, boot in boots
+        if boot.label == label and server_of(site, node) == server
+    ]
     long: dict[int, list[str]] = {}
     for node, boot in nodes:
         whole = length + len(boot.cmdline) + bool(boot.cmdline)

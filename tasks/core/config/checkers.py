@@ -39,13 +39,17 @@ def validate(folder: str) -> list[CheckResult]:
 
 def _checked(folder: str, checker: FileChecker) -> CheckResult:
     if not find_program(checker.program):
-        return CheckResult(checker.file, SKIPPED, f"{checker.program} is not installed ({checker.packages})")
+        return CheckResult(
+            checker.file, SKIPPED, f"{checker.program} is not installed ({checker.packages})"
+        )
     if checker.program == "exportfs" and os.geteuid() != 0:
         return CheckResult(checker.file, SKIPPED, "exportfs can only be asked by root")
     with tempfile.TemporaryDirectory(prefix="plugnode-check-") as scratch:
         complaint = checker.complaint(os.path.join(folder, checker.file), scratch)
     if "ermission denied" in complaint:
-        return CheckResult(checker.file, SKIPPED, f"{checker.program} may not read {folder} (AppArmor?)")
+        return CheckResult(
+            checker.file, SKIPPED, f"{checker.program} may not read {folder} (AppArmor?)"
+        )
     return CheckResult(checker.file, FAILED if complaint else OK, _first(complaint.splitlines()))
 
 
@@ -84,7 +88,9 @@ def dhcpd(file: str, scratch: str) -> str:
     """Not with -q, which silences the errors, too."""
     leases = os.path.join(scratch, "dhcpd.leases")
     _put(leases, "")
-    status, said = _run("dhcpd", "-t", "-4", "-cf", file, "-lf", leases, "-pf", os.path.join(scratch, "dhcpd.pid"))
+    status, said = _run(
+        "dhcpd", "-t", "-4", "-cf", file, "-lf", leases, "-pf", os.path.join(scratch, "dhcpd.pid")
+    )
     words = said.partition("Configuration file errors")[0].partition("\nFor info, ")[2]
     return _complaint(status, said, words.partition("\n")[2])
 
@@ -144,7 +150,9 @@ def grubs(pattern: str, scratch: str) -> str:
     _put(whole := os.path.join(scratch, "all"), "\n".join(_text(file) for file in files))
     if not grub(whole, scratch):
         return ""
-    complaints = [f"{os.path.basename(file)}: {said}" for file in files if (said := grub(file, scratch))]
+    complaints = [
+        f"{os.path.basename(file)}: {said}" for file in files if (said := grub(file, scratch))
+    ]
     return "\n".join(complaints)
 
 
@@ -154,14 +162,28 @@ def _text(path: str) -> str:
 
 
 CHECKERS = (
-    FileChecker("dhcpd.conf", "dhcpd", "apt install isc-dhcp-server, dnf install dhcp-server", dhcpd),
-    FileChecker("kea-dhcp4.json", "kea-dhcp4", "apt install kea-dhcp4-server, dnf install kea", kea),
-    FileChecker("dnsmasq.conf", "dnsmasq", "apt install dnsmasq-base, dnf install dnsmasq", dnsmasq),
-    FileChecker("exports", "exportfs", "apt install nfs-kernel-server, dnf install nfs-utils", exportfs),
     FileChecker(
-        "tftp/grub/grub.cfg", "grub-script-check", "apt install grub-common, dnf install grub2-tools-minimal", grub
+        "dhcpd.conf", "dhcpd", "apt install isc-dhcp-server, dnf install dhcp-server", dhcpd
     ),
     FileChecker(
-        "tftp/grub/grub.cfg-*", "grub-script-check", "apt install grub-common, dnf install grub2-tools-minimal", grubs
+        "kea-dhcp4.json", "kea-dhcp4", "apt install kea-dhcp4-server, dnf install kea", kea
+    ),
+    FileChecker(
+        "dnsmasq.conf", "dnsmasq", "apt install dnsmasq-base, dnf install dnsmasq", dnsmasq
+    ),
+    FileChecker(
+        "exports", "exportfs", "apt install nfs-kernel-server, dnf install nfs-utils", exportfs
+    ),
+    FileChecker(
+        "tftp/grub/grub.cfg",
+        "grub-script-check",
+        "apt install grub-common, dnf install grub2-tools-minimal",
+        grub,
+    ),
+    FileChecker(
+        "tftp/grub/grub.cfg-*",
+        "grub-script-check",
+        "apt install grub-common, dnf install grub2-tools-minimal",
+        grubs,
     ),
 )

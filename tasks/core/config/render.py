@@ -15,8 +15,19 @@ from ..site.model import Deploy, Node, Site
 from .boot_files import boot_views, server_of
 from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
 
-OF_SITE = ("dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf", "exports", "hosts", "ethers")  # each also a template's name
-LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}  # what DHCP names, below tftp_root
+OF_SITE = (
+    "dhcpd.conf",
+    "kea-dhcp4.json",
+    "dnsmasq.conf",
+    "exports",
+    "hosts",
+    "ethers",
+)  # each also a template's name
+LOADERS = {
+    "bios": "pxelinux.0",
+    "uefi": "grubnetx64.efi",
+    "ipxe": "boot.ipxe",
+}  # what DHCP names, below tftp_root
 IPXE_CLASS = "iPXE"  # what iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 
 
@@ -64,7 +75,9 @@ def site_view(site: Site) -> View:
 
 def _is_drop_in(deploy: Deploy) -> bool:
     """Is the DHCP server's file read besides its own? Then it must not speak for the rest of that server."""
-    return deploy.dhcp == "dnsmasq" and os.path.dirname(deploy.dhcp_conf or "/etc/dnsmasq.d/").endswith(".d")
+    return deploy.dhcp == "dnsmasq" and os.path.dirname(
+        deploy.dhcp_conf or "/etc/dnsmasq.d/"
+    ).endswith(".d")
 
 
 def _row(site: Site, node: Node) -> NodeRow:

@@ -31,17 +31,30 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
     file as it was generated takes its place when setup.sh is done, in releases that know of it: etc/hosts.sh.
     """
     layouts = {node.layout: node.disk for node in site.nodes if node.layout}
-    files = {HOSTS: hosts, "plugnode/nodes": _nodes_table(site), "plugnode/site": _site_values(site)}
+    files = {
+        HOSTS: hosts,
+        "plugnode/nodes": _nodes_table(site),
+        "plugnode/site": _site_values(site),
+    }
     short = short_names_first(hosts, site.network.domain or "")
     if short != hosts:
         files |= {HOSTS: short, CANONICAL: hosts}
-    return files | {f"plugnode/layouts/{name}": layout_lines(layouts[name]) for name in sorted(layouts)}
+    return files | {
+        f"plugnode/layouts/{name}": layout_lines(layouts[name]) for name in sorted(layouts)
+    }
 
 
 def _nodes_table(site: Site) -> bytes:
     """A line a node, sorted by address: address, name, MAC, groups, layout, wipe token; tabs between, `-` for none."""
     rows = [
-        (node.ip, node.name, node.mac, ",".join(node.groups) or "-", node.layout or "-", node.wipe or "-")
+        (
+            node.ip,
+            node.name,
+            node.mac,
+            ",".join(node.groups) or "-",
+            node.layout or "-",
+            node.wipe or "-",
+        )
         for node in site.nodes
     ]
     return "".join("\t".join(row) + "\n" for row in rows).encode()

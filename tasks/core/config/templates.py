@@ -29,7 +29,9 @@ class NodeRow(NamedTuple):
     next_server: str  # that server's address
 
 
-_SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")  # ends a line, a string, a block or a statement in some of the files
+_SPECIAL = re.compile(
+    r"[^ -~]|[\"'\\{};#]"
+)  # ends a line, a string, a block or a statement in some of the files
 
 
 def plain_values(view: View) -> View:
@@ -59,7 +61,9 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
         """Templates come with merge requests: they see values, and nothing of Python."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
-            if type(obj) is NodeRow and attribute in NodeRow._fields:  # the one that is asked for ten thousand times
+            if (
+                type(obj) is NodeRow and attribute in NodeRow._fields
+            ):  # the one that is asked for ten thousand times
                 return getattr(obj, attribute)
             return super().getattr(obj, attribute)
 
@@ -103,10 +107,14 @@ def _complaints(name: str) -> Iterator[None]:
     except jinja2.TemplateNotFound as error:
         raise BadInput.at(str(error), "no such template; put it back into templates/") from None
     except jinja2.TemplateSyntaxError as error:
-        raise BadInput.at(error.filename or name, f"{error.message}; a Jinja2 template", error.lineno) from None
+        raise BadInput.at(
+            error.filename or name, f"{error.message}; a Jinja2 template", error.lineno
+        ) from None
     except (jinja2.exceptions.SecurityError, OverflowError) as error:
         file, line = _place(error, name)
-        raise BadInput.at(file, f"{error}; a template sees values, and nothing of Python", line) from None
+        raise BadInput.at(
+            file, f"{error}; a template sees values, and nothing of Python", line
+        ) from None
     except jinja2.UndefinedError as error:
         file, line = _place(error, name)
         raise BadInput.at(
@@ -118,5 +126,9 @@ def _place(error: Exception, name: str) -> tuple[str, int]:
     """Where in a template an error was raised: jinja2 gives its frames the template's own lines."""
     import traceback
 
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"/{name}")]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.endswith(f"/{name}")
+    ]
     return (frames[-1].filename, frames[-1].lineno or 1) if frames else (name, 1)

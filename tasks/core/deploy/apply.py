@@ -66,7 +66,9 @@ def apply(plan: Plan, there: Actual, wanted: Desired, record: journal.Record, sa
         tftp.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
     for name in plan.opened:
         tftp.open_folder(targets, name)
-    now = dataclasses.replace(there, exports=exports.read_exports(targets))  # another site may be at it
+    now = dataclasses.replace(
+        there, exports=exports.read_exports(targets)
+    )  # another site may be at it
     daemons = changed_services(plan, now, wanted)
     nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
     _install(nfs, targets, say)  # before any node is told to boot from there
@@ -79,7 +81,9 @@ def _commit(plan: Plan, there: Actual, wanted: Desired, record: journal.Record) 
     targets, digests = there.targets, _digests(wanted)
     digests |= {name: digest for name, digest in there.ours.items() if name in wanted.left}
     files = {name: read(wanted.loaders[name]) for name in plan.loaders}
-    files |= {_name(targets, change.path): change.after or b"" for change in plan.files + plan.boot_files}
+    files |= {
+        _name(targets, change.path): change.after or b"" for change in plan.files + plan.boot_files
+    }
     kept = {
         "files": ours_as_text(targets, digests),
         "nodes.json": json.dumps(dict(wanted.nodes), sort_keys=True).encode(),

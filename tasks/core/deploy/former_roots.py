@@ -79,7 +79,9 @@ def foreseen_former(targets: Targets, site: str, rule: AgeRule) -> Past:
     return Past(list(roots.values()), verdicts)
 
 
-def prune_former(targets: Targets, site: str, rule: AgeRule, author: Author, say: Say) -> list[Verdict]:
+def prune_former(
+    targets: Targets, site: str, rule: AgeRule, author: Author, say: Say
+) -> list[Verdict]:
     """Remove what `foreseen` says; what was decided. Raises Refused."""
     if not os.path.isdir(targets.kept("")):
         return []
@@ -101,8 +103,13 @@ def _root(targets: Targets, path: str, records: list[journal.Record], rule: AgeR
     deployed = [journal.seconds(record["time"]) for record in its if "releases" in record]
     left = max([_left(records, path, rule.now), *deployed[-1:]])
     used = {id: min(last_used(root, id, its, rule.now), left) for id in released}
-    named = {**named_in_files(root, released, root.nfs), **named_in_files(targets, released, root.nfs)}
-    return FormerRoot(root, release_verdicts(released, used, named, 0, rule.days, rule.now, rule.running))
+    named = {
+        **named_in_files(root, released, root.nfs),
+        **named_in_files(targets, released, root.nfs),
+    }
+    return FormerRoot(
+        root, release_verdicts(released, used, named, 0, rule.days, rule.now, rule.running)
+    )
 
 
 def _targets(targets: Targets, path: str) -> Targets:
@@ -143,7 +150,11 @@ def _prune_root(targets: Targets, root: FormerRoot, author: Author) -> None:
     removed = [verdict.id for verdict in root.verdicts if verdict.removed]
     if not removed:
         return
-    booted = {*published(targets), *named_in_files(root.targets, removed), *named_in_files(targets, removed)}
+    booted = {
+        *published(targets),
+        *named_in_files(root.targets, removed),
+        *named_in_files(targets, removed),
+    }
     with held(root.targets, "prune", author):
         with recorded(root.targets, {**author, "action": "prune", "removed": removed}):
             for id in removed:

@@ -19,7 +19,9 @@ from ..store.paths import Targets, stay_inside
 from ..tree.model import DIR
 from . import publish
 
-BLOCK = 4096  # what a file takes of a disk is a multiple of it (ext4, XFS and btrfs as they are made)
+BLOCK = (
+    4096  # what a file takes of a disk is a multiple of it (ext4, XFS and btrfs as they are made)
+)
 
 
 def check_room_for(plan: Plan, there: Actual, wanted: Desired) -> None:
@@ -40,9 +42,13 @@ def _of_files(plan: Plan, wanted: Desired) -> tuple[int, int]:
 
 def _of_root(there: Actual, built: BuiltRelease) -> tuple[int, int]:
     """Bytes and inodes that a root takes beside the release that it shares files with, and what of it is there."""
-    new = [entry.size for entry in nearest.load_diff(there, built).after.values() if entry.type != DIR]
+    new = [
+        entry.size for entry in nearest.load_diff(there, built).after.values() if entry.type != DIR
+    ]
     folders = state.manifest_of_build(built).manifest.count(b" type=dir ")
-    come = _sizes(os.path.join(there.targets.received, built.release.id))  # by an earlier deploy that was cut off
+    come = _sizes(
+        os.path.join(there.targets.received, built.release.id)
+    )  # by an earlier deploy that was cut off
     size = sum(blocks(max(size, 1)) for size in new) + folders * BLOCK - sum(map(blocks, come))
     return size, len(new) + folders - len(come)
 
@@ -91,7 +97,9 @@ def must_be_two(targets: Targets) -> None:
     one, other = targets.tftp_root, targets.nfs_root
     there = os.path.isdir(one) and os.path.isdir(other)
     if os.path.samefile(one, other) if there else os.path.realpath(one) == os.path.realpath(other):
-        raise Refused(f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two")
+        raise Refused(
+            f"{targets.tftp} and {targets.nfs} are one folder; nfs_root and tftp_root must be two"
+        )
 
 
 def refusal(plan: Plan, there: Actual, wanted: Desired) -> str:
@@ -116,9 +124,13 @@ def refuse_unready(plan: Plan, there: Actual, wanted: Desired) -> None:
     check_room_for(plan, there, wanted)
     for built in plan.roots:
         publish.must_be_free(there.targets, built)
-    missing = sorted(pins(wanted) - there.released.keys() - {built.release.id for built in wanted.releases})
+    missing = sorted(
+        pins(wanted) - there.released.keys() - {built.release.id for built in wanted.releases}
+    )
     if missing:
-        raise Refused(f"{', '.join(missing)}: pinned in site.yaml and not on the server; nothing was changed")
+        raise Refused(
+            f"{', '.join(missing)}: pinned in site.yaml and not on the server; nothing was changed"
+        )
     paths = [there.targets.at(change.path) for change in plan.changes if change.after is not None]
     tftp.refuse_folders([*paths, *map(there.targets.served, plan.loaders)])
     for service in changed_services(plan, there, wanted):
@@ -128,12 +140,19 @@ def refuse_unready(plan: Plan, there: Actual, wanted: Desired) -> None:
 def _written_to(plan: Plan, there: Actual) -> list[str]:
     """The folders that a deploy writes to."""
     targets = there.targets
-    paths = {change.path for change in plan.changes} | {f"{targets.tftp}/{name}" for name in plan.loaders}
+    paths = {change.path for change in plan.changes} | {
+        f"{targets.tftp}/{name}" for name in plan.loaders
+    }
     own = [targets.incoming_roots, targets.incoming_files]
     return own + sorted({os.path.dirname(targets.at(path)) for path in paths})
 
 
 def warn_of_exposure(targets: Targets, say: Say) -> None:
     """nfs_root on another's file system: no_subtree_check (exports(5)) lets a client read all of that."""
-    if not targets.destdir and os.stat(targets.nfs_root).st_dev == os.stat(os.path.dirname(targets.nfs_root)).st_dev:
-        say(f"{targets.nfs} is not a file system of its own: NFS clients can read the rest of the one it is on")
+    if (
+        not targets.destdir
+        and os.stat(targets.nfs_root).st_dev == os.stat(os.path.dirname(targets.nfs_root)).st_dev
+    ):
+        say(
+            f"{targets.nfs} is not a file system of its own: NFS clients can read the rest of the one it is on"
+        )

@@ -101,22 +101,35 @@ def prune_server(
 
 
 def foreseen(
-    targets: Targets, keep: int, days: int, now: float, running: Mapping[str, str] = NOBODY, image: str = ""
+    targets: Targets,
+    keep: int,
+    days: int,
+    now: float,
+    running: Mapping[str, str] = NOBODY,
+    image: str = "",
 ) -> list[Verdict]:
     """What would become of each release, or of those of one image."""
     released, records = published(targets), journal.read_journal(targets.kept("journal.jsonl"))
     released = {id: release for id, release in released.items() if image in ("", release.image)}
     used = {id: last_used(targets, id, records, now) for id in released}
     harmed = [os.path.basename(path).removesuffix(".json") for path in damaged(targets)]
-    unknown = [Verdict(id, False, f"{targets.kept(id)}.json is damaged") for id in harmed if is_id(id)]
-    verdicts = release_verdicts(released, used, named_by_files(targets, released), keep, days, now, running)
+    unknown = [
+        Verdict(id, False, f"{targets.kept(id)}.json is damaged") for id in harmed if is_id(id)
+    ]
+    verdicts = release_verdicts(
+        released, used, named_by_files(targets, released), keep, days, now, running
+    )
     return [*verdicts, *unknown, *_cut_off(targets, records)]
 
 
 def _cut_off(targets: Targets, records: Iterable[journal.Record]) -> list[Verdict]:
     """Kernels and initrds of deploys that were cut off before the tree was there, and that nobody took up again."""
     begun = {id for record in records for id in record.get("releases", {}).values() if is_id(id)}
-    ids = sorted(id for id in begun if os.path.isdir(targets.boot(id)) and not os.path.lexists(targets.root(id)))
+    ids = sorted(
+        id
+        for id in begun
+        if os.path.isdir(targets.boot(id)) and not os.path.lexists(targets.root(id))
+    )
     by = named_by_files(targets, ids)
     why = "its tree is not there: a deploy of it was cut off"
     return [Verdict(id, id not in by, f"named by {by[id]}" if id in by else why) for id in ids]
@@ -176,7 +189,11 @@ def _small_files(targets: Targets) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not re.search(r"-[0-9a-f]{12}$", name))
         for name in sorted(files):
             path = os.path.join(folder, name)
-            if os.path.isfile(path) and os.path.getsize(path) < 1 << 20 and not name.endswith((".c32", ".0", ".efi")):
+            if (
+                os.path.isfile(path)
+                and os.path.getsize(path) < 1 << 20
+                and not name.endswith((".c32", ".0", ".efi"))
+            ):
                 yield path
 
 
@@ -189,7 +206,9 @@ def _site_data(targets: Targets, now: float) -> list[Verdict]:
         Verdict(
             id,
             id not in by and ages[id] >= SITE_DATA_DAYS,
-            f"named by {by[id]}" if id in by else f"removed {SITE_DATA_DAYS} day after it came, if nothing names it",
+            f"named by {by[id]}"
+            if id in by
+            else f"removed {SITE_DATA_DAYS} day after it came, if nothing names it",
         )
         for id in ids
     ]

@@ -76,7 +76,11 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
     """What plan, verify and rollback need of a release when its build is gone. The .json, last, says that all is."""
 
     written = manifest_of_build(built)
-    kept = {"mtree": written.manifest, "xattrs": written.labels, "seen": dump_stats(looks, written.inodes)}
+    kept = {
+        "mtree": written.manifest,
+        "xattrs": written.labels,
+        "seen": dump_stats(looks, written.inodes),
+    }
     if note:
         kept["note"] = note.encode()
     kept["json"] = built.release.dump()
@@ -93,5 +97,7 @@ def publish_boot(targets: Targets, built: BuiltRelease) -> None:
     files = {name: read(built.path(name)) for name in said}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != said[name]:
-            raise Refused(f"{built.path(name)} is not what {built.path('release.json')} says; run doit again")
+            raise Refused(
+                f"{built.path(name)} is not what {built.path('release.json')} says; run doit again"
+            )
     publish_folder(targets, built.release.id, files)

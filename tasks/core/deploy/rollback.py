@@ -18,7 +18,9 @@ from ..store.operation import held, recorded
 from ..store.paths import BOOT_FILES, Targets
 from ..store.tftp import ours_as_text, read_ours
 
-Render = Callable[[Release, str], Mapping[str, bytes]]  # release, site id -> boot files below tftp_root
+Render = Callable[
+    [Release, str], Mapping[str, bytes]
+]  # release, site id -> boot files below tftp_root
 
 
 class Back(NamedTuple):
@@ -32,7 +34,12 @@ class Back(NamedTuple):
 
 
 def rollback_server(
-    targets: Targets, images: Iterable[str], image: str, release: str, render: Render, author: journal.Record
+    targets: Targets,
+    images: Iterable[str],
+    image: str,
+    release: str,
+    render: Render,
+    author: journal.Record,
 ) -> list[Back]:
     """Point `image` (or that of `release`, or all) back to `release`, or to what each booted before.
 
@@ -53,7 +60,11 @@ def rollback_server(
         earlier |= {name: id for name, id in begun.get("releases", {}).items() if id in released}
         chosen = _chosen(released, earlier, image, release)
         backs = [_back(targets, files, released[id], render) for id in chosen]
-        backs = [_since(back, begun) for back in backs if back.changes or back.image in begun.get("releases", {})]
+        backs = [
+            _since(back, begun)
+            for back in backs
+            if back.changes or back.image in begun.get("releases", {})
+        ]
         if any(back.changes for back in backs) or backs and not ended:
             record = {**author, "action": "rollback", **_described(backs, files)}
             with recorded(targets, record):
@@ -69,7 +80,9 @@ def _records(targets: Targets) -> list[journal.Record]:
         return []
 
 
-def _chosen(released: Mapping[str, Release], earlier: Mapping[str, str | None], image: str, release: str) -> list[str]:
+def _chosen(
+    released: Mapping[str, Release], earlier: Mapping[str, str | None], image: str, release: str
+) -> list[str]:
     """The releases to go back to."""
     if release:
         if release not in released:
@@ -80,7 +93,9 @@ def _chosen(released: Mapping[str, Release], earlier: Mapping[str, str | None], 
         return [release]
     found = [id for name, id in earlier.items() if id and image in ("", name)]
     if not found:
-        raise Refused(f"{image or ', '.join(earlier)}: nothing to roll back to: no earlier release is on the server")
+        raise Refused(
+            f"{image or ', '.join(earlier)}: nothing to roll back to: no earlier release is on the server"
+        )
     return found
 
 
@@ -91,7 +106,10 @@ def _since(back: Back, begun: journal.Record) -> Back:
 
 
 def previous(
-    released: Mapping[str, Release], files: Mapping[str, bytes], records: list[journal.Record], image: str
+    released: Mapping[str, Release],
+    files: Mapping[str, bytes],
+    records: list[journal.Record],
+    image: str,
 ) -> str | None:
     """The last release before the present one that is still on the server."""
     now, past = current(files, image), journal.history(records, image)
@@ -104,12 +122,18 @@ def _back(targets: Targets, files: Mapping[str, bytes], release: Release, render
     site = site_named(files)
     for name in ("vmlinuz", "initrd.img"):
         if not os.path.isfile(os.path.join(targets.boot(release.id), name)):
-            raise Refused(f"{targets.tftp}/{release.id}/{name} is missing: {release.id} cannot be booted")
+            raise Refused(
+                f"{targets.tftp}/{release.id}/{name} is missing: {release.id} cannot be booted"
+            )
     if site is None:
-        raise Refused(f"{targets.tftp_root}/{BOOT_FILES}: no boot file names site data; run doit deploy")
+        raise Refused(
+            f"{targets.tftp_root}/{BOOT_FILES}: no boot file names site data; run doit deploy"
+        )
     new = render(release, site)
     changed = [name for name in sorted(new) if files.get(name) != new[name]]
-    changes = tuple(FileChange(f"{targets.tftp}/{name}", files.get(name), new[name]) for name in changed)
+    changes = tuple(
+        FileChange(f"{targets.tftp}/{name}", files.get(name), new[name]) for name in changed
+    )
     return Back(release.image, current(files, release.image) or "", release.id, changes, new)
 
 

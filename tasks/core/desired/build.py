@@ -22,7 +22,15 @@ def node_facts(site: Site) -> dict[str, NodeFacts]:
             "image": node.image,
             **{
                 name: value if isinstance(value, str) else ",".join(value)
-                for name in ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
+                for name in (
+                    "groups",
+                    "cmdline",
+                    "interface",
+                    "layout",
+                    "server",
+                    "release",
+                    "wipe",
+                )
                 if (value := getattr(node, name))
             },
         }

@@ -19,18 +19,29 @@ class Daemon(NamedTuple):
 
 DAEMONS = {
     "isc": Daemon(
-        "dhcpd.conf", "/etc/dhcp/dhcpd.conf", ("dhcpd", "-4", "-q", "-t", "-cf", FILE), ("isc-dhcp-server", "dhcpd")
+        "dhcpd.conf",
+        "/etc/dhcp/dhcpd.conf",
+        ("dhcpd", "-4", "-q", "-t", "-cf", FILE),
+        ("isc-dhcp-server", "dhcpd"),
     ),
     "kea": Daemon(
-        "kea-dhcp4.json", "/etc/kea/kea-dhcp4.conf", ("kea-dhcp4", "-t", FILE), ("kea-dhcp4-server", "kea-dhcp4")
+        "kea-dhcp4.json",
+        "/etc/kea/kea-dhcp4.conf",
+        ("kea-dhcp4", "-t", FILE),
+        ("kea-dhcp4-server", "kea-dhcp4"),
     ),
     "dnsmasq": Daemon(
-        "dnsmasq.conf", "/etc/dnsmasq.d/plugnode.conf", ("dnsmasq", "--test", "-C", FILE), ("dnsmasq", "dnsmasq")
+        "dnsmasq.conf",
+        "/etc/dnsmasq.d/plugnode.conf",
+        ("dnsmasq", "--test", "-C", FILE),
+        ("dnsmasq", "dnsmasq"),
     ),
 }
 
 
-def desired_services(site: Site, configs: Mapping[str, bytes], is_el: bool = False) -> tuple[Service, ...]:
+def desired_services(
+    site: Site, configs: Mapping[str, bytes], is_el: bool = False
+) -> tuple[Service, ...]:
     """The files that the site wants the server's daemons to have; `configs` as `render_configs` gives them."""
     nfs = Service(exports.file_of(site.name), configs["exports"], reload=EXPORTFS)
     daemon = DAEMONS.get(site.deploy.dhcp)

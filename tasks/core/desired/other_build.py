@@ -38,7 +38,8 @@ class Build(NamedTuple):
         """Each release by its id."""
         folders = [self.path(image.name) for image in self.site.images]
         built = [
-            state.BuiltRelease(parse_release(read(os.path.join(folder, "release.json"))), folder) for folder in folders
+            state.BuiltRelease(parse_release(read(os.path.join(folder, "release.json"))), folder)
+            for folder in folders
         ]
         return {one.release.id: one for one in built}
 
@@ -72,8 +73,15 @@ def _files(folder: str) -> dict[str, bytes]:
 def _served(site: Site, configs: Mapping[str, bytes]) -> dict[str, bytes]:
     """Files below tftp_root. Of several servers the first one's are in their places, those of others beside them."""
     first = f"{BOOT_FILES}{site.servers[0].name}/"
-    files = {name.removeprefix("tftp/"): data for name, data in configs.items() if name.startswith("tftp/")}
-    return {name.replace(first, BOOT_FILES) if len(site.servers) > 1 else name: data for name, data in files.items()}
+    files = {
+        name.removeprefix("tftp/"): data
+        for name, data in configs.items()
+        if name.startswith("tftp/")
+    }
+    return {
+        name.replace(first, BOOT_FILES) if len(site.servers) > 1 else name: data
+        for name, data in files.items()
+    }
 
 
 def _pinned(build: Build, known: Iterable[Release], site_id: str) -> dict[str, bytes]:
@@ -81,7 +89,9 @@ def _pinned(build: Build, known: Iterable[Release], site_id: str) -> dict[str, b
     files: dict[str, bytes] = {}
     for release in known:
         if release.id in ids:
-            files |= render_boot(build.site, build.site.servers[0], release.id, release, site_id, build.templates)
+            files |= render_boot(
+                build.site, build.site.servers[0], release.id, release, site_id, build.templates
+            )
     return files
 
 

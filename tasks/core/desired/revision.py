@@ -22,7 +22,9 @@ def top(folder: str) -> str:
 
 def commit_of(folder: str, revision: str) -> str:
     """The commit that a revision names. Raises BadInput."""
-    done = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    done = _git(
+        folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+    )
     if done.returncode:
         why = f"--against={revision}: neither a folder nor a revision of its repository; fetch it first"
         raise BadInput.at(folder, why)
@@ -60,6 +62,10 @@ def _git(folder: str, *words: str, **environment: str) -> git.Done:
     try:
         return git.ask(folder, *words, **environment)
     except FileNotFoundError:
-        raise BadInput.at(folder, "git is not installed, so there is no revision to compare with") from None
+        raise BadInput.at(
+            folder, "git is not installed, so there is no revision to compare with"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise BadInput.at(folder, f"git did not answer in {git.LIMIT} seconds; name a folder instead") from None
+        raise BadInput.at(
+            folder, f"git did not answer in {git.LIMIT} seconds; name a folder instead"
+        ) from None

@@ -13,7 +13,12 @@ from .content import Recipe
 from .kernel import Kernel
 
 NASH_MARK = "Plugnode network root"
-BASES = ("initrd.img-{}", "initrd-{}.img", "initramfs-{}.img", "initrd-{}")  # Debian, EL4-5, EL6 and later, others
+BASES = (
+    "initrd.img-{}",
+    "initrd-{}.img",
+    "initramfs-{}.img",
+    "initrd-{}",
+)  # Debian, EL4-5, EL6 and later, others
 
 
 class BaseImage(NamedTuple):
@@ -28,7 +33,9 @@ class BaseImage(NamedTuple):
 def find_base(order: Recipe) -> BaseImage:
     """The image to start from: the distribution's for that kernel, or the file that is named."""
     wanted = order.image.initrd.base
-    name, data = _of_distribution(order) if wanted == "auto" else (wanted, _file(wanted, order.where))
+    name, data = (
+        _of_distribution(order) if wanted == "auto" else (wanted, _file(wanted, order.where))
+    )
     base = BaseImage(name, data, cpio.read_image(data, name))
     _same_kernel(base, order.kernel)
     return base
@@ -41,7 +48,9 @@ def _of_distribution(order: Recipe) -> tuple[str, bytes]:
         if entry and entry.type == FILE:
             return f"boot/{name}", read_content(entry)
     looked = f"no initrd for kernel {order.kernel.version} in the reference's /boot (looked for {', '.join(names)})"
-    raise BadInput.at(order.where, f"{looked}; make one there, or say `initrd: {{base: none}}` for Plugnode's own")
+    raise BadInput.at(
+        order.where, f"{looked}; make one there, or say `initrd: {{base: none}}` for Plugnode's own"
+    )
 
 
 def _file(path: str, where: str) -> bytes:
@@ -68,7 +77,10 @@ def kind_of(base: BaseImage) -> str:
     tree = base.image.tree
     init = tree.get(resolve(tree, b"init"))
     if init is None or init.type != FILE:
-        raise BadInput.at(base.name, "has no /init: the kernel would not start it; give the distribution's own image")
+        raise BadInput.at(
+            base.name,
+            "has no /init: the kernel would not start it; give the distribution's own image",
+        )
     if not init.mode & 0o111:
         raise BadInput.at(base.name, "its /init is not executable; make it anew")
     script = read_content(init)
@@ -78,9 +90,16 @@ def kind_of(base: BaseImage) -> str:
         return "dracut"
     if b"scripts/functions" in tree and b"conf/arch.conf" in tree or b"conf/initramfs.conf" in tree:
         return "initramfs-tools"
-    first = script.split(b"\n", 1)[0][:60].decode(errors="replace") if script[:2] == b"#!" else "no script"
+    first = (
+        script.split(b"\n", 1)[0][:60].decode(errors="replace")
+        if script[:2] == b"#!"
+        else "no script"
+    )
     known = "nash (mkinitrd of EL4 and EL5), dracut and initramfs-tools"
-    raise BadInput.at(base.name, f"its /init ({first}) is of no known maker: {known}; or say `initrd: {{base: none}}`")
+    raise BadInput.at(
+        base.name,
+        f"its /init ({first}) is of no known maker: {known}; or say `initrd: {{base: none}}`",
+    )
 
 
 def holds(tree: Tree, path: bytes) -> bool:

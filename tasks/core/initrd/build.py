@@ -15,11 +15,18 @@ from .kernel import Kernel
 from .minimal import make_minimal
 from .nash import make_nash
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+REPOSITORY = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+)
 
 
 def build_initrd(
-    image: Image, tree: Tree, kernel: Kernel, folders: Iterable[str] = (), say: Say = print, where: str = "site.yaml"
+    image: Image,
+    tree: Tree,
+    kernel: Kernel,
+    folders: Iterable[str] = (),
+    say: Say = print,
+    where: str = "site.yaml",
 ) -> BuiltInitrd:
     """The initial RAM disk of `image`, from its staged root. Raises BadInput; `say` gets the notes."""
     order = Recipe(image, parts(tree), kernel, (*folders, REPOSITORY), where)

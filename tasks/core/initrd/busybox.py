@@ -18,7 +18,12 @@ PLACES = (
     b"usr/lib/initramfs-tools/bin/busybox",
     b"sbin/busybox.anaconda",
 )
-HERE = ("/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox", "/bin/busybox.static")  # where the reference has none
+HERE = (
+    "/bin/busybox",
+    "/usr/sbin/busybox",
+    "/sbin/busybox",
+    "/bin/busybox.static",
+)  # where the reference has none
 INSTALL = "apt install busybox-static, or dnf install busybox"
 # Every applet that the scripts of overlays/initrd/ run
 NETWORK_ROOT = """
@@ -26,10 +31,23 @@ cat chroot cp grep head ifconfig ip ls md5sum mkdir mount printf
 readlink reboot rm route sh sleep tail tr udhcpc umount uname
 """.split()
 OWN = (*NETWORK_ROOT, "dmesg", "insmod", "mdev", "mknod", "switch_root")
-NICE = {"cp", "dmesg", "grep", "head", "ip", "ls", "mdev", "printf", "umount", "uname"}  # not worth a refusal
+NICE = {
+    "cp",
+    "dmesg",
+    "grep",
+    "head",
+    "ip",
+    "ls",
+    "mdev",
+    "printf",
+    "umount",
+    "uname",
+}  # not worth a refusal
 
 
-def pick(tree: Tree, wanted: str, machine: int, applets: Iterable[str], where: str) -> tuple[bytes, str]:
+def pick(
+    tree: Tree, wanted: str, machine: int, applets: Iterable[str], where: str
+) -> tuple[bytes, str]:
     """(the program, where it comes from): the path `wanted`, or with "auto" the reference's, else this machine's.
 
     Raises BadInput at `where`, with what is wrong with each.
@@ -41,7 +59,8 @@ def pick(tree: Tree, wanted: str, machine: int, applets: Iterable[str], where: s
             return data, name
         problems.append(f"{name} {problem}")
     raise BadInput.at(
-        where, f"busybox: {'; '.join(problems) or 'none found'}; {INSTALL}, or give a path to a static one"
+        where,
+        f"busybox: {'; '.join(problems) or 'none found'}; {INSTALL}, or give a path to a static one",
     )
 
 
@@ -76,7 +95,9 @@ def _problem(data: bytes, machine: int, applets: Iterable[str]) -> str | None:
         return "is made for another processor than the kernel"
     if _is_dynamic(data):
         return "is dynamically linked"
-    lacking = [name for name in applets if name not in NICE and b"\0%s\0" % name.encode() not in data]
+    lacking = [
+        name for name in applets if name not in NICE and b"\0%s\0" % name.encode() not in data
+    ]
     return f"lacks applet {', '.join(lacking)}" if lacking else None
 
 
@@ -86,7 +107,10 @@ def _is_dynamic(data: bytes) -> bool:
     table = int.from_bytes(data[32:40] if wide else data[28:32], "little")
     size = int.from_bytes(data[54:56] if wide else data[42:44], "little")
     count = int.from_bytes(data[56:58] if wide else data[44:46], "little")
-    return any(int.from_bytes(data[at : at + 4], "little") == 3 for at in range(table, table + size * count, size or 1))
+    return any(
+        int.from_bytes(data[at : at + 4], "little") == 3
+        for at in range(table, table + size * count, size or 1)
+    )
 
 
 def mounts_nfs_itself(data: bytes) -> bool:

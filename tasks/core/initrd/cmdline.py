@@ -19,7 +19,9 @@ NETWORK_ROOTS = {
 
 def network_root(kind: str, server_ip: str, path: str, cmdline: str) -> str:
     """The kernel arguments that give a node its root over NFS, followed by the image's own."""
-    return " ".join((NETWORK_ROOTS[kind].format(server=server_ip, path=path) + " " + cmdline).split())
+    return " ".join(
+        (NETWORK_ROOTS[kind].format(server=server_ip, path=path) + " " + cmdline).split()
+    )
 
 
 class Serial(NamedTuple):
@@ -45,5 +47,6 @@ def line_limit(kernel_version: str) -> int:
 def grub_words(arguments: str) -> str:
     """Kernel arguments for GRUB's shell, which expands `*`, `?` and `[…]`: such words are quoted."""
     return " ".join(
-        word if re.fullmatch(r"[\w.,:=/@%+~-]+", word, re.ASCII) else f"'{word}'" for word in arguments.split()
+        word if re.fullmatch(r"[\w.,:=/@%+~-]+", word, re.ASCII) else f"'{word}'"
+        for word in arguments.split()
     )

@@ -11,7 +11,17 @@ from ..archive import cpio
 from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
 from ..site.model import Image
-from ..tree.model import FILE, LINK, Entry, Tree, directory, parents, read_content, resolve, resolve_parent
+from ..tree.model import (
+    FILE,
+    LINK,
+    Entry,
+    Tree,
+    directory,
+    parents,
+    read_content,
+    resolve,
+    resolve_parent,
+)
 from . import busybox
 from .kernel import Kernel
 from .modules import (
@@ -28,7 +38,11 @@ from .modules import (
     read_modules,
 )
 
-FIRST_KERNELS = {"gzip": (2, 6, 0), "xz": (2, 6, 38), "zstd": (5, 9, 0)}  # first kernel that reads each
+FIRST_KERNELS = {
+    "gzip": (2, 6, 0),
+    "xz": (2, 6, 38),
+    "zstd": (5, 9, 0),
+}  # first kernel that reads each
 
 
 class BuiltInitrd(NamedTuple):
@@ -37,10 +51,14 @@ class BuiltInitrd(NamedTuple):
     start: bytes  # taken over as it is: early microcode, or all of it
     archive: bytes  # newc, what follows once it is compressed; b"" for nothing
     compression: str
-    kind: str  # "own" | "nash" | "dracut" | "initramfs-tools": how it is told its root, see bootline
+    kind: (
+        str  # "own" | "nash" | "dracut" | "initramfs-tools": how it is told its root, see bootline
+    )
     kernel_version: str
     base: str  # what it was made from
-    modules: tuple[str, ...]  # for network and NFS: in insmod order, or those looked for where udev loads them
+    modules: tuple[
+        str, ...
+    ]  # for network and NFS: in insmod order, or those looked for where udev loads them
     notes: tuple[str, ...]  # for the admin
 
     @property
@@ -62,7 +80,9 @@ class Recipe(NamedTuple):
 def parts(tree: Tree) -> Tree:
     """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them. Sorted."""
     links = {path: entry for path, entry in tree.items() if entry.type == LINK}
-    folders = tuple(resolve(links, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware"))
+    folders = tuple(
+        resolve(links, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware")
+    )
     names = [*busybox.PLACES, *(path for path in links if path.startswith(folders))]
     others = {resolve(links, name) for name in names}
     paths = (path for path in tree if path in links or path in others or path.startswith(folders))
@@ -162,12 +182,20 @@ def put_network_root(tree: Tree, order: Recipe, program: bytes, wanted: ModuleSe
 
 
 def finish_image(
-    order: Recipe, kind: str, base: str, early: bytes, tree: Tree, wanted: ModuleSet, notes: list[str]
+    order: Recipe,
+    kind: str,
+    base: str,
+    early: bytes,
+    tree: Tree,
+    wanted: ModuleSet,
+    notes: list[str],
 ) -> BuiltInitrd:
     how = order.image.initrd.compression
     _readable(order, how)
     archive, said = cpio.write_newc(tree), tuple(wanted.notes + notes)
-    return BuiltInitrd(early, archive, how, kind, order.kernel.version, base, tuple(wanted.names), said)
+    return BuiltInitrd(
+        early, archive, how, kind, order.kernel.version, base, tuple(wanted.names), said
+    )
 
 
 def _readable(order: Recipe, how: str) -> None:

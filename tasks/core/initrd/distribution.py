@@ -25,7 +25,9 @@ NEEDS = {
         Need((b"usr/sbin/nfsroot", b"usr/lib/nfs-lib.sh"), "dracut's module nfs"),
         Need((b"usr/sbin/netroot", b"usr/lib/net-lib.sh"), "dracut's module network"),
         Need((b"usr/sbin/mount.nfs", b"usr/bin/mount.nfs"), "mount.nfs"),
-        Need((b"etc/protocols", b"usr/etc/protocols"), "/etc/protocols"),  # where mount.nfs looks up "tcp"
+        Need(
+            (b"etc/protocols", b"usr/etc/protocols"), "/etc/protocols"
+        ),  # where mount.nfs looks up "tcp"
     ),
     "initramfs-tools": (
         Need((b"scripts/nfs",), "scripts/nfs"),
@@ -53,15 +55,28 @@ def make_as_is(order: Recipe, base: BaseImage | None) -> BuiltInitrd:
     """An image of today's distributions: nothing is changed, what it lacks is said."""
     assert base
     kind = kind_of(base)
-    lacking = [need.what for need in NEEDS[kind] if not any(holds(base.image.tree, path) for path in need.paths)]
-    drivers = [*modules.present(known_modules(order), ["nfs", "nfsv3"]), *order.image.initrd.modules]
-    lacking += [f"the kernel module {name}" for name in drivers if not _has_module(order, base, name)]
-    lacking += [NO_CALLER] if kind == "dracut" and not _calls(base.image.tree, b"/sbin/netroot") else []
+    lacking = [
+        need.what
+        for need in NEEDS[kind]
+        if not any(holds(base.image.tree, path) for path in need.paths)
+    ]
+    drivers = [
+        *modules.present(known_modules(order), ["nfs", "nfsv3"]),
+        *order.image.initrd.modules,
+    ]
+    lacking += [
+        f"the kernel module {name}" for name in drivers if not _has_module(order, base, name)
+    ]
+    lacking += (
+        [NO_CALLER] if kind == "dracut" and not _calls(base.image.tree, b"/sbin/netroot") else []
+    )
     if lacking:
         remedy = REMEDIES[kind].format(order.kernel.version)
         what = f"cannot mount an NFS root, it lacks {', '.join(lacking)}"
         raise BadInput.at(base.name, f"{what}; {remedy}; or say `initrd: {{base: none}}`")
-    return BuiltInitrd(base.data, b"", "", kind, order.kernel.version, base.name, tuple(drivers), ())
+    return BuiltInitrd(
+        base.data, b"", "", kind, order.kernel.version, base.name, tuple(drivers), ()
+    )
 
 
 def _calls(tree: Tree, program: bytes) -> bool:

@@ -31,7 +31,9 @@ def _newest(tree: Tree) -> Kernel:
     """Newest first: the first that can run an x86 machine and has modules; else what is wrong with each."""
     versions = [version for version in installed(tree) if not SKIP.search(version)]
     if not versions:
-        raise ValueError("no boot/vmlinuz-* in the reference; install a kernel there, or name one with `kernel:`")
+        raise ValueError(
+            "no boot/vmlinuz-* in the reference; install a kernel there, or name one with `kernel:`"
+        )
     problems = []
     for version in reversed(versions):
         try:
@@ -45,15 +47,21 @@ def _named(tree: Tree, version: str) -> Kernel:
     path = resolve(tree, PREFIX + version.encode())
     entry = tree.get(path)
     if entry is None or entry.type != FILE:
-        raise ValueError(f"no such file: boot/vmlinuz-{version}{_nearest(version, installed(tree))}")
+        raise ValueError(
+            f"no such file: boot/vmlinuz-{version}{_nearest(version, installed(tree))}"
+        )
     inside = release_of(read_content(entry), f"boot/vmlinuz-{version}")
     modules = resolve(tree, b"lib/modules/" + version.encode())
     if inside != version:
-        raise ValueError(f"boot/vmlinuz-{version} is kernel {inside} inside, modules are for {version}; rename it")
+        raise ValueError(
+            f"boot/vmlinuz-{version} is kernel {inside} inside, modules are for {version}; rename it"
+        )
     if tree.get(modules) is None or tree[modules].type != DIR:
         others = modules_installed(tree)
         have = f"modules for {', '.join(others)}" if others else "no modules at all"
-        raise ValueError(f"kernel is {version}, but the reference has {have}; install lib/modules/{version}")
+        raise ValueError(
+            f"kernel is {version}, but the reference has {have}; install lib/modules/{version}"
+        )
     return Kernel(version, path, modules)
 
 
@@ -66,7 +74,11 @@ def installed(tree: Tree) -> list[str]:
     """Versions of the kernels in /boot, oldest first."""
     folder = resolve(tree, b"boot")
     names = {path[len(folder) + 1 :] for path in under(tree, folder)}
-    versions = {name[len(b"vmlinuz-") :].decode(errors="replace") for name in names if name.startswith(b"vmlinuz-")}
+    versions = {
+        name[len(b"vmlinuz-") :].decode(errors="replace")
+        for name in names
+        if name.startswith(b"vmlinuz-")
+    }
     return sorted((version for version in versions if "/" not in version), key=order)
 
 
@@ -82,7 +94,9 @@ def order(version: str) -> list[tuple[int, int, str]]:
     end = (1, 0, "")
     parts: list[tuple[int, int, str]] = []
     for part in re.findall(r"\d+|[A-Za-z]+", version):
-        parts.append((3, int(part), "") if part.isdigit() else (0, 0, "") if part == "rc" else (2, 0, part))
+        parts.append(
+            (3, int(part), "") if part.isdigit() else (0, 0, "") if part == "rc" else (2, 0, part)
+        )
     return [*parts, end]
 
 

@@ -16,7 +16,14 @@ from ..base.errors import Problem
 from ..tree.model import Tree, read_content, resolve, under
 from .kernel import Kernel
 
-NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3", "nfsv4")  # what exists of them is loaded; nfs itself must
+NFS = (
+    "sunrpc",
+    "lockd",
+    "nfs_acl",
+    "nfs",
+    "nfsv3",
+    "nfsv4",
+)  # what exists of them is loaded; nfs itself must
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
 WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
@@ -45,14 +52,18 @@ def read_modules(tree: Tree, kernel: Kernel) -> Modules:
     """Raises ValueError where depmod has not run."""
     lines = _lines(tree, kernel, "modules.dep")
     if lines is None:
-        raise ValueError(f"modules.dep of kernel {kernel.version} is missing: run `depmod {kernel.version}` there")
+        raise ValueError(
+            f"modules.dep of kernel {kernel.version} is missing: run `depmod {kernel.version}` there"
+        )
     paths, needs = {}, {}
     for line in lines:
         path, _, rest = line.partition(":")
         paths[name_of(path)] = _place(tree, kernel, path)
         needs[name_of(path)] = tuple(map(name_of, rest.split()))
     builtin = frozenset(map(name_of, _lines(tree, kernel, "modules.builtin") or []))
-    return Modules(kernel.version, paths, needs, _soft(tree, kernel), builtin, _aliases(tree, kernel))
+    return Modules(
+        kernel.version, paths, needs, _soft(tree, kernel), builtin, _aliases(tree, kernel)
+    )
 
 
 def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
@@ -66,7 +77,9 @@ def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
 def _place(tree: Tree, kernel: Kernel, path: str) -> bytes:
     name = path.strip().encode(errors="surrogateescape")
     direct = kernel.modules + b"/" + name
-    return direct if direct in tree else resolve(tree, name[1:] if name.startswith(b"/") else direct)
+    return (
+        direct if direct in tree else resolve(tree, name[1:] if name.startswith(b"/") else direct)
+    )
 
 
 def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
@@ -84,7 +97,11 @@ def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
 def _aliases(tree: Tree, kernel: Kernel) -> dict[str, str]:
     lines = _lines(tree, kernel, "modules.alias") or []
     plain = [line.split() for line in lines if not WILDCARD.search(line)]
-    return {words[1].replace("-", "_"): name_of(words[2]) for words in plain if words[0] == "alias" and len(words) == 3}
+    return {
+        words[1].replace("-", "_"): name_of(words[2])
+        for words in plain
+        if words[0] == "alias" and len(words) == 3
+    }
 
 
 def find_module(modules: Modules, name: str) -> str | None:
@@ -121,7 +138,10 @@ def _chain(modules: Modules, name: str, above: tuple[str, ...] = ()) -> list[str
     chain: list[str] = []
     for module in [*reversed(modules.needs.get(name, ())), name]:
         for soft in modules.before.get(module, ()):
-            if soft not in above and soft in (modules.paths.keys() | modules.aliases.keys()) - modules.builtin:
+            if (
+                soft not in above
+                and soft in (modules.paths.keys() | modules.aliases.keys()) - modules.builtin
+            ):
                 chain += _chain(modules, modules.aliases.get(soft, soft), (*above, soft, name))
         chain.append(module)
     return chain
@@ -129,8 +149,12 @@ def _chain(modules: Modules, name: str, above: tuple[str, ...] = ()) -> list[str
 
 def unknown_module(modules: Modules, name: str) -> str:
     """What to say of a name that is no module."""
-    close = difflib.get_close_matches(name_of(name), list(modules.paths) + sorted(modules.builtin), 1)
-    return f'module "{name}" not found in kernel {modules.version}' + (f" - nearest: {close[0]}" if close else "")
+    close = difflib.get_close_matches(
+        name_of(name), list(modules.paths) + sorted(modules.builtin), 1
+    )
+    return f'module "{name}" not found in kernel {modules.version}' + (
+        f" - nearest: {close[0]}" if close else ""
+    )
 
 
 def _lost(modules: Modules, name: str, module: str) -> str:
@@ -150,12 +174,18 @@ def buses(modules: Modules, name: str) -> list[str]:
 
 def network_drivers(modules: Modules, names: Iterable[str]) -> list[str]:
     """Of `names` in any spelling, the network cards' drivers of this kernel."""
-    return [name for name in map(name_of, names) if b"/drivers/net/" in modules.paths.get(name, b"")]
+    return [
+        name for name in map(name_of, names) if b"/drivers/net/" in modules.paths.get(name, b"")
+    ]
 
 
 def all_in(tree: Tree, folder: bytes) -> dict[str, bytes]:
     """Every module below a folder of a tree: {name: path}."""
-    return {name_of(path.decode(errors="surrogateescape")): path for path in under(tree, folder) if MODULE.search(path)}
+    return {
+        name_of(path.decode(errors="surrogateescape")): path
+        for path in under(tree, folder)
+        if MODULE.search(path)
+    }
 
 
 # ---- a module's file
@@ -163,7 +193,11 @@ def all_in(tree: Tree, folder: bytes) -> dict[str, bytes]:
 
 def file_name(modules: Modules, name: str) -> str:
     """`pcnet32.ko`: as the kernel's makers call it, without a compressor's ending."""
-    return re.sub(r"(\.ko)\.\w+$", r"\1", modules.paths[name].rpartition(b"/")[2].decode(errors="surrogateescape"))
+    return re.sub(
+        r"(\.ko)\.\w+$",
+        r"\1",
+        modules.paths[name].rpartition(b"/")[2].decode(errors="surrogateescape"),
+    )
 
 
 def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
@@ -214,12 +248,19 @@ def firmware(tree: Tree, data: bytes) -> tuple[dict[str, bytes], list[str]]:
     found: dict[str, bytes] = {}
     missing: list[str] = []
     for name in sorted(set(information(data, b"firmware"))):
-        places = [resolve(tree, b"lib/firmware/" + name.encode() + ending) for ending in (b"", b".xz", b".zst")]
+        places = [
+            resolve(tree, b"lib/firmware/" + name.encode() + ending)
+            for ending in (b"", b".xz", b".zst")
+        ]
         place = next((place for place in places if place in tree), None)
         if place is None:
             missing.append(name)
         else:
-            found[name] = read_content(tree[place]) if place == places[0] else expanded(read_content(tree[place]))
+            found[name] = (
+                read_content(tree[place])
+                if place == places[0]
+                else expanded(read_content(tree[place]))
+            )
     return found, missing
 
 

@@ -65,7 +65,9 @@ def patch(init: bytes, name: str, modules: list[str], call: str) -> bytes:
 def _block(lines: list[str], name: str) -> tuple[int, int]:
     """First and last line of what prepares and mounts the disk's root."""
     if any(NASH_MARK in line for line in lines):
-        raise BadInput.at(name, "already has Plugnode's network root; give the distribution's own image")
+        raise BadInput.at(
+            name, "already has Plugnode's network root; give the distribution's own image"
+        )
     devices = [at for at, line in enumerate(lines) if ROOT_DEVICE.match(line)]
     mounts = [at for at, line in enumerate(lines) if ROOT_MOUNT.match(line)]
     if not devices or not mounts or devices[0] > mounts[-1]:
@@ -89,10 +91,15 @@ def _network_root(modules: list[str], call: str) -> list[str]:
 def make_nash(order: Recipe, base: BaseImage | None) -> BuiltInitrd:
     """The distribution's image of EL4 or EL5, its disk root replaced."""
     assert base
-    tree, init = dict(base.image.tree), read_content(base.image.tree[resolve(base.image.tree, b"init")])
+    tree, init = (
+        dict(base.image.tree),
+        read_content(base.image.tree[resolve(base.image.tree, b"init")]),
+    )
     already = loaded(init.decode("latin-1"))
     wanted = module_set(order, already)
-    program, _ = busybox.pick(order.tree, order.image.initrd.busybox, wanted.machine, busybox.NETWORK_ROOT, order.where)
+    program, _ = busybox.pick(
+        order.tree, order.image.initrd.busybox, wanted.machine, busybox.NETWORK_ROOT, order.where
+    )
     before = set(map(name_of, already))
     new = {name: data for name, data in wanted.files.items() if name_of(name) not in before}
     put_network_root(tree, order, program, wanted)
@@ -103,7 +110,9 @@ def make_nash(order: Recipe, base: BaseImage | None) -> BuiltInitrd:
         put_entry(tree, f"lib/{name}", file_entry(data))
     patched = patch(init, f"{base.name}/init", [f"/lib/{name}" for name in new], NASH_CALL)
     tree[resolve(tree, b"init")] = file_entry(patched, 0o755)
-    return finish_image(order, "nash", base.name, base.image.early, tree, wanted, too_old_note(order, program))
+    return finish_image(
+        order, "nash", base.name, base.image.early, tree, wanted, too_old_note(order, program)
+    )
 
 
 def too_old_note(order: Recipe, program: bytes) -> list[str]:

@@ -31,7 +31,10 @@ def server_status(targets: Targets, now: float) -> dict[str, Any]:
     names, nodes = named_by_files(targets, released), read_nodes(targets)
     return {
         "wrong": list(_wrong(targets, released, files, nodes, records)),
-        "current": {image: current(files, image) for image in sorted({one.image for one in released.values()})},
+        "current": {
+            image: current(files, image)
+            for image in sorted({one.image for one in released.values()})
+        },
         "site": site_named(files),
         "releases": [
             {
@@ -46,7 +49,11 @@ def server_status(targets: Targets, now: float) -> dict[str, Any]:
             for id, release in released.items()
         ],
         "pins": {name: node["release"] for name, node in nodes.items() if "release" in node},
-        "disks": {folder: _disk(folder) for folder in (targets.tftp_root, targets.nfs_root) if os.path.isdir(folder)},
+        "disks": {
+            folder: _disk(folder)
+            for folder in (targets.tftp_root, targets.nfs_root)
+            if os.path.isdir(folder)
+        },
         "leases": _leases(targets, nodes),
         "journal": _ended(records)[-LAST:],
     }
@@ -56,7 +63,11 @@ def _ended(records: list[journal.Record]) -> list[journal.Record]:
     """Without the record that each piece of work began with, unless it was the last of one that was killed."""
     following = [*records[1:], {"result": journal.STARTED}]
     pairs = zip(records, following)
-    return [one for one, then in pairs if one.get("result") != journal.STARTED or then.get("result") == journal.STARTED]
+    return [
+        one
+        for one, then in pairs
+        if one.get("result") != journal.STARTED or then.get("result") == journal.STARTED
+    ]
 
 
 def _wrong(
@@ -71,7 +82,10 @@ def _wrong(
         yield f"the last {records[-1].get('action', 'work')} did not end: run it again"
     there = {*released, *site_data(targets)}
     for name, data in files.items():
-        yield from (f"{targets.tftp}/{name} names {id}, which is not there" for id in sorted(named_in(data) - there))
+        yield from (
+            f"{targets.tftp}/{name} names {id}, which is not there"
+            for id in sorted(named_in(data) - there)
+        )
     yield from other_sites.served(targets, nodes)
     yield from notes(targets, read_ours(targets), nodes)
     pins = {node["release"] for node in nodes.values() if "release" in node}
@@ -81,7 +95,10 @@ def _wrong(
 def _disk(folder: str) -> dict[str, int]:
     """Bytes of its file system."""
     room = os.statvfs(folder)
-    return {"used": (room.f_blocks - room.f_bfree) * room.f_frsize, "free": room.f_bavail * room.f_frsize}
+    return {
+        "used": (room.f_blocks - room.f_bfree) * room.f_frsize,
+        "free": room.f_bavail * room.f_frsize,
+    }
 
 
 def _leases(targets: Targets, nodes: Mapping[str, NodeFacts]) -> dict[str, Any]:
@@ -130,7 +147,9 @@ def unequal(states: Mapping[str, dict[str, Any]]) -> list[str]:
         for server, state in states.items():
             boots.setdefault(state["current"].get(image) or "nothing", []).append(server)
         if len(boots) > 1:
-            parts = [f"{nodeset.fold_nodes(servers)} {release}" for release, servers in boots.items()]
+            parts = [
+                f"{nodeset.fold_nodes(servers)} {release}" for release, servers in boots.items()
+            ]
             found.append(f"servers boot different releases of {image}: {', '.join(parts)}")
     return found
 
@@ -192,7 +211,10 @@ def _timeless(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pins(pins: Mapping[str, str]) -> Iterator[str]:
-    groups = {release: [name for name in pins if pins[name] == release] for release in sorted(set(pins.values()))}
+    groups = {
+        release: [name for name in pins if pins[name] == release]
+        for release in sorted(set(pins.values()))
+    }
     yield from (f"  {fold_nodes(names)} pinned to {release}" for release, names in groups.items())
 
 

@@ -22,14 +22,23 @@ from ..tree.manifest import entries_of
 
 
 def of_release(
-    targets: Targets, release: str, full: bool = False, tell: Callable[[str], None] = lambda text: None
+    targets: Targets,
+    release: str,
+    full: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Drift]:
     """How a published root differs from its manifest. Without `full`, content is read only where a look has changed."""
     before, root = kept.earlier(targets, release), targets.root(release)
     if full or not before.looks:
         tree = possible(kept.load_kept(targets, release), before.note)
-        return drift(tree, root, _counting(lambda count: tell(f"{release}: {count:,} of {len(tree):,} names read")))
-    return drift_since(before.looks, lambda paths: possible(entries_of(before.record, paths), before.note), root)
+        return drift(
+            tree,
+            root,
+            _counting(lambda count: tell(f"{release}: {count:,} of {len(tree):,} names read")),
+        )
+    return drift_since(
+        before.looks, lambda paths: possible(entries_of(before.record, paths), before.note), root
+    )
 
 
 def _counting(tell: Callable[[int], None]) -> Reads:
@@ -57,7 +66,10 @@ class Finding(NamedTuple):
 
 
 def of_server(
-    targets: Targets, full: bool = False, tell: Callable[[str], None] = lambda text: None, image: str = ""
+    targets: Targets,
+    full: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+    image: str = "",
 ) -> Iterator[Finding]:
     """All drift: roots, kernels and initrds, site data, generated files and loaders, and what boot files name.
 
@@ -66,14 +78,19 @@ def of_server(
     there, boot_files = published(targets), read_files(targets)
     released = {id: release for id, release in there.items() if image in ("", release.image)}
     if image:
-        boot_files = {name: data for name, data in boot_files.items() if image_of(label_of(name)) == image}
+        boot_files = {
+            name: data for name, data in boot_files.items() if image_of(label_of(name)) == image
+        }
     in_use = {id for data in boot_files.values() for id in named(data)}
     if not released and not boot_files and not damaged(targets):
         yield Finding(targets.nfs, f"nothing {f'of {image} ' if image else ''}is deployed there")
     for id, release in released.items():
         yield from _root(targets, id, full, tell)
         yield from _boot_folder(
-            targets, id, {"vmlinuz": release.kernel, "initrd.img": release.initrd}, full or id in in_use
+            targets,
+            id,
+            {"vmlinuz": release.kernel, "initrd.img": release.initrd},
+            full or id in in_use,
         )
     for id in [] if image else site_data(targets):
         yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
@@ -93,10 +110,14 @@ def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) ->
     except Refused as error:
         yield Finding(root, f"not compared: {error}")
     except OSError as error:
-        yield Finding(root, f"not compared: {os.fsdecode(error.filename or root)}: {error.strerror}")
+        yield Finding(
+            root, f"not compared: {os.fsdecode(error.filename or root)}: {error.strerror}"
+        )
 
 
-def _boot_folder(targets: Targets, id: str, digests: Mapping[str, str], read: bool) -> Iterator[Finding]:
+def _boot_folder(
+    targets: Targets, id: str, digests: Mapping[str, str], read: bool
+) -> Iterator[Finding]:
     for name, digest in digests.items():
         yield from _file(targets, f"{id}/{name}", digest if read else "")
 
@@ -112,7 +133,9 @@ def _ways(targets: Targets, ids: Collection[str]) -> Iterator[Finding]:
     """What stands between loaders and what they shall find: folders that they may not enter, files of others."""
     ours = read_ours(targets)
     for name in shadows.closed(targets, ["", *shadows.folders(ours), *ids]):
-        yield Finding(os.path.join(targets.tftp, name).rstrip("/"), "closed to its readers, TFTP servers")
+        yield Finding(
+            os.path.join(targets.tftp, name).rstrip("/"), "closed to its readers, TFTP servers"
+        )
     yield from (Finding(*found) for found in shadows.shadowing(targets, ours, read_nodes(targets)))
     yield from _astray(targets, set(ours))
 
@@ -121,7 +144,11 @@ def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
     """Files of others that loaders look at and that name a release of ours that is not there."""
     images = {release.image for release in published(targets).values()}
     for name in shadows.looked_at(targets):
-        gone = {id for id in named(content(targets.served(name)) or b"") if id.rpartition("-")[0] in images}
+        gone = {
+            id
+            for id in named(content(targets.served(name)) or b"")
+            if id.rpartition("-")[0] in images
+        }
         for id in sorted(gone) if name not in ours else ():
             if not os.path.isdir(targets.boot(id)):
                 yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")

@@ -19,7 +19,9 @@ NOT_TFTP = {DHCP_SERVER, DHCP_CLIENT, 53, 111, 123, 5353}
 NFS_CALL = bytes.fromhex("00000000 00000002 000186a3")
 SEEN = 600  # bytes of each packet that are looked at: a whole DHCP answer
 
-Tell = Callable[[str, str, str], None]  # (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
+Tell = Callable[
+    [str, str, str], None
+]  # (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
 
 
 class Capture:
@@ -27,7 +29,9 @@ class Capture:
 
     def __init__(self, interface: str, tell: Tell):
         self.tell = tell
-        self.count: Counter[tuple[str, str]] = Counter()  # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
+        self.count: Counter[tuple[str, str]] = (
+            Counter()
+        )  # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
         self.asked: dict[str, str] = {}  # mac -> the file that it wanted last
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
@@ -41,7 +45,9 @@ class Capture:
             frame = bytes(buffer[: min(length, SEEN)])
             if length > 34 and frame[12:14] == b"\x08\x00":
                 to_node = direction == socket.PACKET_OUTGOING
-                self._packet(_mac(frame[0:6] if to_node else frame[6:12]), frame[14:], length, to_node)
+                self._packet(
+                    _mac(frame[0:6] if to_node else frame[6:12]), frame[14:], length, to_node
+                )
 
     def _packet(self, mac: str, packet: bytes, length: int, to_node: bool) -> None:
         """An IPv4 packet; a later fragment has no ports, and is TFTP's or nobody's."""

@@ -86,7 +86,14 @@ def sh(*argv: str) -> None:
 def _private_mounts() -> None:
     sh("mount", "-t", "tmpfs", "none", "/run")  # rpcbind's socket, pid files: not the machine's
     sh("mount", "-t", "sysfs", "none", "/sys")  # the old one shows the machine's interfaces
-    for path in (RUN, f"{RUN}/recovery", "/run/ganesha", "/run/rpcbind", "/run/kea", "/run/lock/kea"):
+    for path in (
+        RUN,
+        f"{RUN}/recovery",
+        "/run/ganesha",
+        "/run/rpcbind",
+        "/run/kea",
+        "/run/lock/kea",
+    ):
         os.makedirs(path)
 
 
@@ -128,7 +135,20 @@ def _config(lab: Lab, name: str) -> str:
 
 def _start_tftpd(lab: Lab, daemons: Daemons) -> None:
     tree = lab.destdir + lab.tftp_root
-    daemons.start("tftpd", "in.tftpd", "-L", "-4", "-s", "-v", "-v", "-a", f"{lab.address}:69", "-u", "nobody", tree)
+    daemons.start(
+        "tftpd",
+        "in.tftpd",
+        "-L",
+        "-4",
+        "-s",
+        "-v",
+        "-v",
+        "-a",
+        f"{lab.address}:69",
+        "-u",
+        "nobody",
+        tree,
+    )
 
 
 def _start_dhcpd(lab: Lab, daemons: Daemons) -> None:
@@ -136,7 +156,9 @@ def _start_dhcpd(lab: Lab, daemons: Daemons) -> None:
     leases = f"{RUN}/dhcpd.leases"
     open(leases, "w").close()
     files = ["-cf", _config(lab, "dhcpd.conf"), "-lf", leases, "-pf", f"{RUN}/dhcpd.pid"]
-    daemons.start("dhcpd", "dhcpd", "-4", "-f", "-d", *files, "-user", "root", "-group", "root", BRIDGE)
+    daemons.start(
+        "dhcpd", "dhcpd", "-4", "-f", "-d", *files, "-user", "root", "-group", "root", BRIDGE
+    )
 
 
 def _start_kea(lab: Lab, daemons: Daemons) -> None:
@@ -152,7 +174,9 @@ def _start_dnsmasq(lab: Lab, daemons: Daemons) -> None:
         f"--dhcp-leasefile={RUN}/dnsmasq.leases",
         f"--pid-file={RUN}/dnsmasq.pid",
     ]
-    daemons.start("dnsmasq", "dnsmasq", "-k", "-C", _config(lab, "dnsmasq.conf"), *ours, root=MIRROR)
+    daemons.start(
+        "dnsmasq", "dnsmasq", "-k", "-C", _config(lab, "dnsmasq.conf"), *ours, root=MIRROR
+    )
 
 
 DAEMON_STARTERS = {"dhcpd": _start_dhcpd, "kea": _start_kea, "dnsmasq": _start_dnsmasq}
@@ -200,7 +224,9 @@ def wait_for(address: str, port: int, seconds: float = 15) -> None:
 def _answer_router_solicitations() -> None:
     """iPXE configures IPv4 and IPv6 side by side and waits 16 s for a router; an empty answer (RFC 4861) ends it."""
     index = socket.if_nametoindex(BRIDGE)
-    advertisement = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0)  # lifetime 0: routes nothing
+    advertisement = struct.pack(
+        ">BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0
+    )  # lifetime 0: routes nothing
     all_routers = socket.inet_pton(socket.AF_INET6, "ff02::2") + struct.pack("@I", index)
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, BRIDGE.encode())

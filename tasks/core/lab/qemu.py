@@ -27,13 +27,20 @@ OVMF = (  # code and variables, where distributions put them
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # of terminals
+ESCAPES = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]"
+)  # of terminals
 # The last is pxelinux, whose next try finds the same
 DIED = r"Kernel panic|No bootable device|plugnode: \w+: FAILED|did not boot; trying again|\.\.\. +failed:"
 
 DISKS = {  # how a disk is plugged in -> QEMU's devices
     "virtio": ["-device", "virtio-blk-pci,drive=d0,serial=PLUGNODE0"],
-    "sata": ["-device", "ich9-ahci,id=ahci0", "-device", "ide-hd,drive=d0,bus=ahci0.0,serial=PLUGNODE0"],
+    "sata": [
+        "-device",
+        "ich9-ahci,id=ahci0",
+        "-device",
+        "ide-hd,drive=d0,bus=ahci0.0,serial=PLUGNODE0",
+    ],
     "ide": ["-device", "ide-hd,drive=d0,bus=ide.0,serial=PLUGNODE0"],
     "nvme": ["-device", "nvme,drive=d0,serial=PLUGNODE0"],
     "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=d0,serial=PLUGNODE0"],
@@ -77,7 +84,9 @@ def pxe_rom(roots: Iterable[str]) -> str:
 class VM:
     """A running node. `lines` are (seconds since power-on, text), as they come."""
 
-    def __init__(self, machine: Machine, show: Show | None = None, raw: Callable[[str], None] | None = None):
+    def __init__(
+        self, machine: Machine, show: Show | None = None, raw: Callable[[str], None] | None = None
+    ):
         self.machine, self.show, self.raw = machine, show, raw
         self.lines: list[tuple[float, str]] = []
         self.partial = ""
@@ -88,7 +97,10 @@ class VM:
         self.qmp = f"{RUN}/qmp{machine.number}.sock"  # a socket's path is short: unix(7)
         errors = open(os.path.join(machine.work, f"qemu{machine.number}.err"), "wb")
         self.process = subprocess.Popen(
-            arguments(machine, self.qmp), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            arguments(machine, self.qmp),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
         )
         errors.close()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -119,7 +131,12 @@ class VM:
 
     def expect(self, pattern: str, seconds: float, died: str = DIED) -> tuple[float, str]:
         """The first line that matches, and when; a prompt without a newline counts, too. Raises Ended at `died`."""
-        wanted, over, end, start = re.compile(pattern), re.compile(died), time.monotonic() + seconds, 0
+        wanted, over, end, start = (
+            re.compile(pattern),
+            re.compile(died),
+            time.monotonic() + seconds,
+            0,
+        )
         with self.news:
             while True:
                 for at, line in self.lines[start:]:
@@ -177,10 +194,42 @@ class VM:
 def arguments(machine: Machine, qmp: str) -> list[str]:
     """QEMU's command line. `la57=off` and one CPU are the fastest under emulation (measured)."""
     accel = "kvm" if os.environ.get("PLUGNODE_ACCEL") == "kvm" else "tcg,thread=multi,tb-size=512"
-    words = ["qemu-system-x86_64", "-M", "pc,graphics=off", "-accel", accel, "-cpu", "max,la57=off", "-smp", "1"]
-    words += ["-m", str(machine.memory), "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
-    words += ["-serial", "stdio", "-monitor", "none", "-no-reboot", "-qmp", f"unix:{qmp},server=on,wait=off"]
-    words += ["-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"]
+    words = [
+        "qemu-system-x86_64",
+        "-M",
+        "pc,graphics=off",
+        "-accel",
+        accel,
+        "-cpu",
+        "max,la57=off",
+        "-smp",
+        "1",
+    ]
+    words += [
+        "-m",
+        str(machine.memory),
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-vga",
+        "none",
+    ]
+    words += [
+        "-serial",
+        "stdio",
+        "-monitor",
+        "none",
+        "-no-reboot",
+        "-qmp",
+        f"unix:{qmp},server=on,wait=off",
+    ]
+    words += [
+        "-object",
+        "rng-random,id=r0,filename=/dev/urandom",
+        "-device",
+        "virtio-rng-pci,rng=r0",
+    ]
     return words + _network_card(machine) + _disk(machine) + _start(machine)
 
 
@@ -190,9 +239,20 @@ def _network_card(machine: Machine) -> list[str]:
     others = []
     for number, mac in enumerate(machine.strangers):
         netdev = f"hubport,id=s{number},hubid={9 + number}"
-        others += ["-netdev", netdev, "-device", f"{NICS[machine.nic]},netdev=s{number},mac={mac},romfile="]
+        others += [
+            "-netdev",
+            netdev,
+            "-device",
+            f"{NICS[machine.nic]},netdev=s{number},mac={mac},romfile=",
+        ]
     tap = f"tap,id=n0,ifname=tap{machine.number},script=no,downscript=no,vhost=off"
-    return [*others, "-netdev", tap, "-device", f"{NICS[machine.nic]},netdev=n0,mac={machine.mac}{rom}"]
+    return [
+        *others,
+        "-netdev",
+        tap,
+        "-device",
+        f"{NICS[machine.nic]},netdev=n0,mac={machine.mac}{rom}",
+    ]
 
 
 def _disk(machine: Machine) -> list[str]:

@@ -28,9 +28,15 @@ from .qemu import DIED, VM, Ended, Machine
 
 READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
 HUNG = 90  # seconds that a system gets to power itself off
-MOVED = ("tftp", "nfs", "calls")  # what each event tells of its node since power-on: bytes, and calls of NFS
+MOVED = (
+    "tftp",
+    "nfs",
+    "calls",
+)  # what each event tells of its node since power-on: bytes, and calls of NFS
 LEAVE = b"\x1d"  # Ctrl-], as in telnet
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+REPOSITORY = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+)
 
 BootEvent = dict[str, Any]
 
@@ -68,16 +74,37 @@ def power_on(job: BootJob, stdin: Any = subprocess.DEVNULL) -> Iterator[BootEven
     with open(path, "w") as file:
         json.dump(dataclasses.asdict(job), file, indent=1)
     # setpriv: this process's death takes `unshare` along, and that takes its namespaces
-    argv = ["setpriv", "--pdeathsig", "KILL", *UNSHARE, sys.executable, "-m", __name__, os.path.abspath(path)]
+    argv = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        *UNSHARE,
+        sys.executable,
+        "-m",
+        __name__,
+        os.path.abspath(path),
+    ]
     with open(os.path.join(job.lab.logs, "lab.err"), "w+") as errors:
-        lab = subprocess.Popen(argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True)
+        lab = subprocess.Popen(
+            argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         try:
             assert lab.stdout
-            yield {"power": -1, "node": 0, "at": 0, "kind": "lab", "text": str(lab.pid), **dict.fromkeys(MOVED, 0)}
+            yield {
+                "power": -1,
+                "node": 0,
+                "at": 0,
+                "kind": "lab",
+                "text": str(lab.pid),
+                **dict.fromkeys(MOVED, 0),
+            }
             yield from map(json.loads, lab.stdout)
             if lab.wait():
                 errors.seek(0)
-                raise RuntimeError(errors.read().strip().rpartition("\n")[2] or f"the lab ended with {lab.returncode}")
+                raise RuntimeError(
+                    errors.read().strip().rpartition("\n")[2]
+                    or f"the lab ended with {lab.returncode}"
+                )
         finally:
             lab.kill()
             lab.wait()
@@ -87,7 +114,9 @@ def read_job(path: str) -> BootJob:
     with open(path) as file:
         data = json.load(file)
     powers = tuple(
-        PowerState(**{**power, "machines": tuple(Machine(**machine) for machine in power["machines"])})
+        PowerState(
+            **{**power, "machines": tuple(Machine(**machine) for machine in power["machines"])}
+        )
         for power in data["powers"]
     )
     return BootJob(Lab(**data["lab"]), powers, data["raw"])
@@ -109,7 +138,14 @@ class Run:
 
     def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:
         moved = {what: self.wire.count[machine.mac, what] for what in MOVED}
-        event = {"power": self.number, "node": machine.number, "at": round(at, 2), "kind": kind, "text": text, **moved}
+        event = {
+            "power": self.number,
+            "node": machine.number,
+            "at": round(at, 2),
+            "kind": kind,
+            "text": text,
+            **moved,
+        }
         with self.lock:
             print(json.dumps(event), flush=True)
 
@@ -142,7 +178,9 @@ class Run:
 
     def came(self, vm: VM, power: PowerState) -> bool:
         try:
-            at, line = vm.expect(power.until, max(0, vm.started + power.seconds - time.monotonic()), power.died)
+            at, line = vm.expect(
+                power.until, max(0, vm.started + power.seconds - time.monotonic()), power.died
+            )
         except Ended as end:
             self.tell(vm.machine, time.monotonic() - vm.started, "ended", str(end))
             return False

@@ -77,7 +77,9 @@ class BootTimeline:
     """What one node told so far, after one switching on."""
 
     stages: list[Reached] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)  # "name" -> "wn001", "mount /var" -> "/dev/sda1 ext4 rw"
+    facts: dict[str, str] = field(
+        default_factory=dict
+    )  # "name" -> "wn001", "mount /var" -> "/dev/sda1 ext4 rw"
     degraded: list[str] = field(default_factory=list)
     console: deque[str] = field(default_factory=lambda: deque(maxlen=400))
     tftp_errors: list[str] = field(default_factory=list)
@@ -128,11 +130,15 @@ def line(reached: Reached) -> str:
 
 def table(story: BootTimeline) -> str:
     """Each stage with when it was reached, and how long, how many bytes and calls of NFS it took until the next."""
-    rows = [f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9} {'NFS calls':>9}"]
+    rows = [
+        f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9} {'NFS calls':>9}"
+    ]
     for stage, at, *took in [*spent(story), ("all", None, *story.stages[-1][1:5])]:
         seconds, tftp, nfs, calls = took
         when = "" if at is None else f"{at:.1f}"
-        rows.append(f"{stage:<10} {when:>7} {seconds:7.1f} {tftp / 1000:9.0f} {nfs / 1000:9.0f} {calls:9}")
+        rows.append(
+            f"{stage:<10} {when:>7} {seconds:7.1f} {tftp / 1000:9.0f} {nfs / 1000:9.0f} {calls:9}"
+        )
     return "\n".join(rows)
 
 
@@ -221,7 +227,9 @@ def timings(story: BootTimeline, found: Iterable[Check]) -> dict[str, Any]:
 def failure(story: BootTimeline, logs: str, address: str, mac: str, lines: int = 15) -> str:
     """The stage reached, the console until it failed, and what the servers say of it."""
     last = story.stages[-1] if story.stages else Reached("power", 0, 0, 0, 0, "")
-    parts = [f"it came to the stage `{last.stage}` ({last.at:.1f} s after power-on), then: {story.ended}"]
+    parts = [
+        f"it came to the stage `{last.stage}` ({last.at:.1f} s after power-on), then: {story.ended}"
+    ]
     parts += ["console:", *(f"    {line}" for line in _until_it_failed(story)[-lines:])]
     if story.tftp_errors:
         parts += ["TFTP server:", *(f"    {error}" for error in story.tftp_errors[-5:])]
@@ -240,12 +248,16 @@ def _until_it_failed(story: BootTimeline) -> list[str]:
 
 
 # nfs-ganesha complains of what a lab has not: dbus, Kerberos, a recovery folder
-MATTERS = re.compile(r"qemu|error|fail|denied|refused|not found|no such|no free|unknown|invalid", re.IGNORECASE)
+MATTERS = re.compile(
+    r"qemu|error|fail|denied|refused|not found|no such|no free|unknown|invalid", re.IGNORECASE
+)
 NOISE = re.compile(r"TIRPC|dbus|krb|keytab|gsh_rados|RADOS|recovery|reclaim|GRACE", re.IGNORECASE)
 
 
 def _that_matter(path: str, names: Iterable[str]) -> Iterator[str]:
     with open(path, errors="replace") as log:
         for text in log:
-            if (MATTERS.search(text) or any(name in text for name in names)) and not NOISE.search(text):
+            if (MATTERS.search(text) or any(name in text for name in names)) and not NOISE.search(
+                text
+            ):
                 yield text.strip()[:240]

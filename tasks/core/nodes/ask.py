@@ -78,7 +78,12 @@ def ssh(node: Node, known_hosts: str) -> list[str]:
         "HostName": node.ip, "HostKeyAlias": node.name, "UserKnownHostsFile": ours,
         "StrictHostKeyChecking": "accept-new", "ConnectTimeout": str(CONNECT), "LogLevel": "ERROR",
     }  # fmt: skip
-    return [*ssh_command(*(f"-o{name}={value}" for name, value in options.items())), "-T", "--", f"root@{node.name}"]
+    return [
+        *ssh_command(*(f"-o{name}={value}" for name, value in options.items())),
+        "-T",
+        "--",
+        f"root@{node.name}",
+    ]
 
 
 class _Asked(EventHandler):  # type: ignore[misc]

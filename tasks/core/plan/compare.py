@@ -13,7 +13,9 @@ from ..base.errors import BadInput
 from ..base.text import shown_path
 from ..tree.model import FILE, Entry, Tree
 
-_FILE_MODE = re.compile(rb" type=file mode=([0-7]+) ")  # of a line of a manifest; no name has a blank
+_FILE_MODE = re.compile(
+    rb" type=file mode=([0-7]+) "
+)  # of a line of a manifest; no name has a blank
 
 DEPTH = 3  # folders of a tree are counted as usr/share/doc
 
@@ -51,8 +53,14 @@ class Rights(NamedTuple):
 def compare(before: Tree, after: Tree) -> TreeChange:
     """What is different, path by path and counted by folder."""
     added, removed = sorted(after.keys() - before.keys()), sorted(before.keys() - after.keys())
-    changed = sorted(path for path in after.keys() & before.keys() if after[path].content != before[path].content)
-    notable = [line for path in sorted({*added, *changed}) for line in _notable(path, before.get(path), after[path])]
+    changed = sorted(
+        path for path in after.keys() & before.keys() if after[path].content != before[path].content
+    )
+    notable = [
+        line
+        for path in sorted({*added, *changed})
+        for line in _notable(path, before.get(path), after[path])
+    ]
     counts = _folders(before, after, {"added": added, "removed": removed, "changed": changed})
     return TreeChange(tuple(added), tuple(removed), tuple(changed), tuple(notable), counts)
 
@@ -96,13 +104,19 @@ def _notable(path: bytes, before: Entry | None, after: Entry) -> Iterator[str]:
         yield f"{shown_path(path)}: mode {before.mode:04o} -> {after.mode:04o}"
 
 
-def _folders(before: Tree, after: Tree, kinds: Mapping[str, Sequence[bytes]]) -> dict[str, FolderChange]:
+def _folders(
+    before: Tree, after: Tree, kinds: Mapping[str, Sequence[bytes]]
+) -> dict[str, FolderChange]:
     counts: dict[str, Counter[str]] = {}
     for kind, paths in kinds.items():
         for path in paths:
-            count = counts.setdefault(shown_path(b"/".join(path.split(b"/")[:-1][:DEPTH])), Counter())
+            count = counts.setdefault(
+                shown_path(b"/".join(path.split(b"/")[:-1][:DEPTH])), Counter()
+            )
             count[kind] += 1
-            count["bytes"] += (after[path].size if path in after else 0) - (before[path].size if path in before else 0)
+            count["bytes"] += (after[path].size if path in after else 0) - (
+                before[path].size if path in before else 0
+            )
     return {
         folder: FolderChange(count["added"], count["removed"], count["changed"], count["bytes"])
         for folder, count in sorted(counts.items())

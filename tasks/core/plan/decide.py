@@ -75,13 +75,25 @@ class Plan:
     site_files: tuple[FileChange, ...] = ()  # of what site.img holds
     by_hand: tuple[FileChange, ...] = ()  # generated files for an admin to carry
     warnings: tuple[str, ...] = ()  # what an admin should know before it is done
-    held: tuple[str, ...] = ()  # images that a rollback took back: what becomes of them, a line each
+    held: tuple[
+        str, ...
+    ] = ()  # images that a rollback took back: what becomes of them, a line each
     unfinished: bool = False  # an earlier deploy was killed after its last change
 
     @property
     def changed(self) -> bool:
         """Is there anything to do?"""
-        return any((self.roots, self.boots, self.site_img, self.loaders, self.changes, self.by_hand, self.opened))
+        return any(
+            (
+                self.roots,
+                self.boots,
+                self.site_img,
+                self.loaders,
+                self.changes,
+                self.by_hand,
+                self.opened,
+            )
+        )
 
     @property
     def changes(self) -> tuple[FileChange, ...]:
@@ -144,7 +156,9 @@ def _stale(there: Actual, wanted: Desired) -> list[str]:
 
 def _change(there: Actual, name: str, after: bytes | None) -> FileChange:
     before = there.files.get(name)
-    return FileChange(f"{there.targets.tftp}/{name}", before, after, _found(there.ours.get(name), before))
+    return FileChange(
+        f"{there.targets.tftp}/{name}", before, after, _found(there.ours.get(name), before)
+    )
 
 
 def _found(ours: str | None, before: bytes | None) -> str:
@@ -181,7 +195,9 @@ def _warnings(there: Actual, wanted: Desired) -> Iterator[str]:
     for service in wanted.services:
         before = there.services.get(service.path)
         if exports.site_of(service.path):
-            yield from exports.settle(service.path, service.data, there.targets.nfs, there.exports).warnings
+            yield from exports.settle(
+                service.path, service.data, there.targets.nfs, there.exports
+            ).warnings
         if before is not None and before != service.data and is_foreign(service.path, before):
             kept = os.path.basename(service.path) + KEPT
             yield f"{service.path} is not Plugnode's: it is replaced, and kept as {kept}"
@@ -192,7 +208,11 @@ def _moves(there: Actual, wanted: Desired) -> Iterator[ReleaseChange]:
         image, after = built.release.image, built.release.id
         before = current(there.files, image)
         if before != after:
-            nodes = [name for name, node in wanted.nodes.items() if node["image"] == image and "release" not in node]
+            nodes = [
+                name
+                for name, node in wanted.nodes.items()
+                if node["image"] == image and "release" not in node
+            ]
             yield ReleaseChange(image, before, after, tuple(nodes))
 
 
@@ -204,7 +224,9 @@ def _switches(there: Actual, wanted: Desired) -> Iterator[NodesReassigned]:
         old, new = there.nodes[name], wanted.nodes[name]
         if (old.get("release"), old["image"]) != (new.get("release"), new["image"]):
             before = old.get("release") or current(there.files, old["image"])
-            after = new.get("release") or goal.get(new["image"]) or current(there.files, new["image"])
+            after = (
+                new.get("release") or goal.get(new["image"]) or current(there.files, new["image"])
+            )
             if after and after != before:
                 found.setdefault((before, after), []).append(name)
     return (NodesReassigned(*ids, tuple(names)) for ids, names in found.items())
@@ -220,7 +242,9 @@ def inside(site_img: bytes) -> dict[str, bytes]:
         tree = cpio.read_image(site_img, "site.img").tree
     except BadInput:
         return {}
-    return as_generated({os.fsdecode(path): entry.data for path, entry in tree.items() if entry.data is not None})
+    return as_generated(
+        {os.fsdecode(path): entry.data for path, entry in tree.items() if entry.data is not None}
+    )
 
 
 def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[FileChange]:
@@ -234,12 +258,18 @@ def compare_nodes(before: Mapping[str, NodeFacts], after: Mapping[str, NodeFacts
     return NodeChanges(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple((name, _differ(before[name], after[name])) for name in both if before[name] != after[name]),
+        changed=tuple(
+            (name, _differ(before[name], after[name]))
+            for name in both
+            if before[name] != after[name]
+        ),
     )
 
 
 def _differ(before: NodeFacts, after: NodeFacts) -> tuple[str, ...]:
-    return tuple(key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key))
+    return tuple(
+        key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)
+    )
 
 
 def changed_services(plan: Plan, there: Actual, wanted: Desired) -> list[Service]:

@@ -20,7 +20,9 @@ def nearest(there: Actual, built: BuiltRelease) -> str | None:
     image = built.release.image
     past = [current(there.files, image), *reversed(journal.history(there.records, image))]
     others = sorted(there.released, key=lambda id: there.released[id].image != image)
-    known = (id for id in [*past, *others] if id and id in there.released and id != built.release.id)
+    known = (
+        id for id in [*past, *others] if id and id in there.released and id != built.release.id
+    )
     return next((id for id in known if _is_usable(there.targets, id)), None)
 
 
@@ -61,6 +63,13 @@ def differing_trees(targets: Targets, like: str | None, built: BuiltRelease) -> 
 @lru_cache(maxsize=4)
 def _pair(targets: Targets, like: str | None, built: BuiltRelease) -> TreeDiff:
     before, after = differing_trees(targets, like, built)
-    same = {path for path, entry in after.items() if path in before and before[path].content == entry.content}
-    trees = ({path: entry for path, entry in tree.items() if path not in same} for tree in (before, after))
+    same = {
+        path
+        for path, entry in after.items()
+        if path in before and before[path].content == entry.content
+    }
+    trees = (
+        {path: entry for path, entry in tree.items() if path not in same}
+        for tree in (before, after)
+    )
     return TreeDiff(*trees)

@@ -12,7 +12,9 @@ from ..store.kept import published
 from ..store.paths import Targets
 from .state import Desired, Standing
 
-Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
+Render = Callable[
+    [Release, str, str], Mapping[str, bytes]
+]  # release, label, site id -> its boot files
 
 
 class Held(NamedTuple):
@@ -41,7 +43,9 @@ def stay(targets: Targets, render: Render, goal: Desired, again: bool) -> Desire
     return dataclasses.replace(goal, releases=tuple(releases), files=files, held=tuple(lines))
 
 
-def _held(targets: Targets, goal: Desired, known: Mapping[str, Release]) -> Iterator[tuple[int, Held]]:
+def _held(
+    targets: Targets, goal: Desired, known: Mapping[str, Release]
+) -> Iterator[tuple[int, Held]]:
     """With its place among the releases of the goal."""
     records = journal.read_journal(targets.kept("journal.jsonl"))
     for number, built in enumerate(goal.releases):

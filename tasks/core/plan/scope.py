@@ -15,7 +15,9 @@ from ..store.boot_files import current
 from ..store.paths import BOOT_FILES
 from .state import Desired
 
-Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
+Render = Callable[
+    [Release, str, str], Mapping[str, bytes]
+]  # release, label, site id -> its boot files
 
 _ID = re.compile(r"(.+)-[0-9a-f]{12}")
 _LEADS = re.compile(rb"(?m)plugnode/([\w.-]+)\.(?:cfg|grub)$|^set plugnode ([\w.-]+)$")
@@ -33,7 +35,11 @@ def image_of(label: str) -> str:
 
 
 def only(
-    wanted: Desired, image: str, files: Mapping[str, bytes], released: Mapping[str, Release], render: Render
+    wanted: Desired,
+    image: str,
+    files: Mapping[str, bytes],
+    released: Mapping[str, Release],
+    render: Render,
 ) -> Desired:
     """Of what is wanted, what a deploy of one image does to a server.
 
@@ -66,7 +72,9 @@ def _labels(names: Iterable[str]) -> set[str]:
 
 def _astray(files: Mapping[str, bytes], labels: set[str]) -> set[str]:
     """The files that lead to what is not there: who reads them now boots as before until that is deployed, too."""
-    return {name for name, data in files.items() if not label_of(name) and not _leads(data) <= labels}
+    return {
+        name for name, data in files.items() if not label_of(name) and not _leads(data) <= labels
+    }
 
 
 def _leads(data: bytes) -> set[str]:

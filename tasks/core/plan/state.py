@@ -36,7 +36,9 @@ def described(wanted: Desired) -> journal.Record:
         "pinned": sorted(pins(wanted)),
         "site": wanted.site_id,
         "exports": [str(line) for line in exported(wanted)],
-        "boot_files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(boot_files.items())},
+        "boot_files": {
+            name: hashlib.sha256(data).hexdigest() for name, data in sorted(boot_files.items())
+        },
         **({"image": wanted.image} if wanted.image else {}),
     }
 
@@ -97,10 +99,16 @@ class Desired:
     loaders: Mapping[str, str]  # name -> the file to copy
     services: tuple[Service, ...] = ()
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
-    by_hand: Mapping[str, bytes] = field(default_factory=dict)  # generated files that no deploy puts anywhere
+    by_hand: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # generated files that no deploy puts anywhere
     image: str = ""  # all of it is this image's, but for what is everybody's; "": of all images
-    left: frozenset[str] = frozenset()  # files below tftp_root that stay as they are, if they are there
-    held: tuple[str, ...] = ()  # of images that a rollback took back to an earlier release: what becomes of them
+    left: frozenset[str] = (
+        frozenset()
+    )  # files below tftp_root that stay as they are, if they are there
+    held: tuple[
+        str, ...
+    ] = ()  # of images that a rollback took back to an earlier release: what becomes of them
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,9 @@ class Actual:
     released: Mapping[str, Release]  # published whole: the tree that nodes mount
     booted: frozenset[str]  # folders of tftp_root that are whole: <release>, site-<id>
     files: Mapping[str, bytes]  # generated files, ours and those in their places
-    unreadable: frozenset[str]  # those of them that a TFTP server may not read, or anybody may write
+    unreadable: frozenset[
+        str
+    ]  # those of them that a TFTP server may not read, or anybody may write
     loaders: Mapping[str, bool]  # those that are there -> as they are wanted
     services: Mapping[str, bytes]
     ours: Mapping[str, str]  # what earlier deploys wrote below tftp_root -> sha256
@@ -142,9 +152,15 @@ def read_actual(targets: Targets, wanted: Desired) -> Actual:
         released=published(targets),
         booted=frozenset(_booted(targets, wanted)),
         files=files,
-        unreadable=frozenset(name for name in names if mode_of(targets.served(name)) not in (None, 0o644)),
+        unreadable=frozenset(
+            name for name in names if mode_of(targets.served(name)) not in (None, 0o644)
+        ),
         loaders=dict(_loaders(targets, wanted.loaders)),
-        services={s.path: data for s in wanted.services if (data := content(targets.at(s.path))) is not None},
+        services={
+            s.path: data
+            for s in wanted.services
+            if (data := content(targets.at(s.path))) is not None
+        },
         ours=ours,
         nodes=read_nodes(known),
         records=tuple(journal.read_journal(targets.kept("journal.jsonl"))),
@@ -181,7 +197,10 @@ def _folders(wanted: Desired) -> list[str]:
 
 def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts]) -> list[str]:
     """What on a server stands between nodes and what is deployed, a line each: only an admin knows what it is for."""
-    shut = [f"{targets.tftp}: closed to its readers, TFTP servers" for _ in shadows.closed(targets, [""])]
+    shut = [
+        f"{targets.tftp}: closed to its readers, TFTP servers"
+        for _ in shadows.closed(targets, [""])
+    ]
     harmed = [f"{path} {what}" for path, what in damaged(targets).items()]
     return [*harmed, *shut, *map(": ".join, shadows.shadowing(targets, ours, nodes))]
 
@@ -189,7 +208,9 @@ def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts
 def as_deployed(targets: Targets, wanted: Desired, loaders: Mapping[str, str]) -> Actual:
     """A server that holds exactly this and nothing else. `loaders`: those that it shall hold, name -> file."""
     both = {name: path for name, path in wanted.loaders.items() if name in loaders}
-    gone = {name: content(path) or b"" for name, path in wanted.loaders.items() if name not in loaders}
+    gone = {
+        name: content(path) or b"" for name, path in wanted.loaders.items() if name not in loaders
+    }
     files = {**wanted.files, **gone}
     exported = {s.path: s.data for s in wanted.services if site_of(s.path)}
     folders = {line.path for data in exported.values() for line in exports_of(data)}
@@ -199,7 +220,9 @@ def as_deployed(targets: Targets, wanted: Desired, loaders: Mapping[str, str]) -
         booted=frozenset({wanted.site_id, *(built.release.id for built in wanted.releases)}),
         files=files,
         unreadable=frozenset(),
-        loaders={name: digest_file(path) == digest_file(loaders[name]) for name, path in both.items()},
+        loaders={
+            name: digest_file(path) == digest_file(loaders[name]) for name, path in both.items()
+        },
         services={service.path: service.data for service in wanted.services},
         ours={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         nodes=wanted.nodes,
@@ -214,7 +237,10 @@ def _booted(targets: Targets, wanted: Desired) -> Iterator[str]:
     """Folders appear by a rename, whole; a look at sizes finds what was done to them later."""
     for built in wanted.releases:
         folder = targets.boot(built.release.id)
-        if all(served_size(f"{folder}/{name}") == built.size(name) for name in ("vmlinuz", "initrd.img")):
+        if all(
+            served_size(f"{folder}/{name}") == built.size(name)
+            for name in ("vmlinuz", "initrd.img")
+        ):
             yield built.release.id
     if served_size(targets.boot(wanted.site_id) + "/site.img") == len(wanted.site_img):
         yield wanted.site_id
@@ -228,5 +254,9 @@ def _loaders(targets: Targets, loaders: Mapping[str, str]) -> Iterator[tuple[str
 
 def _same(source: str, path: str) -> bool:
     """Does `path` hold what the file `source` (often a symlink) leads to?"""
-    alike = os.stat(source).st_size == served_size(path) and mode_of(path) == 0o644 and not os.path.islink(path)
+    alike = (
+        os.stat(source).st_size == served_size(path)
+        and mode_of(path) == 0o644
+        and not os.path.islink(path)
+    )
     return alike and digest_file(source) == digest_file(path)

@@ -31,7 +31,13 @@ def sections(plan: Plan, there: Actual) -> list[Section]:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
         return [("", "\n".join(["no changes", *_remarks(plan, there)]))]
-    parts = (_releases(plan, there), _site_data(plan), _files(plan, there), _by_hand(plan), _actions(plan, there))
+    parts = (
+        _releases(plan, there),
+        _site_data(plan),
+        _files(plan, there),
+        _by_hand(plan),
+        _actions(plan, there),
+    )
     told = [tuple(part) for part in parts]
     titled = [(lines[0], "\n".join(lines[1:])) for lines in told if lines]
     return [*titled, ("", _total(plan, there))]
@@ -59,7 +65,9 @@ def _coloured(line: str) -> str:
 def _releases(plan: Plan, there: Actual) -> Iterator[str]:
     """What will run, and where; each release with how it differs from the one that it is likest."""
     moves = {move.after: move for move in plan.moves}
-    boots, roots = ({built.release.id: built for built in group} for group in (plan.boots, plan.roots))
+    boots, roots = (
+        {built.release.id: built for built in group} for group in (plan.boots, plan.roots)
+    )
     if moves or boots or roots or plan.switches:
         yield "Releases"
     for id in dict.fromkeys([*moves, *boots, *roots]):
@@ -74,7 +82,11 @@ def _releases(plan: Plan, there: Actual) -> Iterator[str]:
 
 
 def _move(move: ReleaseChange) -> Iterator[str]:
-    yield f"  ~ {move.image}: {move.before} -> {move.after}" if move.before else f"  + {move.image}: {move.after}"
+    yield (
+        f"  ~ {move.image}: {move.before} -> {move.after}"
+        if move.before
+        else f"  + {move.image}: {move.after}"
+    )
     yield f"    {_count(move.nodes, 'node')} at the next boot{': ' + _fold(move.nodes) if move.nodes else ''}"
 
 
@@ -108,7 +120,10 @@ def initrd_change(built: BuiltRelease, there: Actual) -> TreeChange | None:
     like = nearest.nearest(there, built)
     try:
         return compare_initrds(
-            *map(files.read, (f"{there.targets.boot(like or '')}/initrd.img", built.path("initrd.img")))
+            *map(
+                files.read,
+                (f"{there.targets.boot(like or '')}/initrd.img", built.path("initrd.img")),
+            )
         )
     except (OSError, ImportError):  # a boot server has no zstandard
         return None
@@ -118,7 +133,10 @@ def _root(built: BuiltRelease, there: Actual) -> Iterator[str]:
     like = nearest.nearest(there, built)
     if like is None:
         yield f"    + root: {_count(range(built.release.entries), 'path')}, {human(built.release.bytes)}"
-    elif there.released[like].root == built.release.root and there.released[like].xattrs == built.release.xattrs:
+    elif (
+        there.released[like].root == built.release.root
+        and there.released[like].xattrs == built.release.xattrs
+    ):
         yield f"    root: as in {like}"
     else:
         yield from _tree(compare(*nearest.load_diff(there, built)), like)
@@ -145,7 +163,9 @@ def _paths(change: TreeChange) -> Iterator[str]:
 def _rights(there: Actual, built: BuiltRelease) -> str:
     """Of the whole new root, and how it was where that differs."""
     like = nearest.nearest(there, built)
-    before, after = (rights(record.manifest) for record in nearest.records(there.targets, like, built))
+    before, after = (
+        rights(record.manifest) for record in nearest.records(there.targets, like, built)
+    )
     words = [
         f"{count} {what}" + (f" ({was} before)" if like and was != count else "")
         for count, was, what in zip(after, before, ("setuid or setgid", "not world-readable"))
@@ -163,7 +183,9 @@ def _more(count: int, what: str) -> Iterator[str]:
 
 
 def _counts(change: TreeChange) -> str:
-    return f"{len(change.added)} added, {len(change.removed)} removed, {len(change.changed)} changed"
+    return (
+        f"{len(change.added)} added, {len(change.removed)} removed, {len(change.changed)} changed"
+    )
 
 
 def _site_data(plan: Plan) -> Iterator[str]:
@@ -236,7 +258,9 @@ def _sign(change: FileChange) -> str:
 def diff(change: FileChange) -> list[str]:
     """Unified, without its two header lines; sizes only where it is no text."""
     try:
-        before, after = ((data or b"").decode().splitlines() for data in (change.before, change.after))
+        before, after = (
+            (data or b"").decode().splitlines() for data in (change.before, change.after)
+        )
     except UnicodeDecodeError:
         return [f"~ {len(change.before or b'')} -> {len(change.after or b'')} bytes"]
     return list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]
@@ -245,7 +269,9 @@ def diff(change: FileChange) -> list[str]:
 def _actions(plan: Plan, there: Actual) -> Iterator[str]:
     """What happens besides, and what an admin can do then."""
     lines = _remarks(plan, there)
-    lines += [f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload]
+    lines += [
+        f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload
+    ]
     lines += [f"  ! {line}" for line in plan.warnings]
     lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
     if lines:
@@ -284,11 +310,17 @@ def as_json(plan: Plan, there: Actual) -> dict[str, Any]:
     return {
         "changed": plan.changed,
         "releases": [
-            {"image": move.image, "before": move.before, "after": move.after, "nodes": list(move.nodes)}
+            {
+                "image": move.image,
+                "before": move.before,
+                "after": move.after,
+                "nodes": list(move.nodes),
+            }
             for move in plan.moves
         ],
         "switches": [
-            {"before": switch.before, "after": switch.after, "nodes": list(switch.nodes)} for switch in plan.switches
+            {"before": switch.before, "after": switch.after, "nodes": list(switch.nodes)}
+            for switch in plan.switches
         ],
         "roots": [_root_json(built, there) for built in plan.roots],
         "boots": [_boot_json(built, there) for built in plan.boots],
@@ -302,7 +334,11 @@ def as_json(plan: Plan, there: Actual) -> dict[str, Any]:
         "loaders": list(plan.loaders),
         "files": list(map(_file_json, plan.changes)),
         "by_hand": list(map(_file_json, plan.by_hand)),
-        "reloads": [{"path": change.path, "command": change.reload} for change in plan.services if change.reload],
+        "reloads": [
+            {"path": change.path, "command": change.reload}
+            for change in plan.services
+            if change.reload
+        ],
         "warnings": list(plan.warnings),
         "held": list(plan.held),
         "opened": list(plan.opened),
@@ -315,12 +351,19 @@ ACTIONS = {"+": "add", "~": "change", "-": "remove"}
 
 
 def _file_json(change: FileChange) -> dict[str, Any]:
-    return {"path": change.path, "action": ACTIONS[_sign(change)], "found": change.found, "diff": diff(change)}
+    return {
+        "path": change.path,
+        "action": ACTIONS[_sign(change)],
+        "found": change.found,
+        "diff": diff(change),
+    }
 
 
 def _root_json(built: BuiltRelease, there: Actual) -> dict[str, Any]:
     like = nearest.nearest(there, built)
-    before, after = (rights(record.manifest) for record in nearest.records(there.targets, like, built))
+    before, after = (
+        rights(record.manifest) for record in nearest.records(there.targets, like, built)
+    )
     return {
         "release": built.release.id,
         "compared_with": like,
@@ -346,7 +389,9 @@ def _boot_json(built: BuiltRelease, there: Actual) -> dict[str, Any]:
         name: {"before": getattr(before, name, None), "after": getattr(built.release, name)}
         for name in ("kernel_version", "kernel", "initrd", "cmdline")
     }
-    change = initrd_change(built, there) if before and before.initrd != built.release.initrd else None
+    change = (
+        initrd_change(built, there) if before and before.initrd != built.release.initrd else None
+    )
     return {
         "release": built.release.id,
         "compared_with": like,

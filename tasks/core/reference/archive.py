@@ -59,7 +59,9 @@ def unpack(path: str, folder: str) -> list[str]:
     if status == BAD:
         raise BadInput.at(path, f"{lines[-1]}; mend the archive, or name another")
     if status:
-        raise Refused(f"{path}: {lines[-1] if lines else f'unpacking it ended with status {status}'}")
+        raise Refused(
+            f"{path}: {lines[-1] if lines else f'unpacking it ended with status {status}'}"
+        )
     return lines
 
 
@@ -87,7 +89,9 @@ class ArchiveTrouble(Exception):
 
 
 def _confined(archive: int, folder: str) -> list[str]:
-    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")  # what pax's names are in, so that libarchive leaves them as they are
+    locale.setlocale(
+        locale.LC_CTYPE, "C.UTF-8"
+    )  # what pax's names are in, so that libarchive leaves them as they are
     os.chroot(folder)
     os.chdir("/")
     os.umask(0)
@@ -111,7 +115,9 @@ def _unpack_here(archive: int) -> None:
     names: list[bytes] = []
     try:
         with libarchive.fd_reader(archive, format_name="tar") as entries:
-            extract.extract_entries(_noting(entries, names), flags)  # all at once: folders get their times at the end
+            extract.extract_entries(
+                _noting(entries, names), flags
+            )  # all at once: folders get their times at the end
             is_plain = ffi.filter_count(entries._pointer) == 1
     except ArchiveError as error:
         raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
@@ -135,7 +141,9 @@ def _at(names: list[bytes]) -> str:
 
 
 def _text(words: str | bytes | None) -> str:
-    return words.decode(errors="replace") if isinstance(words, bytes) else words or "no reason given"
+    return (
+        words.decode(errors="replace") if isinstance(words, bytes) else words or "no reason given"
+    )
 
 
 def _meaning(said: str) -> str:
@@ -150,7 +158,11 @@ def _meaning(said: str) -> str:
 def _ends_as_tar(archive: int) -> bool:
     """Does the last block hold nothing but zeros? A plain tar that was cut between two files looks whole otherwise."""
     size = os.fstat(archive).st_size
-    return size % _BLOCK == 0 and size >= _BLOCK and os.pread(archive, _BLOCK, size - _BLOCK) == bytes(_BLOCK)
+    return (
+        size % _BLOCK == 0
+        and size >= _BLOCK
+        and os.pread(archive, _BLOCK, size - _BLOCK) == bytes(_BLOCK)
+    )
 
 
 class _Heard(logging.Handler):
@@ -162,9 +174,13 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         words = record.getMessage()
-        if "can't be converted from UTF-8" not in words:  # of names that are no UTF-8: they are kept byte by byte
+        if (
+            "can't be converted from UTF-8" not in words
+        ):  # of names that are no UTF-8: they are kept byte by byte
             self.lines.append(words)
 
 
 def _report(said: int, lines: list[str]) -> None:
-    os.write(said, "".join(f"{' '.join(line.split())}\n" for line in lines).encode(errors="replace"))
+    os.write(
+        said, "".join(f"{' '.join(line.split())}\n" for line in lines).encode(errors="replace")
+    )

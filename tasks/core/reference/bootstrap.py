@@ -17,13 +17,25 @@ from ..base.process import Program, Say, Throttle
 from ..site.model import Image, Reference
 from .snapshot import Snapshot
 
-SOURCES = "/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources"
+SOURCES = (
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d/*.list",
+    "/etc/apt/sources.list.d/*.sources",
+)
 EPOCH = "1577836800"  # 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
 
 # In namespaces of its own: once it is killed, every process and mount of it is gone. (In a chroot `/` may be no mount
 # point, and cannot be made private: then its mounts stay, and the next pull names them.)
 CONFINED = [
-    *("unshare", "--mount", "--propagation=unchanged", "--pid", "--fork", "--kill-child=KILL", "--"),
+    *(
+        "unshare",
+        "--mount",
+        "--propagation=unchanged",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--",
+    ),
     *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; exec "$@"', "sh"),
 ]
 
@@ -47,7 +59,9 @@ FORGOTTEN = {
     "tmp/*": "left by packages",
     "run/*": "the same",
 }
-EMPTIED = {"etc/machine-id": "systemd fills an empty one at boot; without one it takes every boot for the first"}
+EMPTIED = {
+    "etc/machine-id": "systemd fills an empty one at boot; without one it takes every boot for the first"
+}
 
 # What apt and dnf say -> what it means; {0}… are filled in, {1} may be missing.
 PACKAGE_MEANINGS = (
@@ -65,7 +79,9 @@ PACKAGE_MEANINGS = (
     (r"(E: You don't have enough free space in [^\n]*)", "{0}"),
 )  # fmt: skip
 
-_MACHINERY = re.compile(r"E: (?:run_|apt-get |env |chroot |process exited|mmdebstrap)|E: (?:.*) failed: process exited")
+_MACHINERY = re.compile(
+    r"E: (?:run_|apt-get |env |chroot |process exited|mmdebstrap)|E: (?:.*) failed: process exited"
+)
 _STEP = re.compile(
     r"I: (?P<phase>.*?)\.*$|Get:\d+ .* (?P<got>\S+) (?:all|amd64|arm64) "
     r"|(?P<unpack>Unpacking|Setting up) (?P<name>\S+)"
@@ -75,17 +91,25 @@ _STEP = re.compile(
 def pull_packages(image: Image, snapshot: Snapshot, say: Say) -> None:
     """Install the packages into a new tree."""
     reference, tree = image.reference, snapshot.begin()
-    say(f"bootstrap of {reference.suite}: {len(reference.packages)} packages and all that they need: some minutes")
+    say(
+        f"bootstrap of {reference.suite}: {len(reference.packages)} packages and all that they need: some minutes"
+    )
     os.rmdir(tree)  # mmdebstrap makes its own
     with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
         program = Program(
             [*CONFINED, *bootstrap_command(reference, snapshot)],
-            environment={"SOURCE_DATE_EPOCH": EPOCH, "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": scratch},
+            environment={
+                "SOURCE_DATE_EPOCH": EPOCH,
+                "DEBIAN_FRONTEND": "noninteractive",
+                "TMPDIR": scratch,
+            },
             ending="KILL",
         )
         words = _listen(program, reference, say)
     if program.status:
-        raise Refused(f"{image.name}: bootstrap of {reference.suite}: {explain_packages(reference, words)}")
+        raise Refused(
+            f"{image.name}: bootstrap of {reference.suite}: {explain_packages(reference, words)}"
+        )
     tidy(tree)
     snapshot.publish(image, say)
 
@@ -104,7 +128,11 @@ def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
 
 def _dnf(reference: Reference, release: str, tree: str) -> list[str]:
     """Not tried on this project's machines, which are Debian's."""
-    mirror = [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"] if reference.mirror else []
+    mirror = (
+        [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"]
+        if reference.mirror
+        else []
+    )
     options = ["install_weak_deps=False", "tsflags=nodocs", "keepcache=False"]
     return [
         "dnf", "-y", f"--installroot={tree}", f"--releasever={release}", *(f"--setopt={option}" for option in options),
@@ -133,7 +161,11 @@ def own_sources(suite: str, *patterns: str) -> str:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
         lines += _stanzas(text, suites) if path.endswith(".sources") else _lines(text, suites)
-    return "".join(f"{line}\n" for line in dict.fromkeys(lines)) if any(f" {suite} " in line for line in lines) else ""
+    return (
+        "".join(f"{line}\n" for line in dict.fromkeys(lines))
+        if any(f" {suite} " in line for line in lines)
+        else ""
+    )
 
 
 def _lines(text: str, suites: set[str]) -> Iterable[str]:
@@ -147,14 +179,20 @@ def _stanzas(text: str, suites: set[str]) -> Iterable[str]:
     """deb822 stanzas as lines of the older form, which can be put after one another."""
     for stanza in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
         field = {
-            name.lower(): value.split() for name, value in re.findall(r"(?m)^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza)
+            name.lower(): value.split()
+            for name, value in re.findall(r"(?m)^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza)
         }
-        if "deb" not in field.get("types", []) or field.get("enabled") == ["no"] or len(field.get("signed-by", [])) > 1:
+        if (
+            "deb" not in field.get("types", [])
+            or field.get("enabled") == ["no"]
+            or len(field.get("signed-by", [])) > 1
+        ):
             continue
         signed = f"[signed-by={field['signed-by'][0]}] " if field.get("signed-by") else ""
         for name in (name for name in field.get("suites", []) if name in suites):
             yield from (
-                f"deb {signed}{uri} {name} {' '.join(field.get('components', []))}" for uri in field.get("uris", [])
+                f"deb {signed}{uri} {name} {' '.join(field.get('components', []))}"
+                for uri in field.get("uris", [])
             )
 
 
@@ -168,7 +206,9 @@ def _listen(program: Program, reference: Reference, say: Say) -> list[str]:
             continue
         packages += bool(step["unpack"])
         what = step["phase"] or (
-            f"downloading {step['got']}" if step["got"] else f"{step['unpack'].lower()} {step['name']}"
+            f"downloading {step['got']}"
+            if step["got"]
+            else f"{step['unpack'].lower()} {step['name']}"
         )
         tell(f"{reference.suite}: {what}" + (f" ({packages} steps)" if packages else ""))
     return words
@@ -180,8 +220,16 @@ def explain_packages(reference: Reference, words: list[str]) -> str:
     for pattern, meaning in PACKAGE_MEANINGS:
         if found := re.search(pattern, text):
             return meaning.format(*found.groups(), suite=reference.suite)
-    errors = [line for line in words if re.match(r"E: |Error|error: ", line) and not _MACHINERY.match(line)]
-    return errors[0] if errors else next((line for line in reversed(words) if line.strip()), "no reason given")
+    errors = [
+        line
+        for line in words
+        if re.match(r"E: |Error|error: ", line) and not _MACHINERY.match(line)
+    ]
+    return (
+        errors[0]
+        if errors
+        else next((line for line in reversed(words) if line.strip()), "no reason given")
+    )
 
 
 def tidy(tree: str) -> None:
@@ -202,5 +250,7 @@ def _inside(tree: str, path: str) -> bool:
 
 
 def _remove(path: str) -> None:
-    remove: Callable[[str], None] = shutil.rmtree if os.path.isdir(path) and not os.path.islink(path) else os.unlink
+    remove: Callable[[str], None] = (
+        shutil.rmtree if os.path.isdir(path) and not os.path.islink(path) else os.unlink
+    )
     remove(path)

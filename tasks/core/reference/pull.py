@@ -34,7 +34,9 @@ def pull_reference(image: Image, folder: str, say: Say) -> None:
     """
     _needs_root(image)
     os.makedirs(folder, exist_ok=True)
-    os.chmod(folder, 0o700)  # it holds what only root of the reference may read, and programs that run as root
+    os.chmod(
+        folder, 0o700
+    )  # it holds what only root of the reference may read, and programs that run as root
     settle(folder)
     _take(image)(image, Snapshot(folder), say)
 
@@ -47,7 +49,9 @@ def settle(folder: str) -> None:
 def is_as_wide(image: Image, folder: str) -> bool:
     """Whether a pull of `image` would bring no name that the snapshot's had left out."""
     had = Snapshot(folder).facts()
-    return set(had.get("exclude", [])) <= set(image.exclude) and set(image.keep) <= {*had.get("keep", image.keep)}
+    return set(had.get("exclude", [])) <= set(image.exclude) and set(image.keep) <= {
+        *had.get("keep", image.keep)
+    }
 
 
 def discard(folder: str) -> None:

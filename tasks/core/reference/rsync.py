@@ -27,7 +27,9 @@ RSYNC = [
     *("rsync", "-aHSxR8", "--numeric-ids", "--modify-window=-1"),
     *("--from0", "--exclude-from=-", "--info=progress2", "--no-motd"),
 ]
-ATTRIBUTES = ["-AX"]  # ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
+ATTRIBUTES = [
+    "-AX"
+]  # ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
 _COMPLAINT = re.compile(r"(?:rsync: |rsync error: |file has vanished: ).*")
 _PROGRESS = re.compile(r"^\s*([\d,]+)\s+\d+%\s+(\S+)\s+[\d:]+")
 
@@ -61,7 +63,9 @@ def pull_remote(image: Image, snapshot: Snapshot, say: Say) -> None:
         snapshot.begin()
         status, words = _rsync([*RSYNC, *options], source, places, snapshot, patterns(image), say)
         if options and any("unknown option" in line for line in words):
-            say(f"{image.reference.where}: its rsync is too old for ACLs and extended attributes; pulled without them")
+            say(
+                f"{image.reference.where}: its rsync is too old for ACLs and extended attributes; pulled without them"
+            )
             options = []
         elif status == VANISHED:
             say(f"{image.reference.where}: changed while it was copied; once more")
@@ -79,7 +83,12 @@ def patterns(image: Image) -> list[str]:
 
 
 def _rsync(
-    command: list[str], source: RsyncSource, places: Iterable[str], snapshot: Snapshot, rules: list[str], say: Say
+    command: list[str],
+    source: RsyncSource,
+    places: Iterable[str],
+    snapshot: Snapshot,
+    rules: list[str],
+    say: Say,
 ) -> tuple[int, list[str]]:
     """rsync's exit status and what it complained of."""
     links = [f"--link-dest={tree}" for tree in snapshot.earlier()]

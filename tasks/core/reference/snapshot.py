@@ -33,9 +33,17 @@ class Snapshot:
 
     def __init__(self, folder: str):
         self.folder = os.path.abspath(folder)
-        self.tree, self.incoming, self.partial = (os.path.join(self.folder, n) for n in ("tree", "incoming", "partial"))
-        self.marker, self.next = os.path.join(self.folder, COMPLETE), os.path.join(self.folder, NEXT)
-        self.index, self.coming = os.path.join(self.folder, INDEX), os.path.join(self.folder, "incoming.index")
+        self.tree, self.incoming, self.partial = (
+            os.path.join(self.folder, n) for n in ("tree", "incoming", "partial")
+        )
+        self.marker, self.next = (
+            os.path.join(self.folder, COMPLETE),
+            os.path.join(self.folder, NEXT),
+        )
+        self.index, self.coming = (
+            os.path.join(self.folder, INDEX),
+            os.path.join(self.folder, "incoming.index"),
+        )
 
     def begin(self) -> str:
         """An empty folder to fill. What an earlier try left there becomes `partial`."""
@@ -73,7 +81,12 @@ class Snapshot:
         self._read(image, say)
         sync(self.incoming)
         taken = datetime.datetime.now(datetime.UTC).isoformat()
-        note = {"reference": describe(image), "taken": taken, "inode": os.stat(self.incoming).st_ino, **facts}
+        note = {
+            "reference": describe(image),
+            "taken": taken,
+            "inode": os.stat(self.incoming).st_ino,
+            **facts,
+        }
         write_atomic(self.next, (json.dumps(note, indent=1) + "\n").encode(), durable=True)
         unlink_if_there(self.index)
         self._put_in_place()
@@ -85,7 +98,9 @@ class Snapshot:
         """Mark the tree that `incoming.json` names as whole, if it is the one that is in place."""
         if not os.path.lexists(self.next):
             return
-        if not os.path.isdir(self.tree) or os.stat(self.tree).st_ino != _load(self.next).get("inode"):
+        if not os.path.isdir(self.tree) or os.stat(self.tree).st_ino != _load(self.next).get(
+            "inode"
+        ):
             return os.unlink(self.next)
         if os.path.lexists(self.coming):
             os.rename(self.coming, self.index)

@@ -38,7 +38,12 @@ from . import operations
 MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
 SILENCE = 30  # seconds without a word from whoever asked
 BATCH = 1000  # names a line
-PARTS = {"root.mtree": "root", "root.xattrs": "xattrs", "initrd.img": "initrd", "vmlinuz": "kernel"}  # -> of Release
+PARTS = {
+    "root.mtree": "root",
+    "root.xattrs": "xattrs",
+    "initrd.img": "initrd",
+    "vmlinuz": "kernel",
+}  # -> of Release
 
 
 # Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the wait.
@@ -120,7 +125,9 @@ class Channel:
             try:
                 line = self.heard.get(timeout=SILENCE)
             except queue.Empty:
-                raise Refused(f"nothing heard for {SILENCE} seconds from who asked; ended") from None
+                raise Refused(
+                    f"nothing heard for {SILENCE} seconds from who asked; ended"
+                ) from None
             if not line:
                 raise Refused("who asked has gone; ended")
             if line.strip():  # an empty line says that somebody is there
@@ -163,7 +170,11 @@ class Channel:
         if not names:
             return
         for first in range(0, len(names), BATCH):
-            self.tell(names=[name.decode(errors="surrogateescape") for name in names[first : first + BATCH]])
+            self.tell(
+                names=[
+                    name.decode(errors="surrogateescape") for name in names[first : first + BATCH]
+                ]
+            )
         self.ask(bring={"source": source, "to": to, "like": like, "owners": privileged(to)})
 
 
@@ -219,13 +230,19 @@ def _service(said: Mapping[str, Any]) -> services.Service:
 def _unpack_release(said: Mapping[str, Any], line: Channel) -> RemoteRelease:
     release = Release(**said["release"])
     shared = tuple(tuple(map(os.fsencode, paths)) for paths in said["shared"])
-    return RemoteRelease(release, os.path.join(line.folder, release.image), said["sizes"], shared, line)
+    return RemoteRelease(
+        release, os.path.join(line.folder, release.image), said["sizes"], shared, line
+    )
 
 
 def _loaders(digests: Mapping[str, str], line: Channel) -> dict[str, str]:
     """Each loader as a file of this machine: the one that is served already, where that is it."""
     served = {name: line.targets.served(name) for name in digests}
-    same = {name for name, path in served.items() if os.path.isfile(path) and digest_file(path) == digests[name]}
+    same = {
+        name
+        for name, path in served.items()
+        if os.path.isfile(path) and digest_file(path) == digests[name]
+    }
     to = os.path.join(line.folder, "loaders")
     line.bring("loaders", to, [os.fsencode(name) for name in sorted(digests.keys() - same)])
     return {name: served[name] if name in same else os.path.join(to, name) for name in digests}
@@ -233,7 +250,11 @@ def _loaders(digests: Mapping[str, str], line: Channel) -> dict[str, str]:
 
 def _file_of(targets: Targets, id: str, name: str) -> str:
     """Where a server has this file of the build of a release."""
-    return targets.kept(f"{id}.{name[len('root.') :]}") if name.startswith("root.") else f"{targets.boot(id)}/{name}"
+    return (
+        targets.kept(f"{id}.{name[len('root.') :]}")
+        if name.startswith("root.")
+        else f"{targets.boot(id)}/{name}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +262,9 @@ class RemoteRelease(BuiltRelease):
     """A release that was built elsewhere: what this server has of it is read here, the rest is brought when needed."""
 
     sizes: Mapping[str, int] = dataclasses.field(compare=False)
-    shared: tuple[tuple[bytes, ...], ...] = dataclasses.field(compare=False)  # the names of each hard-linked file
+    shared: tuple[tuple[bytes, ...], ...] = dataclasses.field(
+        compare=False
+    )  # the names of each hard-linked file
     line: Channel = dataclasses.field(compare=False)
 
     def path(self, name: str) -> str:
@@ -282,7 +305,12 @@ class RemoteRelease(BuiltRelease):
                 files.clear(os.path.join(targets.received, id))
         there = set(self._come())
         missing = [path for path in paths if path not in there]
-        self.line.bring(f"{self.release.image}/root", self._received, missing, targets.root(like) if like else "")
+        self.line.bring(
+            f"{self.release.image}/root",
+            self._received,
+            missing,
+            targets.root(like) if like else "",
+        )
         return self._received
 
     def _come(self) -> Iterator[bytes]:
@@ -292,7 +320,11 @@ class RemoteRelease(BuiltRelease):
             for file in (os.path.join(above, name) for name in names):
                 tree = tree or read_record(self.record())
                 path = os.path.relpath(file, top)
-                if path in tree and not os.path.islink(file) and digest_file(file) == tree[path].digest:
+                if (
+                    path in tree
+                    and not os.path.islink(file)
+                    and digest_file(file) == tree[path].digest
+                ):
                     yield path
                 else:
                     os.unlink(file)

@@ -12,7 +12,13 @@ from typing import Any
 from ..base.shapes import Misfit, Shape, fit
 from ..release import Release
 
-_TREE = {"added": [str], "removed": [str], "changed": [str], "notable": [str], "folders": {str: [int]}}
+_TREE = {
+    "added": [str],
+    "removed": [str],
+    "changed": [str],
+    "notable": [str],
+    "folders": {str: [int]},
+}
 _FILE = {"path": str, "action": str, "found": str, "diff": [str]}
 _RIGHTS = {"before": {str: int}, "after": {str: int}}
 _PART = {"before": str | None, "after": str}

@@ -154,7 +154,9 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.words = [*self.words[-30:], readable(text)]
             return
         try:
-            self._hear(*answers.message(json.loads(text[len(agent.MARK) :]), self.order.message["do"]))
+            self._hear(
+                *answers.message(json.loads(text[len(agent.MARK) :]), self.order.message["do"])
+            )
         except (ValueError, RecursionError) as error:
             why = readable(str(error))[:200]
             self.give_up(f"its answer is not understood ({why}); is its python3 another program?")
@@ -187,8 +189,13 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit(f"it asks for {asked['source']}, which it may not have")
         files = [name.encode(errors="surrogateescape") for name in names]
         for name in not_of(source, files):
-            raise shapes.Misfit(f"it asks for {os.fsdecode(name)} of {asked['source']}, which it may not have")
-        if not all(path.startswith("/") and readable(path) == path for path in (asked["to"], asked["like"] or "/")):
+            raise shapes.Misfit(
+                f"it asks for {os.fsdecode(name)} of {asked['source']}, which it may not have"
+            )
+        if not all(
+            path.startswith("/") and readable(path) == path
+            for path in (asked["to"], asked["like"] or "/")
+        ):
             raise shapes.Misfit("it wants files at a place that is none")
         self.transfer = _Transfer(self, files).begin(fetch_by_rsync(source, self.order.ssh, asked))
 
@@ -204,7 +211,11 @@ class _Session(EventHandler):  # type: ignore[misc]
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if self.done is None and not self.failure:
-            self.failure = explain(self.order.ssh, rc, self.words) if rc else f"nothing was heard of it{self.last()}"
+            self.failure = (
+                explain(self.order.ssh, rc, self.words)
+                if rc
+                else f"nothing was heard of it{self.last()}"
+            )
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         self.open = False
@@ -267,7 +278,13 @@ def fetch_by_rsync(source: Source, ssh: str, asked: Mapping[str, Any]) -> list[s
     like = [f"--link-dest={asked['like']}"] if asked["like"] else []
     return [
         *("rsync", *kept, "-I", "--no-motd", "-s", "--from0", "--files-from=-"),
-        *(*like, f"--rsh={shlex.join(ssh_command())}", "--", f"{source.folder}/", f"{ssh}:{asked['to']}/"),
+        *(
+            *like,
+            f"--rsh={shlex.join(ssh_command())}",
+            "--",
+            f"{source.folder}/",
+            f"{ssh}:{asked['to']}/",
+        ),
     ]
 
 

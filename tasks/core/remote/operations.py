@@ -25,8 +25,12 @@ from ..store import boot_files, kept, loaders, tftp
 from ..store.paths import BOOT_FILES, Targets
 
 Values = dict[str, Any]  # of JSON
-Sections = Sequence[Sequence[str]]  # of a plan as text: titles and what stands below (see summary.py)
-Render = Callable[[Release, str, str], Mapping[str, bytes]]  # release, label, site id -> its boot files
+Sections = Sequence[
+    Sequence[str]
+]  # of a plan as text: titles and what stands below (see summary.py)
+Render = Callable[
+    [Release, str, str], Mapping[str, bytes]
+]  # release, label, site id -> its boot files
 
 
 class Answer(NamedTuple):
@@ -77,7 +81,9 @@ def plan_server(
 
     goal, now = goal_of(targets, line, line.wanted(), image), time.time()
     verdicts = prune.foreseen(targets, keep, keep_days, now, running, image)
-    verdicts += former_roots.foreseen_former(targets, site, former_roots.AgeRule(keep_days, now, running)).verdicts
+    verdicts += former_roots.foreseen_former(
+        targets, site, former_roots.AgeRule(keep_days, now, running)
+    ).verdicts
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
     there = dataclasses.replace(state.read_actual(targets, goal), prunable=prunable)
     other_sites.refuse(there, goal)
@@ -87,7 +93,9 @@ def plan_server(
     return {"changed": steps.changed, "sections": told, "json": as_json, "refused": refused}
 
 
-def deploy_server(targets: Targets, line: AnswerLine, author: Values, image: str, again: bool = False) -> Values:
+def deploy_server(
+    targets: Targets, line: AnswerLine, author: Values, image: str, again: bool = False
+) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`.
 
     `again`: also what a rollback left.
@@ -108,7 +116,9 @@ def deploy_server(targets: Targets, line: AnswerLine, author: Values, image: str
     return {"changed": steps.changed}
 
 
-def goal_of(targets: Targets, line: AnswerLine, goal: Desired, image: str, again: bool = False) -> Desired:
+def goal_of(
+    targets: Targets, line: AnswerLine, goal: Desired, image: str, again: bool = False
+) -> Desired:
     """What is wanted, of all images or of one, with all that only the server can know.
 
     Its pinned releases, and what was rolled back there: `again` takes that up, too.
@@ -122,7 +132,9 @@ def goal_of(targets: Targets, line: AnswerLine, goal: Desired, image: str, again
     limited = scope.only(goal, image, files, kept.published(targets), line.render)
     for name in [built.release.image for built in goal.releases]:
         if limited.left and f"{BOOT_FILES}{name}.cfg" not in limited.files:
-            line.say(f"{name}: nothing of it is on the server; its nodes boot as before until it is deployed, too")
+            line.say(
+                f"{name}: nothing of it is on the server; its nodes boot as before until it is deployed, too"
+            )
     return limited
 
 
@@ -176,7 +188,11 @@ def prune_work(
 def verify_work(targets: Targets, line: AnswerLine, full: bool, image: str) -> Values:
     """What is not as it was deployed: `findings`, a line each."""
 
-    return {"findings": [str(finding) for finding in verify.of_server(targets, full, Throttle(line.say), image)]}
+    return {
+        "findings": [
+            str(finding) for finding in verify.of_server(targets, full, Throttle(line.say), image)
+        ]
+    }
 
 
 def status_work(targets: Targets, line: AnswerLine) -> Values:
@@ -189,5 +205,7 @@ def failure(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
         where = error.filename2 or error.filename or ""
-        return f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(": ")
+        return f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(
+            ": "
+        )
     raise error

@@ -11,11 +11,18 @@ from ClusterShell.Task import task_self
 from ClusterShell.Worker.Popen import WorkerPopen
 from ClusterShell.Worker.Worker import FANOUT_UNLIMITED
 
-logging.getLogger("ClusterShell").addHandler(logging.NullHandler())  # that a pipe broke is told by who broke it
+logging.getLogger("ClusterShell").addHandler(
+    logging.NullHandler()
+)  # that a pipe broke is told by who broke it
 
 
 def begin(
-    argv: Sequence[str], key: str, handler: EventHandler, seconds: float, given: str = "", at_once: bool = False
+    argv: Sequence[str],
+    key: str,
+    handler: EventHandler,
+    seconds: float,
+    given: str = "",
+    at_once: bool = False,
 ) -> WorkerPopen:
     """A program that ends with us and after so many seconds; `given` is a file to read from.
 

@@ -21,7 +21,10 @@ SIGNS = {"add": "+", "change": "~", "remove": "−"}
 
 def plan_view(found: Mapping[str, Any]) -> View:
     """What `doit plan` left: {"compared": words, "servers": {name: plan as summary.as_json gives it}}."""
-    return {"compared": found["compared"], "servers": [_server(name, plan) for name, plan in found["servers"].items()]}
+    return {
+        "compared": found["compared"],
+        "servers": [_server(name, plan) for name, plan in found["servers"].items()],
+    }
 
 
 def _server(name: str, plan: Mapping[str, Any]) -> View:
@@ -55,7 +58,9 @@ def _nodes(names: Sequence[str]) -> View:
 
 def _changes(nodes: Mapping[str, Any]) -> list[tuple[str, View]]:
     """Nodes by what became of them."""
-    found: dict[str, list[str]] = {word: nodes[word] for word in ("added", "removed") if nodes[word]}
+    found: dict[str, list[str]] = {
+        word: nodes[word] for word in ("added", "removed") if nodes[word]
+    }
     for name, fields in nodes["changed"].items():
         found.setdefault(f"changed: {', '.join(fields)}", []).append(name)
     return [(word, _nodes(names)) for word, names in found.items()]
@@ -93,7 +98,8 @@ def _tree(tree: Mapping[str, Any]) -> View:
     ]
     largest = sorted(folders, key=lambda folder: (-abs(folder["bytes"]), folder["name"]))
     paths = {
-        word: {"rows": tree[word][:MOST_PATHS], "count": len(tree[word])} for word in ("added", "removed", "changed")
+        word: {"rows": tree[word][:MOST_PATHS], "count": len(tree[word])}
+        for word in ("added", "removed", "changed")
     }
     return {
         "notable": tree["notable"][:MOST_PATHS],
@@ -121,7 +127,10 @@ def checks_view(rows: Iterable[Sequence[str]]) -> View:
     """What `doit check` left: rows of file, verdict, words."""
     found = [{"file": file, "verdict": verdict, "words": words} for file, verdict, words in rows]
     counts = {verdict: sum(row["verdict"] == verdict for row in found) for verdict in VERDICTS}
-    return {"rows": found, "counts": [(VERDICTS[verdict], count) for verdict, count in counts.items() if count]}
+    return {
+        "rows": found,
+        "counts": [(VERDICTS[verdict], count) for verdict, count in counts.items() if count],
+    }
 
 
 VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok": "passed"}
@@ -133,5 +142,7 @@ VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok":
 def boot_view(found: Mapping[str, Any], releases: Iterable[str]) -> View:
     """What `doit boot` left in timings.json. `releases`: those that were built."""
     longest = max((stage["seconds"] for stage in found["stages"]), default=0) or 1
-    stages = [{**stage, "share": round(100 * stage["seconds"] / longest)} for stage in found["stages"]]
+    stages = [
+        {**stage, "share": round(100 * stage["seconds"] / longest)} for stage in found["stages"]
+    ]
     return {**found, "stages": stages, "now": found["release"] in set(releases)}

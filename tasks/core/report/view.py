@@ -39,7 +39,9 @@ KINDS = {
 # Of a manifest: what follows the path of a file that runs as its owner or group; of each file the folders above it, and
 # its size.
 _SETUID = re.compile(rb" type=file mode=([2-7][0-7]{3}) uid=(\d+) gid=(\d+) size=(\d+) ")
-_SIZES = re.compile(rb"^\./((?:[^/ \n]+/){0,%d})\S+ type=file [^\n]* size=(\d+) " % DEPTH, re.MULTILINE)
+_SIZES = re.compile(
+    rb"^\./((?:[^/ \n]+/){0,%d})\S+ type=file [^\n]* size=(\d+) " % DEPTH, re.MULTILINE
+)
 
 View = dict[str, Any]
 
@@ -103,7 +105,9 @@ def render_report(view: View, templates: Iterable[str]) -> bytes:
         loader=jinja2.FileSystemLoader(tuple(templates)), undefined=jinja2.StrictUndefined, autoescape=True,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=printable,
     )  # fmt: skip
-    environment.filters.update(human=human, grown=size_change, number=lambda count: f"{count:,}".replace(",", "\u202f"))
+    environment.filters.update(
+        human=human, grown=size_change, number=lambda count: f"{count:,}".replace(",", "\u202f")
+    )
     return render_template(environment, "report.html", view)
 
 
@@ -133,7 +137,9 @@ def view(facts: ReportFacts) -> View:
         "servers": servers_view(site),
         "node_count": len(site.nodes),
         "racks": racks(site),
-        "rows": [node_view(site, node) for node in site.nodes] if len(site.nodes) <= MOST_CELLS else [],
+        "rows": [node_view(site, node) for node in site.nodes]
+        if len(site.nodes) <= MOST_CELLS
+        else [],
         "special": special(site),
         "looks": [*found_looks(found), *(look for image in images for look in image_looks(image))],
         "images": images,
@@ -148,7 +154,9 @@ def found_view(facts: ReportFacts) -> View:
     return {
         "plan": plan_view(found.plan) if found.plan else None,
         "checks": checks_view(rows) if found.checks else None,
-        "boot": boot_view(found.boot, (built.release.id for built in facts.built)) if found.boot else None,
+        "boot": boot_view(found.boot, (built.release.id for built in facts.built))
+        if found.boot
+        else None,
     }
 
 
@@ -164,7 +172,10 @@ def network_view(site: Site) -> list[tuple[str, str]]:
 
 def servers_view(site: Site) -> list[View]:
     nodes = Counter(server_of(site, node).name for node in site.nodes)
-    return [{"name": server.name, "ip": server.ip, "nodes": nodes[server.name]} for server in site.servers]
+    return [
+        {"name": server.name, "ip": server.ip, "nodes": nodes[server.name]}
+        for server in site.servers
+    ]
 
 
 # --- nodes
@@ -211,7 +222,9 @@ def special(site: Site) -> list[tuple[str, str, int]]:
     for node in site.nodes:
         for what, value in own_settings(node):
             found.setdefault(f"{what} {value}", []).append(node.name)
-    return [(what, fold_nodes(names), len(names)) for what, names in sorted(found.items())][:LONGEST_LIST]
+    return [(what, fold_nodes(names), len(names)) for what, names in sorted(found.items())][
+        :LONGEST_LIST
+    ]
 
 
 # --- images
@@ -285,7 +298,12 @@ def folders(manifest: bytes) -> list[View]:
     largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:FOLDERS]
     top = largest[0][1] if largest else 0
     return [
-        {"name": "/" + show_path(path), "size": size, "files": counts[path], "share": round(100 * size / (top or 1))}
+        {
+            "name": "/" + show_path(path),
+            "size": size,
+            "files": counts[path],
+            "share": round(100 * size / (top or 1)),
+        }
         for path, size in largest
     ]
 
@@ -303,13 +321,25 @@ def found_looks(found: View) -> Iterator[FileLook]:
         failed = [row["file"] for row in found["checks"]["rows"] if row["verdict"] == "failed"]
         if failed:
             yield FileLook("checks", "Checks", f"{', '.join(failed)} failed")
-    if found["boot"] and (missing := [check["what"] for check in found["boot"]["checks"] if not check["holds"]]):
-        yield FileLook("boot", "Boot", f"{found['boot']['node']} came up, but not as it should: {', '.join(missing)}")
+    if found["boot"] and (
+        missing := [check["what"] for check in found["boot"]["checks"] if not check["holds"]]
+    ):
+        yield FileLook(
+            "boot",
+            "Boot",
+            f"{found['boot']['node']} came up, but not as it should: {', '.join(missing)}",
+        )
     for server in found["plan"]["servers"] if found["plan"] else ():
         for root in server["roots"]:
             if count := len(root.get("notable", ())):
-                words = f"{count} modes, owners or setuid bits" if count > 1 else "a mode, an owner or a setuid bit"
-                yield FileLook("plan", "Plan", f"{words} of {root['release']} differ{'s' * (count == 1)}")
+                words = (
+                    f"{count} modes, owners or setuid bits"
+                    if count > 1
+                    else "a mode, an owner or a setuid bit"
+                )
+                yield FileLook(
+                    "plan", "Plan", f"{words} of {root['release']} differ{'s' * (count == 1)}"
+                )
 
 
 def image_looks(image: View) -> Iterator[FileLook]:
@@ -338,7 +368,9 @@ def portable(text: str, places: Iterable[str]) -> str:
     """Words of a stage without the folders of this machine."""
     known = {place.rstrip("/"): os.path.basename(place.rstrip("/")) for place in places}
     for place in sorted(filter(known.get, known), key=len, reverse=True):
-        text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?!\w)", known[place].replace("\\", r"\\"), text)
+        text = re.sub(
+            rf"(?<![\w./-]){re.escape(place)}(?!\w)", known[place].replace("\\", r"\\"), text
+        )
     return text
 
 
@@ -348,13 +380,20 @@ def portable(text: str, places: Iterable[str]) -> str:
 def initrd_view(built: BuiltImage, places: Iterable[str]) -> View:
     found = cpio.read_image(built.initrd, f"{built.image.name}/initrd.img")
     tree: Tree = {**(cpio.read_archives(found.early) if found.early else {}), **found.tree}
-    files = [initrd_row(path, entry) for path, entry in sorted(tree.items()) if path and entry.type != DIR]
+    files = [
+        initrd_row(path, entry)
+        for path, entry in sorted(tree.items())
+        if path and entry.type != DIR
+    ]
     return {
         "kind": built.made["kind"],
         "kind_words": KINDS.get(built.made["kind"], built.made["kind"]),
         "base": portable(built.made["base"], places),
         "modules": list(built.made["modules"]),
-        "notes": [portable(note, places).removeprefix(f"{built.image.name}: ") for note in built.made["notes"]],
+        "notes": [
+            portable(note, places).removeprefix(f"{built.image.name}: ")
+            for note in built.made["notes"]
+        ],
         "size": len(built.initrd),
         "compression": found.compression,
         "unpacked": sum(entry.size for entry in tree.values()),
@@ -364,7 +403,11 @@ def initrd_view(built: BuiltImage, places: Iterable[str]) -> View:
 
 def initrd_row(path: bytes, entry: Entry) -> View:
     link = f" → {show_path(entry.link)}" if entry.type == LINK else ""
-    return {"name": show_path(path) + link, "size": entry.size if entry.type == FILE else None, "type": entry.type}
+    return {
+        "name": show_path(path) + link,
+        "size": entry.size if entry.type == FILE else None,
+        "type": entry.type,
+    }
 
 
 # --- generated files
@@ -374,7 +417,11 @@ def files_view(files: Mapping[str, bytes]) -> View:
     """Generated files with their text, as much of it as a page bears."""
     paths = sorted(files, key=lambda path: (path.count("/") and 1, path))
     shown = [
-        {"name": path, "size": len(files[path]), **text_view(files[path].decode(errors="backslashreplace"))}
+        {
+            "name": path,
+            "size": len(files[path]),
+            **text_view(files[path].decode(errors="backslashreplace")),
+        }
         for path in paths[:MOST_FILES]
     ]
     return {"shown": shown, "count": len(paths), "more": len(paths) - len(shown)}

@@ -19,9 +19,16 @@ MIB = 1 << 20
 
 # What setup.sh calls for each file system, and the packages that have it
 PROGRAMS = {
-    "": {"awk": "mawk or gawk", "sfdisk": "fdisk, on EL util-linux", "blkid": "util-linux, on EL5 e2fsprogs"},
+    "": {
+        "awk": "mawk or gawk",
+        "sfdisk": "fdisk, on EL util-linux",
+        "blkid": "util-linux, on EL5 e2fsprogs",
+    },
     "ext3": {"mkfs.ext3": "e2fsprogs", "fsck.ext3": "e2fsprogs"},
-    "ext4": {"mkfs.ext4": "e2fsprogs, on EL5 e4fsprogs", "fsck.ext4": "e2fsprogs, on EL5 e4fsprogs"},
+    "ext4": {
+        "mkfs.ext4": "e2fsprogs, on EL5 e4fsprogs",
+        "fsck.ext4": "e2fsprogs, on EL5 e4fsprogs",
+    },
     "xfs": {"mkfs.xfs": "xfsprogs"},
     "swap": {"mkswap": "util-linux", "swapon": "mount or util-linux"},
 }
@@ -41,7 +48,11 @@ def disk_support(tree: Tree) -> DiskSupport:
     near = [path for path in tree if path.count(b"/") < DEEPEST]
     return {
         "folders": [_text(path) for path in near if _leads(tree, path)],
-        "programs": [name for name in names if any(_is_there(tree, place + name.encode()) for place in PLACES)],
+        "programs": [
+            name
+            for name in names
+            if any(_is_there(tree, place + name.encode()) for place in PLACES)
+        ],
         "bytes": _by_text({path: size for path, size in sizes.items() if path in tree}),
     }
 

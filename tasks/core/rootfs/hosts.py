@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from ..tree.model import FILE, Circle, Tree, read_content, resolve
 
-_NOBODYS = re.compile(r"127\.|0\.|255\.|::1$|::$|f[ef]0", re.IGNORECASE)  # loopback, broadcast, multicast, link-local
+_NOBODYS = re.compile(
+    r"127\.|0\.|255\.|::1$|::$|f[ef]0", re.IGNORECASE
+)  # loopback, broadcast, multicast, link-local
 _OWN_NAME = re.compile(rb"^HOSTNAME=[\"']?([^\"'\s]+)", re.MULTILINE)
 
 
@@ -51,5 +53,7 @@ def lost(names: Iterable[str], generated: bytes) -> list[str]:
 def told(names: list[str], most: int = 10) -> str:
     """One line about names that are lost."""
     count = f"{len(names)} name{'s' * (len(names) != 1)}"
-    listed = ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
+    listed = ", ".join(names[:most]) + (
+        f", and {len(names) - most} more" if len(names) > most else ""
+    )
     return f"etc/hosts of the reference has {count} that the nodes' lacks: {listed}; add them under `hosts:`"

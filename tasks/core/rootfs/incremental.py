@@ -37,10 +37,14 @@ class Carried(NamedTuple):
 
     facts: str  # all but the reference that it was made by
     signature: str  # of the reference
-    special: dict[bytes, str]  # of the reference, what did not come through as it was or was looked into -> digest
+    special: dict[
+        bytes, str
+    ]  # of the reference, what did not come through as it was or was looked into -> digest
     notes: dict[str, Any]  # for the report and plan
     parts: str  # digest of the manifest of what its initrd can be made of, which no renewal changes
-    last: Renewed | None = None  # the renewal by which it came to that, if by one: for whoever stages it
+    last: Renewed | None = (
+        None  # the renewal by which it came to that, if by one: for whoever stages it
+    )
 
 
 def special_paths(
@@ -53,7 +57,11 @@ def special_paths(
     found = {}
     for path, entry in reference.items():
         place = moved_paths(path)
-        if made.get(place) is not entry or place in also or (entry.type == FILE and entry.source in looked_into):
+        if (
+            made.get(place) is not entry
+            or place in also
+            or (entry.type == FILE and entry.source in looked_into)
+        ):
             found[path] = entry.digest
     return found
 
@@ -67,8 +75,13 @@ def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
         return None
     if any(entry.digest in digests for entry in new.files.values()):
         return None
-    grown = {moved_paths(path): entry.size - new.before[path].size for path, entry in new.files.items()}
-    files, folders = ({moved_paths(path): entry for path, entry in tree.items()} for tree in (new.files, new.folders))
+    grown = {
+        moved_paths(path): entry.size - new.before[path].size for path, entry in new.files.items()
+    }
+    files, folders = (
+        {moved_paths(path): entry for path, entry in tree.items()}
+        for tree in (new.files, new.folders)
+    )
     return Renewed(files, folders, grown, made_of(facts, new.since), made_of(facts, new.signature))
 
 
@@ -85,7 +98,11 @@ def forget_carried(path: str) -> None:
 
 def save_carried(path: str, carried: Carried) -> None:
     """A file that is private: digests of what was scrubbed are in it."""
-    last = carried.last and (_plain(carried.last.files), _plain(carried.last.folders), *carried.last[2:])
+    last = carried.last and (
+        _plain(carried.last.files),
+        _plain(carried.last.folders),
+        *carried.last[2:],
+    )
     data = marshal.dumps((_FORMAT, *carried[:-1], last))
     write_atomic(path, hashlib.sha256(data).digest() + data, mode=0o600)
 
@@ -94,14 +111,20 @@ def load_carried(path: str) -> Carried | None:
     """None where there is none, or it is damaged or of another form."""
     held = content(path) or b""
     digest, data = held[:DIGEST], held[DIGEST:]
-    if hashlib.sha256(data).digest() != digest:  # damaged: marshal would take it for objects of any size
+    if (
+        hashlib.sha256(data).digest() != digest
+    ):  # damaged: marshal would take it for objects of any size
         return None
     try:
         form, *known, last = marshal.loads(data)
         if form != _FORMAT:
             return None
         carried = Carried(*known)
-        return carried._replace(last=Renewed(_tree(last[0]), _tree(last[1]), *last[2:])) if last else carried
+        return (
+            carried._replace(last=Renewed(_tree(last[0]), _tree(last[1]), *last[2:]))
+            if last
+            else carried
+        )
     except (EOFError, ValueError, TypeError):
         return None
 

@@ -39,7 +39,13 @@ BUILT_IN_OVERLAYS = (
     "sysvinit",
     "systemd",
 )  # always first; of the last two the one that the reference's init needs
-LEFTOVERS = (b".git", b".gitkeep", b".gitignore", b".gitattributes", b".DS_Store")  # of tools, and of editors:
+LEFTOVERS = (
+    b".git",
+    b".gitkeep",
+    b".gitignore",
+    b".gitattributes",
+    b".DS_Store",
+)  # of tools, and of editors:
 LEFTOVER_START, LEFTOVER_ENDS = b".#", (b".swp", b".swo", b"~")
 WHITEOUT = b".wh."
 NOT_SHIPPED = (b"MODES", b"README.md")  # at the top of an overlay: about it, not in it
@@ -83,7 +89,14 @@ def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str,
         places = _places(folders, name)
         found += [(name, os.fsencode(place)) for place in places]
         if not places:
-            problems.append(Problem(f"overlays/{name}", 1, 1, "no such overlay; make that folder, or correct the name"))
+            problems.append(
+                Problem(
+                    f"overlays/{name}",
+                    1,
+                    1,
+                    "no such overlay; make that folder, or correct the name",
+                )
+            )
     if problems:
         raise BadInput(problems)
     return found
@@ -92,13 +105,17 @@ def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str,
 def fingerprint(folders: Iterable[str], names: Iterable[str]) -> str:
     """Differs after any change of overlays; no file is read: names, types, modes, links, sizes, inodes, times."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, place in ((each, place) for each in names for place in _places(folders, each) or [""]):
+    for name, place in (
+        (each, place) for each in names for place in _places(folders, each) or [""]
+    ):
         digest.update(b"%s\0%s\0" % (name.encode(), b"there" if place else b"missing"))
         root = os.fsencode(place)
         for path, status in _walk(root) if place else ():
             target = os.readlink(os.path.join(root, path)) if stat.S_ISLNK(status.st_mode) else b""
             facts = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
-            facts = [] if stat.S_ISDIR(status.st_mode) else facts  # an editor's leftovers change those of folders
+            facts = (
+                [] if stat.S_ISDIR(status.st_mode) else facts
+            )  # an editor's leftovers change those of folders
             digest.update(repr((path, status.st_mode, target, facts)).encode())
     return digest.hexdigest()
 
@@ -119,7 +136,9 @@ def layer(folder: bytes, name: str, accounts: Accounts = ROOT_ONLY) -> OverlayLa
             tree[path] = entry
     for path in modes.keys() - tree.keys():
         message = f"{show_path(path)}: nothing of this name is in the overlay"
-        problems.append(Problem(show_path(os.path.join(folder, b"MODES")), modes[path].line, 1, message))
+        problems.append(
+            Problem(show_path(os.path.join(folder, b"MODES")), modes[path].line, 1, message)
+        )
     if problems:
         raise BadInput(problems)
     declared = frozenset(path for path in modes if tree[path].type == DIR)
@@ -184,7 +203,11 @@ def _walk(folder: bytes, below: bytes = b"") -> Iterator[tuple[bytes, os.stat_re
 
 
 def _entry(
-    folder: bytes, path: bytes, status: os.stat_result, declared: _Mode | None, problems: list[Problem]
+    folder: bytes,
+    path: bytes,
+    status: os.stat_result,
+    declared: _Mode | None,
+    problems: list[Problem],
 ) -> Entry | None:
     source = os.path.join(folder, path)
     kind = TYPES.get(stat.S_IFMT(status.st_mode))
@@ -197,9 +220,19 @@ def _entry(
     if kind == LINK:
         return Entry(LINK, 0o777, uid, gid, link=os.readlink(source))
     if kind in (CHAR, BLOCK):
-        return Entry(kind, mode, uid, gid, device=(os.major(status.st_rdev), os.minor(status.st_rdev)))
+        return Entry(
+            kind, mode, uid, gid, device=(os.major(status.st_rdev), os.minor(status.st_rdev))
+        )
     if kind == FILE:
-        entry = Entry(FILE, mode, uid, gid, status.st_size, source=os.path.abspath(source), stamp=status.st_ctime_ns)
+        entry = Entry(
+            FILE,
+            mode,
+            uid,
+            gid,
+            status.st_size,
+            source=os.path.abspath(source),
+            stamp=status.st_ctime_ns,
+        )
         return _file(entry, show_path(source), problems)
     return Entry(kind, mode, uid, gid)
 
@@ -219,7 +252,9 @@ def _refusal(kind: str | None, mode: int, declared: _Mode | None) -> str:
     if declared:
         return ""
     if kind in (CHAR, BLOCK, FIFO):
-        return f"a {kind} node must be declared: a line in MODES with its path, mode, owner and group"
+        return (
+            f"a {kind} node must be declared: a line in MODES with its path, mode, owner and group"
+        )
     if kind == FILE and mode & 0o6000:
         return "setuid or setgid must be declared: a line in MODES with its path, mode, owner and group"
     return ""
@@ -229,7 +264,11 @@ def _whited(path: bytes, folder: bytes, problems: list[Problem]) -> bytes:
     above, name = os.path.split(path)
     name = name[len(WHITEOUT) :]
     if name in (b"", b".", b"..") or name.startswith(WHITEOUT):
-        problems.append(Problem(show_path(os.path.join(folder, path)), 1, 1, "whites out no name; it is .wh.NAME"))
+        problems.append(
+            Problem(
+                show_path(os.path.join(folder, path)), 1, 1, "whites out no name; it is .wh.NAME"
+            )
+        )
     return os.path.join(above, name)
 
 
@@ -242,14 +281,18 @@ def _modes(folder: bytes, known: Accounts, problems: list[Problem]) -> dict[byte
             continue
         path, row, wrong = _mode_row(line, number, known)
         if path in declared:
-            wrong.append((1, f"{show_path(path)} is declared twice, first in line {declared[path].line}"))
+            wrong.append(
+                (1, f"{show_path(path)} is declared twice, first in line {declared[path].line}")
+            )
         problems += [Problem(show_path(name), number, column, message) for column, message in wrong]
         if path is not None and row is not None:
             declared.setdefault(path, row)
     return declared
 
 
-def _mode_row(line: bytes, number: int, known: Accounts) -> tuple[bytes | None, _Mode | None, list[tuple[int, str]]]:
+def _mode_row(
+    line: bytes, number: int, known: Accounts
+) -> tuple[bytes | None, _Mode | None, list[tuple[int, str]]]:
     """(path, what it declares, problems as (column, message)) of a line `path mode owner group`."""
     fields = re.fullmatch(rb"\s*(\S.*?)\s+(\S+)\s+(\S+)\s+(\S+)\s*", line)
     if not fields:
@@ -257,15 +300,23 @@ def _mode_row(line: bytes, number: int, known: Accounts) -> tuple[bytes | None, 
     path, mode, owner, group = fields.groups()
     wrong = []
     if not re.fullmatch(rb"[0-7]{3,4}", mode):
-        wrong.append((fields.start(2) + 1, f"{show_path(mode)} is no mode; write it in octal, as 0640"))
+        wrong.append(
+            (fields.start(2) + 1, f"{show_path(mode)} is no mode; write it in octal, as 0640")
+        )
     uid, gid = _id(owner, known.users), _id(group, known.groups)
     if uid is None:
         wrong.append(
-            (fields.start(3) + 1, f"user {show_path(owner)} is not in the reference's etc/passwd; write its number")
+            (
+                fields.start(3) + 1,
+                f"user {show_path(owner)} is not in the reference's etc/passwd; write its number",
+            )
         )
     if gid is None:
         wrong.append(
-            (fields.start(4) + 1, f"group {show_path(group)} is not in the reference's etc/group; write its number")
+            (
+                fields.start(4) + 1,
+                f"group {show_path(group)} is not in the reference's etc/group; write its number",
+            )
         )
     if wrong:
         return path.strip(b"/"), _Mode(0, 0, 0, number), wrong
@@ -291,7 +342,11 @@ def _lines(name: bytes) -> list[bytes]:
 def _ids(tree: Tree, path: bytes) -> dict[bytes, int]:
     """name -> number of a file like /etc/passwd; root is 0 even where there is none."""
     entry = tree.get(resolve(tree, path))
-    rows = [line.split(b":") for line in read_content(entry).split(b"\n")] if entry and entry.type == FILE else []
+    rows = (
+        [line.split(b":") for line in read_content(entry).split(b"\n")]
+        if entry and entry.type == FILE
+        else []
+    )
     return {b"root": 0} | {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
 
 
@@ -320,7 +375,9 @@ def _lay(tree: Tree, each: OverlayLayer, problems: list[Problem]) -> None:
             problems.append(wrong)
 
 
-def _lay_one(tree: Tree, each: OverlayLayer, path: bytes, seen: dict[bytes, bytes]) -> Problem | None:
+def _lay_one(
+    tree: Tree, each: OverlayLayer, path: bytes, seen: dict[bytes, bytes]
+) -> Problem | None:
     entry = each.tree[path]
     try:
         place = resolve(tree, path) if entry.type == DIR else resolve_parent(tree, path)
@@ -328,27 +385,43 @@ def _lay_one(tree: Tree, each: OverlayLayer, path: bytes, seen: dict[bytes, byte
         return _loop(each, path)
     blocked = next((up for up in parents(place) if up in tree and tree[up].type != DIR), None)
     if blocked is not None:
-        return _clash(each, path, f"lies below {show_path(blocked)}, which is a {tree[blocked].type}", blocked)
+        return _clash(
+            each, path, f"lies below {show_path(blocked)}, which is a {tree[blocked].type}", blocked
+        )
     old = tree.get(place)
     if old and (old.type == DIR) != (entry.type == DIR):
-        return _clash(each, path, f"a {entry.type} would replace the {old.type} {show_path(place)}", path)
+        return _clash(
+            each, path, f"a {entry.type} would replace the {old.type} {show_path(place)}", path
+        )
     if entry.type != DIR and seen.setdefault(place, path) != path:
         return Problem(
-            _name(each, path), 1, 1, f"is the same file as {_name(each, seen[place])}: both are {show_path(place)}"
+            _name(each, path),
+            1,
+            1,
+            f"is the same file as {_name(each, seen[place])}: both are {show_path(place)}",
         )
     if old is None or entry.type != DIR or path in each.declared:
-        put_path(tree, place, entry._replace(xattrs=old.xattrs) if old and old.type == DIR else entry)
+        put_path(
+            tree, place, entry._replace(xattrs=old.xattrs) if old and old.type == DIR else entry
+        )
     return None
 
 
 def _clash(each: OverlayLayer, path: bytes, what: str, victim: bytes) -> Problem:
     above, name = os.path.split(victim)
     whiteout = show_path(os.path.join(above, WHITEOUT + name))
-    return Problem(_name(each, path), 1, 1, f"{what}; if that is meant, delete it first by a file {whiteout}")
+    return Problem(
+        _name(each, path), 1, 1, f"{what}; if that is meant, delete it first by a file {whiteout}"
+    )
 
 
 def _loop(each: OverlayLayer, path: bytes) -> Problem:
-    return Problem(_name(each, path), 1, 1, "a folder above it is a symlink that leads in a circle inside the root")
+    return Problem(
+        _name(each, path),
+        1,
+        1,
+        "a folder above it is a symlink that leads in a circle inside the root",
+    )
 
 
 def _name(each: OverlayLayer, path: bytes) -> str:

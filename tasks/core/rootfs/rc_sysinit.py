@@ -14,12 +14,17 @@ HOOK_MARK = b"# plugnode: the node's own disks and name, before anything uses th
 # rc.sysinit read the host name's file at its top, when it hung in the air; it uses the variable further down.
 HOOK_CALL = (HOOK_MARK, b"/etc/setup.sh", b". /etc/sysconfig/network", b"/etc/hosts.sh")
 
-_QUIET = re.compile(  # what a shell does not run, by line: comments, and strings of more than one word
-    rb"""(?<![^\s;&|()`])\#[^\n]* | \\\n | \\. | '[^']*' | "(?:\\.|[^"\\])*" """, re.VERBOSE | re.DOTALL
+_QUIET = (
+    re.compile(  # what a shell does not run, by line: comments, and strings of more than one word
+        rb"""(?<![^\s;&|()`])\#[^\n]* | \\\n | \\. | '[^']*' | "(?:\\.|[^"\\])*" """,
+        re.VERBOSE | re.DOTALL,
+    )
 )
 _HERE = re.compile(rb"(?<!<)<<(?!<)(-?)[ \t]*([\\'\"]?)(\w+)")
 _BETWEEN = re.compile(rb"&&|\|\||[;&|()`\n]")
-_BEFORE = re.compile(rb"\A(?:if|then|else|elif|while|until|do|time|exec|!|\{|\w+=\S*|\d*[<>]+&?\s*\S+)\Z")
+_BEFORE = re.compile(
+    rb"\A(?:if|then|else|elif|while|until|do|time|exec|!|\{|\w+=\S*|\d*[<>]+&?\s*\S+)\Z"
+)
 _GOES_ON = re.compile(rb"(?:\\|&&|\|\|?)[ \t\r]*\Z")
 
 
@@ -30,7 +35,11 @@ def hook_script(data: bytes, name: str) -> bytes:
     file `name`, where that line is missing or there are several. EL4's `[ -x /sbin/start_udev ] && /sbin/start_udev`
     is one line; comments, strings and `echo` do not count.
     """
-    lines = data.splitlines(keepends=True) if b"\r" not in data else re.findall(rb"[^\n]*\n|[^\n]+\Z", data)
+    lines = (
+        data.splitlines(keepends=True)
+        if b"\r" not in data
+        else re.findall(rb"[^\n]*\n|[^\n]+\Z", data)
+    )
     if any(line.strip() == HOOK_MARK for line in lines):
         return data
     at = _anchor(data, name)
@@ -49,9 +58,14 @@ def init_of(tree: Tree) -> str:
         return "systemd"
     if any(resolve(tree, path) in tree for path in (b"etc/rc.d/rc.sysinit", b"etc/rc.sysinit")):
         return "sysvinit"
-    if any(resolve(tree, path) in tree for path in (b"usr/lib/systemd/systemd", b"lib/systemd/systemd")):
+    if any(
+        resolve(tree, path) in tree for path in (b"usr/lib/systemd/systemd", b"lib/systemd/systemd")
+    ):
         return "systemd"
-    raise BadInput.at("sbin/init", "the reference has neither systemd nor etc/rc.d/rc.sysinit; is it a whole root?")
+    raise BadInput.at(
+        "sbin/init",
+        "the reference has neither systemd nor etc/rc.d/rc.sysinit; is it a whole root?",
+    )
 
 
 def script_of(tree: Tree) -> bytes:
@@ -60,7 +74,9 @@ def script_of(tree: Tree) -> bytes:
         real = resolve(tree, path)
         if real in tree and tree[real].type != DIR:
             return real
-    raise BadInput.at("etc/rc.d/rc.sysinit", "no such file in the reference; setup.sh would never be called")
+    raise BadInput.at(
+        "etc/rc.d/rc.sysinit", "no such file in the reference; setup.sh would never be called"
+    )
 
 
 def _anchor(data: bytes, name: str) -> int:
@@ -69,11 +85,12 @@ def _anchor(data: bytes, name: str) -> int:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise BadInput.at(name, f"no line running /sbin/start_udev in {name}; the call of setup.sh has to follow it")
+        raise BadInput.at(
+            name,
+            f"no line running /sbin/start_udev in {name}; the call of setup.sh has to follow it",
+        )
     where = ", ".join(map(str, found))
-    message = (
-        f"the line running /sbin/start_udev is found {len(found)} times (lines {where}); setup.sh has to follow one"
-    )
+    message = f"the line running /sbin/start_udev is found {len(found)} times (lines {where}); setup.sh has to follow one"
     raise BadInput([Problem(name, found[0], 1, message)])
 
 

@@ -12,14 +12,38 @@ from typing import NamedTuple
 
 from ..base.text import show_path
 from ..tree.filter import Patterns
-from ..tree.model import DIR, FILE, LINK, Entry, Tree, edited, note, parent, parents, read_content, resolve
+from ..tree.model import (
+    DIR,
+    FILE,
+    LINK,
+    Entry,
+    Tree,
+    edited,
+    note,
+    parent,
+    parents,
+    read_content,
+    resolve,
+)
 
 TABLE = os.path.join(os.path.dirname(__file__), "scrub.table")
 SECRET = ("N", "P", "S", "V")  # classes that may not be anywhere in an export
-HIDDEN = (*SECRET, "I")  # of these, what a symlink leads to goes as well, and they are not even pulled
+HIDDEN = (
+    *SECRET,
+    "I",
+)  # of these, what a symlink leads to goes as well, and they are not even pulled
 COPIED = ("N", "P", "S", "I")  # of these, copies and hard links go as well
-_SYSTEM = (b"usr", b"bin", b"sbin", b"lib", b"lib64", b"boot")  # never emptied because some symlink leads there
-_NO_HASH = re.compile(rb"[!*]*[A-Za-z]{0,8}[!*]*")  # `x`, `*`, `!!`, `*LK*`: the shortest hash has 13 characters
+_SYSTEM = (
+    b"usr",
+    b"bin",
+    b"sbin",
+    b"lib",
+    b"lib64",
+    b"boot",
+)  # never emptied because some symlink leads there
+_NO_HASH = re.compile(
+    rb"[!*]*[A-Za-z]{0,8}[!*]*"
+)  # `x`, `*`, `!!`, `*LK*`: the shortest hash has 13 characters
 
 
 class ScrubRule(NamedTuple):
@@ -70,7 +94,11 @@ def _for_rsync(row: ScrubRule) -> list[str]:
         return [f"+ {row.pattern}"]
     if row.kind not in HIDDEN or row.action not in ("delete", "files"):
         return []
-    return [f"- {row.pattern}"] if row.action == "delete" else [f"+ {row.pattern}/", f"- {row.pattern}"]
+    return (
+        [f"- {row.pattern}"]
+        if row.action == "delete"
+        else [f"+ {row.pattern}/", f"- {row.pattern}"]
+    )
 
 
 def secret_at(path: bytes) -> ScrubRule | None:
@@ -85,7 +113,11 @@ def secret_in(path: bytes, entry: Entry) -> ScrubRule | None:
     number = _rules().first(path, False)
     row = scrub_rules()[number] if number >= 0 else None
     if row and row.action in ("lock", "lines") and row.kind != "X":
-        return row if _EDITS[row.action](read_content(entry), path, row) != read_content(entry) else None
+        return (
+            row
+            if _EDITS[row.action](read_content(entry), path, row) != read_content(entry)
+            else None
+        )
     return secret_at(path)
 
 
@@ -96,7 +128,11 @@ def kept(tree: Tree, keep: Iterable[str]) -> list[tuple[str, str]]:
     for path, row in _by_path(tree, frozenset()).items() if allowed else ():
         if is_kept(path, allowed) and tree[path].type != DIR:
             own = secret_at(path) or row
-            name = path if own.kind != "X" else next(up for up in (path, *parents(path)) if up in allowed)
+            name = (
+                path
+                if own.kind != "X"
+                else next(up for up in (path, *parents(path)) if up in allowed)
+            )
             if own.action not in _EDITS or _acted(own, path, tree[path]) is not tree[path]:
                 found.setdefault(show_path(name), own.reason)
     return sorted(found.items())
@@ -145,7 +181,9 @@ def _by_path(tree: Tree, allowed: frozenset[bytes]) -> dict[bytes, ScrubRule]:
     return verdicts
 
 
-def _by_symlink(tree: Tree, verdicts: dict[bytes, ScrubRule], allowed: frozenset[bytes]) -> dict[bytes, ScrubRule]:
+def _by_symlink(
+    tree: Tree, verdicts: dict[bytes, ScrubRule], allowed: frozenset[bytes]
+) -> dict[bytes, ScrubRule]:
     """What secrets' symlinks lead to, and secrets whose folder is reached by a symlink."""
     order = sorted(tree)
     found = {}
@@ -163,24 +201,34 @@ def _by_symlink(tree: Tree, verdicts: dict[bytes, ScrubRule], allowed: frozenset
     return {path: row for path, row in found.items() if not is_kept(path, allowed)}
 
 
-def _seen_through(tree: Tree, link: bytes, target: bytes, order: list[bytes]) -> Iterator[tuple[bytes, ScrubRule]]:
+def _seen_through(
+    tree: Tree, link: bytes, target: bytes, order: list[bytes]
+) -> Iterator[tuple[bytes, ScrubRule]]:
     """Secrets below the folder `target` by the names they have through its symlink `link`."""
     if link.partition(b"/")[0] in _SYSTEM:
         return
     for path in _below(order, target):
         number = _rules().first(link + path[len(target) :], tree[path].type == DIR)
-        if number >= 0 and scrub_rules()[number].kind in (*HIDDEN, "C") and scrub_rules()[number].action != "pass":
+        if (
+            number >= 0
+            and scrub_rules()[number].kind in (*HIDDEN, "C")
+            and scrub_rules()[number].action != "pass"
+        ):
             yield path, scrub_rules()[number]
 
 
-def _by_content(tree: Tree, verdicts: dict[bytes, ScrubRule], allowed: frozenset[bytes]) -> dict[bytes, ScrubRule]:
+def _by_content(
+    tree: Tree, verdicts: dict[bytes, ScrubRule], allowed: frozenset[bytes]
+) -> dict[bytes, ScrubRule]:
     """Other names, and copies, of the secrets that go."""
     inodes: dict[int, ScrubRule] = {}
     digests: dict[str, ScrubRule] = {}
     for path, row in verdicts.items():
         entry = tree[path]
         if entry.type == FILE and _is_secret(row, entry):
-            copy = ScrubRule("delete", row.pattern, "N", f"has the bytes of {show_path(path)}: {row.reason}")
+            copy = ScrubRule(
+                "delete", row.pattern, "N", f"has the bytes of {show_path(path)}: {row.reason}"
+            )
             inodes[entry.inode] = copy
             if entry.size >= 16:
                 digests[entry.digest] = copy
@@ -209,12 +257,16 @@ def _acted(row: ScrubRule, path: bytes, entry: Entry) -> Entry | None:
     make = _EDITS[row.action]
     before = b"" if row.action == "empty" else read_content(entry)
     after = make(before, path, row)
-    return entry if after == before and entry.size == len(after) else _unlabelled(edited(entry, after))
+    return (
+        entry if after == before and entry.size == len(after) else _unlabelled(edited(entry, after))
+    )
 
 
 def _unlabelled(entry: Entry) -> Entry:
     """Without `user.` attributes: what somebody noted beside bytes that go may be as secret as they are."""
-    return entry._replace(xattrs=tuple(each for each in entry.xattrs if not each[0].startswith("user.")))
+    return entry._replace(
+        xattrs=tuple(each for each in entry.xattrs if not each[0].startswith("user."))
+    )
 
 
 def locked_hashes(data: bytes, empty_is_open: bool) -> bytes:
@@ -228,7 +280,12 @@ def locked_hashes(data: bytes, empty_is_open: bool) -> bytes:
 def _locked_line(line: bytes, empty_is_open: bool) -> bytes:
     name, colon, rest = line.partition(b":")
     field, end, more = rest.partition(b":")
-    if not end or name[:1] in (b"+", b"-", b"#", b""):  # + and -: from NIS, where an empty field means as there
+    if not end or name[:1] in (
+        b"+",
+        b"-",
+        b"#",
+        b"",
+    ):  # + and -: from NIS, where an empty field means as there
         return line
     if _NO_HASH.fullmatch(field) and (field or not empty_is_open):
         return line
@@ -290,7 +347,10 @@ def _notes(done: list[tuple[bytes, ScrubRule]]) -> list[Note]:
         while parent(top) in gone:
             top = parent(top)
         names[show_path(top), row] += 1
-    notes = [Note(path, row.action, row.pattern, row.reason, count) for (path, row), count in names.items()]
+    notes = [
+        Note(path, row.action, row.pattern, row.reason, count)
+        for (path, row), count in names.items()
+    ]
     return sorted(notes)
 
 
@@ -310,11 +370,17 @@ def _target(tree: Tree, link: bytes) -> bytes | None:
 
 def _may_empty(target: bytes, link: bytes) -> bool:
     """A folder that a secret's symlink leads to is emptied, unless that would take the system along."""
-    return b"/" in target and target.partition(b"/")[0] not in _SYSTEM and target not in set(parents(link))
+    return (
+        b"/" in target
+        and target.partition(b"/")[0] not in _SYSTEM
+        and target not in set(parents(link))
+    )
 
 
 def _below(order: list[bytes], folder: bytes) -> list[bytes]:
-    return order[bisect_left(order, folder + b"/") : bisect_left(order, folder + b"0")]  # `0` follows `/`
+    return order[
+        bisect_left(order, folder + b"/") : bisect_left(order, folder + b"0")
+    ]  # `0` follows `/`
 
 
 def _with_parents(name: str) -> list[str]:

@@ -21,7 +21,9 @@ REMEDY = "NFS carries no file capabilities: give them by a unit's AmbientCapabil
 @dataclass(frozen=True)
 class StagedRoot:
     tree: Tree  # sorted
-    notes: dict[str, Any]  # for the report and plan; plain data, never a file's content (but names of etc/hosts)
+    notes: dict[
+        str, Any
+    ]  # for the report and plan; plain data, never a file's content (but names of etc/hosts)
     layers: tuple[bytes, ...] = ()  # the overlays' folders
 
 
@@ -67,16 +69,22 @@ def _named(image: Image) -> Iterator[None]:
         yield
     except BadInput as bad:
         where = image.reference.where.rstrip("/") or image.name
-        raise BadInput(each._replace(file=f"{where}/{each.file}") for each in bad.problems) from None
+        raise BadInput(
+            each._replace(file=f"{where}/{each.file}") for each in bad.problems
+        ) from None
 
 
 def overlays(image: Image, init: str | None = None) -> tuple[str, ...]:
     """Names of the overlays of an image, the lowest first; all that may be used as long as the init is not known."""
-    built_in = [name for name in overlay.BUILT_IN_OVERLAYS if name == "worker" or init in (None, name)]
+    built_in = [
+        name for name in overlay.BUILT_IN_OVERLAYS if name == "worker" or init in (None, name)
+    ]
     return (*built_in, *image.overlays)
 
 
-def layers(image: Image, init: str, tree: Tree, folders: Iterable[str]) -> list[overlay.OverlayLayer]:
+def layers(
+    image: Image, init: str, tree: Tree, folders: Iterable[str]
+) -> list[overlay.OverlayLayer]:
     known = overlay.accounts(tree)
     found = overlay.find_layers(tuple(folders), overlays(image, init))
     return [overlay.layer(folder, name, known) for name, folder in found]
@@ -90,12 +98,22 @@ def listed(tree: Tree) -> dict[str, Any]:
     """What a reviewer wants to know of the files in the export, as sorted lists."""
     files = [(path, entry) for path, entry in tree.items() if entry.type == FILE]
     known = overlay.accounts(tree)
-    capable = [text.show_path(path) for path, entry in files if "security.capability" in dict(entry.xattrs)]
+    capable = [
+        text.show_path(path) for path, entry in files if "security.capability" in dict(entry.xattrs)
+    ]
     return {
         "capabilities": capable,
         "capabilities_remedy": REMEDY if capable else "",
-        "setuid": [text.show_path(path) for path, entry in files if entry.mode & (stat.S_ISUID | stat.S_ISGID)],
-        "not_world_readable": [text.show_path(path) for path, entry in files if not entry.mode & stat.S_IROTH],
+        "setuid": [
+            text.show_path(path)
+            for path, entry in files
+            if entry.mode & (stat.S_ISUID | stat.S_ISGID)
+        ],
+        "not_world_readable": [
+            text.show_path(path) for path, entry in files if not entry.mode & stat.S_IROTH
+        ],
         "unknown_users": sorted({entry.uid for entry in tree.values()} - set(known.users.values())),
-        "unknown_groups": sorted({entry.gid for entry in tree.values()} - set(known.groups.values())),
+        "unknown_groups": sorted(
+            {entry.gid for entry in tree.values()} - set(known.groups.values())
+        ),
     }

@@ -40,7 +40,13 @@ LOCAL = b"var/lib/plugnode/files"  # where local files live on a node's disk, be
 OLD_PLACES = {b"etc/sysconfig/network": b"var/network"}  # the origin's, kept
 DEFAULT_LOCAL_FILES = {SYSVINIT: ("etc/sysconfig/network",), SYSTEMD: ()}
 
-_FOLLOWED = (b"etc/fstab", b"etc/rc.sysinit", b"etc/rc.d/rc.sysinit", b"sbin/init", b"lib/systemd/systemd")
+_FOLLOWED = (
+    b"etc/fstab",
+    b"etc/rc.sysinit",
+    b"etc/rc.d/rc.sysinit",
+    b"sbin/init",
+    b"lib/systemd/systemd",
+)
 _MADE_AT_BOOT = (b"/proc/", b"/sys/", b"/dev/", b"/run/")
 _LOCAL_DEVICE = re.compile(rb"/dev/|(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=")
 _NO_DISK = frozenset(  # file systems that no disk of the node backs, whatever their first field says
@@ -54,13 +60,26 @@ def check_tree(reference: Tree) -> None:
     """Whether a tree can become a shared root. Raises BadInput."""
     problems = []
     if b"var.ro" in reference:
-        problems.append(Problem("var.ro", 1, 1, "is a shared root already; take a node that runs from its own disk"))
+        problems.append(
+            Problem(
+                "var.ro", 1, 1, "is a shared root already; take a node that runs from its own disk"
+            )
+        )
     if not any(path.startswith(b"var/") for path in reference):
         what = "missing" if b"var" not in reference else "empty or no folder"
-        problems.append(Problem("var", 1, 1, f"nothing to fill /var with: {what}; is it a file system of its own?"))
+        problems.append(
+            Problem(
+                "var", 1, 1, f"nothing to fill /var with: {what}; is it a file system of its own?"
+            )
+        )
     if reference.get(b"run", directory()).type != DIR:
         problems.append(
-            Problem("run", 1, 1, f"is a {reference[b'run'].type}; make it a folder: site data is mounted there")
+            Problem(
+                "run",
+                1,
+                1,
+                f"is a {reference[b'run'].type}; make it a folder: site data is mounted there",
+            )
         )
     if problems:
         raise BadInput(problems)
@@ -86,7 +105,11 @@ def fstab(tree: Tree) -> Tree:
     after = b"".join(lines)
     tree = tree | {path: edited(tree[path], after)} if after != before else dict(tree)
     for fields in (line.split() for line in lines):
-        if len(fields) > 2 and fields[1].startswith(b"/") and not fields[1].startswith(_MADE_AT_BOOT):
+        if (
+            len(fields) > 2
+            and fields[1].startswith(b"/")
+            and not fields[1].startswith(_MADE_AT_BOOT)
+        ):
             _make_folder(tree, _unescaped(fields[1]).strip(b"/"), 0o755)
     return tree
 
@@ -124,11 +147,20 @@ def make_local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
 def var_ro(tree: Tree) -> Tree:
     """var becomes var.ro, which fills each node's own /var; a new empty var to mount on. Raises BadInput."""
     made = {moved_paths(path): entry for path, entry in tree.items()} | {b"var": directory()}
-    laid = (path for path in tree if path == b"var.ro" or path.startswith(b"var.ro/"))  # by an overlay
-    lost = [path for path in laid if not _is_kept(tree[path], made[path]) or not _has_folders(made, path)]
+    laid = (
+        path for path in tree if path == b"var.ro" or path.startswith(b"var.ro/")
+    )  # by an overlay
+    lost = [
+        path
+        for path in laid
+        if not _is_kept(tree[path], made[path]) or not _has_folders(made, path)
+    ]
     if lost:
         what = "what comes of /var is in its place; in an overlay, write it as"
-        raise BadInput(Problem(show_path(path), 1, 1, f"{what} {show_path(b'var' + path[6:])}") for path in lost)
+        raise BadInput(
+            Problem(show_path(path), 1, 1, f"{what} {show_path(b'var' + path[6:])}")
+            for path in lost
+        )
     return dict(sorted(made.items()))
 
 
@@ -209,7 +241,9 @@ def _make_local(tree: Tree, path: bytes, before: Tree) -> str:
     if entry and entry.type == DIR and path in OLD_PLACES:
         return "is a folder in the reference, where a file was expected"
     if entry and entry.type == LINK and _resolved(tree, path) != home:
-        return f"is a symlink to {show_path(entry.link)} already; remove it from local_files, or there"
+        return (
+            f"is a symlink to {show_path(entry.link)} already; remove it from local_files, or there"
+        )
     if entry and entry.type == LINK:
         entry = before.get(place)
     _move(tree, before if entry is not tree.get(place) else tree, place, home)
@@ -238,4 +272,6 @@ def _resolved(tree: Tree, path: bytes, follow: bool = True) -> bytes:
     try:
         return resolve(tree, path) if follow else resolve_parent(tree, path)
     except ValueError:
-        raise BadInput.at(show_path(path), "is behind symlinks that lead in a circle; correct them") from None
+        raise BadInput.at(
+            show_path(path), "is behind symlinks that lead in a circle; correct them"
+        ) from None

@@ -17,8 +17,14 @@ READ_SIZE = 64 << 20  # bytes that are read of a file at once, and judged
 def attributes(file: int | bytes) -> Attributes:
     """The extended attributes that are carried, sorted by name, of an open file or of a path (links not followed)."""
     try:
-        names = os.listxattr(file) if isinstance(file, int) else os.listxattr(file, follow_symlinks=False)
-        return tuple((name, _attribute(file, name)) for name in sorted(names) if name.startswith(CARRIED))
+        names = (
+            os.listxattr(file)
+            if isinstance(file, int)
+            else os.listxattr(file, follow_symlinks=False)
+        )
+        return tuple(
+            (name, _attribute(file, name)) for name in sorted(names) if name.startswith(CARRIED)
+        )
     except OSError as error:
         if error.errno == errno.ENOTSUP:  # a file system without them
             return ()
@@ -26,7 +32,11 @@ def attributes(file: int | bytes) -> Attributes:
 
 
 def _attribute(file: int | bytes, name: str) -> bytes:
-    return os.getxattr(file, name) if isinstance(file, int) else os.getxattr(file, name, follow_symlinks=False)
+    return (
+        os.getxattr(file, name)
+        if isinstance(file, int)
+        else os.getxattr(file, name, follow_symlinks=False)
+    )
 
 
 def digest_of(fd: int, status: os.stat_result) -> str:
@@ -40,7 +50,9 @@ def read_through(fd: int, status: os.stat_result) -> tuple[str, bytes]:
         return "", b""
     start = os.pread(fd, min(status.st_size, READ_SIZE), 0)
     digest, done = hashlib.sha256(start), len(start)
-    while done < status.st_size and (block := os.pread(fd, min(status.st_size - done, READ_SIZE), done)):
+    while done < status.st_size and (
+        block := os.pread(fd, min(status.st_size - done, READ_SIZE), done)
+    ):
         digest.update(block)
         done += len(block)
     whole = done == status.st_size and len(start) == min(done, READ_SIZE)

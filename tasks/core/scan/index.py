@@ -59,4 +59,6 @@ def save_index(path: str, rules: str, index: Index) -> None:
     sizes = [len(index.records[folder]) for folder in index.known]
     head = marshal.dumps((rules, index.judge, index.signature, index.known, sizes))
     records = map(index.records.__getitem__, index.known)
-    replace(path, [_FORMAT, len(head).to_bytes(8, "big"), head, *records], mode=0o600)  # digests of secrets are in it
+    replace(
+        path, [_FORMAT, len(head).to_bytes(8, "big"), head, *records], mode=0o600
+    )  # digests of secrets are in it

@@ -15,13 +15,25 @@ from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
-from ..tree.model import DIR, FILE, LINK, TYPES, Entry, Tree, is_but_for_bytes, parent, without_collection
+from ..tree.model import (
+    DIR,
+    FILE,
+    LINK,
+    TYPES,
+    Entry,
+    Tree,
+    is_but_for_bytes,
+    parent,
+    without_collection,
+)
 from .content import READ_SIZE, attributes, read_through
 from .folder import Folder
 from .index import Attributes, Index, IndexRecord, IndexRecords, Item, load_index, save_index
 from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
 
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never waits where a file became a fifo
+_FILE = (
+    os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+)  # never waits where a file became a fifo
 _KIND = 0o170000
 _OVERLAP = 4 << 10  # what is judged with the next block, too
 _TRIES = 3  # to read a file that is written to
@@ -60,7 +72,9 @@ class Renewal(NamedTuple):
 class Walked(NamedTuple):
     """A walk that was taken, for a scan to go on from."""
 
-    signature: str | None  # a digest over the status of everything: it differs after any change; None: not to be told
+    signature: (
+        str | None
+    )  # a digest over the status of everything: it differs after any change; None: not to be told
     start: int = 0
     before: Index = Index()
     folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
@@ -93,7 +107,9 @@ def look(
             except OSError:
                 return Walked(None)
             if not walk.racy:
-                return Walked(walk.digest.hexdigest(), walk.start, before, folders if before.known else ())
+                return Walked(
+                    walk.digest.hexdigest(), walk.start, before, folders if before.known else ()
+                )
             if not walk.settle():
                 return Walked(None)
     return Walked(None)
@@ -139,11 +155,15 @@ def scan(
                 break
             known, records = reader.known, reader.records
         if index:
-            save_index(index, rules, Index(reader.known, reader.records, judge.by, result.signature))
+            save_index(
+                index, rules, Index(reader.known, reader.records, judge.by, result.signature)
+            )
     return result
 
 
-def rescan(looked: Walked, root: str | bytes, index: str, rules: str, judge: Judge) -> Renewal | None:
+def rescan(
+    looked: Walked, root: str | bytes, index: str, rules: str, judge: Judge
+) -> Renewal | None:
     """What is new by a look at a folder that is not owned, read and put into its index; the rest is not visited.
 
     None, and nothing written, where more has changed than bytes of files that have one name, where the judge has
@@ -164,7 +184,11 @@ def rescan(looked: Walked, root: str | bytes, index: str, rules: str, judge: Jud
             old.put(seen.path, *marshal.loads(records[seen.path]))
         signature = new.go_on(looked).signature
         changed = new.only_bytes_since(old)
-        if changed is None or signature is None or any(new.verdicts[new.tree[path].digest] for path in changed):
+        if (
+            changed is None
+            or signature is None
+            or any(new.verdicts[new.tree[path].digest] for path in changed)
+        ):
             return None
         save_index(index, rules, Index(new.known, new.records, judge.by, signature))
     files = {path: new.tree[path] for path in changed}
@@ -220,7 +244,9 @@ class _Reader:
             return None
         if (self.others, self.sockets, self.mounts) != (old.others, old.sockets, old.mounts):
             return None
-        changed = [path for path, entry in self.tree.items() if entry.content != old.tree[path].content]
+        changed = [
+            path for path, entry in self.tree.items() if entry.content != old.tree[path].content
+        ]
         same = all(is_but_for_bytes(old.tree[path], self.tree[path]) for path in changed)
         return changed if same and not any(self.tree[path].inode for path in changed) else None
 
@@ -233,7 +259,11 @@ class _Reader:
 
     def trouble(self, path: bytes, error: OSError) -> None:
         what = f"cannot be read: {error.strerror}; run as root, or exclude it"
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):  # it was there, and of that kind, a moment ago
+        if error.errno in (
+            errno.ENOENT,
+            errno.ELOOP,
+            errno.ENOTDIR,
+        ):  # it was there, and of that kind, a moment ago
             what = "changed while it was read; try again, or exclude it"
         self.problems.append(Problem(os.fsdecode(self.prefix + path), 1, 1, what))
 
@@ -243,7 +273,10 @@ class _Reader:
         with Folder(self.root) as place:
             for seen in folders:
                 if isinstance(seen, bytes):
-                    self.records[seen], self.known[seen] = self.records_before[seen], self.known_before[seen]
+                    self.records[seen], self.known[seen] = (
+                        self.records_before[seen],
+                        self.known_before[seen],
+                    )
                     if self.whole:
                         self.put(seen, *marshal.loads(self.records[seen]))
                     continue
@@ -293,13 +326,24 @@ class _Reader:
             for name, item in items.items()
             if not racy(item[0][0], start)
         }
-        self.records[listing.path] = marshal.dumps((device, row, () if _is_labelled(found) else found, kept))
+        self.records[listing.path] = marshal.dumps(
+            (device, row, () if _is_labelled(found) else found, kept)
+        )
         stamp = 0 if racy(row[0], start) else hash(row)
         whole = record == (device, row, found, kept) and not _is_labelled(found)
-        self.known[listing.path] = stamp, listing.names, listing.places, listing.number if whole else 0
+        self.known[listing.path] = (
+            stamp,
+            listing.names,
+            listing.places,
+            listing.number if whole else 0,
+        )
 
-    def put(self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]) -> None:
-        self.tree[path] = Entry(DIR, row[1] & 0o7777, row[2], row[3], xattrs=found, source=self.prefix + path)
+    def put(
+        self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]
+    ) -> None:
+        self.tree[path] = Entry(
+            DIR, row[1] & 0o7777, row[2], row[3], xattrs=found, source=self.prefix + path
+        )
         start = path + b"/" if path else b""
         for name, item in items.items():
             self._put_item(start + name, device, item)
@@ -317,10 +361,24 @@ class _Reader:
         is_file, bits = kind == FILE, 0o777 if kind == LINK else mode & 0o7777
         source, stamp = (self.prefix + path, 0 if self.owned else stamp) if is_file else (b"", 0)
         self.tree[path] = Entry(
-            kind, bits, uid, gid, size if is_file else 0, link, device, digest, found or (), source, None, 0, stamp
+            kind,
+            bits,
+            uid,
+            gid,
+            size if is_file else 0,
+            link,
+            device,
+            digest,
+            found or (),
+            source,
+            None,
+            0,
+            stamp,
         )
 
-    def _open(self, folder: int, name: bytes, seen: Row, known: Item | None) -> tuple[Row, str, str, Attributes]:
+    def _open(
+        self, folder: int, name: bytes, seen: Row, known: Item | None
+    ) -> tuple[Row, str, str, Attributes]:
         """Status, digest, verdict and attributes of a file, all of one moment."""
         fd = os.open(name, _FILE, dir_fd=folder)
         try:

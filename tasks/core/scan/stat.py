@@ -14,7 +14,9 @@ from ..tree.model import DIR, Tree, parent
 from .folder import Folder
 
 Stat = tuple[int, ...]
-Stats = dict[bytes, tuple[Stat, dict[bytes, Stat]]]  # folder -> its own, and of what is in it that is no folder
+Stats = dict[
+    bytes, tuple[Stat, dict[bytes, Stat]]
+]  # folder -> its own, and of what is in it that is no folder
 ChangedPath = tuple[bytes, "os.stat_result | None"]
 
 _FORMAT = "plugnode looks 1"
@@ -35,7 +37,15 @@ def parse_stats(data: bytes) -> tuple[Stats, dict[bytes, int]]:
     try:
         form, looks, inodes = marshal.loads(data)
         sound = form == _FORMAT and _is_sound(looks) and all(map(_is_shared, inodes.items()))
-    except (EOFError, ValueError, TypeError, AttributeError, MemoryError, OverflowError, RecursionError):
+    except (
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+    ):
         return {}, {}
     return (looks, inodes) if sound else ({}, {})
 
@@ -43,9 +53,18 @@ def parse_stats(data: bytes) -> tuple[Stats, dict[bytes, int]]:
 def _is_sound(looks: Stats) -> bool:
     """Is that of the form that we write, and every folder in one that is there?"""
     for path, (own, names) in looks.items():
-        if type(path) is not bytes or path and parent(path) not in looks or not _are_looks([own], 4):
+        if (
+            type(path) is not bytes
+            or path
+            and parent(path) not in looks
+            or not _are_looks([own], 4)
+        ):
             return False
-        if not _all_are(bytes, names) or b"/" in b"".join(names) or not _are_looks(names.values(), 6):
+        if (
+            not _all_are(bytes, names)
+            or b"/" in b"".join(names)
+            or not _are_looks(names.values(), 6)
+        ):
             return False
     return b"" in looks
 
@@ -66,7 +85,10 @@ def _is_shared(pair: tuple[object, object]) -> bool:
 
 def unknown_stats(tree: Tree) -> Stats:
     """A tree's names, with looks that nothing has."""
-    looks: Stats = {path: (UNKNOWN, {}) for path in deep_order(p for p, entry in tree.items() if entry.type == DIR)}
+    looks: Stats = {
+        path: (UNKNOWN, {})
+        for path in deep_order(p for p, entry in tree.items() if entry.type == DIR)
+    }
     for path, entry in tree.items():
         if entry.type != DIR:
             above, _, name = path.rpartition(b"/")
@@ -95,7 +117,9 @@ def changed_paths(looks: Stats, root: str) -> Iterator[ChangedPath]:
             status, start = os.fstat(fd), path + b"/" if path else b""
             if stat_of_folder(status) != own:
                 yield path, status
-                came = (name for name in map(os.fsencode, os.listdir(fd)) if start + name not in looks)
+                came = (
+                    name for name in map(os.fsencode, os.listdir(fd)) if start + name not in looks
+                )
                 names = dict.fromkeys(sorted(came), UNKNOWN) | names
             for name, look in names.items():
                 now = _status(fd, name)

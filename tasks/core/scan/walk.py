@@ -17,7 +17,9 @@ from typing import NamedTuple
 Skip = Callable[[bytes, bool], bool]  # (path, is it a folder) -> is it left out
 # folder -> hash of its row; its names; which are folders; hash of their rows, 0 where not all is known of them
 Known = dict[bytes, tuple[int, list[bytes], list[int], int]]
-Row = tuple[int, ...]  # (newest time, mode, uid, gid, size, mtime, inode): all that tells of a change
+Row = tuple[
+    int, ...
+]  # (newest time, mode, uid, gid, size, mtime, inode): all that tells of a change
 Trouble = Callable[[bytes, OSError], None]
 Status = Callable[[os.stat_result], Row]
 Statuses = list[os.stat_result]
@@ -26,7 +28,9 @@ Folders = list[tuple[bytes, os.stat_result]]
 # ctime tells of every change of bytes or status, and nobody can set it. But link(2) and unlink(2) of another name
 # move it too, so for a snapshot that the build hard-links from, the time of the bytes must do.
 ROW = attrgetter("st_ctime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino")
-OWNED_ROW = attrgetter("st_mtime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino")
+OWNED_ROW = attrgetter(
+    "st_mtime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino"
+)
 
 _PATH_MAX = 4096  # bytes, the last of them 0: of Linux
 _TICK = 20_000_000  # ns: a kernel's clock for inodes lags behind by a jiffy, 10 ms at most
@@ -54,8 +58,21 @@ class Walk:
     reads a file opens its folder by descriptors, where it fails.
     """
 
-    def __init__(self, root: bytes, known: Known, skip: Skip | None, also: tuple[bytes, ...], row: Status = ROW):
-        self.root, self.known, self.skip, self.also, self.row = os.path.abspath(root), known, skip, also, row
+    def __init__(
+        self,
+        root: bytes,
+        known: Known,
+        skip: Skip | None,
+        also: tuple[bytes, ...],
+        row: Status = ROW,
+    ):
+        self.root, self.known, self.skip, self.also, self.row = (
+            os.path.abspath(root),
+            known,
+            skip,
+            also,
+            row,
+        )
         self.trouble: Trouble = _raise
         self.start = time.time_ns()
         self.fresh: list[int] = []  # times too near to the walk's start to tell a change from
@@ -80,7 +97,9 @@ class Walk:
         finally:
             os.close(home)
 
-    def _visit(self, path: bytes, status: os.stat_result, home: int) -> tuple[Listing | bytes, Folders]:
+    def _visit(
+        self, path: bytes, status: os.stat_result, home: int
+    ) -> tuple[Listing | bytes, Folders]:
         """A folder, and those in it, the last one first.
 
         Its names need not go into the digest: none comes, goes or changes without the folder's own ctime. Numbers go
@@ -99,7 +118,11 @@ class Walk:
         if places:
             start = path + b"/" if path else b""
             below = [(start + names[place], statuses[place]) for place in reversed(places)]
-            mounts = [path for path, found in below if found.st_dev != status.st_dev and path not in self.also]
+            mounts = [
+                path
+                for path, found in below
+                if found.st_dev != status.st_dev and path not in self.also
+            ]
         if mounts:
             below = [item for item in below if item[0] not in mounts]
             mounts = [os.path.basename(path) for path in mounts]
@@ -151,7 +174,11 @@ class Walk:
         wait = max(self.fresh, default=0) - self.start + _SECOND
         if wait > 2 * _SECOND:  # a clock that was set back
             return False
-        time.sleep(max(moment + _grain(moment) - self.start for moment in self.fresh) / 1e9 if self.racy else 0)
+        time.sleep(
+            max(moment + _grain(moment) - self.start for moment in self.fresh) / 1e9
+            if self.racy
+            else 0
+        )
         return True
 
 

@@ -28,9 +28,13 @@ _ARCHIVES = {  # (offset, magic) of what libarchive takes apart
     (0, b"070707"): "cpio",
     (0x8001, b"CD001"): "iso9660",
 }
-_IS_LETTER = bytes(b"a"[0] if chr(byte).isalnum() or byte in b"+/" else 0 for byte in range(128)) + bytes(128)
+_IS_LETTER = bytes(
+    b"a"[0] if chr(byte).isalnum() or byte in b"+/" else 0 for byte in range(128)
+) + bytes(128)
 _LONG = b"a" * 60  # letters of base64: an encoder's line, or a whole value
-_RUN = re.compile(rb"[A-Za-z0-9+/]{60,}(?:(?:\s|\\n)+[A-Za-z0-9+/]{60,})*(?:(?:\s|\\n)+[A-Za-z0-9+/]+)?")
+_RUN = re.compile(
+    rb"[A-Za-z0-9+/]{60,}(?:(?:\s|\\n)+[A-Za-z0-9+/]{60,})*(?:(?:\s|\\n)+[A-Za-z0-9+/]+)?"
+)
 _ALL = re.compile(rb"[A-Za-z0-9+/]{20,}[A-Za-z0-9+/\s]*={0,2}\s*")
 
 
@@ -44,7 +48,9 @@ def members(data: bytes) -> Iterator[Member]:
         yield from _pack(data)
     elif data[:1] == b"\x78" and not is_text(data):
         yield from _inflated(data)
-    elif kind := next((name for (at, magic), name in _ARCHIVES.items() if data.startswith(magic, at)), ""):
+    elif kind := next(
+        (name for (at, magic), name in _ARCHIVES.items() if data.startswith(magic, at)), ""
+    ):
         yield from _archive(data, kind)
 
 

@@ -73,10 +73,14 @@ def find_secrets(
     shipped = Shipped(tree) if suspects else None
     suspects = {path: rule for path, rule in suspects.items() if shipped and not shipped.has(path)}
     refused, kept = list[Find](), list[Find]()
-    for path, rule in sorted({**dict(_labels(tree)), **dict(_by_table(tree, starts)), **suspects}.items()):
+    for path, rule in sorted(
+        {**dict(_labels(tree)), **dict(_by_table(tree, starts)), **suspects}.items()
+    ):
         place, entry = in_reference(path), tree[path]
         overlay = show_path(entry.source) if starts and entry.source.startswith(starts) else ""
-        (kept if scrub.is_kept(place, allowed) else refused).append(Find(show_path(place), rule, overlay))
+        (kept if scrub.is_kept(place, allowed) else refused).append(
+            Find(show_path(place), rule, overlay)
+        )
     return SecretFound(refused, kept)
 
 
@@ -89,7 +93,9 @@ def _by_table(tree: Tree, overlays: tuple[bytes, ...]) -> Iterator[tuple[bytes, 
                 yield path, f"{row.reason} ({row.pattern} of scrub.table)"
 
 
-_PUBLIC = re.compile(rb".*\.pub|(?:.*/)?(?:authorized_keys|known_hosts|ssh_known_hosts|config)", re.DOTALL)
+_PUBLIC = re.compile(
+    rb".*\.pub|(?:.*/)?(?:authorized_keys|known_hosts|ssh_known_hosts|config)", re.DOTALL
+)
 
 
 def in_base(base: str) -> list[Find]:

@@ -15,14 +15,19 @@ from typing import NamedTuple
 
 SHORTEST = 32  # no secret is shorter
 SMALL = 64 << 10  # no file that is nothing but a key, or but lines of accounts, is longer
-CATALOGUE = (b"\xde\x12\x04\x95", b"\x95\x04\x12\xde")  # gettext's: translations, an eighth of a root
+CATALOGUE = (
+    b"\xde\x12\x04\x95",
+    b"\x95\x04\x12\xde",
+)  # gettext's: translations, an eighth of a root
 
 
 class Form(NamedTuple):
     """A kind of secret, and how it is known."""
 
     rule: str  # what is said of a file that holds one
-    hints: tuple[bytes, ...]  # one of them is in every such file; none: it is known by how the file begins
+    hints: tuple[
+        bytes, ...
+    ]  # one of them is in every such file; none: it is known by how the file begins
     holds: Callable[[bytes], bool]  # asked of the whole file, or of what is around a hint:
     before: int = 0  # bytes
     after: int = 0  # from the hint's beginning on; 0 for the whole file
@@ -71,7 +76,9 @@ _CORE = 4  # elf.h: ET_CORE
 # XML, HTML or a URL do, or percent-encoded.
 _SPACE = rb"(?:[ +]|%20)"
 _LETTER = rb"(?:[A-Za-z0-9+/]|%2[BFbf]|\\+/|&#(?:43|47|x2[BFbf]);)"
-_HEADER = rb"[A-Z][A-Za-z-]+:" + _SPACE + rb"(?:[^\n\\%&<]|%2C|%3A){0,100}"  # Proc-Type: 4,ENCRYPTED
+_HEADER = (
+    rb"[A-Z][A-Za-z-]+:" + _SPACE + rb"(?:[^\n\\%&<]|%2C|%3A){0,100}"
+)  # Proc-Type: 4,ENCRYPTED
 _BREAK = (
     rb"""(?:[\s"'`+,#>|*;!:.-]|//|\\+(?:[rnt]|u000[ADad]|x0[ADad]|01[25])?|%0[ADad]|%20|&#(?:1[03]|32|x0?[ADad]);"""
     rb"""|&quot;|&nbsp;|<[Bb][Rr] ?/?>|""" + _HEADER + rb")*"
@@ -82,19 +89,27 @@ _PEM = re.compile(
 )  # fmt: skip
 _OPENVPN = re.compile(rb"BEGIN OpenVPN [A-Za-z0-9 -]{6,40}-----" + _BREAK + _LETTER + rb"{32}")
 _PUTTY = re.compile(rb"\APrivate-Lines: *\d+" + _BREAK + _LETTER + rb"{24}")
-_WIREGUARD = re.compile(rb"\A(?:rivate|hared)[-_]?[Kk]ey[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9+/]{43}=(?![A-Za-z0-9+/=])")
+_WIREGUARD = re.compile(
+    rb"\A(?:rivate|hared)[-_]?[Kk]ey[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9+/]{43}=(?![A-Za-z0-9+/=])"
+)
 _DNSSEC = re.compile(
     rb"\APrivate-key-format: v1[^:]*\n(?:[^:\n]+:[^\n]*\n)*?[ \t]*(?:\w*Key|Private\w+[^:\n]*): *[\w+/]"
 )
 _SECRET = rb"secret:?\s+[\"']?[A-Za-z0-9+/]{16,}={0,2}(?![A-Za-z0-9+/=.])"
 _TSIG = re.compile(
-    rb"hmac-(?:md5|sha)[^{}]{0,200}?\b" + _SECRET + rb"|\b" + _SECRET + rb"[^{}]{0,200}?hmac-(?:md5|sha)"
+    rb"hmac-(?:md5|sha)[^{}]{0,200}?\b"
+    + _SECRET
+    + rb"|\b"
+    + _SECRET
+    + rb"[^{}]{0,200}?hmac-(?:md5|sha)"
     rb"|hmac-(?:md5|sha)[\w.-]*:[\w.-]+[: ][A-Za-z0-9+/]{20,}={0,2}"
 )
 _AGE = re.compile(rb"AGE-SECRET-KEY-(?:[A-Z0-9]+-)?1[02-9A-Z]{40,}")
 _JWK = re.compile(rb"[\"'](?:d|k)\\?[\"']\s*:\s*\\?[\"'][A-Za-z0-9_-]{20,}")
 _AGENT = re.compile(rb"(?:\A|^Key:\s*)\((?:\d+:)?(?:protected-)?private-key", re.MULTILINE)
-_SIGNING = re.compile(rb"untrusted comment:[^\n]*\n(?:RWRTY0|RWQAAE|RWRCS)[A-Za-z0-9+/]{60}")  # minisign's, signify's
+_SIGNING = re.compile(
+    rb"untrusted comment:[^\n]*\n(?:RWRTY0|RWQAAE|RWRCS)[A-Za-z0-9+/]{60}"
+)  # minisign's, signify's
 
 
 def _pem(data: bytes) -> bool:
@@ -128,10 +143,20 @@ _DER_KEY = re.compile(  # after the outer SEQUENCE: PKCS#1, PKCS#8 and SEC 1 (RF
     rb"|\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01[\x01-\x06])",  # RFC 8018 and RFC 7292
     re.DOTALL,
 )
-_PKCS12 = re.compile(rb"\x30(?:[\x00-\x7f]|\x80|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03\x30", re.DOTALL)
-_KEY_BAGS = (b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01", b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02")
+_PKCS12 = re.compile(
+    rb"\x30(?:[\x00-\x7f]|\x80|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03\x30", re.DOTALL
+)
+_KEY_BAGS = (
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01",
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02",
+)
 _SSH_STARTS = (b"openssh-key-v1", b"PuTTY-User-Key-File-", b"SSH PRIVATE KEY FILE FORMAT")
-_SSH_PUBLIC = {b"ssh-rsa": 2, b"ssh-dss": 4, b"ssh-ed25519": 1, b"ecdsa-sha2": 2}  # fields after the name (RFC 4253)
+_SSH_PUBLIC = {
+    b"ssh-rsa": 2,
+    b"ssh-dss": 4,
+    b"ssh-ed25519": 1,
+    b"ecdsa-sha2": 2,
+}  # fields after the name (RFC 4253)
 _TICKETS = b"\x05\x04\x00\x0c\x00\x01\x00\x08"  # MIT's credential cache file format, as both Kerberos write it
 
 
@@ -175,7 +200,9 @@ def _dropbear(data: bytes) -> bool:
             return False
         fields.append(data[at + 4 : end])
         at = end
-    public = next((count for name, count in _SSH_PUBLIC.items() if fields and fields[0].startswith(name)), 0)
+    public = next(
+        (count for name, count in _SSH_PUBLIC.items() if fields and fields[0].startswith(name)), 0
+    )
     if fields and fields[0] == b"ssh-ed25519":
         return len(fields) == 2 and len(fields[1]) == 64  # both halves in one
     return bool(public) and at == len(data) and len(fields) > 1 + public
@@ -193,7 +220,12 @@ def _openpgp(data: bytes) -> bool:
     else:
         return False
     version, created, algorithm = data[body], data[body + 1], data[body + 5]
-    return version in (4, 5, 6) and created >= _NINETIES and algorithm in _ALGORITHMS and 32 < length < len(data)
+    return (
+        version in (4, 5, 6)
+        and created >= _NINETIES
+        and algorithm in _ALGORITHMS
+        and 32 < length < len(data)
+    )
 
 
 _NINETIES = 0x2A  # the first byte of a time since 1992
@@ -229,7 +261,12 @@ def _keytab(data: bytes) -> bool:
         return False
     size, components, realm = struct.unpack_from(">iHH" if data[1] == 2 else "<iHH", data, 2)
     name = data[10 : 10 + realm]
-    return 0 < abs(size) <= len(data) - 6 and 0 < components < 8 and len(name) == realm > 0 and name.isascii()
+    return (
+        0 < abs(size) <= len(data) - 6
+        and 0 < components < 8
+        and len(name) == realm > 0
+        and name.isascii()
+    )
 
 
 # ---- password hashes -----------------------------------------------------------------------------------------------
@@ -268,8 +305,10 @@ _DES = re.compile(  # the rest of a line of shadow, of an old passwd, or of pwdu
     re.MULTILINE,
 )
 _SAMBA = re.compile(rb":(?:[0-9A-F]{32}:X{32}|[0-9A-FX]{32}:[0-9A-F]{32}):\[[A-Z ]+\]:LCT-")
-_HTPASSWD = re.compile(  # `htpasswd -d`, `htdigest`: too short to be known but as all that a file holds
-    rb"[^:\s#]{1,64}:(?:(" + _SALT + rb"{13}|_" + _SALT + rb"{19})|[^:\n]{1,64}:[0-9a-f]{32})"
+_HTPASSWD = (
+    re.compile(  # `htpasswd -d`, `htdigest`: too short to be known but as all that a file holds
+        rb"[^:\s#]{1,64}:(?:(" + _SALT + rb"{13}|_" + _SALT + rb"{19})|[^:\n]{1,64}:[0-9a-f]{32})"
+    )
 )
 
 
@@ -330,7 +369,13 @@ SMALL_FILES = (
 BY_HINT = (
     Form("holds a private key (PEM)", (b"PRIVATE",), _pem, 80, 2000),
     Form("holds a static key of OpenVPN", (b"BEGIN OpenVPN",), _by(_OPENVPN), 0, 1000),
-    Form("holds a private key of WireGuard, or a shared one", (b"rivate", b"hared"), _by(_WIREGUARD), 0, 100),
+    Form(
+        "holds a private key of WireGuard, or a shared one",
+        (b"rivate", b"hared"),
+        _by(_WIREGUARD),
+        0,
+        100,
+    ),
     Form("holds a private key of PuTTY", (b"rivate",), _by(_PUTTY), 1, 400),
     Form("holds a private key of DNSSEC", (b"rivate",), _by(_DNSSEC), 1, 3000),
     Form("is a private key of gpg-agent", (b"rivate",), _by(_AGENT), 30, 100),

@@ -22,10 +22,18 @@ MAINTAINERS = re.compile(
     re.MULTILINE,
 )
 VENDORS = re.compile(
-    rb"Red Hat|CentOS|Fedora|Rocky|AlmaLinux|Oracle America|Scientific Linux|SUSE|CERN|Fermilab|Amazon", re.IGNORECASE
+    rb"Red Hat|CentOS|Fedora|Rocky|AlmaLinux|Oracle America|Scientific Linux|SUSE|CERN|Fermilab|Amazon",
+    re.IGNORECASE,
 )
-TESTS = ("lib/python[23].*/test/**", "lib64/python[23].*/test/**")  # CPython's own, wherever it was built
-LISTED = ("*-packages/**/test*/**", "/usr/share/doc/**", "/usr/share/man/**")  # where some package lists the file
+TESTS = (
+    "lib/python[23].*/test/**",
+    "lib64/python[23].*/test/**",
+)  # CPython's own, wherever it was built
+LISTED = (
+    "*-packages/**/test*/**",
+    "/usr/share/doc/**",
+    "/usr/share/man/**",
+)  # where some package lists the file
 PUBLIC = (  # samples by their place: for roots of rpm, whose old database may hold a digest in two pieces
     "/usr/share/doc/**",
     "/usr/share/man/**",
@@ -74,10 +82,16 @@ class Shipped:
 
     def _is_open(self, path: bytes) -> bool:
         folders = (self._tree[folder].mode for folder in parents(path) if folder in self._tree)
-        return bool(self._tree[path].mode & OTHERS_READ) and all(mode & OTHERS_ENTER for mode in folders)
+        return bool(self._tree[path].mode & OTHERS_READ) and all(
+            mode & OTHERS_ENTER for mode in folders
+        )
 
     def _paths(self, expression: re.Pattern[bytes]) -> list[bytes]:
-        return [path for path, entry in self._tree.items() if entry.type == FILE and expression.fullmatch(path)]
+        return [
+            path
+            for path, entry in self._tree.items()
+            if entry.type == FILE and expression.fullmatch(path)
+        ]
 
     def _records(self) -> Iterator[bytes]:
         """What lists files of the distribution by their digests."""
@@ -111,7 +125,10 @@ def _of_vendors(database: bytes) -> Iterator[bytes]:
     if not database.startswith(b"SQLite format 3\0"):
         yield database
         return
-    with contextlib.closing(sqlite3.connect(":memory:")) as held, contextlib.suppress(sqlite3.Error):
+    with (
+        contextlib.closing(sqlite3.connect(":memory:")) as held,
+        contextlib.suppress(sqlite3.Error),
+    ):
         held.deserialize(database[:18] + b"\1\1" + database[20:])  # without its log
         for (header,) in held.execute("SELECT blob FROM Packages"):
             if VENDORS.search(_text(header, _VENDOR)):

@@ -205,7 +205,9 @@ def mine(path: str, nfs: str, found: ExportsFound) -> list[Export]:
     return [export for entry in taken for export in entry.exports]
 
 
-def _of_site(own: str, nfs: str, files: Mapping[str, bytes]) -> Iterator[tuple[str, list[ExportEntry]]]:
+def _of_site(
+    own: str, nfs: str, files: Mapping[str, bytes]
+) -> Iterator[tuple[str, list[ExportEntry]]]:
     """The lines of a site in all files, its own first: of its nfs_root, or its own before."""
     for path in sorted(files, key=lambda path: (path != own, path != SHARED, path)):
         there = [entry for entry in entries(files[path]) if entry.exports]

@@ -27,8 +27,12 @@ class Service(NamedTuple):
     data: bytes
     check: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()  # says whether the daemon still runs: systemd takes one that starts for one that runs
-    after: tuple[tuple[str, bytes | None], ...] = ()  # more of its files, changed after that one; None: removed
+    runs: tuple[
+        str, ...
+    ] = ()  # says whether the daemon still runs: systemd takes one that starts for one that runs
+    after: tuple[
+        tuple[str, bytes | None], ...
+    ] = ()  # more of its files, changed after that one; None: removed
 
     @property
     def files(self) -> tuple[tuple[str, bytes | None], ...]:
@@ -51,10 +55,14 @@ def is_el(os_release: str = "/etc/os-release") -> bool:
     """Is this machine of the Enterprise Linux family (os-release(5))?"""
     try:
         with open(os_release) as file:
-            words = [line.partition("=")[2] for line in file if line.startswith(("ID=", "ID_LIKE="))]
+            words = [
+                line.partition("=")[2] for line in file if line.startswith(("ID=", "ID_LIKE="))
+            ]
     except FileNotFoundError:
         return False
-    return any(word in ("rhel", "fedora") for line in words for word in line.strip().strip('"').split())
+    return any(
+        word in ("rhel", "fedora") for line in words for word in line.strip().strip('"').split()
+    )
 
 
 def check_service(service: Service, path: str) -> None:
@@ -97,7 +105,9 @@ def install_service(service: Service, path: str, say: Callable[[str], None]) -> 
     if not service.reload:
         return
     if not shutil.which(service.reload[0], path=_path()):
-        return say(f"{service.path} is written; {service.reload[0]} is not on this machine, so nothing is reloaded")
+        return say(
+            f"{service.path} is written; {service.reload[0]} is not on this machine, so nothing is reloaded"
+        )
     try:
         _run(service.reload, path, f"{service.path} is put back")
         if service.runs:
@@ -152,11 +162,15 @@ def _like(path: str) -> FileRights:
 def _run(argv: tuple[str, ...], path: str, what: str) -> None:
     try:
         words = [path if word == FILE else word for word in argv]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=120, env=_environment())
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=120, env=_environment()
+        )
     except subprocess.TimeoutExpired:
         raise Refused(f"{' '.join(argv)} did not end in 2 minutes; {what}") from None
     if done.returncode:
-        said = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
+        said = " | ".join(
+            line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()
+        )
         raise Refused(f"{' '.join(argv)} failed; {what}: {said[-800:]}")
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 HERE = os.path.dirname(__file__)
-BESIDES = (os.path.join(HERE, "..", "base", "nodeset.py"),)  # of the code that makes a Site, what is not in here
+BESIDES = (
+    os.path.join(HERE, "..", "base", "nodeset.py"),
+)  # of the code that makes a Site, what is not in here
 DIGEST = 32
 LENGTH = 4
 THERE = {"folder": os.path.isdir, "file": os.path.isfile}

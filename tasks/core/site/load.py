@@ -17,7 +17,9 @@ from .strict_yaml import Path, YamlSource, shown_value
 Folders = tuple[str, ...]
 
 
-def read_site(path: str, folders: Folders, content: bytes | None = None) -> tuple[Site, resolve.Needs]:
+def read_site(
+    path: str, folders: Folders, content: bytes | None = None
+) -> tuple[Site, resolve.Needs]:
     """The site, and what must exist on this machine for it to stay right.
 
     Overlays are looked up below `folders` (`overlays/<name>`). Raises BadInput with every problem.

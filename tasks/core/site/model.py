@@ -548,7 +548,9 @@ class _Said(NamedTuple):
     deploy: Deploy
     fingerprint: str  # sha256 over every value of the site, nodes too; nothing of its spelling
     read_nodes: Callable[[], tuple[Node, ...]]
-    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (address, names): what else a node's /etc/hosts has
+    hosts: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # (address, names): what else a node's /etc/hosts has
 
 
 class Site(_Said):

@@ -8,11 +8,44 @@ from collections.abc import Callable
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+)
 
 from . import values
-from .keys import APPEND, REQUIRED, Boolean, Choice, Key, ListOf, MapOf, OneOrList, PathHere, Row, Text, Whole, rows
-from .model import Deploy, Disk, DiskMatch, Image, Initrd, Network, Node, Partition, Reference, Server
+from .keys import (
+    APPEND,
+    REQUIRED,
+    Boolean,
+    Choice,
+    Key,
+    ListOf,
+    MapOf,
+    OneOrList,
+    PathHere,
+    Row,
+    Text,
+    Whole,
+    rows,
+)
+from .model import (
+    Deploy,
+    Disk,
+    DiskMatch,
+    Image,
+    Initrd,
+    Network,
+    Node,
+    Partition,
+    Reference,
+    Server,
+)
 from .strict_yaml import kind as kind_of
 from .values import LATER, InvalidValue, boolean, choice, whole
 

@@ -51,7 +51,9 @@ def _complain(model: type[BaseModel], found: Any, complain: Complain) -> None:
 def _unknown(model: type[BaseModel], path: Path) -> InvalidValue:
     """A key that its mapping does not know."""
     key, parent = path[-1], _type_at(model, path[:-1])
-    return InvalidValue(f'unknown key "{shown_value(key)}"', suggestion(str(key), parent.model_fields))
+    return InvalidValue(
+        f'unknown key "{shown_value(key)}"', suggestion(str(key), parent.model_fields)
+    )
 
 
 def _wrong(model: type[BaseModel], path: Path, found: Any) -> InvalidValue:

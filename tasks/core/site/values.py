@@ -289,7 +289,9 @@ def address(value: str) -> str:
         raise InvalidValue("not an IP address", "write it as 10.1.0.250 or 2001:db8::250") from None
     nobody = found.is_loopback or found.is_unspecified or found.is_multicast
     if "%" in value or nobody or found.ipv4_mapped:
-        raise InvalidValue("not usable: no other machine's address", "write it as 10.1.0.250 or 2001:db8::250")
+        raise InvalidValue(
+            "not usable: no other machine's address", "write it as 10.1.0.250 or 2001:db8::250"
+        )
     return str(found)
 
 
@@ -726,18 +728,35 @@ by_id = text(
 )
 label = text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "not a label", "use letters, digits and . _ -", 16)
 mode = editors(r"^[0-7]{3,4}$")(text(r"[0-7]{3,4}", "not a mode", "write octal digits, as in 1777"))
-FSTAB_ONLY = ("auto", "noauto", "nofail", "user", "nouser", "users", "owner", "group", "defaults", "_netdev", "remount")
+FSTAB_ONLY = (
+    "auto",
+    "noauto",
+    "nofail",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "defaults",
+    "_netdev",
+    "remount",
+)
 
 
 def mount_options(value: str) -> str:
     for option in _mount_options(value).split(","):
         if option in FSTAB_ONLY or option.startswith("x-"):
-            raise InvalidValue(f"{option} is for /etc/fstab, and has no effect here", "leave it out")
+            raise InvalidValue(
+                f"{option} is for /etc/fstab, and has no effect here", "leave it out"
+            )
     return value
 
 
 _mount_options = text(
-    r"[A-Za-z0-9_=.:+%-]+(,[A-Za-z0-9_=.:+%-]+)*", "not mount options", "write them by commas, as noatime,nosuid", 200
+    r"[A-Za-z0-9_=.:+%-]+(,[A-Za-z0-9_=.:+%-]+)*",
+    "not mount options",
+    "write them by commas, as noatime,nosuid",
+    200,
 )
 
 

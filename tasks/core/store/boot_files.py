@@ -71,7 +71,9 @@ def current(files: Mapping[str, bytes], image: str) -> str | None:
 
 def site_named(files: Mapping[str, bytes]) -> str | None:
     """The site data that boot files name."""
-    names = {id for name, data in files.items() if name.startswith(BOOT_FILES) for id in named(data)}
+    names = {
+        id for name, data in files.items() if name.startswith(BOOT_FILES) for id in named(data)
+    }
     return next((id for id in sorted(names) if id.startswith("site-")), None)
 
 
@@ -82,4 +84,6 @@ def read_files(targets: Targets) -> dict[str, bytes]:
     except FileNotFoundError:
         return {}
     files = [BOOT_FILES + name for name in names]
-    return dict(contents_of(targets, [name for name in files if os.path.isfile(targets.served(name))]))
+    return dict(
+        contents_of(targets, [name for name in files if os.path.isfile(targets.served(name))])
+    )

@@ -44,7 +44,9 @@ def _is_sound(record: Record) -> bool:
         return False
     lists = [record.get(name, []) for name in ("pinned", "removed")]
     named = [record.get(name, {}) for name in ("releases", "left")]
-    if not all(isinstance(value, list) for value in lists) or not all(isinstance(value, dict) for value in named):
+    if not all(isinstance(value, list) for value in lists) or not all(
+        isinstance(value, dict) for value in named
+    ):
         return False
     texts = [record.get(name, "") for name in ("who", "host", "git", "action", "result")]
     texts += [text for value in (*lists, *(each.values() for each in named)) for text in value]

@@ -22,7 +22,13 @@ from .paths import Targets
 from .tftp import damaged_ours, make_folder
 
 NodeFacts = dict[str, str]  # of a node: {"ip": …, "mac": …, "image": …}
-KEPT = ("json", "mtree", "xattrs", "seen", "note")  # of a release, below .plugnode: <release>.json, …
+KEPT = (
+    "json",
+    "mtree",
+    "xattrs",
+    "seen",
+    "note",
+)  # of a release, below .plugnode: <release>.json, …
 
 
 def earlier(targets: Targets, release: str) -> Earlier:
@@ -30,7 +36,9 @@ def earlier(targets: Targets, release: str) -> Earlier:
 
     Raises Refused where manifest or attributes are not those of that release: links to its files could be anything.
     """
-    files = [f"{targets.kept(release)}.{kind}" for kind in ("seen", "note", "mtree", "xattrs", "json")]
+    files = [
+        f"{targets.kept(release)}.{kind}" for kind in ("seen", "note", "mtree", "xattrs", "json")
+    ]
     return _earlier(targets.root(release), *((path, _state(path)) for path in files))
 
 
@@ -50,9 +58,14 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
     record = Manifest(read(manifest), read(labels), inodes)
     if data := content(said):  # none of a build that stands for a server
         release = parse_release(data)
-        for path, held, digest in ((manifest, record.manifest, release.root), (labels, record.labels, release.xattrs)):
+        for path, held, digest in (
+            (manifest, record.manifest, release.root),
+            (labels, record.labels, release.xattrs),
+        ):
             if hashlib.sha256(held).hexdigest() != digest:
-                remedy = f"remove both, and deploy {release.id} again: its tree is compared with it then"
+                remedy = (
+                    f"remove both, and deploy {release.id} again: its tree is compared with it then"
+                )
                 raise Refused(f"{path} is not what {said} says; {remedy}")
     return Earlier(root, record, looked, (content(note) or b"").decode())
 
@@ -113,8 +126,12 @@ def read_nodes(targets: Targets) -> dict[str, NodeFacts]:
 def nodes_said(targets: Targets) -> dict[str, NodeFacts] | None:
     path = targets.kept("nodes.json")
     try:
-        nodes: dict[str, NodeFacts] = json.loads(readable_content(path) or ("" if os.path.lexists(path) else "{}"))
-        sound = all("image" in facts and all(map(_is_text, facts.values())) for facts in nodes.values())
+        nodes: dict[str, NodeFacts] = json.loads(
+            readable_content(path) or ("" if os.path.lexists(path) else "{}")
+        )
+        sound = all(
+            "image" in facts and all(map(_is_text, facts.values())) for facts in nodes.values()
+        )
     except (ValueError, AttributeError, TypeError, RecursionError):
         return None
     return nodes if sound else None
@@ -135,7 +152,9 @@ def damaged(targets: Targets) -> dict[str, str]:
     if nodes_said(targets) is None:
         found["nodes.json"] = "is damaged; the next deploy takes every node for a new one"
     if damaged_ours(targets):
-        found["files"] = "is damaged; the next deploy writes it anew, and leaves what earlier ones wrote"
+        found["files"] = (
+            "is damaged; the next deploy writes it anew, and leaves what earlier ones wrote"
+        )
     if os.path.isdir(targets.kept("journal.jsonl")):
         found["journal.jsonl"] = "is a folder: nothing can be deployed; move it away"
     return {targets.kept(name): what for name, what in found.items()}

@@ -27,7 +27,11 @@ LOADERS = (
     ),
     Loader(
         "ldlinux.c32",  # pxelinux.0 needs it before it reads anything else
-        ("usr/lib/syslinux/modules/bios/ldlinux.c32", "usr/share/syslinux/ldlinux.c32", "*tftpboot/ldlinux.c32"),
+        (
+            "usr/lib/syslinux/modules/bios/ldlinux.c32",
+            "usr/share/syslinux/ldlinux.c32",
+            "*tftpboot/ldlinux.c32",
+        ),
         "syslinux-common, on EL syslinux-tftpboot",
         "BIOS nodes",
     ),
@@ -38,7 +42,12 @@ LOADERS = (
         "shim-signed, on EL shim-x64",
         "UEFI nodes with Secure Boot",
     ),
-    Loader("grubx64.efi", GRUB, "grub-efi-amd64-signed, on EL grub2-efi-x64", "UEFI nodes with Secure Boot"),  # shim's
+    Loader(
+        "grubx64.efi",
+        GRUB,
+        "grub-efi-amd64-signed, on EL grub2-efi-x64",
+        "UEFI nodes with Secure Boot",
+    ),  # shim's
     Loader(
         "mmx64.efi",  # shim's MokManager
         ("usr/lib/shim/mmx64.efi.signed", "usr/lib/shim/mmx64.efi", "boot/efi/EFI/*/mmx64.efi"),
@@ -84,7 +93,9 @@ def _meant(root: str, path: str) -> str:
             return path
         link = os.readlink(path)
         path = (
-            os.path.join(root, link.lstrip("/")) if link.startswith("/") else os.path.join(os.path.dirname(path), link)
+            os.path.join(root, link.lstrip("/"))
+            if link.startswith("/")
+            else os.path.join(os.path.dirname(path), link)
         )
     return ""
 

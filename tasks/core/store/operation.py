@@ -43,7 +43,9 @@ def _end(targets: Targets) -> journal.Record:
     """
     path, record = targets.kept("journal.jsonl"), journal.Record()
     with contextlib.suppress(OSError, Refused):
-        record = tftp.carry_out(targets) or _removed(targets, journal.begun(journal.read_journal(path)))
+        record = tftp.carry_out(targets) or _removed(
+            targets, journal.begun(journal.read_journal(path))
+        )
         if record:
             journal.append(path, {**record, "result": journal.DONE})
     _clear(targets, all=True)
@@ -54,8 +56,12 @@ def _removed(targets: Targets, record: journal.Record) -> journal.Record:
     """The end of a prune that was killed: what is half gone goes. What it had not come to stays, for it was stopped."""
     if "removed" not in record:
         return {}
-    booted = {id for data in boot_files.read_files(targets).values() for id in boot_files.named(data)}
-    gone = [id for id in record["removed"] if boot_files.is_id(id) and not kept.is_whole(targets, id)]
+    booted = {
+        id for data in boot_files.read_files(targets).values() for id in boot_files.named(data)
+    }
+    gone = [
+        id for id in record["removed"] if boot_files.is_id(id) and not kept.is_whole(targets, id)
+    ]
     for id in gone:
         if id not in booted:
             kept.remove_release(targets, id)
@@ -88,7 +94,9 @@ def recorded(targets: Targets, record: journal.Record) -> Iterator[None]:
         except BaseException as error:
             with contextlib.suppress(OSError):
                 _clear(targets)
-                journal.append(path, {**record, "result": f"failed: {str(error) or type(error).__name__}"})
+                journal.append(
+                    path, {**record, "result": f"failed: {str(error) or type(error).__name__}"}
+                )
             raise
         _clear(targets)
         _note(path, record, journal.DONE)  # the last step: before it the same again goes on

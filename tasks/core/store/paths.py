@@ -70,8 +70,12 @@ class Targets:
 
 def stay_inside(targets: Targets, folder: str) -> None:
     """Raises Refused where a symlink below `destdir` would lead a write out of it."""
-    if not targets.destdir or not folder.startswith(targets.at("/")):  # destdir itself is made by whoever names it
+    if not targets.destdir or not folder.startswith(
+        targets.at("/")
+    ):  # destdir itself is made by whoever names it
         return
     inside, real = os.path.realpath(targets.destdir), os.path.realpath(folder)
     if os.path.commonpath([inside, real]) != inside:
-        raise Refused(f"{folder} leads to {real}, outside destdir={targets.destdir}; remove that symlink")
+        raise Refused(
+            f"{folder} leads to {real}, outside destdir={targets.destdir}; remove that symlink"
+        )

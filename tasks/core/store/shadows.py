@@ -34,9 +34,15 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HEX = re.compile(r"[0-9A-F]{1,8}")
 
 
-def shadowing(targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]) -> list[tuple[str, str]]:
+def shadowing(
+    targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]
+) -> list[tuple[str, str]]:
     """Each file that is not ours and that a node's loader takes instead of ours, and what to say of it."""
-    shadows = [(name, loader, "every node") for name, loader in FIRST.items() if os.path.isfile(targets.served(name))]
+    shadows = [
+        (name, loader, "every node")
+        for name, loader in FIRST.items()
+        if os.path.isfile(targets.served(name))
+    ]
     for search in SEARCHES:
         shadows += _of(search, targets, ours, nodes)
     return [
@@ -51,7 +57,11 @@ def _of(
 ) -> Iterator[tuple[str, str, str]]:
     for name in _names(targets.served(search.folder)):
         path = os.path.join(search.folder, name)
-        if name.startswith(search.start) and path not in ours and os.path.isfile(targets.served(path)):
+        if (
+            name.startswith(search.start)
+            and path not in ours
+            and os.path.isfile(targets.served(path))
+        ):
             if who := _taken_by(search, name[len(search.start) :], ours, nodes):
                 yield path, search.loader, who
 
@@ -70,7 +80,9 @@ def _taken_by(search: Search, key: str, ours: Collection[str], nodes: Mapping[st
     if search.by_address and HEX.fullmatch(key):
         own = os.path.join(search.folder, search.start)
         reached = {name: facts for name, facts in nodes.items() if own + _by_mac(facts) not in ours}
-        return fold_nodes(name for name, facts in reached.items() if _by_address(facts).startswith(key))
+        return fold_nodes(
+            name for name, facts in reached.items() if _by_address(facts).startswith(key)
+        )
     return fold_nodes(name for name, facts in nodes.items() if key == _by_mac(facts))
 
 
@@ -112,6 +124,8 @@ def looked_at(targets: Targets) -> list[str]:
     """Every file below tftp_root that could be a node's own, by its name, whosever it is."""
     found = [name for name in FIRST if os.path.isfile(targets.served(name))]
     for search in SEARCHES:
-        names = [name for name in _names(targets.served(search.folder)) if name.startswith(search.start)]
+        names = [
+            name for name in _names(targets.served(search.folder)) if name.startswith(search.start)
+        ]
         found += [os.path.join(search.folder, name) for name in names]
     return [name for name in dict.fromkeys(found) if os.path.isfile(targets.served(name))]

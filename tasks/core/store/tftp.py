@@ -65,7 +65,10 @@ def replace_files(targets: Targets, files: Mapping[str, bytes]) -> None:
     if not files:
         return
     make_folder(targets, targets.incoming_files)
-    new = {name: os.path.join(targets.incoming_files, f"{number}.new") for number, name in enumerate(files)}
+    new = {
+        name: os.path.join(targets.incoming_files, f"{number}.new")
+        for number, name in enumerate(files)
+    }
     for name, data in files.items():
         make_folder(targets, os.path.dirname(targets.served(name)))
         write_atomic(new[name], data)
@@ -80,7 +83,9 @@ def _rename(new: str, path: str) -> None:
     try:
         os.replace(new, path)
     except OSError as error:
-        if error.errno != errno.EXDEV:  # the folder is a file system of its own, or a symlink to another
+        if (
+            error.errno != errno.EXDEV
+        ):  # the folder is a file system of its own, or a symlink to another
             raise
         write_atomic(path, read(new), durable=True)
 
@@ -118,7 +123,9 @@ def refuse_folders(paths: Iterable[str]) -> None:
     """Raises Refused where a folder is in the place of a file."""
     for path in paths:
         if os.path.isdir(path) and not os.path.islink(path):
-            raise Refused(f"{path} is a folder, and a file is to be there: move it away; no boot file was changed")
+            raise Refused(
+                f"{path} is a folder, and a file is to be there: move it away; no boot file was changed"
+            )
 
 
 def carry_out(targets: Targets) -> journal.Record | None:
@@ -126,7 +133,10 @@ def carry_out(targets: Targets) -> journal.Record | None:
     work = _committed(targets)
     if work is None:
         return None
-    new = [os.path.join(targets.commit, str(number)) for number in range(len(work["files"] + work["kept"]))]
+    new = [
+        os.path.join(targets.commit, str(number))
+        for number in range(len(work["files"] + work["kept"]))
+    ]
     for path, name in zip(new, work["files"]):
         make_folder(targets, os.path.dirname(targets.served(name)))
         if os.path.lexists(path):
@@ -185,7 +195,11 @@ def read_ours(targets: Targets) -> dict[str, str]:
     """Name below tftp_root -> sha256 of what earlier deploys wrote there (the format of sha256sum(1))."""
     pairs = [_OURS.fullmatch(line) for line in _lines_of_ours(targets)]
     root = targets.tftp + "/"
-    paths = {found["path"]: found["digest"] for found in pairs if found and _is_inside(found["path"], root)}
+    paths = {
+        found["path"]: found["digest"]
+        for found in pairs
+        if found and _is_inside(found["path"], root)
+    }
     return {path.removeprefix(root): digest for path, digest in paths.items()}
 
 

@@ -14,7 +14,9 @@ Steps = tuple[tuple[bytes, Entry], ...]
 class Changes(NamedTuple):
     """Steps from a tree to a tree, in their order."""
 
-    removed: tuple[bytes, ...]  # children before parents; what changes its type is removed, then added
+    removed: tuple[
+        bytes, ...
+    ]  # children before parents; what changes its type is removed, then added
     added: Steps  # parents before children
     changed: Steps  # the same name and type with other bytes, link or device, or hard-linked with other names
     touched: Steps  # the same bytes with another mode, owner or attributes
@@ -29,13 +31,18 @@ def changes_between(old: Tree, new: Tree) -> Changes:
     removed = deep_order((old.keys() - new.keys()) | retyped)
     added = deep_order((new.keys() - old.keys()) | retyped)
     differing = [
-        path for path in old.keys() & new.keys() if path not in retyped and old[path].content != new[path].content
+        path
+        for path in old.keys() & new.keys()
+        if path not in retyped and old[path].content != new[path].content
     ]
     regrouped = _regrouped(groups(old), groups(new)) & old.keys() & new.keys() - retyped
     changed = {path for path in differing if _bytes(old[path]) != _bytes(new[path])} | regrouped
     changed |= _with_their_names(changed | set(differing), groups(new)) & old.keys() - retyped
     touched = set(differing) - changed
-    steps = [tuple((path, new[path]) for path in deep_order(paths)) for paths in (added, changed, touched)]
+    steps = [
+        tuple((path, new[path]) for path in deep_order(paths))
+        for paths in (added, changed, touched)
+    ]
     return Changes(tuple(removed[::-1]), *steps)
 
 
@@ -53,7 +60,9 @@ def groups(tree: Tree) -> dict[bytes, frozenset[bytes]]:
     return {path: frozenset(paths) for paths in names.values() if len(paths) > 1 for path in paths}
 
 
-def _regrouped(old: dict[bytes, frozenset[bytes]], new: dict[bytes, frozenset[bytes]]) -> set[bytes]:
+def _regrouped(
+    old: dict[bytes, frozenset[bytes]], new: dict[bytes, frozenset[bytes]]
+) -> set[bytes]:
     return {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
 
 

@@ -49,7 +49,9 @@ _NEVER = b"(?!)"
 
 class _Rule(NamedTuple):
     number: int
-    file: bytes | None  # the regular expression for whole paths that are no folders; None for `dir/`
+    file: (
+        bytes | None
+    )  # the regular expression for whole paths that are no folders; None for `dir/`
     folder: bytes  # the same for folders
     top: bytes  # the first name of every path it can match; b"" for any
     tail: bytes  # what every path it matches ends with
@@ -61,7 +63,9 @@ class Patterns:
 
     def __init__(self, patterns: Iterable[str | bytes]):
         signed = [_signed(os.fsencode(pattern)) for pattern in patterns]
-        self._includes = frozenset(number for number, (sign, _) in enumerate(signed) if sign == b"+")
+        self._includes = frozenset(
+            number for number, (sign, _) in enumerate(signed) if sign == b"+"
+        )
         rules = [_compiled(number, pattern) for number, (_, pattern) in enumerate(signed)]
         tops = {rule.top for rule in rules} - {b""}
         self._tops = {top: _Group([rule for rule in rules if rule.top == top]) for top in tops}
@@ -70,7 +74,9 @@ class Patterns:
         self._tailed = _Group([rule for rule in loose if rule.tail])
         others = [rule for rule in loose if not rule.tail]
         self._others = _Group(others)
-        self._may_be_other = re.compile(b"|".join(re.escape(rule.core) for rule in others) if others else _NEVER).search
+        self._may_be_other = re.compile(
+            b"|".join(re.escape(rule.core) for rule in others) if others else _NEVER
+        ).search
 
     def first(self, path: bytes, is_folder: bool) -> int:
         """The number of the first pattern that matches this very path (a folder above it is asked by itself), or -1."""
@@ -174,14 +180,20 @@ def _top(body: bytes) -> bytes:
 def _tail(body: bytes) -> bytes:
     if not _is_wild(body):
         return body
-    return b"" if b"\\" in body or body.endswith(b"***") else re.split(rb"[*?\]]", body)[-1].lstrip(b"/")
+    return (
+        b""
+        if b"\\" in body or body.endswith(b"***")
+        else re.split(rb"[*?\]]", body)[-1].lstrip(b"/")
+    )
 
 
 def _core(body: bytes) -> bytes:
     """The longest piece between wildcards."""
     if b"\\" in body:
         return b""
-    return max((piece.strip(b"/") for piece in re.split(rb"\[.*|[*?]", body, flags=re.DOTALL)), key=len)
+    return max(
+        (piece.strip(b"/") for piece in re.split(rb"\[.*|[*?]", body, flags=re.DOTALL)), key=len
+    )
 
 
 def _regex(body: bytes) -> bytes:
@@ -225,7 +237,9 @@ def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
             return _NEVER, len(body)
         members |= more
     members = (set(range(1, 256)) - members if negated else members) - {0x2F, 0}
-    return (b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(members)) + b"]" if members else _NEVER), at + 1
+    return (
+        b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(members)) + b"]" if members else _NEVER
+    ), at + 1
 
 
 def _member(body: bytes, at: int, before: int) -> tuple[set[int], int, int]:

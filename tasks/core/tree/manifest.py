@@ -22,12 +22,19 @@ NOTHING = Manifest(b"#mtree\n", b"", {})
 
 
 def manifest(tree: Tree) -> Manifest:
-    return Manifest(mtree.dump(tree), xattrs.dump_xattrs(tree), {path: tree[path].inode for path in groups(tree)})
+    return Manifest(
+        mtree.dump(tree),
+        xattrs.dump_xattrs(tree),
+        {path: tree[path].inode for path in groups(tree)},
+    )
 
 
 def is_same(old: Manifest, new: Manifest) -> bool:
     """Do both say the same? (The numbers of shared files mean nothing, only who shares.)"""
-    pairs = {(old.inodes.get(path), new.inodes.get(path)) for path in old.inodes.keys() | new.inodes.keys()}
+    pairs = {
+        (old.inodes.get(path), new.inodes.get(path))
+        for path in old.inodes.keys() | new.inodes.keys()
+    }
     same_groups = len(pairs) == len(set(old.inodes.values())) == len(set(new.inodes.values()))
     return old[:2] == new[:2] and same_groups
 
@@ -35,7 +42,8 @@ def is_same(old: Manifest, new: Manifest) -> bool:
 def read_manifest(written: Manifest) -> Tree:
     """The whole tree. Raises ValueError where the record is damaged."""
     tree = xattrs.with_xattrs(
-        mtree.parse(written.manifest, written.folder, written.stamps or {}), xattrs.parse_xattrs(written.labels)
+        mtree.parse(written.manifest, written.folder, written.stamps or {}),
+        xattrs.parse_xattrs(written.labels),
     )
     for path, inode in written.inodes.items():
         tree[path] = tree[path]._replace(inode=inode)
@@ -44,7 +52,9 @@ def read_manifest(written: Manifest) -> Tree:
 
 def entries_of(written: Manifest, paths: Iterable[bytes]) -> Tree:
     """Of a tree these paths, if they are there."""
-    return _parsed(mtree.found(written.manifest, paths), written, xattrs.parse_xattrs(written.labels))
+    return _parsed(
+        mtree.found(written.manifest, paths), written, xattrs.parse_xattrs(written.labels)
+    )
 
 
 def difference(old: Manifest, new: Manifest, besides: Collection[bytes] = ()) -> tuple[Tree, Tree]:

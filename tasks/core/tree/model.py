@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from ..base.errors import BadInput
 
-DIR, FILE, LINK, CHAR, BLOCK, FIFO = "dir", "file", "link", "char", "block", "fifo"  # mtree(5)'s words
+DIR, FILE, LINK, CHAR, BLOCK, FIFO = (
+    "dir",
+    "file",
+    "link",
+    "char",
+    "block",
+    "fifo",
+)  # mtree(5)'s words
 TYPES = {
     stat.S_IFDIR: DIR,
     stat.S_IFREG: FILE,
@@ -34,9 +41,7 @@ class Entry(NamedTuple):
     device: tuple[int, int] | None = None  # char and block: major, minor
     digest: str = ""  # files: sha256 of the bytes, hex
     xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name; ACLs are system.posix_acl_*
-    source: bytes = (
-        b""  # files: the absolute path to read the bytes from, unless `data` has them; folders: for the mtime
-    )
+    source: bytes = b""  # files: the absolute path to read the bytes from, unless `data` has them; folders: for the mtime
     data: bytes | None = None  # files: the bytes themselves (generated, or patched)
     inode: int = 0  # files: equal and not 0 for the names of one hard-linked file
     stamp: int = 0  # files: ctime of `source` in ns when its bytes were digested; 0: not known
@@ -49,7 +54,10 @@ class Entry(NamedTuple):
 
 def is_but_for_bytes(one: Entry, other: Entry) -> bool:
     """Are those two files between which nothing but the bytes is different?"""
-    return one.type == FILE and one._replace(size=other.size, digest=other.digest).content == other.content
+    return (
+        one.type == FILE
+        and one._replace(size=other.size, digest=other.digest).content == other.content
+    )
 
 
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
@@ -79,7 +87,9 @@ def generated_file(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -
     """A file whose bytes we make."""
     import hashlib
 
-    return Entry(FILE, mode, uid, gid, size=len(data), digest=hashlib.sha256(data).hexdigest(), data=data)
+    return Entry(
+        FILE, mode, uid, gid, size=len(data), digest=hashlib.sha256(data).hexdigest(), data=data
+    )
 
 
 def edited(entry: Entry, data: bytes) -> Entry:

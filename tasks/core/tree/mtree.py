@@ -52,14 +52,22 @@ def path_of(word: bytes) -> bytes:
 
 def escape(name: bytes) -> bytes:
     """`a b` -> `a\\040b`: a name or a link's target as libarchive writes it."""
-    return name if _PLAIN.fullmatch(name) else _SPECIAL.sub(lambda found: b"\\%03o" % ord(found[0]), name)
+    return (
+        name
+        if _PLAIN.fullmatch(name)
+        else _SPECIAL.sub(lambda found: b"\\%03o" % ord(found[0]), name)
+    )
 
 
 def unescape(name: bytes) -> bytes:
-    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 255]), name) if b"\\" in name else name
+    return (
+        _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 255]), name) if b"\\" in name else name
+    )
 
 
-def parse(data: bytes, folder: bytes = b"", stamps: Mapping[bytes, int] = MappingProxyType({})) -> Tree:
+def parse(
+    data: bytes, folder: bytes = b"", stamps: Mapping[bytes, int] = MappingProxyType({})
+) -> Tree:
     """The tree of a manifest that `dump` wrote. With `folder`, its files' `source` is below that, of those `stamps`.
 
     Extended attributes and hard links are not in a manifest. Raises ValueError where it is damaged or cut short.
@@ -133,7 +141,9 @@ def parse_lines(
     return tree
 
 
-def _entry(fields: tuple[bytes, ...], folder: bytes, stamps: Mapping[bytes, int]) -> tuple[bytes, Entry]:
+def _entry(
+    fields: tuple[bytes, ...], folder: bytes, stamps: Mapping[bytes, int]
+) -> tuple[bytes, Entry]:
     first, kind, mode, uid, gid, size, link, major, minor, digest = fields
     path = path_of(first)
     return path, Entry(

@@ -53,4 +53,6 @@ def _attribute(text: bytes) -> tuple[str, bytes]:
 
 def with_xattrs(tree: Tree, labels: Xattrs) -> Tree:
     """The tree with those attributes."""
-    return tree | {path: tree[path]._replace(xattrs=found) for path, found in labels.items() if path in tree}
+    return tree | {
+        path: tree[path]._replace(xattrs=found) for path, found in labels.items() if path in tree
+    }

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from tasks.core.archive import compression, cpio
 from tasks.core.base.errors import BadInput
-from tasks.core.tree.model import CHAR, FILE, Entry, Tree, directory, generated_file, read_content, symlink
+from tasks.core.tree.model import (
+    CHAR,
+    FILE,
+    Entry,
+    Tree,
+    directory,
+    generated_file,
+    read_content,
+    symlink,
+)
 
 TREE: Tree = {
     b"bin": directory(),
@@ -38,7 +47,8 @@ MICROCODE: Tree = {
 
 def shape(tree: Tree) -> dict:
     return {
-        path: (e.type, e.mode, e.link, e.device, read_content(e) if e.type == FILE else b"") for path, e in tree.items()
+        path: (e.type, e.mode, e.link, e.device, read_content(e) if e.type == FILE else b"")
+        for path, e in tree.items()
     }
 
 
@@ -54,13 +64,21 @@ def test_what_is_written_is_what_is_read():
 
 
 def test_the_same_tree_is_the_same_bytes_whatever_its_order_owners_and_inodes():
-    changed = {path: entry._replace(uid=1, gid=2, inode=entry.inode and 99) for path, entry in reversed(TREE.items())}
+    changed = {
+        path: entry._replace(uid=1, gid=2, inode=entry.inode and 99)
+        for path, entry in reversed(TREE.items())
+    }
     assert newc(changed) == newc()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes where an entry is freed
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # one that comes where an entry is freed
 def test_an_interrupt_ends_the_packing_and_is_never_lost_with_a_piece_of_it():
-    tree = TREE | {b"etc/%03d" % number: generated_file(random.Random(number).randbytes(3000)) for number in range(400)}
+    tree = TREE | {
+        b"etc/%03d" % number: generated_file(random.Random(number).randbytes(3000))
+        for number in range(400)
+    }
     whole, ended = cpio.write_newc(tree), 0
 
     def interrupt(*_: object) -> None:
@@ -83,7 +101,9 @@ def test_an_interrupt_ends_the_packing_and_is_never_lost_with_a_piece_of_it():
 
 
 def test_gnu_cpio_lists_a_file_s_data_once_with_its_last_name():
-    listed = subprocess.run(["cpio", "-itv", "--quiet"], input=newc(), capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["cpio", "-itv", "--quiet"], input=newc(), capture_output=True, check=True
+    ).stdout
     rows = {line.split()[-1]: line.split() for line in listed.splitlines() if b"bin/" in line}
     assert (rows[b"bin/a"][1], rows[b"bin/a"][4]) == (b"2", b"0")
     assert (rows[b"bin/b"][1], rows[b"bin/b"][4]) == (b"2", b"5")
@@ -95,10 +115,15 @@ def test_an_archive_of_gnu_cpio_is_read(tmp_path):
     (tmp_path / "l").symlink_to("a")
     names = "\0".join([".", "./a", "./b", "./l"])
     made = subprocess.run(
-        ["cpio", "-o0", "-H", "newc", "--quiet"], cwd=tmp_path, input=names.encode(), capture_output=True
+        ["cpio", "-o0", "-H", "newc", "--quiet"],
+        cwd=tmp_path,
+        input=names.encode(),
+        capture_output=True,
     )
     tree = cpio.read_image(made.stdout, "x").tree
-    assert [read_content(tree[name]) for name in (b"a", b"b")] == [b"one", b"one"] and tree[b"l"].link == b"a"
+    assert [read_content(tree[name]) for name in (b"a", b"b")] == [b"one", b"one"] and tree[
+        b"l"
+    ].link == b"a"
 
 
 COMPRESSORS = {
@@ -125,7 +150,11 @@ def test_microcode_stays_first_and_uncompressed(how):
 
 
 def test_segments_of_all_kinds_lie_over_each_other_as_in_the_kernel():
-    second = {b"bin": directory(), b"bin/sh": Entry(FILE, 0o755, 0, 0, 3, data=b"new"), b"lib": directory()}
+    second = {
+        b"bin": directory(),
+        b"bin/sh": Entry(FILE, 0o755, 0, 0, 3, data=b"new"),
+        b"lib": directory(),
+    }
     mixed = (
         newc(MICROCODE)
         + newc()
@@ -141,7 +170,9 @@ def test_segments_of_all_kinds_lie_over_each_other_as_in_the_kernel():
 
 def test_names_below_a_symlink_land_where_it_leads():
     first = {b"usr": directory(), b"usr/lib": directory(), b"lib": symlink(b"usr/lib")}
-    tree = cpio.read_image(newc(first) + newc({b"lib/x": Entry(FILE, 0o644, 0, 0, 1, data=b"x")}), "x").tree
+    tree = cpio.read_image(
+        newc(first) + newc({b"lib/x": Entry(FILE, 0o644, 0, 0, 1, data=b"x")}), "x"
+    ).tree
     assert b"usr/lib/x" in tree and b"lib/x" not in tree
 
 
@@ -151,7 +182,9 @@ def test_a_compressed_image_is_the_same_twice_and_the_tools_read_it(how, tmp_pat
     packed = compression.compress(data, how)
     assert packed == compression.compress(data, how)
     (tmp_path / "f").write_bytes(packed)
-    assert subprocess.run([how, "-dc"], input=packed, capture_output=True, check=True).stdout == data
+    assert (
+        subprocess.run([how, "-dc"], input=packed, capture_output=True, check=True).stdout == data
+    )
 
 
 def test_gzip_carries_no_time_and_empty_data_is_fine():
@@ -160,7 +193,9 @@ def test_gzip_carries_no_time_and_empty_data_is_fine():
 
 def test_xz_has_the_checksum_that_the_kernel_knows(tmp_path):
     (tmp_path / "f.xz").write_bytes(compression.xz(b"data"))
-    told = subprocess.run(["xz", "-l", tmp_path / "f.xz"], capture_output=True, check=True, text=True).stdout
+    told = subprocess.run(
+        ["xz", "-l", tmp_path / "f.xz"], capture_output=True, check=True, text=True
+    ).stdout
     assert "CRC32" in told
 
 
@@ -183,7 +218,10 @@ BROKEN = {
     "bad checksum": (gzip.compress(newc())[:-8] + bytes(8), "gzip data at byte 0 is damaged"),
     "truncated newc": (newc()[:700], "truncated at byte 700"),
     "no trailer": (without_trailer(), "no TRAILER!!!"),
-    "field not hexadecimal": (corrupt(14, b"zzzzzzzz"), "corrupt entry at byte 0: a field is no hexadecimal number"),
+    "field not hexadecimal": (
+        corrupt(14, b"zzzzzzzz"),
+        "corrupt entry at byte 0: a field is no hexadecimal number",
+    ),
     "name length 0": (corrupt(94, b"00000000"), "corrupt entry at byte 0: its name has no end"),
     "size beyond the end": (corrupt(54, b"7fffffff"), "truncated at byte"),
     "garbage after the trailer": (newc() + b"garbage", "something unknown"),

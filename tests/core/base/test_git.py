@@ -26,19 +26,36 @@ class Trap:
         self.git("init", "-q", "-b", "main")
 
     def git(self, *words: str) -> str:
-        argv = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "safe.directory=*"]
-        done = subprocess.run([*argv, "-C", str(self.folder), *words], check=True, capture_output=True, text=True)
+        argv = [
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "-c",
+            "safe.directory=*",
+        ]
+        done = subprocess.run(
+            [*argv, "-C", str(self.folder), *words], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     def arm(self) -> str:
         """Commit all, then name the programs; the commit."""
-        (self.folder / ".gitattributes").write_text("*.yaml filter=evil diff=evil\n*.txt filter=a=b.c\n")
+        (self.folder / ".gitattributes").write_text(
+            "*.yaml filter=evil diff=evil\n*.txt filter=a=b.c\n"
+        )
         (self.folder / "notes.txt").write_text("notes\n")
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "site: begin")
         hooks, included = self.folder / "hooks", self.folder / ".git/more"
         hooks.mkdir()
-        names = ("post-index-change", "post-checkout", "fsmonitor-watchman", "reference-transaction")
+        names = (
+            "post-index-change",
+            "post-checkout",
+            "fsmonitor-watchman",
+            "reference-transaction",
+        )
         for place in [self.folder / "program", *(hooks / name for name in names)]:
             place.write_text(f"#!/bin/sh\necho $0 >>{self.ran}\ncat\n")
             place.chmod(0o755)
@@ -67,7 +84,9 @@ def trap(tmp_path: pathlib.Path) -> Trap:
 def test_the_trap_is_one(trap: Trap):
     commit = trap.arm()
     (trap.folder / "notes.txt").write_text("other\n")
-    subprocess.run(["git", "-c", "safe.directory=*", "-C", trap.folder, "status"], capture_output=True)
+    subprocess.run(
+        ["git", "-c", "safe.directory=*", "-C", trap.folder, "status"], capture_output=True
+    )
     assert trap.ran.exists() and len(commit) == 40
 
 
@@ -79,7 +98,9 @@ def test_the_commit_of_a_repository_of_somebody_else_is_unknown(trap: Trap, monk
     assert not trap.ran.exists()
 
 
-def test_the_user_behind_sudo_is_trusted_as_git_does_and_still_nothing_of_his_runs(trap: Trap, monkeypatch):
+def test_the_user_behind_sudo_is_trusted_as_git_does_and_still_nothing_of_his_runs(
+    trap: Trap, monkeypatch
+):
     (trap.folder / "site.yaml").write_text("site: a\n")
     commit, index = trap.arm(), trap.folder / ".git/index"
     (trap.folder / "site.yaml").write_text("site: b\n")
@@ -89,7 +110,9 @@ def test_the_user_behind_sudo_is_trusted_as_git_does_and_still_nothing_of_his_ru
     assert (author["git"], author["dirty"]) == (commit, True)
     assert not trap.ran.exists()
     after = index.stat()
-    assert (after.st_uid, after.st_mtime_ns) == (ALICE, before.st_mtime_ns), "the index is still hers"
+    assert (after.st_uid, after.st_mtime_ns) == (ALICE, before.st_mtime_ns), (
+        "the index is still hers"
+    )
     monkeypatch.setenv("SUDO_UID", str(ALICE - 1))
     assert journal.author(str(trap.folder))["git"] == "unknown"
 
@@ -100,11 +123,15 @@ def test_a_submodule_runs_nothing_either(trap: Trap, tmp_path, monkeypatch):
     (inner.folder / "site.yaml").write_text("site: a\n")
     inner.git("add", "-A")
     inner.git("commit", "-q", "-m", "inner: begin")
-    trap.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner.folder), "inside")
+    trap.git(
+        "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner.folder), "inside"
+    )
     trap.arm()
     program = trap.folder / "program"
     for name in ("core.fsmonitor", "filter.more.clean"):
-        trap.git("config", "-f", str(trap.folder / ".git/modules/inside/config"), name, str(program))
+        trap.git(
+            "config", "-f", str(trap.folder / ".git/modules/inside/config"), name, str(program)
+        )
     (trap.folder / ".git/modules/inside/info/attributes").write_text("* filter=more\n")
     (trap.folder / "inside/site.yaml").write_text("site: b\n")
     trap.ran.unlink(missing_ok=True)
@@ -119,7 +146,9 @@ def test_a_bare_repository_among_the_files_of_a_checkout_is_none(tmp_path):
     assert "git" not in journal.author(str(tmp_path / "site"))
 
 
-def test_deploy_and_plan_below_somebody_elses_repository_run_nothing_of_it(trap: Trap, reference, monkeypatch):
+def test_deploy_and_plan_below_somebody_elses_repository_run_nothing_of_it(
+    trap: Trap, reference, monkeypatch
+):
     doit = Doit(trap.folder)
     sample_site.write(doit.site, reference)
     (trap.folder / ".gitignore").write_text("/build/\n/dest/\n")
@@ -131,11 +160,15 @@ def test_deploy_and_plan_below_somebody_elses_repository_run_nothing_of_it(trap:
     assert {record["git"] for record in records} == {"unknown"}
     assert " at unknown: done" in doit("status", f"destdir={trap.folder}/dest")
     said = doit("plan", "--against=HEAD", status=3)
-    assert "dubious ownership" in said and "safe.directory" in said and "name a folder instead" in said, said
+    assert (
+        "dubious ownership" in said and "safe.directory" in said and "name a folder instead" in said
+    ), said
     assert not trap.ran.exists()
 
 
-def test_a_revision_of_the_user_behind_sudo_is_compared_with_and_runs_nothing(trap: Trap, reference, monkeypatch):
+def test_a_revision_of_the_user_behind_sudo_is_compared_with_and_runs_nothing(
+    trap: Trap, reference, monkeypatch
+):
     doit = Doit(trap.folder)
     sample_site.write(doit.site, reference)
     (trap.folder / ".gitignore").write_text("/build/\n")

@@ -51,7 +51,11 @@ def test_a_release_is_exactly_its_manifest(place, nfs):
     done = publish(staged.staged_manifest(place), nfs / "one")
     assert contents(scan(nfs / "one").tree) == contents(tree)
     files = [entry for path, entry in tree.items() if entry.type == FILE]
-    assert (done.linked, done.copied, done.note) == (0, len(files) - 2, "")  # three names of one file
+    assert (done.linked, done.copied, done.note) == (
+        0,
+        len(files) - 2,
+        "",
+    )  # three names of one file
     assert done.bytes == sum(entry.size for entry in files) - 2 * len(b"shared")
 
 
@@ -61,7 +65,11 @@ def test_a_release_shares_no_inode_with_the_build(place, nfs):
 
 
 def inodes(top) -> set[int]:
-    return {os.lstat(os.path.join(folder, name)).st_ino for folder, _, names in os.walk(top) for name in names}
+    return {
+        os.lstat(os.path.join(folder, name)).st_ino
+        for folder, _, names in os.walk(top)
+        for name in names
+    }
 
 
 def test_equal_files_are_links_to_the_release_before(whole, place, nfs):
@@ -114,7 +122,9 @@ def test_of_a_release_of_whose_looks_nothing_is_known_nothing_is_shared(place, n
     """As releases were made before there were looks."""
     one = released(place, nfs / "one")
     done = publish(staged.staged_manifest(place), nfs / "two", one._replace(looks={}))
-    assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(staged.load_staged(place))
+    assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(
+        staged.load_staged(place)
+    )
     assert not inodes(nfs / "one") & inodes(nfs / "two")
 
 
@@ -125,7 +135,9 @@ def test_across_file_systems_files_are_copied(place, nfs, tmp_path):
     try:
         done = publish(staged.staged_manifest(place), tmp_path / "mount" / "two", one)
         assert done.linked == 0
-        assert contents(scan(tmp_path / "mount" / "two").tree) == contents(staged.load_staged(place))
+        assert contents(scan(tmp_path / "mount" / "two").tree) == contents(
+            staged.load_staged(place)
+        )
     finally:
         subprocess.run(["umount", tmp_path / "mount"], check=True)
 
@@ -134,7 +146,8 @@ def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
     tree = staged.load_staged(place)
     all_file_types.write(os.fsencode(place.folder) + b"/a b", b"B A")
     with pytest.raises(
-        Refused, match=f"^{place.folder}/a b: changed after it was staged; remove the root.mtree beside it"
+        Refused,
+        match=f"^{place.folder}/a b: changed after it was staged; remove the root.mtree beside it",
     ):
         publish(staged.staged_manifest(place), nfs / "one")
     os.unlink(place.manifest)
@@ -143,7 +156,9 @@ def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
     assert (nfs / "two" / "a b").read_bytes() == b"a b"
 
 
-def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(place, nfs, tmp_path, monkeypatch):
+def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(
+    place, nfs, tmp_path, monkeypatch
+):
     tree = staged.load_staged(place)
     made = staged.staged_paths(str(tmp_path / "by-nobody"))
     monkeypatch.setattr(staged, "privileged", lambda folder: False)
@@ -168,7 +183,11 @@ def test_an_ordinary_user_publishes_into_a_folder_of_his_own(place, tmp_path):
         "print(publish(staged.staged_manifest(place), sys.argv[1] + '/one').note)"
     )
     done = subprocess.run(
-        as_nobody(sys.executable, "-c", code, home), cwd=REPOSITORY, capture_output=True, text=True, check=True
+        as_nobody(sys.executable, "-c", code, home),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.startswith("not root: 3 owners")
     made = scan(home / "one").tree

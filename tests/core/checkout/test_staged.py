@@ -21,7 +21,19 @@ from tasks.core.checkout.staged import checkout
 from tasks.core.scan.reader import scan
 from tasks.core.tree import mtree
 from tasks.core.tree.diff import applied, changes_between
-from tasks.core.tree.model import BLOCK, CHAR, DIR, FIFO, FILE, Entry, Tree, directory, generated_file, parents, symlink
+from tasks.core.tree.model import (
+    BLOCK,
+    CHAR,
+    DIR,
+    FIFO,
+    FILE,
+    Entry,
+    Tree,
+    directory,
+    generated_file,
+    parents,
+    symlink,
+)
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
 from tests.support.trees import contents
@@ -46,18 +58,29 @@ def on_disk(place) -> dict:
 NAMES = [b"a", b"a-", b"b", b"\xff\n"]
 PATHS = [
     b"/".join(parts)
-    for parts in [[x] for x in NAMES] + [[x, y] for x in NAMES for y in NAMES] + [[b"a", b"b", x] for x in NAMES]
+    for parts in [[x] for x in NAMES]
+    + [[x, y] for x in NAMES for y in NAMES]
+    + [[b"a", b"b", x] for x in NAMES]
 ]
 leaves = some.one_of(
     some.builds(
-        generated_file, some.binary(max_size=3), some.sampled_from([0o644, 0o4711, 0o000]), some.integers(0, 2)
+        generated_file,
+        some.binary(max_size=3),
+        some.sampled_from([0o644, 0o4711, 0o000]),
+        some.integers(0, 2),
     ),
     some.builds(symlink, some.sampled_from([b"/etc", b"../..", b"a", b"b"])),
-    some.builds(lambda mode, gid: Entry(FIFO, mode, 0, gid), some.sampled_from([0o600, 0o666]), some.integers(0, 1)),
+    some.builds(
+        lambda mode, gid: Entry(FIFO, mode, 0, gid),
+        some.sampled_from([0o600, 0o666]),
+        some.integers(0, 1),
+    ),
     some.builds(lambda minor: Entry(CHAR, 0o600, 0, 0, device=(1, minor)), some.integers(3, 5)),
     some.builds(lambda minor: Entry(BLOCK, 0o600, 0, 0, device=(7, minor)), some.integers(0, 2)),
 )
-folders = some.builds(directory, some.sampled_from([0o755, 0o555, 0o2770, 0o000]), some.integers(0, 1))
+folders = some.builds(
+    directory, some.sampled_from([0o755, 0o555, 0o2770, 0o000]), some.integers(0, 1)
+)
 
 
 @some.composite
@@ -122,13 +145,25 @@ def test_everything_is_staged(whole, place):
 
 def test_rsync_finds_no_difference(whole, place):
     checkout(place, scan(whole).tree)
-    command = ["rsync", "-anciHAX", "--no-times", "--exclude=/socket", "--delete", f"{whole}/", f"{place.folder}/"]
+    command = [
+        "rsync",
+        "-anciHAX",
+        "--no-times",
+        "--exclude=/socket",
+        "--delete",
+        f"{whole}/",
+        f"{place.folder}/",
+    ]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_sparse_files_stay_sparse(whole, place):
     checkout(place, scan(whole).tree)
-    assert os.stat(place.folder + "/sparse").st_blocks * 512 <= os.stat(whole / "sparse").st_blocks * 512 < 1 << 20
+    assert (
+        os.stat(place.folder + "/sparse").st_blocks * 512
+        <= os.stat(whole / "sparse").st_blocks * 512
+        < 1 << 20
+    )
 
 
 def test_times_of_files_are_kept_and_generated_ones_have_a_fixed_one(whole, place):
@@ -164,12 +199,17 @@ def test_an_acl_of_the_build_folder_is_not_inherited(whole, place):
 def test_only_what_changed_is_touched(whole, place):
     tree = scan(whole).tree
     checkout(place, tree)
-    before = {name: os.lstat(place.folder + "/" + name).st_ino for name in ("a b", "setuid", "one", "fifo")}
+    before = {
+        name: os.lstat(place.folder + "/" + name).st_ino
+        for name in ("a b", "setuid", "one", "fifo")
+    }
     tree[b"a b"] = generated_file(b"other")
     tree[b"setuid"] = tree[b"setuid"]._replace(mode=0o755)
     steps = checkout(place, tree).plan
     assert (steps.removed, steps.added) == ((), ())
-    assert [path for path, _ in steps.changed] == [b"a b"] and [path for path, _ in steps.touched] == [b"setuid"]
+    assert [path for path, _ in steps.changed] == [b"a b"] and [
+        path for path, _ in steps.touched
+    ] == [b"setuid"]
     after = {name: os.lstat(place.folder + "/" + name).st_ino for name in before}
     assert {name for name in before if before[name] != after[name]} <= {"a b", "setuid"}
     assert on_disk(place) == contents(tree)
@@ -199,7 +239,9 @@ def test_files_of_an_owned_snapshot_are_linked_where_their_metadata_is_the_same(
     )
     assert not os.path.samefile(place.folder + "/group", whole / "group")
     assert not os.path.samefile(place.folder + "/labelled", whole / "labelled")
-    tree[b"a b"] = tree[b"a b"]._replace(mode=0o600, data=b"patched", size=7, digest=generated_file(b"patched").digest)
+    tree[b"a b"] = tree[b"a b"]._replace(
+        mode=0o600, data=b"patched", size=7, digest=generated_file(b"patched").digest
+    )
     checkout(place, tree, owned=scanned)
     assert on_disk(place) == contents(tree)
     assert contents(scan(whole).tree) == before, "the snapshot was changed"
@@ -207,8 +249,16 @@ def test_files_of_an_owned_snapshot_are_linked_where_their_metadata_is_the_same(
 
 def test_a_reference_that_the_build_does_not_own_is_never_linked(whole, place):
     checkout(place, scan(whole).tree)
-    ours = {os.lstat(os.path.join(top, name)).st_ino for top, _, names in os.walk(place.folder) for name in names}
-    theirs = {os.lstat(os.path.join(top, name)).st_ino for top, _, names in os.walk(whole) for name in names}
+    ours = {
+        os.lstat(os.path.join(top, name)).st_ino
+        for top, _, names in os.walk(place.folder)
+        for name in names
+    }
+    theirs = {
+        os.lstat(os.path.join(top, name)).st_ino
+        for top, _, names in os.walk(whole)
+        for name in names
+    }
     assert not ours & theirs
 
 
@@ -221,12 +271,22 @@ def test_no_symlink_leads_a_write_outside(tmp_path, place, target):
     host.mkdir()
     (host / "canary").write_bytes(b"alive")
     target = target.replace(b"{host}", os.fsencode(host))
-    checkout(place, {b"": directory(), b"etc": symlink(target), b"file": symlink(target + b"/canary")})
+    checkout(
+        place, {b"": directory(), b"etc": symlink(target), b"file": symlink(target + b"/canary")}
+    )
     with pytest.raises(OSError):
-        checkout(place, {b"": directory(), b"etc": symlink(target), b"etc/canary": generated_file(b"dead")})
+        checkout(
+            place,
+            {b"": directory(), b"etc": symlink(target), b"etc/canary": generated_file(b"dead")},
+        )
     checkout(
         place,
-        {b"": directory(), b"etc": directory(), b"etc/canary": generated_file(b"x"), b"file": generated_file(b"x")},
+        {
+            b"": directory(),
+            b"etc": directory(),
+            b"etc/canary": generated_file(b"x"),
+            b"file": generated_file(b"x"),
+        },
     )
     assert os.listdir(host) == ["canary"] and (host / "canary").read_bytes() == b"alive"
 
@@ -266,7 +326,9 @@ def test_a_source_that_changed_since_it_was_read_is_named(whole, place, tmp_path
     shutil.copy(whole / "a b", tmp_path / "file")
     tree = {b"": directory(), b"file": scan(tmp_path).tree[b"file"]}
     (tmp_path / "file").write_bytes(b"A B")
-    with pytest.raises(BadInput, match=f"^{tmp_path}/file:1:1: changed while the root was staged; build again"):
+    with pytest.raises(
+        BadInput, match=f"^{tmp_path}/file:1:1: changed while the root was staged; build again"
+    ):
         checkout(place, tree)
     os.unlink(tmp_path / "file")
     with pytest.raises(BadInput, match="changed while"):
@@ -306,7 +368,9 @@ def test_without_a_manifest_the_folder_is_read_and_repaired(whole, place, what):
 
 
 @pytest.mark.parametrize("what", ["a file is gone", "a folder for a file", "a folder is gone"])
-def test_a_folder_that_is_not_what_its_manifest_says_is_repaired_when_it_is_in_the_way(whole, place, what):
+def test_a_folder_that_is_not_what_its_manifest_says_is_repaired_when_it_is_in_the_way(
+    whole, place, what
+):
     tree = scan(whole).tree
     checkout(place, tree)
     DAMAGE[what](place.folder)
@@ -350,7 +414,15 @@ def test_killed_at_any_moment_the_next_run_makes_the_exact_tree(whole, tmp_path,
     trees = [contents(scan(folder).tree) for folder in (whole, other)]
     for turn in range(8):
         source = (whole, other)[turn % 2]
-        words = [sys.executable, "-c", STAGE, REPOSITORY, source, tmp_path / "image", *([source] if owned else [])]
+        words = [
+            sys.executable,
+            "-c",
+            STAGE,
+            REPOSITORY,
+            source,
+            tmp_path / "image",
+            *([source] if owned else []),
+        ]
         child = subprocess.Popen(words, start_new_session=True)
         time.sleep(random_.uniform(0.1, 0.4))
         os.killpg(child.pid, signal.SIGKILL)
@@ -360,7 +432,9 @@ def test_killed_at_any_moment_the_next_run_makes_the_exact_tree(whole, tmp_path,
             assert on_disk(place) == trees[turn % 2]
     checkout(place, scan(whole).tree)
     assert on_disk(place) == trees[0]
-    assert [contents(scan(folder).tree) for folder in (whole, other)] == trees, "a source was changed"
+    assert [contents(scan(folder).tree) for folder in (whole, other)] == trees, (
+        "a source was changed"
+    )
 
 
 # --- without root rights
@@ -397,7 +471,9 @@ def test_an_ordinary_user_stages_what_he_can_and_the_manifest_says_all(whole, tm
         assert done.stdout.startswith("not root: ") and done.stdout.count("\n") == 1
         assert Path(place.manifest).read_bytes() == mtree.dump(tree)
         made = scan(place.folder).tree
-        assert made.keys() == {path for path, entry in tree.items() if entry.type not in (CHAR, BLOCK)}
+        assert made.keys() == {
+            path for path, entry in tree.items() if entry.type not in (CHAR, BLOCK)
+        }
         assert {entry.uid for entry in made.values()} == {65534}
         assert not any(entry.mode & 0o6000 for entry in made.values())
         os.unlink(place.manifest)  # the second time the folder is read again, and found right

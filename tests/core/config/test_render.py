@@ -17,7 +17,19 @@ from tasks.core.config import boot_files, checkers, render, site_image, template
 from tasks.core.initrd import cmdline
 from tasks.core.release import Release
 from tasks.core.site.load import read_site
-from tasks.core.site.model import Deploy, Disk, DiskMatch, Image, Mac, Network, Node, Partition, Reference, Server, Site
+from tasks.core.site.model import (
+    Deploy,
+    Disk,
+    DiskMatch,
+    Image,
+    Mac,
+    Network,
+    Node,
+    Partition,
+    Reference,
+    Server,
+    Site,
+)
 from tests.support import dhcp_client
 from tests.support.commands import REPOSITORY
 
@@ -31,14 +43,25 @@ def site_of(name: str) -> Site:
 
 
 def release_of(image: Image, kind: str = "own", version: str = "6.1.0-56-amd64") -> Release:
-    return Release(f"{image.name}-3f9a1c2b4d5e", image.name, image.cmdline, *["0" * 64] * 4, version, kind, 1, 1)
+    return Release(
+        f"{image.name}-3f9a1c2b4d5e",
+        image.name,
+        image.cmdline,
+        *["0" * 64] * 4,
+        version,
+        kind,
+        1,
+        1,
+    )
 
 
 def everything(site: Site) -> dict[str, bytes]:
     """All that is generated of a site: configs, the boot files of its first server, the content of site.img."""
     files = render.render_configs(site)
     for image in site.images:
-        files |= boot_files.render_boot(site, site.servers[0], image.name, release_of(image), SITE_ID)
+        files |= boot_files.render_boot(
+            site, site.servers[0], image.name, release_of(image), SITE_ID
+        )
     return files | site_image.site_image(site, files["hosts"])
 
 
@@ -144,7 +167,11 @@ def said_by_dhcpd(text: str) -> dict[str, tuple[str, str, str]]:
             block = tokens[at + 3 : tokens.index("}", at)]
             value = {block[i - 1]: block[i] for i in range(1, len(block))}
             assert value["host-name"] == f'"{tokens[at + 1]}"'
-            hosts[tokens[at + 1]] = (value["ethernet"], value["fixed-address"], value.get("next-server", common))
+            hosts[tokens[at + 1]] = (
+                value["ethernet"],
+                value["fixed-address"],
+                value.get("next-server", common),
+            )
     return hosts
 
 
@@ -152,14 +179,19 @@ def said_by_kea(text: str) -> dict[str, tuple[str, str, str]]:
     (subnet,) = json.loads(text)["Dhcp4"]["subnet4"]
     assert "pools" not in subnet
     return {
-        host["hostname"]: (host["hw-address"], host["ip-address"], host.get("next-server", subnet.get("next-server")))
+        host["hostname"]: (
+            host["hw-address"],
+            host["ip-address"],
+            host.get("next-server", subnet.get("next-server")),
+        )
         for host in subnet["reservations"]
     }
 
 
 def said_by_dnsmasq(text: str) -> dict[str, tuple[str, str, str]]:
     servers = {
-        words[0]: words[-1] for words in re.findall(r"^dhcp-boot=((?:tag:server-\w+)?).*,([\d.]+)$", text, re.MULTILINE)
+        words[0]: words[-1]
+        for words in re.findall(r"^dhcp-boot=((?:tag:server-\w+)?).*,([\d.]+)$", text, re.MULTILINE)
     }
     hosts = {}
     for mac, tag, address, name in re.findall(
@@ -173,7 +205,10 @@ def said_by_dnsmasq(text: str) -> dict[str, tuple[str, str, str]]:
 def test_all_three_dhcp_files_say_what_the_site_says(name):
     site = site_of(name)
     files = {path: data.decode() for path, data in render.render_configs(site).items()}
-    meant = {node.name: (str(node.mac), node.ip, boot_files.server_of(site, node).ip) for node in site.nodes}
+    meant = {
+        node.name: (str(node.mac), node.ip, boot_files.server_of(site, node).ip)
+        for node in site.nodes
+    }
     assert said_by_dhcpd(files["dhcpd.conf"]) == meant
     assert said_by_kea(files["kea-dhcp4.json"]) == meant
     assert said_by_dnsmasq(files["dnsmasq.conf"]) == meant
@@ -182,25 +217,35 @@ def test_all_three_dhcp_files_say_what_the_site_says(name):
 @pytest.mark.parametrize("name", SITES)
 def test_hosts_and_ethers_say_what_the_site_says(name):
     site, files = site_of(name), render.render_configs(site_of(name))
-    lines = [line.split() for line in files["hosts"].decode().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line.split()
+        for line in files["hosts"].decode().splitlines()
+        if line and not line.startswith("#")
+    ]
     suffix = f".{site.network.domain}" if site.network.domain else ""
     machines = [*site.servers, *site.nodes]
     assert lines[2:] == [[m.ip, *([m.name + suffix] if suffix else []), m.name] for m in machines]
     assert [line[1] for line in lines[:2]] == ["localhost", "localhost"]
-    ethers = [line.split() for line in files["ethers"].decode().splitlines() if not line.startswith("#")]
+    ethers = [
+        line.split() for line in files["ethers"].decode().splitlines() if not line.startswith("#")
+    ]
     assert ethers == [[node.mac, node.name] for node in site.nodes]
 
 
 def test_no_file_of_the_site_names_a_release():
     site = site_of("two-nodes")
     for path, data in render.render_configs(site).items():
-        assert not re.search(rb"-[0-9a-f]{12}\b", data.replace(b"fsid=", b"").split(b"/opt/nfs_export")[0]), path
+        assert not re.search(
+            rb"-[0-9a-f]{12}\b", data.replace(b"fsid=", b"").split(b"/opt/nfs_export")[0]
+        ), path
         assert b"root-path" not in data, path
 
 
 def test_every_file_says_who_made_it_in_its_first_lines():
     for path, data in render.render_configs(site_of("two-servers")).items():
-        assert b"enerated by Plugnode from site.yaml: edits are lost" in b"".join(data.splitlines()[:3]), path
+        assert b"enerated by Plugnode from site.yaml: edits are lost" in b"".join(
+            data.splitlines()[:3]
+        ), path
 
 
 # Which nodes get files of their own
@@ -209,13 +254,18 @@ def test_every_file_says_who_made_it_in_its_first_lines():
 def node(number: int, **more) -> Node:
     mac = Mac(f"52:54:00:{number >> 16:02x}:{number >> 8 & 255:02x}:{number & 255:02x}")
     return Node(
-        f"wn{number:05}", mac, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", **{"image": "worker", **more}
+        f"wn{number:05}",
+        mac,
+        f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",
+        **{"image": "worker", **more},
     )
 
 
 def site_with(*nodes: Node, servers: int = 1) -> Site:
     images = tuple(Image(name, Reference("path", "/")) for name in ("worker", "gpu"))
-    machines = tuple(Server(f"boot{number}", f"10.255.0.{number}") for number in range(1, servers + 1))
+    machines = tuple(
+        Server(f"boot{number}", f"10.255.0.{number}") for number in range(1, servers + 1)
+    )
     return Site("made-up", Network("10.0.0.0/8"), machines, images, Deploy(), "", lambda: nodes)
 
 
@@ -230,19 +280,25 @@ def test_ten_thousand_nodes_get_no_files_of_their_own_and_render_in_a_moment():
     files = render.render_configs(site)
     assert time.process_time() - start < 1
     assert len(files) == 9
-    assert files["tftp/pxelinux.cfg/default"].endswith(b"INCLUDE plugnode/worker.cfg\nDEFAULT worker quiet\n")
+    assert files["tftp/pxelinux.cfg/default"].endswith(
+        b"INCLUDE plugnode/worker.cfg\nDEFAULT worker quiet\n"
+    )
 
 
 def test_only_nodes_that_differ_from_most_have_files_and_those_for_every_loader():
     odd = [node(4, image="gpu"), node(5, release="worker-0123456789ab"), node(6, cmdline="mce=off")]
     site = site_with(node(1), node(2), node(3), *odd)
     assert own_files(site) == {
-        f"tftp/{path}{each.mac.pxe}" for path in ("pxelinux.cfg/", "grub/grub.cfg-", "boot.ipxe-") for each in odd
+        f"tftp/{path}{each.mac.pxe}"
+        for path in ("pxelinux.cfg/", "grub/grub.cfg-", "boot.ipxe-")
+        for each in odd
     }
 
 
 def test_the_usual_image_is_the_one_that_most_nodes_use_and_the_first_one_of_equals():
-    assert boot_files.default_boot(site_with(node(1, image="gpu"), node(2, image="gpu"), node(3))) == ("gpu", "")
+    assert boot_files.default_boot(
+        site_with(node(1, image="gpu"), node(2, image="gpu"), node(3))
+    ) == ("gpu", "")
     assert boot_files.default_boot(site_with(node(1, image="gpu"), node(2))) == ("worker", "")
     assert boot_files.default_boot(site_with()) == ("worker", "")
 
@@ -314,7 +370,9 @@ def test_a_line_that_the_kernel_would_cut_is_warned_about_with_its_nodes():
     image = site.images[0]._replace(cmdline="console=ttyS1,115200n8 " + "x" * 20)
     old, new = release_of(image, version="2.6.18-398.el5"), release_of(image)
     warnings = [
-        line for server in site.servers for line in boot_files.cmdline_warnings(site, server, "worker", old, SITE_ID)
+        line
+        for server in site.servers
+        for line in boot_files.cmdline_warnings(site, server, "worker", old, SITE_ID)
     ]
     assert len(warnings) == 3 and all("2.6.18-398.el5 takes 255" in line for line in warnings)
     assert any(line.startswith("wn006: ") for line in warnings)
@@ -333,7 +391,10 @@ def test_a_nodes_line_is_what_awk_on_an_old_system_expects(tmp_path):
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert found == "wn007|52:54:00:00:00:07|canary,fresh|worker|2024-07-01\n"
-    assert files["plugnode/nodes"].splitlines()[0] == b"10.20.1.1\twn001\t52:54:00:00:00:01\t-\tworker\t-"
+    assert (
+        files["plugnode/nodes"].splitlines()[0]
+        == b"10.20.1.1\twn001\t52:54:00:00:00:01\t-\tworker\t-"
+    )
     assert files["plugnode/hosts"] == b"hosts\n"
 
 
@@ -350,15 +411,25 @@ def test_options_and_modes_stand_on_lines_of_their_own_and_leave_those_of_the_pa
     """Their checksum is on every disk."""
     plain = Partition("/scratch", None, "xfs", "pn-scratch")
     told = plain._replace(options="noatime,nosuid", mode="1777")
-    lines = [site_image.layout_lines(Disk(partitions=(part,))).decode().splitlines() for part in (plain, told)]
+    lines = [
+        site_image.layout_lines(Disk(partitions=(part,))).decode().splitlines()
+        for part in (plain, told)
+    ]
     assert lines[1][: len(lines[0])] == lines[0]
     assert lines[1][len(lines[0]) :] == ["options /scratch noatime,nosuid", "mode /scratch 1777"]
 
 
 def test_what_an_earlier_setup_sh_would_take_for_a_condition_stands_under_another_word():
     """It finds no disk that fulfils a condition which it does not know."""
-    lines = site_image.layout_lines(Disk(match=DiskMatch(serial="X*", removable=True))).decode().splitlines()
-    assert [line for line in lines if line.startswith(("match", "allow"))] == ["match serial X*", "allow removable"]
+    lines = (
+        site_image.layout_lines(Disk(match=DiskMatch(serial="X*", removable=True)))
+        .decode()
+        .splitlines()
+    )
+    assert [line for line in lines if line.startswith(("match", "allow"))] == [
+        "match serial X*",
+        "allow removable",
+    ]
 
 
 # Templates
@@ -378,7 +449,9 @@ def test_a_mistake_in_a_template_is_told_with_its_place(tmp_path, text):
     assert str(told.value).startswith(f"{tmp_path}/ethers:2:1: ")
 
 
-@pytest.mark.parametrize("evil", ['wn1"; filename "evil', "wn1\n1.2.3.4 evil", "wn1 } host evil {", "wn1\\", "wn1#"])
+@pytest.mark.parametrize(
+    "evil", ['wn1"; filename "evil', "wn1\n1.2.3.4 evil", "wn1 } host evil {", "wn1\\", "wn1#"]
+)
 def test_a_value_that_is_more_than_a_value_reaches_no_file(evil):
     with pytest.raises(ValueError, match="must not reach a template"):
         render.render_configs(site_with(node(1)._replace(name=evil)))
@@ -388,7 +461,11 @@ def test_a_value_that_is_more_than_a_value_reaches_no_file(evil):
 
 
 ARCH = {"bios": ["0x5d:0000"], "none": [], "7": ["0x5d:0007"], "9": ["0x5d:0009"]}
-STRANGE = [["0x5d:0006"], ["0x5d:000b"], ["0x5d:0700"]]  # 32-bit UEFI, 64-bit ARM, and 7 the other way round: no loader
+STRANGE = [
+    ["0x5d:0006"],
+    ["0x5d:000b"],
+    ["0x5d:0700"],
+]  # 32-bit UEFI, 64-bit ARM, and 7 the other way round: no loader
 IPXE = [
     ["0x4d:69505845", "0x5d:0000"],  # user class iPXE, on BIOS and on UEFI
     ["0x4d:69505845", "0x5d:0007"],
@@ -396,18 +473,27 @@ IPXE = [
     ["0x4d:695058452d78"],  # iPXE-x
     ["0x4d:0669505845" + "2d78"],
 ]
-OTHER = [["0x4d:69505820", "0x5d:0007"], ["0x4d:0361626369505845", "0x5d:0007"]]  # "iPX ", and iPXE further back
+OTHER = [
+    ["0x4d:69505820", "0x5d:0007"],
+    ["0x4d:0361626369505845", "0x5d:0007"],
+]  # "iPX ", and iPXE further back
 
 
 def requests(site: Site) -> list:
     """Every kind of firmware with one card, a node of each other server, a stranger; then wn001 gets a new card."""
     first = site.nodes[0].mac
     asked: list = [
-        {"mac": first, "options": options, "client_id": f"01{n:02x}"} for n, options in enumerate(ARCH.values())
+        {"mac": first, "options": options, "client_id": f"01{n:02x}"}
+        for n, options in enumerate(ARCH.values())
     ]
     asked += [{"mac": first, "options": options} for options in [*STRANGE, *IPXE, *OTHER]]
     asked += [{"mac": each.mac, "options": ["0x5d:0007"]} for each in site.nodes[1:5]]
-    return [*asked, {"mac": STRANGER, "options": [], "tries": 2}, "reload", {"mac": NEW_CARD, "options": []}]
+    return [
+        *asked,
+        {"mac": STRANGER, "options": [], "tries": 2},
+        "reload",
+        {"mac": NEW_CARD, "options": []},
+    ]
 
 
 STRANGER, NEW_CARD = "52:54:00:ff:00:01", "52:54:00:ff:00:02"
@@ -418,14 +504,19 @@ def handshakes(site: Site, server: str, folder: pathlib.Path) -> list[dict[str, 
     old, *others = site.nodes
     repaired = site._replace(read_nodes=lambda: (old._replace(mac=Mac(NEW_CARD)), *others))
     write(folder, render.render_configs(site))
-    write(folder / "next", {path: data for path, data in render.render_configs(repaired).items() if "/" not in path})
+    write(
+        folder / "next",
+        {path: data for path, data in render.render_configs(repaired).items() if "/" not in path},
+    )
     address = f"{site.servers[0].ip}/{site.network.subnet.split('/')[1]}"
     return dhcp_client.shake(folder, server, requests(site), address)[0]
 
 
 @pytest.mark.parametrize("name", SITES)
 @pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
-def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader(server, name, tmp_path):
+def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader(
+    server, name, tmp_path
+):
     site = site_of(name)
     known = site.nodes[:5]
     *answers, stranger, new_card = handshakes(site, server, tmp_path)
@@ -433,7 +524,9 @@ def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader
     files += ["boot.ipxe"] * len(IPXE) + ["grubnetx64.efi"] * len(OTHER)
     firmwares, others = answers[: len(files)], answers[len(files) :]
     assert [answer.get("bootfile") or answer.get("boot_file") for answer in firmwares] == files
-    for each, answer in zip([known[0]] * len(firmwares) + list(known[1:]), firmwares + others, strict=True):
+    for each, answer in zip(
+        [known[0]] * len(firmwares) + list(known[1:]), firmwares + others, strict=True
+    ):
         assert (answer["ip"], answer["hostname"]) == (each.ip, each.name)
         assert answer["siaddr"] == boot_files.server_of(site, each).ip
         assert int(answer["lease"]) > 365 * 86_400  # ISC dhcpd's for ever ends in 2038

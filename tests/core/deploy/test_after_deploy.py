@@ -20,7 +20,17 @@ from tasks.core.release import Release
 from tasks.core.store import journal
 from tasks.core.store.kept import published
 from tasks.core.store.paths import Targets
-from tests.support.deploy_kit import AUTHOR, NODES, boot_files, build, finish, python, run, served, want
+from tests.support.deploy_kit import (
+    AUTHOR,
+    NODES,
+    boot_files,
+    build,
+    finish,
+    python,
+    run,
+    served,
+    want,
+)
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="makes owners and devices")
 
@@ -124,7 +134,10 @@ def test_verify_says_that_it_cannot_compare_and_compares_the_rest(tmp_path, targ
     pathlib.Path(targets.kept(f"{id}.mtree")).write_bytes(b"#mtree\n")
     os.unlink(targets.boot(id) + "/vmlinuz")
     first, second = map(str, verify.of_server(targets))
-    assert first.startswith(f"/opt/nfs_export/{id}: not compared: ") and second == f"/tftpboot/{id}/vmlinuz: missing"
+    assert (
+        first.startswith(f"/opt/nfs_export/{id}: not compared: ")
+        and second == f"/tftpboot/{id}/vmlinuz: missing"
+    )
 
 
 @root_only
@@ -135,11 +148,16 @@ def test_verify_reads_everything_when_asked(tmp_path, targets):
     os.setxattr(root / "usr/lib0/file9", "user.note", b"added")
     told: list[str] = []
     assert not list(verify.of_server(targets, tell=told.append)) and not told  # no byte is read
-    assert [str(found).rpartition("/")[2] for found in verify.of_server(targets, True, told.append)] == [
+    assert [
+        str(found).rpartition("/")[2] for found in verify.of_server(targets, True, told.append)
+    ] == [
         "file8: content (sha256)",
         "file9: extended attributes",
     ]
-    assert told[0].startswith(f"{id}: 1 of ") and told[-1] == f"{id}: {len(told)} of {len(told)} names read"
+    assert (
+        told[0].startswith(f"{id}: 1 of ")
+        and told[-1] == f"{id}: {len(told)} of {len(told)} names read"
+    )
 
 
 AS_NOBODY = """
@@ -243,9 +261,9 @@ def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, thr
     assert set(published(targets)) == {three[1].id, three[2].id}
     prune_server(targets, 0, 90, AUTHOR, time.time() + 91 * DAY)
     assert set(published(targets)) == {three[2].id}
-    assert sorted(name for name in os.listdir(targets.tftp_root) if name.startswith(("worker-", "site-"))) == sorted(
-        served(targets)
-    )
+    assert sorted(
+        name for name in os.listdir(targets.tftp_root) if name.startswith(("worker-", "site-"))
+    ) == sorted(served(targets))
     assert not [name for name in os.listdir(targets.kept("")) if three[0].id in name]
     assert not list(verify.of_server(targets, full=True))
 
@@ -253,13 +271,21 @@ def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, thr
 def test_prune_counts_age_from_when_a_release_was_last_booted_and_not_from_when_it_came():
     year, now = 365 * DAY, 1e9
     release = Release("worker-1", "worker", "", "", "", "", "", "", "", 0, 0)
-    replaced_yesterday = release_verdicts({"worker-1": release}, {"worker-1": now - DAY}, {}, 0, 90, now)
-    assert not replaced_yesterday[0].removed and "nodes may run it still" in replaced_yesterday[0].why
-    assert release_verdicts({"worker-1": release}, {"worker-1": now - year}, {}, 0, 90, now)[0].removed
+    replaced_yesterday = release_verdicts(
+        {"worker-1": release}, {"worker-1": now - DAY}, {}, 0, 90, now
+    )
+    assert (
+        not replaced_yesterday[0].removed and "nodes may run it still" in replaced_yesterday[0].why
+    )
+    assert release_verdicts({"worker-1": release}, {"worker-1": now - year}, {}, 0, 90, now)[
+        0
+    ].removed
 
 
 def test_prune_never_removes_what_any_file_of_tftp_root_names(targets, three):
-    pathlib.Path(targets.served("pxelinux.cfg/01-00-00-00-00-00-99")).write_text(f"KERNEL {three[0].id}/vmlinuz\n")
+    pathlib.Path(targets.served("pxelinux.cfg/01-00-00-00-00-00-99")).write_text(
+        f"KERNEL {three[0].id}/vmlinuz\n"
+    )
     removed = [v.id for v in prune_server(targets, 0, 0, AUTHOR, time.time()) if v.removed]
     assert three[1].id in removed and three[0].id not in removed
 
@@ -270,7 +296,9 @@ def test_prune_counts_each_image_for_itself(tmp_path, targets):
     for cmdline in ("quiet", "debug"):
         run(targets, want(finish(pathlib.Path(worker.folder), cmdline=cmdline), gpu))
     assert not [v for v in prune_server(targets, 2, 0, AUTHOR, time.time()) if v.removed]
-    (removed,) = [v.id for v in prune_server(targets, 1, 0, AUTHOR, time.time() + DAY / 2) if v.removed]
+    (removed,) = [
+        v.id for v in prune_server(targets, 1, 0, AUTHOR, time.time() + DAY / 2) if v.removed
+    ]
     assert removed.startswith("worker-")
 
 
@@ -278,7 +306,10 @@ def test_keep_counts_neither_what_is_named_nor_what_nodes_run(targets, three):
     running = {three[1].id: "wn007"}
     assert not [v for v in prune_server(targets, 1, 0, AUTHOR, time.time(), running) if v.removed]
     verdicts = {v.id: v for v in prune_server(targets, 0, 0, AUTHOR, time.time(), running)}
-    assert verdicts[three[1].id].why == "run by wn007" and set(published(targets)) == {three[1].id, three[2].id}
+    assert verdicts[three[1].id].why == "run by wn007" and set(published(targets)) == {
+        three[1].id,
+        three[2].id,
+    }
 
 
 def test_a_release_is_in_use_while_what_is_recorded_is_of_other_images(tmp_path, targets):
@@ -286,13 +317,22 @@ def test_a_release_is_in_use_while_what_is_recorded_is_of_other_images(tmp_path,
     run(targets, want(worker, gpu))
     records = journal.read_journal(targets.kept("journal.jsonl"))
     day = {"action": "deploy", "result": "done", "pinned": [], "time": "2026-01-02T00:00:00Z"}
-    ends = {**day, "releases": {"worker": "worker-2", "gpu": gpu.release.id}, "time": "2026-01-03T00:00:00Z"}
+    ends = {
+        **day,
+        "releases": {"worker": "worker-2", "gpu": gpu.release.id},
+        "time": "2026-01-03T00:00:00Z",
+    }
     for of_some in ({"image": "gpu"}, {"action": "rollback"}):
         records[-1]["time"] = "2026-01-01T00:00:00Z"
         past = [records[-1], {**day, **of_some, "releases": {"gpu": "gpu-2"}}, ends]
         assert last_used(targets, worker.release.id, past, 1e10) == journal.seconds(ends["time"])
-    gone = {**day, "releases": {"gpu": gpu.release.id}}  # the whole site, which has no such image any more
-    assert last_used(targets, worker.release.id, [records[-1], gone, ends], 1e10) == journal.seconds(day["time"])
+    gone = {
+        **day,
+        "releases": {"gpu": gpu.release.id},
+    }  # the whole site, which has no such image any more
+    assert last_used(
+        targets, worker.release.id, [records[-1], gone, ends], 1e10
+    ) == journal.seconds(day["time"])
 
 
 def test_prune_stops_at_a_mount_point(tmp_path, targets, three):
@@ -305,7 +345,9 @@ def test_prune_stops_at_a_mount_point(tmp_path, targets, three):
             prune_server(targets, 0, 0, AUTHOR, time.time())
     finally:
         found = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True).stdout
-        mounted = [line.replace("\\x20", " ") for line in found.splitlines() if str(tmp_path) in line]
+        mounted = [
+            line.replace("\\x20", " ") for line in found.splitlines() if str(tmp_path) in line
+        ]
         assert os.path.exists(mounted[0] + "/precious")
         subprocess.run(["umount", mounted[0]], check=True)
 
@@ -319,7 +361,11 @@ def test_the_journal_says_who_did_what_when_and_how_it_ended(targets, three):
     ended = [record for record in records if record["result"] == journal.DONE]
     assert [record["action"] for record in ended] == ["deploy"] * 3 + ["rollback"]
     assert ended[-1]["releases"] == {"worker": three[1].id} and ended[-1]["who"] == "admin"
-    assert ended[0]["boot_files"].keys() == {"plugnode/worker.cfg", "plugnode/worker.grub", "plugnode/worker.ipxe"}
+    assert ended[0]["boot_files"].keys() == {
+        "plugnode/worker.cfg",
+        "plugnode/worker.grub",
+        "plugnode/worker.ipxe",
+    }
     assert abs(journal.seconds(ended[-1]["time"]) - time.time()) < 60
 
 
@@ -336,9 +382,13 @@ def test_a_line_of_the_journal_that_is_none_of_ours_is_passed_over(targets, thre
     assert back(targets) and server_status(targets, time.time())
 
 
-def test_the_author_is_the_person_behind_sudo_and_the_revision_that_of_the_checkout(tmp_path, monkeypatch):
+def test_the_author_is_the_person_behind_sudo_and_the_revision_that_of_the_checkout(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("SUDO_USER", "alice")
-    assert journal.author(str(tmp_path))["who"] == "alice" and "git" not in journal.author(str(tmp_path))
+    assert journal.author(str(tmp_path))["who"] == "alice" and "git" not in journal.author(
+        str(tmp_path)
+    )
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "site.yaml").touch()
@@ -350,10 +400,15 @@ def test_the_author_is_the_person_behind_sudo_and_the_revision_that_of_the_check
 
 
 def test_status_says_what_is_booted_and_what_is_there(targets, three):
-    assert status_text(server_status(Targets("/a", "/b", targets.destdir), 0)) == "nothing is deployed"
+    assert (
+        status_text(server_status(Targets("/a", "/b", targets.destdir), 0)) == "nothing is deployed"
+    )
     state = server_status(targets, time.time())
     assert state["current"] == {"worker": three[2].id} and len(state["releases"]) == 3
     json.dumps(state)
     shown = status_text(state)
-    assert f"worker boots {three[2].id}, with site-" in shown and "named by /tftpboot/plugnode/worker.cfg" in shown
+    assert (
+        f"worker boots {three[2].id}, with site-" in shown
+        and "named by /tftpboot/plugnode/worker.cfg" in shown
+    )
     assert "admin deploy" in shown and len(NODES) == 40

@@ -42,7 +42,16 @@ def test_a_fresh_deploy_puts_everything_where_the_design_says(tmp_path, targets)
     id, dest = built.release.id, tmp_path / "dest"
     assert (dest / f"opt/nfs_export/{id}/usr/lib0/file7").read_bytes() == b"7\n" * 50
     assert sorted(os.listdir(dest / "opt/nfs_export/.plugnode")) == sorted(
-        [f"{id}.json", f"{id}.mtree", f"{id}.xattrs", f"{id}.seen", "files", "journal.jsonl", "lock", "nodes.json"]
+        [
+            f"{id}.json",
+            f"{id}.mtree",
+            f"{id}.xattrs",
+            f"{id}.seen",
+            "files",
+            "journal.jsonl",
+            "lock",
+            "nodes.json",
+        ]
     )
     assert sorted(os.listdir(dest / "tftpboot")) == sorted(
         [id, site_id(b"site data 1"), "boot.ipxe", "plugnode", "pxelinux.0", "pxelinux.cfg"]
@@ -72,7 +81,9 @@ def test_unchanged_files_of_a_new_release_are_hard_links_to_the_old(tmp_path, ta
     for number in range(300):
         one, two = (folder / f"usr/lib{number // 100}/file{number}" for folder in (before, after))
         assert (one.stat().st_ino == two.stat().st_ino) == (number not in range(10, 20)), number
-    assert (after / "usr/lib0/file1").stat().st_ino == (after / "usr/lib0/second name").stat().st_ino
+    assert (after / "usr/lib0/file1").stat().st_ino == (
+        after / "usr/lib0/second name"
+    ).stat().st_ino
     assert served(targets)[0] == new.release.id
 
 
@@ -147,7 +158,10 @@ def test_what_is_in_the_place_of_ours_is_called_out(tmp_path, targets):
     pathlib.Path(targets.served("pxelinux.cfg")).mkdir(parents=True)
     pathlib.Path(targets.served("pxelinux.cfg/default")).write_bytes(b"LABEL admin\n")
     found = {change.path: change.found for change in run(targets, want(built)).changes}
-    assert found["/tftpboot/pxelinux.cfg/default"] == "not Plugnode's" and found["/tftpboot/boot.ipxe"] == ""
+    assert (
+        found["/tftpboot/pxelinux.cfg/default"] == "not Plugnode's"
+        and found["/tftpboot/boot.ipxe"] == ""
+    )
     pathlib.Path(targets.served("boot.ipxe")).write_bytes(b"#!ipxe\nshell\n")
     assert [change.found for change in plan(targets, want(built)).changes] == ["edited by hand"]
 
@@ -177,10 +191,16 @@ def test_what_is_kept_of_a_release_is_believed_only_as_far_as_its_id_says(tmp_pa
     run(targets, want(old))
     kept = pathlib.Path(targets.kept(f"{old.release.id}.{kind}"))
     theirs = pathlib.Path(new.path(f"root.{kind}")).read_bytes()
-    kept.write_bytes(theirs if kind == "mtree" else b"usr user.note=eA==\n")  # file7 would be shared, not brought
+    kept.write_bytes(
+        theirs if kind == "mtree" else b"usr user.note=eA==\n"
+    )  # file7 would be shared, not brought
     run(targets, want(new))
-    before, after = (pathlib.Path(targets.root(built.release.id), "usr/lib0/file8") for built in (old, new))
-    assert served(targets)[0] == new.release.id and not after.samefile(before), "nothing is shared with it"
+    before, after = (
+        pathlib.Path(targets.root(built.release.id), "usr/lib0/file8") for built in (old, new)
+    )
+    assert served(targets)[0] == new.release.id and not after.samefile(before), (
+        "nothing is shared with it"
+    )
     (found,) = map(str, verify.of_server(targets))
     assert re.search(f"not compared: .*{kind} is not what .*json says; remove both", found)
     for path in (kept, targets.kept(f"{old.release.id}.json")):
@@ -197,7 +217,9 @@ def test_what_a_release_says_of_itself_is_in_its_id(tmp_path, targets, said):
     path.write_text(json.dumps(json.loads(path.read_text()) | {said: "another"}))
     assert str(path) in damaged(targets) and not published(targets)
     run(targets, want(built))
-    assert published(targets) == {built.release.id: built.release}, "what is there was seen to be the release"
+    assert published(targets) == {built.release.id: built.release}, (
+        "what is there was seen to be the release"
+    )
 
 
 def test_a_list_of_nodes_that_is_damaged_is_one_line_and_written_anew(tmp_path, targets):
@@ -243,7 +265,9 @@ def test_a_folder_in_a_releases_place_is_refused_unless_it_is_the_release(tmp_pa
         run(targets, want(built))
 
 
-@pytest.mark.parametrize("link", ["tftpboot", "opt", "opt/nfs_export", "tftpboot/pxelinux.cfg", "tftpboot/plugnode"])
+@pytest.mark.parametrize(
+    "link", ["tftpboot", "opt", "opt/nfs_export", "tftpboot/pxelinux.cfg", "tftpboot/plugnode"]
+)
 def test_a_symlink_in_destdir_leads_nothing_out_of_it(tmp_path, targets, link):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -281,7 +305,9 @@ def test_an_incomplete_folder_of_tftp_root_is_mended(tmp_path, targets):
 
 def test_a_pinned_release_that_is_not_there_is_refused(tmp_path, targets):
     nodes = NODES | {"wn001": {**NODES["wn001"], "release": "worker-000000000000"}}
-    with pytest.raises(Refused, match="worker-000000000000: pinned in site.yaml and not on the server"):
+    with pytest.raises(
+        Refused, match="worker-000000000000: pinned in site.yaml and not on the server"
+    ):
         run(targets, want(build(tmp_path / "build"), nodes=nodes))
     assert not os.path.exists(targets.served("plugnode"))
 
@@ -306,5 +332,7 @@ def test_nfs_root_below_tftp_root_works(tmp_path):
     for built in (old, new):
         run(targets, want(built))
     assert served(targets)[0] == new.release.id
-    removed = [verdict.id for verdict in prune_server(targets, 0, 0, {}, time.time()) if verdict.removed]
+    removed = [
+        verdict.id for verdict in prune_server(targets, 0, 0, {}, time.time()) if verdict.removed
+    ]
     assert removed == [old.release.id] and served(targets)[0] == new.release.id

@@ -44,14 +44,18 @@ class Server:
         self.ids = [goal.releases[0].release.id for goal in self.goals]
 
     def kept(self, name: str) -> pathlib.Path:
-        return pathlib.Path(self.targets.kept(name.replace("FIRST", self.ids[0]).replace("LAST", self.ids[2])))
+        return pathlib.Path(
+            self.targets.kept(name.replace("FIRST", self.ids[0]).replace("LAST", self.ids[2]))
+        )
 
     def rollback(self, release: str = "") -> None:
         rollback_server(self.targets, ["worker"], "", release, boot_files, AUTHOR)
 
     def deploy(self) -> None:
         def settle():
-            return rolled_back.stay(self.targets, lambda one, label, site: boot_files(one, site), self.goals[2], False)
+            return rolled_back.stay(
+                self.targets, lambda one, label, site: boot_files(one, site), self.goals[2], False
+            )
 
         run(self.targets, settle)
 
@@ -92,19 +96,32 @@ def harm(server):
 
 def unmount(folder: pathlib.Path) -> None:
     """Whatever is mounted below it."""
-    found = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True).stdout.splitlines()
+    found = subprocess.run(
+        ["findmnt", "-rno", "TARGET"], capture_output=True, text=True
+    ).stdout.splitlines()
     for place in (line.replace("\\x20", " ") for line in found):
         if place.startswith(f"{folder}/"):
             subprocess.run(["umount", place], check=True)
 
 
-KEPT = ["FIRST.json", "LAST.json", "FIRST.mtree", "LAST.mtree", "LAST.xattrs", "LAST.seen", "files", "nodes.json"]
+KEPT = [
+    "FIRST.json",
+    "LAST.json",
+    "FIRST.mtree",
+    "LAST.mtree",
+    "LAST.xattrs",
+    "LAST.seen",
+    "files",
+    "nodes.json",
+]
 
 
 @root_only
 @pytest.mark.parametrize("kind", [garbage, folder, unreadable])
 @pytest.mark.parametrize("name", [*KEPT, "journal.jsonl"])
-def test_whatever_of_what_is_kept_is_damaged_rollback_works_and_nothing_ends_in_a_traceback(server, harm, kind, name):
+def test_whatever_of_what_is_kept_is_damaged_rollback_works_and_nothing_ends_in_a_traceback(
+    server, harm, kind, name
+):
     harm(kind, name)
     path = str(server.kept(name))
     found = [line for line in server.verify() if path in line]
@@ -115,7 +132,9 @@ def test_whatever_of_what_is_kept_is_damaged_rollback_works_and_nothing_ends_in_
         run(server.targets, server.goals[2])
     with one_line(path):
         prune_server(server.targets, 3, 0, AUTHOR, time.time())
-    with one_line(path) if kind is unreadable else contextlib.nullcontext():  # nothing can be put over what is mounted
+    with (
+        one_line(path) if kind is unreadable else contextlib.nullcontext()
+    ):  # nothing can be put over what is mounted
         server.rollback(server.ids[1])
     assert server.boots() == server.ids[1]
 
@@ -136,7 +155,10 @@ def test_a_release_whose_facts_are_damaged_stops_no_other(server, harm, kind):
     path = f"{server.kept('FIRST.json')}"
     (line,) = server.verify()
     assert line.startswith(f"{path}: is damaged (")
-    assert any(one.startswith(f"{path} is damaged (") for one in server_status(server.targets, time.time())["wrong"])
+    assert any(
+        one.startswith(f"{path} is damaged (")
+        for one in server_status(server.targets, time.time())["wrong"]
+    )
     assert not run(server.targets, server.goals[2]).changed
     verdicts = prune_server(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
     assert (server.ids[0], False, f"{path} is damaged") in [tuple(verdict) for verdict in verdicts]
@@ -154,15 +176,54 @@ def test_a_release_of_a_later_version_says_more_than_this_one_knows(server):
     assert not server.verify() and published(server.targets)[server.ids[2]].image == "worker"
 
 
-VALUES = [None, True, 5, 1e400, "x", "2026-13-45T00:00:00Z", [], [1], [None], {}, {"worker": 5}, {"a": []}]
-NAMES = ["time", "who", "host", "git", "dirty", "action", "result", "releases", "left", "pinned", "removed", "site"]
+VALUES = [
+    None,
+    True,
+    5,
+    1e400,
+    "x",
+    "2026-13-45T00:00:00Z",
+    [],
+    [1],
+    [None],
+    {},
+    {"worker": 5},
+    {"a": []},
+]
+NAMES = [
+    "time",
+    "who",
+    "host",
+    "git",
+    "dirty",
+    "action",
+    "result",
+    "releases",
+    "left",
+    "pinned",
+    "removed",
+    "site",
+]
 
 
 def test_lines_of_the_journal_of_any_shape_are_passed_over(server):
     sound = journal.read_journal(server.targets.kept("journal.jsonl"))[-1]
     lines = [json.dumps({**sound, name: value}) for name in NAMES for value in VALUES]
-    lines += [json.dumps({key: value for key, value in sound.items() if key != name}) for name in NAMES]
-    lines += ["", "null", "5", '"x"', "[]", "{}", "[" * 99_999, '{"time": ', "\x00", '{"releases": {"worker": null}}']
+    lines += [
+        json.dumps({key: value for key, value in sound.items() if key != name}) for name in NAMES
+    ]
+    lines += [
+        "",
+        "null",
+        "5",
+        '"x"',
+        "[]",
+        "{}",
+        "[" * 99_999,
+        '{"time": ',
+        "\x00",
+        '{"releases": {"worker": null}}',
+    ]
     with open(server.targets.kept("journal.jsonl"), "ab") as file:
         file.write(b"\xff\xfe\n" + "\n".join(lines).encode() + b"\n")
     status_text(server_status(server.targets, time.time()))
@@ -179,7 +240,9 @@ def test_what_is_known_of_looks_is_as_good_as_none_whatever_is_in_it(server):
         harmed = bytearray(data)
         for _ in range(dice.randint(1, 4)):
             harmed[dice.randrange(len(harmed))] = dice.randrange(256)
-        found, inodes = stat.parse_stats(bytes(harmed[: dice.choice([len(data), dice.randrange(len(data))])]))
+        found, inodes = stat.parse_stats(
+            bytes(harmed[: dice.choice([len(data), dice.randrange(len(data))])])
+        )
         assert all(isinstance(path, bytes) for path in [*found, *inodes])
     for harmed in (b"", b"N", data[:-1], b"\0" * 99):
         server.kept("LAST.seen").write_bytes(harmed)
@@ -190,7 +253,10 @@ def test_a_line_that_leads_out_of_tftp_root_is_none_of_ours(server):
     precious = server.dest / "precious"
     precious.write_text("not ours\n")
     files = server.kept("files")
-    files.write_text(files.read_text() + f"{'0' * 64}  /tftpboot/../precious\n{'0' * 64}  /tftpboot/a\0b\nhalf a li")
+    files.write_text(
+        files.read_text()
+        + f"{'0' * 64}  /tftpboot/../precious\n{'0' * 64}  /tftpboot/a\0b\nhalf a li"
+    )
     assert not [name for name in read_ours(server.targets) if ".." in name or "\0" in name]
     assert list(damaged(server.targets)) == [str(files)]
     run(server.targets, server.goals[2])
@@ -202,7 +268,9 @@ def test_a_folder_in_the_place_of_a_file_is_one_line_before_anything_is_changed(
     folder(path := pathlib.Path(server.targets.served(name)))
     assert f"/tftpboot/{name}: dir, not file" in server.verify()
     before = boots(server.dest) if name != "plugnode/worker.grub" else None
-    with pytest.raises(Refused, match=f"^{path} is a folder, and a file is to be there: move it away"):
+    with pytest.raises(
+        Refused, match=f"^{path} is a folder, and a file is to be there: move it away"
+    ):
         run(server.targets, server.goals[0])
     if before:
         assert boots(server.dest) == before
@@ -218,12 +286,16 @@ def test_a_folder_in_the_place_of_a_file_is_one_line_before_anything_is_changed(
 
 
 @root_only
-def test_a_file_that_its_disk_does_not_give_is_named_by_verify_and_the_rest_is_compared(server, harm):
+def test_a_file_that_its_disk_does_not_give_is_named_by_verify_and_the_rest_is_compared(
+    server, harm
+):
     root = pathlib.Path(server.targets.root(server.ids[2]))
     unreadable(root / "usr/lib0/file3")
     pathlib.Path(server.targets.served("boot.ipxe")).write_text("edited\n")
     found = [*map(str, verify.of_server(server.targets, full=True))]
-    assert any(line.startswith(f"/opt/nfs_export/{server.ids[2]}/usr/lib0/file3: ") for line in found), found
+    assert any(
+        line.startswith(f"/opt/nfs_export/{server.ids[2]}/usr/lib0/file3: ") for line in found
+    ), found
     assert "/tftpboot/boot.ipxe: content (sha256)" in found
 
 
@@ -240,7 +312,10 @@ def test_a_lock_that_is_a_symlink_is_refused_and_what_it_leads_to_stays(server):
 
 
 def test_what_is_kept_of_a_release_that_is_half_pruned_is_swept(server):
-    kept = {name: server.kept(name).read_bytes() for name in ("FIRST.mtree", "FIRST.xattrs", "FIRST.seen")}
+    kept = {
+        name: server.kept(name).read_bytes()
+        for name in ("FIRST.mtree", "FIRST.xattrs", "FIRST.seen")
+    }
     prune_server(server.targets, 1, 0, AUTHOR, time.time() + 99 * DAY)
     for name, data in kept.items():  # as an earlier version left it that was killed
         server.kept(name).write_bytes(data)
@@ -249,7 +324,9 @@ def test_what_is_kept_of_a_release_that_is_half_pruned_is_swept(server):
     assert not server.verify()
 
 
-def test_what_a_deploy_that_was_cut_off_brought_and_nobody_wants_any_more_is_pruned(server, tmp_path):
+def test_what_a_deploy_that_was_cut_off_brought_and_nobody_wants_any_more_is_pruned(
+    server, tmp_path
+):
     other = want(build(tmp_path / "other", files=9, file7=b"other\n"))
     id = other.releases[0].release.id
     for _ in every_kill(server.dest, lambda: run(server.targets, other)):
@@ -264,9 +341,16 @@ def test_what_a_deploy_that_was_cut_off_brought_and_nobody_wants_any_more_is_pru
 def test_a_rollback_that_an_earlier_version_was_killed_in_is_ended_too(server, then):
     """It wrote the journal, and then one boot file after the other."""
     new = boot_files(server.goals[1].releases[0].release, server.goals[2].site_id)
-    record = {**AUTHOR, "action": "rollback", "releases": {"worker": server.ids[1]}, "result": journal.STARTED}
+    record = {
+        **AUTHOR,
+        "action": "rollback",
+        "releases": {"worker": server.ids[1]},
+        "result": journal.STARTED,
+    }
     journal.append(server.targets.kept("journal.jsonl"), record)
-    pathlib.Path(server.targets.served("plugnode/worker.cfg")).write_bytes(new["plugnode/worker.cfg"])
+    pathlib.Path(server.targets.served("plugnode/worker.cfg")).write_bytes(
+        new["plugnode/worker.cfg"]
+    )
     getattr(server, then)()
     assert server.boots() == server.ids[1] and not server.verify()
     server.rollback()
@@ -289,7 +373,13 @@ def test_a_commit_that_is_none_of_ours_is_not_carried_out(server, what):
     precious.write_text("not to be touched\n")
     commit.mkdir(parents=True)
     (commit / "0").write_text("planted\n")
-    work = {"files": [], "gone": [], "kept": [], "record": {}, **PLANTED.get(what, {"files": ["boot.ipxe"]})}
+    work = {
+        "files": [],
+        "gone": [],
+        "kept": [],
+        "record": {},
+        **PLANTED.get(what, {"files": ["boot.ipxe"]}),
+    }
     (commit / "list").write_text(json.dumps(work))
     if what == "another's":
         os.chown(commit, 65534, 65534)
@@ -311,7 +401,9 @@ def test_a_prune_that_a_mount_point_stopped_stops_nothing_else(server):
     assert server.boots() == server.ids[2]
     unmount(server.dest)
     prune_server(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
-    assert set(published(server.targets)) == {server.ids[2]} and not os.path.exists(server.targets.incoming_roots)
+    assert set(published(server.targets)) == {server.ids[2]} and not os.path.exists(
+        server.targets.incoming_roots
+    )
 
 
 # --- through the commands
@@ -320,7 +412,12 @@ def test_a_prune_that_a_mount_point_stopped_stops_nothing_else(server):
 def test_a_damaged_state_of_doit_is_made_anew_with_one_line(built):
     state = built.build / ".doit.sqlite"
     clean = state.read_bytes()
-    for harmed in (b"garbage", clean[:5000], clean[:4096] + bytes(len(clean) - 4096), clean[:100] + b"x" * 9999):
+    for harmed in (
+        b"garbage",
+        clean[:5000],
+        clean[:4096] + bytes(len(clean) - 4096),
+        clean[:100] + b"x" * 9999,
+    ):
         state.write_bytes(harmed)
         out = built()
         assert out.count(".doit.sqlite") == 1 and "was damaged and is made anew" in out, out

@@ -33,7 +33,9 @@ def mount(tmp_path: pathlib.Path):
 
     def make(folder: pathlib.Path, options: str) -> pathlib.Path:
         folder.mkdir(parents=True)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
+        )
         if done.returncode:
             pytest.skip(f"may not mount: {done.stderr.strip()}")
         folders.append(folder)
@@ -44,7 +46,9 @@ def mount(tmp_path: pathlib.Path):
         subprocess.run(["umount", folder], check=True)
 
 
-def test_killed_at_any_moment_what_is_served_is_old_or_new_and_a_second_run_finishes(tmp_path, targets):
+def test_killed_at_any_moment_what_is_served_is_old_or_new_and_a_second_run_finishes(
+    tmp_path, targets
+):
     ends = kill(tmp_path, targets, 20)
     assert {"old", "new"} <= set(ends), "no kill came before the end, or none after it"
 
@@ -59,7 +63,9 @@ def test_a_second_deploy_at_the_same_time_says_who_is_at_it(tmp_path, targets):
 
 def test_too_little_space_is_said_before_anything_is_copied(tmp_path, targets, mount):
     mount(pathlib.Path(targets.nfs_root), "size=1m")
-    with pytest.raises(Refused, match=r"nfs_export: needs 1\.\d MiB, \d+\.\d KiB free; nothing was changed"):
+    with pytest.raises(
+        Refused, match=r"nfs_export: needs 1\.\d MiB, \d+\.\d KiB free; nothing was changed"
+    ):
         run(targets, want(build(tmp_path / "build")))
     assert os.listdir(targets.nfs_root) == [".plugnode"] and not os.listdir(targets.tftp_root)
 
@@ -79,7 +85,10 @@ def test_a_disk_that_is_full_at_any_write_leaves_the_old_and_is_finished_when_th
     The preflight is told that all fits, as if somebody else filled the disk meanwhile.
     """
     dest = mount(tmp_path / "dest", "size=4m,nr_inodes=800")
-    old, new = (build(tmp_path / str(n), files=12, **{f"file{f}": b"%d\n" % n * 40 for f in range(9)}) for n in (1, 2))
+    old, new = (
+        build(tmp_path / str(n), files=12, **{f"file{f}": b"%d\n" % n * 40 for f in range(9)})
+        for n in (1, 2)
+    )
     goal = want(new, site_img=b"site 2" * 999)
     run(targets, want(old))
     monkeypatch.setattr("tasks.core.deploy.preflight.check_room_for", lambda *_: None)
@@ -90,16 +99,23 @@ def test_a_disk_that_is_full_at_any_write_leaves_the_old_and_is_finished_when_th
                 run(targets, goal)
                 break
             except Refused as error:
-                assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), error
+                assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), (
+                    error
+                )
         refused += 1
         ends = served(targets)
-        assert {one[0] for one in (ends if isinstance(ends, list) else [ends])} <= {old.release.id, new.release.id}
+        assert {one[0] for one in (ends if isinstance(ends, list) else [ends])} <= {
+            old.release.id,
+            new.release.id,
+        }
     assert refused > 8, "a deploy needs more than that"
     _is_finished(targets, goal)
 
 
 @pytest.mark.parametrize("scarce", ["bytes", "names"])
-def test_a_rollback_on_a_full_disk_says_where_and_leaves_the_old_or_the_new(tmp_path, targets, mount, scarce):
+def test_a_rollback_on_a_full_disk_says_where_and_leaves_the_old_or_the_new(
+    tmp_path, targets, mount, scarce
+):
     dest = mount(tmp_path / "dest", "size=4m,nr_inodes=800")
     ids = []
     for number in range(2):
@@ -111,7 +127,9 @@ def test_a_rollback_on_a_full_disk_says_where_and_leaves_the_old_or_the_new(tmp_
                 rollback_server(targets, ["worker"], "", "", boot_files, AUTHOR)
                 break
             except Refused as error:
-                assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), error
+                assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), (
+                    error
+                )
         assert not wrong(dest) and {release for release, _ in boots(dest)} <= set(ids)
     assert room > 1 and served(targets)[0] == ids[0]
     assert not list(verify.of_server(targets))
@@ -124,7 +142,9 @@ def no_room_but(dest: pathlib.Path, scarce: str, room: int):
     ballast = dest / "ballast"
     ballast.mkdir()
     if scarce == "bytes":
-        (ballast / "bytes").write_bytes(b"\0" * max(0, os.statvfs(dest).f_bavail - room) * free.f_frsize)
+        (ballast / "bytes").write_bytes(
+            b"\0" * max(0, os.statvfs(dest).f_bavail - room) * free.f_frsize
+        )
     else:
         for number in range(max(0, os.statvfs(dest).f_favail - room)):
             (ballast / str(number)).touch()

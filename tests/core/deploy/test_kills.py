@@ -42,7 +42,10 @@ class Server:
     def deploy(self, number: int = 2, again: bool = False) -> None:
         def settle():
             return rolled_back.stay(
-                self.targets, lambda one, label, site: boot_files(one, site), self.goals[number], again
+                self.targets,
+                lambda one, label, site: boot_files(one, site),
+                self.goals[number],
+                again,
             )
 
         run(self.targets, settle)
@@ -58,7 +61,11 @@ class Server:
 
     def is_right(self) -> bool:
         """By whoever knows nothing of ours, by sha256sum's list, and by verify."""
-        found = [*wrong(self.dest), *listed(self.dest), *map(str, verify.of_server(self.targets, full=True))]
+        found = [
+            *wrong(self.dest),
+            *listed(self.dest),
+            *map(str, verify.of_server(self.targets, full=True)),
+        ]
         assert not found, found
         return len(self.boots()) == 1
 
@@ -80,7 +87,9 @@ def server():
         yield server
 
 
-def test_a_rollback_killed_at_any_step_and_run_again_ends_at_the_release_that_the_first_one_chose(server):
+def test_a_rollback_killed_at_any_step_and_run_again_ends_at_the_release_that_the_first_one_chose(
+    server,
+):
     for step in every_kill(server.dest, server.rollback):
         assert not wrong(server.dest), step
         server.rollback()
@@ -100,8 +109,12 @@ def test_a_rollback_killed_at_any_step_is_ended_by_the_next_command_of_another_k
         assert end[0] == server.ids[1] or not torn
         server.rollback()
         assert server.is_right() and server.boots() != {(server.ids[2], server.sites[2])}, step
-    assert ends[0] == server.ids[2] and ends[-1] == server.ids[1], "one kill came before it began, one after"
-    assert sorted(ends, reverse=ends[0] > ends[-1]) == ends, "from one step on it is ended by whoever comes"
+    assert ends[0] == server.ids[2] and ends[-1] == server.ids[1], (
+        "one kill came before it began, one after"
+    )
+    assert sorted(ends, reverse=ends[0] > ends[-1]) == ends, (
+        "from one step on it is ended by whoever comes"
+    )
 
 
 @pytest.mark.parametrize("then", NEXT)
@@ -109,7 +122,9 @@ def test_a_prune_killed_at_any_step_is_ended_by_the_next_command_of_any_kind(ser
     server.rollback()
     for step in every_kill(server.dest, lambda: server.prune(keep=0)):
         assert not wrong(server.dest), step
-        with contextlib.suppress(Refused):  # a rollback: then there is nothing any more to go back to
+        with contextlib.suppress(
+            Refused
+        ):  # a rollback: then there is nothing any more to go back to
             getattr(server, then)()
         assert server.is_right(), step
     assert step > 40, "a prune makes more steps than that"
@@ -129,8 +144,18 @@ def test_a_deploy_killed_at_any_step_leaves_what_any_next_command_makes_right(se
 
 # --- new site data on a node, by `push`
 
-OLD = {"hosts": "old hosts\n", "nodes": "wn001 gone\n", "site": "old\n", "layouts/gone": "table dos\n"}
-NEW = {"hosts": "new hosts\n", "nodes": "wn001 disk\n", "site": "new\n", "layouts/disk": "table gpt\n"}
+OLD = {
+    "hosts": "old hosts\n",
+    "nodes": "wn001 gone\n",
+    "site": "old\n",
+    "layouts/gone": "table dos\n",
+}
+NEW = {
+    "hosts": "new hosts\n",
+    "nodes": "wn001 disk\n",
+    "site": "new\n",
+    "layouts/disk": "table gpt\n",
+}
 KILL = 'trap \'[ "$((++count))" -ne "$AT" ] || kill -9 "$$"\' DEBUG\n'
 
 
@@ -138,7 +163,9 @@ def push(folder: pathlib.Path, new: pathlib.Path, at: int) -> int:
     """What `push` runs on a node, killed before its command `at`; its exit status."""
     script = KILL + ask.TAKE.replace("/run/plugnode", str(folder))
     with open(new, "rb") as tar:
-        return subprocess.run(["bash", "-c", script], stdin=tar, env={**os.environ, "AT": str(at)}).returncode
+        return subprocess.run(
+            ["bash", "-c", script], stdin=tar, env={**os.environ, "AT": str(at)}
+        ).returncode
 
 
 def test_a_push_killed_at_any_command_leaves_whole_files_and_the_next_one_ends_it(tmp_path):
@@ -150,8 +177,12 @@ def test_a_push_killed_at_any_command_leaves_whole_files_and_the_next_one_ends_i
     step = 1
     while push(node, tar, step) == -signal.SIGKILL:
         found = held(node)
-        assert all(found[name] in (OLD[name], NEW[name]) for name in ("hosts", "nodes", "site")), step
-        assert f"layouts/{found['nodes'].split()[1]}" in found, "a node finds the layout that it is told"
+        assert all(found[name] in (OLD[name], NEW[name]) for name in ("hosts", "nodes", "site")), (
+            step
+        )
+        assert f"layouts/{found['nodes'].split()[1]}" in found, (
+            "a node finds the layout that it is told"
+        )
         assert push(node, tar, 0) == 0 and held(node) == NEW, step
         shutil.rmtree(node)
         shutil.copytree(tmp_path / "before", node)

@@ -21,7 +21,9 @@ def at_flushes(deploy: Deploy, count: int) -> list[Cut]:
     return [Cut(at, at, ()) for at in flushes[:: -max(1, len(flushes) // count)]]
 
 
-def test_whatever_instant_is_the_last_nodes_boot_the_old_or_the_new_whole_and_a_second_run_finishes(deploy, tmp_path):
+def test_whatever_instant_is_the_last_nodes_boot_the_old_or_the_new_whole_and_a_second_run_finishes(
+    deploy, tmp_path
+):
     ends = []
     for number, cut in enumerate([*at_flushes(deploy, 8), *reordered(deploy.log, 10, seed=3)]):
         ends.append(end_of(deploy, cut, tmp_path))

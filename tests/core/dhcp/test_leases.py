@@ -50,7 +50,8 @@ BOTH = {Lease("ae:d6:90:bb:00:01", "172.24.10.101"), Lease("52:54:00:00:00:99", 
 
 
 @pytest.mark.parametrize(
-    "read, written", [(leases.isc_leases, ISC), (leases.kea_leases, KEA), (leases.dnsmasq_leases, DNSMASQ)]
+    "read, written",
+    [(leases.isc_leases, ISC), (leases.kea_leases, KEA), (leases.dnsmasq_leases, DNSMASQ)],
 )
 def test_every_servers_file_tells_who_has_an_address(read, written):
     assert set(read(written)) == BOTH
@@ -67,7 +68,9 @@ def test_of_an_address_the_last_word_counts(read, written, ended):
     assert not list(read(written + written.replace(*ended)))
 
 
-@pytest.mark.parametrize("path, written", [("dhcp/dhcpd.leases", ISC), ("kea/kea-leases4.csv", KEA)])
+@pytest.mark.parametrize(
+    "path, written", [("dhcp/dhcpd.leases", ISC), ("kea/kea-leases4.csv", KEA)]
+)
 def test_status_tells_nodes_from_strangers(path, written, tmp_path):
     targets = Targets("/tftpboot", "/opt/nfs_export", str(tmp_path))
     file = tmp_path / "var/lib" / path
@@ -75,8 +78,14 @@ def test_status_tells_nodes_from_strangers(path, written, tmp_path):
     file.write_text(written)
     kept = pathlib.Path(targets.kept("nodes.json"))
     kept.parent.mkdir(parents=True)
-    kept.write_text(json.dumps({"wn001": {"ip": "172.24.10.101", "mac": "ae:d6:90:bb:00:01", "image": "worker"}}))
-    pathlib.Path(targets.kept("journal.jsonl")).write_text('{"action": "deploy", "result": "done"}\n')
+    kept.write_text(
+        json.dumps(
+            {"wn001": {"ip": "172.24.10.101", "mac": "ae:d6:90:bb:00:01", "image": "worker"}}
+        )
+    )
+    pathlib.Path(targets.kept("journal.jsonl")).write_text(
+        '{"action": "deploy", "result": "done"}\n'
+    )
     shown = status_text(server_status(targets, 0)).splitlines()
     assert "Leases of wn001" in shown
     assert "Lease of a stranger: 52:54:00:00:00:99 has 172.24.10.200" in shown

@@ -15,7 +15,15 @@ from tasks.core.initrd import busybox, content, nash
 from tasks.core.initrd.build import build_initrd
 from tasks.core.tree.model import CHAR, FILE, LINK, Tree, read_content, resolve
 from tests.support.commands import REPOSITORY
-from tests.support.initrd_images import EL5, EL5_MODULES, image, kernel, kernel_files, module, of_files
+from tests.support.initrd_images import (
+    EL5,
+    EL5_MODULES,
+    image,
+    kernel,
+    kernel_files,
+    module,
+    of_files,
+)
 
 SCRIPTS = REPOSITORY / "tests/initrd"
 MODERN = "6.1.0-56-amd64"
@@ -39,7 +47,8 @@ NFS = ["sunrpc", "grace", "lockd", "nfs", "nfsv3", "nfsv4"]
 def root(version: str = MODERN, **files) -> Tree:
     needs = EL5_MODULES if version == EL5 else MODULES
     return of_files(
-        kernel_files(version, needs, version == EL5) | {name.replace("__", "/"): held for name, held in files.items()}
+        kernel_files(version, needs, version == EL5)
+        | {name.replace("__", "/"): held for name, held in files.items()}
     )
 
 
@@ -84,7 +93,9 @@ def test_without_modules_named_it_can_run_on_virtio():
 def test_without_modules_named_the_reference_s_own_cards_are_added():
     nash_image = gzip.compress(cpio.write_newc(el5_base()))
     made = build(root(EL5, **{f"boot__initrd-{EL5}.img": nash_image}), EL5, base="none")
-    assert loaded(unpacked(made).tree)[:2] == ["virtio", "virtio_ring"] and "mii" in loaded(unpacked(made).tree)
+    assert loaded(unpacked(made).tree)[:2] == ["virtio", "virtio_ring"] and "mii" in loaded(
+        unpacked(made).tree
+    )
 
 
 @pytest.mark.parametrize("how", ["gzip", "zstd", "xz"])
@@ -96,15 +107,22 @@ def test_the_same_input_is_the_same_image_of_any_compression(how):
 def test_firmware_comes_along_and_what_is_missing_is_said():
     notes: list[str] = []
     place = f"lib/modules/{MODERN}/kernel/drivers/net/ethernet/broadcom/tg3.ko"
-    files = {place: module(MODERN, "tg3", "tigon/tg3.bin", "tigon/gone.bin"), "lib/firmware/tigon/tg3.bin": b"firmware"}
+    files = {
+        place: module(MODERN, "tg3", "tigon/tg3.bin", "tigon/gone.bin"),
+        "lib/firmware/tigon/tg3.bin": b"firmware",
+    }
     tree = of_files(kernel_files(MODERN, MODULES) | files)
-    made = build_initrd(image(base="none", modules=("tg3",)), tree, kernel(MODERN), say=notes.append)
+    made = build_initrd(
+        image(base="none", modules=("tg3",)), tree, kernel(MODERN), say=notes.append
+    )
     assert read_content(unpacked(made).tree[b"lib/firmware/tigon/tg3.bin"]) == b"firmware"
     assert notes == ["worker: module tg3 names firmware that the reference lacks: tigon/gone.bin"]
 
 
 def test_what_an_initrd_can_be_made_of_is_told_from_the_rest():
-    tree = root(bin__busybox="../opt/tools/box", opt__tools__box=b"box", usr__share__doc__note=b"note")
+    tree = root(
+        bin__busybox="../opt/tools/box", opt__tools__box=b"box", usr__share__doc__note=b"note"
+    )
     del tree[f"boot/vmlinuz-{MODERN}".encode()]
     tree |= of_files({f"boot/vmlinuz-{MODERN}": "../opt/kernel", "opt/kernel": b"kernel"})
     parts = content.parts(tree)
@@ -142,7 +160,10 @@ BUSYBOXES = {
     "missing": (None, "is missing or empty"),
     "no program": (b"#!/bin/sh\n", "is not a program"),
     "dynamic": (pathlib.Path("/bin/cat").read_bytes(), "is dynamically linked"),
-    "of another processor": (STATIC[:18] + b"\xb7\0" + STATIC[20:], "is made for another processor"),
+    "of another processor": (
+        STATIC[:18] + b"\xb7\0" + STATIC[20:],
+        "is made for another processor",
+    ),
     "without udhcpc": (STATIC.replace(b"\0udhcpc\0", b"\0xdhcpc\0"), "lacks applet udhcpc"),
 }
 
@@ -176,23 +197,48 @@ def test_el5_s_image_gets_drivers_busybox_and_a_network_root():
     made = nash_build(gzip.compress(cpio.write_newc(el5_base())), modules=("mii", "pcnet32"))
     tree = unpacked(made).tree
     script = read_content(tree[b"init"]).decode()
-    assert made.kind == "nash" and made.modules == ("mii", "pcnet32", "sunrpc", "lockd", "nfs_acl", "nfs")
-    assert nash.loaded(script)[3:] == [f"/lib/{name}.ko" for name in ("pcnet32", "sunrpc", "lockd", "nfs_acl", "nfs")]
+    assert made.kind == "nash" and made.modules == (
+        "mii",
+        "pcnet32",
+        "sunrpc",
+        "lockd",
+        "nfs_acl",
+        "nfs",
+    )
+    assert nash.loaded(script)[3:] == [
+        f"/lib/{name}.ko" for name in ("pcnet32", "sunrpc", "lockd", "nfs_acl", "nfs")
+    ]
     assert all(path[1:].encode() in tree for path in nash.loaded(script))
-    assert tree[b"plugnode-tools/udhcpc"] == tree[b"plugnode-tools/mount"] and tree[b"plugnode-tools/sh"].type == LINK
-    assert {b"nash-root", b"netroot", b"common.sh", b"identity", b"udhcpc.script", b"bin/busybox"} <= tree.keys()
+    assert (
+        tree[b"plugnode-tools/udhcpc"] == tree[b"plugnode-tools/mount"]
+        and tree[b"plugnode-tools/sh"].type == LINK
+    )
+    assert {
+        b"nash-root",
+        b"netroot",
+        b"common.sh",
+        b"identity",
+        b"udhcpc.script",
+        b"bin/busybox",
+    } <= tree.keys()
 
 
 def test_nothing_else_of_el5_s_image_changes():
     before, tree = el5_base(), unpacked(nash_build(gzip.compress(cpio.write_newc(el5_base())))).tree
-    same = {path for path, entry in before.items() if path != b"init" and tree[path].content[:3] == entry.content[:3]}
+    same = {
+        path
+        for path, entry in before.items()
+        if path != b"init" and tree[path].content[:3] == entry.content[:3]
+    }
     assert same == before.keys() - {b"init"} and read_content(tree[b"lib/jbd.ko"]) == read_content(
         before[b"lib/jbd.ko"]
     )
 
 
 def test_microcode_of_the_base_stays_in_front():
-    early = cpio.write_newc({path: entry for path, entry in of_files({"kernel/x86/u.bin": b"code"}).items() if path})
+    early = cpio.write_newc(
+        {path: entry for path, entry in of_files({"kernel/x86/u.bin": b"code"}).items() if path}
+    )
     made = nash_build(early + gzip.compress(cpio.write_newc(el5_base())))
     assert made.data.startswith(early) and unpacked(made).early == early
 
@@ -210,7 +256,10 @@ def test_a_patched_image_is_not_patched_again(tmp_path):
 
 
 def test_a_busybox_that_cannot_mount_nfs_on_so_old_a_kernel_is_told_of():
-    assert any("takes NFS options in binary only" in note for note in nash_build(cpio.write_newc(el5_base())).notes)
+    assert any(
+        "takes NFS options in binary only" in note
+        for note in nash_build(cpio.write_newc(el5_base())).notes
+    )
 
 
 # ---- images of today's distributions
@@ -234,7 +283,9 @@ NAMES = {"dracut": f"initramfs-{MODERN}.img", "initramfs-tools": f"initrd.img-{M
 
 def modern(kind: str, without: str = "", **options) -> tuple[content.BuiltInitrd, bytes]:
     files = {path: held for path, held in KINDS[kind].items() if not without or without not in path}
-    data = gzip.compress(cpio.write_newc({path: entry for path, entry in of_files(files).items() if path}), mtime=0)
+    data = gzip.compress(
+        cpio.write_newc({path: entry for path, entry in of_files(files).items() if path}), mtime=0
+    )
     return build(root(**{f"boot__{NAMES[kind]}": data}), **options), data
 
 
@@ -245,11 +296,20 @@ def test_an_image_that_can_mount_nfs_is_used_as_it_is(kind):
 
 
 LACKING = {
-    ("dracut", "nfs-lib"): "lacks dracut's module nfs; on the reference: dnf install dracut-network nfs-utils",
+    (
+        "dracut",
+        "nfs-lib",
+    ): "lacks dracut's module nfs; on the reference: dnf install dracut-network nfs-utils",
     ("dracut", "mount.nfs"): "lacks mount.nfs",
     ("dracut", "nfsv3.ko"): "lacks the kernel module nfsv3",
-    ("dracut", "ifup"): "lacks a network module that mounts network roots (add_dracutmodules: network-legacy",
-    ("initramfs-tools", "nfsmount"): "lacks nfsmount of klibc; on the reference: apt install klibc-utils",
+    (
+        "dracut",
+        "ifup",
+    ): "lacks a network module that mounts network roots (add_dracutmodules: network-legacy",
+    (
+        "initramfs-tools",
+        "nfsmount",
+    ): "lacks nfsmount of klibc; on the reference: apt install klibc-utils",
     ("initramfs-tools", "nfs.ko"): "lacks the kernel module nfs; on the reference: apt install",
 }
 
@@ -272,7 +332,11 @@ def test_a_driver_that_the_image_lacks_is_named():
 
 def base_of(**files) -> bytes:
     return cpio.write_newc(
-        {path: entry for path, entry in of_files({n.replace("__", "/"): h for n, h in files.items()}).items() if path}
+        {
+            path: entry
+            for path, entry in of_files({n.replace("__", "/"): h for n, h in files.items()}).items()
+            if path
+        }
     )
 
 
@@ -295,7 +359,8 @@ def test_an_unusable_base_is_refused_with_the_reason(what, tmp_path):
 
 def test_a_reference_without_an_initrd_is_told_where_it_was_looked_for():
     with pytest.raises(
-        BadInput, match=rf"looked for initrd\.img-{MODERN}, initrd-{MODERN}\.img, initramfs-{MODERN}\.img"
+        BadInput,
+        match=rf"looked for initrd\.img-{MODERN}, initrd-{MODERN}\.img, initramfs-{MODERN}\.img",
     ):
         build(root())
 
@@ -321,12 +386,17 @@ def test_a_compression_that_the_kernel_cannot_read_is_refused():
 
 
 def test_site_data_and_hooks_are_one_small_archive():
-    data = site_image.site_img({"plugnode/hosts": b"127.0.0.1 localhost\n", "plugnode/layouts/a": b"table gpt\n"})
+    data = site_image.site_img(
+        {"plugnode/hosts": b"127.0.0.1 localhost\n", "plugnode/layouts/a": b"table gpt\n"}
+    )
     tree = cpio.read_image(data, "site.img").tree
     assert data == site_image.site_img(
         {"plugnode/layouts/a": b"table gpt\n", "plugnode/hosts": b"127.0.0.1 localhost\n"}
     )
-    assert read_content(tree[b"plugnode/hosts"]) == b"127.0.0.1 localhost\n" and b"conf/conf.d/plugnode" in tree
+    assert (
+        read_content(tree[b"plugnode/hosts"]) == b"127.0.0.1 localhost\n"
+        and b"conf/conf.d/plugnode" in tree
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,13 +11,23 @@ import zstandard
 from tasks.core.base.errors import BadInput
 from tasks.core.initrd import modules
 from tasks.core.initrd.kernel import choose, order
-from tests.support.initrd_images import EL5, EL5_MODULES, bzimage, kernel, kernel_files, module, of_files
+from tests.support.initrd_images import (
+    EL5,
+    EL5_MODULES,
+    bzimage,
+    kernel,
+    kernel_files,
+    module,
+    of_files,
+)
 
 NFS = {"fs/nfs/nfs.ko": "", "fs/nfs/nfsv3.ko": "nfs"}
 
 
 def versions(*names: str):
-    return of_files({path: held for name in names for path, held in kernel_files(name, NFS).items()})
+    return of_files(
+        {path: held for name in names for path, held in kernel_files(name, NFS).items()}
+    )
 
 
 SORTED = [
@@ -36,17 +46,24 @@ def test_the_newest_kernel_is_chosen(at):
 
 
 def test_rescue_debug_and_xen_kernels_are_never_the_newest():
-    tree = versions("4.18.0-1.el8.x86_64", "0-rescue-0123", "4.18.0-9.el8.x86_64+debug", "4.18.0-9.el8xen")
+    tree = versions(
+        "4.18.0-1.el8.x86_64", "0-rescue-0123", "4.18.0-9.el8.x86_64+debug", "4.18.0-9.el8xen"
+    )
     assert choose(tree, "auto").version == "4.18.0-1.el8.x86_64"
 
 
 def test_a_kernel_without_modules_is_passed_over():
-    tree = versions("6.1.0-1-amd64") | of_files({"boot/vmlinuz-6.1.0-2-amd64": bzimage("6.1.0-2-amd64")})
+    tree = versions("6.1.0-1-amd64") | of_files(
+        {"boot/vmlinuz-6.1.0-2-amd64": bzimage("6.1.0-2-amd64")}
+    )
     assert choose(tree, "auto").version == "6.1.0-1-amd64"
 
 
 def test_modules_below_usr_are_found_through_the_link():
-    files = {path.replace("lib/", "usr/lib/", 1): held for path, held in kernel_files("6.1.0", NFS).items()}
+    files = {
+        path.replace("lib/", "usr/lib/", 1): held
+        for path, held in kernel_files("6.1.0", NFS).items()
+    }
     chosen = choose(of_files({**files, "lib": "usr/lib"}), "6.1.0")
     assert chosen.modules == b"usr/lib/modules/6.1.0" and chosen.path == b"boot/vmlinuz-6.1.0"
 
@@ -97,18 +114,34 @@ def closure(files, *names):
 
 @pytest.mark.parametrize("absolute", [True, False], ids=["as EL5 writes it", "as today"])
 def test_modules_come_after_all_they_need(absolute):
-    order, problems = closure(kernel_files(EL5, EL5_MODULES, absolute), "pcnet32", "virtio-net", "nfs")
+    order, problems = closure(
+        kernel_files(EL5, EL5_MODULES, absolute), "pcnet32", "virtio-net", "nfs"
+    )
     assert (order, problems) == (
-        ["mii", "pcnet32", "virtio", "virtio_ring", "virtio_net", "sunrpc", "lockd", "nfs_acl", "nfs"],
+        [
+            "mii",
+            "pcnet32",
+            "virtio",
+            "virtio_ring",
+            "virtio_net",
+            "sunrpc",
+            "lockd",
+            "nfs_acl",
+            "nfs",
+        ],
         [],
     )
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".zst"])
 def test_modules_of_any_compression_are_loaded_plain(ending):
-    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}[ending]
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}[
+        ending
+    ]
     files = kernel_files(EL5, {f"drivers/net/virtio-net.ko{ending}": ""})
-    files[f"lib/modules/{EL5}/kernel/drivers/net/virtio-net.ko{ending}"] = pack(module(EL5, "virtio_net"))
+    files[f"lib/modules/{EL5}/kernel/drivers/net/virtio-net.ko{ending}"] = pack(
+        module(EL5, "virtio_net")
+    )
     tree = of_files(files)
     known = modules.read_modules(tree, kernel())
     assert modules.load_module(tree, known, "virtio_net") == module(EL5, "virtio_net")
@@ -124,9 +157,17 @@ def test_what_is_built_in_needs_no_file():
 
 def test_soft_dependencies_come_first_and_may_be_aliases():
     files = kernel_files(
-        EL5, {"fs/ext4.ko": "libcrc32c", "lib/libcrc32c.ko": "", "crypto/crc32c_generic.ko": "", "net/a.ko": ""}
+        EL5,
+        {
+            "fs/ext4.ko": "libcrc32c",
+            "lib/libcrc32c.ko": "",
+            "crypto/crc32c_generic.ko": "",
+            "net/a.ko": "",
+        },
     )
-    files[f"lib/modules/{EL5}/modules.softdep"] = b"# soft\nsoftdep libcrc32c pre: crc32c gone post: a\n"
+    files[f"lib/modules/{EL5}/modules.softdep"] = (
+        b"# soft\nsoftdep libcrc32c pre: crc32c gone post: a\n"
+    )
     files[f"lib/modules/{EL5}/modules.alias"] = b"alias crc32c crc32c_generic\nalias pci:v*d* a\n"
     assert closure(files, "ext4") == (["crc32c_generic", "libcrc32c", "ext4"], [])
 
@@ -150,7 +191,10 @@ def test_a_dependency_whose_file_is_gone_is_named():
     files = kernel_files(EL5, EL5_MODULES)
     del files[f"lib/modules/{EL5}/kernel/drivers/net/mii.ko"]
     _, problems = closure(files, "pcnet32")
-    assert "module pcnet32 needs mii, which is in modules.dep but not in the tree: run `depmod" in problems[0].message
+    assert (
+        "module pcnet32 needs mii, which is in modules.dep but not in the tree: run `depmod"
+        in problems[0].message
+    )
 
 
 def test_a_tree_where_depmod_never_ran_says_so():

@@ -56,26 +56,37 @@ def test_the_block_of_the_disk_s_root_and_nothing_else_is_replaced(name):
 def test_el4_s_script_keeps_what_stands_between():
     script, new = (SCRIPTS / "nash-el4").read_text(), patched((SCRIPTS / "nash-el4").read_text())
     left = [line for line in script.splitlines() if line not in new.splitlines()]
-    assert left[0] == "echo Making device-mapper control node" and left[-1].startswith("mount -o defaults --ro")
+    assert left[0] == "echo Making device-mapper control node" and left[-1].startswith(
+        "mount -o defaults --ro"
+    )
     assert f"umount /sys\n{BLOCK}mount -t tmpfs --bind /dev /sysroot/dev\n" in new
 
 
 def test_any_line_of_the_preparation_may_be_missing():
     script = (SCRIPTS / "nash-plain").read_text()
-    for line in ("echo Scanning and configuring dmraid supported devices\n", "resume LABEL=SWAP-hda3\n"):
+    for line in (
+        "echo Scanning and configuring dmraid supported devices\n",
+        "resume LABEL=SWAP-hda3\n",
+    ):
         script = script.replace(line, "")
         assert BLOCK in patched(script) and "mkrootdev" not in patched(script)
 
 
 def test_the_modules_that_it_loads_are_known():
-    assert nash.loaded((SCRIPTS / "nash-plain").read_text()) == ["/lib/jbd.ko", "/lib/ext3.ko", "/lib/mii.ko"]
+    assert nash.loaded((SCRIPTS / "nash-plain").read_text()) == [
+        "/lib/jbd.ko",
+        "/lib/ext3.ko",
+        "/lib/mii.ko",
+    ]
 
 
 def test_comments_and_echoes_that_only_speak_of_a_root_are_left():
     script = (
         (SCRIPTS / "nash-plain")
         .read_text()
-        .replace("setquiet\n", "setquiet\n# mkrootdev and mount /sysroot follow\necho resume later\n")
+        .replace(
+            "setquiet\n", "setquiet\n# mkrootdev and mount /sysroot follow\necho resume later\n"
+        )
     )
     assert patched(script).startswith(script[: script.index("echo Scanning")])
 
@@ -89,7 +100,10 @@ BAD = {
         "looked for",
     ),
     "the block twice": (PLAIN + PLAIN, "2 times"),
-    "two mounts": (PLAIN.replace("mount /sysroot\n", "mount /sysroot\nmount /sysroot\n"), "2 times"),
+    "two mounts": (
+        PLAIN.replace("mount /sysroot\n", "mount /sysroot\nmount /sysroot\n"),
+        "2 times",
+    ),
     "already ours": (patched(PLAIN), "already has Plugnode's network root"),
 }
 

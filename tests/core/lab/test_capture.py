@@ -12,7 +12,9 @@ def record(*, message: int = 0, program: int = 100003, length: int = 96) -> byte
 
 
 def test_every_call_of_nfs_in_a_segment_is_counted_and_nothing_else():
-    segment = record() + record(program=100005) + record(message=1) + record(length=40) + record()[:24]
+    segment = (
+        record() + record(program=100005) + record(message=1) + record(length=40) + record()[:24]
+    )
     assert len(list(_calls(segment))) == 3
     assert not list(_calls(b"")) and not list(_calls(b"\x80" * 19))
 

@@ -40,7 +40,16 @@ def story(text: str) -> BootTimeline:
     for at, line in enumerate(text.splitlines()):
         kind, _, rest = line.removeprefix("tftp error").partition(" ")
         moved = {"tftp": at * 10_000, "nfs": at * 1000, "calls": at * 2}
-        made.feed({"power": 0, "node": 0, "at": float(at), "kind": kind or "tftp error", "text": rest, **moved})
+        made.feed(
+            {
+                "power": 0,
+                "node": 0,
+                "at": float(at),
+                "kind": kind or "tftp error",
+                "text": rest,
+                **moved,
+            }
+        )
     return made
 
 
@@ -54,15 +63,25 @@ def test_a_whole_boot_passes_every_check():
 
 
 def test_each_thing_that_is_not_as_it_should_be_is_found():
-    assert failed(WHOLE.replace("name wn001", "name localhost")) == {"host name": "localhost, not wn001"}
-    assert failed(WHOLE.replace("address 172.24.10.100 eth0", "address 172.24.10.10 eth0")).keys() == {"address"}
+    assert failed(WHOLE.replace("name wn001", "name localhost")) == {
+        "host name": "localhost, not wn001"
+    }
+    assert failed(
+        WHOLE.replace("address 172.24.10.100 eth0", "address 172.24.10.10 eth0")
+    ).keys() == {"address"}
     assert failed(WHOLE.replace("nfs ro", "nfs rw")).keys() == {"root over NFS, read-only"}
-    assert failed(WHOLE.replace("/dev/sda1 ext3 rw", "plugnode tmpfs rw")) == {"/var on its disk": "plugnode tmpfs rw"}
-    assert failed(WHOLE.replace("11 of 11", "10 of 11")) == {"/var has what /var.ro has": "10 of 11 names"}
+    assert failed(WHOLE.replace("/dev/sda1 ext3 rw", "plugnode tmpfs rw")) == {
+        "/var on its disk": "plugnode tmpfs rw"
+    }
+    assert failed(WHOLE.replace("11 of 11", "10 of 11")) == {
+        "/var has what /var.ro has": "10 of 11 names"
+    }
     assert failed(WHOLE.replace("11 of 11", "0 of 0")).keys() == {"/var has what /var.ro has"}
     assert failed(WHOLE.replace("sshd SSH-2.0-OpenSSH_4.3", "sshd ")) == {"sshd answers": "nothing"}
     assert failed(WHOLE.replace("by itself", "hung")).keys() == {"power button switches it off"}
-    assert failed(WHOLE + "console plugnode: node: degraded /dev/sda is not touched\n").keys() == {"nothing degraded"}
+    assert failed(WHOLE + "console plugnode: node: degraded /dev/sda is not touched\n").keys() == {
+        "nothing degraded"
+    }
 
 
 def test_a_node_that_says_nothing_passes_no_check_of_itself():
@@ -71,7 +90,19 @@ def test_a_node_that_says_nothing_passes_no_check_of_itself():
 
 def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():
     rows = table(story(WHOLE)).splitlines()
-    assert rows[0].split() == ["stage", "at", "s", "took", "s", "TFTP", "kB", "NFS", "kB", "NFS", "calls"]
+    assert rows[0].split() == [
+        "stage",
+        "at",
+        "s",
+        "took",
+        "s",
+        "TFTP",
+        "kB",
+        "NFS",
+        "kB",
+        "NFS",
+        "calls",
+    ]
     assert [row.split()[0] for row in rows[1:]] == [
         "power", "dhcp", "loader", "kernel", "linux", "start", "root", "setup", "ready", "all",
     ]  # fmt: skip
@@ -82,24 +113,38 @@ def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():
 def test_other_programs_are_told_what_a_boot_took_and_what_held():
     whole = story(WHOLE)
     told = timings(whole, list(checks(whole, EXPECTED)))
-    assert (told["seconds"], told["tftp_bytes"], told["nfs_bytes"], told["nfs_calls"]) == (17.0, 170_000, 17_000, 34)
+    assert (told["seconds"], told["tftp_bytes"], told["nfs_bytes"], told["nfs_calls"]) == (
+        17.0,
+        170_000,
+        17_000,
+        34,
+    )
     assert told["stages"][2] == {
         "stage": "loader", "at": 2.0, "seconds": 2.0, "tftp": 20_000, "nfs": 2000, "calls": 4,
     }  # fmt: skip
     assert sum(stage["seconds"] for stage in told["stages"]) == told["seconds"]
-    assert told["holds"] and {"holds": True, "what": "host name", "found": "wn001"} in told["checks"]
+    assert (
+        told["holds"] and {"holds": True, "what": "host name", "found": "wn001"} in told["checks"]
+    )
     degraded = story(WHOLE + "console plugnode: node: degraded /dev/sda is not touched\n")
     assert not timings(degraded, list(checks(degraded, EXPECTED)))["holds"]
 
 
 def test_a_failure_tells_the_stage_the_console_and_what_servers_say_of_the_node(tmp_path: Path):
-    (tmp_path / "dhcpd.log").write_text("Listening on br0\nDHCPACK on 172.24.10.100 to ae:d6:90:bb:aa:1d via br0\n")
-    (tmp_path / "ganesha-own.log").write_text("CRIT dbus: failed\nexport: No such file or directory\n")
+    (tmp_path / "dhcpd.log").write_text(
+        "Listening on br0\nDHCPACK on 172.24.10.100 to ae:d6:90:bb:aa:1d via br0\n"
+    )
+    (tmp_path / "ganesha-own.log").write_text(
+        "CRIT dbus: failed\nexport: No such file or directory\n"
+    )
     stopped = (
-        WHOLE.partition("console plugnode: initrd: root")[0] + "tftp error x/initrd.img: denied\nended it stopped\n"
+        WHOLE.partition("console plugnode: initrd: root")[0]
+        + "tftp error x/initrd.img: denied\nended it stopped\n"
     )
     text = failure(story(stopped), str(tmp_path), "172.24.10.100", "ae:d6:90:bb:aa:1d")
-    assert text.startswith("it came to the stage `start` (6.0 s after power-on), then: it stopped\nconsole:\n")
+    assert text.startswith(
+        "it came to the stage `start` (6.0 s after power-on), then: it stopped\nconsole:\n"
+    )
     assert "TFTP server:\n    x/initrd.img: denied\ndhcpd.log:\n    DHCPACK on" in text
     assert text.endswith("ganesha-own.log:\n    export: No such file or directory")
 

@@ -74,7 +74,9 @@ def test_the_plan_of_a_first_deploy(tmp_path, targets):
         RELEASE=built.release.id,
         SITE=wanted.site_id,
         PATHS=str(built.release.entries),
-        SIZE=f"{built.release.bytes / 1024:.1f} KiB" if built.release.bytes > 1023 else f"{built.release.bytes} B",
+        SIZE=f"{built.release.bytes / 1024:.1f} KiB"
+        if built.release.bytes > 1023
+        else f"{built.release.bytes} B",
     )
 
 
@@ -84,12 +86,17 @@ def test_a_new_node_a_changed_one_and_a_removed_one_are_site_data_and_no_release
     run(targets, want(built, files=own))
     nodes = {name: node for name, node in NODES.items() if name != "wn007"}
     nodes["wn001"] = nodes["wn001"] | {"cmdline": "quiet"}
-    nodes |= {f"wn{n:03}": {"ip": f"172.24.10.{n}", "mac": "x", "image": "worker"} for n in (50, 51)}
+    nodes |= {
+        f"wn{n:03}": {"ip": f"172.24.10.{n}", "mac": "x", "image": "worker"} for n in (50, 51)
+    }
     wanted = want(built, site_img=b"site data 2", nodes=nodes)
     text = show(targets, wanted)
     nodes_told = "  + 2 nodes: wn[050-051]\n  - 1 node: wn007\n  ~ 1 node: wn001 (cmdline)\n"
     assert text.startswith(f"Site data\n{nodes_told}Files\n  ~ /tftpboot/plugnode")
-    assert "  - /tftpboot/pxelinux.cfg/01-ae-d6-90-bb-00-07\n    @@ -1 +0,0 @@\n    -INCLUDE plugnode/gpu.cfg\n" in text
+    assert (
+        "  - /tftpboot/pxelinux.cfg/01-ae-d6-90-bb-00-07\n    @@ -1 +0,0 @@\n    -INCLUDE plugnode/gpu.cfg\n"
+        in text
+    )
     assert text.endswith("Plan: 0 files to add, 3 to change, 1 to remove.")
 
 
@@ -123,7 +130,10 @@ def test_arguments_alone_show_as_such(tmp_path, targets):
     built = build(tmp_path / "1", files=5)
     run(targets, want(built))
     text = show(targets, want(finish(tmp_path / "1/worker", cmdline="quiet")))
-    assert "    ~ arguments 'console=ttyS0' -> 'quiet'\n" in text and f"    root: as in {built.release.id}\n" in text
+    assert (
+        "    ~ arguments 'console=ttyS0' -> 'quiet'\n" in text
+        and f"    root: as in {built.release.id}\n" in text
+    )
 
 
 def test_nothing_to_do_is_no_changes_and_a_plan_changes_nothing(tmp_path, targets):
@@ -140,7 +150,11 @@ def test_the_json_says_all_of_it(tmp_path, targets):
     wanted = want(build(tmp_path / "build", files=5))
     there = state.read_actual(targets, wanted)
     found = json.loads(json.dumps(as_json(decide.plan(there, wanted), there)))
-    assert found["changed"] and found["releases"][0]["before"] is None and len(found["nodes"]["added"]) == 40
+    assert (
+        found["changed"]
+        and found["releases"][0]["before"] is None
+        and len(found["nodes"]["added"]) == 40
+    )
     assert {one["path"]: one["action"] for one in found["files"]}["/tftpboot/boot.ipxe"] == "add"
     assert found["roots"][0]["release"] == wanted.releases[0].release.id
     run(targets, wanted)
@@ -205,7 +219,9 @@ def test_a_file_that_its_checker_refuses_changes_nothing_at_all(tmp_path):
     assert not os.listdir(tmp_path / "etc") and not os.listdir(tmp_path / "tftpboot")
 
 
-def test_a_file_with_which_the_daemon_does_not_start_is_put_back_and_the_next_run_tries_again(tmp_path):
+def test_a_file_with_which_the_daemon_does_not_start_is_put_back_and_the_next_run_tries_again(
+    tmp_path,
+):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/conf").write_bytes(b"old\n")
     built = build(tmp_path / "build", files=5)
@@ -272,19 +288,29 @@ def test_a_foreign_file_among_drop_ins_is_lost_and_plan_says_so(tmp_path):
 
 
 def test_with_destdir_daemons_files_are_put_below_it_and_no_daemon_is_touched(tmp_path, targets):
-    one = Service("/etc/exports.d/plugnode-a.exports", b"/opt/nfs_export *(ro)\n", reload=("false",))
+    one = Service(
+        "/etc/exports.d/plugnode-a.exports", b"/opt/nfs_export *(ro)\n", reload=("false",)
+    )
     run(targets, want(build(tmp_path / "build", files=5), services=(one,)))
     path = pathlib.Path(targets.destdir, "etc/exports.d/plugnode-a.exports")
     assert path.read_bytes() == one.data and stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("dhcp, path", [("isc", "/etc/dhcp/dhcpd.conf"), ("kea", "/etc/kea/kea-dhcp4.conf")])
+@pytest.mark.parametrize(
+    "dhcp, path", [("isc", "/etc/dhcp/dhcpd.conf"), ("kea", "/etc/kea/kea-dhcp4.conf")]
+)
 def test_dhcp_is_ours_only_when_the_site_says_so(dhcp, path):
-    configs = {name: name.encode() for name in ("exports", "dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf")}
+    configs = {
+        name: name.encode() for name in ("exports", "dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf")
+    }
     assert [one.path for one in wanted(Deploy(), configs)] == ["/etc/exports.d/plugnode-a.exports"]
     assert wanted(Deploy(dhcp=dhcp), configs)[1].path == path
     assert wanted(Deploy(dhcp=dhcp, dhcp_conf="/x"), configs)[1].path == "/x"
-    assert wanted(Deploy(dhcp="isc"), configs, is_el=True)[1].reload == ("systemctl", "restart", "dhcpd")
+    assert wanted(Deploy(dhcp="isc"), configs, is_el=True)[1].reload == (
+        "systemctl",
+        "restart",
+        "dhcpd",
+    )
 
 
 def wanted(deploy: Deploy, configs: dict[str, bytes], is_el: bool = False) -> tuple[Service, ...]:
@@ -303,7 +329,9 @@ def test_loaders_are_found_where_debian_and_el_have_them_and_the_sites_own_win(t
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    found = loaders.find_loaders([str(tmp_path), str(tmp_path / "el")], [("ipxe.efi", "/site/ipxe.efi")])
+    found = loaders.find_loaders(
+        [str(tmp_path), str(tmp_path / "el")], [("ipxe.efi", "/site/ipxe.efi")]
+    )
     assert found == {
         "pxelinux.0": f"{tmp_path}/usr/lib/PXELINUX/pxelinux.0",
         "ldlinux.c32": f"{tmp_path}/el/usr/share/syslinux/ldlinux.c32",
@@ -311,8 +339,9 @@ def test_loaders_are_found_where_debian_and_el_have_them_and_the_sites_own_win(t
         "grubx64.efi": f"{tmp_path}/el/boot/efi/EFI/rocky/grubx64.efi",
         "ipxe.efi": "/site/ipxe.efi",
     }
-    assert "no undionly.kpxe for BIOS nodes that boot by iPXE: install ipxe, on EL ipxe-bootimgs-x86" in "".join(
-        loaders.missing_loaders(found)
+    assert (
+        "no undionly.kpxe for BIOS nodes that boot by iPXE: install ipxe, on EL ipxe-bootimgs-x86"
+        in "".join(loaders.missing_loaders(found))
     )
     assert not any("ipxe.efi" in line for line in loaders.missing_loaders(found))
 

@@ -47,14 +47,18 @@ def left(cluster: Cluster) -> str:
 def test_the_next_deploy_does_not_go_back_to_what_a_rollback_left_and_says_so(cluster):
     for command in ("plan", "deploy"):
         out = cluster(command)
-        assert re.search(rf"^no changes\n  ! {left(cluster)} a rollback at 20\d\d-", out, re.MULTILINE), out
+        assert re.search(
+            rf"^no changes\n  ! {left(cluster)} a rollback at 20\d\d-", out, re.MULTILINE
+        ), out
     assert cluster.boots() == cluster.old
     assert json.loads(cluster("plan", "--json"))["held"], "scripts hear of it, too"
 
 
 def test_site_data_goes_on_being_deployed_meanwhile(cluster):
     sample_site.write(
-        cluster.doit.site, cluster.reference, [*sample_site.NODES, "{ip: 172.24.10.12, mac: 'ae:d6:90:bb:aa:1f'}"]
+        cluster.doit.site,
+        cluster.reference,
+        [*sample_site.NODES, "{ip: 172.24.10.12, mac: 'ae:d6:90:bb:aa:1f'}"],
     )
     out = cluster("deploy")
     assert "+ 1 node: wn003" in out and re.search(f"! {left(cluster)}", out), out
@@ -72,7 +76,9 @@ def test_deploy_again_goes_back_to_it(cluster):
     assert cluster("deploy").endswith("no changes\n")
 
 
-def test_another_release_is_deployed_as_ever_and_a_rollback_from_it_goes_to_what_the_first_one_chose(cluster):
+def test_another_release_is_deployed_as_ever_and_a_rollback_from_it_goes_to_what_the_first_one_chose(
+    cluster,
+):
     sample_site.put(cluster.reference / "etc/mended", b"and its remedy\n")
     assert "!" not in cluster("deploy")
     assert cluster.boots() not in (cluster.old, cluster.bad)
@@ -102,11 +108,19 @@ def test_a_journal_of_an_earlier_version_says_what_was_left_too(cluster):
 
 
 def test_an_image_that_was_rolled_back_holds_up_no_other(doit, tmp_path):
-    references = {name: sample_site.reference(tmp_path / name, files=5) for name in ("worker", "gpu")}
-    sample_site.write(doit.site, references["worker"], ["{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100, image: worker}"])
+    references = {
+        name: sample_site.reference(tmp_path / name, files=5) for name in ("worker", "gpu")
+    }
+    sample_site.write(
+        doit.site,
+        references["worker"],
+        ["{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100, image: worker}"],
+    )
     text = doit.site.read_text()
     image = text[text.index("  worker:\n") : text.index("nodes:\n")]
-    second = image.replace("worker:", "gpu:", 1).replace(str(references["worker"]), str(references["gpu"]))
+    second = image.replace("worker:", "gpu:", 1).replace(
+        str(references["worker"]), str(references["gpu"])
+    )
     doit.site.write_text(text.replace("nodes:\n", f"{second}nodes:\n"))
     dest, ends = tmp_path / "dest", []
     for number in range(3):

@@ -33,7 +33,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices ne
 
 
 def run(*argv: str, **options) -> str:
-    return subprocess.run(argv, check=True, capture_output=True, **options).stdout.decode(errors="backslashreplace")
+    return subprocess.run(argv, check=True, capture_output=True, **options).stdout.decode(
+        errors="backslashreplace"
+    )
 
 
 def image(kind: str, where: object = "", **more) -> Image:
@@ -85,10 +87,16 @@ def refusal(what: Image, folder: pathlib.Path) -> str:
 
 def listing(tree: pathlib.Path, links: str = "%n") -> str:
     """Everything that a root file system is made of, as text."""
-    lines = run("find", ".", "-mindepth", "1", "-printf", rf"%P %y %m %U %G {links} %l %T@ %s\n", cwd=tree).splitlines()
-    lines = [line.rpartition(" ")[0] if " d " in line else line for line in lines]  # a folder's size is its disk's
+    lines = run(
+        "find", ".", "-mindepth", "1", "-printf", rf"%P %y %m %U %G {links} %l %T@ %s\n", cwd=tree
+    ).splitlines()
+    lines = [
+        line.rpartition(" ")[0] if " d " in line else line for line in lines
+    ]  # a folder's size is its disk's
     return (
-        "\n".join(sorted(lines)) + run("getfacl", "-nRp", ".", cwd=tree) + run("getfattr", "-Rhd", "-m-", ".", cwd=tree)
+        "\n".join(sorted(lines))
+        + run("getfacl", "-nRp", ".", cwd=tree)
+        + run("getfattr", "-Rhd", "-m-", ".", cwd=tree)
     )
 
 
@@ -124,7 +132,9 @@ def fill(tree: pathlib.Path) -> None:
         file.write(b"here")
     os.setxattr(tree / "etc/motd", "user.note", b"a note")
     os.setxattr(
-        tree / "usr/bin/su-too", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000")
+        tree / "usr/bin/su-too",
+        "security.capability",
+        bytes.fromhex("0100000200040000000000000000000000000000"),
     )
     run("setfacl", "-m", "u:1234:r", str(tree / "etc/motd"))
     run("setfacl", "-d", "-m", "g:77:rwx", str(tree / "var/log"))
@@ -188,10 +198,14 @@ def test_a_node_is_pulled_with_everything_that_a_root_holds(node, over_ssh, tmp_
 
 
 @needs_root
-def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(node, over_ssh, tmp_path):
+def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(
+    node, over_ssh, tmp_path
+):
     what, snap = image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap"
     pull(what, snap)
-    before = {path: os.lstat(snap / "tree" / path) for path in ("usr/bin/su", "etc/motd", "etc/shadow")}
+    before = {
+        path: os.lstat(snap / "tree" / path) for path in ("usr/bin/su", "etc/motd", "etc/shadow")
+    }
     held = os.open(snap / "tree/etc/shadow", os.O_RDONLY)
     mark = (snap / snapshot.COMPLETE).read_text()
     os.unlink(node / "scratch/job1/data")
@@ -201,7 +215,9 @@ def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(n
     assert listing(snap / "tree") == listing(node)
     assert os.lstat(snap / "tree/usr/bin/su").st_ino == before["usr/bin/su"].st_ino
     assert os.lstat(snap / "tree/etc/motd").st_ino != before["etc/motd"].st_ino
-    assert stat.S_IMODE(os.fstat(held).st_mode) == 0o640  # whoever linked to the old file keeps it as it was
+    assert (
+        stat.S_IMODE(os.fstat(held).st_mode) == 0o640
+    )  # whoever linked to the old file keeps it as it was
     assert (snap / snapshot.COMPLETE).read_text() != mark
     assert sorted(os.listdir(snap)) == WHOLE
     os.close(held)
@@ -211,7 +227,11 @@ def test_a_second_pull_brings_only_what_changed_and_leaves_the_old_files_alone(n
 def read(monkeypatch) -> list[int]:
     """The sizes of files that scans read."""
     sizes, through = list[int](), read_through
-    monkeypatch.setattr(reader, "read_through", lambda fd, status: sizes.append(status.st_size) or through(fd, status))
+    monkeypatch.setattr(
+        reader,
+        "read_through",
+        lambda fd, status: sizes.append(status.st_size) or through(fd, status),
+    )
     return sizes
 
 
@@ -222,7 +242,9 @@ def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_
     pull(what, snap)
     assert len(read) == len(files)
     known = [str(snap / "tree"), str(snap / snapshot.INDEX)]
-    scanned = reader.scan(*known, **bounds(what), owned=True, judge=find.scanner())  # as the build does
+    scanned = reader.scan(
+        *known, **bounds(what), owned=True, judge=find.scanner()
+    )  # as the build does
     assert scanned.tree.keys() >= {os.fsencode(path.relative_to(node)) for path in files}
     (node / "etc/motd").write_text("another\n")
     del read[:]
@@ -241,7 +263,9 @@ def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, read, 
     del read[:]
     os.rename(snap / "tree", tmp_path / "gone")
     pull(what, snap)
-    assert len(read) == len([path for path in node.rglob("*") if path.is_file() and not path.is_symlink()])
+    assert len(read) == len(
+        [path for path in node.rglob("*") if path.is_file() and not path.is_symlink()]
+    )
     (snap / "tree").rename(snap / "kept")
     monkeypatch.setattr("tasks.core.reference.pull.clear", lambda folder: None)  # killed here
     discard(str(snap))
@@ -250,7 +274,9 @@ def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, read, 
 
 @needs_root
 @pytest.mark.parametrize("last", ["scan", "sync", "exchange", "sync_folder"])
-def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(node, tmp_path, last):
+def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(
+    node, tmp_path, last
+):
     archive, snap = tmp_path / "root.tar", tmp_path / "snap"
     pull(what := image("archive", packed(node, archive)), snap)
     old = archive.read_bytes()
@@ -261,7 +287,11 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
     pull(what, snap)
     assert (snap / "tree/etc/motd").read_text() == "wn-ref\n"
     found = reader.scan(
-        str(snap / "tree"), str(snap / snapshot.INDEX), **bounds(what), owned=True, judge=find.scanner()
+        str(snap / "tree"),
+        str(snap / snapshot.INDEX),
+        **bounds(what),
+        owned=True,
+        judge=find.scanner(),
     )
     assert found.tree == reader.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
 
@@ -280,7 +310,11 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_
     is_new = (snap / "tree/etc/motd").read_text() == "wn-two\n"
     assert is_new == (last == "sync_folder") == ((snap / snapshot.COMPLETE).read_text() != before)
     found = reader.scan(
-        str(snap / "tree"), str(snap / snapshot.INDEX), **bounds(what), owned=True, judge=find.scanner()
+        str(snap / "tree"),
+        str(snap / snapshot.INDEX),
+        **bounds(what),
+        owned=True,
+        judge=find.scanner(),
     )
     assert found.tree == reader.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
     pull(what, snap)
@@ -317,7 +351,9 @@ def mounts(node):
 def test_only_the_file_systems_that_are_named_come_along(node, mounts, over_ssh, tmp_path):
     where = f"root@127.0.0.1:{node}"
     pull(image("rsync", where, also=("/boot", "/var")), tmp_path / "named")
-    assert (tmp_path / "named/tree/boot/inside").exists() and os.listdir(tmp_path / "named/tree/net") == []
+    assert (tmp_path / "named/tree/boot/inside").exists() and os.listdir(
+        tmp_path / "named/tree/net"
+    ) == []
     pull(image("rsync", where), tmp_path / "unnamed")  # a tmpfs is no local disk
     assert os.listdir(tmp_path / "unnamed/tree/boot") == []
     pull(image("rsync", where, also=("/boot",), exclude=("/boot/inside",)), tmp_path / "excluded")
@@ -354,16 +390,29 @@ def config_of(sshd: dict, tmp_path: pathlib.Path, **changes: object) -> str:
     "changes, words",
     [
         ({"Port": 1}, "cannot be reached: Connection refused"),
-        ({"IdentityFile": "{folder}/stranger", "IdentitiesOnly": "yes"}, "lets nobody in without a password"),
+        (
+            {"IdentityFile": "{folder}/stranger", "IdentitiesOnly": "yes"},
+            "lets nobody in without a password",
+        ),
         ({"UserKnownHostsFile": "/dev/null"}, "host key is not known here"),
         ({"UserKnownHostsFile": "{folder}/wrong_hosts"}, "host key is not the one that is known"),
         ({"ProxyCommand": "ssh -F /dev/null no-such-host.invalid"}, "name is not known"),
     ],
-    ids=["nobody listens", "a key that is not let in", "unknown host key", "changed host key", "unknown name"],
+    ids=[
+        "nobody listens",
+        "a key that is not let in",
+        "unknown host key",
+        "changed host key",
+        "unknown name",
+    ],
 )
-def test_a_node_that_cannot_be_reached_is_one_line(changes, words, node, sshd, tmp_path, monkeypatch):
+def test_a_node_that_cannot_be_reached_is_one_line(
+    changes, words, node, sshd, tmp_path, monkeypatch
+):
     folder = sshd["folder"]
-    (folder / "wrong_hosts").write_text(f"[127.0.0.1]:{sshd['port']} {(folder / 'stranger.pub').read_text()}")
+    (folder / "wrong_hosts").write_text(
+        f"[127.0.0.1]:{sshd['port']} {(folder / 'stranger.pub').read_text()}"
+    )
     changes = {name: str(value).format(folder=folder) for name, value in changes.items()}
     if "IdentityFile" in changes:  # ssh tries every IdentityFile that it is given
         (tmp_path / "only").write_text(
@@ -375,12 +424,16 @@ def test_a_node_that_cannot_be_reached_is_one_line(changes, words, node, sshd, t
     text = refusal(image("rsync", f"root@127.0.0.1:{node}"), tmp_path / "snap")
     assert words in text and text.startswith("root@127.0.0.1")
     assert not (tmp_path / "snap" / snapshot.COMPLETE).exists()
-    assert words in refusal(image("rsync", f"root@127.0.0.1:{node}", also=()), tmp_path / "snap")  # rsync's own ssh
+    assert words in refusal(
+        image("rsync", f"root@127.0.0.1:{node}", also=()), tmp_path / "snap"
+    )  # rsync's own ssh
 
 
 @needs_root
 def test_a_folder_that_is_not_there_is_one_line(over_ssh, tmp_path):
-    assert "/no/such: No such file" in refusal(image("rsync", "root@127.0.0.1:/no/such"), tmp_path / "snap")
+    assert "/no/such: No such file" in refusal(
+        image("rsync", "root@127.0.0.1:/no/such"), tmp_path / "snap"
+    )
 
 
 @needs_root
@@ -404,7 +457,9 @@ def test_files_that_may_not_be_read_are_named_and_the_old_snapshot_stays(node, o
     keys = over_ssh["folder"] / "authorized_keys"
     plain = keys.read_text()
     try:  # the node's rsync runs as somebody who may not read etc/shadow
-        keys.write_text(f'command="setpriv --reuid=65534 --regid=65534 --clear-groups $SSH_ORIGINAL_COMMAND" {plain}')
+        keys.write_text(
+            f'command="setpriv --reuid=65534 --regid=65534 --clear-groups $SSH_ORIGINAL_COMMAND" {plain}'
+        )
         for folder in (tmp_path, *tmp_path.parents):
             if folder.owner() == "root" and str(folder).startswith("/tmp/"):
                 os.chmod(folder, os.stat(folder).st_mode | 0o055)
@@ -412,11 +467,15 @@ def test_files_that_may_not_be_read_are_named_and_the_old_snapshot_stays(node, o
     finally:
         keys.write_text(plain)
     assert "etc/shadow (Permission denied)" in text and "usr/bin" not in text
-    assert listing(snap / "tree", links="") == old  # what came of the new one lies beside it, and shares files with it
+    assert (
+        listing(snap / "tree", links="") == old
+    )  # what came of the new one lies beside it, and shares files with it
 
 
 @needs_root
-def test_a_pull_that_is_killed_leaves_the_old_snapshot_and_the_next_one_ends_it(node, over_ssh, tmp_path):
+def test_a_pull_that_is_killed_leaves_the_old_snapshot_and_the_next_one_ends_it(
+    node, over_ssh, tmp_path
+):
     snap = tmp_path / "snap"
     what = f"root@127.0.0.1:{node}"
     program = pulling(f"Reference('rsync', {what!r})", snap)
@@ -443,9 +502,7 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_and_the_next_one_ends_it(
 def test_a_node_whose_rsync_is_too_old_for_acls_is_pulled_without_them(node, over_ssh, tmp_path):
     keys = over_ssh["folder"] / "authorized_keys"
     plain = keys.read_text()
-    old = (
-        '#!/bin/sh\nset -- $SSH_ORIGINAL_COMMAND\ncase $4 in *A*) echo "rsync: $4: unknown option" >&2; exit 1;; esac\n'
-    )
+    old = '#!/bin/sh\nset -- $SSH_ORIGINAL_COMMAND\ncase $4 in *A*) echo "rsync: $4: unknown option" >&2; exit 1;; esac\n'
     (tmp_path / "old").write_text(old + 'exec "$@"\n')
     os.chmod(tmp_path / "old", 0o755)
     try:
@@ -489,13 +546,19 @@ def test_an_archive_is_unpacked_with_everything_that_a_root_holds(how, node, tmp
 @needs_root
 def test_a_gnu_archive_keeps_names_of_any_bytes_in_any_locale(node, tmp_path):
     path = packed(node, tmp_path / "root.tar", "--format=gnu", "--no-xattrs", "--no-acls")
-    program = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tasks.core.reference import archive; archive.unpack"
-    )
+    program = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tasks.core.reference import archive; archive.unpack"
     (tmp_path / "out").mkdir()
     posix = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"}
-    run(sys.executable, "-c", f"{program}({str(path)!r}, sys.argv[1])", str(tmp_path / "out"), env=posix)
-    assert sorted(os.listdir(os.fsencode(tmp_path / "out/etc"))) == sorted(os.listdir(os.fsencode(node / "etc")))
+    run(
+        sys.executable,
+        "-c",
+        f"{program}({str(path)!r}, sys.argv[1])",
+        str(tmp_path / "out"),
+        env=posix,
+    )
+    assert sorted(os.listdir(os.fsencode(tmp_path / "out/etc"))) == sorted(
+        os.listdir(os.fsencode(node / "etc"))
+    )
 
 
 @needs_root
@@ -511,9 +574,13 @@ def test_the_same_archive_is_unpacked_once_and_a_changed_one_again(node, tmp_pat
 
 
 @needs_root
-def test_a_build_is_of_the_archive_that_is_there_whatever_was_pulled_in_between(doit, reference, tmp_path):
+def test_a_build_is_of_the_archive_that_is_there_whatever_was_pulled_in_between(
+    doit, reference, tmp_path
+):
     sample_site.write(doit.site, reference)
-    doit.site.write_text(doit.site.read_text().replace(f"path: {reference}", f"archive: {tmp_path}/root.tar"))
+    doit.site.write_text(
+        doit.site.read_text().replace(f"path: {reference}", f"archive: {tmp_path}/root.tar")
+    )
     packed(reference, tmp_path / "one.tar")
     (reference / "etc/hosts").write_text("127.0.0.1 two\n")
     packed(reference, tmp_path / "two.tar")
@@ -530,9 +597,13 @@ def test_a_build_is_of_the_archive_that_is_there_whatever_was_pulled_in_between(
 
 
 @needs_root
-def test_a_node_is_pulled_again_for_what_the_site_left_out_before_and_for_nothing_else(doit, reference, over_ssh):
+def test_a_node_is_pulled_again_for_what_the_site_left_out_before_and_for_nothing_else(
+    doit, reference, over_ssh
+):
     sample_site.write(doit.site, reference)
-    wanted = doit.site.read_text().replace(f"path: {reference}", f"rsync: 'root@127.0.0.1:{reference}'")
+    wanted = doit.site.read_text().replace(
+        f"path: {reference}", f"rsync: 'root@127.0.0.1:{reference}'"
+    )
     less = wanted.replace("overlays:", "exclude: [/usr/share/1/*]\n    overlays:")
     doit.site.write_text(less)
     doit()
@@ -550,7 +621,10 @@ def test_a_node_is_pulled_again_for_what_the_site_left_out_before_and_for_nothin
 
 @needs_root
 def test_a_snapshot_serves_all_that_wants_no_more_of_the_node(node, over_ssh, tmp_path):
-    what, snap = image("rsync", f"root@127.0.0.1:{node}", exclude=("/a", "/b"), keep=("etc/k",)), tmp_path / "snap"
+    what, snap = (
+        image("rsync", f"root@127.0.0.1:{node}", exclude=("/a", "/b"), keep=("etc/k",)),
+        tmp_path / "snap",
+    )
     pull(what, snap)
     serves = {
         (exclude, keep): is_as_wide(what._replace(exclude=exclude, keep=keep), str(snap))
@@ -567,11 +641,18 @@ def test_a_snapshot_serves_all_that_wants_no_more_of_the_node(node, over_ssh, tm
 def test_an_archive_that_was_cut_off_is_one_line_and_no_snapshot(how, node, tmp_path):
     path = packed(node, tmp_path / "root.tar", *filter(None, [how]))
     size = path.stat().st_size
-    for cut in (size // 2, size - 700) if how else (size // 3 // 512 * 512, size // 2 // 512 * 512 + 100):
+    for cut in (
+        (size // 2, size - 700) if how else (size // 3 // 512 * 512, size // 2 // 512 * 512 + 100)
+    ):
         path.write_bytes(path.read_bytes()[:cut])
         text = refusal(image("archive", path), tmp_path / "snap")
-        assert str(path) in text and ("truncated" in text or how in ("--bzip2", "--zstd", "--xz")), text
-        assert not (tmp_path / "snap/tree").exists() and not (tmp_path / "snap" / snapshot.COMPLETE).exists()
+        assert str(path) in text and (
+            "truncated" in text or how in ("--bzip2", "--zstd", "--xz")
+        ), text
+        assert (
+            not (tmp_path / "snap/tree").exists()
+            and not (tmp_path / "snap" / snapshot.COMPLETE).exists()
+        )
 
 
 @needs_root
@@ -580,11 +661,15 @@ def test_a_plain_archive_that_ends_between_two_files_is_cut_off_too(tmp_path):
         tar.addfile(tarfile.TarInfo("first"))
         tar.addfile(tarfile.TarInfo("second"))
     (tmp_path / "root.tar").write_bytes((tmp_path / "root.tar").read_bytes()[:1024])
-    assert "truncated: it has no end (at second)" in refusal(image("archive", tmp_path / "root.tar"), tmp_path / "snap")
+    assert "truncated: it has no end (at second)" in refusal(
+        image("archive", tmp_path / "root.tar"), tmp_path / "snap"
+    )
 
 
 @needs_root
-@pytest.mark.parametrize("content", [b"", b"no archive at all\n" * 100, bytes(10240)], ids=["empty", "text", "zeros"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive at all\n" * 100, bytes(10240)], ids=["empty", "text", "zeros"]
+)
 def test_what_is_no_archive_is_one_line(content, tmp_path):
     (tmp_path / "root.tar").write_bytes(content)
     text = refusal(image("archive", tmp_path / "root.tar"), tmp_path / "snap")
@@ -592,7 +677,9 @@ def test_what_is_no_archive_is_one_line(content, tmp_path):
     assert "No such file" in refusal(image("archive", tmp_path / "none.tar"), tmp_path / "snap")
 
 
-def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b"") -> tuple[tarfile.TarInfo, bytes]:
+def entry(
+    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b""
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, link, len(data)
     return info, data
@@ -623,7 +710,9 @@ def test_a_hostile_archive_touches_nothing_outside(members, tmp_path):
     with tarfile.open(tmp_path / "root.tar", "w") as tar:
         for info, data in members:
             info = copy.copy(info)
-            info.name, info.linkname = (text.replace("{outside}", str(outside)) for text in (info.name, info.linkname))
+            info.name, info.linkname = (
+                text.replace("{outside}", str(outside)) for text in (info.name, info.linkname)
+            )
             tar.addfile(info, io.BytesIO(data))
     before = os.stat(outside / "canary")
     try:
@@ -632,7 +721,11 @@ def test_a_hostile_archive_touches_nothing_outside(members, tmp_path):
         assert "\n" not in str(error) and str(tmp_path / "root.tar") in str(error)
     assert os.listdir(outside) == ["canary"] and (outside / "canary").read_text() == "alive"
     after = os.stat(outside / "canary")
-    assert (after.st_nlink, after.st_mtime_ns, after.st_mode) == (before.st_nlink, before.st_mtime_ns, before.st_mode)
+    assert (after.st_nlink, after.st_mtime_ns, after.st_mode) == (
+        before.st_nlink,
+        before.st_mtime_ns,
+        before.st_mode,
+    )
     assert not (tmp_path / "evil").exists() and not (tmp_path / "snap/evil").exists()
 
 
@@ -662,23 +755,36 @@ def test_this_machines_own_sources_of_the_suite_are_used_and_no_others(tmp_path)
 
 @needs_root
 def test_a_mirror_that_does_not_answer_is_one_line_and_no_snapshot(tmp_path):
-    what = image("bootstrap", suite="bookworm", packages=("bash",), mirror="http://127.0.0.1:1/debian")
-    assert "worker: bootstrap of bookworm: Could not connect to 127.0.0.1:1" in refusal(what, tmp_path / "snap")
-    assert not (tmp_path / "snap" / snapshot.COMPLETE).exists() and not (tmp_path / "snap/tree").exists()
+    what = image(
+        "bootstrap", suite="bookworm", packages=("bash",), mirror="http://127.0.0.1:1/debian"
+    )
+    assert "worker: bootstrap of bookworm: Could not connect to 127.0.0.1:1" in refusal(
+        what, tmp_path / "snap"
+    )
+    assert (
+        not (tmp_path / "snap" / snapshot.COMPLETE).exists()
+        and not (tmp_path / "snap/tree").exists()
+    )
     assert not (tmp_path / "snap/scratch").exists()
 
 
 @needs_root
-def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outside_the_build(tmp_path):
+def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outside_the_build(
+    tmp_path,
+):
     outside = tmp_path / "tmp"
     outside.mkdir()
     with socket.socket() as mute:  # a mirror that never answers
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         mirror, snap = f"http://127.0.0.1:{mute.getsockname()[1]}/debian", tmp_path / "snap"
-        program = pulling(f"Reference('bootstrap', suite='bookworm', packages=('bash',), mirror={mirror!r})", snap)
+        program = pulling(
+            f"Reference('bootstrap', suite='bookworm', packages=('bash',), mirror={mirror!r})", snap
+        )
         environment = {**os.environ, "TMPDIR": str(outside)}
-        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.DEVNULL, env=environment
+        )
         mute.settimeout(60)
         mute.accept()
         assert str(snap) in run("ps", "-wweo", "args")
@@ -708,13 +814,18 @@ def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outsi
     ],
 )  # fmt: skip
 def test_what_apt_says_becomes_one_line_for_an_admin(words, meaning):
-    assert bootstrap.explain_packages(Reference("bootstrap", suite="bookworm"), words.splitlines()) == meaning
+    assert (
+        bootstrap.explain_packages(Reference("bootstrap", suite="bookworm"), words.splitlines())
+        == meaning
+    )
 
 
 def test_a_number_is_a_release_of_el(tmp_path):
     folder = snapshot.Snapshot(str(tmp_path))
     for suite in ("9", "el9"):
-        words = bootstrap.bootstrap_command(Reference("bootstrap", suite=suite, packages=("kernel",)), folder)
+        words = bootstrap.bootstrap_command(
+            Reference("bootstrap", suite=suite, packages=("kernel",)), folder
+        )
         assert words[0] == "dnf" and "--releasever=9" in words and words[-1] == "kernel"
 
 
@@ -725,9 +836,16 @@ def test_what_is_one_machines_own_is_removed_and_links_lead_nowhere(tmp_path):
     (outside / "dpkg.log").write_text("of the host")
     os.symlink(outside, tree / "var/log")
     os.symlink("/etc/passwd", tree / "etc/resolv.conf")
-    for name in ("etc/ssh/ssh_host_rsa_key", "etc/ssh/sshd_config", "etc/machine-id", "tmp/.hidden"):
+    for name in (
+        "etc/ssh/ssh_host_rsa_key",
+        "etc/ssh/sshd_config",
+        "etc/machine-id",
+        "tmp/.hidden",
+    ):
         (tree / name).write_text("x")
     bootstrap.tidy(str(tree))
     assert (outside / "dpkg.log").exists() and (tree / "etc/machine-id").read_text() == ""
-    assert sorted(os.listdir(tree / "etc")) == ["machine-id", "ssh"] and os.listdir(tree / "tmp") == []
+    assert (
+        sorted(os.listdir(tree / "etc")) == ["machine-id", "ssh"] and os.listdir(tree / "tmp") == []
+    )
     assert os.listdir(tree / "etc/ssh") == ["sshd_config"]

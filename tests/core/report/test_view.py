@@ -23,21 +23,27 @@ from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
 
 TEMPLATES = (str(REPOSITORY / "templates"),)
-HOSTILE = (
-    b"<script>alert('x')</script>\"&\n\xff\xe2\x80\xae"  # markup, quotes, a line, no UTF-8, right-to-left override
-)
+HOSTILE = b"<script>alert('x')</script>\"&\n\xff\xe2\x80\xae"  # markup, quotes, a line, no UTF-8, right-to-left override
 VOID = {"meta", "br", "link"}
 
 
 def node(number: int, **more) -> Node:
     ip = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-    return Node(f"wn{number:05}", Mac(f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"), ip, "worker", **more)
+    return Node(
+        f"wn{number:05}",
+        Mac(f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"),
+        ip,
+        "worker",
+        **more,
+    )
 
 
 def site(*nodes: Node, **more) -> Site:
     image = Image("worker", Reference("path", "/a/folder/of/this/machine"))
     servers = (Server("boot1", "10.0.0.1"),)
-    return Site("grid", Network("10.0.0.0/8"), servers, (image,), Deploy(), "", lambda: nodes, **more)
+    return Site(
+        "grid", Network("10.0.0.0/8"), servers, (image,), Deploy(), "", lambda: nodes, **more
+    )
 
 
 def file(size: int, mode: int = 0o644) -> Entry:
@@ -58,13 +64,37 @@ ROOT: Tree = {
 }  # fmt: skip
 
 
-def built(root: Tree = ROOT, notes: dict | None = None, packed: Tree | None = None) -> view.BuiltImage:
-    release = Release("worker-0123456789ab", "worker", "quiet", "", "", "", "", "6.1.0-9", "own", len(root), 6 << 20)
-    made = {"kind": "own", "base": "busybox: /a/folder/of/this/machine/bin/busybox", "modules": ["nfs"], "notes": []}
-    initrd = packed or {b"init": Entry(FILE, 0o755, 0, 0, 2, data=b"#!"), b"sh": Entry(LINK, 0o777, 0, 0, link=b"init")}
+def built(
+    root: Tree = ROOT, notes: dict | None = None, packed: Tree | None = None
+) -> view.BuiltImage:
+    release = Release(
+        "worker-0123456789ab",
+        "worker",
+        "quiet",
+        "",
+        "",
+        "",
+        "",
+        "6.1.0-9",
+        "own",
+        len(root),
+        6 << 20,
+    )
+    made = {
+        "kind": "own",
+        "base": "busybox: /a/folder/of/this/machine/bin/busybox",
+        "modules": ["nfs"],
+        "notes": [],
+    }
+    initrd = packed or {
+        b"init": Entry(FILE, 0o755, 0, 0, 2, data=b"#!"),
+        b"sh": Entry(LINK, 0o777, 0, 0, link=b"init"),
+    }
     image = site().images[0]
     packed_bytes = compression.gzip(cpio.write_newc(initrd))
-    return view.BuiltImage(image, release, {**NOTES, **(notes or {})}, made, mtree.dump(root), packed_bytes, 8 << 20)
+    return view.BuiltImage(
+        image, release, {**NOTES, **(notes or {})}, made, mtree.dump(root), packed_bytes, 8 << 20
+    )
 
 
 TREE = {
@@ -72,7 +102,11 @@ TREE = {
     "notable": ["usr/bin/su: runs as its owner or group now (mode 4755, owner 0:0)"],
     "folders": {"opt": [1, 0, 0, 7], "usr": [0, 1, 0, -2048], "usr/bin": [0, 0, 1, 0]},
 }  # fmt: skip
-LINES = ["@@ -1 +1 @@", "-INITRD worker-0000000000aa/initrd.img", "+INITRD worker-0123456789ab/initrd.img"]
+LINES = [
+    "@@ -1 +1 @@",
+    "-INITRD worker-0000000000aa/initrd.img",
+    "+INITRD worker-0123456789ab/initrd.img",
+]
 PLAN = {
     "changed": True,
     "releases": [
@@ -119,7 +153,9 @@ def page(
     found: view.Findings = FOUND,
 ) -> str:
     places = ("/a/folder/of/this/machine",)
-    facts = view.ReportFacts(site(*nodes), (one or built(),), files or {"hosts": b"10.0.0.7 wn00007\n"}, places, found)
+    facts = view.ReportFacts(
+        site(*nodes), (one or built(),), files or {"hosts": b"10.0.0.7 wn00007\n"}, places, found
+    )
     return view.render_report(view.view(facts), TEMPLATES).decode()
 
 
@@ -153,7 +189,17 @@ class Outline(HTMLParser):
 
 def test_it_says_what_runs_and_on_which_nodes():
     seen = Outline(page(node(7), node(8, groups=("gpu",), release="worker-0000000000aa")))
-    for words in ("grid", "worker-0123456789ab", "6.1.0-9", "wn00007", "10.0.0.8", "gpu", "quiet", "nfs", "sh → init"):
+    for words in (
+        "grid",
+        "worker-0123456789ab",
+        "6.1.0-9",
+        "wn00007",
+        "10.0.0.8",
+        "gpu",
+        "quiet",
+        "nfs",
+        "sh → init",
+    ):
         assert words in seen.text
     titles = [attributes["title"] or "" for attributes in seen.all("li") if attributes.get("title")]
     assert titles[0].startswith("wn00007: 10.0.0.7, 52:54:00:00:00:07")
@@ -162,7 +208,14 @@ def test_it_says_what_runs_and_on_which_nodes():
 
 def test_it_lists_what_a_reviewer_must_not_miss():
     text = Outline(page(node(7))).text
-    for words in ("/usr/bin/su", "4755", "etc/ssh/ssh_host_rsa_key", "the node's own", "usr/bin/ping", "etc/shadow"):
+    for words in (
+        "/usr/bin/su",
+        "4755",
+        "etc/ssh/ssh_host_rsa_key",
+        "the node's own",
+        "usr/bin/ping",
+        "etc/shadow",
+    ):
         assert words in text
     assert "make it setuid" in text and "4711" in text
     assert "1 file with capabilities, which NFS does not carry" in text
@@ -185,7 +238,10 @@ def test_the_plan_is_on_it_with_whom_it_touches_and_every_difference():
 
 def test_what_checks_said_and_what_a_boot_took_is_on_it():
     text = " ".join(Outline(page(node(7))).words)
-    assert "1 failed, 1 skipped, 1 passed." in text and "exports skipped exportfs is not installed" in text
+    assert (
+        "1 failed, 1 skipped, 1 passed." in text
+        and "exports skipped exportfs is not installed" in text
+    )
     assert "wn7 , a virtual machine with BIOS and kea, was ready 38.2 s after power-on" in text
     assert "loader 9.5 18.0 MiB 0 B" in text and "sshd answers failed nothing" in text
     assert "an earlier release" not in text and "Not on this page" not in text
@@ -205,11 +261,18 @@ def test_what_should_not_be_missed_comes_first():
 
 def test_what_was_not_looked_at_is_said_with_the_command_that_does():
     text = " ".join(Outline(page(node(7), found=view.Findings(checks=CHECKS))).words)
-    assert "./doit plan , what a deploy would change; ./doit boot , how long" in text and "./doit check" not in text
+    assert (
+        "./doit plan , what a deploy would change; ./doit boot , how long" in text
+        and "./doit check" not in text
+    )
 
 
 def test_a_plan_of_many_servers_names_each_and_one_without_changes_says_so():
-    nothing = {**PLAN, "changed": False, **{key: [] for key in ("releases", "switches", "roots", "boots", "files")}}
+    nothing = {
+        **PLAN,
+        "changed": False,
+        **{key: [] for key in ("releases", "switches", "roots", "boots", "files")},
+    }
     two = {"compared": "", "servers": {"boot1": PLAN, "boot2": nothing}}
     seen = Outline(page(node(7), found=view.Findings(plan=two)))
     text = " ".join(seen.words)
@@ -227,7 +290,10 @@ def test_the_largest_folders_are_counted_two_deep():
 def test_names_of_any_bytes_are_text_and_nothing_else():
     name = HOSTILE.replace(b"/", b"")
     as_noted = show_path(name), name.decode(errors="surrogateescape")
-    notes = {key: list(as_noted) for key in ("capabilities", "not_world_readable", "sockets", "other_file_systems")}
+    notes = {
+        key: list(as_noted)
+        for key in ("capabilities", "not_world_readable", "sockets", "other_file_systems")
+    }
     notes["scrubbed"] = [[*as_noted, *as_noted, 1]]
     packed = {name: Entry(LINK, 0o777, 0, 0, link=HOSTILE)}
     one = built({name + b"/" + name: file(9, 0o6755)}, notes, packed)
@@ -258,7 +324,11 @@ def test_long_lists_and_files_are_cut_and_say_so():
 
 def test_it_is_one_file_without_scripts():
     seen = Outline(html := page(node(7)))
-    assert not seen.all("script", "img", "link", "iframe") and "url(" not in html and "@import" not in html
+    assert (
+        not seen.all("script", "img", "link", "iframe")
+        and "url(" not in html
+        and "@import" not in html
+    )
     ids = {attributes["id"] for _, attributes in seen.elements if "id" in attributes}
     assert {attributes["href"] for attributes in seen.all("a")} <= {f"#{name}" for name in ids}
 
@@ -278,9 +348,26 @@ def test_contrast_is_enough(theme):
     style = (REPOSITORY / "templates/report.html").read_text()
     block = re.findall(r":root \{(.*?)\}", style, re.S)[theme]
     colours = dict(re.findall(r"--([\w-]+): (#\w+)", block))
-    for back in ("back", "card", "code", "node", "own", "warn", "good", "bad", "quiet", "add", "gone"):
+    for back in (
+        "back",
+        "card",
+        "code",
+        "node",
+        "own",
+        "warn",
+        "good",
+        "bad",
+        "quiet",
+        "add",
+        "gone",
+    ):
         assert contrast(colours["text"], colours[back]) >= 7
-    for line, back in (("good-line", "card"), ("bad-line", "card"), ("warn-line", "card"), ("quiet-line", "card")):
+    for line, back in (
+        ("good-line", "card"),
+        ("bad-line", "card"),
+        ("warn-line", "card"),
+        ("quiet-line", "card"),
+    ):
         assert contrast(colours[line], colours[back]) >= 2.5, "of a badge's border"
     for back in ("back", "card", "code"):
         assert contrast(colours["soft"], colours[back]) >= 4.5
@@ -297,7 +384,9 @@ def contrast(one: str, other: str) -> float:
 def luminance(colour: str) -> float:
     digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
     parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -315,13 +404,18 @@ def test_the_same_inputs_make_the_same_page_in_any_folder(tmp_path: pathlib.Path
         assert str(secret).encode() not in made[0]
 
 
-def test_a_command_puts_what_it_found_on_the_page_and_another_build_forgets_it(built: Doit, reference):
+def test_a_command_puts_what_it_found_on_the_page_and_another_build_forgets_it(
+    built: Doit, reference
+):
     def shown() -> str:
         return " ".join(Outline((built.build / "report.html").read_text()).words)
 
     assert "./doit plan , what" in shown() and "./doit check , what" in shown()
     built("plan", f"destdir={built.folder}/dest")
-    assert "2 nodes boot it from the next boot on: wn[001-002]" in shown() and "./doit check , what" in shown()
+    assert (
+        "2 nodes boot it from the next boot on: wn[001-002]" in shown()
+        and "./doit check , what" in shown()
+    )
     built("check")
     assert "dhcpd.conf ok" in shown() and "wn[001-002]" in shown()
     assert built() in ("", ".  report\n") and built() == ""
@@ -335,20 +429,40 @@ def test_a_command_puts_what_it_found_on_the_page_and_another_build_forgets_it(b
 
 def browser(tmp_path: pathlib.Path, html: str, *words: str) -> subprocess.CompletedProcess:
     """Chromium, looking at a page."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")  # Debian's name, EL's name
+    program = shutil.which("chromium") or shutil.which(
+        "chromium-browser"
+    )  # Debian's name, EL's name
     if not program:
         pytest.skip("apt install chromium")
     (tmp_path / "page.html").write_text(html)
-    quiet = ["no-first-run", "disable-background-networking", "disable-component-update", "disable-sync"]
-    options = ["headless", "no-sandbox", "disable-gpu", "hide-scrollbars", *quiet, f"user-data-dir={tmp_path}/profile"]
+    quiet = [
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+    ]
+    options = [
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "hide-scrollbars",
+        *quiet,
+        f"user-data-dir={tmp_path}/profile",
+    ]
     argv = [program, *(f"--{word}" for word in (*options, *words)), f"file://{tmp_path}/page.html"]
     return subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("theme, back", [(1, (0xF6, 0xF8, 0xFA)), (0, (0x0D, 0x11, 0x17))], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "theme, back", [(1, (0xF6, 0xF8, 0xFA)), (0, (0x0D, 0x11, 0x17))], ids=["light", "dark"]
+)
 def test_a_browser_shows_it_in_light_and_dark(tmp_path, theme, back):
     shot = tmp_path / "shot.png"
-    words = [f"screenshot={shot}", "window-size=1000,1400", f"blink-settings=preferredColorScheme={theme}"]
+    words = [
+        f"screenshot={shot}",
+        "window-size=1000,1400",
+        f"blink-settings=preferredColorScheme={theme}",
+    ]
     done = browser(tmp_path, page(*map(node, range(1, 41))), *words)
     assert shot.exists(), done.stderr
     assert first_pixel(shot.read_bytes()) == back
@@ -365,11 +479,20 @@ def first_pixel(png: bytes) -> tuple[int, ...]:
 def test_nothing_is_wider_than_a_phone(tmp_path):
     """All of it unfolded, with long names; a script of the test's own says how wide it became."""
     long = "usr/share/" + "long" * 60
-    one = built({long.encode(): file(9, 0o4755)}, {"not_world_readable": [long], "capabilities": [long]})
+    one = built(
+        {long.encode(): file(9, 0o4755)}, {"not_world_readable": [long], "capabilities": [long]}
+    )
     tree = {**TREE, "added": [long], "notable": [long], "folders": {long: [1, 0, 0, 7]}}
     root = {**PLAN["roots"][0], **tree}  # type: ignore[index]
-    change = {"path": "/tftpboot/" + long, "action": "add", "found": "", "diff": ["+" + "word " * 200, "+" + long]}
-    found = FOUND._replace(plan={"compared": "", "servers": {"boot1": {**PLAN, "roots": [root], "files": [change]}}})
+    change = {
+        "path": "/tftpboot/" + long,
+        "action": "add",
+        "found": "",
+        "diff": ["+" + "word " * 200, "+" + long],
+    }
+    found = FOUND._replace(
+        plan={"compared": "", "servers": {"boot1": {**PLAN, "roots": [root], "files": [change]}}}
+    )
     html = page(*map(node, range(1, 41)), one=one, files={"exports": b"wide " * 100}, found=found)
     html = html.replace("<details", "<details open")
     probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"

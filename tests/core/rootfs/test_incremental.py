@@ -147,9 +147,12 @@ def outcome(doit: Doit) -> dict[str, object]:
         "notes": json.loads((folder / "notes.json").read_text()),
         "offers": json.loads((doit.build / ".noted/worker.offers").read_text()),
         "entries": {
-            path: entry.content for path, entry in staged.load_staged(staged.staged_paths(str(folder))).items()
+            path: entry.content
+            for path, entry in staged.load_staged(staged.staged_paths(str(folder))).items()
         },
-        "stamps": {path: entry.stamp == stamp(folder, path) for path, entry in loaded(folder).items()},
+        "stamps": {
+            path: entry.stamp == stamp(folder, path) for path, entry in loaded(folder).items()
+        },
     }
 
 
@@ -201,7 +204,9 @@ def renewed_files(doit: Doit) -> set[bytes]:
         ("copy etc/ssh/ssh_host_rsa_key", "opt/app/data", set()),
     ],
 )
-def test_only_where_bytes_alone_changed_no_step_is_taken_again(built, reference, change, path, renewed):
+def test_only_where_bytes_alone_changed_no_step_is_taken_again(
+    built, reference, change, path, renewed
+):
     edit(reference, change, path)
     settle()
     built("root")
@@ -214,7 +219,9 @@ def test_other_overlays_and_settings_take_all_steps(built, reference):
     edit(reference, "write other bytes", "usr/share/0/file7")
     settle()
     built("root")
-    assert (built.build / "worker/root/usr/share/0/file7").read_text() == "of the site\n" and not renewed_files(built)
+    assert (
+        built.build / "worker/root/usr/share/0/file7"
+    ).read_text() == "of the site\n" and not renewed_files(built)
 
 
 def with_key(text: str) -> str:
@@ -235,7 +242,9 @@ def test_what_was_decided_and_never_staged_is_no_root_to_renew(doit, reference):
     settle()
     doit("root")
     assert (doit.build / "worker/root/etc/ssl/private/web.key").exists()
-    doit.site.write_text(with_disk(text))  # not kept any more: examined, and refused for another reason
+    doit.site.write_text(
+        with_disk(text)
+    )  # not kept any more: examined, and refused for another reason
     doit("root", status=3)
     doit.site.write_text(text)
     edit(reference, "write other bytes", "usr/share/0/file7")
@@ -244,7 +253,9 @@ def test_what_was_decided_and_never_staged_is_no_root_to_renew(doit, reference):
     assert not (doit.build / "worker/root/etc/ssl/private/web.key").exists()
 
 
-@pytest.mark.parametrize("change", [with_disk, lambda text: text.replace("overlays: []", "local_files: [/etc/hosts]")])
+@pytest.mark.parametrize(
+    "change", [with_disk, lambda text: text.replace("overlays: []", "local_files: [/etc/hosts]")]
+)
 def test_a_setting_that_was_refused_and_taken_back_leaves_nothing(built, reference, change):
     settle()
     built()
@@ -260,7 +271,9 @@ def test_a_setting_that_was_refused_and_taken_back_leaves_nothing(built, referen
     assert "no folder /nosuch" in built("root", status=3)
 
 
-def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_change(built, reference):
+def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_change(
+    built, reference
+):
     sample_site.put(built.folder / "overlays/site/etc/motd", b"of the site\n")
     sample_site.write(built.site, reference, overlays="site")
     settle()
@@ -271,15 +284,21 @@ def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_cha
     assert (built.build / "worker/root/etc/motd").read_text() == "of the site\n"
 
 
-@pytest.mark.parametrize("changed, renewed", [(("7",), {b"usr/share/0/file7"}), (("7", "8"), set())])
-def test_what_another_run_examined_is_renewed_where_no_other_examination_is_between(built, reference, changed, renewed):
+@pytest.mark.parametrize(
+    "changed, renewed", [(("7",), {b"usr/share/0/file7"}), (("7", "8"), set())]
+)
+def test_what_another_run_examined_is_renewed_where_no_other_examination_is_between(
+    built, reference, changed, renewed
+):
     for number in changed:
         edit(reference, f"write other bytes {number}", f"usr/share/0/file{number}")
         settle()
         built("examine")
     built("root")
     root = built.build / "worker/root/usr/share/0"
-    assert [(root / f"file{number}").read_text() for number in changed] == [f"other bytes {n}\n" for n in changed]
+    assert [(root / f"file{number}").read_text() for number in changed] == [
+        f"other bytes {n}\n" for n in changed
+    ]
     assert renewed_files(built) == renewed
 
 
@@ -289,8 +308,12 @@ def same_as_from_nothing(doit: Doit) -> None:
     anew.build = doit.folder / "anew"
     anew()
     for name in ("root.mtree", "initrd.img", "vmlinuz", "initrd.json", "release.json"):
-        assert (doit.build / "worker" / name).read_bytes() == (anew.build / "worker" / name).read_bytes(), name
-    assert (doit.build / ".noted/worker.parts").read_bytes() == (anew.build / ".noted/worker.parts").read_bytes()
+        assert (doit.build / "worker" / name).read_bytes() == (
+            anew.build / "worker" / name
+        ).read_bytes(), name
+    assert (doit.build / ".noted/worker.parts").read_bytes() == (
+        anew.build / ".noted/worker.parts"
+    ).read_bytes()
 
 
 def test_an_examination_of_what_has_changed_since_is_no_renewal(built, reference):
@@ -305,7 +328,9 @@ def test_an_examination_of_what_has_changed_since_is_no_renewal(built, reference
 
 
 @pytest.mark.parametrize("damage", [None, b"#mtree\n. type=dir mode=755 uid=0 gid=0\n"])
-def test_what_an_initrd_can_be_made_of_is_written_anew_where_it_is_not_as_it_was(built, reference, damage):
+def test_what_an_initrd_can_be_made_of_is_written_anew_where_it_is_not_as_it_was(
+    built, reference, damage
+):
     parts = built.build / ".noted/worker.parts"
     parts.unlink()
     if damage is not None:
@@ -379,9 +404,10 @@ def test_a_root_that_was_changed_by_hand_is_made_whole_again(built, reference):
     settle()
     built("root")
     tree = staged.load_staged(staged.staged_paths(str(built.build / "worker")))
-    assert {path: entry.content for path, entry in reader.scan(str(built.build / "worker/root")).tree.items()} == {
-        path: entry.content for path, entry in tree.items()
-    }
+    assert {
+        path: entry.content
+        for path, entry in reader.scan(str(built.build / "worker/root")).tree.items()
+    } == {path: entry.content for path, entry in tree.items()}
     assert (built.build / "worker/root/usr/share/0/file7").read_text() == "other bytes\n"
 
 
@@ -396,11 +422,15 @@ def scanned(reference: pathlib.Path, tmp_path: pathlib.Path) -> str:
     return index
 
 
-def renewal_of(reference: pathlib.Path, index: str, judge: reader.Judge = reader.NOBODY) -> reader.Renewal | None:
+def renewal_of(
+    reference: pathlib.Path, index: str, judge: reader.Judge = reader.NOBODY
+) -> reader.Renewal | None:
     return reader.rescan(reader.look(str(reference), index), str(reference), index, "", judge)
 
 
-def test_a_renewal_names_what_has_other_bytes_and_brings_the_index_up_to_date(reference, scanned, monkeypatch):
+def test_a_renewal_names_what_has_other_bytes_and_brings_the_index_up_to_date(
+    reference, scanned, monkeypatch
+):
     edit(reference, "write other bytes", "usr/share/0/file7")
     edit(reference, "touch", "usr/share/0/file8")
     settle()
@@ -409,11 +439,18 @@ def test_a_renewal_names_what_has_other_bytes_and_brings_the_index_up_to_date(re
     assert set(found.folders) == {b"usr/share/0"} and found.since != found.signature
     monkeypatch.setattr(reader, "read_through", lambda *_: pytest.fail("a file was read"))
     again = reader.scan(str(reference), scanned)
-    assert again.signature == found.signature and again.tree[b"usr/share/0/file7"] == found.files[b"usr/share/0/file7"]
+    assert (
+        again.signature == found.signature
+        and again.tree[b"usr/share/0/file7"] == found.files[b"usr/share/0/file7"]
+    )
 
 
-@pytest.mark.parametrize("change, path", [each for each in CHANGES[:20] if each[0].split()[0] not in WITH_BYTES])
-def test_no_renewal_and_no_new_index_where_more_than_bytes_changed(reference, scanned, change, path):
+@pytest.mark.parametrize(
+    "change, path", [each for each in CHANGES[:20] if each[0].split()[0] not in WITH_BYTES]
+)
+def test_no_renewal_and_no_new_index_where_more_than_bytes_changed(
+    reference, scanned, change, path
+):
     sample_site.put(reference / "usr/share/new/file", b"x")
     os.link(reference / "usr/share/0/file1", reference / "usr/share/1/linked")
     if change.startswith(("link", "folder")):
@@ -438,7 +475,10 @@ def test_bytes_by_one_of_two_names_are_no_renewal(reference, scanned):
 
 
 def test_what_the_judge_has_something_to_say_of_is_no_renewal(reference, tmp_path):
-    judge, index = reader.Judge("strict", lambda data: "bad" if b"evil" in data else ""), str(tmp_path / "index")
+    judge, index = (
+        reader.Judge("strict", lambda data: "bad" if b"evil" in data else ""),
+        str(tmp_path / "index"),
+    )
     reader.scan(str(reference), index, judge=judge)
     edit(reference, "write evil", "usr/share/0/file7")
     settle()
@@ -450,10 +490,14 @@ def test_what_the_judge_has_something_to_say_of_is_no_renewal(reference, tmp_pat
 def test_what_others_judged_is_read_and_judged_again(reference, tmp_path):
     index, heard = str(tmp_path / "index"), list[bytes]()
     reader.scan(str(reference), index, judge=reader.Judge("one"))
-    reader.scan(str(reference), index, judge=reader.Judge("two", lambda data: heard.append(data) or ""))
+    reader.scan(
+        str(reference), index, judge=reader.Judge("two", lambda data: heard.append(data) or "")
+    )
     assert HOST_KEY in heard
     heard.clear()
-    reader.scan(str(reference), index, judge=reader.Judge("two", lambda data: heard.append(data) or ""))
+    reader.scan(
+        str(reference), index, judge=reader.Judge("two", lambda data: heard.append(data) or "")
+    )
     assert not heard
 
 
@@ -465,10 +509,17 @@ def test_a_folder_that_was_staged_of_something_else_is_not_renewed(reference, tm
     before = sample_site.contents(tmp_path / "image")
     assert staged.update_bytes(place, new, folders, since="two", of="three") is None
     assert (
-        staged.update_bytes(place, {b"etc/motd": generated_file(b"new\n", 0o600)}, folders, since="one", of="three")
+        staged.update_bytes(
+            place, {b"etc/motd": generated_file(b"new\n", 0o600)}, folders, since="one", of="three"
+        )
         is None
     )
-    assert staged.update_bytes(place, {b"etc/none": generated_file(b"new\n")}, folders, since="one", of="three") is None
+    assert (
+        staged.update_bytes(
+            place, {b"etc/none": generated_file(b"new\n")}, folders, since="one", of="three"
+        )
+        is None
+    )
     assert sample_site.contents(tmp_path / "image") == before
     assert staged.update_bytes(place, new, folders, since="one", of="three")
     assert (tmp_path / "image/root/etc/motd").read_bytes() == b"new\n"
@@ -490,14 +541,22 @@ def test_lines_of_a_manifest_are_found_and_replaced_like_in_a_tree(tree, data):
     manifest = mtree.dump(tree)
     paths = data.draw(some.lists(some.sampled_from(sorted(tree)), unique=True))
     assert mtree.found(manifest, paths) == [mtree.line(path, tree[path]) for path in paths]
-    assert not mtree.found(manifest, [path + b"\x01" for path in paths if path + b"\x01" not in tree])
-    new = {path: Entry(FILE, 0o600, 0, 0, size=data.draw(some.integers(0, 99)), digest="0" * 64) for path in paths}
+    assert not mtree.found(
+        manifest, [path + b"\x01" for path in paths if path + b"\x01" not in tree]
+    )
+    new = {
+        path: Entry(FILE, 0o600, 0, 0, size=data.draw(some.integers(0, 99)), digest="0" * 64)
+        for path in paths
+    }
     assert mtree.replaced(manifest, new) == mtree.dump(tree | new)
 
 
 def test_what_disks_need_grows_with_the_files(reference):
     tree = reader.scan(str(reference)).tree
     has, path = disks.disk_support(tree), b"usr/share/0/file7"
-    grown = tree | {path: tree[path]._replace(size=tree[path].size + 1000), b"etc/motd": generated_file(b"")}
+    grown = tree | {
+        path: tree[path]._replace(size=tree[path].size + 1000),
+        b"etc/motd": generated_file(b""),
+    }
     by = {path: 1000, b"etc/motd": -tree[b"etc/motd"].size}
     assert disks.grown_support(has, by) == disks.disk_support(grown) != has

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from tasks.core.base.errors import BadInput
 from tasks.core.rootfs.overlay import Accounts, OverlayLayer, find_layers, fingerprint, layer, merge
-from tasks.core.tree.model import CHAR, DIR, FILE, LINK, Entry, Tree, directory, generated_file, read_content, symlink
+from tasks.core.tree.model import (
+    CHAR,
+    DIR,
+    FILE,
+    LINK,
+    Entry,
+    Tree,
+    directory,
+    generated_file,
+    read_content,
+    symlink,
+)
 from tests.support import sample_site
 
 LOWER: Tree = {
@@ -33,7 +44,9 @@ LOWER: Tree = {
 def overlay(tmp_path: pathlib.Path) -> Callable[..., OverlayLayer]:
     """Write an overlay: path -> bytes of a file, str for a symlink, None for a folder; and read it."""
 
-    def make(files: dict[str, bytes | str | None], name: str = "site", **options: object) -> OverlayLayer:
+    def make(
+        files: dict[str, bytes | str | None], name: str = "site", **options: object
+    ) -> OverlayLayer:
         folder = tmp_path / "overlays" / name
         folder.mkdir(parents=True, exist_ok=True)
         sample_site.fill(folder, files)
@@ -69,9 +82,22 @@ def test_modes_come_from_the_x_bit_whatever_the_umask(overlay, tmp_path: pathlib
 
 def test_modes_declares_exceptions_and_is_not_shipped(overlay) -> None:
     modes = b"# who may read it\n\netc/key file 0440 root munge\n/etc/empty 1777 7 0\n  usr/bin/su\t4755 0 0\n"
-    files = {"MODES": modes, "README.md": b"about", "etc/key file": b"k", "etc/empty/.gitkeep": b"", "usr/bin/su": b"s"}
+    files = {
+        "MODES": modes,
+        "README.md": b"about",
+        "etc/key file": b"k",
+        "etc/empty/.gitkeep": b"",
+        "usr/bin/su": b"s",
+    }
     read_ = overlay(files, accounts=Accounts({b"root": 0}, {b"munge": 991}))
-    assert sorted(read_.tree) == [b"etc", b"etc/empty", b"etc/key file", b"usr", b"usr/bin", b"usr/bin/su"]
+    assert sorted(read_.tree) == [
+        b"etc",
+        b"etc/empty",
+        b"etc/key file",
+        b"usr",
+        b"usr/bin",
+        b"usr/bin/su",
+    ]
     shown = {path: (entry.mode, entry.uid, entry.gid) for path, entry in read_.tree.items()}
     assert shown[b"etc/key file"] == (0o440, 0, 991)
     assert shown[b"etc/empty"] == (0o1777, 7, 0)
@@ -94,8 +120,19 @@ def test_mistakes_in_modes_are_named_by_line_and_column(overlay, tmp_path: pathl
 
 
 def test_what_git_and_editors_leave_behind_is_not_shipped(overlay) -> None:
-    leftovers = [".git/config", "etc/.gitkeep", "etc/.gitignore", "etc/.x.swp", "etc/x~", ".DS_Store", "etc/.#x"]
-    assert sorted(overlay(dict.fromkeys(leftovers, b"") | {"etc/x": b""}).tree) == [b"etc", b"etc/x"]
+    leftovers = [
+        ".git/config",
+        "etc/.gitkeep",
+        "etc/.gitignore",
+        "etc/.x.swp",
+        "etc/x~",
+        ".DS_Store",
+        "etc/.#x",
+    ]
+    assert sorted(overlay(dict.fromkeys(leftovers, b"") | {"etc/x": b""}).tree) == [
+        b"etc",
+        b"etc/x",
+    ]
 
 
 def test_special_files_and_setuid_have_to_be_declared(overlay, tmp_path: pathlib.Path) -> None:
@@ -117,7 +154,9 @@ def test_special_files_and_setuid_have_to_be_declared(overlay, tmp_path: pathlib
     assert tree[b"su"].mode == 0o4755
 
 
-def test_a_socket_cannot_be_in_an_overlay(overlay, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_cannot_be_in_an_overlay(
+    overlay, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "overlays/site").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "overlays/site")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -153,11 +192,20 @@ def test_a_whiteout_deletes_the_name_below_and_all_it_holds(overlay) -> None:
 
 
 def test_a_file_that_is_whited_out_may_become_a_folder(overlay) -> None:
-    tree = merge(LOWER, [overlay({"etc/.wh.motd": b"", "etc/motd/today": b"t", "etc/.wh.ssh": b"", "etc/ssh": b"f"})])
+    tree = merge(
+        LOWER,
+        [
+            overlay(
+                {"etc/.wh.motd": b"", "etc/motd/today": b"t", "etc/.wh.ssh": b"", "etc/ssh": b"f"}
+            )
+        ],
+    )
     assert tree[b"etc/motd"].type == DIR and tree[b"etc/ssh"].type == FILE
 
 
-def test_a_folder_never_replaces_something_else_nor_the_reverse(overlay, tmp_path: pathlib.Path) -> None:
+def test_a_folder_never_replaces_something_else_nor_the_reverse(
+    overlay, tmp_path: pathlib.Path
+) -> None:
     with pytest.raises(BadInput) as bad:
         merge(LOWER, [overlay({"etc/motd/today": b"", "etc/ssh": b"", "usr": "etc", "usr2": b""})])
     end = "if that is meant, delete it first by a file"
@@ -191,7 +239,9 @@ def test_no_symlink_leads_out_of_the_root(overlay, link: bytes, lands: bytes) ->
     assert lands in merge(lower, [overlay({"a/link/x": b"x"})])
 
 
-def test_a_root_that_links_to_the_host_does_not_reach_the_host(overlay, tmp_path: pathlib.Path) -> None:
+def test_a_root_that_links_to_the_host_does_not_reach_the_host(
+    overlay, tmp_path: pathlib.Path
+) -> None:
     canary = tmp_path / "host/canary"
     canary.parent.mkdir()
     canary.write_bytes(b"untouched")
@@ -215,7 +265,9 @@ def test_a_circle_of_symlinks_is_a_problem(overlay, tmp_path: pathlib.Path) -> N
 
 
 def test_two_names_of_one_file_are_a_problem(overlay, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(BadInput, match="usr/lib/y:1:1: is the same file as .*lib/y: both are usr/lib/y"):
+    with pytest.raises(
+        BadInput, match="usr/lib/y:1:1: is the same file as .*lib/y: both are usr/lib/y"
+    ):
         merge(LOWER, [overlay({"lib/y": b"1", "usr/lib/y": b"2"})])
 
 
@@ -226,7 +278,15 @@ def test_a_folder_of_the_overlay_below_a_file_is_a_problem(overlay) -> None:
 
 
 def test_strange_names_are_kept_exactly(overlay, tmp_path: pathlib.Path) -> None:
-    names = [b"with space", b"-n", b"new\nline", b"\xff\xfe", b"back\\slash", b"x" * 255, "ü".encode()]
+    names = [
+        b"with space",
+        b"-n",
+        b"new\nline",
+        b"\xff\xfe",
+        b"back\\slash",
+        b"x" * 255,
+        "ü".encode(),
+    ]
     folder = bytes(tmp_path / "overlays/site/etc")
     os.makedirs(folder)
     for name in names:
@@ -259,7 +319,9 @@ def test_overlays_are_looked_up_in_the_sites_folder_first(tmp_path: pathlib.Path
     assert "overlays/gone:1:1: no such overlay" in str(bad.value)
 
 
-def test_a_sites_own_overlay_of_a_built_in_name_is_laid_over_the_built_in_one(tmp_path: pathlib.Path) -> None:
+def test_a_sites_own_overlay_of_a_built_in_name_is_laid_over_the_built_in_one(
+    tmp_path: pathlib.Path,
+) -> None:
     places = [tmp_path / "repository/overlays/worker", tmp_path / "site/overlays/worker"]
     for place in places:
         place.mkdir(parents=True)
@@ -302,10 +364,14 @@ def layers(draw: st.DrawFn) -> OverlayLayer:
     """A layer of files, with the folders above them, and whiteouts."""
     tree: Tree = {}
     for path in draw(st.lists(PATHS, max_size=4)):
-        if path not in tree and not any(tree.get(path[:n], directory()).type != DIR for n in (1, 3)):
+        if path not in tree and not any(
+            tree.get(path[:n], directory()).type != DIR for n in (1, 3)
+        ):
             tree[path] = generated_file(draw(st.binary(max_size=2)))
             tree |= {path[:n]: directory() for n in (1, 3) if n < len(path)}
-    return OverlayLayer("x", b"overlays/x", tree, frozenset(draw(st.lists(PATHS, max_size=2))), frozenset())
+    return OverlayLayer(
+        "x", b"overlays/x", tree, frozenset(draw(st.lists(PATHS, max_size=2))), frozenset()
+    )
 
 
 @given(layers(), layers(), layers())
@@ -329,7 +395,10 @@ def parent_of(path: bytes) -> bytes:
 
 
 def test_a_symlink_of_an_overlay_is_laid_as_it_is(overlay) -> None:
-    tree = merge(LOWER, [overlay({"etc/absolute": "/etc/passwd", "etc/up": "../../../x", "etc/gone": "nowhere"})])
+    tree = merge(
+        LOWER,
+        [overlay({"etc/absolute": "/etc/passwd", "etc/up": "../../../x", "etc/gone": "nowhere"})],
+    )
     assert [tree[name] for name in (b"etc/absolute", b"etc/up", b"etc/gone")] == [
         symlink(b"/etc/passwd"),
         symlink(b"../../../x"),

@@ -64,7 +64,9 @@ def test_the_call_comes_right_after_the_line_of_el4_that_names_it_twice():
 
 
 def test_the_call_comes_right_after_the_line_of_el5_and_el6():
-    assert hook_script(EL5, NAME) == EL5.replace(b"\n/sbin/start_udev\n", b"\n/sbin/start_udev\n" + CALLED)
+    assert hook_script(EL5, NAME) == EL5.replace(
+        b"\n/sbin/start_udev\n", b"\n/sbin/start_udev\n" + CALLED
+    )
 
 
 @pytest.mark.parametrize("script", [EL4, EL5], ids=["EL4", "EL5"])
@@ -85,18 +87,26 @@ def test_hooking_twice_is_hooking_once(script):
     ],
 )
 def test_a_line_that_runs_it_in_another_spelling_is_found(line):
-    assert hook_script(b"true\n" + line + b"\nfalse\n", NAME) == b"true\n" + line + b"\n" + CALLED + b"false\n"
+    assert (
+        hook_script(b"true\n" + line + b"\nfalse\n", NAME)
+        == b"true\n" + line + b"\n" + CALLED + b"false\n"
+    )
 
 
 def test_the_call_has_the_indent_of_its_line():
     hooked = hook_script(b"if :; then\n\t /sbin/start_udev\nfi\n", NAME)
     assert (
-        hooked == b"if :; then\n\t /sbin/start_udev\n" + b"".join(b"\t " + row + b"\n" for row in HOOK_CALL) + b"fi\n"
+        hooked
+        == b"if :; then\n\t /sbin/start_udev\n"
+        + b"".join(b"\t " + row + b"\n" for row in HOOK_CALL)
+        + b"fi\n"
     )
 
 
 def test_a_line_that_goes_on_is_not_cut_in_two():
-    assert hook_script(b"/sbin/start_udev || \\\n  echo no\nend\n", NAME).endswith(HOOK_CALL[-1] + b"\nend\n")
+    assert hook_script(b"/sbin/start_udev || \\\n  echo no\nend\n", NAME).endswith(
+        HOOK_CALL[-1] + b"\nend\n"
+    )
     assert b"echo no\n  " + HOOK_MARK in hook_script(b"/sbin/start_udev ||\n  echo no\nend\n", NAME)
 
 
@@ -143,11 +153,17 @@ def test_the_host_name_that_the_script_sets_is_the_one_that_setup_wrote(tmp_path
     )
     setup = f"printf 'HOSTNAME=wn001\\n' >{network}".encode()
     hooked = hooked.replace(b"/etc/setup.sh", setup).replace(b"/sbin/start_udev", b":")
-    assert subprocess.run(["bash"], input=hooked, capture_output=True, check=True).stdout == b"setting wn001\n"
+    assert (
+        subprocess.run(["bash"], input=hooked, capture_output=True, check=True).stdout
+        == b"setting wn001\n"
+    )
 
 
 def tree(**links: bytes) -> Tree:
-    return {b"": directory(), **{path.replace("__", "/").encode(): symlink(to) for path, to in links.items()}}
+    return {
+        b"": directory(),
+        **{path.replace("__", "/").encode(): symlink(to) for path, to in links.items()},
+    }
 
 
 def test_systemd_is_known_by_where_sbin_init_leads():
@@ -173,7 +189,10 @@ def test_a_root_without_an_init_is_refused():
 
 
 def test_rc_sysinit_is_found_behind_its_symlink():
-    links = {b"etc/rc.sysinit": symlink(b"rc.d/rc.sysinit"), b"etc/rc.d/rc.sysinit": generated_file(EL5)}
+    links = {
+        b"etc/rc.sysinit": symlink(b"rc.d/rc.sysinit"),
+        b"etc/rc.d/rc.sysinit": generated_file(EL5),
+    }
     assert script_of(links) == b"etc/rc.d/rc.sysinit"
     assert script_of({b"etc/rc.sysinit": generated_file(EL5)}) == b"etc/rc.sysinit"
     with pytest.raises(BadInput, match="^etc/rc.d/rc.sysinit:1:1: no such file"):

@@ -41,7 +41,9 @@ def tree_of(files: dict[str, bytes | None]) -> Tree:
 
 def scrubbed(files: dict[str, bytes | None], *keep: str) -> dict[str, bytes]:
     tree, _ = scrub.scrub(tree_of(files), keep)
-    return {path.decode(): read_content(entry) for path, entry in tree.items() if entry.type == FILE}
+    return {
+        path.decode(): read_content(entry) for path, entry in tree.items() if entry.type == FILE
+    }
 
 
 def test_every_row_is_complete() -> None:
@@ -94,7 +96,13 @@ def test_keys_of_the_reference_go_and_certificates_of_authorities_stay() -> None
 
 
 def test_services_find_the_folders_of_their_state_with_their_modes() -> None:
-    tree = tree_of({"var/log/httpd/access_log": b"lines", "var/log/httpd/access_log.1": b"o", "var/cache/yum/x": b"c"})
+    tree = tree_of(
+        {
+            "var/log/httpd/access_log": b"lines",
+            "var/log/httpd/access_log.1": b"o",
+            "var/cache/yum/x": b"c",
+        }
+    )
     tree[b"var/log/httpd"] = directory(0o700, 48, 48)
     left, _ = scrub.scrub(tree)
     assert left[b"var/log/httpd"] == directory(0o700, 48, 48)
@@ -106,7 +114,10 @@ def test_services_find_the_folders_of_their_state_with_their_modes() -> None:
 
 def test_only_the_hash_of_an_account_changes() -> None:
     before = (
-        SHADOW + b"bin:*:19000:0:99999:7:::\nhalted:!!:1::::::\nlocked:!$1$abc$" + b"x" * 22 + b":1:0:9:7:::\n"
+        SHADOW
+        + b"bin:*:19000:0:99999:7:::\nhalted:!!:1::::::\nlocked:!$1$abc$"
+        + b"x" * 22
+        + b":1:0:9:7:::\n"
         b"open::1:0:9:7:::\ndes:ab0123456789.:1::::::\nsun:*LK*:::::::\n+::::::::\n+@grp:x:::::::\nno colon\n# c\n\n"
     )
     after = (
@@ -117,17 +128,25 @@ def test_only_the_hash_of_an_account_changes() -> None:
 
 
 def test_an_empty_field_of_a_group_lets_nobody_in_and_stays() -> None:
-    assert scrubbed({"etc/gshadow": b"root:::\nwheel:$1$a$" + b"x" * 22 + b"::me\n"})["etc/gshadow"] == (
-        b"root:::\nwheel:*::me\n"
-    )
+    assert scrubbed({"etc/gshadow": b"root:::\nwheel:$1$a$" + b"x" * 22 + b"::me\n"})[
+        "etc/gshadow"
+    ] == (b"root:::\nwheel:*::me\n")
     assert scrubbed({"etc/group": b"root::0:\n"})["etc/group"] == b"root::0:\n"
-    assert scrubbed({"etc/passwd": b"root::0:0:root:/root:/bin/sh\nx:x:1:1::/:/bin/sh\n"})["etc/passwd"] == (
-        b"root:*:0:0:root:/root:/bin/sh\nx:x:1:1::/:/bin/sh\n"
-    )
+    assert scrubbed({"etc/passwd": b"root::0:0:root:/root:/bin/sh\nx:x:1:1::/:/bin/sh\n"})[
+        "etc/passwd"
+    ] == (b"root:*:0:0:root:/root:/bin/sh\nx:x:1:1::/:/bin/sh\n")
 
 
 def test_backups_of_accounts_go() -> None:
-    names = ["shadow-", "shadow.bak", "gshadow-", "passwd-", "passwd.rpmsave", "shadow~", "shadow.20100101"]
+    names = [
+        "shadow-",
+        "shadow.bak",
+        "gshadow-",
+        "passwd-",
+        "passwd.rpmsave",
+        "shadow~",
+        "shadow.20100101",
+    ]
     left = scrubbed({f"etc/{name}": SHADOW for name in names} | {"etc/security/opasswd": SHADOW})
     assert left == {"etc/security/opasswd": b""}
 
@@ -140,7 +159,9 @@ def test_a_card_loses_the_address_of_the_reference_and_keeps_the_rest() -> None:
 
 def test_a_password_in_a_configuration_goes_and_the_configuration_stays() -> None:
     before = b"[domain/x]\nldap_uri = ldap://x\nldap_default_authtok = geheim\n"
-    left = scrubbed({"etc/sssd/sssd.conf": before, "etc/nslcd.conf": b"uri ldap://x\nbindpw geheim\n"})
+    left = scrubbed(
+        {"etc/sssd/sssd.conf": before, "etc/nslcd.conf": b"uri ldap://x\nbindpw geheim\n"}
+    )
     assert left == {
         "etc/sssd/sssd.conf": b"[domain/x]\nldap_uri = ldap://x\n",
         "etc/nslcd.conf": b"uri ldap://x\n",
@@ -171,10 +192,17 @@ NAMES = [
 ]
 
 
-@given(st.dictionaries(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join), st.binary(max_size=30)))
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join),
+        st.binary(max_size=30),
+    )
+)
 @settings(max_examples=150, deadline=None)
 def test_scrubbing_twice_is_scrubbing_once(files: dict[str, bytes]) -> None:
-    folders = {name.rpartition("/")[0] for name in files} | {name.split("/")[0] for name in files if "/" in name}
+    folders = {name.rpartition("/")[0] for name in files} | {
+        name.split("/")[0] for name in files if "/" in name
+    }
     tree = tree_of({name: data for name, data in files.items() if name not in folders})
     once, _ = scrub.scrub(tree)
     assert scrub.scrub(once)[0] == once
@@ -188,11 +216,18 @@ def test_keep_allows_one_path_and_not_its_neighbour() -> None:
         "etc/grid-security/hostkey.pem": b"a" * 20,
         "etc/grid-security/hostcert.pem": b"b",
     }
-    assert set(scrubbed(files, "/etc/grid-security/hostkey.pem")) == {"etc/grid-security/hostkey.pem"}
+    assert set(scrubbed(files, "/etc/grid-security/hostkey.pem")) == {
+        "etc/grid-security/hostkey.pem"
+    }
 
 
 def test_keep_allows_a_folder_and_what_is_above_and_below() -> None:
-    files = {"home/svc/.ssh/id_rsa": b"k", "home/svc/data/x": b"d", "home/alice/x": b"d", "etc/shadow": SHADOW}
+    files = {
+        "home/svc/.ssh/id_rsa": b"k",
+        "home/svc/data/x": b"d",
+        "home/alice/x": b"d",
+        "etc/shadow": SHADOW,
+    }
     assert scrubbed(files, "home/svc", "etc/shadow") == {
         "home/svc/.ssh/id_rsa": b"k",
         "home/svc/data/x": b"d",
@@ -210,7 +245,14 @@ def test_keep_of_what_is_not_there_changes_nothing() -> None:
 
 def test_other_names_and_copies_of_a_secret_go_too() -> None:
     key = b"0123456789abcdef0123456789abcdef"
-    tree = tree_of({"etc/munge/munge.key": key, "opt/a": key, "opt/b": key, "opt/c": b"another file, of no interest"})
+    tree = tree_of(
+        {
+            "etc/munge/munge.key": key,
+            "opt/a": key,
+            "opt/b": key,
+            "opt/c": b"another file, of no interest",
+        }
+    )
     tree[b"etc/munge/munge.key"] = tree[b"etc/munge/munge.key"]._replace(inode=7)
     tree[b"opt/a"] = tree[b"opt/a"]._replace(inode=7)
     left, notes = scrub.scrub(tree)
@@ -222,13 +264,21 @@ def test_other_names_and_copies_of_a_secret_go_too() -> None:
 
 
 def test_copies_of_short_or_public_files_stay() -> None:
-    left = scrubbed({"root/.ssh/config": b"\n", "etc/empty": b"\n", "var/log/x": b"y" * 40, "opt/x": b"y" * 40})
+    left = scrubbed(
+        {"root/.ssh/config": b"\n", "etc/empty": b"\n", "var/log/x": b"y" * 40, "opt/x": b"y" * 40}
+    )
     assert set(left) == {"etc/empty", "var/log/x", "opt/x"}
 
 
 def test_what_a_secrets_symlink_leads_to_goes_too() -> None:
     tree = tree_of(
-        {"srv/keys/host": b"k", "srv/ssh/id": b"k", "usr/share/x": b"s", "srv/shadow": SHADOW, "srv/y": b"y"}
+        {
+            "srv/keys/host": b"k",
+            "srv/ssh/id": b"k",
+            "usr/share/x": b"s",
+            "srv/shadow": SHADOW,
+            "srv/y": b"y",
+        }
     )
     tree |= {b"etc": directory(), b"etc/ssh": directory(), b"root": directory()}
     tree[b"etc/ssh/ssh_host_rsa_key"] = symlink(b"/srv/keys/host")
@@ -236,16 +286,25 @@ def test_what_a_secrets_symlink_leads_to_goes_too() -> None:
     tree[b"etc/krb5.keytab"] = symlink(b"/usr/share")
     tree[b"etc/shadow"] = symlink(b"../srv/shadow")
     left, _ = scrub.scrub(tree)
-    assert {path for path in left if left[path].type == FILE} == {b"usr/share/x", b"srv/shadow", b"srv/y"}
+    assert {path for path in left if left[path].type == FILE} == {
+        b"usr/share/x",
+        b"srv/shadow",
+        b"srv/y",
+    }
     assert read_content(left[b"srv/shadow"]).startswith(b"root:*:")
     assert b"etc/ssh/ssh_host_rsa_key" not in left
 
 
 def test_secrets_are_found_through_a_folder_that_is_a_symlink() -> None:
-    tree = tree_of({"opt/grid/hostkey.pem": b"k", "opt/grid/certificates/x.0": b"c", "opt/grid/vomses": b"v"})
+    tree = tree_of(
+        {"opt/grid/hostkey.pem": b"k", "opt/grid/certificates/x.0": b"c", "opt/grid/vomses": b"v"}
+    )
     tree |= {b"etc": directory(), b"etc/grid-security": symlink(b"../opt/grid")}
     left, _ = scrub.scrub(tree)
-    assert {path for path in left if left[path].type == FILE} == {b"opt/grid/certificates/x.0", b"opt/grid/vomses"}
+    assert {path for path in left if left[path].type == FILE} == {
+        b"opt/grid/certificates/x.0",
+        b"opt/grid/vomses",
+    }
 
 
 def test_symlinks_that_lead_nowhere_or_in_circles_do_no_harm() -> None:
@@ -274,7 +333,9 @@ def test_notes_name_secrets_one_by_one_and_state_by_rule_and_never_content() -> 
     assert canary.decode() not in repr(notes)
 
 
-def test_a_pull_leaves_secrets_on_the_reference_and_takes_what_keep_names(tmp_path: pathlib.Path) -> None:
+def test_a_pull_leaves_secrets_on_the_reference_and_takes_what_keep_names(
+    tmp_path: pathlib.Path,
+) -> None:
     for name in (
         "etc/munge/munge.key",
         "etc/grid-security/hostkey.pem",
@@ -284,9 +345,16 @@ def test_a_pull_leaves_secrets_on_the_reference_and_takes_what_keep_names(tmp_pa
     ):
         (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "from" / name).write_bytes(b"1")
-    rules = [f"--exclude={rule}" for rule in scrub.not_pulled(["/etc/grid-security/hostkey.pem", "root/.ssh/config"])]
+    rules = [
+        f"--exclude={rule}"
+        for rule in scrub.not_pulled(["/etc/grid-security/hostkey.pem", "root/.ssh/config"])
+    ]
     subprocess.run(["rsync", "-a", *rules, f"{tmp_path}/from/", f"{tmp_path}/to/"], check=True)
-    taken = {str(path.relative_to(tmp_path / "to")) for path in (tmp_path / "to").rglob("*") if path.is_file()}
+    taken = {
+        str(path.relative_to(tmp_path / "to"))
+        for path in (tmp_path / "to").rglob("*")
+        if path.is_file()
+    }
     assert taken == {"etc/grid-security/hostkey.pem", "root/.ssh/config", "etc/x"}
 
 
@@ -322,13 +390,23 @@ SECRETS: dict[str, Callable[[pathlib.Path], bytes]] = {
     "an encrypted key": lambda at: run(
         "openssl", "genrsa", "-traditional", "-aes128", "-passout", "pass:xxxx", "1024", cwd=at
     ),
-    "an EC key": lambda at: run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", cwd=at),
-    "a DER key": lambda at: run("openssl", "genpkey", "-algorithm", "ED25519", "-outform", "DER", cwd=at),
-    "an RSA key in DER": lambda at: run("openssl", "genpkey", "-algorithm", "RSA", "-outform", "DER", cwd=at),
-    "a key in JSON": lambda at: (
-        b'{"private_key": "' + run("openssl", "genrsa", "1024", cwd=at).replace(b"\n", b"\\n") + b'"}'
+    "an EC key": lambda at: run(
+        "openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", cwd=at
     ),
-    "a key after its certificate": lambda at: b"Bag\n" * 500 + run("openssl", "genrsa", "1024", cwd=at),
+    "a DER key": lambda at: run(
+        "openssl", "genpkey", "-algorithm", "ED25519", "-outform", "DER", cwd=at
+    ),
+    "an RSA key in DER": lambda at: run(
+        "openssl", "genpkey", "-algorithm", "RSA", "-outform", "DER", cwd=at
+    ),
+    "a key in JSON": lambda at: (
+        b'{"private_key": "'
+        + run("openssl", "genrsa", "1024", cwd=at).replace(b"\n", b"\\n")
+        + b'"}'
+    ),
+    "a key after its certificate": lambda at: (
+        b"Bag\n" * 500 + run("openssl", "genrsa", "1024", cwd=at)
+    ),
     "a key with CRLF": lambda at: run("openssl", "genrsa", "1024", cwd=at).replace(b"\n", b"\r\n"),
     "a WireGuard key": lambda at: b"[Interface]\nPrivateKey = " + b"A" * 43 + b"=\n",
     "a keytab": lambda at: keytab("host/wn.example.org", "EXAMPLE.ORG"),
@@ -339,7 +417,9 @@ SECRETS: dict[str, Callable[[pathlib.Path], bytes]] = {
     "yescrypt": lambda at: b"root:" + hash_of("$y$j9T$saltsaltsaltsalt") + b":",
     "apr1": lambda at: b"me:" + run("openssl", "passwd", "-apr1", "x", cwd=at),
     "DES": lambda at: b"root:x:0:0::/:/bin/sh\nold:" + hash_of("ab") + b":14000:0:99999:7:::\n",
-    "GRUB's": lambda at: b"password_pbkdf2 root grub.pbkdf2.sha512.10000." + b"AB" * 64 + b"." + b"CD" * 64,
+    "GRUB's": lambda at: (
+        b"password_pbkdf2 root grub.pbkdf2.sha512.10000." + b"AB" * 64 + b"." + b"CD" * 64
+    ),
 }
 
 
@@ -352,18 +432,43 @@ def openssh(at: pathlib.Path) -> bytes:
 @made("a PKCS#12 store")
 def pkcs12(at: pathlib.Path) -> bytes:
     certificate(at)
-    return run("openssl", "pkcs12", "-export", "-in", "c.pem", "-inkey", "k.pem", "-passout", "pass:x", cwd=at)
+    return run(
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-in",
+        "c.pem",
+        "-inkey",
+        "k.pem",
+        "-passout",
+        "pass:x",
+        cwd=at,
+    )
 
 
 def certificate(at: pathlib.Path) -> None:
-    request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "k.pem", "-out", "c.pem"]
+    request = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-keyout",
+        "k.pem",
+        "-out",
+        "c.pem",
+    ]
     run("openssl", *request, cwd=at)
 
 
 def keytab(principal: str, realm: str) -> bytes:
     """One entry, as ktutil writes it."""
     parts = [realm, *principal.split("/")]
-    body = struct.pack(">H", len(parts) - 1) + b"".join(struct.pack(">H", len(p)) + p.encode() for p in parts)
+    body = struct.pack(">H", len(parts) - 1) + b"".join(
+        struct.pack(">H", len(p)) + p.encode() for p in parts
+    )
     body += struct.pack(">IIBHH", 1, 0, 1, 18, 32) + bytes(32)
     return b"\5\2" + struct.pack(">i", len(body)) + body
 
@@ -371,7 +476,13 @@ def keytab(principal: str, realm: str) -> bytes:
 @pytest.mark.parametrize("name", SECRETS)
 def test_the_gate_finds(name: str, tmp_path: pathlib.Path) -> None:
     secret = SECRETS[name](tmp_path)
-    tree = tree_of({"opt/app/data": secret, "var.ro/lib/app/x": secret, "opt/app/other": b"nothing to see here" * 9})
+    tree = tree_of(
+        {
+            "opt/app/data": secret,
+            "var.ro/lib/app/x": secret,
+            "opt/app/other": b"nothing to see here" * 9,
+        }
+    )
     known: dict[str, str] = {}
     found = find(tree, [], known)
     assert [find.path for find in found] == ["opt/app/data", "var/lib/app/x"]
@@ -382,13 +493,27 @@ def test_the_gate_finds(name: str, tmp_path: pathlib.Path) -> None:
 
 def public_keys(at: pathlib.Path) -> dict[str, bytes]:
     certificate(at)
-    run("openssl", "pkcs12", "-export", "-nokeys", "-in", "c.pem", "-passout", "pass:x", "-out", "trust.p12", cwd=at)
+    run(
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-nokeys",
+        "-in",
+        "c.pem",
+        "-passout",
+        "pass:x",
+        "-out",
+        "trust.p12",
+        cwd=at,
+    )
     run("openssl", "x509", "-in", "c.pem", "-outform", "DER", "-out", "c.der", cwd=at)
     return {name: (at / name).read_bytes() for name in ("c.pem", "c.der", "trust.p12")}
 
 
 def test_the_search_lets_pass_what_is_no_secret(tmp_path: pathlib.Path) -> None:
-    files: dict[str, bytes | None] = {f"opt/{name}": data for name, data in public_keys(tmp_path).items()}
+    files: dict[str, bytes | None] = {
+        f"opt/{name}": data for name, data in public_keys(tmp_path).items()
+    }
     files |= {
         "opt/script": b'grep -q -- "-----BEGIN RSA PRIVATE KEY-----" "$file" && openssl rsa -in "$file" -out /etc/x\n',
         "opt/manual": b"-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\nan explanation follows here\n",
@@ -410,7 +535,10 @@ STATUS = b"Package: x\nMaintainer: Debian X Team <x@lists.debian.org>\n"
 def in_packages(files: dict[str, bytes | None], mode: int = 0o644) -> Tree:
     """A tree whose files others may read."""
     tree = tree_of(files)
-    return {path: entry._replace(mode=mode) if entry.type == FILE else entry for path, entry in tree.items()}
+    return {
+        path: entry._replace(mode=mode) if entry.type == FILE else entry
+        for path, entry in tree.items()
+    }
 
 
 def sums_of(data: bytes, name: str) -> bytes:
@@ -435,9 +563,16 @@ def test_what_a_distribution_ships_is_public(tmp_path: pathlib.Path) -> None:
     conffile = STATUS + b"Conffiles:\n /etc/x/key.pem " + sums_of(key, "")
     held = hashlib.sha256(key).hexdigest().encode()
     for records in (
-        {"var.ro/lib/dpkg/status": STATUS, "var.ro/lib/dpkg/info/x:amd64.md5sums": sums_of(key, "usr/lib/x/key.pem")},
+        {
+            "var.ro/lib/dpkg/status": STATUS,
+            "var.ro/lib/dpkg/info/x:amd64.md5sums": sums_of(key, "usr/lib/x/key.pem"),
+        },
         {"var.ro/lib/dpkg/status": conffile},
-        {"var.ro/lib/rpm/rpmdb.sqlite": rpm_database(tmp_path, b"Rocky Enterprise Software Foundation", held)},
+        {
+            "var.ro/lib/rpm/rpmdb.sqlite": rpm_database(
+                tmp_path, b"Rocky Enterprise Software Foundation", held
+            )
+        },
         {"var.ro/lib/rpm/Packages": b"\0\0header" + held + b"\0"},
     ):
         tree = in_packages({**records, "usr/lib/x/key.pem": key, "etc/x/key.pem": own})
@@ -447,10 +582,15 @@ def test_what_a_distribution_ships_is_public(tmp_path: pathlib.Path) -> None:
 def test_a_key_in_a_package_of_the_sites_own_is_refused(tmp_path: pathlib.Path) -> None:
     key = run("openssl", "genrsa", "1024", cwd=tmp_path)
     status = STATUS.replace(b"x@lists.debian.org", b"ops@grid.example.org")
-    wheel = b"site_tool/key.pem,sha256=" + base64.urlsafe_b64encode(hashlib.sha256(key).digest()).rstrip(b"=")
+    wheel = b"site_tool/key.pem,sha256=" + base64.urlsafe_b64encode(
+        hashlib.sha256(key).digest()
+    ).rstrip(b"=")
     held = hashlib.sha256(key).hexdigest().encode()
     for records in (
-        {"var.ro/lib/dpkg/status": status, "var.ro/lib/dpkg/info/x.md5sums": sums_of(key, "usr/lib/x/key.pem")},
+        {
+            "var.ro/lib/dpkg/status": status,
+            "var.ro/lib/dpkg/info/x.md5sums": sums_of(key, "usr/lib/x/key.pem"),
+        },
         {"var.ro/lib/dpkg/status": status + b"Conffiles:\n /usr/lib/x/key.pem " + sums_of(key, "")},
         {"var.ro/lib/rpm/rpmdb.sqlite": rpm_database(tmp_path, b"Our grid", held)},
         {"usr/lib/python3/dist-packages/site_tool-1.dist-info/RECORD": wheel + b",887\n"},
@@ -472,8 +612,14 @@ def test_a_package_s_file_that_others_may_not_read_is_refused(tmp_path: pathlib.
 
 def test_keys_of_pythons_own_tests_are_public(tmp_path: pathlib.Path) -> None:
     key = run("openssl", "genrsa", "1024", cwd=tmp_path)
-    names = ["usr/lib64/python2.4/test/keycert.pem", "opt/py/lib/python3.11/test/certdata/x.pem", "opt/lib/test/x.pem"]
-    assert [find.path for find in find(in_packages(dict.fromkeys(names, key)), [], {})] == ["opt/lib/test/x.pem"]
+    names = [
+        "usr/lib64/python2.4/test/keycert.pem",
+        "opt/py/lib/python3.11/test/certdata/x.pem",
+        "opt/lib/test/x.pem",
+    ]
+    assert [find.path for find in find(in_packages(dict.fromkeys(names, key)), [], {})] == [
+        "opt/lib/test/x.pem"
+    ]
 
 
 def test_a_compiled_module_is_as_public_as_its_source(tmp_path: pathlib.Path) -> None:
@@ -486,7 +632,9 @@ def test_a_compiled_module_is_as_public_as_its_source(tmp_path: pathlib.Path) ->
         f"{folder}/__pycache__/certs.cpython-311.pyc": b"\xa7\r\r\n\0" + source,
         f"{folder}/__pycache__/gone.cpython-311.pyc": b"\xa7\r\r\n\0" + source,
     })  # fmt: skip
-    assert [find.path for find in find(tree, [], {})] == [f"{folder}/__pycache__/gone.cpython-311.pyc"]
+    assert [find.path for find in find(tree, [], {})] == [
+        f"{folder}/__pycache__/gone.cpython-311.pyc"
+    ]
 
 
 def test_unchanged_files_are_not_read_again(tmp_path: pathlib.Path) -> None:
@@ -507,7 +655,9 @@ def test_a_key_at_the_end_of_a_big_file_is_found(tmp_path: pathlib.Path) -> None
     big.write_bytes(bytes(3 << 20) + b"\n" + run("openssl", "genrsa", "1024", cwd=tmp_path))
     tree = tree_of({"opt/big": b""})
     digest = hashlib.sha256(big.read_bytes()).hexdigest()
-    tree[b"opt/big"] = tree[b"opt/big"]._replace(source=bytes(big), data=None, digest=digest, size=big.stat().st_size)
+    tree[b"opt/big"] = tree[b"opt/big"]._replace(
+        source=bytes(big), data=None, digest=digest, size=big.stat().st_size
+    )
     assert [find.rule for find in find(tree, [], {})] == ["holds a private key (PEM)"]
 
 
@@ -525,7 +675,9 @@ PACKED = [
 
 @given(
     st.binary(max_size=300),
-    st.sampled_from([b"\x30", b"\5\2", b"\xfe\xed\xfe\xed", b"openssh-key-v", b"\x30\x82", b"\x95\1", *PACKED]),
+    st.sampled_from(
+        [b"\x30", b"\5\2", b"\xfe\xed\xfe\xed", b"openssh-key-v", b"\x30\x82", b"\x95\1", *PACKED]
+    ),
 )
 @settings(max_examples=300, deadline=None)
 def test_no_file_is_too_strange_for_the_search(data: bytes, magic: bytes) -> None:
@@ -549,16 +701,36 @@ def java_certificate(der: bytes) -> bytes:
     return java_text("X.509") + struct.pack(">I", len(der)) + der
 
 
-def test_a_java_key_store_is_found_wherever_in_it_the_key_is_and_a_trust_store_is_none(tmp_path: pathlib.Path) -> None:
+def test_a_java_key_store_is_found_wherever_in_it_the_key_is_and_a_trust_store_is_none(
+    tmp_path: pathlib.Path,
+) -> None:
     certificate(tmp_path)
     der = run("openssl", "x509", "-in", "c.pem", "-outform", "DER", cwd=tmp_path)
-    key = run("openssl", "pkcs8", "-topk8", "-in", "k.pem", "-outform", "DER", "-passout", "pass:x", cwd=tmp_path)
+    key = run(
+        "openssl",
+        "pkcs8",
+        "-topk8",
+        "-in",
+        "k.pem",
+        "-outform",
+        "DER",
+        "-passout",
+        "pass:x",
+        cwd=tmp_path,
+    )
     date = bytes(8)
     trusted = struct.pack(">I", 2) + java_text("authority") + date + java_certificate(der)
     private = struct.pack(">I", 1) + java_text("own") + date + struct.pack(">I", len(key)) + key
     private += struct.pack(">I", 1) + java_certificate(der)
-    stores = {"first": (private, trusted), "last": (trusted, trusted, private), "trust": (trusted,), "empty": ()}
-    files: dict[str, bytes | None] = {f"opt/{name}": java_store(*entries) for name, entries in stores.items()}
+    stores = {
+        "first": (private, trusted),
+        "last": (trusted, trusted, private),
+        "trust": (trusted,),
+        "empty": (),
+    }
+    files: dict[str, bytes | None] = {
+        f"opt/{name}": java_store(*entries) for name, entries in stores.items()
+    }
     found = find(tree_of(files), [], {})
     assert [(find.path, find.rule) for find in found] == [
         ("opt/first", "is a key store with a private key"),

@@ -18,7 +18,18 @@ from tasks.core.rootfs import overlay, transforms
 from tasks.core.rootfs.stage import StagedRoot, stage
 from tasks.core.scan.reader import scan
 from tasks.core.site.model import Disk, Image, Partition, Reference
-from tasks.core.tree.model import CHAR, FIFO, FILE, LINK, Entry, Tree, directory, generated_file, read_content, symlink
+from tasks.core.tree.model import (
+    CHAR,
+    FIFO,
+    FILE,
+    LINK,
+    Entry,
+    Tree,
+    directory,
+    generated_file,
+    read_content,
+    symlink,
+)
 from tests.support import commands
 from tests.support.sample_site import fill
 
@@ -113,17 +124,27 @@ def test_el5_becomes_a_shared_root(staged) -> None:
     assert read_content(tree[b"etc/shadow"]) == b"root:*:14000:0:99999:7:::\n"
     assert tree[b"run"] == directory()
     assert tree[b"etc/setup.sh"].mode == 0o755
-    assert b"etc/machine-id" not in tree and b"tmp/leftover" not in tree and b"root/anaconda-ks.cfg" not in tree
+    assert (
+        b"etc/machine-id" not in tree
+        and b"tmp/leftover" not in tree
+        and b"root/anaconda-ks.cfg" not in tree
+    )
 
 
-def test_rc_sysinit_calls_setup_and_keeps_its_mode_and_place(staged, tmp_path: pathlib.Path) -> None:
+def test_rc_sysinit_calls_setup_and_keeps_its_mode_and_place(
+    staged, tmp_path: pathlib.Path
+) -> None:
     fill(tmp_path / "reference", EL5)
     os.chmod(tmp_path / "reference/etc/rc.d/rc.sysinit", 0o751)
     tree = staged({}).tree
     lines = read_content(tree[b"etc/rc.d/rc.sysinit"]).splitlines()
     assert tree[b"etc/rc.d/rc.sysinit"].mode == 0o751
     assert tree[b"etc/rc.sysinit"] == symlink(b"rc.d/rc.sysinit")
-    assert lines.index(b"/sbin/start_udev") < lines.index(b"/etc/setup.sh") < lines.index(b"echo mounting")
+    assert (
+        lines.index(b"/sbin/start_udev")
+        < lines.index(b"/etc/setup.sh")
+        < lines.index(b"echo mounting")
+    )
     rest = iter(lines)
     assert all(line in rest for line in RC_SYSINIT.splitlines())
 
@@ -142,7 +163,9 @@ def test_a_systemd_root_gets_its_identity_from_the_site_data(staged) -> None:
 
 def status_of(folder: pathlib.Path) -> dict[pathlib.Path, tuple[object, ...]]:
     status = {path: path.lstat() for path in folder.rglob("*")}
-    return {path: (each.st_mode, each.st_mtime_ns, each.st_ctime_ns) for path, each in status.items()}
+    return {
+        path: (each.st_mode, each.st_mtime_ns, each.st_ctime_ns) for path, each in status.items()
+    }
 
 
 def test_no_file_of_the_reference_is_changed(staged, tmp_path: pathlib.Path) -> None:
@@ -167,7 +190,16 @@ def test_the_order_in_which_the_reference_was_read_does_not_matter(tmp_path: pat
 
 def test_everything_a_root_holds_is_kept(staged, tmp_path: pathlib.Path) -> None:
     root = tmp_path / "reference"
-    fill(root, SYSTEMD | {"opt/a": b"a", "opt/su": b"s", "opt/with space \n\t": b"", "opt/dangling": "/nowhere/../x"})
+    fill(
+        root,
+        SYSTEMD
+        | {
+            "opt/a": b"a",
+            "opt/su": b"s",
+            "opt/with space \n\t": b"",
+            "opt/dangling": "/nowhere/../x",
+        },
+    )
     os.link(root / "opt/a", root / "opt/b")
     os.chmod(root / "opt/su", 0o4711)
     os.mkfifo(root / "opt/fifo", 0o640)
@@ -191,17 +223,39 @@ def test_everything_a_root_holds_is_kept(staged, tmp_path: pathlib.Path) -> None
 
 
 def test_excludes_of_the_site_come_on_top_of_the_built_in_ones(staged) -> None:
-    tree = staged(SYSTEMD | {"scratch/x/y": b"", "opt/big.iso": b""}, exclude=("/scratch/*", "*.iso")).tree
+    tree = staged(
+        SYSTEMD | {"scratch/x/y": b"", "opt/big.iso": b""}, exclude=("/scratch/*", "*.iso")
+    ).tree
     assert b"scratch" in tree and b"scratch/x" not in tree and b"opt/big.iso" not in tree
 
 
 def test_folders_to_mount_on_are_there(staged) -> None:
-    files = SYSTEMD | {"etc/fstab": b"nas:/data /mnt/data nfs ro 0 0\nnas:/x /srv/with\\040blank nfs ro 0 0\n"}
-    parts = (Partition("/var", 6000, "ext4", "pn-var", "/var.ro"), Partition("/scratch/jobs", None, "ext4", "pn-s"))
-    tree = staged({**files, "home": "usr/home"}, disk=Disk(partitions=(*parts, Partition("swap", 1, "swap", "s")))).tree
-    for name in (b"proc", b"sys", b"dev", b"run", b"tmp", b"mnt/data", b"srv/with blank", b"scratch/jobs", b"root"):
+    files = SYSTEMD | {
+        "etc/fstab": b"nas:/data /mnt/data nfs ro 0 0\nnas:/x /srv/with\\040blank nfs ro 0 0\n"
+    }
+    parts = (
+        Partition("/var", 6000, "ext4", "pn-var", "/var.ro"),
+        Partition("/scratch/jobs", None, "ext4", "pn-s"),
+    )
+    tree = staged(
+        {**files, "home": "usr/home"},
+        disk=Disk(partitions=(*parts, Partition("swap", 1, "swap", "s"))),
+    ).tree
+    for name in (
+        b"proc",
+        b"sys",
+        b"dev",
+        b"run",
+        b"tmp",
+        b"mnt/data",
+        b"srv/with blank",
+        b"scratch/jobs",
+        b"root",
+    ):
         assert tree[name].type == "dir", name
-    assert tree[b"tmp"].mode == 0o1777 and tree[b"root"].mode == 0o700 and tree[b"proc"].mode == 0o555
+    assert (
+        tree[b"tmp"].mode == 0o1777 and tree[b"root"].mode == 0o700 and tree[b"proc"].mode == 0o555
+    )
     assert tree[b"home"] == symlink(b"usr/home") and tree[b"usr/home"] == directory()
     assert b"swap" not in tree
 
@@ -245,7 +299,11 @@ two words
 
 
 def test_fstab_loses_the_disks_of_the_reference_and_nothing_else() -> None:
-    tree: Tree = {b"": directory(), b"etc": directory(), b"etc/fstab": generated_file(FSTAB, 0o600, 1, 2)}
+    tree: Tree = {
+        b"": directory(),
+        b"etc": directory(),
+        b"etc/fstab": generated_file(FSTAB, 0o600, 1, 2),
+    }
     after = transforms.fstab(tree)
     assert read_content(after[b"etc/fstab"]) == KEPT
     assert after[b"etc/fstab"][1:4] == (0o600, 1, 2)
@@ -263,7 +321,11 @@ def test_fstab_loses_the_disks_of_the_reference_and_nothing_else() -> None:
 
 
 def test_an_overlay_wins_over_the_reference_and_over_generated_links(staged) -> None:
-    site = {"etc/motd": b"site", "etc/resolv.conf": b"nameserver 172.24.10.1\n", "var/lib/app/seed": b"s"}
+    site = {
+        "etc/motd": b"site",
+        "etc/resolv.conf": b"nameserver 172.24.10.1\n",
+        "var/lib/app/seed": b"s",
+    }
     tree = staged(EL5, site).tree
     assert read_content(tree[b"etc/motd"]) == b"site"
     assert read_content(tree[b"etc/resolv.conf"]) == b"nameserver 172.24.10.1\n"
@@ -282,7 +344,15 @@ def test_modes_knows_the_accounts_of_the_reference(staged) -> None:
 
 def test_no_symlink_of_a_reference_reaches_the_host(staged, tmp_path: pathlib.Path) -> None:
     host = tmp_path / "host"
-    fill(host, {"fstab": b"/dev/sda1 / ext4 x 0 0\n", "hosts": b"host\n", "shadow": b"root:$1$a$b:\n", "x/y": b"y"})
+    fill(
+        host,
+        {
+            "fstab": b"/dev/sda1 / ext4 x 0 0\n",
+            "hosts": b"host\n",
+            "shadow": b"root:$1$a$b:\n",
+            "x/y": b"y",
+        },
+    )
     before = status_of(host)
     files = {name: f"{host}/{name}" for name in ("fstab", "hosts", "shadow", "x")}
     links: dict[str, bytes | str | None] = {f"etc/{name}": target for name, target in files.items()}
@@ -299,13 +369,18 @@ def test_no_symlink_of_a_reference_reaches_the_host(staged, tmp_path: pathlib.Pa
 
 def test_local_files_live_on_var_and_bring_their_content(staged) -> None:
     files = EL5 | {"etc/app/one": b"1", "etc/app/two": b"2", "etc/state/a/b": b"ab"}
-    tree = staged(files, local_files=("etc/sysconfig/network", "/etc/app/one", "etc/state", "etc/none/new")).tree
+    tree = staged(
+        files, local_files=("etc/sysconfig/network", "/etc/app/one", "etc/state", "etc/none/new")
+    ).tree
     assert tree[b"etc/app/one"] == symlink(b"../../var/lib/plugnode/files/etc/app/one")
     assert read_content(tree[b"var.ro/lib/plugnode/files/etc/app/one"]) == b"1"
     assert read_content(tree[b"etc/app/two"]) == b"2"
     assert tree[b"etc/state"] == symlink(b"../var/lib/plugnode/files/etc/state")
     assert read_content(tree[b"var.ro/lib/plugnode/files/etc/state/a/b"]) == b"ab"
-    assert tree[b"etc/none/new"].type == LINK and tree[b"var.ro/lib/plugnode/files/etc/none"] == directory()
+    assert (
+        tree[b"etc/none/new"].type == LINK
+        and tree[b"var.ro/lib/plugnode/files/etc/none"] == directory()
+    )
     assert read_content(tree[b"var.ro/network"]) == b"NETWORKING=yes\n"
 
 
@@ -315,7 +390,9 @@ def test_a_local_file_takes_its_content_from_the_uppermost_overlay(staged) -> No
 
 
 def test_a_network_file_that_is_the_right_link_already_is_fine(staged) -> None:
-    tree = staged(EL5 | {"etc/sysconfig/network": "../../var/network", "var/network": b"NETWORKING=no\n"}).tree
+    tree = staged(
+        EL5 | {"etc/sysconfig/network": "../../var/network", "var/network": b"NETWORKING=no\n"}
+    ).tree
     assert tree[b"etc/sysconfig/network"] == symlink(b"../../var/network")
     assert read_content(tree[b"var.ro/network"]) == b"NETWORKING=no\n"
 
@@ -327,12 +404,26 @@ def test_a_network_file_that_is_the_right_link_already_is_fine(staged) -> None:
         ({}, ("var/lib/x",), "var/lib/x:1:1: cannot be a local file: it is the node's own already"),
         ({}, ("etc/hosts",), "etc/hosts:1:1: cannot be a local file"),
         ({"etc/d/x": b""}, ("etc/d", "etc/d/x"), "etc/d/x:1:1: lies on /var already"),
-        ({"etc/loop": "loop"}, ("etc/loop/x",), "etc/loop/x:1:1: is behind symlinks that lead in a circle"),
-        ({}, ("etc/passwd/x",), "etc/passwd/x:1:1: cannot be a local file: what is above it is no folder"),
-        ({"etc/pl": "passwd"}, ("etc/pl/x",), "etc/pl/x:1:1: cannot be a local file: what is above it is no folder"),
+        (
+            {"etc/loop": "loop"},
+            ("etc/loop/x",),
+            "etc/loop/x:1:1: is behind symlinks that lead in a circle",
+        ),
+        (
+            {},
+            ("etc/passwd/x",),
+            "etc/passwd/x:1:1: cannot be a local file: what is above it is no folder",
+        ),
+        (
+            {"etc/pl": "passwd"},
+            ("etc/pl/x",),
+            "etc/pl/x:1:1: cannot be a local file: what is above it is no folder",
+        ),
     ],
 )
-def test_what_cannot_be_a_local_file_is_named(staged, tmp_path: pathlib.Path, files, paths, message: str) -> None:
+def test_what_cannot_be_a_local_file_is_named(
+    staged, tmp_path: pathlib.Path, files, paths, message: str
+) -> None:
     with pytest.raises(BadInput) as bad:
         staged(SYSTEMD | files, local_files=paths)
     assert len(bad.value.problems) == 1
@@ -340,11 +431,14 @@ def test_what_cannot_be_a_local_file_is_named(staged, tmp_path: pathlib.Path, fi
 
 
 @pytest.mark.parametrize("name", ["var.ro/lib/data", "var.ro/lib/data/f"])
-def test_an_overlays_var_ro_does_not_get_lost_behind_var(staged, tmp_path: pathlib.Path, name: str) -> None:
+def test_an_overlays_var_ro_does_not_get_lost_behind_var(
+    staged, tmp_path: pathlib.Path, name: str
+) -> None:
     with pytest.raises(BadInput) as bad:
         staged(SYSTEMD | {"var/lib/data": b"a file"}, {name: b"another"})
-    assert f"reference/{name}:1:1: what comes of /var is in its place; in an overlay, write it as var{name[6:]}" in (
-        problems(bad, tmp_path)
+    assert (
+        f"reference/{name}:1:1: what comes of /var is in its place; in an overlay, write it as var{name[6:]}"
+        in (problems(bad, tmp_path))
     )
 
 
@@ -365,7 +459,9 @@ def test_a_folder_in_place_of_the_network_file_is_a_problem(staged, tmp_path: pa
 # What cannot be staged
 
 
-def test_a_reference_that_cannot_be_shared_is_named_with_all_its_problems(staged, tmp_path: pathlib.Path) -> None:
+def test_a_reference_that_cannot_be_shared_is_named_with_all_its_problems(
+    staged, tmp_path: pathlib.Path
+) -> None:
     files = {name: what for name, what in SYSTEMD.items() if not name.startswith(("var/", "run"))}
     with pytest.raises(BadInput) as bad:
         staged(files | {"var": None, "var.ro/x": b"", "run": b"file"})
@@ -383,7 +479,9 @@ def test_a_missing_var_is_not_filled_with_nothing(staged) -> None:
 
 
 def test_an_rc_sysinit_without_its_line_is_named(staged, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(BadInput, match=r"reference/etc/rc.d/rc.sysinit:1:1: no line running /sbin/start_udev"):
+    with pytest.raises(
+        BadInput, match=r"reference/etc/rc.d/rc.sysinit:1:1: no line running /sbin/start_udev"
+    ):
         staged(EL5 | {"etc/rc.d/rc.sysinit": b"#!/bin/sh\n"})
 
 
@@ -396,8 +494,14 @@ def test_an_unknown_overlay_is_named(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("circle", ["etc", "sbin"])
 def test_a_reference_whose_folders_lead_in_a_circle_is_a_problem(staged, circle: str) -> None:
-    files = {name: what for name, what in SYSTEMD.items() if not name.startswith((circle, "usr/sbin/init"))}
-    with pytest.raises(BadInput, match=f"{circle}/.*:1:1: is behind symlinks that lead in a circle"):
+    files = {
+        name: what
+        for name, what in SYSTEMD.items()
+        if not name.startswith((circle, "usr/sbin/init"))
+    }
+    with pytest.raises(
+        BadInput, match=f"{circle}/.*:1:1: is behind symlinks that lead in a circle"
+    ):
         staged(files | {circle: f"/{circle}"})
 
 
@@ -444,11 +548,22 @@ def test_no_canary_leaves_the_reference(staged, tmp_path: pathlib.Path) -> None:
         fill(root, {f"etc/{name}": b"root:$6$salt$" + canaries[name] + b":1::\n"})
     (root / "usr/share/x").mkdir(parents=True)
     os.link(root / "etc/munge/munge.key", root / "usr/share/x/hard-link")
-    (root / "opt/copy.of.hostkey").write_bytes((root / "etc/grid-security/hostkey.pem").read_bytes())
+    (root / "opt/copy.of.hostkey").write_bytes(
+        (root / "etc/grid-security/hostkey.pem").read_bytes()
+    )
     canaries["linked"] = secrets.token_hex(24).encode()
-    fill(root, {"srv/real/key": canaries["linked"] + b"\n", "etc/ssh/ssh_host_ed25519_key": "/srv/real/key"})
+    fill(
+        root,
+        {
+            "srv/real/key": canaries["linked"] + b"\n",
+            "etc/ssh/ssh_host_ed25519_key": "/srv/real/key",
+        },
+    )
     made = staged({})
-    exported = {path: read_content(entry) if entry.type == FILE else entry.link for path, entry in made.tree.items()}
+    exported = {
+        path: read_content(entry) if entry.type == FILE else entry.link
+        for path, entry in made.tree.items()
+    }
     report = json.dumps(made.notes).encode()
     leaked = {
         name: path
@@ -468,7 +583,11 @@ def test_no_canary_leaves_the_reference(staged, tmp_path: pathlib.Path) -> None:
 
 
 def test_keep_brings_a_secret_into_the_export(staged) -> None:
-    files = SYSTEMD | {"etc/krb5.keytab": b"k", "var/lib/condor/pool_password": b"p", "home/svc/x": b"x"}
+    files = SYSTEMD | {
+        "etc/krb5.keytab": b"k",
+        "var/lib/condor/pool_password": b"p",
+        "home/svc/x": b"x",
+    }
     tree = staged(files, keep=("etc/krb5.keytab", "var/lib/condor/pool_password", "home/svc")).tree
     assert {b"etc/krb5.keytab", b"var.ro/lib/condor/pool_password", b"home/svc/x"} < set(tree)
 

@@ -93,8 +93,15 @@ def test_rules_that_changed_are_obeyed_and_those_that_did_not_are_not_asked_agai
     plain = scan(few, index)
     without = scan(few, index, skip=no_hosts, rules="no hosts")
     assert set(plain.tree) - set(without.tree) == {b"etc/hosts"}
-    assert signature(few, index, skip=lambda *_: pytest.fail("asked again"), rules="no hosts") == without.signature
-    assert signature(few, index) == signature(few, index, lambda *_: False, (), "other rules") == plain.signature
+    assert (
+        signature(few, index, skip=lambda *_: pytest.fail("asked again"), rules="no hosts")
+        == without.signature
+    )
+    assert (
+        signature(few, index)
+        == signature(few, index, lambda *_: False, (), "other rules")
+        == plain.signature
+    )
     assert scan(few, index).tree == plain.tree
 
 
@@ -104,7 +111,9 @@ def test_a_second_scan_reads_no_file_again(whole, index, monkeypatch):
     assert scan(whole, index) == first
 
 
-def test_paths_longer_than_any_call_takes_are_read_and_the_working_folder_stays(few, index, monkeypatch):
+def test_paths_longer_than_any_call_takes_are_read_and_the_working_folder_stays(
+    few, index, monkeypatch
+):
     name, fd = b"n" * 200, os.open(few, os.O_RDONLY)
     for _ in range(25):  # 5000 bytes; PATH_MAX is 4096
         os.mkdir(name, dir_fd=fd)
@@ -195,7 +204,10 @@ def test_an_edit_within_the_clocks_grain_is_seen(few, index):
         found = scan(few, index)
         hosts.write_bytes(b"%05d" % (number + 50000))
         again = scan(few, index)
-        assert again.tree[b"etc/hosts"].digest == hashlib.sha256(b"%05d" % (number + 50000)).hexdigest()
+        assert (
+            again.tree[b"etc/hosts"].digest
+            == hashlib.sha256(b"%05d" % (number + 50000)).hexdigest()
+        )
         assert found.signature != again.signature
 
 
@@ -249,13 +261,21 @@ def test_a_file_that_keeps_changing_is_named(few, monkeypatch):
     write_while_reading(monkeypatch, few / "etc/hosts", 100)
     with pytest.raises(BadInput) as raised:
         scan(few)
-    assert str(raised.value) == f"{few}/etc/hosts:1:1: changed while it was read; try again, or exclude it"
+    assert (
+        str(raised.value)
+        == f"{few}/etc/hosts:1:1: changed while it was read; try again, or exclude it"
+    )
 
 
-def test_a_file_that_changed_once_is_read_again_and_the_scan_not_taken_for_settled(few, monkeypatch):
+def test_a_file_that_changed_once_is_read_again_and_the_scan_not_taken_for_settled(
+    few, monkeypatch
+):
     write_while_reading(monkeypatch, few / "etc/hosts", 1)
     found = scan(few)
-    assert found.tree[b"etc/hosts"].digest == hashlib.sha256((few / "etc/hosts").read_bytes()).hexdigest()
+    assert (
+        found.tree[b"etc/hosts"].digest
+        == hashlib.sha256((few / "etc/hosts").read_bytes()).hexdigest()
+    )
     assert found.signature is None
 
 
@@ -277,7 +297,11 @@ def test_an_ordinary_user_is_told_every_path_that_cannot_be_read(few):
 
 
 @pytest.mark.parametrize(
-    "make, why", [(lambda path: None, "No such file or directory"), (lambda path: path.touch(), "Not a directory")]
+    "make, why",
+    [
+        (lambda path: None, "No such file or directory"),
+        (lambda path: path.touch(), "Not a directory"),
+    ],
 )
 def test_a_reference_that_is_no_folder_is_bad_input(tmp_path, make, why):
     make(tmp_path / "root")
@@ -293,7 +317,16 @@ def test_names_of_any_bytes_are_the_same_in_every_locale(whole, tmp_path):
     )
     said = []
     for locale in ("C", "C.UTF-8", "en_US.ISO-8859-1"):
-        environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        environment = {
+            **os.environ,
+            "LC_ALL": locale,
+            "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0",
+        }
         command = [sys.executable, "-c", code, str(whole), str(tmp_path / "index")]
-        said.append(subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=True).stdout)
+        said.append(
+            subprocess.run(
+                command, cwd=REPOSITORY, env=environment, capture_output=True, check=True
+            ).stdout
+        )
     assert said[0] == said[1] == said[2]

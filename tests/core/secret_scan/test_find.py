@@ -94,7 +94,18 @@ def encrypted_der(at: pathlib.Path) -> bytes:
 
 
 def certificate_and_key(at: pathlib.Path) -> bytes:
-    words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", "k.pem", "-outform", "DER"]
+    words = [
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=x",
+        "-keyout",
+        "k.pem",
+        "-outform",
+        "DER",
+    ]
     cert = run("openssl", "req", *words, cwd=at)
     return cert + run("openssl", "rsa", "-in", "k.pem", "-outform", "DER", cwd=at)
 
@@ -106,13 +117,19 @@ def jwk(at: pathlib.Path) -> bytes:
 
 def private_jwk(at: pathlib.Path) -> bytes:
     part = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
-    return json.dumps({"kty": "EC", "crv": "P-256", "x": part, "y": part, "d": part}, indent=1).encode()
+    return json.dumps(
+        {"kty": "EC", "crv": "P-256", "x": part, "y": part, "d": part}, indent=1
+    ).encode()
 
 
 def openvpn(at: pathlib.Path) -> bytes:
     """As openvpn(8) describes `--genkey secret`, and as it stands inline in a configuration."""
     lines = b"".join(os.urandom(16).hex().encode() + b"\n" for _ in range(16))
-    key = b"-----BEGIN OpenVPN Static key V1-----\n" + lines + b"-----END OpenVPN Static key V1-----\n"
+    key = (
+        b"-----BEGIN OpenVPN Static key V1-----\n"
+        + lines
+        + b"-----END OpenVPN Static key V1-----\n"
+    )
     return b"client\n<tls-auth>\n#\n# 2048 bit OpenVPN static key\n#\n" + key + b"</tls-auth>\n"
 
 
@@ -122,7 +139,10 @@ def ssha(at: pathlib.Path) -> bytes:
 
 
 def samba(at: pathlib.Path) -> bytes:
-    return b"root:0:%b:%b:[U          ]:LCT-5F3E1B2C:\n" % (b"X" * 32, os.urandom(16).hex().upper().encode())
+    return b"root:0:%b:%b:[U          ]:LCT-5F3E1B2C:\n" % (
+        b"X" * 32,
+        os.urandom(16).hex().upper().encode(),
+    )
 
 
 def pbkdf2(at: pathlib.Path) -> bytes:
@@ -131,7 +151,11 @@ def pbkdf2(at: pathlib.Path) -> bytes:
 
 
 def passlib(at: pathlib.Path) -> bytes:
-    key = base64.b64encode(hashlib.pbkdf2_hmac("sha512", b"geheim", b"salt", 1000)).rstrip(b"=").replace(b"+", b".")
+    key = (
+        base64.b64encode(hashlib.pbkdf2_hmac("sha512", b"geheim", b"salt", 1000))
+        .rstrip(b"=")
+        .replace(b"+", b".")
+    )
     return b"hash=$pbkdf2-sha512$25000$tbb2vpcyJiRkrPVeq5VyTg$" + key
 
 
@@ -196,7 +220,9 @@ def test_public_halves_of_the_same_are_fine(tmp_path: pathlib.Path) -> None:
     line = run("dropbearkey", "-y", "-f", "key", cwd=tmp_path).split(b"\n")[1]
     public = {
         "OpenPGP": run("gpg", "--homedir", str(home), "--batch", "--export", cwd=tmp_path),
-        "OpenPGP, in text": run("gpg", "--homedir", str(home), "--batch", "--armor", "--export", cwd=tmp_path),
+        "OpenPGP, in text": run(
+            "gpg", "--homedir", str(home), "--batch", "--armor", "--export", cwd=tmp_path
+        ),
         "WireGuard": b"[Peer]\nPublicKey = " + run("wg", "pubkey", cwd=tmp_path, given=private),
         "age": run("age-keygen", "-y", cwd=tmp_path, given=secret),
         "DNSSEC": next(tmp_path.glob("*.key")).read_bytes(),
@@ -219,7 +245,9 @@ def before_each_line(prefix: bytes) -> Callable[[bytes], bytes]:
 
 
 def kubeconfig(key: bytes) -> bytes:
-    return b"users:\n- name: default\n  user:\n    client-key-data: " + base64.b64encode(key) + b"\n"
+    return (
+        b"users:\n- name: default\n  user:\n    client-key-data: " + base64.b64encode(key) + b"\n"
+    )
 
 
 DRESSES: dict[str, Callable[[bytes], bytes]] = {
@@ -242,8 +270,14 @@ DRESSES: dict[str, Callable[[bytes], bytes]] = {
     "base64": base64.b64encode,
     "base64, in lines": base64.encodebytes,
     "a kubeconfig": kubeconfig,
-    "a Secret of Kubernetes": lambda key: b"data:\n  config: " + base64.b64encode(kubeconfig(key)) + b"\n",
-    "MIME": lambda key: b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(b"Hello,\n" + key) + b"--x--\n",
+    "a Secret of Kubernetes": lambda key: (
+        b"data:\n  config: " + base64.b64encode(kubeconfig(key)) + b"\n"
+    ),
+    "MIME": lambda key: (
+        b"Content-Transfer-Encoding: base64\n\n"
+        + base64.encodebytes(b"Hello,\n" + key)
+        + b"--x--\n"
+    ),
     "SQLite": lambda key: database(key.decode()),
     "a core dump": lambda key: core(key),
 }
@@ -333,7 +367,11 @@ def test_a_store_of_git_anywhere_is_looked_into(packed: bool, tmp_path: pathlib.
     git(tmp_path, "commit", "-qm", "one")
     if packed:
         git(tmp_path, "gc", "-q")
-    found = [path for path in (tmp_path / ".git").rglob("*") if path.is_file() and broken(path.read_bytes())]
+    found = [
+        path
+        for path in (tmp_path / ".git").rglob("*")
+        if path.is_file() and broken(path.read_bytes())
+    ]
     assert [path.suffix for path in found] == ([".pack"] if packed else [""])
 
 
@@ -360,7 +398,9 @@ def image_of(files: dict[str, bytes], before: bytes = b"") -> bytes:
     return before + zstandard.compress(write_newc(tree))
 
 
-def test_keys_in_the_distributions_image_are_named_with_their_places(tmp_path: pathlib.Path) -> None:
+def test_keys_in_the_distributions_image_are_named_with_their_places(
+    tmp_path: pathlib.Path,
+) -> None:
     key = dropbear("ed25519")(tmp_path)
     early = write_newc({b"kernel": directory(), b"kernel/x": generated_file(b"microcode" * 99)})
     image = image_of(
@@ -377,32 +417,48 @@ def test_keys_in_the_distributions_image_are_named_with_their_places(tmp_path: p
         early,
     )
     rule = broken(image)
-    for name in ("dropbear_ed25519_host_key", "root-Xa12Zq/.ssh", "keyfiles/root.key", "wg0.conf", "lib/odd/place"):
+    for name in (
+        "dropbear_ed25519_host_key",
+        "root-Xa12Zq/.ssh",
+        "keyfiles/root.key",
+        "wg0.conf",
+        "lib/odd/place",
+    ):
         assert name in rule, rule
     assert "hostname" not in rule and "init" not in rule
 
 
-def test_an_image_that_is_longer_than_what_is_read_of_it_is_looked_at_as_far_as_it_goes(tmp_path: pathlib.Path) -> None:
+def test_an_image_that_is_longer_than_what_is_read_of_it_is_looked_at_as_far_as_it_goes(
+    tmp_path: pathlib.Path,
+) -> None:
     files = {"etc/a.pem": pem(tmp_path), "usr/z": os.urandom(1 << 20)}
     assert "/etc/a.pem" in broken(image_of(files)[: 1 << 19])
 
 
-def test_the_build_refuses_an_image_with_keys_and_says_what_to_do(doit, reference: pathlib.Path, tmp_path) -> None:
+def test_the_build_refuses_an_image_with_keys_and_says_what_to_do(
+    doit, reference: pathlib.Path, tmp_path
+) -> None:
     name = f"boot/initrd.img-{sample_site.VERSION}"
-    image = image_of({"etc/dropbear/dropbear_rsa_host_key": dropbear("rsa")(tmp_path), "init": b"#!/bin/sh\n"})
+    image = image_of(
+        {"etc/dropbear/dropbear_rsa_host_key": dropbear("rsa")(tmp_path), "init": b"#!/bin/sh\n"}
+    )
     sample_site.put(reference / name, image, 0o600)
     sample_site.write(doit.site, reference)
     out = doit(status=3)
     assert f"/{name}: holds /etc/dropbear/dropbear_rsa_host_key" in out
     assert "update-initramfs" in out and "base: none" in out and "`keep`" in out
-    doit.site.write_text(doit.site.read_text().replace("    disk:", f"    keep: [{name}]\n    disk:"))
+    doit.site.write_text(
+        doit.site.read_text().replace("    disk:", f"    keep: [{name}]\n    disk:")
+    )
     doit()
     out = doit("plan")
     assert f"worker: keep lets out /{name}: holds /etc/dropbear/dropbear_rsa_host_key" in out
     assert "dropbear_rsa_host_key" in (doit.build / "report.html").read_text()
 
 
-def test_so_it_does_of_an_image_that_the_site_names_by_its_path(doit, reference: pathlib.Path, tmp_path) -> None:
+def test_so_it_does_of_an_image_that_the_site_names_by_its_path(
+    doit, reference: pathlib.Path, tmp_path
+) -> None:
     own = tmp_path / "own-initrd"
     own.write_bytes(image_of({"etc/site.key": pem(tmp_path)}))
     sample_site.write(doit.site, reference)
@@ -431,7 +487,11 @@ def test_stores_of_versions_go_and_what_is_like_their_samples_stays() -> None:
     sample = b"#!/bin/sh\n# git's own sample of a hook\n"
     stores = ["etc/.git", "root/.hg", "opt/app/.svn", "srv/git/etc.git", "etc/.bzr", "etc/_darcs"]
     files = {f"{store}/hooks/x": sample for store in stores} | {"etc/RCS/shadow,v": b"head 1.1;\n"}
-    kept = {"usr/share/git-core/templates/hooks/x": sample, "etc/.gitignore": b"*.key\n", "usr/lib/go/.git/x": b"x"}
+    kept = {
+        "usr/share/git-core/templates/hooks/x": sample,
+        "etc/.gitignore": b"*.key\n",
+        "usr/lib/go/.git/x": b"x",
+    }
     assert left(files | kept) == kept.keys()
 
 
@@ -472,15 +532,25 @@ def test_lines_with_passwords_go_however_they_are_written(name: str) -> None:
     tree, _ = scrub.scrub(tree_of({name: LINES[name]}))
     data = tree[name.encode()].data or b""
     assert b"geheim" not in data and b"old" not in data
-    assert len(data.splitlines()) == len([line for line in LINES[name].splitlines() if _is_public(line)])
+    assert len(data.splitlines()) == len(
+        [line for line in LINES[name].splitlines() if _is_public(line)]
+    )
 
 
 def _is_public(line: bytes) -> bool:
-    return b"geheim" not in line and not line.lstrip(b"\xef\xbb\xbf# ").lower().startswith((b"bindpw", b"password="))
+    return b"geheim" not in line and not line.lstrip(b"\xef\xbb\xbf# ").lower().startswith(
+        (b"bindpw", b"password=")
+    )
 
 
 def test_backups_of_files_go_and_folders_of_packages_stay() -> None:
-    tree = tree_of({"var/lib/nfs/sm.bak/node1": b"x", "etc/x.bak": b"x", "etc/wpa_supplicant/action_wpa.sh": b"#!"})
+    tree = tree_of(
+        {
+            "var/lib/nfs/sm.bak/node1": b"x",
+            "etc/x.bak": b"x",
+            "etc/wpa_supplicant/action_wpa.sh": b"#!",
+        }
+    )
     kept, _ = scrub.scrub(tree)
     assert b"var/lib/nfs/sm.bak" in kept and b"var/lib/nfs/sm.bak/node1" not in kept
     assert b"etc/x.bak" not in kept and b"etc/wpa_supplicant/action_wpa.sh" in kept
@@ -499,7 +569,13 @@ def test_no_folder_goes_that_a_package_of_this_machine_owns() -> None:
     assert {name for name in gone if not name.startswith(STATE)} == set()
 
 
-STATE = (b"home/", b"var/cache/", b"var/lib/apt/lists/", b"var/spool/", b"var/log/")  # made anew by who needs them
+STATE = (
+    b"home/",
+    b"var/cache/",
+    b"var/lib/apt/lists/",
+    b"var/spool/",
+    b"var/log/",
+)  # made anew by who needs them
 
 
 # ---- overlays and keep ---------------------------------------------------------------------------------------------
@@ -520,18 +596,24 @@ def test_an_overlay_with_a_secret_is_refused_as_an_overlay(doit, reference: path
         assert f"overlay {own}/{name}: " in out
     assert "authorized_keys" not in out and "hostname" not in out and "geheim" not in out
     text = doit.site.read_text()
-    doit.site.write_text(text.replace("    disk:", "    keep: [etc/munge, etc/nslcd.conf, opt/key.pem]\n    disk:"))
+    doit.site.write_text(
+        text.replace("    disk:", "    keep: [etc/munge, etc/nslcd.conf, opt/key.pem]\n    disk:")
+    )
     doit()
     assert "keep lets out /etc/munge/munge.key" in doit("plan")
 
 
-def test_keep_of_a_folder_lets_out_all_that_is_in_it_and_plan_and_report_name_each(doit, reference, tmp_path) -> None:
+def test_keep_of_a_folder_lets_out_all_that_is_in_it_and_plan_and_report_name_each(
+    doit, reference, tmp_path
+) -> None:
     sample_site.put(reference / "opt/app/node_modules/x/test/a.pem", pem(tmp_path))
     sample_site.put(reference / "opt/app/node_modules/y/b.p12", b"key store")
     sample_site.write(doit.site, reference)
     text = doit.site.read_text()
     doit.site.write_text(
-        text.replace("    disk:", "    keep: [opt/app/node_modules, opt/gone, usr/share/0]\n    disk:")
+        text.replace(
+            "    disk:", "    keep: [opt/app/node_modules, opt/gone, usr/share/0]\n    disk:"
+        )
     )
     out = doit()
     assert "keep: opt/gone lets nothing out" in out and "keep: usr/share/0 lets nothing out" in out

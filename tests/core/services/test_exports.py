@@ -13,7 +13,17 @@ from tasks.core.deploy import apply, former_roots
 from tasks.core.deploy.prune import DAY
 from tasks.core.plan.decide import Plan
 from tasks.core.plan.state import Actual
-from tasks.core.services.exports import FORMER, MAIN, SHARED, Export, ExportsFound, exports_of, file_of, fsid_of, settle
+from tasks.core.services.exports import (
+    FORMER,
+    MAIN,
+    SHARED,
+    Export,
+    ExportsFound,
+    exports_of,
+    file_of,
+    fsid_of,
+    settle,
+)
 from tasks.core.services.services import Service
 from tasks.core.store.paths import Targets
 from tests.support import sample_site
@@ -41,7 +51,12 @@ def merged(files: dict[str, bytes], data: bytes = wanted(), gone: str = "", own:
     nfs = exports_of(data)[0].path
     done = settle(own, data, nfs, ExportsFound(files, frozenset(folders)))
     after = {**files, own: done.data, **dict(done.after)}
-    again = settle(own, data, nfs, ExportsFound({k: v for k, v in after.items() if v is not None}, frozenset(folders)))
+    again = settle(
+        own,
+        data,
+        nfs,
+        ExportsFound({k: v for k, v in after.items() if v is not None}, frozenset(folders)),
+    )
     assert again.data == done.data and not again.after, "a second run does nothing"
     return after, "\n".join(done.warnings)
 
@@ -56,7 +71,10 @@ def merged(files: dict[str, bytes], data: bytes = wanted(), gone: str = "", own:
         ("# /srv *(ro)\n\n", []),
         ("/srv a(rw) b # /other c\n", [Export("/srv", "a", "rw"), Export("/srv", "b", "")]),
         ("/srv \\\n  a(rw) \\\n  b(ro)\n", [Export("/srv", "a", "rw"), Export("/srv", "b", "ro")]),
-        ("/srv -ro,fsid=7 a b(rw)", [Export("/srv", "a", "ro,fsid=7"), Export("/srv", "b", "ro,fsid=7,rw")]),
+        (
+            "/srv -ro,fsid=7 a b(rw)",
+            [Export("/srv", "a", "ro,fsid=7"), Export("/srv", "b", "ro,fsid=7,rw")],
+        ),
         ('"/srv/two words/" a(ro)', [Export("/srv/two words", "a", "ro")]),
         ("/srv/two\\040words a(ro)", [Export("/srv/two words", "a", "ro")]),
         ("/srv (ro)", [Export("/srv", "*", "ro")]),
@@ -90,14 +108,19 @@ def test_what_an_admin_added_to_our_line_stays_exported():
     assert files[SHARED] is None
     assert files[OWN].endswith(FORMER + b"/srv/nfs admin.example(rw,fsid=5)\n")
     assert "/srv/nfs stays exported to admin.example until doit prune" in warnings
-    assert "/srv/nfs is exported to 10.1.0.0/24 otherwise than before: no_root_squash,no_subtree_check,sync" in warnings
+    assert (
+        "/srv/nfs is exported to 10.1.0.0/24 otherwise than before: no_root_squash,no_subtree_check,sync"
+        in warnings
+    )
 
 
 def test_a_former_nfs_root_of_the_shared_file_is_known_by_the_sites_fsid():
     theirs = line("/srv/b", "10.2.0.0/24", fsid_of("b", "/srv/b"))
     files, _ = merged({SHARED: wanted("/srv/old") + theirs})
     assert b"/srv/b" in files[SHARED] and b"/srv/old" not in files[SHARED]
-    assert files[OWN] == wanted() + FORMER + line("/srv/old", "10.1.0.0/24", fsid_of("a", "/srv/old"))
+    assert files[OWN] == wanted() + FORMER + line(
+        "/srv/old", "10.1.0.0/24", fsid_of("a", "/srv/old")
+    )
 
 
 # --- a site that changes
@@ -107,7 +130,9 @@ def test_a_renamed_site_keeps_its_fsid_and_all_that_was_exported_by_its_former_n
     before = wanted() + FORMER + line("/srv/old", "10.1.0.0/24", "3")
     files, _ = merged({OWN: before}, wanted(site="new"), own=file_of("new"))
     assert files[OWN] is None
-    kept = wanted(site="new").replace(fsid_of("new", "/srv/nfs").encode(), fsid_of("a", "/srv/nfs").encode())
+    kept = wanted(site="new").replace(
+        fsid_of("new", "/srv/nfs").encode(), fsid_of("a", "/srv/nfs").encode()
+    )
     assert files[file_of("new")] == kept + FORMER + line("/srv/old", "10.1.0.0/24", "3")
 
 
@@ -123,15 +148,24 @@ def test_a_renamed_site_keeps_its_fsid_and_all_that_was_exported_by_its_former_n
 )
 def test_a_subnet_stays_exported_unless_the_new_one_holds_it(before, after, stays):
     files, _ = merged({OWN: wanted(client=before)}, wanted(client=after))
-    assert files[OWN] == wanted(client=after) + (FORMER + exports_of(wanted(client=before))[0].line if stays else b"")
+    assert files[OWN] == wanted(client=after) + (
+        FORMER + exports_of(wanted(client=before))[0].line if stays else b""
+    )
 
 
 def test_a_changed_nfs_root_leaves_the_former_one_exported_and_back_again_turns_them_round():
     files, warnings = merged({OWN: wanted("/srv/old")})
-    assert files[OWN] == wanted() + FORMER + line("/srv/old", "10.1.0.0/24", fsid_of("a", "/srv/old"))
-    assert warnings == "/srv/old stays exported to 10.1.0.0/24 until doit prune: nodes may have it mounted"
+    assert files[OWN] == wanted() + FORMER + line(
+        "/srv/old", "10.1.0.0/24", fsid_of("a", "/srv/old")
+    )
+    assert (
+        warnings
+        == "/srv/old stays exported to 10.1.0.0/24 until doit prune: nodes may have it mounted"
+    )
     files, _ = merged(files, wanted("/srv/old"))
-    assert files[OWN] == wanted("/srv/old") + FORMER + line("/srv/nfs", "10.1.0.0/24", fsid_of("a", "/srv/nfs"))
+    assert files[OWN] == wanted("/srv/old") + FORMER + line(
+        "/srv/nfs", "10.1.0.0/24", fsid_of("a", "/srv/nfs")
+    )
 
 
 def test_a_former_nfs_root_that_is_not_there_would_make_exportfs_fail_and_is_left_out():
@@ -166,7 +200,9 @@ def test_an_admins_line_for_the_same_folder_stays_and_gives_the_fsid(file):
     theirs = b"/srv/nfs 10.1.0.0/24(rw,fsid=11)\n"
     files, warnings = merged({file: theirs})
     assert files[file] == theirs
-    assert exports_of(files[OWN]) == [Export("/srv/nfs", "10.1.0.0/255.255.255.0", f"{OPTIONS},fsid=11")]
+    assert exports_of(files[OWN]) == [
+        Export("/srv/nfs", "10.1.0.0/255.255.255.0", f"{OPTIONS},fsid=11")
+    ]
     assert f"{file} exports /srv/nfs to 10.1.0.0/24, too, and may decide how: remove" in warnings
     files, _ = merged({OWN: files[OWN]})  # as it says
     assert exports_of(files[OWN]) == [Export("/srv/nfs", "10.1.0.0/24", f"{OPTIONS},fsid=11")]
@@ -175,7 +211,10 @@ def test_an_admins_line_for_the_same_folder_stays_and_gives_the_fsid(file):
 def test_a_folder_that_is_exported_without_fsid_stays_so():
     files, warnings = merged({MAIN: line("/srv/nfs", "*")})
     assert exports_of(files[OWN]) == [Export("/srv/nfs", "10.1.0.0/24", OPTIONS)]
-    assert "/srv/nfs is exported without fsid= and stays so: with one, nodes that run would lose their root" in warnings
+    assert (
+        "/srv/nfs is exported without fsid= and stays so: with one, nodes that run would lose their root"
+        in warnings
+    )
 
 
 # --- as an admin sees it
@@ -250,7 +289,10 @@ def test_two_sites_of_a_server_leave_each_others_exports_and_boot_files(server, 
 @pytest.mark.parametrize("order", ["ab", "ba"])
 def test_a_folder_of_another_site_is_refused_by_plan_and_deploy_alike(server, shared, order):
     first, second = (order.index(name) + 1 for name in "ab")
-    sites = {"a": server.site("a", first), "b": server.site("b", second, **{f: f"/srv/{f}-a" for f in shared})}
+    sites = {
+        "a": server.site("a", first),
+        "b": server.site("b", second, **{f: f"/srv/{f}-a" for f in shared}),
+    }
     one, two = (sites[name] for name in order)
     server(one, "deploy")
     before = {path: path.read_bytes() for path in server.dest.rglob("*") if path.is_file()}
@@ -296,7 +338,9 @@ def test_the_boot_files_of_another_site_are_nothing_to_roll_back_and_status_name
     boot.write_text(server.booted("/srv/tftp-a"))
     for command in ("rollback", "status", "plan", "deploy"):
         said = server(two, command, status=1)
-        assert "/srv/tftp-b is in use by a site whose nfs_root is /srv/nfs-a: nodes a-wn1" in said, said
+        assert (
+            "/srv/tftp-b is in use by a site whose nfs_root is /srv/nfs-a: nodes a-wn1" in said
+        ), said
     assert boot.read_text() == server.booted("/srv/tftp-a")
 
 
@@ -340,21 +384,33 @@ def test_a_former_nfs_root_is_exported_until_prune_finds_nothing_left_of_it(serv
     server.site("a", nfs="/srv/new")
     said = server(site, "plan")
     assert "! /srv/old stays exported to 10.81.0.0/24 until doit prune" in said
-    assert "not Plugnode's" not in said, "boot files that the former nfs_root's deploys wrote are ours"
+    assert "not Plugnode's" not in said, (
+        "boot files that the former nfs_root's deploys wrote are ours"
+    )
     assert "+ 1 node" not in said, "its nodes are no new ones"
     server(site, "deploy")
     assert server.exports("a") == ["/srv/new 10.81.0.0/24", "/srv/old 10.81.0.0/24"]
     kept = server(site, "prune")
-    assert f"kept    /srv/old/{release}: in use until 0 days ago: nodes may run it still" in kept, kept
+    assert f"kept    /srv/old/{release}: in use until 0 days ago: nodes may run it still" in kept, (
+        kept
+    )
     assert f"kept    /srv/old 10.81.0.0/24: it has {release}" in kept
     assert "ok: as it was deployed" in server(site, "verify")
     server.site("a", nfs="/srv/new", keep_days=0)
-    assert f"! doit prune, when asked, removes /srv/old/{release}: in use" in planned_with_a_change(server, site)
+    assert f"! doit prune, when asked, removes /srv/old/{release}: in use" in planned_with_a_change(
+        server, site
+    )
     gone = server(site, "prune")
-    assert f"removed /srv/old/{release}: " in gone and "removed /srv/old 10.81.0.0/24: no release is left" in gone
+    assert (
+        f"removed /srv/old/{release}: " in gone
+        and "removed /srv/old 10.81.0.0/24: no release is left" in gone
+    )
     assert server.exports("a") == ["/srv/new 10.81.0.0/24"] and not server.releases("/srv/old")
     assert FORMER not in server.path(OWN).read_bytes()
-    assert server.releases("/srv/new") == [release] and server.path(f"/srv/tftp-a/{release}/vmlinuz").exists()
+    assert (
+        server.releases("/srv/new") == [release]
+        and server.path(f"/srv/tftp-a/{release}/vmlinuz").exists()
+    )
     assert "ok: as it was deployed" in server(site, "verify") and server.unchanged(site)
 
 
@@ -411,9 +467,14 @@ def test_a_release_of_a_former_nfs_root_that_a_file_names_is_not_pruned(server):
     own = server.path("/srv/tftp-a/pxelinux.cfg/01-00-00-00-00-00-99")
     own.write_text(f"APPEND root=/dev/nfs nfsroot=10.81.0.1:/srv/old/{release},ro\n")
     said = server(site, "prune")
-    assert f"kept    /srv/old/{release}: named by /srv/tftp-a/pxelinux.cfg/01-00-00-00-00-00-99" in said, said
+    assert (
+        f"kept    /srv/old/{release}: named by /srv/tftp-a/pxelinux.cfg/01-00-00-00-00-00-99"
+        in said
+    ), said
     assert server.releases("/srv/old") == [release]
-    own.write_text(f"APPEND root=/dev/nfs nfsroot=10.81.0.1:/mnt/srv/old/{release},ro\n")  # another folder
+    own.write_text(
+        f"APPEND root=/dev/nfs nfsroot=10.81.0.1:/mnt/srv/old/{release},ro\n"
+    )  # another folder
     assert f"removed /srv/old/{release}: " in server(site, "prune")
 
 
@@ -422,7 +483,9 @@ def test_a_wider_subnet_of_before_goes_by_age(server):
     server(site, "deploy")
     server.site("a")
     assert "! /srv/nfs-a stays exported to 10.81.0.0/16 until doit prune" in server(site, "deploy")
-    assert "kept    /srv/nfs-a 10.81.0.0/16: exported until 0 days ago: nodes may have" in server(site, "prune")
+    assert "kept    /srv/nfs-a 10.81.0.0/16: exported until 0 days ago: nodes may have" in server(
+        site, "prune"
+    )
     assert server.exports("a") == ["/srv/nfs-a 10.81.0.0/24", "/srv/nfs-a 10.81.0.0/16"]
     server.site("a", keep_days=0)
     assert "removed /srv/nfs-a 10.81.0.0/16: exported until 0 days ago" in server(site, "prune")
@@ -445,7 +508,9 @@ def test_a_rollback_after_all_that_goes_back_within_the_present_nfs_root(server)
     assert server.exports("a") == ["/srv/new 10.81.0.0/24", "/srv/old 10.81.0.0/24"]
 
 
-def test_what_another_site_does_to_the_shared_file_while_a_release_is_published_is_not_undone(tmp_path):
+def test_what_another_site_does_to_the_shared_file_while_a_release_is_published_is_not_undone(
+    tmp_path,
+):
     targets = Targets("/srv/tftp", "/srv/nfs", str(tmp_path / "dest"))
     shared, theirs = pathlib.Path(targets.at(SHARED)), wanted("/srv/b", "10.2.0.0/24", "b")
     sample_site.put(shared, wanted() + theirs)
@@ -477,8 +542,12 @@ services.install(service, dest + own, print)
 """
 
 
-@pytest.mark.parametrize("others", [b"", wanted("/srv/b", "10.2.0.0/24", "b")], ids=["ours alone", "another's, too"])
-def test_a_deploy_that_is_killed_between_two_files_leaves_all_exported_and_the_next_one_finishes(tmp_path, others):
+@pytest.mark.parametrize(
+    "others", [b"", wanted("/srv/b", "10.2.0.0/24", "b")], ids=["ours alone", "another's, too"]
+)
+def test_a_deploy_that_is_killed_between_two_files_leaves_all_exported_and_the_next_one_finishes(
+    tmp_path, others
+):
     shared = tmp_path / SHARED.lstrip("/")
     sample_site.put(shared, wanted() + others)
     sample_site.put(tmp_path / "new", wanted())

@@ -14,7 +14,12 @@ from tasks.core.site import schema
 from tasks.core.site.load import read_site
 
 PARTITION = {"mount": "/var", "size": "5G", "fs": "ext4"}
-DISK: dict[str, Any] = {"devices": ["/dev/sda"], "partitions": [PARTITION], "table": "gpt", "required": True}
+DISK: dict[str, Any] = {
+    "devices": ["/dev/sda"],
+    "partitions": [PARTITION],
+    "table": "gpt",
+    "required": True,
+}
 
 # Of each key what it is changed to; where nothing else is said, it is not there before.
 SHARED: dict[str, Any] = {
@@ -50,7 +55,10 @@ def site(place: str) -> dict:
         "servers": {"boot1": {"ip": "172.24.10.1"}, "boot2": {"ip": "172.24.10.2"}},
         "images": {"worker": image, "gpu": image},
         "groups": {"mine": {"server": "boot1", "image": "worker"}, "other": {}},
-        "nodes": {"wn001": node, "wn002": {"mac": "ae:d6:90:bb:aa:02", "ip": "172.24.10.102", "image": "worker"}},
+        "nodes": {
+            "wn001": node,
+            "wn002": {"mac": "ae:d6:90:bb:aa:02", "ip": "172.24.10.102", "image": "worker"},
+        },
     }
     if place == "node":
         node |= said["groups"]["mine"]
@@ -98,7 +106,10 @@ def test_a_key_of_a_node_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
 
 DISKS = {key: {key: value} for key, value in OF_DISK.items()}
 DISKS |= {f"match.{key}": {"match": {key: value}} for key, value in OF_MATCH.items()}
-DISKS |= {f"partitions.{key}": {"partitions": [{**PARTITION, key: value}]} for key, value in OF_PARTITION.items()}
+DISKS |= {
+    f"partitions.{key}": {"partitions": [{**PARTITION, key: value}]}
+    for key, value in OF_PARTITION.items()
+}
 
 
 @pytest.mark.parametrize("key", DISKS)
@@ -107,7 +118,9 @@ def test_a_key_of_a_disk_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
     assert "plugnode/layouts/wn001" in changed(tmp_path, "node", {"disk": DISKS[key]})
 
 
-def test_a_nodes_own_card_is_told_to_its_initrd_by_every_loader_and_the_image_s_is_not(tmp_path: pathlib.Path):
+def test_a_nodes_own_card_is_told_to_its_initrd_by_every_loader_and_the_image_s_is_not(
+    tmp_path: pathlib.Path,
+):
     said = site("group")
     said["groups"]["mine"] |= {"interface": "eno1", "cmdline": "debug"}
     said["images"]["gpu"] = {**said["images"]["gpu"], "interface": "ens3"}

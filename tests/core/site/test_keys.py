@@ -37,7 +37,9 @@ nodes:
 
 def image(folder: Path, said: str = "") -> Image:
     """An image of which that is said, too."""
-    text = "".join(line for line in SITE.splitlines(True) if "CONSOLE" not in line and "groups:" not in line)
+    text = "".join(
+        line for line in SITE.splitlines(True) if "CONSOLE" not in line and "groups:" not in line
+    )
     (folder / "site.yaml").write_text(text % said)
     return load.read_site(str(folder / "site.yaml"), ())[0].images[0]
 
@@ -62,12 +64,16 @@ def changed(folder: Path, said: str) -> set[str]:
         "disk: {partitions: [{mount: /scratch, size: rest, fs: ext4}]}",
     ],
 )
-def test_what_is_in_the_root_alone_changes_the_roots_recipe_alone(tmp_path: Path, said: str) -> None:
+def test_what_is_in_the_root_alone_changes_the_roots_recipe_alone(
+    tmp_path: Path, said: str
+) -> None:
     assert changed(tmp_path, said) == {ROOT}
 
 
 @pytest.mark.parametrize("said", ["kernel: 6.1.0", "initrd: {compression: xz}", "interface: eno1"])
-def test_what_is_in_the_initrd_alone_changes_the_initrds_recipe_alone(tmp_path: Path, said: str) -> None:
+def test_what_is_in_the_initrd_alone_changes_the_initrds_recipe_alone(
+    tmp_path: Path, said: str
+) -> None:
     assert changed(tmp_path, said) == {INITRD}
 
 
@@ -112,7 +118,9 @@ NEW_ROW = """\
 @pytest.fixture
 def with_a_new_setting(tmp_path: Path) -> Path:
     """The code, with one row more; and a site that says it at every layer."""
-    shutil.copytree(REPOSITORY / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__")
+    )
     add_row(tmp_path, NEW_ROW, before="class Deploy")
     (tmp_path / "site.yaml").write_text(SITE % ", CONSOLE: ttyS0")
     return tmp_path
@@ -127,7 +135,9 @@ def add_row(folder: Path, row: str, before: str) -> None:
 
 
 def said_by(folder: Path, program: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -141,7 +151,9 @@ def test_a_row_more_is_a_setting_of_images_groups_and_nodes(with_a_new_setting: 
     assert said_by(with_a_new_setting, program) == ["tty0 ttyS0 ttyS1 ttyS2"]
 
 
-def test_a_row_more_is_checked_and_known_to_editors_and_the_manual(with_a_new_setting: Path) -> None:
+def test_a_row_more_is_checked_and_known_to_editors_and_the_manual(
+    with_a_new_setting: Path,
+) -> None:
     site = with_a_new_setting / "site.yaml"
     site.write_text(site.read_text().replace("ttyS2", "a/b"))
     program = (
@@ -154,7 +166,9 @@ def test_a_row_more_is_checked_and_known_to_editors_and_the_manual(with_a_new_se
         "print(manual.table('Group').splitlines()[-1])"
     )
     complaint, known, line = said_by(with_a_new_setting, program)
-    assert complaint.startswith("site.yaml:13:") and "nodes.wn4.CONSOLE: not a name (a/b)" in complaint
+    assert (
+        complaint.startswith("site.yaml:13:") and "nodes.wn4.CONSOLE: not a name (a/b)" in complaint
+    )
     assert known == "Group Image Node"
     assert line == "| `CONSOLE` | the serial line that tells |"
 
@@ -174,7 +188,12 @@ def test_a_list_may_grow_from_layer_to_layer(with_a_new_setting: Path) -> None:
         "site, _ = reader.read('site.yaml', ())\n"
         "for node in site.nodes: print(*node.LINES)"
     )
-    assert said_by(with_a_new_setting, program) == ["tty0", "tty0 a b", "tty0 a b a b", "tty0 a b a b"]
+    assert said_by(with_a_new_setting, program) == [
+        "tty0",
+        "tty0 a b",
+        "tty0 a b a b",
+        "tty0 a b a b",
+    ]
 
 
 def test_a_row_more_is_a_key_of_partitions(with_a_new_setting: Path) -> None:
@@ -211,15 +230,24 @@ def texts(kind: object) -> list[Text]:
     return []
 
 
-CHECKS = {text.check for found in schema.ROWS.values() for row in found.values() for text in texts(row.key.kind)}
+CHECKS = {
+    text.check
+    for found in schema.ROWS.values()
+    for row in found.values()
+    for text in texts(row.key.kind)
+}
 WITH_PATTERN = sorted(name for name in CHECKS if hasattr(getattr(values, name), "pattern"))
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_PATTERN if getattr(values, name) not in values.LATER])
+@pytest.mark.parametrize(
+    "name", [name for name in WITH_PATTERN if getattr(values, name) not in values.LATER]
+)
 def test_an_editor_takes_what_the_check_takes(name: str) -> None:
     """A pattern may be laxer than its check, never stricter."""
     check = getattr(values, name)
-    near = st.from_regex(re.compile(check.pattern, re.ASCII)) | st.text("aZ09.-_:/@+,[]=% *", max_size=12)
+    near = st.from_regex(re.compile(check.pattern, re.ASCII)) | st.text(
+        "aZ09.-_:/@+,[]=% *", max_size=12
+    )
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(near)

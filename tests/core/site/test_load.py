@@ -63,7 +63,9 @@ deploy: {tftp_root: /srv/tftp/, keep: 5}
 """
 
 
-def load(folder: Path, text: str | bytes, name: str = "site.yaml", folders: tuple[str, ...] = ()) -> Site:
+def load(
+    folder: Path, text: str | bytes, name: str = "site.yaml", folders: tuple[str, ...] = ()
+) -> Site:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_site(str(path), folders)[0]
@@ -118,7 +120,9 @@ def test_there_are_more_than_a_hundred_bad_sites() -> None:
         (b"? " * 100_000, "1:"),
     ],
 )
-def test_bytes_that_are_no_plain_text_are_refused_at_their_place(tmp_path: Path, content: bytes, said: str) -> None:
+def test_bytes_that_are_no_plain_text_are_refused_at_their_place(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
     assert said in refused(tmp_path, content)[0]
 
 
@@ -126,7 +130,14 @@ def test_what_is_no_file_is_refused_and_nothing_waits(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").write_text("")
-    for path in (tmp_path, tmp_path / "fifo", tmp_path / "loop", tmp_path / "none", tmp_path / "file/x", "/dev/zero"):
+    for path in (
+        tmp_path,
+        tmp_path / "fifo",
+        tmp_path / "loop",
+        tmp_path / "none",
+        tmp_path / "file/x",
+        "/dev/zero",
+    ):
         with pytest.raises(BadInput) as caught:
             read_site(str(path), ())
         assert str(caught.value).startswith(f"{path}:1:1: cannot read {path}: ")
@@ -151,7 +162,9 @@ def test_a_tag_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_value_is_never_shown_under_an_unknown_key(tmp_path: Path) -> None:
-    assert not any("hunter2" in line for line in refused(tmp_path, GOOD + "root_password: hunter2\n"))
+    assert not any(
+        "hunter2" in line for line in refused(tmp_path, GOOD + "root_password: hunter2\n")
+    )
 
 
 def test_every_problem_of_a_large_site_is_said(tmp_path: Path) -> None:
@@ -166,7 +179,11 @@ def test_every_problem_of_a_large_site_is_said(tmp_path: Path) -> None:
 
 def test_the_example_of_the_design_becomes_these_values(tmp_path: Path) -> None:
     site = load(tmp_path, GOOD)
-    assert (site.name, site.network.dns, site.servers[0].ip) == ("example-grid", ("172.24.10.1",), "172.24.10.1")
+    assert (site.name, site.network.dns, site.servers[0].ip) == (
+        "example-grid",
+        ("172.24.10.1",),
+        "172.24.10.1",
+    )
     assert (site.deploy.tftp_root, site.deploy.nfs_root, site.deploy.keep, site.deploy.keep_days) == (
         "/srv/tftp", "/opt/nfs_export", 5, 90)  # fmt: skip
     worker, gpu = site.images
@@ -185,15 +202,30 @@ def test_nodes_come_sorted_by_address_with_everything_merged_in(tmp_path: Path) 
     nodes = load(tmp_path, GOOD).nodes
     assert [node.name for node in nodes] == ["wn002", "wn001", "wn010", "wn011", "wn012"]
     wn002, wn001, wn010 = nodes[:3]
-    assert (wn002.image, wn002.cmdline, wn002.interface, wn002.wipe) == ("gpu", "nouveau=0 debug", "eno1", "2026-01")
+    assert (wn002.image, wn002.cmdline, wn002.interface, wn002.wipe) == (
+        "gpu",
+        "nouveau=0 debug",
+        "eno1",
+        "2026-01",
+    )
     assert wn002.disk.devices == ("/dev/nvme0n1",) and wn002.disk.partitions[2].size == 51000
-    assert (wn001.mac, wn001.mac.pxe, wn001.cmdline) == ("ae:d6:90:bb:aa:1d", "01-ae-d6-90-bb-aa-1d", "")
-    assert (wn010.mac, nodes[3].mac, nodes[4].ip) == ("ae:d6:90:bb:ab:01", "ae:d6:90:bb:ab:02", "172.24.10.112")
+    assert (wn001.mac, wn001.mac.pxe, wn001.cmdline) == (
+        "ae:d6:90:bb:aa:1d",
+        "01-ae-d6-90-bb-aa-1d",
+        "",
+    )
+    assert (wn010.mac, nodes[3].mac, nodes[4].ip) == (
+        "ae:d6:90:bb:ab:01",
+        "ae:d6:90:bb:ab:02",
+        "172.24.10.112",
+    )
     assert (wn001.layout, wn010.layout, wn002.layout) == ("worker", "worker", "gpu-2")
 
 
 def test_line_ends_of_dos_change_nothing(tmp_path: Path) -> None:
-    assert load(tmp_path, GOOD.replace("\n", "\r\n")).fingerprint == load(tmp_path, GOOD).fingerprint
+    assert (
+        load(tmp_path, GOOD.replace("\n", "\r\n")).fingerprint == load(tmp_path, GOOD).fingerprint
+    )
 
 
 def test_layouts_differ_exactly_where_disks_do(tmp_path: Path) -> None:
@@ -208,28 +240,52 @@ def test_with_one_image_nodes_need_not_name_it(tmp_path: Path) -> None:
 def test_defaults_are_those_of_the_design(tmp_path: Path) -> None:
     site = load(tmp_path, many(1))
     image, deploy = site.images[0], site.deploy
-    assert (image.kernel, image.interface, image.cmdline, image.initrd.compression) == ("auto", "eth0", "", "gzip")
+    assert (image.kernel, image.interface, image.cmdline, image.initrd.compression) == (
+        "auto",
+        "eth0",
+        "",
+        "gzip",
+    )
     assert [(part.mount, part.size, part.fs) for part in image.disk.partitions] == [
         ("/var", 6000, "ext3"), ("/tmp", 5000, "ext3"), ("/home", 51000, "ext3")]  # fmt: skip
-    assert (image.disk.devices, image.disk.required, image.disk.table) == (("/dev/sda", "/dev/hda"), True, "gpt")
-    assert (deploy.tftp_root, deploy.nfs_root, deploy.keep, deploy.dhcp) == ("/tftpboot", "/opt/nfs_export", 3, "none")
+    assert (image.disk.devices, image.disk.required, image.disk.table) == (
+        ("/dev/sda", "/dev/hda"),
+        True,
+        "gpt",
+    )
+    assert (deploy.tftp_root, deploy.nfs_root, deploy.keep, deploy.dhcp) == (
+        "/tftpboot",
+        "/opt/nfs_export",
+        3,
+        "none",
+    )
 
 
 @pytest.mark.parametrize(
-    ("written", "means"), [("3.10", "3.10"), ("6.1.0-30-amd64", "6.1.0-30-amd64"), ('"2.6.18-8.el5"', "2.6.18-8.el5")]
+    ("written", "means"),
+    [("3.10", "3.10"), ("6.1.0-30-amd64", "6.1.0-30-amd64"), ('"2.6.18-8.el5"', "2.6.18-8.el5")],
 )
 def test_a_version_stays_as_written(tmp_path: Path, written: str, means: str) -> None:
     text = many(1).replace("    reference:", f"    kernel: {written}\n    reference:")
     assert load(tmp_path, text).images[0].kernel == means
 
 
-@pytest.mark.parametrize("name", ["no", "on", "yes", "true", "1e3", "wn-1", "a", "2010-01-01", "0755a", "x" * 63])
+@pytest.mark.parametrize(
+    "name", ["no", "on", "yes", "true", "1e3", "wn-1", "a", "2010-01-01", "0755a", "x" * 63]
+)
 def test_a_name_stays_as_written(tmp_path: Path, name: str) -> None:
     assert load(tmp_path, many(1).replace("wn00000:", f"{name}:")).nodes[0].name == name
 
 
 @pytest.mark.parametrize(
-    "mac", ["52:54:00:12:34:56", '"52:54:00:12:34:56"', "5254.0012.3456", "525400123456", "52-54-00-12-34-56"]
+    "mac",
+    [
+        "52:54:00:12:34:56",
+        '"52:54:00:12:34:56"',
+        "5254.0012.3456",
+        "525400123456",
+        "52-54-00-12-34-56",
+    ],
 )
 def test_a_mac_in_any_spelling_is_one_mac(tmp_path: Path, mac: str) -> None:
     """Stock YAML reads the first, unquoted, as the number 41135085296."""
@@ -254,7 +310,9 @@ def test_ordinary_folders_can_be_deployed_to(tmp_path: Path, target: str) -> Non
     assert load(tmp_path, f"{many(1)}deploy: {{tftp_root: {target}}}\n").deploy.tftp_root == target
 
 
-def test_paths_count_from_the_site_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_count_from_the_site_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for folder in ("conf", "ref", "conf/overlays/site"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     text = many(1).replace('{rsync: "ref:/"}', "{path: ../ref}\n    overlays: [site]")
@@ -265,10 +323,18 @@ def test_paths_count_from_the_site_files_folder(tmp_path: Path, monkeypatch: pyt
 
 
 def test_two_spellings_of_one_site_have_one_fingerprint(tmp_path: Path) -> None:
-    again = "# a comment\n" + GOOD.replace("AE-D6-90-BB-AA-1D", "aed6.90bb.aa1d").replace("/srv/tftp/", "/srv//tftp")
+    again = "# a comment\n" + GOOD.replace("AE-D6-90-BB-AA-1D", "aed6.90bb.aa1d").replace(
+        "/srv/tftp/", "/srv//tftp"
+    )
     assert load(tmp_path, GOOD).fingerprint == load(tmp_path, again).fingerprint
-    assert load(tmp_path, GOOD).fingerprint != load(tmp_path, GOOD.replace("keep: 5", "keep: 6")).fingerprint
-    assert load(tmp_path, GOOD).fingerprint != load(tmp_path, GOOD.replace("debug", "quiet")).fingerprint
+    assert (
+        load(tmp_path, GOOD).fingerprint
+        != load(tmp_path, GOOD.replace("keep: 5", "keep: 6")).fingerprint
+    )
+    assert (
+        load(tmp_path, GOOD).fingerprint
+        != load(tmp_path, GOOD.replace("debug", "quiet")).fingerprint
+    )
 
 
 def test_ten_thousand_nodes_are_all_there(tmp_path: Path) -> None:
@@ -282,7 +348,9 @@ def many(count: int) -> str:
     lines += ["images:", "  worker:", '    reference: {rsync: "ref:/"}', "nodes:"]
     for n in range(count):
         high, low = divmod(n, 250)
-        lines.append(f"  wn{n:05}: {{mac: 52:54:00:00:{n >> 8:02x}:{n & 255:02x}, ip: 10.1.{high}.{low + 1}}}")
+        lines.append(
+            f"  wn{n:05}: {{mac: 52:54:00:00:{n >> 8:02x}:{n & 255:02x}, ip: 10.1.{high}.{low + 1}}}"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -297,7 +365,10 @@ def test_a_site_from_the_cache_is_the_same_site(tmp_path: Path) -> None:
     fresh = load(tmp_path, GOOD)
     for _ in range(2):
         again = cached(tmp_path)
-        assert again._replace(read_nodes=tuple) == fresh._replace(read_nodes=tuple) and again.nodes == fresh.nodes
+        assert (
+            again._replace(read_nodes=tuple) == fresh._replace(read_nodes=tuple)
+            and again.nodes == fresh.nodes
+        )
         assert isinstance(again.nodes[0].mac, Mac)
 
 
@@ -310,7 +381,9 @@ def test_a_known_site_is_read_without_yaml_and_pydantic(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", script, str(tmp_path / "site.yaml"), str(tmp_path / "cache")]
     for imported in (True, False):
-        output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout.split("\n")
+        output = subprocess.run(
+            command, check=True, capture_output=True, text=True, cwd=HERE.parent
+        ).stdout.split("\n")
         assert output[0] == "5" and ("yaml" in output[1]) == imported
 
 
@@ -331,13 +404,19 @@ def test_the_cache_is_keyed_by_all_the_code_that_makes_a_site(tmp_path: Path) ->
 def test_what_other_code_left_in_the_cache_is_not_unpacked(tmp_path: Path) -> None:
     """Classes change: what one version of them packed need not fit the next."""
     fresh, rest = load(tmp_path, GOOD), b"\1\0\0\0no pickle"
-    (tmp_path / "cache").write_bytes(hashlib.sha256(b"other code").digest() + hashlib.sha256(rest).digest() + rest)
+    (tmp_path / "cache").write_bytes(
+        hashlib.sha256(b"other code").digest() + hashlib.sha256(rest).digest() + rest
+    )
     assert cached(tmp_path).nodes == fresh.nodes
 
 
 def test_a_changed_file_a_lost_overlay_and_a_torn_cache_are_seen(tmp_path: Path) -> None:
     (tmp_path / "overlays/site").mkdir(parents=True)
-    load(tmp_path, many(1).replace("    reference", "    overlays: [site]\n    reference"), folders=(str(tmp_path),))
+    load(
+        tmp_path,
+        many(1).replace("    reference", "    overlays: [site]\n    reference"),
+        folders=(str(tmp_path),),
+    )
     assert cached(tmp_path, (str(tmp_path),)).images[0].overlays == ("site",)
     (tmp_path / "cache").write_bytes((tmp_path / "cache").read_bytes()[:-1])
     assert len(cached(tmp_path, (str(tmp_path),)).nodes) == 1
@@ -361,7 +440,9 @@ def test_a_bad_site_leaves_no_cache(tmp_path: Path) -> None:
 def test_the_json_schema_is_plain_draft_7_with_every_key_described() -> None:
     made = schema.json_schema()
     text = json.dumps(made)
-    assert not {"$defs", "anyOf", "prefixItems", "unevaluatedProperties"} & set(re.findall(r'"([$\w]+)":', text))
+    assert not {"$defs", "anyOf", "prefixItems", "unevaluatedProperties"} & set(
+        re.findall(r'"([$\w]+)":', text)
+    )
     for reference in re.findall(r'"\$ref": "#/definitions/(\w+)"', text):
         assert reference in made["definitions"]
     for name, part in made["definitions"].items():
@@ -377,7 +458,9 @@ def test_every_key_is_in_the_documentation() -> None:
 
 
 def test_the_examples_of_the_documentation_are_right(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```yaml\n(# site\.yaml.*?)^```$", (HERE.parent / "docs/site.md").read_text(), re.M | re.S)
+    blocks = re.findall(
+        r"^```yaml\n(# site\.yaml.*?)^```$", (HERE.parent / "docs/site.md").read_text(), re.M | re.S
+    )
     assert blocks
     for text in blocks:
         (tmp_path / "overlays/site").mkdir(parents=True, exist_ok=True)
@@ -415,7 +498,11 @@ def test_a_range_expands_in_the_order_written(written: str, names: str) -> None:
 
 
 def test_a_range_of_millions_is_refused_without_making_them() -> None:
-    for written in ("wn[1-999999999]", "r[1-9999]n[1-9999]c[1-9999]", ",".join(["wn[1-60000]"] * 100)):
+    for written in (
+        "wn[1-999999999]",
+        "r[1-9999]n[1-9999]c[1-9999]",
+        ",".join(["wn[1-60000]"] * 100),
+    ):
         with pytest.raises(nodeset.BadRange, match="more than 65536"):
             nodeset.expand_nodes(written)
 
@@ -424,7 +511,9 @@ def test_two_images_may_name_the_same_loader_in_any_spelling(tmp_path: Path) -> 
     (tmp_path / "l.efi").write_bytes(b"loader")
     loaders = f"loaders: {{grubnetx64.efi: ./l.efi, l.0: {tmp_path}/l.efi}}"
     first = GOOD.replace("    kernel: auto\n", f"    kernel: auto\n    {loaders}\n")
-    text = first.replace("cmdline: quiet}", f"cmdline: quiet, {loaders.replace('./l.efi', 'sub/../l.efi')}}}")
+    text = first.replace(
+        "cmdline: quiet}", f"cmdline: quiet, {loaders.replace('./l.efi', 'sub/../l.efi')}}}"
+    )
     site = load(tmp_path, text)
     assert site.images[0].loaders == site.images[1].loaders == (
         ("grubnetx64.efi", f"{tmp_path}/l.efi"), ("l.0", f"{tmp_path}/l.efi"),
@@ -453,7 +542,15 @@ def test_a_mac_has_one_value_or_is_refused(octets: bytes, sign: str, upper: bool
 
 CHECKS = (
     *(values.host, values.name, values.image_name, values.domain, values.ipv4, values.wipe_token),
-    *(values.cmdline, values.device, values.absolute, values.rsync, values.package, values.module, values.label),
+    *(
+        values.cmdline,
+        values.device,
+        values.absolute,
+        values.rsync,
+        values.package,
+        values.module,
+        values.label,
+    ),
 )
 
 
@@ -486,9 +583,15 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=4)
+    st.lists(
+        st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), st.sampled_from(PIECES)),
+        min_size=1,
+        max_size=4,
+    )
 )
 def test_a_damaged_site_is_right_or_refused_and_nothing_else(
     tmp_path: Path, damages: list[tuple[int, int, str]]
@@ -505,9 +608,19 @@ def test_a_damaged_site_is_right_or_refused_and_nothing_else(
 LINES = GOOD.splitlines(keepends=True)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, len(LINES) - 1), st.integers(0, len(LINES) - 1)), min_size=1, max_size=5))
-def test_a_site_with_lines_swapped_is_right_or_refused(tmp_path: Path, swaps: list[tuple[int, int]]) -> None:
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(LINES) - 1), st.integers(0, len(LINES) - 1)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_site_with_lines_swapped_is_right_or_refused(
+    tmp_path: Path, swaps: list[tuple[int, int]]
+) -> None:
     lines = list(LINES)
     for one, other in swaps:
         lines[one], lines[other] = lines[other], lines[one]

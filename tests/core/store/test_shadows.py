@@ -57,11 +57,19 @@ def test_a_file_of_somebody_else_that_a_loader_takes_before_ours_is_named(site, 
     assert f"no changes\n  ! {line}\n" in site("plan")
     assert f"! {line}\n" in site("status", status=1)
     assert f"{line}\n" in site("verify", status=1)
-    assert line in site("deploy") and (site.tftp / name).read_text() == "LABEL mine\n", "it is the admin's"
+    assert line in site("deploy") and (site.tftp / name).read_text() == "LABEL mine\n", (
+        "it is the admin's"
+    )
 
 
 def test_files_of_machines_that_are_no_nodes_of_ours_are_nobodys_business(site):
-    for name in ("01-00-00-00-00-00-99", "C0A80001", "default.bak", "01-AE-D6-90-BB-AA-1D", "ac180a64"):
+    for name in (
+        "01-00-00-00-00-00-99",
+        "C0A80001",
+        "default.bak",
+        "01-AE-D6-90-BB-AA-1D",
+        "ac180a64",
+    ):
         site.put(f"pxelinux.cfg/{name}")
     (site.tftp / "pxelinux.cfg/AC18").mkdir()
     assert "!" not in site("plan") and "ok: as it was deployed" in site("verify")
@@ -143,12 +151,16 @@ def test_verify_names_a_file_of_somebody_else_whose_release_is_gone(tmp_path, ta
 
 
 @pytest.mark.parametrize("name", ["plugnode", "pxelinux.cfg", "RELEASE", "SITE", "grub"])
-def test_a_folder_of_ours_that_is_closed_to_its_readers_is_a_finding_and_deploy_opens_it(tmp_path, targets, name):
+def test_a_folder_of_ours_that_is_closed_to_its_readers_is_a_finding_and_deploy_opens_it(
+    tmp_path, targets, name
+):
     goal = want(build(tmp_path / "1", files=5), files={"grub/grub.cfg": b"source\n"})
     run(targets, goal)
     name = name.replace("RELEASE", goal.releases[0].release.id).replace("SITE", goal.site_id)
     os.chmod(targets.served(name), 0o700)
-    assert [*map(str, verify.of_server(targets))] == [f"/tftpboot/{name}: closed to its readers, TFTP servers"]
+    assert [*map(str, verify.of_server(targets))] == [
+        f"/tftpboot/{name}: closed to its readers, TFTP servers"
+    ]
     plan = run(targets, goal)
     assert plan.opened == (name,) and not list(verify.of_server(targets))
     assert not run(targets, goal).changed

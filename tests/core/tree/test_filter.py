@@ -16,8 +16,39 @@ from tasks.core.tree.filter import NEVER_COPIED, Patterns
 from tests.support.sample_site import fill
 
 NAMES = ["a", "b", "ab", "abc", "foo", "x y", "a*b", "[x]", ".h", "a\\b", "a.o", "-n", "A1"]
-PIECES = ["a", "b", "c", "ab", "foo", "x y", ".o", ".", "A", "1", "*", "**", "***", "?", "/", "/", "/"]
-PIECES += ["[ab]", "[!a]", "[^b]", "[a-c]", "[]x]", "[[:digit:]]", "[[:alpha:]]", "[x", "[[:no:]]", "\\*", "\\[", "\\"]
+PIECES = [
+    "a",
+    "b",
+    "c",
+    "ab",
+    "foo",
+    "x y",
+    ".o",
+    ".",
+    "A",
+    "1",
+    "*",
+    "**",
+    "***",
+    "?",
+    "/",
+    "/",
+    "/",
+]
+PIECES += [
+    "[ab]",
+    "[!a]",
+    "[^b]",
+    "[a-c]",
+    "[]x]",
+    "[[:digit:]]",
+    "[[:alpha:]]",
+    "[x",
+    "[[:no:]]",
+    "\\*",
+    "\\[",
+    "\\",
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +78,13 @@ def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[str]:
     return {os.fsdecode(name) for name in names} - {"", "."}
 
 
-@given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
+        min_size=1,
+        max_size=3,
+    )
+)
 @example(["/foo/*"])
 @example(["foo/"])
 @example(["/a/***"])
@@ -57,8 +94,12 @@ def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[str]:
 @example(["+ /a/foo", "/a/*"])
 @example(["- *.o"])
 @example(["a\\b"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_patterns_leave_out_what_rsync_leaves_out(folder: pathlib.Path, patterns: list[str]) -> None:
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_patterns_leave_out_what_rsync_leaves_out(
+    folder: pathlib.Path, patterns: list[str]
+) -> None:
     assert kept(folder / "from", patterns) == by_rsync(folder, patterns)
 
 

@@ -18,13 +18,21 @@ KEYWORDS = "--options=!all,type,mode,uid,gid,link,device,size,sha256"
 
 @given(trees)
 def test_a_tree_is_read_back_from_its_manifest_and_attributes(tree):
-    assert xattrs.with_xattrs(mtree.parse(mtree.dump(tree)), xattrs.parse_xattrs(xattrs.dump_xattrs(tree))) == tree
+    assert (
+        xattrs.with_xattrs(
+            mtree.parse(mtree.dump(tree)), xattrs.parse_xattrs(xattrs.dump_xattrs(tree))
+        )
+        == tree
+    )
 
 
 @given(trees)
 def test_a_manifest_does_not_depend_on_the_order_of_the_tree(tree):
     backwards = dict(reversed(tree.items()))
-    assert (mtree.dump(backwards), xattrs.dump_xattrs(backwards)) == (mtree.dump(tree), xattrs.dump_xattrs(tree))
+    assert (mtree.dump(backwards), xattrs.dump_xattrs(backwards)) == (
+        mtree.dump(tree),
+        xattrs.dump_xattrs(tree),
+    )
 
 
 @given(trees)
@@ -47,7 +55,9 @@ def manifest(whole, tmp_path):
 
 def test_the_manifest_says_what_bsdtar_says(whole, manifest):
     theirs = subprocess.run(
-        ["bsdtar", "--format=mtree", KEYWORDS, "-cf", "-", "-C", whole, "."], capture_output=True, check=False
+        ["bsdtar", "--format=mtree", KEYWORDS, "-cf", "-", "-C", whole, "."],
+        capture_output=True,
+        check=False,
     )
     assert fields(manifest.read_bytes()) == fields(theirs.stdout)
 
@@ -55,7 +65,11 @@ def test_the_manifest_says_what_bsdtar_says(whole, manifest):
 def fields(manifest: bytes) -> list[list[bytes]]:
     """Of every line its words, sorted; without sockets and ACLs, of which bsdtar gives another mode."""
     lines = map(bytes.split, manifest.splitlines())
-    return sorted([w[0], *sorted(w[1:])] for w in lines if b"type=socket" not in w and not w[0].startswith(b"./acl"))
+    return sorted(
+        [w[0], *sorted(w[1:])]
+        for w in lines
+        if b"type=socket" not in w and not w[0].startswith(b"./acl")
+    )
 
 
 def test_the_first_lines_and_the_order_of_words_are_as_promised(manifest):
@@ -63,19 +77,27 @@ def test_the_first_lines_and_the_order_of_words_are_as_promised(manifest):
     assert lines[:2] == [b"#mtree", b". type=dir mode=755 uid=0 gid=0"]
     assert b"./null type=char mode=666 uid=0 gid=0 device=native,1,3" in lines
     assert b"./raw type=link mode=777 uid=0 gid=0 link=\\377\\040\\075\\040\\043\\134\\012" in lines
-    assert any(line.startswith(b"./a\\040b type=file mode=644 uid=0 gid=0 size=3 sha256digest=") for line in lines)
+    assert any(
+        line.startswith(b"./a\\040b type=file mode=644 uid=0 gid=0 size=3 sha256digest=")
+        for line in lines
+    )
 
 
 def test_bsdtar_lists_a_manifest(whole, manifest):
     listed = subprocess.run(
-        ["bsdtar", "-tf", manifest], capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"}
+        ["bsdtar", "-tf", manifest],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
     )
     assert listed.returncode == 0, listed.stderr
     assert len(listed.stdout.splitlines()) == len(scan(whole).tree)
 
 
 def test_mtree_finds_the_folder_equal_to_its_manifest_and_names_what_is_not(whole, manifest):
-    plain = [line for line in manifest.read_bytes().split(b"\n") if not set(b"*?[") & set(line)]  # patterns to mtree
+    plain = [
+        line for line in manifest.read_bytes().split(b"\n") if not set(b"*?[") & set(line)
+    ]  # patterns to mtree
     manifest.write_bytes(b"\n".join(plain))
     assert mtree_of(whole, manifest) == ["extra: [glob]*?", "extra: socket"]
     os.chmod(whole / "one", 0o600)
@@ -87,7 +109,11 @@ def test_mtree_finds_the_folder_equal_to_its_manifest_and_names_what_is_not(whol
 
 def mtree_of(folder, manifest) -> list[str]:
     done = subprocess.run(
-        ["mtree", "-f", manifest, "-p", folder], capture_output=True, check=False, text=True, errors="replace"
+        ["mtree", "-f", manifest, "-p", folder],
+        capture_output=True,
+        check=False,
+        text=True,
+        errors="replace",
     )
     assert not done.stderr
     return sorted(line for line in done.stdout.splitlines() if line.strip())
@@ -97,11 +123,14 @@ def test_getfattr_says_what_the_attributes_file_says(whole):
     command = ["getfattr", "-R", "-h", "-P", "-d", "-m", "-", "-e", "hex", "."]
     theirs = subprocess.run(command, cwd=whole, capture_output=True, check=True).stdout
     assert xattrs.parse_xattrs(theirs) == xattrs.parse_xattrs(xattrs.dump_xattrs(scan(whole).tree))
-    assert sorted(theirs.split(b"\n\n")) == sorted(xattrs.dump_xattrs(scan(whole).tree).split(b"\n\n"))
+    assert sorted(theirs.split(b"\n\n")) == sorted(
+        xattrs.dump_xattrs(scan(whole).tree).split(b"\n\n")
+    )
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"#mtree", b"#mtree\n. type=dir mode=755", b"#mtree\n. type=dir mode=9 uid=0 gid=0\n"]
+    "damage",
+    [b"", b"#mtree", b"#mtree\n. type=dir mode=755", b"#mtree\n. type=dir mode=9 uid=0 gid=0\n"],
 )
 def test_a_damaged_manifest_is_not_half_read(damage):
     with pytest.raises(ValueError):
