@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable
 
 from ..base.files import digest_file, read
 from ..base.process import Say
-from ..plan import decide, other_sites, state
-from ..plan.decide import Plan, changed_services
+from ..plan import decide, other_sites
+from ..plan.actual import read_actual
+from ..plan.decide import changed_services
+from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
 from ..services import exports, services
 from ..store import journal, tftp
+from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
+from ..store.ours import ours_as_text
 from ..store.paths import Targets
-from ..store.tftp import ours_as_text
 from . import publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
@@ -41,7 +44,7 @@ def deploy(
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
         wanted = goal() if callable(goal) else goal
-        there = state.read_actual(targets, wanted)
+        there = read_actual(targets, wanted)
         other_sites.refuse(there, wanted)
         plan = decide.plan(there, wanted)
         show(plan, there)
@@ -72,11 +75,11 @@ def apply(plan: Plan, there: Actual, wanted: Desired, record: journal.Record, sa
     daemons = changed_services(plan, now, wanted)
     nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
     _install(nfs, targets, say)  # before any node is told to boot from there
-    tftp.commit(targets, _commit(plan, there, wanted, record))
+    commit(targets, _commit(plan, there, wanted, record))
     _install([daemon for daemon in daemons if daemon not in nfs], targets, say)
 
 
-def _commit(plan: Plan, there: Actual, wanted: Desired, record: journal.Record) -> tftp.Commit:
+def _commit(plan: Plan, there: Actual, wanted: Desired, record: journal.Record) -> Commit:
     """All that changes below tftp_root when what it leads to is there, and what is kept of it."""
     targets, digests = there.targets, _digests(wanted)
     digests |= {name: digest for name, digest in there.ours.items() if name in wanted.left}
@@ -88,7 +91,7 @@ def _commit(plan: Plan, there: Actual, wanted: Desired, record: journal.Record) 
         "files": ours_as_text(targets, digests),
         "nodes.json": json.dumps(dict(wanted.nodes), sort_keys=True).encode(),
     }
-    return tftp.Commit(files, [_name(targets, change.path) for change in plan.stale], kept, record)
+    return Commit(files, [_name(targets, change.path) for change in plan.stale], kept, record)
 
 
 def _digests(wanted: Desired) -> dict[str, str]:

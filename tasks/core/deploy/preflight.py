@@ -10,7 +10,8 @@ from ..base.files import unlocked
 from ..base.process import Say
 from ..base.text import human
 from ..plan import nearest, state
-from ..plan.decide import Plan, changed_services
+from ..plan.decide import changed_services
+from ..plan.model import Plan
 from ..plan.state import Actual, BuiltRelease, Desired, pins
 from ..services import services
 from ..store import tftp

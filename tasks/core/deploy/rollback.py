@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..plan import other_sites
-from ..plan.decide import FileChange
+from ..plan.model import FileChange
 from ..release import Release
-from ..store import journal, tftp
+from ..store import journal
 from ..store.boot_files import current, read_files, site_named
+from ..store.commit import Commit, commit
 from ..store.kept import damaged, published
 from ..store.operation import held, recorded
+from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
-from ..store.tftp import ours_as_text, read_ours
 
 Render = Callable[
     [Release, str], Mapping[str, bytes]
@@ -68,7 +69,7 @@ def rollback_server(
         if any(back.changes for back in backs) or backs and not ended:
             record = {**author, "action": "rollback", **_described(backs, files)}
             with recorded(targets, record):
-                tftp.commit(targets, _commit(targets, backs, record))
+                commit(targets, _commit(targets, backs, record))
         return backs
 
 
@@ -145,9 +146,9 @@ def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
     }
 
 
-def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> tftp.Commit:
+def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> Commit:
     changes = [change for back in backs for change in back.changes]
     new = {change.path.removeprefix(targets.tftp + "/"): change.after or b"" for change in changes}
     said = [pair for back in backs for pair in back.files.items()]
     ours = read_ours(targets) | {name: hashlib.sha256(data).hexdigest() for name, data in said}
-    return tftp.Commit(new, [], {"files": ours_as_text(targets, ours)}, record)
+    return Commit(new, [], {"files": ours_as_text(targets, ours)}, record)

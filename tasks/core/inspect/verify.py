@@ -15,9 +15,11 @@ from ..checkout.drift import KINDS, Drift, Reads, drift, drift_since, possible
 from ..plan.scope import image_of, label_of
 from ..store import kept, shadows
 from ..store.boot_files import named, read_files
-from ..store.kept import damaged, published, read_nodes, site_data
+from ..store.kept import damaged, published, site_data
+from ..store.nodes import read_nodes
+from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.tftp import read_ours
+from ..store.tftp import closed_folders, folders_of
 from ..tree.manifest import entries_of
 
 
@@ -132,7 +134,7 @@ def _files(targets: Targets, image: str) -> Iterator[Finding]:
 def _ways(targets: Targets, ids: Collection[str]) -> Iterator[Finding]:
     """What stands between loaders and what they shall find: folders that they may not enter, files of others."""
     ours = read_ours(targets)
-    for name in shadows.closed(targets, ["", *shadows.folders(ours), *ids]):
+    for name in closed_folders(targets, ["", *folders_of(ours), *ids]):
         yield Finding(
             os.path.join(targets.tftp, name).rstrip("/"), "closed to its readers, TFTP servers"
         )

@@ -17,11 +17,14 @@ from ..base.process import Throttle
 from ..deploy import apply, former_roots, preflight, prune, rollback
 from ..inspect import status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
-from ..plan import text as plan_text
+from ..plan.actual import read_actual
+from ..plan.as_json import plan_json
+from ..plan.model import Plan
 from ..plan.state import Desired
 from ..plan.text import sections
 from ..release import Release
-from ..store import boot_files, kept, loaders, tftp
+from ..store import boot_files, kept, loaders
+from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 
 Values = dict[str, Any]  # of JSON
@@ -85,11 +88,11 @@ def plan_server(
         targets, site, former_roots.AgeRule(keep_days, now, running)
     ).verdicts
     prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
-    there = dataclasses.replace(state.read_actual(targets, goal), prunable=prunable)
+    there = dataclasses.replace(read_actual(targets, goal), prunable=prunable)
     other_sites.refuse(there, goal)
     steps = decide.plan(there, goal)
     told, refused = sections(steps, there), preflight.refusal(steps, there, goal)
-    as_json = {**plan_text.as_json(steps, there), "refused": refused}
+    as_json = {**plan_json(steps, there), "refused": refused}
     return {"changed": steps.changed, "sections": told, "json": as_json, "refused": refused}
 
 
@@ -106,7 +109,7 @@ def deploy_server(
     for text in loaders.missing_loaders([*goal.loaders, *served]):
         line.say(text)
 
-    def show(steps: decide.Plan, there: state.Actual) -> None:
+    def show(steps: Plan, there: state.Actual) -> None:
         line.show(sections(steps, there))
 
     def settle() -> Desired:
@@ -127,7 +130,7 @@ def goal_of(
     goal = rolled_back.stay(targets, line.render, with_pins(targets, line, goal), again)
     if not image:
         return goal
-    ours, there = tftp.read_ours(targets), boot_files.read_files(targets)
+    ours, there = read_ours(targets), boot_files.read_files(targets)
     files = {name: data for name, data in there.items() if name in ours}
     limited = scope.only(goal, image, files, kept.published(targets), line.render)
     for name in [built.release.image for built in goal.releases]:
