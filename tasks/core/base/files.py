@@ -202,7 +202,7 @@ def files_in(folder: str, besides: str = "") -> Iterator[str]:
             yield os.path.join(path, name)
 
 
-def read(path: str) -> bytes:
+def read(path: str | bytes) -> bytes:
     with naming(path), open(path, "rb") as file:
         return file.read()
 

@@ -164,7 +164,7 @@ def _rights(there: Actual, built: BuiltRelease) -> str:
     """Of the whole new root, and how it was where that differs."""
     like = nearest.nearest(there, built)
     before, after = (
-        rights(record.manifest) for record in nearest.records(there.targets, like, built)
+        rights(record.mtree) for record in nearest.records(there.targets, like, built)
     )
     words = [
         f"{count} {what}" + (f" ({was} before)" if like and was != count else "")
@@ -362,7 +362,7 @@ def _file_json(change: FileChange) -> dict[str, Any]:
 def _root_json(built: BuiltRelease, there: Actual) -> dict[str, Any]:
     like = nearest.nearest(there, built)
     before, after = (
-        rights(record.manifest) for record in nearest.records(there.targets, like, built)
+        rights(record.mtree) for record in nearest.records(there.targets, like, built)
     )
     return {
         "release": built.release.id,
