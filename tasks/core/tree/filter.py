@@ -2,8 +2,8 @@
 
 A leading `/` ties a pattern to the root of the tree; else it may begin at any name. `*` and `?`
 stop at a slash, `**` does not; `[a-z]` and `[[:digit:]]` are one byte; a trailing `/` means folders
-only; `dir/***` is the folder and all below it. `+ PATTERN` keeps what a later pattern would exclude:
-the first that matches decides.
+only; `dir/***` is the folder and all below it. `+ PATTERN` keeps what a later pattern would
+exclude: the first that matches decides.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ def _token(body: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
-    """A set of bytes, never the slash; without an end, or of an unknown class, it matches nothing."""
+    """A set of bytes, never the slash; without an end or of an unknown class it matches nothing."""
     negated = body[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
