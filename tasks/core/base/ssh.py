@@ -22,7 +22,7 @@ ALONE = (
 NO_AGENT = ("-a", "-x", "-k")  # for the -A, -X and -K of RSYNC_RSH
 PATIENCE = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
 
-# What a program says -> what it means to an admin, the first that fits; {host}, {0}… are filled in.
+# What a program says -> what it means to an admin, the first that fits; {host}, {0} are filled in.
 RSYNC_MEANINGS = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
