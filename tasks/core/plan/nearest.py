@@ -105,7 +105,7 @@ def root_change(actual: Actual, built: BuiltRelease) -> TreeChange:
 def rights_change(actual: Actual, built: BuiltRelease) -> tuple[Rights, Rights]:
     """The rights in the root of the release nearest to a new one, and in its own."""
     before, after = _manifests(actual.targets, nearest(actual, built), built)
-    return rights(before.manifest), rights(after.manifest)
+    return rights(before.mtree), rights(after.mtree)
 
 
 def initrd_change(actual: Actual, built: BuiltRelease) -> TreeChange | None:

@@ -64,8 +64,8 @@ def _refuse_another(kept: str, record: Manifest) -> None:
         return
     release = parse_release(data)
     held = {
-        "mtree": (record.manifest, release.root),
-        "xattrs": (record.labels, release.xattrs),
+        "mtree": (record.mtree, release.root),
+        "xattrs": (record.xattrs, release.xattrs),
     }
     remedy = f"remove both, and deploy {release.id} again: its tree is compared with it then"
     for kind, (text, digest) in held.items():
