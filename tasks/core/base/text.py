@@ -69,8 +69,5 @@ def human(size: float) -> str:
 
 
 def shown_path(path: bytes) -> str:
-    """A path of a root for a message, in ASCII; the root itself is `.`"""
-    if not path:
-        return "."
-    text = path.decode(errors="backslashreplace")
-    return text.encode("unicode_escape").decode()
+    """A path of a root for a message, as `show_path` has it; the root itself is `.`"""
+    return show_path(path) or "."
