@@ -129,7 +129,7 @@ def served(node: Node, server: Server) -> Targets:
         goal, files=files, services=(), nodes={}
     )  # other nodes' pins are not looked for
     apply.deploy(targets, goal, author(), say)
-    prune.prune_server(targets, 0, 0, author(), time.time() + 2 * 86400)
+    prune.prune_server(targets, prune.Rules(0, 0, time.time() + 2 * prune.DAY), author())
     return targets
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tasks.core.remote import agent
 from tests.support import source_code
 from tests.support.commands import REPOSITORY
 from tests.support.source_code import Imported, Module
@@ -28,19 +29,7 @@ LAYERS = [
     ["tasks.base"],
     ["tasks"],
 ]
-AGENT = [
-    "base",
-    "release",
-    "site_data",
-    "tree",
-    "scan",
-    "archive",
-    "checkout",
-    "store",
-    "dhcp",
-    "services",
-]
-AGENT += ["plan", "deploy", "inspect", "remote"]  # what a boot server is sent, and can run
+AGENT = agent.PACKAGES  # what a boot server is sent, and can run
 MOST = 12  # modules of a package
 
 MODULES = source_code.modules()

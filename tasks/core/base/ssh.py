@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 
 VANISHED, TRIES = 24, 3  # rsync's exit status where files went away while they were copied
 
@@ -23,7 +24,8 @@ NO_AGENT = ("-a", "-x", "-k")  # for the -A, -X and -K of RSYNC_RSH
 PATIENCE = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
 
 # What a program says -> what it means to an admin, the first that fits; {host}, {0} are filled in.
-RSYNC_MEANINGS = (
+Meanings = Iterable[tuple[str, str]]
+RSYNC_MEANINGS: Meanings = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host key is not the one that is known: it was installed anew, or another machine "
@@ -90,16 +92,33 @@ def ssh_command(*options: str) -> list[str]:
     return [program, *first, *words, *options, *last, *NO_AGENT]
 
 
-def explain(where: str, host: str | None, status: int, words: list[str]) -> str:
-    """One line for an admin: what stopped the pull, and what to do."""
-    text = "\n".join(words)
-    for pattern, meaning in RSYNC_MEANINGS:
-        if found := re.search(pattern, text):
-            return f"{where}: {meaning.format(*found.groups(), host=host)}"
+def explain(host: str | None, status: int, words: list[str], first: Meanings = ()) -> str:
+    """One line for an admin: what stopped ssh or rsync, and what to do.
+
+    `first`: what its words mean before they mean what they do everywhere.
+    """
+    if meaning := meaning_of(words, (*first, *RSYNC_MEANINGS), host=host):
+        return meaning
     if status in (23, VANISHED):
-        return f"{where}: {_files(words)}; log in as root there, or `exclude` them"
-    last = next((line for line in reversed(words) if line.strip()), "no reason given")
-    return f"{where}: {last} (exit status {status})"
+        return f"{_files(words)}; log in as root there, or `exclude` them"
+    return f"{last_of(words)} (exit status {status})"
+
+
+def meaning_of(words: Iterable[str], meanings: Meanings, **known: str | None) -> str:
+    """What a program's words mean to an admin; "" where no meaning fits.
+
+    `known` is filled in by its names.
+    """
+    text = "\n".join(words)
+    for pattern, meaning in meanings:
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups(), **known)
+    return ""
+
+
+def last_of(words: Sequence[str]) -> str:
+    """The last line that says something."""
+    return next((line for line in reversed(words) if line.strip()), "no reason given")
 
 
 def _files(words: list[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Callable, Iterable
 
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
+from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
 from .snapshot import Snapshot
 
@@ -216,20 +217,14 @@ def _listen(program: Program, reference: Reference, say: Say) -> list[str]:
 
 def explain_packages(reference: Reference, words: list[str]) -> str:
     """One line for an admin: why there is no tree, in the package manager's own words where we have none."""
-    text = "\n".join(words)
-    for pattern, meaning in PACKAGE_MEANINGS:
-        if found := re.search(pattern, text):
-            return meaning.format(*found.groups(), suite=reference.suite)
+    if meaning := meaning_of(words, PACKAGE_MEANINGS, suite=reference.suite):
+        return meaning
     errors = [
         line
         for line in words
         if re.match(r"E: |Error|error: ", line) and not _MACHINERY.match(line)
     ]
-    return (
-        errors[0]
-        if errors
-        else next((line for line in reversed(words) if line.strip()), "no reason given")
-    )
+    return errors[0] if errors else last_of(words)
 
 
 def tidy(tree: str) -> None:

@@ -72,7 +72,7 @@ def pull_remote(image: Image, snapshot: Snapshot, say: Say) -> None:
         else:
             break
     if status:
-        raise Refused(explain(image.reference.where, source.host, status, words))
+        raise Refused(f"{image.reference.where}: {explain(source.host, status, words)}")
     snapshot.publish(image, say, exclude=image.exclude, keep=image.keep)
 
 
@@ -128,7 +128,7 @@ def _mounts(host: str) -> Iterable[tuple[str, str]]:
     program = Program([*ssh_command(), "--", host, "echo; cat /proc/mounts"])
     lines = [readable(line) for line in program.lines() if line.strip()]
     if program.status:
-        raise Refused(explain(host, host, program.status, lines))
+        raise Refused(f"{host}: {explain(host, program.status, lines)}")
     for words in (line.split(" ") for line in lines):
         if len(words) >= 6:
             yield unescape_octal(words[1].encode()).decode(errors="replace"), words[2]

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.prune import prune_server
+from tasks.core.deploy.prune import Rules, prune_server
 from tasks.core.desired.build import site_id
 from tasks.core.inspect import verify
 from tasks.core.plan import decide
@@ -335,6 +335,8 @@ def test_nfs_root_below_tftp_root_works(tmp_path):
         run(targets, want(built))
     assert served(targets)[0] == new.release.id
     removed = [
-        verdict.id for verdict in prune_server(targets, 0, 0, {}, time.time()) if verdict.removed
+        verdict.id
+        for verdict in prune_server(targets, Rules(0, 0, time.time()), {})
+        if verdict.removed
     ]
     assert removed == [old.release.id] and served(targets)[0] == new.release.id

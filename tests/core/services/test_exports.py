@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tasks.core.deploy import apply, former_roots
-from tasks.core.deploy.prune import DAY
+from tasks.core.deploy.prune import DAY, Rules
 from tasks.core.plan.model import Plan
 from tasks.core.plan.state import Actual
 from tasks.core.services.exports import (
@@ -433,8 +433,8 @@ def test_a_former_nfs_root_goes_by_age_and_by_what_nodes_say_that_they_run(serve
 def removed(server: Server, days: int, running: dict[str, str] | None = None) -> list[str]:
     """What a prune so many days from now would end."""
     targets = Targets("/srv/tftp-a", "/srv/new", str(server.dest))
-    rule = former_roots.AgeRule(90, time.time() + days * DAY, running or {})
-    verdicts = former_roots.foreseen_former(targets, "a", rule).verdicts
+    rules = Rules(0, 90, time.time() + days * DAY, running or {})
+    verdicts = former_roots.foreseen_former(targets, "a", rules).verdicts
     return [verdict.id for verdict in verdicts if verdict.removed]
 
 
