@@ -73,7 +73,7 @@ class Past(NamedTuple):
 def foreseen_former(targets: Targets, site: str, rules: Rules) -> Past:
     """What would become of it."""
     lines = exports.former(content(targets.at(exports.file_of(site))) or b"")
-    records = journal.read_journal(targets.kept("journal.jsonl"))
+    records = journal.read_journal(targets.journal)
     paths = sorted({line.path for line in lines} - {targets.nfs})
     roots = {path: _root(targets, path, records, rules) for path in paths}
     of_clients = [line for line in lines if line.path not in roots]
@@ -104,7 +104,7 @@ def prune_former(
 
 def _root(targets: Targets, path: str, records: list[journal.Record], rules: Rules) -> FormerRoot:
     root = _targets(targets, path)
-    own_records = journal.read_journal(root.kept("journal.jsonl"))
+    own_records = journal.read_journal(root.journal)
     left = _left(records, path, rules.now)
     deploys = [record for record in own_records if "releases" in record]
     if deploys:

@@ -118,7 +118,7 @@ def removed_of(verdicts: Iterable[Verdict]) -> list[str]:
 
 def foreseen(targets: Targets, rules: Rules) -> list[Verdict]:
     """What would become of each release, or of those of one image."""
-    records = journal.read_journal(targets.kept("journal.jsonl"))
+    records = journal.read_journal(targets.journal)
     released = published(targets)
     if rules.image:
         released = {id: one for id, one in released.items() if one.image == rules.image}

@@ -54,7 +54,7 @@ class _Source:
         self.folder: str | None = None
 
     def bring(self, paths: list[bytes]) -> str | None:
-        folder = self.built.bring(paths, self.like)
+        folder = self.built.fetch(paths, self.like)
         self.folder = self.folder or folder
         return self.folder
 

@@ -83,7 +83,7 @@ def rollback_server(
 def _records(targets: Targets) -> list[journal.Record]:
     """Of the journal; without it a release can be named still."""
     try:
-        return journal.read_journal(targets.kept("journal.jsonl"))
+        return journal.read_journal(targets.journal)
     except OSError:
         return []
 

@@ -47,7 +47,7 @@ def server_status(targets: Targets, now: float) -> dict[str, Any]:
         published(targets),
         read_files(targets),
         read_nodes(targets),
-        journal.read_journal(targets.kept("journal.jsonl")),
+        journal.read_journal(targets.journal),
     )
     images = sorted({release.image for release in held.released.values()})
     folders = filter(os.path.isdir, (targets.tftp_root, targets.nfs_root))

@@ -36,11 +36,11 @@ class BuiltRelease:
     def size(self, name: str) -> int:
         return served_size(self.path(name))
 
-    def record(self) -> Manifest:
+    def manifest(self) -> Manifest:
         """The manifest of the root, its bytes where it was staged."""
         return staged.staged_manifest(staged.staged_paths(self.folder))
 
-    def bring(self, paths: Iterable[bytes], like: str | None) -> str | None:
+    def fetch(self, paths: Iterable[bytes], like: str | None) -> str | None:
         """Have the bytes of these files of the root, which the release `like` has not.
 
         Gives a folder whose files may be linked to, where they came to one.
@@ -55,7 +55,7 @@ class Standing(BuiltRelease):
 
 @lru_cache(maxsize=4)  # plan, preflight and publishing look at the same one
 def manifest_of_build(built: BuiltRelease) -> Manifest:
-    return built.record()
+    return built.manifest()
 
 
 def load_built(built: BuiltRelease) -> Tree:
