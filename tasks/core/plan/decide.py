@@ -41,7 +41,8 @@ def plan(actual: Actual, desired: Desired) -> Plan:
 
 
 def _without(
-    known: Mapping[str, object] | frozenset[str], desired: Desired
+    known: Mapping[str, object] | frozenset[str],
+    desired: Desired,
 ) -> tuple[BuiltRelease, ...]:
     """The releases that are not among these."""
     return tuple(built for built in desired.releases if built.release.id not in known)
@@ -105,7 +106,7 @@ def _stale(actual: Actual, desired: Desired) -> FileChanges:
     gone -= desired.files.keys()
     gone -= desired.loaders.keys()
     gone -= desired.left
-    return tuple(_change(actual, name, None) for name in sorted(gone))
+    return tuple(_change(actual, name, after=None) for name in sorted(gone))
 
 
 def _change(actual: Actual, name: str, after: bytes | None) -> FileChange:
@@ -129,7 +130,7 @@ def changed_services(plan: Plan, actual: Actual, desired: Desired) -> list[Servi
     if plan.unfinished:
         return services
     changed = {change.path for change in plan.services}
-    return [service for service in services if not changed.isdisjoint(dict(service.files))]
+    return [service for service in services if not changed.isdisjoint(service.paths)]
 
 
 def _merged(actual: Actual, service: Service) -> Service:
@@ -194,8 +195,8 @@ def _nodes_of(desired: Desired, image: str) -> tuple[str, ...]:
 
 def _switches(actual: Actual, desired: Desired) -> tuple[NodesReassigned, ...]:
     """What the moves of images do not tell: known nodes whose own words changed."""
-    booted = {built.release.image: built.release.id for built in desired.releases}
     found: dict[tuple[str | None, str], list[str]] = {}
+    booted = desired.ids_by_image
     for name in sorted(actual.nodes.keys() & desired.nodes.keys()):
         old, new = actual.nodes[name], desired.nodes[name]
         if _is_assigned_alike(old, new):
@@ -211,7 +212,9 @@ def _switches(actual: Actual, desired: Desired) -> tuple[NodesReassigned, ...]:
 
 
 def _release_of(
-    node: NodeFacts, booted: Mapping[str, str], files: Mapping[str, bytes]
+    node: NodeFacts,
+    booted: Mapping[str, str],
+    files: Mapping[str, bytes],
 ) -> str | None:
     """What a node runs: its pin, what its image boots from then on, or what it boots now."""
     image = node["image"]
@@ -245,7 +248,10 @@ def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterato
             yield FileChange(name, old, new)
 
 
-def compare_nodes(before: Mapping[str, NodeFacts], after: Mapping[str, NodeFacts]) -> NodeChanges:
+def compare_nodes(
+    before: Mapping[str, NodeFacts],
+    after: Mapping[str, NodeFacts],
+) -> NodeChanges:
     """The nodes that came and went, and what changed of the others."""
     added = sorted(after.keys() - before.keys())
     removed = sorted(before.keys() - after.keys())

@@ -76,8 +76,10 @@ def _releases_of(desired: Desired, image: str) -> tuple[BuiltRelease, ...]:
 
 def _without_others(desired: Desired, image: str) -> dict[str, bytes]:
     """The files but for boot files of other images."""
-    others = {built.release.image for built in desired.releases} - {image}
-    return {name: data for name, data in desired.files.items() if label_of(name) not in others}
+    others = {built.release.image for built in desired.releases}
+    others.discard(image)
+    files = desired.files.items()
+    return {name: data for name, data in files if label_of(name) not in others}
 
 
 def _labels(names: Iterable[str]) -> set[str]:

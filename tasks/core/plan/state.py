@@ -83,6 +83,11 @@ class Desired:
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
 
     @property
+    def ids_by_image(self) -> dict[str, str]:
+        """The release that each image boots."""
+        return {built.release.image: built.release.id for built in self.releases}
+
+    @property
     def boot_folders(self) -> list[str]:
         """The folders of tftp_root with kernels and initrds, and with site data."""
         return [self.site_id, *(built.release.id for built in self.releases)]
@@ -136,7 +141,7 @@ def described(desired: Desired) -> journal.Record:
         if name.startswith(BOOT_FILES):
             boot_files[name] = digest(data)
     record: journal.Record = {
-        "releases": {built.release.image: built.release.id for built in desired.releases},
+        "releases": desired.ids_by_image,
         "pinned": sorted(pins(desired)),
         "site": desired.site_id,
         "exports": list(map(str, exported(desired))),

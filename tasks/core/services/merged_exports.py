@@ -152,7 +152,9 @@ def _as_exported(data: bytes, own: str, files: Files) -> bytes:
 
 def _with_fsid(entry: ExportEntry, own: str, files: Files) -> bytes:
     fsid = _fsid_now(entry.path, own, files)
-    if fsid is None or all(export.fsid == fsid for export in entry.exports):
+    if fsid is None:
+        return entry.text
+    if all(export.fsid == fsid for export in entry.exports):
         return entry.text
     bare = re.sub(rb",fsid=[^,)]*|fsid=[^,)]*,?", b"", entry.text)
     option = os.fsencode(f",fsid={fsid}") if fsid else b""
@@ -161,11 +163,16 @@ def _with_fsid(entry: ExportEntry, own: str, files: Files) -> bytes:
 
 def _fsid_now(folder: str, own: str, files: Files) -> str | None:
     """The fsid of an exported folder, "" without one; None where it is not exported."""
-    for path in sorted(files, key=lambda path: (path != own, path != SHARED, not site_of(path))):
+    for path in sorted(files, key=lambda path: _trust(path, own)):
         for export in exports_of(files[path]):
             if export.path == folder:
                 return export.fsid
     return None
+
+
+def _trust(path: str, own: str) -> tuple[bool, bool, bool]:
+    """The order in which files are asked: the site's own, what all wrote, other sites', others."""
+    return path != own, path != SHARED, not site_of(path)
 
 
 def _network(client: str) -> ipaddress.IPv4Network | None:
@@ -220,13 +227,15 @@ def _changed(now: list[Export], before: list[Export]) -> Iterator[str]:
     """Clients that get the same folder with other options; a fsid never differs."""
     for new in now:
         for old in before:
-            if _covers(new, old) and _bare(new) != _bare(old):
-                options = ",".join(sorted(_bare(new) ^ _bare(old)))
+            changed = _bare(new) ^ _bare(old)
+            if changed and _covers(new, old):
+                options = ",".join(sorted(changed))
                 yield f"{new.path} is exported to {old.client} otherwise than before: {options}"
 
 
 def _bare(export: Export) -> set[str]:
-    return {word for word in export.options.split(",") if not word.startswith("fsid=")}
+    words = export.options.split(",")
+    return {word for word in words if not word.startswith("fsid=")}
 
 
 def _unnamed(now: list[Export], nfs: str) -> Iterator[str]:

@@ -40,6 +40,10 @@ class Service(NamedTuple):
         """All that is changed, in that order."""
         return (self.path, self.data), *self.after
 
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.files]
+
     def placed(self, targets: Targets) -> Service:
         """Its other files where they lie on this machine; with `destdir` no daemon hears of it."""
         after = tuple((targets.at(path), data) for path, data in self.after)
@@ -127,7 +131,7 @@ def install_service(service: Service, path: str, say: Callable[[str], None]) -> 
 
 def _before(service: Service, path: str) -> list[_InstalledFile]:
     """The files that a service changes as they are, in its order."""
-    paths = [path, *(name for name, _ in service.after)]
+    paths = [path, *service.paths[1:]]
     return [_InstalledFile(name, _rights_of(name), content(name)) for name in paths]
 
 

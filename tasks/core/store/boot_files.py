@@ -18,8 +18,11 @@ def read_files(targets: Targets) -> dict[str, bytes]:
         names = sorted(os.listdir(targets.served(BOOT_FILES)))
     except FileNotFoundError:
         return {}
-    paths = [BOOT_FILES + name for name in names]
-    files = [path for path in paths if os.path.isfile(targets.served(path))]
+    files = []
+    for name in names:
+        path = BOOT_FILES + name
+        if os.path.isfile(targets.served(path)):
+            files.append(path)
     return dict(contents_of(targets, files))
 
 
@@ -49,4 +52,5 @@ def site_named(files: Mapping[str, bytes]) -> str | None:
     for name, data in files.items():
         if name.startswith(BOOT_FILES):
             ids |= named(data)
-    return min((id for id in ids if id.startswith("site-")), default=None)
+    sites = [id for id in ids if id.startswith("site-")]
+    return min(sites, default=None)

@@ -12,7 +12,14 @@ from typing import NamedTuple
 from ..base.files import clear, content, read, sync, sync_folder, write_atomic
 from . import journal
 from .paths import Targets, stay_inside
-from .tftp import make_folder, put_in_place, refuse_folders, remove_files, sync_folders
+from .tftp import (
+    folder_of,
+    make_folder,
+    put_in_place,
+    refuse_folders,
+    remove_files,
+    sync_folders,
+)
 
 
 class Commit(NamedTuple):
@@ -70,10 +77,10 @@ def carry_out(targets: Targets) -> journal.Record | None:
     listed = _committed(targets)
     if listed is None:
         return None
-    numbers = range(len(listed.files) + len(listed.kept))
-    new = [os.path.join(targets.commit, str(number)) for number in numbers]
+    count = len(listed.files) + len(listed.kept)
+    new = [os.path.join(targets.commit, str(number)) for number in range(count)]
     for path, name in zip(new, listed.files):
-        make_folder(targets, os.path.dirname(targets.served(name)))
+        make_folder(targets, folder_of(targets, name))
         if os.path.lexists(path):
             put_in_place(path, targets.served(name))
     sync_folders(targets, listed.files)

@@ -41,7 +41,9 @@ class _Shadow(NamedTuple):
 
 
 def shadowing(
-    targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts]
+    targets: Targets,
+    ours: Collection[str],
+    nodes: Mapping[str, NodeFacts],
 ) -> list[tuple[str, str]]:
     """Each file that is not ours and that a node's loader takes instead of ours.
 
@@ -61,7 +63,10 @@ def _what(shadow: _Shadow) -> str:
 
 
 def _of(
-    search: Search, targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts]
+    search: Search,
+    targets: Targets,
+    ours: Collection[str],
+    nodes: Mapping[str, NodeFacts],
 ) -> Iterator[_Shadow]:
     for path in _candidates(search, targets):
         if path in ours or not os.path.isfile(targets.served(path)):
@@ -74,8 +79,11 @@ def _of(
 
 def _candidates(search: Search, targets: Targets) -> list[str]:
     """What lies where a loader looks, and begins as it looks for it."""
-    names = _names(targets.served(search.folder))
-    return [os.path.join(search.folder, name) for name in names if name.startswith(search.start)]
+    found = []
+    for name in _names(targets.served(search.folder)):
+        if name.startswith(search.start):
+            found.append(os.path.join(search.folder, name))
+    return found
 
 
 def looked_at(targets: Targets) -> list[str]:
@@ -94,7 +102,10 @@ def _names(folder: str) -> list[str]:
 
 
 def _taken_by(
-    search: Search, key: str, ours: Collection[str], nodes: Mapping[str, NodeFacts]
+    search: Search,
+    key: str,
+    ours: Collection[str],
+    nodes: Mapping[str, NodeFacts],
 ) -> str:
     """The nodes whose loader asks for a file of that key, and has not found one of ours by then."""
     if search.by_address and UUID.fullmatch(key):
@@ -110,7 +121,8 @@ def _taken_by(
 
 
 def _by_mac(facts: NodeFacts) -> str:
-    return "01-" + facts.get("mac", "").lower().replace(":", "-")
+    mac = facts.get("mac", "").lower()
+    return "01-" + mac.replace(":", "-")
 
 
 def _by_address(facts: NodeFacts) -> str:

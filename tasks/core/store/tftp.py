@@ -49,6 +49,11 @@ def _is_open(folder: str) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
+def folder_of(targets: Targets, name: str) -> str:
+    """The folder that holds a file below tftp_root."""
+    return os.path.dirname(targets.served(name))
+
+
 def folders_of(names: Iterable[str]) -> list[str]:
     """The folders of tftp_root that lead to these files, the outer ones first; without itself."""
     found: set[str] = set()
@@ -85,9 +90,10 @@ def replace_files(targets: Targets, files: Mapping[str, bytes]) -> None:
     make_folder(targets, targets.incoming_files)
     new = []
     for number, (name, data) in enumerate(files.items()):
-        make_folder(targets, os.path.dirname(targets.served(name)))
-        new.append(os.path.join(targets.incoming_files, f"{number}.new"))
-        write_atomic(new[-1], data)
+        make_folder(targets, folder_of(targets, name))
+        path = os.path.join(targets.incoming_files, f"{number}.new")
+        write_atomic(path, data)
+        new.append(path)
     sync(targets.tftp_root)
     for path, name in zip(new, files):
         put_in_place(path, targets.served(name))
@@ -107,7 +113,7 @@ def put_in_place(new: str, path: str) -> None:
 
 def sync_folders(targets: Targets, names: Iterable[str]) -> None:
     """Flush the folders that hold these files below tftp_root."""
-    folders = {os.path.dirname(targets.served(name)) for name in names}
+    folders = {folder_of(targets, name) for name in names}
     for folder in sorted(folders):
         sync_folder(folder)
 
@@ -123,7 +129,7 @@ def refuse_folders(paths: Iterable[str]) -> None:
 def remove_files(targets: Targets, names: Iterable[str]) -> None:
     """Remove those of some files that are there, and their folders where that leaves them empty."""
     for name in names:
-        folder = os.path.dirname(targets.served(name))
+        folder = folder_of(targets, name)
         stay_inside(targets, folder)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(targets.served(name))
