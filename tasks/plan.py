@@ -92,6 +92,7 @@ def on_servers():
 def effect(against: str) -> dict:
     """The same of another build."""
     from .core.plan import decide, scope, text
+    from .core.plan.as_json import plan_json
 
     if settings().server:
         raise BadInput.at(
@@ -105,7 +106,7 @@ def effect(against: str) -> dict:
     return {
         "changed": steps.changed,
         "sections": text.sections(steps, there),
-        "json": text.as_json(steps, there),
+        "json": plan_json(steps, there),
     }
 
 

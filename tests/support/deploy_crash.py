@@ -114,6 +114,7 @@ def careless(targets: Targets, wanted: Desired) -> None:
     with (
         mock.patch.object(os, "fsync", **nothing),
         mock.patch("tasks.core.store.tftp.sync", **nothing),
+        mock.patch("tasks.core.store.commit.sync", **nothing),
         mock.patch("tasks.core.deploy.publish.sync", **nothing),
     ):
         run(targets, wanted)

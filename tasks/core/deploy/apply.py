@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable
 
 from ..base.files import digest_file, read
 from ..base.process import Say
-from ..plan import decide, other_sites, state
-from ..plan.decide import Plan, changed_services
+from ..plan import decide, other_sites
+from ..plan.actual import read_actual
+from ..plan.decide import changed_services
+from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
 from ..services import exports, services
 from ..store import journal, tftp
+from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
+from ..store.ours import ours_as_text
 from ..store.paths import Targets
-from ..store.tftp import ours_as_text
 from . import publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
@@ -42,7 +45,7 @@ def deploy(
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
         desired = goal() if callable(goal) else goal
-        actual = state.read_actual(targets, desired)
+        actual = read_actual(targets, desired)
         other_sites.refuse(actual, desired)
         plan = decide.plan(actual, desired)
         show(plan, actual)
@@ -89,7 +92,7 @@ def apply(
     others = [daemon for daemon in daemons if daemon not in nfs]
 
     _install(nfs, targets, say)  # before any node is told to boot from there
-    tftp.commit(targets, _commit(plan, actual, desired, record))
+    commit(targets, _commit(plan, actual, desired, record))
     _install(others, targets, say)
 
 
@@ -98,7 +101,7 @@ def _commit(
     actual: Actual,
     desired: Desired,
     record: journal.Record,
-) -> tftp.Commit:
+) -> Commit:
     """All that changes below tftp_root when what it leads to is there, and what is kept of it."""
     targets = actual.targets
     files = {name: read(desired.loaders[name]) for name in plan.loaders}
@@ -110,7 +113,7 @@ def _commit(
         "files": ours_as_text(targets, _digests(actual, desired)),
         "nodes.json": nodes.encode(),
     }
-    return tftp.Commit(files, stale, kept, record)
+    return Commit(files, stale, kept, record)
 
 
 def _digests(actual: Actual, desired: Desired) -> dict[str, str]:

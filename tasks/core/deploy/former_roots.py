@@ -78,7 +78,7 @@ def foreseen_former(targets: Targets, site: str, rules: Rules) -> Past:
     """What would become of it."""
     file = targets.at(exports.file_of(site))
     lines = exports.former(content(file) or b"")
-    records = journal.read_journal(targets.kept("journal.jsonl"))
+    records = journal.read_journal(targets.journal)
     paths = {line.path for line in lines}
     roots = {}
     for path in sorted(paths - {targets.nfs}):
@@ -124,7 +124,7 @@ def _root(
     rules: Rules,
 ) -> FormerRoot:
     root = _targets(targets, path)
-    own_records = journal.read_journal(root.kept("journal.jsonl"))
+    own_records = journal.read_journal(root.journal)
     left = _left(records, path, rules.now)
     deploys = [record for record in own_records if "releases" in record]
     if deploys:

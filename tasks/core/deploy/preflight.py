@@ -11,7 +11,8 @@ from ..base.files import unlocked
 from ..base.process import Say
 from ..base.text import human
 from ..plan import nearest, state
-from ..plan.decide import Plan, changed_services
+from ..plan.decide import changed_services
+from ..plan.model import Plan
 from ..plan.state import Actual, BuiltRelease, Desired, pins
 from ..services import services
 from ..store import tftp
@@ -69,7 +70,7 @@ def _of_root(actual: Actual, built: BuiltRelease) -> RoomNeeded:
     """What a root takes beside the release that it shares files with, and what of it is there."""
     entries = nearest.load_diff(actual, built).after.values()
     new = [entry.size for entry in entries if entry.type != DIR]
-    folders = state.manifest_of_build(built).manifest.count(b" type=dir ")
+    folders = state.manifest_of_build(built).mtree.count(b" type=dir ")
     # What an earlier deploy brought, which was cut off.
     targets = actual.targets
     received = _sizes(os.path.join(targets.received, built.release.id))

@@ -130,7 +130,7 @@ def removed_of(verdicts: Iterable[Verdict]) -> list[str]:
 
 def foreseen(targets: Targets, rules: Rules) -> list[Verdict]:
     """What would become of each release, or of those of one image."""
-    records = journal.read_journal(targets.kept("journal.jsonl"))
+    records = journal.read_journal(targets.journal)
     released = releases_of(targets, rules.image)
     used = {id: last_used(targets, id, records, rules.now) for id in released}
     named = named_by_files(targets, released)

@@ -54,7 +54,7 @@ class _Source:
         self.folder: str | None = None
 
     def bring(self, paths: list[bytes]) -> str | None:
-        folder = self.built.bring(paths, self.like)
+        folder = self.built.fetch(paths, self.like)
         self.folder = self.folder or folder
         return self.folder
 
@@ -100,8 +100,8 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
     """
     written = manifest_of_build(built)
     kept = {
-        "mtree": written.manifest,
-        "xattrs": written.labels,
+        "mtree": written.mtree,
+        "xattrs": written.xattrs,
         "seen": dump_stats(looks, written.inodes),
     }
     if note:

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..plan import other_sites
-from ..plan.decide import FileChange
+from ..plan.model import FileChange
 from ..release import Release
-from ..store import journal, tftp
+from ..store import journal
 from ..store.boot_files import current, read_files, site_named
+from ..store.commit import Commit, commit
 from ..store.kept import damaged, published
 from ..store.operation import held, recorded
+from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
-from ..store.tftp import ours_as_text, read_ours
 
 # release, site id -> boot files below tftp_root
 Render = Callable[[Release, str], Mapping[str, bytes]]
@@ -83,13 +84,13 @@ def _move(server: _Server, backs: list[Back], author: journal.Record) -> None:
     described = _described(backs, server.files)
     record = {**author, "action": "rollback", **described}
     with recorded(server.targets, record):
-        tftp.commit(server.targets, _commit(server.targets, backs, record))
+        commit(server.targets, _commit(server.targets, backs, record))
 
 
 def _records(targets: Targets) -> list[journal.Record]:
     """Of the journal; without it a release can be named still."""
     try:
-        return journal.read_journal(targets.kept("journal.jsonl"))
+        return journal.read_journal(targets.journal)
     except OSError:
         return []
 
@@ -218,7 +219,7 @@ def _commit(
     targets: Targets,
     backs: list[Back],
     record: journal.Record,
-) -> tftp.Commit:
+) -> Commit:
     new: dict[str, bytes] = {}
     ours = read_ours(targets)
     for back in backs:
@@ -228,4 +229,4 @@ def _commit(
         for name, data in back.files.items():
             ours[name] = hashlib.sha256(data).hexdigest()
     kept = {"files": ours_as_text(targets, ours)}
-    return tftp.Commit(new, [], kept, record)
+    return Commit(new, [], kept, record)

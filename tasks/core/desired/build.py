@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ..site.model import Site
-from ..store.kept import NodeFacts
+from ..store.nodes import NodeFacts
 
 
 def site_id(site_img: bytes) -> str:

@@ -14,6 +14,7 @@ from ..base.files import clear, read
 from ..config.boot_files import render_boot
 from ..config.render import OF_SITE
 from ..plan import state
+from ..plan.actual import as_deployed
 from ..release import Release, parse_release
 from ..services import services
 from ..site.model import Site
@@ -107,4 +108,4 @@ def shadow(targets: Targets, other: state.Desired, loaders: Mapping[str, str]) -
         for path, name in links.items():
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.symlink(os.path.abspath(built.path(name)), path)
-    return state.as_deployed(targets, other, loaders)
+    return as_deployed(targets, other, loaders)

@@ -11,14 +11,15 @@ from ..base.text import human
 from ..deploy.prune import DAY, last_used, named_by_files
 from ..dhcp import leases
 from ..plan import other_sites
-from ..plan.state import notes
+from ..plan.actual import notes
 from ..release import Release
 from ..store import journal
 from ..store.boot_files import current, read_files, site_named
 from ..store.boot_files import named as named_in
-from ..store.kept import NodeFacts, published, read_nodes, site_data
+from ..store.kept import published, site_data
+from ..store.nodes import NodeFacts, read_nodes
+from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.tftp import read_ours
 
 State = dict[str, Any]  # of a server, as plain values
 LAST = 5  # records of the journal that are shown
@@ -51,7 +52,7 @@ def server_status(targets: Targets, now: float) -> State:
         published(targets),
         read_files(targets),
         read_nodes(targets),
-        journal.read_journal(targets.kept("journal.jsonl")),
+        journal.read_journal(targets.journal),
     )
     images = {release.image for release in held.released.values()}
     booted = {image: current(held.files, image) for image in sorted(images)}

@@ -19,9 +19,11 @@ from ..plan.scope import image_of, label_of
 from ..release import Release
 from ..store import kept, shadows
 from ..store.boot_files import named, read_files
-from ..store.kept import damaged, published, read_nodes, site_data
+from ..store.kept import damaged, published, site_data
+from ..store.nodes import read_nodes
+from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.tftp import read_ours
+from ..store.tftp import closed_folders, folders_of
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
 
@@ -178,8 +180,8 @@ def _ways(targets: Targets, released: Iterable[str]) -> Iterator[Finding]:
     Folders that they may not enter, files of others.
     """
     ours = read_ours(targets)
-    folders = ["", *shadows.folders(ours), *released, *site_data(targets)]
-    for name in shadows.closed(targets, folders):
+    folders = ["", *folders_of(ours), *released, *site_data(targets)]
+    for name in closed_folders(targets, folders):
         path = os.path.join(targets.tftp, name).rstrip("/")
         yield Finding(path, "closed to its readers, TFTP servers")
     nodes = read_nodes(targets)

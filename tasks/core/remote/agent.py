@@ -256,7 +256,7 @@ def _pack_service(service: services.Service) -> dict[str, Any]:
 
 def _pack_release(built: BuiltRelease) -> dict[str, Any]:
     paths_of: dict[int, list[str]] = {}
-    for path, inode in built.record().inodes.items():
+    for path, inode in built.manifest().inodes.items():
         paths_of.setdefault(inode, []).append(os.fsdecode(path))
     shared = [paths for paths in paths_of.values() if len(paths) > 1]
     return {
@@ -360,7 +360,7 @@ class RemoteRelease(BuiltRelease):
     def size(self, name: str) -> int:
         return self.sizes[name]
 
-    def record(self) -> Manifest:
+    def manifest(self) -> Manifest:
         manifest = read(self.path("root.mtree"))
         labels = read(self.path("root.xattrs"))
         inodes: dict[bytes, int] = {}
@@ -376,7 +376,7 @@ class RemoteRelease(BuiltRelease):
         """
         return os.path.join(self.channel.targets.received, self.release.id)
 
-    def bring(self, paths: Iterable[bytes], like: str | None) -> str | None:
+    def fetch(self, paths: Iterable[bytes], like: str | None) -> str | None:
         self._clear_others()
         present = set(self._present_files())
         missing = [path for path in paths if path not in present]
@@ -399,7 +399,7 @@ class RemoteRelease(BuiltRelease):
         top = os.fsencode(self._received)
         tree: Tree | None = None
         for file in _files_below(top):
-            tree = tree or read_record(self.record())
+            tree = tree or read_record(self.manifest())
             path = os.path.relpath(file, top)
             if path in tree and _is_file_of(file, tree[path].digest):
                 yield path

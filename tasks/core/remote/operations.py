@@ -19,9 +19,13 @@ from ..deploy import apply, former_roots, preflight, prune, rollback
 from ..inspect import status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
+from ..plan.actual import read_actual
+from ..plan.as_json import plan_json
+from ..plan.model import Plan
 from ..plan.state import Desired, pins
 from ..release import Release
-from ..store import boot_files, kept, loaders, tftp
+from ..store import boot_files, kept, loaders
+from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 from .options import (
     DeployOptions,
@@ -80,11 +84,11 @@ def plan_server(
     """
     desired = goal_of(targets, line, line.wanted(), options.image)
     prunable = _prunable(targets, options)
-    found = state.read_actual(targets, desired)
+    found = read_actual(targets, desired)
     actual = dataclasses.replace(found, prunable=tuple(prunable))
     other_sites.refuse(actual, desired)
     plan = decide.plan(actual, desired)
-    as_json = plan_text.as_json(plan, actual)
+    as_json = plan_json(plan, actual)
     refused = preflight.refusal(plan, actual, desired)
     return {
         "changed": plan.changed,
@@ -132,7 +136,7 @@ def deploy_server(
     for text in loaders.missing_loaders(names):
         line.say(text)
 
-    def show(plan: decide.Plan, actual: state.Actual) -> None:
+    def show(plan: Plan, actual: state.Actual) -> None:
         line.show(plan_text.sections(plan, actual))
 
     def settle() -> Desired:
@@ -169,7 +173,7 @@ def goal_of(
 def _own_boot_files(targets: Targets) -> dict[str, bytes]:
     """The boot files on a server that deploys wrote."""
     files = boot_files.read_files(targets)
-    for name in files.keys() - tftp.read_ours(targets).keys():
+    for name in files.keys() - read_ours(targets).keys():
         del files[name]
     return files
 

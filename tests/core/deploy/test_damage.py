@@ -24,8 +24,8 @@ from tasks.core.remote import operations
 from tasks.core.scan import stat
 from tasks.core.store import journal
 from tasks.core.store.kept import damaged, published
+from tasks.core.store.ours import read_ours
 from tasks.core.store.paths import Targets
-from tasks.core.store.tftp import read_ours
 from tests.support.deploy_kit import AUTHOR, boot_files, build, run, want
 from tests.support.killed_steps import boots, every_kill, wrong
 
