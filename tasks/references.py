@@ -1,6 +1,6 @@
 """The reference worker node that an image's root is made of.
 
-rsync, archive, bootstrap ── pull ──> build/references/<key>/tree   once, and whenever `doit pull` is asked for
+rsync, archive, bootstrap ── pull ──> build/references/<key>/tree   once, and at each `doit pull`
 path ───────────────────────────────> read where it is, never written to
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .base.console import say
 from .base.paths import pulled, snapshot_of
-from .base.rule import command, perform, rule
+from .base.rule import Reads, Writes, command, perform, rule
 from .base.settings import settings, site
 from .core.site.model import Image
 
@@ -28,7 +28,11 @@ def task_snapshot():
         image = images[0]
         if image.reference.kind == "archive":
             task = rule(
-                image.name, pull, folder, output=pulled(image), inputs=[image.reference.where]
+                image.name,
+                pull,
+                folder,
+                reads=Reads([image.reference.where]),
+                writes=Writes([pulled(image)]),
             )
         else:
             task = {
@@ -36,12 +40,19 @@ def task_snapshot():
                 "actions": [(perform, [pull, folder])],
                 "targets": [pulled(image)],
             }
-        checks = [(serves, [folder]), *task.get("uptodate", [])]
-        yield {**task, "uptodate": checks, "clean": [(forget, [folder])], "verbosity": 2}
+        yield {
+            **task,
+            "uptodate": [(serves, [folder]), *task.get("uptodate", [])],
+            "clean": [(forget, [folder])],
+            "verbosity": 2,
+        }
 
 
 def serves(folder: str) -> bool:
-    """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
+    """Whether a snapshot that is there has what the site wants of it.
+
+    What its node is by now is for `doit pull`.
+    """
     from .core.reference.pull import is_as_wide, settle
 
     settle(folder)
@@ -49,13 +60,13 @@ def serves(folder: str) -> bool:
 
 
 def shared(folder: str) -> Image:
-    """What all images that are made of a snapshot need of it: what not all of them exclude, and what some keep."""
+    """What all images made of a snapshot need of it: what one does not exclude, what one keeps."""
     first, *others = snapshots()[folder]
-    exclude = tuple(
-        pattern for pattern in first.exclude if all(pattern in image.exclude for image in others)
-    )
-    keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
-    return first._replace(exclude=exclude, keep=keep)
+    exclude, keep = first.exclude, set(first.keep)
+    for image in others:
+        exclude = tuple(pattern for pattern in exclude if pattern in image.exclude)
+        keep |= set(image.keep)
+    return first._replace(exclude=exclude, keep=tuple(sorted(keep)))
 
 
 def pull(folder: str) -> None:

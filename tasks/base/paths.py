@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..core.image.source import ImageSource, settings_for
 from ..core.release import Release, parse_release
+from ..core.site.keys import INITRD, ROOT
 from ..core.site.model import Image
 from ..core.store.paths import BOOT_FILES
 from .settings import NOTED, settings
@@ -27,15 +30,19 @@ def site_img() -> str:
 
 def templates() -> tuple[str, ...]:
     """Folders of templates, the site's own first."""
-    return tuple(
-        path
-        for folder in settings().folders
-        if os.path.isdir(path := os.path.join(folder, "templates"))
-    )
+    return templates_of(settings().folders)
+
+
+def templates_of(folders: Iterable[str]) -> tuple[str, ...]:
+    paths = [os.path.join(folder, "templates") for folder in folders]
+    return tuple(filter(os.path.isdir, paths))
 
 
 def index_of(image: Image) -> str:
-    """What the last scan of the reference knows of each file: of a snapshot all images that are made of it share it."""
+    """What the last scan of the reference knows of each file.
+
+    Images that are made of one snapshot share it.
+    """
     if image.reference.kind == "path":
         return settings().path(NOTED, f"{image.name}.index")
     from ..core.reference.snapshot import INDEX
@@ -43,14 +50,9 @@ def index_of(image: Image) -> str:
     return os.path.join(snapshot_of(image), INDEX)
 
 
-def verdict_of(image: Image) -> str:
-    """The complaints about an image, none if it can be."""
-    return settings().path(NOTED, f"{image.name}.verdict")
-
-
-def carried_of(image: Image) -> str:
-    """By what a change of the reference is known to be one of bytes alone, private."""
-    return settings().path(NOTED, f"{image.name}.carried")
+def state_of(image: Image) -> str:
+    """What was decided about an image: private, and no output."""
+    return settings().path(NOTED, f"{image.name}.json")
 
 
 def results_path(name: str) -> str:
@@ -68,11 +70,6 @@ def kernel_of(image: Image) -> str:
 def facts_of(image: Image) -> str:
     """What was found out on the way: kind of the initrd, kernel's version, modules."""
     return settings().path(image.name, "initrd.json")
-
-
-def offers_of(image: Image) -> str:
-    """What the image's root has for disks."""
-    return settings().path(NOTED, f"{image.name}.offers")
 
 
 def known_hosts() -> str:
@@ -98,6 +95,26 @@ def pulled(image: Image) -> str:
     from ..core.reference.snapshot import COMPLETE
 
     return os.path.join(snapshot_of(image), COMPLETE)
+
+
+def snapshot(image: Image) -> list[str]:
+    """The file that says which snapshot an image is made of; a folder read in place has none."""
+    return [] if image.reference.kind == "path" else [pulled(image)]
+
+
+def root_source(image: Image) -> ImageSource:
+    """All that the image's root is made of."""
+    return source(ROOT, image)
+
+
+def initrd_source(image: Image) -> ImageSource:
+    """All that its initrd is made of besides."""
+    return source(INITRD, image)
+
+
+def source(made: str, image: Image) -> ImageSource:
+    now, wanted = settings(), settings_for(made, image)
+    return ImageSource(made, wanted, tree_of(image), index_of(image), now.folders, now.site)
 
 
 def release_of(image: Image) -> str:
@@ -130,7 +147,7 @@ def notes_of(image: Image) -> str:
 
 
 def parts_of(image: Image) -> str:
-    """All of the root that its initrd can be made of, as a manifest: of the rest it need not be made anew."""
+    """A manifest of all in the root that its initrd can be made of: private, and no output."""
     return settings().path(NOTED, f"{image.name}.parts")
 
 

@@ -58,7 +58,8 @@ def pick(
         if problem is None:
             return data, name
         problems.append(f"{name} {problem}")
-    raise BadInput.at(
+    raise BadInput.about(
+        ("initrd", "busybox"),
         where,
         f"busybox: {'; '.join(problems) or 'none found'}; {INSTALL}, or give a path to a static one",
     )

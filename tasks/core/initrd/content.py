@@ -208,7 +208,8 @@ def _readable(order: Recipe, how: str) -> None:
         fine = version_numbers(order.kernel.version) >= FIRST_KERNELS[how]
     if not fine:
         message = f"kernel {order.kernel.version} cannot read an initrd compressed with {how}"
-        raise BadInput.at(order.where, f"{message}; say `initrd: {{compression: gzip}}`")
+        remedy = "say `initrd: {compression: gzip}`"
+        raise BadInput.about(("initrd", "compression"), order.where, f"{message}; {remedy}")
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

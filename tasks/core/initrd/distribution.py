@@ -90,6 +90,7 @@ def _has_module(order: Recipe, base: BaseImage, name: str) -> bool:
     try:
         wanted = modules.find_module(known, name)
     except KeyError:
-        raise BadInput.at(order.where, modules.unknown_module(known, name)) from None
+        what = modules.unknown_module(known, name)
+        raise BadInput.about(modules.SUBJECT, order.where, what) from None
     folder = resolve(base.image.tree, b"lib/modules")
     return wanted is None or wanted in modules.all_in(base.image.tree, folder)

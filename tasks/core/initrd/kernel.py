@@ -24,7 +24,7 @@ def choose(tree: Tree, wanted: str, where: str = "site.yaml") -> Kernel:
     try:
         return _newest(tree) if wanted == "auto" else _named(tree, wanted)
     except ValueError as error:
-        raise BadInput.at(where, f"kernel: {error}") from None
+        raise BadInput.about(("kernel",), where, f"kernel: {error}") from None
 
 
 def _newest(tree: Tree) -> Kernel:

@@ -104,6 +104,9 @@ def _aliases(tree: Tree, kernel: Kernel) -> dict[str, str]:
     }
 
 
+SUBJECT = ("initrd", "modules")  # of complaints about names
+
+
 def find_module(modules: Modules, name: str) -> str | None:
     """The module that `name` means, in any spelling; None where the kernel has it built in. Raises KeyError."""
     for wanted in (name_of(name), modules.aliases.get(name_of(name), "")):
@@ -124,7 +127,7 @@ def closure(
         try:
             found = find_module(modules, name)
         except KeyError:
-            problems.append(Problem(where, 1, 1, unknown_module(modules, name)))
+            problems.append(Problem(where, 1, 1, unknown_module(modules, name), SUBJECT))
             continue
         for module in _chain(modules, found) if found else []:
             if modules.paths.get(module) not in tree:
