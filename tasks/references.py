@@ -7,8 +7,8 @@ path ─────────────────────────
 from __future__ import annotations
 
 from .base.console import say
-from .base.paths import pulled, snapshot_of
-from .base.rule import Reads, Writes, command, perform, rule
+from .base.paths import is_read_in_place, pulled, snapshot_of
+from .base.rule import Aside, Reads, Writes, command, perform, rule
 from .base.settings import settings, site
 from .core.site.model import Image
 
@@ -17,7 +17,7 @@ def snapshots() -> dict[str, list[Image]]:
     """Each snapshot's folder with the images that are made of it."""
     found: dict[str, list[Image]] = {}
     for image in site().images:
-        if image.reference.kind != "path":
+        if not is_read_in_place(image):
             found.setdefault(snapshot_of(image), []).append(image)
     return found
 
@@ -25,30 +25,31 @@ def snapshots() -> dict[str, list[Image]]:
 def task_snapshot():
     """take the references that are not there yet, and archives that changed"""
     for folder, images in snapshots().items():
-        image = images[0]
+        image, wanted = images[0], Aside(shared(images))
         if image.reference.kind == "archive":
             task = rule(
                 image.name,
                 pull,
                 folder,
+                wanted,
                 reads=Reads([image.reference.where]),
                 writes=Writes([pulled(image)]),
             )
         else:
             task = {
                 "name": image.name,
-                "actions": [(perform, [pull, folder])],
+                "actions": [(perform, [pull, folder, wanted])],
                 "targets": [pulled(image)],
             }
         yield {
             **task,
-            "uptodate": [(serves, [folder]), *task.get("uptodate", [])],
+            "uptodate": [(serves, [folder, wanted]), *task.get("uptodate", [])],
             "clean": [(forget, [folder])],
             "verbosity": 2,
         }
 
 
-def serves(folder: str) -> bool:
+def serves(folder: str, wanted: Aside) -> bool:
     """Whether a snapshot that is there has what the site wants of it.
 
     What its node is by now is for `doit pull`.
@@ -56,12 +57,12 @@ def serves(folder: str) -> bool:
     from .core.reference.pull import is_as_wide, settle
 
     settle(folder)
-    return is_as_wide(shared(folder), folder)
+    return is_as_wide(wanted.value, folder)
 
 
-def shared(folder: str) -> Image:
+def shared(images: list[Image]) -> Image:
     """What all images made of a snapshot need of it: what one does not exclude, what one keeps."""
-    first, *others = snapshots()[folder]
+    first, *others = images
     exclude, keep = first.exclude, set(first.keep)
     for image in others:
         exclude = tuple(pattern for pattern in exclude if pattern in image.exclude)
@@ -69,15 +70,18 @@ def shared(folder: str) -> Image:
     return first._replace(exclude=exclude, keep=tuple(sorted(keep)))
 
 
-def pull(folder: str) -> None:
-    """Take a snapshot anew. Raises Refused, with the old one as it was."""
+def pull(folder: str, wanted: Aside) -> None:
+    """Take a snapshot anew. Raises Refused, with the old one as it was.
+
+    What is wanted of it decides nothing here: whether it is as wide as that `serves` says.
+    """
     from .core.reference import snapshot
     from .core.reference.pull import is_as_wide, pull_reference
 
-    wanted = shared(folder)
-    if not is_as_wide(wanted, folder):
-        say(f"{snapshot.describe(wanted)}: once more, for what the last snapshot left out")
-    pull_reference(wanted, folder, say)
+    image = wanted.value
+    if not is_as_wide(image, folder):
+        say(f"{snapshot.describe(image)}: once more, for what the last snapshot left out")
+    pull_reference(image, folder, say)
 
 
 def forget(folder: str) -> None:
@@ -95,4 +99,4 @@ def task_pull():
 def pull_all() -> None:
     for folder, images in snapshots().items():
         if settings().image in ("", *(image.name for image in images)):
-            pull(folder)
+            pull(folder, Aside(shared(images)))

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 OF_RELEASES = f"tftp/{BOOT_FILES}".rstrip("/")  # below build/configs: the files that name a release
 
 
+def _built(image: Image, name: str) -> str:
+    """A file of the image's own folder."""
+    return settings().path(image.name, name)
+
+
+def _noted(image: Image, kind: str) -> str:
+    """What the build keeps of the image for itself: private, and no output."""
+    return settings().path(NOTED, f"{image.name}.{kind}")
+
+
 def config(name: str) -> str:
     return settings().path("configs", name)
 
@@ -43,16 +53,16 @@ def index_of(image: Image) -> str:
 
     Images that are made of one snapshot share it.
     """
-    if image.reference.kind == "path":
-        return settings().path(NOTED, f"{image.name}.index")
+    if is_read_in_place(image):
+        return _noted(image, "index")
     from ..core.reference.snapshot import INDEX
 
     return os.path.join(snapshot_of(image), INDEX)
 
 
 def state_of(image: Image) -> str:
-    """What was decided about an image: private, and no output."""
-    return settings().path(NOTED, f"{image.name}.json")
+    """What was decided about an image."""
+    return _noted(image, "json")
 
 
 def results_path(name: str) -> str:
@@ -60,16 +70,16 @@ def results_path(name: str) -> str:
 
 
 def initrd_of(image: Image) -> str:
-    return settings().path(image.name, "initrd.img")
+    return _built(image, "initrd.img")
 
 
 def kernel_of(image: Image) -> str:
-    return settings().path(image.name, "vmlinuz")
+    return _built(image, "vmlinuz")
 
 
 def facts_of(image: Image) -> str:
     """What was found out on the way: kind of the initrd, kernel's version, modules."""
-    return settings().path(image.name, "initrd.json")
+    return _built(image, "initrd.json")
 
 
 def known_hosts() -> str:
@@ -79,9 +89,14 @@ def known_hosts() -> str:
 
 def tree_of(image: Image) -> str:
     """The folder that is the image's reference, pulled or in place."""
-    if image.reference.kind == "path":
+    if is_read_in_place(image):
         return image.reference.where
     return os.path.join(snapshot_of(image), "tree")
+
+
+def is_read_in_place(image: Image) -> bool:
+    """Whether the image is made of a folder of this machine, and of no snapshot."""
+    return image.reference.kind == "path"
 
 
 def snapshot_of(image: Image) -> str:
@@ -99,7 +114,7 @@ def pulled(image: Image) -> str:
 
 def snapshot(image: Image) -> list[str]:
     """The file that says which snapshot an image is made of; a folder read in place has none."""
-    return [] if image.reference.kind == "path" else [pulled(image)]
+    return [] if is_read_in_place(image) else [pulled(image)]
 
 
 def root_source(image: Image) -> ImageSource:
@@ -113,17 +128,25 @@ def initrd_source(image: Image) -> ImageSource:
 
 
 def source(made: str, image: Image) -> ImageSource:
-    now, wanted = settings(), settings_for(made, image)
-    return ImageSource(made, wanted, tree_of(image), index_of(image), now.folders, now.site)
+    return ImageSource(
+        made,
+        settings_for(made, image),
+        tree_of(image),
+        is_read_in_place(image),
+        index_of(image),
+        settings().folders,
+        settings().site,
+    )
 
 
 def release_of(image: Image) -> str:
-    return settings().path(image.name, "release.json")
+    return _built(image, "release.json")
 
 
 def read_release(image: Image) -> Release:
     with open(release_of(image), "rb") as file:
-        return parse_release(file.read())
+        text = file.read()
+    return parse_release(text)
 
 
 def page() -> str:
@@ -135,20 +158,20 @@ def timings_of() -> str:
 
 
 def manifest_of(image: Image) -> str:
-    return settings().path(image.name, "root.mtree")
+    return _built(image, "root.mtree")
 
 
 def xattrs_of(image: Image) -> str:
-    return settings().path(image.name, "root.xattrs")
+    return _built(image, "root.xattrs")
 
 
 def notes_of(image: Image) -> str:
-    return settings().path(image.name, "notes.json")
+    return _built(image, "notes.json")
 
 
 def parts_of(image: Image) -> str:
-    """A manifest of all in the root that its initrd can be made of: private, and no output."""
-    return settings().path(NOTED, f"{image.name}.parts")
+    """A manifest of all in the root that its initrd can be made of."""
+    return _noted(image, "parts")
 
 
 def place_of(image: Image) -> StagedPaths:

@@ -14,6 +14,7 @@ class ImageSource(NamedTuple):
     made: str  # ROOT or INITRD
     image: Image  # of its settings those by which that is made
     reference: str  # the folder that is the reference
+    in_place: bool  # it is not the build's own
     index_file: str  # the file that knows what the last scan of it found
     folders: tuple[str, ...]  # where overlays/ are looked up
     site: str  # the file that complaints are about
@@ -22,11 +23,6 @@ class ImageSource(NamedTuple):
     def fingerprint(self) -> tuple[object, ...]:
         """Its settings: where files lie decides nothing."""
         return self.image.name, *recipe(self.made, self.image)
-
-    @property
-    def in_place(self) -> bool:
-        """Whether the reference is a folder that is not the build's own."""
-        return self.image.reference.kind == "path"
 
 
 def settings_for(made: str, image: Image) -> Image:
