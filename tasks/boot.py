@@ -52,7 +52,7 @@ PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that ta
 
 
 def task_boot():
-    """boot one node as a virtual machine from what would be deployed; node=NAME, `firmware=uefi`"""
+    """boot a node as a virtual machine from what would be deployed; `node=NAME`, `firmware=uefi`"""
     return command(boot, after=BUILT, params=[RAW], knows="node firmware dhcp power")
 
 

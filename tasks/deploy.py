@@ -162,7 +162,7 @@ def verify(full: bool) -> None:
 
 
 def task_status():
-    """show what servers hold and boot, and the last deploys; with --nodes, what nodes run"""
+    """show what servers hold and boot, last deploys; with --nodes or `node=`, what nodes run"""
     return command(status, params=[NODES], knows="server node destdir")
 
 
