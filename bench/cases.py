@@ -39,7 +39,7 @@ READ_ALONE = HEAD + (
 )
 MATERIALISE = HEAD + (
     "from tasks.core.checkout import staged; from tasks.core.scan import reader as scan;"
-    "tree = scan.scan(sys.argv[1], sys.argv[2], owned=bool(sys.argv[4])).tree; place = staged.staged_paths(sys.argv[3]);"
+    "tree = scan.scan(sys.argv[1], sys.argv[2], scan.ScanOptions(owned=bool(sys.argv[4]))).tree; place = staged.staged_paths(sys.argv[3]);"
     + TIMED.format(work="staged.checkout(place, tree, tree if sys.argv[4] else None)")
 )
 PACK = HEAD + (

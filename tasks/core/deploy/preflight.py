@@ -45,7 +45,7 @@ def _of_root(there: Actual, built: BuiltRelease) -> tuple[int, int]:
     new = [
         entry.size for entry in nearest.load_diff(there, built).after.values() if entry.type != DIR
     ]
-    folders = state.manifest_of_build(built).manifest.count(b" type=dir ")
+    folders = state.manifest_of_build(built).mtree.count(b" type=dir ")
     come = _sizes(
         os.path.join(there.targets.received, built.release.id)
     )  # by an earlier deploy that was cut off

@@ -77,8 +77,8 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
 
     written = manifest_of_build(built)
     kept = {
-        "mtree": written.manifest,
-        "xattrs": written.labels,
+        "mtree": written.mtree,
+        "xattrs": written.xattrs,
         "seen": dump_stats(looks, written.inodes),
     }
     if note:

@@ -102,16 +102,10 @@ def decide(root: ImageSource, tell: Tell) -> DecidedRoot:
 def _decide(root: ImageSource, tell: Tell) -> DecidedRoot:
     """Read the reference, and lay everything over it, in memory. Raises BadInput."""
     image = root.image
+    options = bounds(image)._replace(owned=not root.in_place, judge=scanner())
+    look = walked(root) if root.in_place else None
     with circles_named(root):
-        found = reader.scan(
-            root.reference,
-            root.index_file,
-            **bounds(image),
-            owned=not root.in_place,
-            looked=walked(root) if root.in_place else None,
-            judge=scanner(),
-            progress=tell,
-        )
+        found = reader.scan(root.reference, root.index_file, options, look, tell)
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
         parts = content.parts(staged.tree)

@@ -28,7 +28,7 @@ def root_seen(source: ImageSource) -> str:
 @lru_cache(maxsize=None)
 def walked(source: ImageSource) -> reader.Walked:
     """The one walk of a reference in a run; what it found to be new is all that is read then."""
-    return reader.look(source.reference, source.index_file, **bounds(source.image))
+    return reader.look(source.reference, source.index_file, bounds(source.image))
 
 
 @lru_cache(maxsize=None)

@@ -163,9 +163,7 @@ def _paths(change: TreeChange) -> Iterator[str]:
 def _rights(there: Actual, built: BuiltRelease) -> str:
     """Of the whole new root, and how it was where that differs."""
     like = nearest.nearest(there, built)
-    before, after = (
-        rights(record.manifest) for record in nearest.records(there.targets, like, built)
-    )
+    before, after = (rights(record.mtree) for record in nearest.records(there.targets, like, built))
     words = [
         f"{count} {what}" + (f" ({was} before)" if like and was != count else "")
         for count, was, what in zip(after, before, ("setuid or setgid", "not world-readable"))
@@ -361,9 +359,7 @@ def _file_json(change: FileChange) -> dict[str, Any]:
 
 def _root_json(built: BuiltRelease, there: Actual) -> dict[str, Any]:
     like = nearest.nearest(there, built)
-    before, after = (
-        rights(record.manifest) for record in nearest.records(there.targets, like, built)
-    )
+    before, after = (rights(record.mtree) for record in nearest.records(there.targets, like, built))
     return {
         "release": built.release.id,
         "compared_with": like,

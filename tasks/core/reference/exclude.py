@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+
+from ..scan.reader import ScanOptions
 from ..site.model import Image
 from ..tree.filter import NEVER_COPIED, LazyFilter
 
@@ -16,10 +17,10 @@ SEPARATE = (
 )  # file systems of their own that belong to a root all the same
 
 
-def bounds(image: Image) -> dict[str, Any]:
-    """What is left out, and which file systems besides the root's are not, as arguments of scan."""
+def bounds(image: Image) -> ScanOptions:
+    """What is left out, and which file systems besides the root's are not, for a scan."""
     patterns = (*NEVER_COPIED, *image.exclude)
     also = tuple(
         os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also)
     )
-    return {"skip": LazyFilter(patterns), "also": also, "rules": repr(patterns)}
+    return ScanOptions(LazyFilter(patterns), also, repr(patterns))

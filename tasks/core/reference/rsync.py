@@ -13,7 +13,7 @@ from typing import Iterable, NamedTuple
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import TRIES, VANISHED, explain, ssh_command
-from ..base.text import readable
+from ..base.text import readable, unescape_octal
 from ..rootfs.scrub import not_pulled
 from ..site.model import Image
 from .exclude import SEPARATE
@@ -131,4 +131,4 @@ def _mounts(host: str) -> Iterable[tuple[str, str]]:
         raise Refused(explain(host, host, program.status, lines))
     for words in (line.split(" ") for line in lines):
         if len(words) >= 6:
-            yield re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[1]), words[2]
+            yield unescape_octal(words[1].encode()).decode(errors="replace"), words[2]

@@ -120,7 +120,7 @@ class Snapshot:
         if os.path.isdir(self.tree) and os.path.exists(self.index):
             shutil.copyfile(self.index, self.coming)
         scan(
-            self.incoming, self.coming, **bounds(image), owned=True, judge=scanner(),
+            self.incoming, self.coming, bounds(image)._replace(owned=True, judge=scanner()),
             progress=lambda names: tell(f"reading what came, names: {names:,}"),
         )  # fmt: skip
 

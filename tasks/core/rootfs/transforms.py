@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ..base.errors import BadInput, Problem
-from ..base.text import show_path
+from ..base.text import show_path, unescape_octal
 from ..tree.model import (
     DIR,
     FILE,
@@ -110,7 +110,7 @@ def fstab(tree: Tree) -> Tree:
             and fields[1].startswith(b"/")
             and not fields[1].startswith(_MADE_AT_BOOT)
         ):
-            _make_folder(tree, _unescaped(fields[1]).strip(b"/"), 0o755)
+            _make_folder(tree, unescape_octal(fields[1]).strip(b"/"), 0o755)
     return tree
 
 
@@ -197,11 +197,6 @@ def _is_local_mount(line: bytes) -> bool:
     if mount == b"/" or kind == b"swap":
         return True
     return kind not in _NO_DISK and bool(kind == b"zfs" or _LOCAL_DEVICE.match(device.strip(b'"')))
-
-
-def _unescaped(field: bytes) -> bytes:
-    """fstab(5) writes a blank as \\040."""
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), field)
 
 
 def _make_folder(tree: Tree, path: bytes, mode: int) -> None:

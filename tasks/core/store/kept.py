@@ -59,8 +59,8 @@ def _earlier(root: str, *kept: tuple[str, tuple[int, ...]]) -> Earlier:
     if data := content(said):  # none of a build that stands for a server
         release = parse_release(data)
         for path, held, digest in (
-            (manifest, record.manifest, release.root),
-            (labels, record.labels, release.xattrs),
+            (manifest, record.mtree, release.root),
+            (labels, record.xattrs, release.xattrs),
         ):
             if hashlib.sha256(held).hexdigest() != digest:
                 remedy = (

@@ -18,7 +18,7 @@ from hypothesis import strategies as some
 from tasks.core.base.errors import BadInput, Refused
 from tasks.core.checkout import staged, writer
 from tasks.core.checkout.staged import checkout
-from tasks.core.scan.reader import scan
+from tasks.core.scan.reader import ScanOptions, scan
 from tasks.core.tree import mtree
 from tasks.core.tree.diff import applied, changes_between
 from tasks.core.tree.model import (
@@ -227,7 +227,7 @@ def test_nothing_to_do_leaves_every_file_alone(whole, place):
 
 
 def test_files_of_an_owned_snapshot_are_linked_where_their_metadata_is_the_same(whole, place):
-    scanned = scan(whole, owned=True).tree
+    scanned = scan(whole, options=ScanOptions(owned=True)).tree
     tree = dict(scanned)
     tree[b"group"] = tree[b"group"]._replace(mode=0o600)
     tree[b"labelled"] = tree[b"labelled"]._replace(xattrs=())
@@ -394,9 +394,9 @@ STAGE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from tasks.core.checkout import staged
-from tasks.core.scan.reader import scan
+from tasks.core.scan.reader import ScanOptions, scan
 owned = len(sys.argv) > 4
-tree = scan(sys.argv[2], owned=owned).tree
+tree = scan(sys.argv[2], options=ScanOptions(owned=owned)).tree
 staged.checkout(staged.staged_paths(sys.argv[3]), tree, tree if owned else None)
 """
 
