@@ -122,7 +122,7 @@ def secret_in(path: bytes, entry: Entry) -> ScrubRule | None:
 
 
 def kept(tree: Tree, keep: Iterable[str]) -> list[tuple[str, str]]:
-    """(path, reason) of what only `keep` lets out of a reference: secrets one by one, state by what `keep` names."""
+    """(path, reason) of what only `keep` lets out of a reference: secrets one by one, others by what `keep` names."""
     allowed = paths_of(keep)
     found: dict[str, str] = {}
     for path, row in _by_path(tree, frozenset()).items() if allowed else ():
@@ -130,7 +130,7 @@ def kept(tree: Tree, keep: Iterable[str]) -> list[tuple[str, str]]:
             own = secret_at(path) or row
             name = (
                 path
-                if own.kind != "X"
+                if own.kind not in ("X", "V")
                 else next(up for up in (path, *parents(path)) if up in allowed)
             )
             if own.action not in _EDITS or _acted(own, path, tree[path]) is not tree[path]:

@@ -55,8 +55,10 @@ def members(data: bytes) -> Iterator[Member]:
 
 
 def texts(data: bytes) -> Iterator[bytes]:
-    """What a file says in another encoding: in UTF-16, or in base64, which may be all of it or long pieces."""
-    if _is_wide(data):
+    """What a file says in another encoding: UTF-16, UTF-32, or base64 in all of it or long pieces."""
+    if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        yield data[: len(data) & ~3].decode("utf-32", "replace").encode()
+    elif _is_wide(data):
         yield data[: len(data) & ~1].decode(_width(data), "replace").encode()
     elif len(data) < SMALL and _ALL.fullmatch(data):
         yield _decoded(data)
@@ -73,8 +75,10 @@ def _image(data: bytes) -> Iterator[Member]:
             at += len(raw)
         return
     how = compression.compression(data[at : at + 8])
-    if at and how != "none":  # it is damaged, or not all of it is here
-        yield from _files(cpio.expand_start(how, data[at:], ROOM)[0])
+    if (
+        at and how != "none"
+    ):  # it is damaged, or not all of it is here, or only others can expand it
+        yield from _expanded(how, data[at:])
 
 
 def _files(archive: bytes) -> Iterator[Member]:
@@ -214,8 +218,9 @@ def _encoded(data: bytes) -> Iterator[bytes]:
 
 
 def _decoded(text: bytes) -> bytes:
-    plain = b"".join(text.split()).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+    plain = b"".join(text.split()).rstrip(b"=")
+    whole = plain[:-1] if len(plain) % 4 == 1 else plain
     try:
-        return base64.b64decode(plain[: len(plain) & ~3])
+        return base64.b64decode(whole + b"=" * (-len(whole) % 4))
     except binascii.Error:
         return b""

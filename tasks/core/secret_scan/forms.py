@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-SHORTEST = 32  # no secret is shorter
+SHORTEST = 16  # no secret is shorter: a line of htpasswd
+SHORTEST_BINARY = 32
 SMALL = 64 << 10  # no file that is nothing but a key, or but lines of accounts, is longer
 CATALOGUE = (
     b"\xde\x12\x04\x95",
@@ -37,7 +38,8 @@ def rule_of(data: bytes) -> str:
     """What the bytes of one file are or hold that must not leave, in words; "" for nothing that is known."""
     if len(data) < SHORTEST or is_opaque(data):
         return ""
-    forms = (BY_START if data[0] in STARTS else ()) + SMALL_FILES
+    is_binary = data[0] in STARTS and len(data) >= SHORTEST_BINARY
+    forms = (BY_START if is_binary else ()) + SMALL_FILES
     found = next((form.rule for form in forms if form.holds(data)), "")
     return found or next(filter(None, (_by_hint(hint, data) for hint in HINTS if hint in data)), "")
 
@@ -76,16 +78,18 @@ _CORE = 4  # elf.h: ET_CORE
 # XML, HTML or a URL do, or percent-encoded.
 _SPACE = rb"(?:[ +]|%20)"
 _LETTER = rb"(?:[A-Za-z0-9+/]|%2[BFbf]|\\+/|&#(?:43|47|x2[BFbf]);)"
-_HEADER = (
-    rb"[A-Z][A-Za-z-]+:" + _SPACE + rb"(?:[^\n\\%&<]|%2C|%3A){0,100}"
-)  # Proc-Type: 4,ENCRYPTED
+_HEADER = (  # Proc-Type: 4,ENCRYPTED
+    rb"[A-Z][A-Za-z-]+(?::|%3A)" + _SPACE + rb"(?:[^\n\\%&<]|%2C|%3A){0,100}"
+)
 _BREAK = (
     rb"""(?:[\s"'`+,#>|*;!:.-]|//|\\+(?:[rnt]|u000[ADad]|x0[ADad]|01[25])?|%0[ADad]|%20|&#(?:1[03]|32|x0?[ADad]);"""
     rb"""|&quot;|&nbsp;|<[Bb][Rr] ?/?>|""" + _HEADER + rb")*"
 )
 _PEM = re.compile(
     rb"-{4,5} ?BEGIN" + _SPACE + rb"(?:[A-Z0-9]+" + _SPACE + rb"){0,3}PRIVATE" + _SPACE + rb"KEY"
-    rb"(?:" + _SPACE + rb"BLOCK)? ?-{4,5}" + _BREAK + rb"(" + _LETTER + rb"{24,})"
+    rb"(?:" + _SPACE + rb"BLOCK)? ?-{4,5}"
+    rb"(?:" + _BREAK + rb"(" + _LETTER + rb"{24,})"
+    rb"|(?:(?:[^\n-]|-(?!----)){0,100}\n){1,4}[^\n]{0,24}?\b([A-Za-z0-9+/]{40,}))"  # any words around each line
 )  # fmt: skip
 _OPENVPN = re.compile(rb"BEGIN OpenVPN [A-Za-z0-9 -]{6,40}-----" + _BREAK + _LETTER + rb"{32}")
 _PUTTY = re.compile(rb"\APrivate-Lines: *\d+" + _BREAK + _LETTER + rb"{24}")
@@ -115,7 +119,7 @@ _SIGNING = re.compile(
 def _pem(data: bytes) -> bool:
     if b"BEGIN" not in data:
         return False
-    return any(is_random(match[1]) for match in _PEM.finditer(data))
+    return any(is_random(match[1] or match[2]) for match in _PEM.finditer(data))
 
 
 def is_random(text: bytes) -> bool:
@@ -305,11 +309,11 @@ _DES = re.compile(  # the rest of a line of shadow, of an old passwd, or of pwdu
     re.MULTILINE,
 )
 _SAMBA = re.compile(rb":(?:[0-9A-F]{32}:X{32}|[0-9A-FX]{32}:[0-9A-F]{32}):\[[A-Z ]+\]:LCT-")
-_HTPASSWD = (
-    re.compile(  # `htpasswd -d`, `htdigest`: too short to be known but as all that a file holds
-        rb"[^:\s#]{1,64}:(?:(" + _SALT + rb"{13}|_" + _SALT + rb"{19})|[^:\n]{1,64}:[0-9a-f]{32})"
-    )
+# `htpasswd -d`, `htdigest`: too short to be known but as all that a file holds
+_HTPASSWD = re.compile(
+    rb"[^:\s#]{1,64}:(?:(" + _SALT + rb"{13}|_" + _SALT + rb"{19})|[^:\n]{1,64}:[0-9a-f]{32})"
 )
+_HTPASSWD_START = re.compile(rb"(?:(?:#[^\n]*)?\n)*" + _HTPASSWD.pattern)
 
 
 def _hash(data: bytes) -> bool:
@@ -340,10 +344,15 @@ def _has_name(match: re.Match[bytes]) -> bool:
 
 def _htpasswd(data: bytes) -> bool:
     """Whether a file is nothing but names with hashes, and they look it."""
-    if len(data) > SMALL or not _HTPASSWD.match(data):
+    if len(data) > SMALL or not _HTPASSWD_START.match(data):
         return False
-    found = [_HTPASSWD.fullmatch(line) for line in data.split() if not line.startswith(b"#")]
-    return all(match and (match[1] is None or is_random(match[1])) for match in found)
+    lines = [line for line in data.splitlines() if line.strip() and not line.startswith(b"#")]
+    found = [_HTPASSWD.fullmatch(line.rstrip()) for line in lines]
+    return all(match and (match[1] is None or _is_no_word(match[1])) for match in found)
+
+
+def _is_no_word(text: bytes) -> bool:
+    return bool(re.search(rb".[A-Z0-9./]", text) and re.search(rb"[a-z]", text))
 
 
 def is_text(data: bytes) -> bool:
