@@ -50,13 +50,13 @@ def pull(what: Image, folder: pathlib.Path) -> list[str]:
 
 
 def pull_until(last: str, what: Image, folder: pathlib.Path) -> None:
-    """A pull that ends where it would call that function of the core."""
+    """A pull that ends where it would call that function, given with its module."""
 
     def ended(*_: object, **__: object) -> None:
         raise InterruptedError
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(f"tasks.core.reference.snapshot.{last}", ended)
+        patched.setattr(f"tasks.core.reference.{last}", ended)
         with pytest.raises(InterruptedError):
             pull(what, folder)
 
@@ -267,13 +267,15 @@ def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, read, 
         [path for path in node.rglob("*") if path.is_file() and not path.is_symlink()]
     )
     (snap / "tree").rename(snap / "kept")
-    monkeypatch.setattr("tasks.core.reference.pull.clear", lambda folder: None)  # killed here
+    monkeypatch.setattr("tasks.core.reference.snapshot.clear", lambda folder: None)  # killed here
     discard(str(snap))
     assert sorted(os.listdir(snap)) == ["kept"]
 
 
 @needs_root
-@pytest.mark.parametrize("last", ["scan", "sync", "exchange", "sync_folder"])
+@pytest.mark.parametrize(
+    "last", ["pull.scan", "pull.sync", "snapshot.exchange", "snapshot.sync_folder"]
+)
 def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(
     node, tmp_path, last
 ):
@@ -297,7 +299,7 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
 
 
 @needs_root
-@pytest.mark.parametrize("last", ["sync", "exchange", "sync_folder"])
+@pytest.mark.parametrize("last", ["pull.sync", "snapshot.exchange", "snapshot.sync_folder"])
 def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_what_it_is(
     node, over_ssh, tmp_path, last
 ):
@@ -308,7 +310,11 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_
     pull_until(last, what, snap)
     settle(str(snap))
     is_new = (snap / "tree/etc/motd").read_text() == "wn-two\n"
-    assert is_new == (last == "sync_folder") == ((snap / snapshot.COMPLETE).read_text() != before)
+    assert (
+        is_new
+        == (last == "snapshot.sync_folder")
+        == ((snap / snapshot.COMPLETE).read_text() != before)
+    )
     found = reader.scan(
         str(snap / "tree"),
         str(snap / snapshot.INDEX),
