@@ -10,9 +10,10 @@ from typing import Any
 
 from ..base import text
 from ..base.errors import BadInput
+from ..base.overlays import BUILT_IN_OVERLAYS
 from ..site.model import Image
 from ..tree.model import FILE, Tree
-from . import hosts, overlay, rc_sysinit, transforms
+from . import hosts, modes, overlay, rc_sysinit, transforms
 from .scrub import kept, scrub
 
 REMEDY = "NFS carries no file capabilities: give them by a unit's AmbientCapabilities=, or make the program setuid"
@@ -77,7 +78,7 @@ def _named(image: Image) -> Iterator[None]:
 def overlays(image: Image, init: str | None = None) -> tuple[str, ...]:
     """Names of the overlays of an image, the lowest first; all that may be used as long as the init is not known."""
     built_in = [
-        name for name in overlay.BUILT_IN_OVERLAYS if name == "worker" or init in (None, name)
+        name for name in BUILT_IN_OVERLAYS if name == "worker" or init in (None, name)
     ]
     return (*built_in, *image.overlays)
 
@@ -85,7 +86,7 @@ def overlays(image: Image, init: str | None = None) -> tuple[str, ...]:
 def layers(
     image: Image, init: str, tree: Tree, folders: Iterable[str]
 ) -> list[overlay.OverlayLayer]:
-    known = overlay.accounts(tree)
+    known = modes.accounts(tree)
     found = overlay.find_layers(tuple(folders), overlays(image, init))
     return [overlay.layer(folder, name, known) for name, folder in found]
 
@@ -97,7 +98,7 @@ def local_files(image: Image, init: str) -> tuple[str, ...]:
 def listed(tree: Tree) -> dict[str, Any]:
     """What a reviewer wants to know of the files in the export, as sorted lists."""
     files = [(path, entry) for path, entry in tree.items() if entry.type == FILE]
-    known = overlay.accounts(tree)
+    known = modes.accounts(tree)
     capable = [
         text.show_path(path) for path, entry in files if "security.capability" in dict(entry.xattrs)
     ]
