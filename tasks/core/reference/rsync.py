@@ -16,7 +16,7 @@ from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import TRIES, VANISHED, explain, ssh_command
 from ..base.text import readable
-from ..rootfs.scrub import not_pulled
+from ..rootfs.scrub_rules import not_pulled
 from ..site.model import Image, Reference
 from .exclude import SEPARATE
 from .kind import Facts, ReferenceKind, where
