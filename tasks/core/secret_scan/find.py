@@ -7,6 +7,7 @@ distribution ships is public (`shipped`).
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -21,8 +22,8 @@ from ..rootfs import scrub, scrub_rules
 from ..scan.reader import Judge
 from ..tree import filter
 from ..tree.model import FILE, Entry, Tree
-from . import containers, forms
-from .forms import SHORTEST
+from . import containers, encodings, forms
+from .form import SHORTEST
 from .shipped import Shipped
 
 HUGE = 64 << 20  # of a longer file, this much is looked at
@@ -117,7 +118,7 @@ def _by_bytes(tree: Tree, known: MutableMapping[str, str]) -> dict[bytes, str]:
 
 
 def in_base(base: str) -> list[Find]:
-    """The same of an initrd that the site names by its path: every node loads it, with no password."""
+    """The same of an initrd that the site names by its path: every node loads it."""
     if not os.path.isfile(base):
         return []
     with open(base, "rb") as file:
@@ -127,9 +128,9 @@ def in_base(base: str) -> list[Find]:
 
 def scanner() -> Judge:
     """Who looks for secrets in what is read: known by all that decides."""
-    parts = (__file__, forms.__file__, containers.__file__, cpio.__file__)
-    table = (scrub_rules.__file__, scrub_rules.TABLE, filter.__file__)
-    digests = "".join(map(digest_file, parts + table))
+    own = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(__file__)), "*.py")))
+    others = (cpio.__file__, scrub_rules.__file__, scrub_rules.TABLE, filter.__file__)
+    digests = "".join(map(digest_file, (*own, *others)))
     return Judge(hashlib.sha256(digests.encode()).hexdigest(), broken_rule)
 
 
@@ -164,7 +165,7 @@ def _rules(data: bytes, depth: int) -> Iterator[str]:
     if rule:
         yield rule
         return
-    for text in containers.texts(data):
+    for text in encodings.texts(data):
         yield from (_inside(b"", rule) for rule in _rules(text, depth - 1))
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.rootfs import scrub, scrub_edits, scrub_rules
-from tasks.core.secret_scan import forms
+from tasks.core.secret_scan import form
 from tasks.core.secret_scan.find import Find, broken_rule, find_secrets
 from tasks.core.tree.filter import Patterns
 from tasks.core.tree.model import FILE, Tree, directory, generated_file, read_content, symlink
@@ -681,7 +681,7 @@ PACKED = [
 )
 @settings(max_examples=300, deadline=None)
 def test_no_file_is_too_strange_for_the_search(data: bytes, magic: bytes) -> None:
-    padded = (magic + data).ljust(forms.SHORTEST, b"\0")
+    padded = (magic + data).ljust(form.SHORTEST, b"\0")
     assert isinstance(broken_rule(padded), str)
 
 
