@@ -32,10 +32,10 @@ class ReferenceKind(NamedTuple):
     # Fills `snapshot.begin()` and gives back what to note of it, or None where the snapshot is of
     # just that already; no way at all: it is read where it is. Raises Refused or BadInput.
     take: Take | None
-    files: Callable[[Reference], list[str]] = no_files  # here, whose change asks for another one
-    identity: Callable[[Image], tuple[Any, ...]] = (
-        reference_alone  # images that agree share a snapshot
-    )
+    # Files of this machine, a change of which asks for another snapshot
+    files: Callable[[Reference], list[str]] = no_files
+    # Images that agree in it share a snapshot
+    identity: Callable[[Image], tuple[Any, ...]] = reference_alone
 
     @property
     def is_in_place(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..base.files import content, write_atomic
 from ..scan.reader import Renewal
 from ..tree.model import FILE, Entry, Tree
-from .transforms import moved_paths
+from .transforms import in_root
 
 _FORMAT = "plugnode carried 4"
 DIGEST = 32  # bytes of sha256
@@ -56,7 +56,7 @@ def special_paths(
     """
     found = {}
     for path, entry in reference.items():
-        place = moved_paths(path)
+        place = in_root(path)
         is_read = entry.type == FILE and entry.source in looked_into
         if is_read or place in also or made.get(place) is not entry:
             found[path] = entry.digest
@@ -75,7 +75,7 @@ def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
 
     grown = {}
     for path, entry in new.files.items():
-        grown[moved_paths(path)] = entry.size - new.before[path].size
+        grown[in_root(path)] = entry.size - new.before[path].size
     return Renewed(
         files=_moved(new.files),
         folders=_moved(new.folders),
@@ -86,7 +86,7 @@ def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
 
 
 def _moved(tree: Tree) -> Tree:
-    return {moved_paths(path): entry for path, entry in tree.items()}
+    return {in_root(path): entry for path, entry in tree.items()}
 
 
 def made_of(facts: str, signature: str) -> str:

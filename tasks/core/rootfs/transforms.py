@@ -155,7 +155,7 @@ def var_ro(tree: Tree) -> Tree:
 
     Raises BadInput.
     """
-    made = {moved_paths(path): entry for path, entry in tree.items()}
+    made = {in_root(path): entry for path, entry in tree.items()}
     made[b"var"] = directory()
     problems = []
     laid = [path for path in tree if path == b"var.ro" or path.startswith(b"var.ro/")]
@@ -190,9 +190,14 @@ def add_hook(tree: Tree, init: str) -> Tree:
     return tree | {path: edited(tree[path], after)}
 
 
-def moved_paths(path: bytes) -> bytes:
+def in_root(path: bytes) -> bytes:
     """Where a name of the reference is in the shared root, unless a step has taken it elsewhere."""
     return b"var.ro" + path[3:] if path == b"var" or path.startswith(b"var/") else path
+
+
+def in_reference(path: bytes) -> bytes:
+    """Where a name of the shared root is in its reference."""
+    return b"var/" + path[7:] if path.startswith(b"var.ro/") else path
 
 
 def _is_local_mount(line: bytes) -> bool:

@@ -19,6 +19,7 @@ from ..base.errors import BadInput
 from ..base.files import digest_file
 from ..base.text import show_path
 from ..rootfs import scrub, scrub_rules
+from ..rootfs.transforms import in_reference
 from ..scan.reader import Judge
 from ..tree import filter
 from ..tree.model import FILE, Entry, Tree
@@ -204,8 +205,3 @@ def _rule_of(entry: Entry, most: int) -> str:
             return broken_rule(file.read(most))
     except OSError as error:
         raise BadInput.at(show_path(entry.source), f"cannot be read: {error.strerror}") from None
-
-
-def in_reference(path: bytes) -> bytes:
-    """Where a path of a staged root is in its reference."""
-    return b"var/" + path[7:] if path.startswith(b"var.ro/") else path
