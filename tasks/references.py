@@ -43,10 +43,11 @@ def task_snapshot():
 
 def serves(folder: str) -> bool:
     """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
-    from .core.reference.pull import is_as_wide, settle
+    from .core.reference.snapshot import Snapshot
 
-    settle(folder)
-    return is_as_wide(shared(folder), folder)
+    snapshot = Snapshot(folder)
+    snapshot.settle()
+    return snapshot.is_as_wide(shared(folder))
 
 
 def shared(folder: str) -> Image:
@@ -62,19 +63,20 @@ def shared(folder: str) -> Image:
 def pull(folder: str) -> None:
     """Take a snapshot anew. Raises Refused, with the old one as it was."""
     from .core.reference.kinds import describe
-    from .core.reference.pull import is_as_wide, pull_reference
+    from .core.reference.pull import pull_reference
+    from .core.reference.snapshot import Snapshot
 
     wanted = shared(folder)
-    if not is_as_wide(wanted, folder):
+    if not Snapshot(folder).is_as_wide(wanted):
         say(f"{describe(wanted)}: once more, for what the last snapshot left out")
     pull_reference(wanted, folder, say)
 
 
 def forget(folder: str) -> None:
     """`doit clean`: forget the snapshot."""
-    from .core.reference.pull import discard
+    from .core.reference.snapshot import Snapshot
 
-    discard(folder)
+    Snapshot(folder).discard()
 
 
 def task_pull():

@@ -37,31 +37,12 @@ def pull_reference(image: Image, folder: str, say: Say) -> None:
     os.makedirs(folder, exist_ok=True)
     # it holds what only root of the reference may read, and programs that run as root
     os.chmod(folder, 0o700)
-    settle(folder)
 
     snapshot = Snapshot(folder)
+    snapshot.settle()
     facts = take(image, snapshot, say)
     if facts is not None:
         _publish(snapshot, image, facts, say)
-
-
-def settle(folder: str) -> None:
-    """Finish what a pull that was killed between two renames had begun, if its tree is in place."""
-    Snapshot(folder).settle()
-
-
-def is_as_wide(image: Image, folder: str) -> bool:
-    """Whether a pull of `image` would bring no name that the snapshot's had left out."""
-    facts = Snapshot(folder).facts()
-    excluded = set(facts.get("exclude", []))
-    kept = set(facts.get("keep", image.keep))
-    return excluded <= set(image.exclude) and kept >= set(image.keep)
-
-
-def discard(folder: str) -> None:
-    """Forget a snapshot."""
-    if os.path.isdir(folder):
-        Snapshot(folder).forget()
 
 
 def _needs_root(image: Image) -> None:

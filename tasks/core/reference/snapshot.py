@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base.files import clear, exchange, sync_folder, write_atomic
+from ..site.model import Image
 
 COMPLETE = "snapshot.json"  # is there when the snapshot is whole, and another one after each pull
 NEXT = "incoming.json"  # what that will be when the tree that it names has taken its place
@@ -69,10 +70,13 @@ class Snapshot:
         clear(self.partial)
 
     def settle(self) -> None:
-        """Mark the tree that `incoming.json` names as whole, if it is the one that is in place."""
+        """Finish what a pull that was killed between two renames had begun.
+
+        The tree that `incoming.json` names is marked as whole, if it is the one that is in place.
+        """
         if not os.path.lexists(self.next):
             return
-        if not self._is_in_place():
+        if not self._is_put_in_place():
             return os.unlink(self.next)
         if os.path.lexists(self.coming):
             os.rename(self.coming, self.index)
@@ -80,7 +84,7 @@ class Snapshot:
         os.rename(self.next, self.marker)
         sync_folder(self.folder)
 
-    def _is_in_place(self) -> bool:
+    def _is_put_in_place(self) -> bool:
         """Whether the tree is the one that `incoming.json` names."""
         inode = _load(self.next).get("inode")
         return os.path.isdir(self.tree) and os.stat(self.tree).st_ino == inode
@@ -102,8 +106,17 @@ class Snapshot:
         os.rename(self.tree, self.partial)
         os.rename(self.incoming, self.tree)
 
-    def forget(self) -> None:
-        """What is noted of the tree goes before the tree does."""
+    def is_as_wide(self, image: Image) -> bool:
+        """Whether a pull of `image` would bring no name that this one had left out."""
+        facts = self.facts()
+        excluded = set(facts.get("exclude", []))
+        kept = set(facts.get("keep", image.keep))
+        return excluded <= set(image.exclude) and kept >= set(image.keep)
+
+    def discard(self) -> None:
+        """Remove it all; what is noted of the tree goes before the tree does."""
+        if not os.path.isdir(self.folder):
+            return
         for path in (self.next, self.marker, self.index):
             unlink_if_there(path)
         clear(self.folder)
