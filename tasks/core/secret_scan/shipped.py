@@ -69,7 +69,7 @@ class Shipped:
         if not self._is_open(path):
             return False
         source = _source_of(path)
-        if source in self._tree:
+        if source and source in self._tree:
             return self.has(source)
         if self._places.excludes(path, False):
             return True
