@@ -24,15 +24,18 @@ def snapshots() -> dict[str, list[Image]]:
 
 def task_snapshot():
     """take the references that are not there yet, and archives that changed"""
+    from .core.reference.kinds import kind_of
+
     for folder, images in snapshots().items():
         image, wanted = images[0], Aside(shared(images))
-        if image.reference.kind == "archive":
+        files = kind_of(image.reference).files(image.reference)
+        if files:
             task = rule(
                 image.name,
                 pull,
                 folder,
                 wanted,
-                reads=Reads([image.reference.where]),
+                reads=Reads(files),
                 writes=Writes([pulled(image)]),
             )
         else:
@@ -54,10 +57,11 @@ def serves(folder: str, wanted: Aside) -> bool:
 
     What its node is by now is for `doit pull`.
     """
-    from .core.reference.pull import is_as_wide, settle
+    from .core.reference.snapshot import Snapshot
 
-    settle(folder)
-    return is_as_wide(wanted.value, folder)
+    snapshot = Snapshot(folder)
+    snapshot.settle()
+    return snapshot.is_as_wide(wanted.value)
 
 
 def shared(images: list[Image]) -> Image:
@@ -75,20 +79,21 @@ def pull(folder: str, wanted: Aside) -> None:
 
     What is wanted of it decides nothing here: whether it is as wide as that `serves` says.
     """
-    from .core.reference import snapshot
-    from .core.reference.pull import is_as_wide, pull_reference
+    from .core.reference.kinds import describe
+    from .core.reference.pull import pull_reference
+    from .core.reference.snapshot import Snapshot
 
     image = wanted.value
-    if not is_as_wide(image, folder):
-        say(f"{snapshot.describe(image)}: once more, for what the last snapshot left out")
+    if not Snapshot(folder).is_as_wide(image):
+        say(f"{describe(image)}: once more, for what the last snapshot left out")
     pull_reference(image, folder, say)
 
 
 def forget(folder: str) -> None:
     """`doit clean`: forget the snapshot."""
-    from .core.reference.pull import discard
+    from .core.reference.snapshot import Snapshot
 
-    discard(folder)
+    Snapshot(folder).discard()
 
 
 def task_pull():

@@ -96,11 +96,13 @@ def tree_of(image: Image) -> str:
 
 def is_read_in_place(image: Image) -> bool:
     """Whether the image is made of a folder of this machine, and of no snapshot."""
-    return image.reference.kind == "path"
+    from ..core.reference.kinds import kind_of
+
+    return kind_of(image.reference).is_in_place
 
 
 def snapshot_of(image: Image) -> str:
-    from ..core.reference.pull import key
+    from ..core.reference.kinds import key
 
     return settings().path("references", key(image))
 

@@ -7,6 +7,7 @@ import time
 from functools import lru_cache
 
 from ..base.files import digest_file
+from ..base.overlays import BUILT_IN_OVERLAYS
 from ..initrd import busybox
 from ..reference.exclude import bounds
 from ..rootfs import overlay
@@ -17,7 +18,7 @@ from .source import ImageSource
 @lru_cache(maxsize=None)
 def root_seen(source: ImageSource) -> str:
     """What the folders that go into a root hold, by a walk that reads no file."""
-    names = (*overlay.BUILT_IN_OVERLAYS, *source.image.overlays)
+    names = (*BUILT_IN_OVERLAYS, *source.image.overlays)
     layers = overlay.fingerprint(source.folders, names)
     if not source.in_place:
         return layers
