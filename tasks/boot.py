@@ -83,7 +83,7 @@ def chosen() -> Node:
 
 def ready(node: Node) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
-    from .core.initrd.cmdline import serial_console
+    from .core.config.cmdline import serial_console
 
     if os.geteuid() != 0:
         raise Refused(
@@ -180,11 +180,13 @@ def empty_folder(path: str) -> None:
 
 def card(node: Node) -> str:
     """A network card that the node's initrd has the driver of; an image with udev has them all."""
+    from .core.initrd.build import BY_NAME
+
     with open(facts_of(site().image(node.image))) as file:
         facts = json.load(file)
     drivers = {"virtio_net": "virtio", "e1000": "e1000", "pcnet32": "pcnet"}
     known = [kind for driver, kind in drivers.items() if driver in facts["modules"]]
-    return known[0] if known and facts["kind"] in ("own", "nash") else "virtio"
+    return known[0] if known and not BY_NAME[facts["kind"]].has_udev else "virtio"
 
 
 def bus(node: Node) -> str:

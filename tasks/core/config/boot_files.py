@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
-from ..initrd.cmdline import line_limit, network_root, serial_console
+from ..initrd.build import network_root
+from .cmdline import line_limit, serial_console
 from ..release import Release
 from ..site.model import Node, Server, Site
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment

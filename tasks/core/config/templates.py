@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from ..base.errors import BadInput, Problem
-from ..initrd.cmdline import grub_words
+from .cmdline import grub_words
 
 TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "templates"))
 

@@ -13,8 +13,7 @@ import time
 import pytest
 
 from tasks.core.base.errors import BadInput
-from tasks.core.config import boot_files, checkers, render, site_image, templates
-from tasks.core.initrd import cmdline
+from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
 from tasks.core.release import Release
 from tasks.core.site.load import read_site
 from tasks.core.site.model import (
