@@ -22,11 +22,11 @@ MOST_LINES = 12  # of a complaint
 
 
 class CheckResult(NamedTuple):
-    """What became of one file. `text` says why it was skipped, or what its program has against it."""
+    """What became of one file."""
 
     file: str
     verdict: str  # OK | SKIPPED | FAILED
-    text: str = ""
+    text: str = ""  # why it was skipped, or what its program has against it
 
 
 class FileChecker(NamedTuple):
