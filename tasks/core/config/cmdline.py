@@ -14,7 +14,8 @@ class Serial(NamedTuple):
 def serial_console(cmdline: str) -> Serial | None:
     """The serial line that the kernel talks on, for the loader to do the same.
 
-    It is the last `console=ttyS…`. Without a speed it is 9600, as in the kernel (Documentation/admin-guide/serial-console.rst).
+    It is the last `console=ttyS…`. Without a speed it is 9600, as in the kernel
+    (Documentation/admin-guide/serial-console.rst).
     """
     found = re.findall(r"(?:^| )console=ttyS([0-9]+)(?:,([0-9]+))?", cmdline)
     if not found:
@@ -36,6 +37,6 @@ _PLAIN = re.compile(r"[\w.,:=/@%+~-]+", re.ASCII)
 
 
 def grub_words(arguments: str) -> str:
-    """Kernel arguments for GRUB's shell, which expands `*`, `?` and `[…]`: such words are quoted."""
+    """Kernel arguments for GRUB's shell: words that it would expand (`*`, `?`, `[…]`) are quoted."""
     words = [word if _PLAIN.fullmatch(word) else f"'{word}'" for word in arguments.split()]
     return " ".join(words)

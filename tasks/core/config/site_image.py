@@ -1,4 +1,4 @@
-"""site.img: a second initrd that says who the nodes are, and the hooks that bring it to /run/plugnode."""
+"""site.img: a second initrd that says who the nodes are, with the hooks that bring it along."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _partition_line(part: Partition) -> str:
 
 
 def site_img(files: dict[str, bytes], folders: Iterable[str] = ()) -> bytes:
-    """The second initrd: `files` (path -> bytes) and the hooks that bring them to /run/plugnode, gzip newc."""
+    """The second initrd, gzip newc: `files`, and the hooks that bring them to /run/plugnode."""
     tree: Tree = {}
     for path, data in {**hooks(folders), **files}.items():
         put_entry(tree, path, file_entry(data, 0o755 if data[:2] == b"#!" else 0o644))

@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-import jinja2
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
 from .cmdline import grub_words
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "templates"))
 

@@ -13,7 +13,7 @@ from ..site.model import Site
 def desired_services(
     site: Site, configs: Mapping[str, bytes], is_el: bool = False
 ) -> tuple[Service, ...]:
-    """What the site wants the server's daemons to read; `configs` as `render_configs` gives them."""
+    """What the site wants the server's daemons to read; `configs`: as `render_configs` gives it."""
     nfs = Service(exports.file_of(site.name), configs["exports"], reload=EXPORTFS)
     server = BY_WORD.get(site.deploy.dhcp)
     if server is None:

@@ -169,7 +169,10 @@ def script_of(folders: Iterable[str], name: str) -> bytes:
 
 
 def put_entry(tree: Tree, path: str, entry: Entry) -> None:
-    """Lay an entry into an image, with the folders above it; symlinks on the way are followed inside the image."""
+    """Lay an entry into an image, with the folders above it.
+
+    Symlinks on the way are followed inside the image.
+    """
     place = resolve_parent(tree, path.encode())
     for folder in parents(place):
         if folder not in tree:

@@ -1,4 +1,4 @@
-"""The kernel of an image: the newest of the reference that has modules, or the one that is named."""
+"""The kernel of an image: the reference's newest that has modules, or the one that is named."""
 
 from __future__ import annotations
 

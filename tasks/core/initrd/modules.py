@@ -1,6 +1,7 @@
 """Kernel modules: which files a driver needs, in the order in which `insmod` takes them.
 
-Read from depmod's own files (depmod(8), modules.dep(5)): EL5 writes absolute paths, later ones are relative.
+Read from depmod's own files (depmod(8), modules.dep(5)): EL5 writes absolute paths, later ones are
+relative.
 """
 
 from __future__ import annotations
@@ -55,12 +56,19 @@ def read_modules(tree: Tree, kernel: Kernel) -> Modules:
         )
     paths, needs = {}, {}
     for line in lines:
-        path, _, rest = line.partition(":")
-        paths[name_of(path)] = _place(tree, kernel, path)
-        needs[name_of(path)] = tuple(map(name_of, rest.split()))
-    builtin = frozenset(map(name_of, _lines(tree, kernel, "modules.builtin") or []))
-    soft, aliases = _soft(tree, kernel), _aliases(tree, kernel)
-    return Modules(version, paths, needs, soft, builtin, aliases)
+        path, _, needed = line.partition(":")
+        name = name_of(path)
+        paths[name] = _place(tree, kernel, path)
+        needs[name] = tuple(map(name_of, needed.split()))
+    builtin = _lines(tree, kernel, "modules.builtin") or []
+    return Modules(
+        version,
+        paths,
+        needs,
+        before=_soft(tree, kernel),
+        builtin=frozenset(map(name_of, builtin)),
+        aliases=_aliases(tree, kernel),
+    )
 
 
 def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
@@ -73,10 +81,11 @@ def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
 
 def _place(tree: Tree, kernel: Kernel, path: str) -> bytes:
     name = path.strip().encode(errors="surrogateescape")
-    direct = kernel.modules + b"/" + name
-    if direct in tree:
-        return direct
-    return resolve(tree, name[1:] if name.startswith(b"/") else direct)
+    below = kernel.modules + b"/" + name
+    if below in tree:
+        return below
+    from_root = name[1:] if name.startswith(b"/") else below
+    return resolve(tree, from_root)
 
 
 def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
@@ -84,11 +93,11 @@ def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for line in _lines(tree, kernel, "modules.softdep") or []:
         words = line.split()
-        if len(words) > 2 and words[0] == "softdep" and "pre:" in words:
-            before = words[words.index("pre:") + 1 :]
-            if "post:" in before:
-                before = before[: before.index("post:")]
-            found[name_of(words[1])] = tuple(map(name_of, before))
+        if len(words) <= 2 or words[0] != "softdep" or "pre:" not in words:
+            continue
+        first = words.index("pre:") + 1
+        last = words.index("post:", first) if "post:" in words[first:] else None
+        found[name_of(words[1])] = tuple(map(name_of, words[first:last]))
     return found
 
 
@@ -230,7 +239,10 @@ EXPANDERS: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 def information(data: bytes, key: bytes) -> list[str]:
-    """The values of a key of a module's .modinfo section, where each stands as a NUL-ended `key=value`."""
+    """The values of a key of a module's .modinfo section.
+
+    Each stands there as a NUL-ended `key=value`.
+    """
     found: list[str] = []
     mark = b"\0" + key + b"="
     start = data.find(mark)
