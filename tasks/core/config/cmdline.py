@@ -37,6 +37,6 @@ _PLAIN = re.compile(r"[\w.,:=/@%+~-]+", re.ASCII)
 
 
 def grub_words(arguments: str) -> str:
-    """Kernel arguments for GRUB's shell: words that it would expand (`*`, `?`, `[…]`) are quoted."""
+    """Kernel arguments for GRUB's shell: words that it would expand (`*`, `[…]`) are quoted."""
     words = [word if _PLAIN.fullmatch(word) else f"'{word}'" for word in arguments.split()]
     return " ".join(words)

@@ -58,6 +58,5 @@ class DhcpServer(NamedTuple):
     lab_start: Callable[[LabPlace], LabStart]
     serves_tftp: bool = False
     reads_drop_ins: bool = False  # every file of a folder `*.d`, besides its own
-    elsewhere: str = (
-        ""  # what becomes of a {file} that is not at its usual {path}, if nobody reads it
-    )
+    # What becomes of a {file} that is not at its usual {path}, where nobody would read it
+    elsewhere: str = ""

@@ -51,9 +51,8 @@ def read_modules(tree: Tree, kernel: Kernel) -> Modules:
     lines = _lines(tree, kernel, "modules.dep")
     version = kernel.version
     if lines is None:
-        raise ValueError(
-            f"modules.dep of kernel {version} is missing: run `depmod {version}` there"
-        )
+        what = f"modules.dep of kernel {version} is missing"
+        raise ValueError(f"{what}: run `depmod {version}` there")
     paths, needs = {}, {}
     for line in lines:
         path, _, needed = line.partition(":")
