@@ -52,7 +52,8 @@ def make_initrd(source: ImageSource) -> None:
     tree = parts(image)
     with about(image.name), circles_named(source):
         chosen = kernel.choose(tree, image.kernel, source.site)
-        made = build.build_initrd(image, tree, chosen, source.folders, say, source.site)
+        recipe = build.recipe_of(image, tree, chosen, source.folders, source.site)
+        made = build.build_initrd(recipe, say)
     write_atomic(kernel_of(image), read_content(tree[chosen.path]))
     write_atomic(initrd_of(image), made.data)
     write_atomic(facts_of(image), facts(made))

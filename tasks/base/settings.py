@@ -15,6 +15,7 @@ from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
 from ..core.base.errors import BadInput, Problem
+from ..core.dhcp.servers import BY_WORD, SERVERS
 from ..core.site.model import Image, Site
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Settings:
     release: str = ""
     server: str = ""  # boot servers to ask, as boot1 or boot[2-3]; all
     firmware: str = "bios"
-    dhcp: str = "dhcpd"
+    dhcp: str = SERVERS[0].daemon
     power: str = ""
 
     @property
@@ -52,7 +53,11 @@ class Settings:
 
 
 EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
-CHOICES = {"firmware": ("bios", "uefi"), "dhcp": ("dhcpd", "kea", "dnsmasq"), "power": ("", "keep")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "firmware": ("bios", "uefi"),
+    "dhcp": tuple(BY_WORD),
+    "power": ("", "keep"),
+}
 
 
 @lru_cache(maxsize=None)
@@ -68,6 +73,8 @@ def settings() -> Settings:
             problems.append(f"{name}={given[name]}: one of {', '.join(filter(None, words))}")
     if problems:
         raise InvalidDodoFile("\n".join(problems))
+    if "dhcp" in given:
+        given["dhcp"] = BY_WORD[given["dhcp"]].daemon  # one word for one server from here on
     return Settings(**given)
 
 

@@ -139,9 +139,8 @@ def _unbootable(initrd: ImageSource, parts: Tree) -> tuple[Problem, ...]:
     try:
         with circles_named(initrd):
             chosen = kernel.choose(parts, initrd.image.kernel, initrd.site)
-            build.build_initrd(
-                initrd.image, parts, chosen, initrd.folders, lambda note: None, initrd.site
-            )
+            recipe = build.recipe_of(initrd.image, parts, chosen, initrd.folders, initrd.site)
+            build.build_initrd(recipe, lambda note: None)
     except BadInput as error:
         return error.problems
     return ()

@@ -10,7 +10,7 @@ from ..base import nodeset
 from ..base.nodeset import fold_nodes
 from ..base.text import human
 from ..deploy.prune import last_used, named_by_files
-from ..dhcp import leases
+from ..dhcp.leases import leases_seen
 from ..plan import other_sites
 from ..plan.state import notes
 from ..release import Release
@@ -104,7 +104,7 @@ def _disk(folder: str) -> dict[str, int]:
 def _leases(targets: Targets, nodes: Mapping[str, NodeFacts]) -> dict[str, Any]:
     """Of the addresses that the server's DHCP has given: nodes by name, and strangers."""
     names = {node.get("mac", ""): name for name, node in nodes.items()}
-    found = leases.leases_seen(targets)
+    found = leases_seen(targets.at)
     return {
         "nodes": sorted(names[lease.mac] for lease in found if lease.mac in names),
         "strangers": [list(lease) for lease in found if lease.mac not in names],
