@@ -1,7 +1,7 @@
 """One node as a virtual machine, before it is done to all of them.
 
-everything that deploy would serve ── deploy ──> build/boot/served ──> real DHCP, TFTP and NFS servers ──> QEMU
-                                                                                  console ──> stages, checks
+everything that deploy would serve ── deploy ──> build/boot/served ──> real DHCP, TFTP and NFS
+servers ──> QEMU ── console ──> stages, checks
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 
 from .base.console import say
-from .base.desired import wanted
+from .base.desired import of_tftp, wanted
 from .base.options import BUILT, LOADERS
 from .base.paths import config, facts_of, read_release, timings_of
 from .base.rule import command
 from .base.settings import author, settings, site
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
+from .core.dhcp.server import DhcpServer
+from .core.dhcp.servers import BY_WORD
 from .core.site.model import Node, Server
 from .core.store.paths import Targets
 from .push import nodes
@@ -38,21 +40,16 @@ RAW = {
 }
 DISK = 64 << 30  # bytes at least, of a sparse file
 TFTPD = {"in.tftpd": "tftpd-hpa"}
-PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that takes besides
-    "": {
-        "qemu-system-x86_64": "qemu-system-x86",
-        "ganesha.nfsd": "nfs-ganesha",
-        "rpcbind": "rpcbind",
-        "ip": "iproute2",
-    },
-    "dhcpd": {"dhcpd": "isc-dhcp-server", **TFTPD},
-    "kea": {"kea-dhcp4": "kea-dhcp4-server", **TFTPD},
-    "dnsmasq": {"dnsmasq": "dnsmasq-base"},
+PROGRAMS = {  # what it takes besides a DHCP server -> Debian's package of it
+    "qemu-system-x86_64": "qemu-system-x86",
+    "ganesha.nfsd": "nfs-ganesha",
+    "rpcbind": "rpcbind",
+    "ip": "iproute2",
 }
 
 
 def task_boot():
-    """boot one node as a virtual machine from exactly what would be deployed; `node=NAME`, `firmware=uefi`"""
+    """boot a node as a virtual machine from what would be deployed; `node=NAME`, `firmware=uefi`"""
     return command(boot, after=BUILT, params=[RAW], knows="node firmware dhcp power")
 
 
@@ -75,24 +72,23 @@ def boot(raw: bool) -> None:
 
 
 def chosen() -> Node:
-    """The node to boot, the first of several. Raises BadInput for a name that the site does not have."""
+    """The node to boot, the first of several. Raises BadInput for one that the site has not."""
     first, *others = nodes()
     if others and settings().node:
-        say(
-            f"{first.name}, the first of the {len(others) + 1} nodes that node={settings().node} names"
-        )
+        count = len(others) + 1
+        say(f"{first.name}, the first of the {count} nodes that node={settings().node} names")
     return first
 
 
 def ready(node: Node) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
-    from .core.initrd.cmdline import serial_console
+    from .core.config.cmdline import serial_console
 
     if os.geteuid() != 0:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
-    needed = PROGRAMS[""] | PROGRAMS[settings().dhcp]
+    needed = programs(BY_WORD[settings().dhcp])
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
@@ -101,14 +97,18 @@ def ready(node: Node) -> None:
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
     built = read_release(site().image(node.image))
     if node.release not in (None, built.id):
-        raise Refused(
-            f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node"
-        )
+        pinned = f"{node.name} is pinned to {node.release}"
+        raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
     words = f"{built.cmdline} {node.cmdline}"
     if serial_console(words) is None:
-        raise Refused(
-            f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`"
-        )
+        blind = f"{node.name} has no serial console to watch"
+        raise Refused(f"{blind}: add `console=ttyS0,115200` to its `cmdline:`")
+
+
+def programs(dhcp: DhcpServer) -> dict[str, str]:
+    """What a boot takes -> Debian's package of it."""
+    needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
+    return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
 def place(*parts: str) -> str:
@@ -116,7 +116,7 @@ def place(*parts: str) -> str:
 
 
 def served(node: Node, server: Server) -> Targets:
-    """What the node's server serves: deployed by deploy's own code; of earlier releases nothing stays."""
+    """What the node's server serves, deployed by deploy's own code; no earlier release stays."""
     import dataclasses
     import time
 
@@ -134,39 +134,60 @@ def served(node: Node, server: Server) -> Targets:
 
 
 def with_a_shell(node: Node) -> dict[str, bytes]:
-    """The loaders' files, but for one word more in the node's own: its console is root's (overlays/initrd/identity)."""
+    """The loaders' files, with one word more in the node's own.
+
+    Its console is root's by that word (overlays/initrd/identity).
+    """
     from .base.paths import templates
     from .core.config.render import render_configs
 
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)
     configs = render_configs(site()._replace(read_nodes=lambda: nodes), templates())
-    return {
-        path.removeprefix("tftp/"): text
-        for path, text in configs.items()
-        if path.startswith("tftp/")
-    }
+    return of_tftp(configs)
 
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
     """The lab that boots the node, with a disk that has nothing on it."""
-    from .core.lab.network import Lab
-    from .core.lab.qemu import Machine, pxe_rom
     from .core.lab.run import BootJob, PowerState
 
-    lab = Lab(
-        server.ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
-        os.path.abspath(config("").rstrip("/")), settings().dhcp, place("logs"),
-    )  # fmt: skip
-    empty_folder(place("logs"))
-    machine = Machine(
-        str(node.mac), empty_disk(node), place("logs"), nic=card(node), bus=bus(node),
-        firmware=settings().firmware, pxe_rom=pxe_rom(LOADERS) if settings().firmware == "bios" else "",
-    )  # fmt: skip
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if systemd(node) else "cut"
-    return BootJob(
-        lab, (PowerState((machine,), then=then, sshd=has(node, "usr/sbin/sshd")),), raw or keep
+    empty_folder(place("logs"))
+    state = PowerState((machine(node),), then=then, sshd=has(node, "usr/sbin/sshd"))
+    return BootJob(network(server, targets), (state,), raw or keep)
+
+
+def network(server: Server, targets: Targets):
+    """The lab that stands for the network of the node and its server."""
+    from .core.lab.network import Lab
+
+    prefix = int(site().network.subnet.rpartition("/")[2])
+    configs = os.path.abspath(config("").rstrip("/"))
+    return Lab(
+        server.ip,
+        prefix,
+        targets.destdir,
+        targets.tftp,
+        configs,
+        settings().dhcp,
+        place("logs"),
+    )
+
+
+def machine(node: Node):
+    """The machine that stands for the node."""
+    from .core.lab.qemu import Machine, pxe_rom
+
+    firmware = settings().firmware
+    return Machine(
+        str(node.mac),
+        empty_disk(node),
+        place("logs"),
+        nic=card(node),
+        bus=bus(node),
+        firmware=firmware,
+        pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
     )
 
 
@@ -177,22 +198,22 @@ def empty_folder(path: str) -> None:
 
 def card(node: Node) -> str:
     """A network card that the node's initrd has the driver of; an image with udev has them all."""
+    from .core.initrd.build import BY_NAME
+
     with open(facts_of(site().image(node.image))) as file:
         facts = json.load(file)
     drivers = {"virtio_net": "virtio", "e1000": "e1000", "pcnet32": "pcnet"}
     known = [kind for driver, kind in drivers.items() if driver in facts["modules"]]
-    return known[0] if known and facts["kind"] in ("own", "nash") else "virtio"
+    return known[0] if known and not BY_NAME[facts["kind"]].has_udev else "virtio"
 
 
 def bus(node: Node) -> str:
     """How a disk is plugged in so that the node's layout finds it."""
     kinds = {"/dev/vda": "virtio", "/dev/sda": "sata", "/dev/nvme0n1": "nvme", "/dev/hda": "ide"}
-    found = (
-        bus
-        for path, bus in kinds.items()
-        if any(fnmatch(path, pattern) for pattern in node.disk.devices)
-    )
-    return next(found, "sata")
+    for path, kind in kinds.items():
+        if any(fnmatch(path, pattern) for pattern in node.disk.devices):
+            return kind
+    return "sata"
 
 
 def empty_disk(node: Node) -> str:
@@ -216,15 +237,17 @@ def systemd(node: Node) -> bool:
 
 
 def watch(node: Node, job, raw: bool):
-    """Show the boot as it goes: a line a stage, or the console itself; after that the console where it is kept."""
+    """Show the boot as it goes: a line a stage, or the console itself.
+
+    Where the machine stays on, its console follows.
+    """
     from .core.lab.run import power_on
     from .core.lab.timeline import BootTimeline, line
 
     story, lab = BootTimeline(), ""
     keep = settings().power == "keep"
-    say(
-        f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}"
-    )
+    by = f"{settings().firmware}, {settings().dhcp}"
+    say(f"{node.name} ({node.mac}) by {by}; logs in {job.lab.logs}")
     with contextlib.ExitStack() as until_it_is_off:
         for event in power_on(job, stdin=None if keep else subprocess.DEVNULL):
             reached, kind = story.feed(event), event["kind"]
@@ -262,7 +285,10 @@ def terminal() -> Iterator[None]:
 
 
 def judge(node: Node, story, wanted) -> None:
-    """Print the table and the checks, and leave both for other programs. Raises Refused unless all hold."""
+    """Print the table and the checks, and leave both for other programs.
+
+    Raises Refused unless all hold.
+    """
     from .core.lab.timeline import checks, failure, table
 
     print("\n" + table(story) + "\n")
@@ -273,9 +299,8 @@ def judge(node: Node, story, wanted) -> None:
     found = list(checks(story, wanted))
     record(node, wanted.release, story, found)
     for check in found:
-        print(
-            f"{'ok    ' if check.holds else 'FAILED'} {check.what}{': ' if check.found else ''}{check.found}"
-        )
+        verdict = "ok    " if check.holds else "FAILED"
+        print(f"{verdict} {check.what}{': ' if check.found else ''}{check.found}")
     if failed := [check.what for check in found if not check.holds]:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
 
@@ -301,6 +326,11 @@ def expected(node: Node, server: Server, targets: Targets):
 
     release = read_release(site().image(node.image)).id
     return Expected(
-        node.name, node.ip, release, f"{server.ip}:{targets.nfs}/{release}", node.disk,
-        sshd=has(node, "usr/sbin/sshd"), powers_off=systemd(node) and settings().power != "keep",
-    )  # fmt: skip
+        node.name,
+        node.ip,
+        release,
+        f"{server.ip}:{targets.nfs}/{release}",
+        node.disk,
+        sshd=has(node, "usr/sbin/sshd"),
+        powers_off=systemd(node) and settings().power != "keep",
+    )

@@ -1,14 +1,14 @@
 """The reference worker node that an image's root is made of.
 
-rsync, archive, bootstrap ── pull ──> build/references/<key>/tree   once, and whenever `doit pull` is asked for
+rsync, archive, bootstrap ── pull ──> build/references/<key>/tree   once, and at each `doit pull`
 path ───────────────────────────────> read where it is, never written to
 """
 
 from __future__ import annotations
 
 from .base.console import say
-from .base.paths import pulled, snapshot_of
-from .base.rule import command, perform, rule
+from .base.paths import is_read_in_place, pulled, snapshot_of
+from .base.rule import Aside, Reads, Writes, command, perform, rule
 from .base.settings import settings, site
 from .core.site.model import Image
 
@@ -17,63 +17,83 @@ def snapshots() -> dict[str, list[Image]]:
     """Each snapshot's folder with the images that are made of it."""
     found: dict[str, list[Image]] = {}
     for image in site().images:
-        if image.reference.kind != "path":
+        if not is_read_in_place(image):
             found.setdefault(snapshot_of(image), []).append(image)
     return found
 
 
 def task_snapshot():
     """take the references that are not there yet, and archives that changed"""
+    from .core.reference.kinds import kind_of
+
     for folder, images in snapshots().items():
-        image = images[0]
-        if image.reference.kind == "archive":
+        image, wanted = images[0], Aside(shared(images))
+        files = kind_of(image.reference).files(image.reference)
+        if files:
             task = rule(
-                image.name, pull, folder, output=pulled(image), inputs=[image.reference.where]
+                image.name,
+                pull,
+                folder,
+                wanted,
+                reads=Reads(files),
+                writes=Writes([pulled(image)]),
             )
         else:
             task = {
                 "name": image.name,
-                "actions": [(perform, [pull, folder])],
+                "actions": [(perform, [pull, folder, wanted])],
                 "targets": [pulled(image)],
             }
-        checks = [(serves, [folder]), *task.get("uptodate", [])]
-        yield {**task, "uptodate": checks, "clean": [(forget, [folder])], "verbosity": 2}
+        yield {
+            **task,
+            "uptodate": [(serves, [folder, wanted]), *task.get("uptodate", [])],
+            "clean": [(forget, [folder])],
+            "verbosity": 2,
+        }
 
 
-def serves(folder: str) -> bool:
-    """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
-    from .core.reference.pull import is_as_wide, settle
+def serves(folder: str, wanted: Aside) -> bool:
+    """Whether a snapshot that is there has what the site wants of it.
 
-    settle(folder)
-    return is_as_wide(shared(folder), folder)
+    What its node is by now is for `doit pull`.
+    """
+    from .core.reference.snapshot import Snapshot
 
-
-def shared(folder: str) -> Image:
-    """What all images that are made of a snapshot need of it: what not all of them exclude, and what some keep."""
-    first, *others = snapshots()[folder]
-    exclude = tuple(
-        pattern for pattern in first.exclude if all(pattern in image.exclude for image in others)
-    )
-    keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
-    return first._replace(exclude=exclude, keep=keep)
+    snapshot = Snapshot(folder)
+    snapshot.settle()
+    return snapshot.is_as_wide(wanted.value)
 
 
-def pull(folder: str) -> None:
-    """Take a snapshot anew. Raises Refused, with the old one as it was."""
-    from .core.reference import snapshot
-    from .core.reference.pull import is_as_wide, pull_reference
+def shared(images: list[Image]) -> Image:
+    """What all images made of a snapshot need of it: what one does not exclude, what one keeps."""
+    first, *others = images
+    exclude, keep = first.exclude, set(first.keep)
+    for image in others:
+        exclude = tuple(pattern for pattern in exclude if pattern in image.exclude)
+        keep |= set(image.keep)
+    return first._replace(exclude=exclude, keep=tuple(sorted(keep)))
 
-    wanted = shared(folder)
-    if not is_as_wide(wanted, folder):
-        say(f"{snapshot.describe(wanted)}: once more, for what the last snapshot left out")
-    pull_reference(wanted, folder, say)
+
+def pull(folder: str, wanted: Aside) -> None:
+    """Take a snapshot anew. Raises Refused, with the old one as it was.
+
+    What is wanted of it decides nothing here: whether it is as wide as that `serves` says.
+    """
+    from .core.reference.kinds import describe
+    from .core.reference.pull import pull_reference
+    from .core.reference.snapshot import Snapshot
+
+    image = wanted.value
+    if not Snapshot(folder).is_as_wide(image):
+        say(f"{describe(image)}: once more, for what the last snapshot left out")
+    pull_reference(image, folder, say)
 
 
 def forget(folder: str) -> None:
     """`doit clean`: forget the snapshot."""
-    from .core.reference.pull import discard
+    from .core.reference.snapshot import Snapshot
 
-    discard(folder)
+    Snapshot(folder).discard()
 
 
 def task_pull():
@@ -84,4 +104,4 @@ def task_pull():
 def pull_all() -> None:
     for folder, images in snapshots().items():
         if settings().image in ("", *(image.name for image in images)):
-            pull(folder)
+            pull(folder, Aside(shared(images)))

@@ -1,4 +1,4 @@
-"""Bounds: what of a reference is read; the rest is not even looked at."""
+"""Exclusion: what of a reference is read; the rest is not even looked at."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from ..scan.reader import ScanOptions
 from ..site.model import Image
 from ..tree.filter import NEVER_COPIED, LazyFilter
 
-SEPARATE = (
-    "/boot",
-    "/usr",
-    "/var",
-    "/opt",
-)  # file systems of their own that belong to a root all the same
+# file systems of their own that belong to a root all the same
+SEPARATE = ("/boot", "/usr", "/var", "/opt")
 
 
 def bounds(image: Image) -> ScanOptions:
     """What is left out, and which file systems besides the root's are not, for a scan."""
     patterns = (*NEVER_COPIED, *image.exclude)
-    also = tuple(
-        os.fsencode(path.strip("/")) for path in (SEPARATE if image.also is None else image.also)
-    )
+    paths = SEPARATE if image.also is None else image.also
+    also = tuple(os.fsencode(path.strip("/")) for path in paths)
     return ScanOptions(LazyFilter(patterns), also, repr(patterns))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
+from ..base.overlays import UNLISTED_OVERLAYS
+from ..dhcp.servers import EACH_NAME
 from . import resolve
 from .nodes import Complain, Member
 from .schema import Section
@@ -21,7 +23,6 @@ Names = list[str]
 Parts = dict[str, Any]  # by name; None where one is wrong
 Owners = dict[int, str]  # of addresses, as numbers
 Addresses = list["str | None"]
-BUILT_IN = ("initrd", "systemd", "sysvinit", "worker")  # overlays that nobody lists
 
 
 class Layer(NamedTuple):
@@ -54,7 +55,7 @@ def constraint_problems(
     _hosts(site, members, complain)
     _words(site, complain)
 
-    overlays = [name for name in resolve.overlays_in(folders) if name not in BUILT_IN]
+    overlays = [name for name in resolve.overlays_in(folders) if name not in UNLISTED_OVERLAYS]
     for name, image in _given(site.images):
         _image(("images", name), image, Place(folder, overlays), complain)
 
@@ -292,7 +293,7 @@ def _loaders(site: Section, folder: str, complain: Complain) -> None:
 def _overlays(path: Path, names: Names, known: Names, complain: Complain) -> None:
     for at, name in enumerate(names):
         here = (*path, at)
-        if name in BUILT_IN:
+        if name in UNLISTED_OVERLAYS:
             complain(here, "built in and always applied", "leave it out", name)
         elif name and name not in known:
             near = difflib.get_close_matches(name, known)
@@ -510,5 +511,6 @@ def _deploy(deploy: Section, complain: Complain) -> None:
         what = f"tftp_root {tftp} and nfs_root {nfs} lie in one another"
         complain(("deploy", field), what, "give each a folder of its own")
     if deploy.dhcp_conf and deploy.dhcp == "none":
-        hint = "name the server with dhcp: isc, kea or dnsmasq"
+        names = EACH_NAME.replace("`", "")
+        hint = f"name the server with dhcp: {names}"
         complain(("deploy", "dhcp_conf"), "has no effect with `dhcp: none`", hint, deploy.dhcp_conf)
