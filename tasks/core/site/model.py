@@ -61,7 +61,8 @@ class Network(NamedTuple):
         Key(
             Text("domain"),
             "the nodes' DNS domain",
-            "the DNS domain",
+            "the DNS domain. `hosts` then has `172.24.10.100 wn001.grid.example.org wn001`:"
+            " `hostname -f` of a node gives the first, its own name is `wn001`",
             examples=("grid.example.org",),
         ),
     ] = None
@@ -225,7 +226,9 @@ class Disk(NamedTuple):
         Key(
             ListOf(Text("device"), least=1),
             "the first that exists is taken",
-            "whole disks, the first that exists is taken; `*` and `?` match, as in `/dev/disk/by-id/ata-*`",
+            "whole disks; the node's own is found whatever it is called today, and where there is none"
+            " the first blank one of these is taken; `*` and `?` match, as in"
+            " `/dev/disk/by-id/ata-*`",
             merge=REPLACE,
             examples=(["/dev/sda", "/dev/hda"],),
         ),
@@ -366,7 +369,16 @@ class Image(NamedTuple):
     ] = ""
     interface: Annotated[
         str,
-        Key(Text("interface"), "the network card that nodes boot from", recipe=INITRD),
+        Key(
+            Text("interface"),
+            "the network card that nodes boot from",
+            "the network card that nodes boot from, where neither the loader (BOOTIF) nor a MAC of"
+            " `nodes` says which; then every card with a link is tried in turn, this one first."
+            " The name is the kernel's own (`eth0`), which the card keeps; all other cards get the"
+            " names that the reference's udev gives them (`ens1f0`), but the kernel's on nodes that"
+            " boot by an initrd of dracut or initramfs-tools",
+            recipe=INITRD,
+        ),
     ] = "eth0"
     disk: Annotated[
         Disk,
@@ -386,7 +398,8 @@ class Image(NamedTuple):
         Key(
             ListOf(Text("relative")),
             "paths that the secrets rules would scrub or refuse, allowed",
-            "paths that the secrets rules would scrub or refuse, allowed into the export",
+            "files, or folders with all that is in them, that the secrets rules would scrub or"
+            " refuse, allowed into the export: [secrets.md](secrets.md). `plan` names what it lets out",
             recipe=ROOT,
         ),
     ] = ()
@@ -395,7 +408,8 @@ class Image(NamedTuple):
         Key(
             MapOf(Text("loader_name"), PathHere()),
             "boot loader files: name below tftp_root, path here",
-            "boot loader files by their name below `tftp_root`: a path on this machine",
+            "boot loader files by their name below `tftp_root`: a path on this machine."
+            " Images that name one name the same file for it: it serves all nodes",
             default="the distribution's",
         ),
     ] = ()
@@ -454,7 +468,10 @@ class Node(NamedTuple):
         Key(
             Text("interface"),
             "the network card that the node boots from",
-            "the network card that they boot from; at boot the loader's word (BOOTIF) and the node's MAC come first",
+            "the network card that they boot from, where it is another than the image's:"
+            " `plugnode.interface=` in their kernel arguments. At boot the loader's word (BOOTIF) and"
+            " the node's MAC come first; an initrd of dracut or initramfs-tools goes by the loader's"
+            " word alone",
             merge=REPLACE,
             of_image=True,
         ),
