@@ -330,7 +330,7 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
         fleet.servers["boot3"]
     )
     assert (
-        f"boot3\n  ! worker stays at {old}; deploy --again would go back to {new}, which"
+        f"boot3: no changes\n  ! worker stays at {old}; deploy --again would go back to {new}, which"
         in fleet("deploy")
     )
     assert old in boots(fleet.servers["boot3"])

@@ -119,7 +119,13 @@ def foreseen(
     verdicts = release_verdicts(
         released, used, named_by_files(targets, released), keep, days, now, running
     )
-    return [*verdicts, *unknown, *_cut_off(targets, records)]
+    cut_off = [each for each in _cut_off(targets, records) if image in ("", _image_of(each.id))]
+    return [*verdicts, *unknown, *cut_off]
+
+
+def _image_of(id: str) -> str:
+    """Of `worker-3f9a1c2b4d5e` it is `worker`."""
+    return id.rpartition("-")[0]
 
 
 def _cut_off(targets: Targets, records: Iterable[journal.Record]) -> list[Verdict]:
