@@ -411,6 +411,7 @@ def test_a_plan_says_what_a_server_would_refuse(fleet):
 
 
 def test_the_server_that_this_machine_is_is_one_of_them(fleet):
+    fleet.write()
     here, text = fleet.servers["boot1"], fleet.site.read_text()
     fleet.site.write_text(
         text.replace(f", ssh: root@{here.address}", "").replace('"console', '"mixed console')
