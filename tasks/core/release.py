@@ -8,6 +8,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names
+
 
 @dataclass(frozen=True)
 class Release:
@@ -26,6 +28,7 @@ class Release:
     )
     entries: int  # names in the root
     bytes: int  # of all its files
+    site_data: int = SITE_DATA  # the form of site data that its scripts read
 
     def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
@@ -33,7 +36,7 @@ class Release:
 
 def parse_release(data: bytes) -> Release:
     """Raises ValueError or TypeError where it is damaged. What a later version says besides is passed over."""
-    said = json.loads(data)
+    said = {"site_data": 1, **json.loads(data)}  # nobody wrote it down before there was a second
     release = Release(
         **{
             field.name: said[field.name]

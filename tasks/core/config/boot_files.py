@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.cmdline import line_limit, network_root, serial_console
-from ..release import Release
+from ..release import SITE_DATA, Release
 from ..site.model import Node, Server, Site
+from ..site_data import NAMES
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
 
@@ -126,12 +127,24 @@ def render_boot(
     environment = template_environment(tuple(templates))
     arguments = arguments_of(site, server, release)
     view = plain_values(
-        {"label": label, "release": release.id, "site_id": site_id, "arguments": arguments}
+        {
+            "label": label,
+            "release": release.id,
+            "site_id": site_id,
+            "names": names_of(site, release, site_id),
+            "arguments": arguments,
+        }
     )
     return {
         f"plugnode/{label}.{kind}": render_template(environment, f"image.{kind}", view)
         for kind in ("cfg", "grub", "ipxe")
     }
+
+
+def names_of(site: Site, release: Release, site_id: str) -> str:
+    """The archive that a release of before loads after site.img; "" where it needs none."""
+    reads_hosts = release.site_data >= SITE_DATA
+    return "" if reads_hosts or not site.network.domain else f"{site_id}/{NAMES}"
 
 
 def arguments_of(site: Site, server: Server, release: Release) -> str:
@@ -149,7 +162,9 @@ def cmdline_warnings(
     The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and BOOTIF= behind them.
     """
 
-    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img "
+    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img"
+    names = names_of(site, release, site_id)
+    line += f",{names} " if names else " "
     length = len(line + arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00")
     limit = line_limit(release.kernel_version)
     boots = [(node, boot_of(site, node)) for node in site.nodes]

@@ -7,7 +7,6 @@ Only `plugnode/*` below the TFTP root names a release: the rest changes when nod
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 
 from ..services.exports import fsid_of
@@ -95,9 +94,3 @@ def _kea_options(site: Site) -> list[tuple[str, str]]:
         ("ntp-servers", ", ".join(network.ntp)),
     ]
     return [(name, value) for name, value in options if value]
-
-
-def short_names_first(hosts: bytes, domain: str) -> bytes:
-    """hosts(5) with `ADDRESS NAME NAME.DOMAIN …` for each `ADDRESS NAME.DOMAIN NAME …`; other lines stay."""
-    line = rf"^(\S+)([ \t]+)(([^\s.]+)\.{re.escape(domain)})([ \t]+)\4(?=\s|$)".encode()
-    return re.sub(line, rb"\1\2\4\5\3", hosts, flags=re.MULTILINE) if domain else hosts

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
+from .. import site_data
 from ..base.files import digest_file, read
 from ..base.process import Say
 from ..plan import decide, other_sites, state
@@ -63,7 +64,7 @@ def apply(plan: Plan, there: Actual, wanted: Desired, record: journal.Record, sa
     for built in plan.roots:  # last: what has a root is a whole release
         publish.publish_root(there, built, say)
     if plan.site_img:
-        tftp.publish_folder(targets, wanted.site_id, {"site.img": wanted.site_img})
+        tftp.publish_folder(targets, wanted.site_id, site_data.beside(wanted.site_img))
     for name in plan.opened:
         tftp.open_folder(targets, name)
     now = dataclasses.replace(

@@ -17,6 +17,7 @@ from ..store.kept import damaged, published
 from ..store.operation import held, recorded
 from ..store.paths import BOOT_FILES, Targets
 from ..store.tftp import ours_as_text, read_ours
+from .publish import complete_site_data
 
 Render = Callable[
     [Release, str], Mapping[str, bytes]
@@ -68,6 +69,7 @@ def rollback_server(
         if any(back.changes for back in backs) or backs and not ended:
             record = {**author, "action": "rollback", **_described(backs, files)}
             with recorded(targets, record):
+                complete_site_data(targets, site_named(files) or "")
                 tftp.commit(targets, _commit(targets, backs, record))
         return backs
 

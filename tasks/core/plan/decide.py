@@ -7,11 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..archive import cpio
-from ..base.errors import BadInput
 from ..services import exports
 from ..services.services import KEPT, Service, is_foreign, lost
-from ..site_data import as_generated
+from ..site_data import files_of
 from ..store import journal
 from ..store.boot_files import current
 from ..store.kept import NodeFacts
@@ -234,17 +232,7 @@ def _switches(there: Actual, wanted: Desired) -> Iterator[NodesReassigned]:
 
 def _site_files(before: bytes, after: bytes) -> Iterator[FileChange]:
     """The texts inside site.img; of a server's first one nothing is told."""
-    return _changes(inside(before), inside(after)) if before and before != after else iter(())
-
-
-def inside(site_img: bytes) -> dict[str, bytes]:
-    try:
-        tree = cpio.read_image(site_img, "site.img").tree
-    except BadInput:
-        return {}
-    return as_generated(
-        {os.fsdecode(path): entry.data for path, entry in tree.items() if entry.data is not None}
-    )
+    return _changes(files_of(before), files_of(after)) if before and before != after else iter(())
 
 
 def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[FileChange]:

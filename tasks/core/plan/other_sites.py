@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..base.errors import Refused
 from ..base.nodeset import fold_nodes
 from ..services import exports
+from ..site_data import files_of
 from ..store.boot_files import read_files
 from ..store.kept import NodeFacts, read_nodes
 from ..store.paths import Targets
-from .decide import inside
 from .state import Actual, Desired
 
 Nodes = Mapping[str, NodeFacts]
@@ -107,5 +107,5 @@ def _card(node: NodeFacts) -> str:
 
 def _name_in(site_img: bytes) -> str:
     """The site whose data that is; "" where that cannot be seen."""
-    found = re.search(rb"^site=(.*)$", inside(site_img).get("plugnode/site", b""), re.MULTILINE)
+    found = re.search(rb"^site=(.*)$", files_of(site_img).get("plugnode/site", b""), re.MULTILINE)
     return found[1].decode(errors="replace") if found else ""
