@@ -1,7 +1,7 @@
-"""Site: what `site.yaml` says, as frozen values. No positions, no raw dicts, every default filled in.
+"""What `site.yaml` says, as frozen values: no positions, no raw dicts, every default filled in.
 
-`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a
-key of the file has the key's row beside it (`keys`); the others are worked out.
+`load` reads and validates; everything downstream sees only these. A field that is a key of the
+file has the key's row beside it (`keys`); the others are worked out.
 """
 
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
@@ -91,7 +91,8 @@ class Server(NamedTuple):
         Key(
             Text("ssh"),
             "how to reach it; left out: it is this machine",
-            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is this machine",
+            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is"
+            " this machine",
         ),
     ] = None
 
@@ -124,7 +125,8 @@ class Partition(NamedTuple):
         Key(
             Text("size"),
             "with M, MiB, G or GiB (powers of 1024), or rest",
-            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last one",
+            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last"
+            " one",
             examples=("6000M",),
         ),
     ]
@@ -205,7 +207,8 @@ class DiskMatch(NamedTuple):
         Key(
             Choice(*TRANSPORTS),
             "how it is attached, as lsblk -o TRAN prints it",
-            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`, `ata`, `scsi`, `ide`,"
+            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`,"
+            " `ata`, `scsi`, `ide`,"
             " `fc`, `iscsi`, `mmc`",
         ),
     ] = None
@@ -225,7 +228,8 @@ class Disk(NamedTuple):
         Key(
             ListOf(Text("device"), least=1),
             "the first that exists is taken",
-            "whole disks, the first that exists is taken; `*` and `?` match, as in `/dev/disk/by-id/ata-*`",
+            "whole disks, the first that exists is taken; `*` and `?` match, as in"
+            " `/dev/disk/by-id/ata-*`",
             merge=REPLACE,
             examples=(["/dev/sda", "/dev/hda"],),
         ),
@@ -258,7 +262,8 @@ class Disk(NamedTuple):
         Key(
             Boolean(),
             "whether a node without a usable disk stops",
-            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`: it stops and says so",
+            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`:"
+            " it stops and says so",
             merge=REPLACE,
         ),
     ] = True
@@ -279,7 +284,8 @@ class Initrd(NamedTuple):
         str,  # "auto" | "none" | an absolute path
         Key(
             PathHere("base", ("auto", "none")),
-            "auto (the distribution's image of that kernel), none (a minimal one is made) or a path",
+            "auto (the distribution's image of that kernel), none (a minimal one is made) or a"
+            " path",
             "`auto`: the distribution's image for that kernel; `none`: a minimal one is made;"
             " or a file on this machine",
         ),
@@ -297,7 +303,8 @@ class Initrd(NamedTuple):
         Key(
             PathHere("busybox", ("auto",)),
             "auto (the reference's static one, else this machine's) or a path",
-            "`auto`: a static busybox of the reference, else of this machine; or a file on this machine",
+            "`auto`: a static busybox of the reference, else of this machine; or a file on this"
+            " machine",
         ),
     ] = "auto"
     compression: Annotated[
@@ -359,7 +366,8 @@ class Image(NamedTuple):
         Key(
             Text("cmdline"),
             "kernel arguments",
-            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`; no quotes."
+            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`; no"
+            " quotes."
             " Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
             examples=("console=ttyS0",),
         ),
@@ -403,7 +411,8 @@ class Image(NamedTuple):
         Optional[tuple[str, ...]],  # None: those at /boot, /usr, /var, /opt
         Key(
             ListOf(Text("tree_folder")),
-            "local file systems of the reference to pull too; left out: those at /boot, /usr, /var, /opt",
+            "local file systems of the reference to pull too; left out: those at /boot, /usr,"
+            " /var, /opt",
             "local file systems of the reference to pull besides its root's",
             default="those at /boot, /usr, /var, /opt",
             recipe=ROOT,
@@ -414,7 +423,7 @@ class Image(NamedTuple):
 class Node(NamedTuple):
     """A node with everything merged in: image, then its groups in order, then itself.
 
-    The rows are settings of groups, too; what is a node's alone has its rows in `models`.
+    The rows are settings of groups, too; what is a node's alone has its rows in `schema`.
     """
 
     name: str
@@ -425,7 +434,8 @@ class Node(NamedTuple):
         Key(
             Text("any_text"),
             "name of an image",
-            "the image that the nodes run; left out: that of the groups, else the only one that there is",
+            "the image that the nodes run; left out: that of the groups, else the only one that"
+            " there is",
             merge=LOWEST,
         ),
     ]
@@ -454,7 +464,8 @@ class Node(NamedTuple):
         Key(
             Text("interface"),
             "the network card that the node boots from",
-            "the network card that they boot from; at boot the loader's word (BOOTIF) and the node's MAC come first",
+            "the network card that they boot from; at boot the loader's word (BOOTIF) and the"
+            " node's MAC come first",
             merge=REPLACE,
             of_image=True,
         ),
@@ -484,7 +495,8 @@ class Node(NamedTuple):
         Key(
             Text("wipe_token", number=True),
             "a token: once per token its disk is wiped",
-            "a token, any word such as a date. A token that the node's disk does not remember yet is done once,"
+            "a token, any word such as a date. A token that the node's disk does not remember yet"
+            " is done once,"
             " and remembered: its disk is wiped at the next boot",
             merge=REPLACE,
         ),
@@ -535,7 +547,8 @@ class Deploy(NamedTuple):
             Text("target_file"),
             "its file, where the distribution's is not it",
             "that file, where it is another one; see [servers.md](servers.md)",
-            default="`/etc/dhcp/dhcpd.conf`, `/etc/kea/kea-dhcp4.conf` or `/etc/dnsmasq.d/plugnode.conf`",
+            default="`/etc/dhcp/dhcpd.conf`, `/etc/kea/kea-dhcp4.conf` or"
+            " `/etc/dnsmasq.d/plugnode.conf`",
         ),
     ] = None
 

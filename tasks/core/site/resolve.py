@@ -1,4 +1,4 @@
-"""From `site.yaml` as written to the frozen values of `site`: defaults filled in, nodes one by one.
+"""From `site.yaml` as written to the frozen values of `model`: defaults filled in, nodes one by one.
 
 Merging: image, then groups in the order listed, then node. How each setting is merged says its row.
 """
@@ -235,7 +235,7 @@ def layout_label(mount: str, fs: str) -> str:
 
 
 def image_of(said: Section, node: Section) -> str | None:
-    """The image that a node runs: its own, else its last group's that has one, else the only one."""
+    """The image that a node runs: its own, else that of its last group that has one, else the only."""
     if node.image:
         return str(node.image)
     groups = said.groups or {}
