@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..base import files
 from . import strict_yaml
-from .model import Mac, Node, Site
+from .model import EXISTS, Mac, Node, Site
 
 if TYPE_CHECKING:
     from .resolve import Needs
@@ -27,7 +27,6 @@ HERE = os.path.dirname(__file__)
 BESIDES = (os.path.join(HERE, "..", "base", "nodeset.py"),)
 DIGEST = 32
 LENGTH = 4
-EXISTS = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
 def load_cached(path: str, cache_file: str, folders: tuple[str, ...]) -> Site:

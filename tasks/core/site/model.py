@@ -6,6 +6,7 @@ file has the key's row beside it (`keys`); the others are worked out.
 
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
 # ruff: noqa: UP045
+import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
@@ -25,6 +26,10 @@ from .keys import (
     Text,
     Whole,
 )
+
+
+# What of this machine a site needs: a kind, and whether a path is such a thing
+EXISTS = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
 class Mac(str):
@@ -366,15 +371,23 @@ class Image(NamedTuple):
         Key(
             Text("cmdline"),
             "kernel arguments",
-            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`; no"
-            " quotes."
-            " Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
+            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`;"
+            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
             examples=("console=ttyS0",),
         ),
     ] = ""
     interface: Annotated[
         str,
-        Key(Text("interface"), "the network card that nodes boot from", recipe=INITRD),
+        Key(
+            Text("interface"),
+            "the network card that nodes boot from",
+            "the network card that nodes boot from, where neither the loader (BOOTIF) nor a MAC of"
+            " `nodes` says which; then every card with a link is tried in turn, this one first."
+            " The name is the kernel's own (`eth0`), which the card keeps; all other cards get the"
+            " names that the reference's udev gives them (`ens1f0`), but the kernel's on nodes that"
+            " boot by an initrd of dracut or initramfs-tools",
+            recipe=INITRD,
+        ),
     ] = "eth0"
     disk: Annotated[
         Disk,
@@ -464,8 +477,7 @@ class Node(NamedTuple):
         Key(
             Text("interface"),
             "the network card that the node boots from",
-            "the network card that they boot from; at boot the loader's word (BOOTIF) and the"
-            " node's MAC come first",
+            "the network card that they boot from, as at an image",
             merge=REPLACE,
             of_image=True,
         ),
