@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Release:
-    """`release.json`. `root`, `xattrs`, `initrd` and `kernel` are sha256 digests of those files, hex."""
+    """What `release.json` says.
+
+    `root`, `xattrs`, `initrd` and `kernel` are sha256 digests of those files, hex.
+    """
 
     id: str  # "<image>-<12 hex digits>"
     image: str
@@ -21,9 +24,7 @@ class Release:
     initrd: str
     kernel: str
     kernel_version: str
-    network_root: (
-        str  # how the initrd is told its root: "nash" | "own" | "dracut" | "initramfs-tools"
-    )
+    network_root: str  # the initrd's kind: "nash" | "own" | "dracut" | "initramfs-tools"
     entries: int  # names in the root
     bytes: int  # of all its files
 
@@ -32,15 +33,14 @@ class Release:
 
 
 def parse_release(data: bytes) -> Release:
-    """Raises ValueError or TypeError where it is damaged. What a later version says besides is passed over."""
+    """The release that a `release.json` describes.
+
+    Raises ValueError or TypeError where it is damaged. What a later version says besides is passed
+    over.
+    """
     said = json.loads(data)
-    release = Release(
-        **{
-            field.name: said[field.name]
-            for field in dataclasses.fields(Release)
-            if field.name in said
-        }
-    )
+    names = [field.name for field in dataclasses.fields(Release)]
+    release = Release(**{name: said[name] for name in names if name in said})
     if not isinstance(release.entries, int) or not isinstance(release.bytes, int):
         raise ValueError("its numbers are none")
     if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
@@ -56,9 +56,10 @@ def id_of(release: Release) -> str:
 
 
 def release_id(image: str, *parts: str) -> str:
-    """The id over `parts`: the digests of manifest, xattrs, initrd and kernel, and the image's kernel arguments.
+    """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
-    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on any machine.
+    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
+    any machine.
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{image}-{digest[:12]}"

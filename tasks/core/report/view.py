@@ -206,14 +206,18 @@ def racks(site: Site) -> list[View]:
 
 def rack(site: Site, nodes: Sequence[Node]) -> View:
     """Nodes that are alike: each one a cell, or all of them folded where the site has many."""
-    many = len(site.nodes) > MOST_CELLS
-    return {
+    view: View = {
         "image": nodes[0].image,
         "groups": ", ".join(nodes[0].groups),
         "count": len(nodes),
-        "folded": fold_nodes(node.name for node in nodes) if many else "",
-        "cells": [] if many else [node_view(site, node) for node in nodes],
+        "folded": "",
+        "cells": [],
     }
+    if len(site.nodes) > MOST_CELLS:
+        view["folded"] = fold_nodes(node.name for node in nodes)
+    else:
+        view["cells"] = [node_view(site, node) for node in nodes]
+    return view
 
 
 def node_view(site: Site, node: Node) -> View:
