@@ -8,7 +8,7 @@ HOSTS, CANONICAL = "plugnode/hosts", "plugnode/hosts.canonical"
 
 
 def as_generated(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What `site_image` gives, with hosts once: as it was generated, and as running nodes have it."""
+    """What `site_image` gives, with hosts once: as it was generated and running nodes have it."""
     once = dict(files)
     if CANONICAL in once:
         once[HOSTS] = once.pop(CANONICAL)
