@@ -527,18 +527,18 @@ def test_what_another_site_does_to_the_shared_file_while_a_release_is_published_
 
 KILLED = """
 import os, signal, sys
-from tasks.core import exports, services
-from tasks.core.services import Service
-from tasks.core.targets import Targets
+from tasks.core.services import exports, services
+from tasks.core.services.services import Service
+from tasks.core.store.paths import Targets
 dest, own, shared = sys.argv[1:]
 targets = Targets("/srv/tftp", "/srv/nfs", dest)
-done = exports.settle(own, open(f"{dest}/new", "rb").read(), "/srv/nfs", exports.read(targets))
+done = exports.settle(own, open(f"{dest}/new", "rb").read(), "/srv/nfs", exports.read_exports(targets))
 def kill(event, words):
     if event in ("os.rename", "os.remove") and dest + shared in words:
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(kill)
 service = Service(own, done.data, after=done.after).placed(targets)
-services.install(service, dest + own, print)
+services.install_service(service, dest + own, print)
 """
 
 
