@@ -344,13 +344,13 @@ def folders(manifest: bytes) -> list[View]:
     found: dict[bytes, list[int]] = {}
     for folder, size in _SIZES.findall(manifest):
         found.setdefault(folder, []).append(int(size))
-    all_folders = [Folder(unescape(word).rstrip(b"/"), sizes) for word, sizes in found.items()]
-    largest = sorted(all_folders, key=lambda folder: (-folder.size, folder.path))[:FOLDERS]
+    every = [FolderSize(unescape(word).rstrip(b"/"), sizes) for word, sizes in found.items()]
+    largest = sorted(every, key=lambda folder: (-folder.size, folder.path))[:FOLDERS]
     top = largest[0].size if largest else 0
     return [folder.view(top) for folder in largest]
 
 
-class Folder(NamedTuple):
+class FolderSize(NamedTuple):
     """A folder of the root, and the sizes of its files."""
 
     path: bytes
