@@ -1,11 +1,12 @@
-"""Site: what `site.yaml` says, as frozen values. No positions, no raw dicts, every default filled in.
+"""What `site.yaml` says, as frozen values: no positions, no raw dicts, every default filled in.
 
-`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a
-key of the file has the key's row beside it (`keys`); the others are worked out.
+`load` reads and validates; everything downstream sees only these. A field that is a key of the
+file has the key's row beside it (`keys`); the others are worked out.
 """
 
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
 # ruff: noqa: UP045
+import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
@@ -25,6 +26,10 @@ from .keys import (
     Text,
     Whole,
 )
+
+
+# What of this machine a site needs: a kind, and whether a path is such a thing
+EXISTS = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
 class Mac(str):
@@ -92,7 +97,8 @@ class Server(NamedTuple):
         Key(
             Text("ssh"),
             "how to reach it; left out: it is this machine",
-            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is this machine",
+            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is"
+            " this machine",
         ),
     ] = None
 
@@ -125,7 +131,8 @@ class Partition(NamedTuple):
         Key(
             Text("size"),
             "with M, MiB, G or GiB (powers of 1024), or rest",
-            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last one",
+            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last"
+            " one",
             examples=("6000M",),
         ),
     ]
@@ -206,7 +213,8 @@ class DiskMatch(NamedTuple):
         Key(
             Choice(*TRANSPORTS),
             "how it is attached, as lsblk -o TRAN prints it",
-            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`, `ata`, `scsi`, `ide`,"
+            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`,"
+            " `ata`, `scsi`, `ide`,"
             " `fc`, `iscsi`, `mmc`",
         ),
     ] = None
@@ -261,7 +269,8 @@ class Disk(NamedTuple):
         Key(
             Boolean(),
             "whether a node without a usable disk stops",
-            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`: it stops and says so",
+            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`:"
+            " it stops and says so",
             merge=REPLACE,
         ),
     ] = True
@@ -282,7 +291,8 @@ class Initrd(NamedTuple):
         str,  # "auto" | "none" | an absolute path
         Key(
             PathHere("base", ("auto", "none")),
-            "auto (the distribution's image of that kernel), none (a minimal one is made) or a path",
+            "auto (the distribution's image of that kernel), none (a minimal one is made) or a"
+            " path",
             "`auto`: the distribution's image for that kernel; `none`: a minimal one is made;"
             " or a file on this machine",
         ),
@@ -300,7 +310,8 @@ class Initrd(NamedTuple):
         Key(
             PathHere("busybox", ("auto",)),
             "auto (the reference's static one, else this machine's) or a path",
-            "`auto`: a static busybox of the reference, else of this machine; or a file on this machine",
+            "`auto`: a static busybox of the reference, else of this machine; or a file on this"
+            " machine",
         ),
     ] = "auto"
     compression: Annotated[
@@ -362,8 +373,8 @@ class Image(NamedTuple):
         Key(
             Text("cmdline"),
             "kernel arguments",
-            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`; no quotes."
-            " Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
+            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`;"
+            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
             examples=("console=ttyS0",),
         ),
     ] = ""
@@ -417,7 +428,8 @@ class Image(NamedTuple):
         Optional[tuple[str, ...]],  # None: those at /boot, /usr, /var, /opt
         Key(
             ListOf(Text("tree_folder")),
-            "local file systems of the reference to pull too; left out: those at /boot, /usr, /var, /opt",
+            "local file systems of the reference to pull too; left out: those at /boot, /usr,"
+            " /var, /opt",
             "local file systems of the reference to pull besides its root's",
             default="those at /boot, /usr, /var, /opt",
             recipe=ROOT,
@@ -428,7 +440,7 @@ class Image(NamedTuple):
 class Node(NamedTuple):
     """A node with everything merged in: image, then its groups in order, then itself.
 
-    The rows are settings of groups, too; what is a node's alone has its rows in `models`.
+    The rows are settings of groups, too; what is a node's alone has its rows in `schema`.
     """
 
     name: str
@@ -439,7 +451,8 @@ class Node(NamedTuple):
         Key(
             Text("any_text"),
             "name of an image",
-            "the image that the nodes run; left out: that of the groups, else the only one that there is",
+            "the image that the nodes run; left out: that of the groups, else the only one that"
+            " there is",
             merge=LOWEST,
         ),
     ]
@@ -501,7 +514,8 @@ class Node(NamedTuple):
         Key(
             Text("wipe_token", number=True),
             "a token: once per token its disk is wiped",
-            "a token, any word such as a date. A token that the node's disk does not remember yet is done once,"
+            "a token, any word such as a date. A token that the node's disk does not remember yet"
+            " is done once,"
             " and remembered: its disk is wiped at the next boot",
             merge=REPLACE,
         ),
@@ -552,7 +566,8 @@ class Deploy(NamedTuple):
             Text("target_file"),
             "its file, where the distribution's is not it",
             "that file, where it is another one; see [servers.md](servers.md)",
-            default="`/etc/dhcp/dhcpd.conf`, `/etc/kea/kea-dhcp4.conf` or `/etc/dnsmasq.d/plugnode.conf`",
+            default="`/etc/dhcp/dhcpd.conf`, `/etc/kea/kea-dhcp4.conf` or"
+            " `/etc/dnsmasq.d/plugnode.conf`",
         ),
     ] = None
 
