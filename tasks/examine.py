@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .base.console import Progress, say
 from .base.disk_layouts import note_grown, note_offers, read_offers, refuse_layouts
-from .base.paths import carried_of, index_of, offers_of, pulled, templates, tree_of, verdict_of
+from .base.paths import (
+    carried_of,
+    index_of,
+    is_read_in_place,
+    offers_of,
+    pulled,
+    templates,
+    tree_of,
+    verdict_of,
+)
 from .base.rule import code, rule
 from .base.settings import NOTED, about, settings, site
 from .configs import rendered, templates_digest
@@ -101,7 +110,7 @@ def initrd_recipe(image: Image) -> tuple:
 
 def snapshot(image: Image) -> list[str]:
     """What says which snapshot of its reference an image is made of; a folder read in place has none."""
-    return [] if image.reference.kind == "path" else [pulled(image)]
+    return [] if is_read_in_place(image) else [pulled(image)]
 
 
 def seen(image: Image) -> str:
@@ -112,16 +121,17 @@ def seen(image: Image) -> str:
 @lru_cache(maxsize=None)
 def root_seen(image: Image) -> str:
     """What the folders that go into the root hold, by a walk that reads no file."""
-    if image.reference.kind != "path":
+    if not is_read_in_place(image):
         return layers_seen(image)
     return f"{layers_seen(image)} {looked(image).signature or time.time_ns()}"  # what changes right now: look again
 
 
 @lru_cache(maxsize=None)
 def layers_seen(image: Image) -> str:
+    from .core.base.overlays import BUILT_IN_OVERLAYS
     from .core.rootfs import overlay
 
-    return overlay.fingerprint(settings().folders, (*overlay.BUILT_IN_OVERLAYS, *image.overlays))
+    return overlay.fingerprint(settings().folders, (*BUILT_IN_OVERLAYS, *image.overlays))
 
 
 @lru_cache(maxsize=None)
@@ -169,7 +179,7 @@ def laid(image: Image) -> Decided:
     from .core.tree import mtree
     from .core.tree.model import without_collection
 
-    own = image.reference.kind != "path"
+    own = not is_read_in_place(image)
     look = None if own else looked(image)
     with without_collection(), about(image.name):
         tell = Progress(f"reading what {image.name} is made of, names")
@@ -190,7 +200,7 @@ def renew(image: Image) -> bool:
     from .core.scan import reader
     from .core.secret_scan.find import scanner
 
-    known = incremental.load_carried(carried_of(image)) if image.reference.kind == "path" else None
+    known = incremental.load_carried(carried_of(image)) if is_read_in_place(image) else None
     if not known or not read_offers(image):
         return False
     found = reader.rescan(
@@ -228,7 +238,7 @@ def decide(image: Image) -> Decided:
         found, made, parts, listed, *_ = decided
         note_offers(image, made.tree)
         refuse(image, decided)
-    if image.reference.kind == "path" and found.signature:
+    if is_read_in_place(image) and found.signature:
         special = incremental.special_paths(found.tree, made.tree, sources, parts.keys())
         digest = hashlib.sha256(listed).hexdigest()
         known = incremental.Carried(facts(image), found.signature, special, decided.notes, digest)

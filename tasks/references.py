@@ -7,7 +7,7 @@ path ─────────────────────────
 from __future__ import annotations
 
 from .base.console import say
-from .base.paths import pulled, snapshot_of
+from .base.paths import is_read_in_place, pulled, snapshot_of
 from .base.rule import command, perform, rule
 from .base.settings import settings, site
 from .core.site.model import Image
@@ -17,19 +17,20 @@ def snapshots() -> dict[str, list[Image]]:
     """Each snapshot's folder with the images that are made of it."""
     found: dict[str, list[Image]] = {}
     for image in site().images:
-        if image.reference.kind != "path":
+        if not is_read_in_place(image):
             found.setdefault(snapshot_of(image), []).append(image)
     return found
 
 
 def task_snapshot():
     """take the references that are not there yet, and archives that changed"""
+    from .core.reference.kinds import kind_of
+
     for folder, images in snapshots().items():
         image = images[0]
-        if image.reference.kind == "archive":
-            task = rule(
-                image.name, pull, folder, output=pulled(image), inputs=[image.reference.where]
-            )
+        files = kind_of(image.reference).files(image.reference)
+        if files:
+            task = rule(image.name, pull, folder, output=pulled(image), inputs=files)
         else:
             task = {
                 "name": image.name,
@@ -42,10 +43,11 @@ def task_snapshot():
 
 def serves(folder: str) -> bool:
     """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
-    from .core.reference.pull import is_as_wide, settle
+    from .core.reference.snapshot import Snapshot
 
-    settle(folder)
-    return is_as_wide(shared(folder), folder)
+    snapshot = Snapshot(folder)
+    snapshot.settle()
+    return snapshot.is_as_wide(shared(folder))
 
 
 def shared(folder: str) -> Image:
@@ -60,20 +62,21 @@ def shared(folder: str) -> Image:
 
 def pull(folder: str) -> None:
     """Take a snapshot anew. Raises Refused, with the old one as it was."""
-    from .core.reference import snapshot
-    from .core.reference.pull import is_as_wide, pull_reference
+    from .core.reference.kinds import describe
+    from .core.reference.pull import pull_reference
+    from .core.reference.snapshot import Snapshot
 
     wanted = shared(folder)
-    if not is_as_wide(wanted, folder):
-        say(f"{snapshot.describe(wanted)}: once more, for what the last snapshot left out")
+    if not Snapshot(folder).is_as_wide(wanted):
+        say(f"{describe(wanted)}: once more, for what the last snapshot left out")
     pull_reference(wanted, folder, say)
 
 
 def forget(folder: str) -> None:
     """`doit clean`: forget the snapshot."""
-    from .core.reference.pull import discard
+    from .core.reference.snapshot import Snapshot
 
-    discard(folder)
+    Snapshot(folder).discard()
 
 
 def task_pull():

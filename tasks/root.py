@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .base.console import Progress, say
-from .base.paths import manifest_of, notes_of, parts_of, place_of, xattrs_of
+from .base.paths import is_read_in_place, manifest_of, notes_of, parts_of, place_of, xattrs_of
 from .base.rule import rule
 from .base.settings import settings, site
 from .configs import rendered
@@ -87,7 +87,7 @@ def stage(image: Image, decided: Decided | None) -> tuple[CheckedOut, Notes]:
     from .core.checkout import staged
 
     decided = decided or decide(image)  # looked through as the first time
-    owned = None if image.reference.kind == "path" else decided.found.tree
+    owned = None if is_read_in_place(image) else decided.found.tree
     of = made_of(image, decided)
     done = staged.checkout(place_of(image), decided.made.tree, owned, telling(image), of)
     write_atomic(parts_of(image), decided.listed)

@@ -36,7 +36,7 @@ def templates() -> tuple[str, ...]:
 
 def index_of(image: Image) -> str:
     """What the last scan of the reference knows of each file: of a snapshot all images that are made of it share it."""
-    if image.reference.kind == "path":
+    if is_read_in_place(image):
         return settings().path(NOTED, f"{image.name}.index")
     from ..core.reference.snapshot import INDEX
 
@@ -82,13 +82,20 @@ def known_hosts() -> str:
 
 def tree_of(image: Image) -> str:
     """The folder that is the image's reference, pulled or in place."""
-    if image.reference.kind == "path":
+    if is_read_in_place(image):
         return image.reference.where
     return os.path.join(snapshot_of(image), "tree")
 
 
+def is_read_in_place(image: Image) -> bool:
+    """Whether the image is made of a folder of this machine, and of no snapshot."""
+    from ..core.reference.kinds import kind_of
+
+    return kind_of(image.reference).is_in_place
+
+
 def snapshot_of(image: Image) -> str:
-    from ..core.reference.pull import key
+    from ..core.reference.kinds import key
 
     return settings().path("references", key(image))
 

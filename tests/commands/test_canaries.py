@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.rootfs import scrub
+from tasks.core.rootfs import scrub_rules
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
 from tests.support.scrub_samples import sample
@@ -91,7 +91,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     found = Reference(tmp_path_factory.mktemp("canaries") / "reference")
     for name in NAMES:
         found.plant(name)
-    for row in scrub.scrub_rules():
+    for row in scrub_rules.scrub_rules():
         if row.action in ("delete", "files", "empty"):
             found.plant(os.fsdecode(sample(row.pattern)[0]))
         elif row.action == "lines":
@@ -108,7 +108,7 @@ BEGINNINGS = (
 )  # fmt: skip
 
 
-def line_of(row: scrub.ScrubRule) -> str:
+def line_of(row: scrub_rules.ScrubRule) -> str:
     """The beginning of a line that a row's expression matches."""
     return next(text for text in BEGINNINGS if re.match(row.lines, f"{text}x"))
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tasks.core.base.errors import Refused
 from tasks.core.capacity import (
-    ASSUMED,
     ACCEPTABLE_WAIT,
+    ASSUMED,
     BootCost,
     assumptions,
     http_pays,

@@ -1,8 +1,8 @@
 """A reference that is a tar archive, in any compression that libarchive reads.
 
-Unpacked by a child process that has made the new tree its root folder: no name in the archive (`..`, absolute ones,
-links that lead elsewhere) means anything outside of it. Owners, modes, links, devices, holes, ACLs and attributes are
-kept.
+Unpacked by a child process that has made the new tree its root folder: no name in the archive
+(`..`, absolute ones, links that lead elsewhere) means anything outside of it. Owners, modes, links,
+devices, holes, ACLs and attributes are kept.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import logging
 import os
 import traceback
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from ..base.errors import BadInput, Refused
 from ..base.files import digest_file
 from ..base.process import Say, die_with_parent
-from ..site.model import Image
+from ..site.model import Image, Reference
+from .kind import Facts, ReferenceKind, where
 from .snapshot import Snapshot
 
 _BLOCK = 512  # tar's; an archive ends with blocks of zeros
@@ -25,19 +26,19 @@ _TOLD = 3  # of many complaints
 BAD = 3  # the child's exit status: the archive is not what it should be
 
 
-def pull_archive(image: Image, snapshot: Snapshot, say: Say) -> None:
-    """Unpack the archive, unless the snapshot is of these very bytes."""
+def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts | None:
+    """Unpack the archive; None where the snapshot is of these very bytes."""
     path = image.reference.where
     try:
         digest = digest_file(path)
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     if snapshot.facts().get("sha256") == digest and os.path.isdir(snapshot.tree):
-        return
+        return None
     say(f"{path}: unpacking")
     for warning in unpack(path, snapshot.begin()):
         say(f"{path}: {warning}")
-    snapshot.publish(image, say, sha256=digest)
+    return {"sha256": digest}
 
 
 def unpack(path: str, folder: str) -> list[str]:
@@ -47,7 +48,8 @@ def unpack(path: str, folder: str) -> list[str]:
     """
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
-    archive, (heard, said) = os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.pipe()
+    archive = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    heard, said = os.pipe()
     child = os.fork()
     if child == 0:
         _in_child(archive, folder, said)
@@ -59,13 +61,12 @@ def unpack(path: str, folder: str) -> list[str]:
     if status == BAD:
         raise BadInput.at(path, f"{lines[-1]}; mend the archive, or name another")
     if status:
-        raise Refused(
-            f"{path}: {lines[-1] if lines else f'unpacking it ended with status {status}'}"
-        )
+        reason = lines[-1] if lines else f"unpacking it ended with status {status}"
+        raise Refused(f"{path}: {reason}")
     return lines
 
 
-def _in_child(archive: int, folder: str, said: int) -> None:
+def _in_child(archive: int, folder: str, said: int) -> NoReturn:
     """All that the child does; it never returns."""
     status = 1
     try:
@@ -89,18 +90,20 @@ class ArchiveTrouble(Exception):
 
 
 def _confined(archive: int, folder: str) -> list[str]:
-    locale.setlocale(
-        locale.LC_CTYPE, "C.UTF-8"
-    )  # what pax's names are in, so that libarchive leaves them as they are
+    # what pax's names are in, so that libarchive leaves them as they are
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     os.chroot(folder)
     os.chdir("/")
     os.umask(0)
-    warnings = _Heard()
-    logging.getLogger("libarchive").handlers = [warnings]
+
+    heard = _Warnings()
+    logging.getLogger("libarchive").handlers = [heard]
     _unpack_here(archive)
-    if len(warnings.lines) > _TOLD:
-        return [*warnings.lines[:_TOLD], f"and {len(warnings.lines) - _TOLD} more such complaints"]
-    return warnings.lines
+
+    more = len(heard.lines) - _TOLD
+    if more > 0:
+        return [*heard.lines[:_TOLD], f"and {more} more such complaints"]
+    return heard.lines
 
 
 def _unpack_here(archive: int) -> None:
@@ -108,16 +111,11 @@ def _unpack_here(archive: int) -> None:
     from libarchive import extract, ffi
     from libarchive.exception import ArchiveError
 
-    flags = (
-        extract.EXTRACT_OWNER | extract.EXTRACT_PERM | extract.EXTRACT_TIME | extract.EXTRACT_ACL
-        | extract.EXTRACT_XATTR | extract.EXTRACT_SPARSE | extract.EXTRACT_UNLINK | extract.EXTRACT_SECURE_NODOTDOT
-    )  # fmt: skip
     names: list[bytes] = []
     try:
         with libarchive.fd_reader(archive, format_name="tar") as entries:
-            extract.extract_entries(
-                _noting(entries, names), flags
-            )  # all at once: folders get their times at the end
+            # all at once: folders get their times at the end
+            extract.extract_entries(_noting(entries, names), _flags())
             is_plain = ffi.filter_count(entries._pointer) == 1
     except ArchiveError as error:
         raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
@@ -125,6 +123,23 @@ def _unpack_here(archive: int) -> None:
         raise ArchiveTrouble("there is nothing in it")
     if is_plain and not _ends_as_tar(archive):
         raise ArchiveTrouble(f"truncated: it has no end{_at(names)}")
+
+
+def _flags() -> int:
+    """What of its entries is kept, and that no name leads elsewhere."""
+    from libarchive import extract
+
+    flags: int = (
+        extract.EXTRACT_OWNER
+        | extract.EXTRACT_PERM
+        | extract.EXTRACT_TIME
+        | extract.EXTRACT_ACL
+        | extract.EXTRACT_XATTR
+        | extract.EXTRACT_SPARSE
+        | extract.EXTRACT_UNLINK
+        | extract.EXTRACT_SECURE_NODOTDOT
+    )
+    return flags
 
 
 def _noting(entries: Iterable[Any], names: list[bytes]) -> Iterator[Any]:
@@ -141,9 +156,9 @@ def _at(names: list[bytes]) -> str:
 
 
 def _text(words: str | bytes | None) -> str:
-    return (
-        words.decode(errors="replace") if isinstance(words, bytes) else words or "no reason given"
-    )
+    if isinstance(words, bytes):
+        return words.decode(errors="replace")
+    return words or "no reason given"
 
 
 def _meaning(said: str) -> str:
@@ -156,16 +171,17 @@ def _meaning(said: str) -> str:
 
 
 def _ends_as_tar(archive: int) -> bool:
-    """Does the last block hold nothing but zeros? A plain tar that was cut between two files looks whole otherwise."""
+    """Whether the last block holds nothing but zeros.
+
+    A plain tar that was cut between two files looks whole otherwise.
+    """
     size = os.fstat(archive).st_size
-    return (
-        size % _BLOCK == 0
-        and size >= _BLOCK
-        and os.pread(archive, _BLOCK, size - _BLOCK) == bytes(_BLOCK)
-    )
+    if size % _BLOCK or size < _BLOCK:
+        return False
+    return os.pread(archive, _BLOCK, size - _BLOCK) == bytes(_BLOCK)
 
 
-class _Heard(logging.Handler):
+class _Warnings(logging.Handler):
     """libarchive's warnings: what it could not keep."""
 
     def __init__(self) -> None:
@@ -174,13 +190,22 @@ class _Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         words = record.getMessage()
-        if (
-            "can't be converted from UTF-8" not in words
-        ):  # of names that are no UTF-8: they are kept byte by byte
+        # names that are no UTF-8 are kept byte by byte
+        if "can't be converted from UTF-8" not in words:
             self.lines.append(words)
 
 
 def _report(said: int, lines: list[str]) -> None:
-    os.write(
-        said, "".join(f"{' '.join(line.split())}\n" for line in lines).encode(errors="replace")
-    )
+    text = "".join(" ".join(line.split()) + "\n" for line in lines)
+    os.write(said, text.encode(errors="replace"))
+
+
+def _label(reference: Reference) -> str:
+    return f"archive {os.path.basename(reference.where.rstrip('/'))}"
+
+
+def _files(reference: Reference) -> list[str]:
+    return [reference.where]
+
+
+ARCHIVE = ReferenceKind("archive", describe=where, label=_label, take=_take, files=_files)

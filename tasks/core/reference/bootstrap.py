@@ -1,7 +1,8 @@
 """A reference that is made of a distribution's packages: Debian's by mmdebstrap, EL's by dnf.
 
-No service starts while they are installed. What would make two bootstraps of the same packages differ, and what would
-tell one node's secret to all, is removed from the result: FORGOTTEN and EMPTIED say what, and why.
+No service starts while they are installed. What would make two bootstraps of the same packages
+differ, and what would tell one node's secret to all, is removed from the result: FORGOTTEN and
+EMPTIED say what, and why.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import glob
 import os
 import re
 import shutil
-from typing import Callable, Iterable
+from collections.abc import Iterable, Iterator
 
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..site.model import Image, Reference
+from .kind import Facts, ReferenceKind
 from .snapshot import Snapshot
 
 SOURCES = (
@@ -22,20 +24,15 @@ SOURCES = (
     "/etc/apt/sources.list.d/*.list",
     "/etc/apt/sources.list.d/*.sources",
 )
-EPOCH = "1577836800"  # 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
+# 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
+EPOCH = "1577836800"
 
-# In namespaces of its own: once it is killed, every process and mount of it is gone. (In a chroot `/` may be no mount
-# point, and cannot be made private: then its mounts stay, and the next pull names them.)
+# In namespaces of its own: once it is killed, every process and mount of it is gone. (In a chroot
+# `/` may be no mount point, and cannot be made private: then its mounts stay, and the next pull
+# names them.)
 CONFINED = [
-    *(
-        "unshare",
-        "--mount",
-        "--propagation=unchanged",
-        "--pid",
-        "--fork",
-        "--kill-child=KILL",
-        "--",
-    ),
+    *("unshare", "--mount", "--propagation=unchanged", "--pid"),
+    *("--fork", "--kill-child=KILL", "--"),
     *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; exec "$@"', "sh"),
 ]
 
@@ -60,25 +57,60 @@ FORGOTTEN = {
     "run/*": "the same",
 }
 EMPTIED = {
-    "etc/machine-id": "systemd fills an empty one at boot; without one it takes every boot for the first"
+    "etc/machine-id": "systemd fills an empty one at boot; without one every boot is the first",
 }
+
+_KEYRING = "install the distribution's keyring (debian-archive-keyring)"
 
 # What apt and dnf say -> what it means; {0}… are filled in, {1} may be missing.
 PACKAGE_MEANINGS = (
-    (r"E: Unable to locate package (\S+)", "no package {0} in {suite}; correct `packages`"),
-    (r"E: Package '([^']*)' has no installation candidate", "no package {0} in {suite}; correct `packages`"),
-    (r"E: Version '([^']*)' for '([^']*)' was not found", "no version {0} of {1} in {suite}; correct `packages`"),
-    (r"(?:Temporary failure resolving|Could not resolve) '([^']*)'", "{0}: its name is not known; is there a network?"),
-    (r"((?:Could not connect to|Unable to connect to|Connection failed|Cannot initiate).*)", "{0}"),
-    (r"E: The repository '(\S+) (\S+) Release' does not have", "no suite {1} at {0}; correct `suite` or `mirror`"),
-    (r"The following signatures couldn't be verified[^\n]*\s+(NO_PUBKEY \w+)",
-     "{0}: install the distribution's keyring (debian-archive-keyring)"),
-    (r"(E: The repository '[^']*' is not signed)", "{0}; install the distribution's keyring (debian-archive-keyring)"),
-    (r"No match for argument: (\S+)", "no package {0} in {suite}; correct `packages`"),
-    (r"(No space left on device)", "{0} here, in the build folder"),
-    (r"(E: You don't have enough free space in [^\n]*)", "{0}"),
-)  # fmt: skip
+    (
+        r"E: Unable to locate package (\S+)",
+        "no package {0} in {suite}; correct `packages`",
+    ),
+    (
+        r"E: Package '([^']*)' has no installation candidate",
+        "no package {0} in {suite}; correct `packages`",
+    ),
+    (
+        r"E: Version '([^']*)' for '([^']*)' was not found",
+        "no version {0} of {1} in {suite}; correct `packages`",
+    ),
+    (
+        r"(?:Temporary failure resolving|Could not resolve) '([^']*)'",
+        "{0}: its name is not known; is there a network?",
+    ),
+    (
+        r"((?:Could not connect to|Unable to connect to|Connection failed|Cannot initiate).*)",
+        "{0}",
+    ),
+    (
+        r"E: The repository '(\S+) (\S+) Release' does not have",
+        "no suite {1} at {0}; correct `suite` or `mirror`",
+    ),
+    (
+        r"The following signatures couldn't be verified[^\n]*\s+(NO_PUBKEY \w+)",
+        "{0}: " + _KEYRING,
+    ),
+    (
+        r"(E: The repository '[^']*' is not signed)",
+        "{0}; " + _KEYRING,
+    ),
+    (
+        r"No match for argument: (\S+)",
+        "no package {0} in {suite}; correct `packages`",
+    ),
+    (
+        r"(No space left on device)",
+        "{0} here, in the build folder",
+    ),
+    (
+        r"(E: You don't have enough free space in [^\n]*)",
+        "{0}",
+    ),
+)
 
+_ERROR = re.compile(r"E: |Error|error: ")
 _MACHINERY = re.compile(
     r"E: (?:run_|apt-get |env |chroot |process exited|mmdebstrap)|E: (?:.*) failed: process exited"
 )
@@ -88,12 +120,11 @@ _STEP = re.compile(
 )
 
 
-def pull_packages(image: Image, snapshot: Snapshot, say: Say) -> None:
+def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     """Install the packages into a new tree."""
     reference, tree = image.reference, snapshot.begin()
-    say(
-        f"bootstrap of {reference.suite}: {len(reference.packages)} packages and all that they need: some minutes"
-    )
+    count = len(reference.packages)
+    say(f"{_describe(reference)}: {count} packages and all that they need: some minutes")
     os.rmdir(tree)  # mmdebstrap makes its own
     with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
         program = Program(
@@ -107,11 +138,10 @@ def pull_packages(image: Image, snapshot: Snapshot, say: Say) -> None:
         )
         words = _listen(program, reference, say)
     if program.status:
-        raise Refused(
-            f"{image.name}: bootstrap of {reference.suite}: {explain_packages(reference, words)}"
-        )
+        reason = explain_packages(reference, words)
+        raise Refused(f"{image.name}: {_describe(reference)}: {reason}")
     tidy(tree)
-    snapshot.publish(image, say)
+    return {}
 
 
 def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
@@ -120,28 +150,32 @@ def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
     if release:
         return _dnf(reference, release[1], snapshot.incoming)
     return [
-        "mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory",
+        *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory"),
         "--include=" + ",".join(reference.packages),
-        reference.suite, snapshot.incoming, *_mirror(reference, snapshot),
-    ]  # fmt: skip
+        *(reference.suite, snapshot.incoming),
+        *_mirror(reference, snapshot),
+    ]
 
 
 def _dnf(reference: Reference, release: str, tree: str) -> list[str]:
     """Not tried on this project's machines, which are Debian's."""
-    mirror = (
-        [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"]
-        if reference.mirror
-        else []
-    )
+    mirror = []
+    if reference.mirror:
+        mirror = [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"]
     options = ["install_weak_deps=False", "tsflags=nodocs", "keepcache=False"]
     return [
-        "dnf", "-y", f"--installroot={tree}", f"--releasever={release}", *(f"--setopt={option}" for option in options),
-        *mirror, "install", "basesystem", "bash", "dnf", *reference.packages,
-    ]  # fmt: skip
+        *("dnf", "-y", f"--installroot={tree}", f"--releasever={release}"),
+        *(f"--setopt={option}" for option in options),
+        *mirror,
+        *("install", "basesystem", "bash", "dnf", *reference.packages),
+    ]
 
 
 def _mirror(reference: Reference, snapshot: Snapshot) -> list[str]:
-    """Where Debian's packages come from: `mirror`, this machine's own sources of that suite, or Debian's own server."""
+    """Where Debian's packages come from, as words for mmdebstrap.
+
+    That is `mirror`, this machine's own sources of that suite, or Debian's own server.
+    """
     if reference.mirror:
         return [reference.mirror]
     own = own_sources(reference.suite, *SOURCES)
@@ -154,86 +188,92 @@ def _mirror(reference: Reference, snapshot: Snapshot) -> list[str]:
 
 
 def own_sources(suite: str, *patterns: str) -> str:
-    """This machine's apt sources of the suite, its updates and its security, one a line; "" where it has none."""
+    """This machine's apt sources of the suite, its updates and security; "" where it has none."""
     suites = {suite, f"{suite}-updates", f"{suite}-security"}
     lines: list[str] = []
-    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
-        lines += _stanzas(text, suites) if path.endswith(".sources") else _lines(text, suites)
-    return (
-        "".join(f"{line}\n" for line in dict.fromkeys(lines))
-        if any(f" {suite} " in line for line in lines)
-        else ""
-    )
+    for pattern in patterns:
+        for path in sorted(glob.glob(pattern)):
+            lines += _sources_in(path, suites)
+    if not any(f" {suite} " in line for line in lines):
+        return ""
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 
-def _lines(text: str, suites: set[str]) -> Iterable[str]:
+def _sources_in(path: str, suites: set[str]) -> Iterable[str]:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    return _stanzas(text, suites) if path.endswith(".sources") else _lines(text, suites)
+
+
+def _lines(text: str, suites: set[str]) -> Iterator[str]:
     for line in text.splitlines():
         words = re.sub(r"\[[^]]*\]", "", line).split()
         if words[:1] == ["deb"] and len(words) > 3 and words[2] in suites:
             yield line.strip()
 
 
-def _stanzas(text: str, suites: set[str]) -> Iterable[str]:
+def _stanzas(text: str, suites: set[str]) -> Iterator[str]:
     """deb822 stanzas as lines of the older form, which can be put after one another."""
     for stanza in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
-        field = {
-            name.lower(): value.split()
-            for name, value in re.findall(r"(?m)^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza)
-        }
-        if (
-            "deb" not in field.get("types", [])
-            or field.get("enabled") == ["no"]
-            or len(field.get("signed-by", [])) > 1
-        ):
+        fields = _fields(stanza)
+        signed = fields.get("signed-by", [])
+        is_off = fields.get("enabled") == ["no"]
+        if "deb" not in fields.get("types", []) or is_off or len(signed) > 1:
             continue
-        signed = f"[signed-by={field['signed-by'][0]}] " if field.get("signed-by") else ""
-        for name in (name for name in field.get("suites", []) if name in suites):
-            yield from (
-                f"deb {signed}{uri} {name} {' '.join(field.get('components', []))}"
-                for uri in field.get("uris", [])
-            )
+
+        option = f"[signed-by={signed[0]}] " if signed else ""
+        components = " ".join(fields.get("components", []))
+        for name in fields.get("suites", []):
+            for uri in fields.get("uris", []) if name in suites else ():
+                yield f"deb {option}{uri} {name} {components}"
+
+
+def _fields(stanza: str) -> dict[str, list[str]]:
+    """The words of each field, which may go on in lines that are indented."""
+    found = re.findall(r"(?m)^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza)
+    return {name.lower(): value.split() for name, value in found}
 
 
 def _listen(program: Program, reference: Reference, say: Say) -> list[str]:
     """What it said, while an admin hears where it is."""
-    tell, words, packages = Throttle(say), [], 0
+    tell = Throttle(say)
+    words = []
+    packages = 0
     for line in program.lines():
         words.append(line)
         step = _STEP.match(line)
-        if not step:
-            continue
-        packages += bool(step["unpack"])
-        what = step["phase"] or (
-            f"downloading {step['got']}"
-            if step["got"]
-            else f"{step['unpack'].lower()} {step['name']}"
-        )
-        tell(f"{reference.suite}: {what}" + (f" ({packages} steps)" if packages else ""))
+        if step:
+            packages += bool(step["unpack"])
+            steps = f" ({packages} steps)" if packages else ""
+            tell(f"{reference.suite}: {_step(step)}{steps}")
     return words
 
 
+def _step(step: re.Match[str]) -> str:
+    """What is being done, in a few words."""
+    if step["phase"]:
+        return step["phase"]
+    if step["got"]:
+        return f"downloading {step['got']}"
+    return f"{step['unpack'].lower()} {step['name']}"
+
+
 def explain_packages(reference: Reference, words: list[str]) -> str:
-    """One line for an admin: why there is no tree, in the package manager's own words where we have none."""
+    """One line for an admin: why there is no tree, in their own words where we have none."""
     text = "\n".join(words)
     for pattern, meaning in PACKAGE_MEANINGS:
-        if found := re.search(pattern, text):
+        found = re.search(pattern, text)
+        if found:
             return meaning.format(*found.groups(), suite=reference.suite)
-    errors = [
-        line
-        for line in words
-        if re.match(r"E: |Error|error: ", line) and not _MACHINERY.match(line)
-    ]
-    return (
-        errors[0]
-        if errors
-        else next((line for line in reversed(words) if line.strip()), "no reason given")
-    )
+    for line in words:
+        if _ERROR.match(line) and not _MACHINERY.match(line):
+            return line
+    said = [line for line in words if line.strip()]
+    return said[-1] if said else "no reason given"
 
 
 def tidy(tree: str) -> None:
-    """Remove what FORGOTTEN names, and empty what EMPTIED names. Links in the tree are never followed."""
+    """Remove what FORGOTTEN names, and empty what EMPTIED names; links are never followed."""
     for pattern in FORGOTTEN:
         for path in glob.glob(os.path.join(glob.escape(tree), pattern), include_hidden=True):
             if _inside(tree, path):
@@ -245,12 +285,23 @@ def tidy(tree: str) -> None:
 
 
 def _inside(tree: str, path: str) -> bool:
-    """Is the folder that holds `path` really in the tree?"""
+    """Whether the folder that holds `path` is really in the tree."""
     return os.path.realpath(os.path.dirname(path)).startswith(os.path.realpath(tree))
 
 
 def _remove(path: str) -> None:
-    remove: Callable[[str], None] = (
-        shutil.rmtree if os.path.isdir(path) and not os.path.islink(path) else os.unlink
-    )
-    remove(path)
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _describe(reference: Reference) -> str:
+    return f"bootstrap of {reference.suite}"
+
+
+def _label(reference: Reference) -> str:
+    return f"{_describe(reference)}, {len(reference.packages)} packages named"
+
+
+BOOTSTRAP = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take)

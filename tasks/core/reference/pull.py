@@ -1,76 +1,86 @@
-"""References: the node, archive or package list that an image's root is made of, as snapshots of the build's own.
+"""Pulling: the node, archive or package list of a reference becomes a snapshot of the build's own.
 
-A snapshot's folder holds `tree` and, written last, `snapshot.json`. A new tree is made beside the old one and changes
-places with it by one rename, so that whatever ends a pull leaves the old snapshot or the new one. A tree is never
-changed once it is there: staged roots hard-link to its files, and so does the next snapshot.
+A snapshot's folder holds `tree` and, written last, `snapshot.json`. A new tree is made beside the
+old one and changes places with it by one rename, so that whatever ends a pull leaves the old
+snapshot or the new one. A tree is never changed once it is there: staged roots hard-link to its
+files, and so does the next snapshot.
 """
 
 from __future__ import annotations
 
-import hashlib
+import datetime
 import os
-from typing import Callable
+import shutil
 
 from ..base.errors import Refused
-from ..base.files import clear
-from ..base.process import Say
+from ..base.files import sync
+from ..base.process import Say, Throttle
+from ..scan.reader import scan
+from ..secret_scan.find import scanner
 from ..site.model import Image
-from .archive import pull_archive
-from .bootstrap import pull_packages
-from .rsync import pull_remote
-from .snapshot import COMPLETE, INDEX, NEXT, Snapshot, describe, unlink_if_there
-
-
-def key(image: Image) -> str:
-    """12 hex digits of what the reference is; images that say the same share a snapshot."""
-    what = (image.reference, image.also if image.reference.kind == "rsync" else None)
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+from .exclude import bounds
+from .kind import Facts
+from .kinds import describe, kind_of
+from .snapshot import Snapshot, unlink_if_there
 
 
 def pull_reference(image: Image, folder: str, say: Say) -> None:
     """Make `folder`/tree the reference as it is now; `say` gets a line now and then.
 
-    A `path` reference is read in place and never pulled. Raises Refused, with the old snapshot as it was.
+    A reference that is read in place is never pulled. Raises Refused, with the old snapshot as it
+    was.
     """
+    take = kind_of(image.reference).take
+    if not take:
+        return
     _needs_root(image)
     os.makedirs(folder, exist_ok=True)
-    os.chmod(
-        folder, 0o700
-    )  # it holds what only root of the reference may read, and programs that run as root
-    settle(folder)
-    _take(image)(image, Snapshot(folder), say)
+    # it holds what only root of the reference may read, and programs that run as root
+    os.chmod(folder, 0o700)
 
-
-def settle(folder: str) -> None:
-    """Finish what a pull that was killed between two renames had begun; it had the new tree in place, or had not."""
-    Snapshot(folder).settle()
-
-
-def is_as_wide(image: Image, folder: str) -> bool:
-    """Whether a pull of `image` would bring no name that the snapshot's had left out."""
-    had = Snapshot(folder).facts()
-    return set(had.get("exclude", [])) <= set(image.exclude) and set(image.keep) <= {
-        *had.get("keep", image.keep)
-    }
-
-
-def discard(folder: str) -> None:
-    """Forget a snapshot."""
-
-    if os.path.isdir(folder):
-        for name in (NEXT, COMPLETE, INDEX):  # they say what is in the tree
-            unlink_if_there(os.path.join(folder, name))
-        clear(folder)
+    snapshot = Snapshot(folder)
+    snapshot.settle()
+    facts = take(image, snapshot, say)
+    if facts is not None:
+        _publish(snapshot, image, facts, say)
 
 
 def _needs_root(image: Image) -> None:
     if os.geteuid():
         raise Refused(
-            f"{image.name}: taking {describe(image)} needs root, for owners and devices of its files: "
-            "run ./doit as root, or name a folder that you may read as `reference: {path: …}`"
+            f"{image.name}: taking {describe(image)} needs root, for owners and devices of its "
+            "files: run ./doit as root, or name a folder that you may read as "
+            "`reference: {path: …}`"
         )
 
 
-def _take(image: Image) -> Callable[[Image, Snapshot, Say], None]:
-    ways = {"rsync": pull_remote, "archive": pull_archive, "bootstrap": pull_packages}
-    return ways[image.reference.kind]
+def _publish(snapshot: Snapshot, image: Image, facts: Facts, say: Say) -> None:
+    """What came becomes the snapshot: read, flushed, put in place, marked as whole."""
+    _read(snapshot, image, say)
+    sync(snapshot.incoming)
+    note = {
+        "reference": describe(image),
+        "taken": datetime.datetime.now(datetime.UTC).isoformat(),
+        "inode": os.stat(snapshot.incoming).st_ino,
+    }
+    snapshot.replace(note | facts)
+
+
+def _read(snapshot: Snapshot, image: Image, say: Say) -> None:
+    """An index of what came, with the digests of all files, before a build asks for them.
+
+    What was written just now is still in memory, and what is shared with the old tree is known by
+    its index: as long as that tree is there, nobody else has its inodes.
+    """
+    tell = Throttle(say)
+    unlink_if_there(snapshot.coming)
+    if os.path.isdir(snapshot.tree) and os.path.exists(snapshot.index):
+        shutil.copyfile(snapshot.index, snapshot.coming)
+    scan(
+        snapshot.incoming,
+        snapshot.coming,
+        **bounds(image),
+        owned=True,
+        judge=scanner(),
+        progress=lambda names: tell(f"reading what came, names: {names:,}"),
+    )

@@ -1,45 +1,49 @@
 """A reference that is a running node, pulled by rsync over ssh.
 
-The admin's ssh decides who may log in and which host keys are right (~/.ssh/config, known_hosts); nothing is ever asked
-for. RSYNC_RSH names another ssh, or options for it. What secrets the node has are left out on its own side.
+The admin's ssh decides who may log in and which host keys are right (~/.ssh/config, known_hosts);
+nothing is ever asked for. RSYNC_RSH names another ssh, or options for it. What secrets the node has
+are left out on its own side.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from typing import Iterable, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import TRIES, VANISHED, explain, ssh_command
 from ..base.text import readable
-from ..rootfs.scrub import not_pulled
-from ..site.model import Image
+from ..rootfs.scrub_rules import not_pulled
+from ..site.model import Image, Reference
 from .exclude import SEPARATE
+from .kind import Facts, ReferenceKind, where
 from .snapshot import Snapshot
 
 LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs jfs reiserfs f2fs zfs vfat".split())
 
-# -S: holes stay holes; -x: no file systems but those named; -R: sources keep their place below /./; modify-window:
-# times are compared to the nanosecond, or a file that changed within the second of the last pull would look the same
-RSYNC = [
+# -S: holes stay holes; -x: no file systems but those named; -R: sources keep their place below /./;
+# modify-window: times are compared to the nanosecond, or a file that changed within the second of
+# the last pull would look the same
+COMMAND = [
     *("rsync", "-aHSxR8", "--numeric-ids", "--modify-window=-1"),
     *("--from0", "--exclude-from=-", "--info=progress2", "--no-motd"),
 ]
-ATTRIBUTES = [
-    "-AX"
-]  # ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
+# ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
+ATTRIBUTES = ["-AX"]
 _COMPLAINT = re.compile(r"(?:rsync: |rsync error: |file has vanished: ).*")
 _PROGRESS = re.compile(r"^\s*([\d,]+)\s+\d+%\s+(\S+)\s+[\d:]+")
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class RsyncSource(NamedTuple):
-    """An rsync source in its parts: `start` + `path` is what rsync is told. `host` is None for an rsync daemon."""
+    """An rsync source in its parts: `start` + `path` is what rsync is told."""
 
     start: str
     path: str
-    host: str | None
+    host: str | None  # None for an rsync daemon
 
 
 def source_of(where: str) -> RsyncSource:
@@ -53,82 +57,110 @@ def source_of(where: str) -> RsyncSource:
     return RsyncSource(f"{host}:", path.rstrip("/"), host)
 
 
-def pull_remote(image: Image, snapshot: Snapshot, say: Say) -> None:
-    """Pull what changed since the last snapshot; what did not is shared with it by hard links."""
-    source = source_of(image.reference.where)
-    say(f"{image.reference.where}: looking at it")
-    places = file_systems(source, image.also)
+def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
+    """Pull what changed since the last snapshot, which shares what did not by hard links."""
+    name = image.reference.where
+    source = source_of(name)
+    say(f"{name}: looking at it")
+    sources = [f"{source.start}{source.path}/./{place}" for place in _places(source, image.also)]
+
     options, status, words = ATTRIBUTES, VANISHED, [""]
     for _ in range(TRIES):
         snapshot.begin()
-        status, words = _rsync([*RSYNC, *options], source, places, snapshot, patterns(image), say)
+        links = [f"--link-dest={tree}" for tree in snapshot.earlier()]
+        command = [*COMMAND, *options, *links, "--", *sources, snapshot.incoming + "/"]
+        status, words = _rsync(command, patterns(image), say)
         if options and any("unknown option" in line for line in words):
-            say(
-                f"{image.reference.where}: its rsync is too old for ACLs and extended attributes; pulled without them"
-            )
+            without = "too old for ACLs and extended attributes; pulled without them"
+            say(f"{name}: its rsync is {without}")
             options = []
         elif status == VANISHED:
-            say(f"{image.reference.where}: changed while it was copied; once more")
+            say(f"{name}: changed while it was copied; once more")
         else:
             break
     if status:
-        raise Refused(explain(image.reference.where, source.host, status, words))
-    snapshot.publish(image, say, exclude=image.exclude, keep=image.keep)
+        raise Refused(explain(name, source.host, status, words))
+    return {"exclude": image.exclude, "keep": image.keep}
 
 
 def patterns(image: Image) -> list[str]:
-    """Filter rules for rsync, the first that fits decides: secrets, then what the image leaves out."""
-
+    """Filter rules for rsync, secrets first, then what is excluded; the first that fits decides."""
     return [*not_pulled(image.keep), *(f"- {pattern}" for pattern in image.exclude)]
 
 
-def _rsync(
-    command: list[str],
-    source: RsyncSource,
-    places: Iterable[str],
-    snapshot: Snapshot,
-    rules: list[str],
-    say: Say,
-) -> tuple[int, list[str]]:
+def _rsync(command: list[str], rules: list[str], say: Say) -> tuple[int, list[str]]:
     """rsync's exit status and what it complained of."""
-    links = [f"--link-dest={tree}" for tree in snapshot.earlier()]
-    from_ = [f"{source.start}{source.path}/./{place}" for place in ("", *places)]
     program = Program(
-        [*command, *links, "--", *from_, snapshot.incoming + "/"],
+        command,
         given=b"".join(rule.encode() + b"\0" for rule in rules),
         environment={"RSYNC_RSH": shlex.join(ssh_command())},
     )
-    tell, words = Throttle(say), []
+    tell = Throttle(say)
+    words = []
     for line in map(readable, program.lines()):
-        if complaint := _COMPLAINT.search(line):  # it may come in the middle of a line of progress
+        complaint = _COMPLAINT.search(line)  # it may come in the middle of a line of progress
+        progress = _PROGRESS.match(line)
+        if complaint:
             words.append(complaint[0])
-        elif progress := _PROGRESS.match(line):
-            tell(f"{int(progress[1].replace(',', '')) / 1e6:,.0f} MB, {progress[2]}")
+        elif progress:
+            size = int(progress[1].replace(",", "")) / 1e6
+            tell(f"{size:,.0f} MB, {progress[2]}")
         elif line.strip():
             words.append(line)
     return program.status, words
 
 
+def _places(source: RsyncSource, also: tuple[str, ...] | None) -> list[str]:
+    """Where the file systems to pull are, relative to the source: the root, and those besides."""
+    return ["", *file_systems(source, also)]
+
+
 def file_systems(source: RsyncSource, also: tuple[str, ...] | None) -> list[str]:
-    """The file systems besides the root's to pull, relative to the source, each with a slash after it.
+    """The file systems besides the root's to pull, relative to the source, with a slash at the end.
 
     Those that `also` names; without it those of local disks at SEPARATE, as the node itself says.
     """
     if source.host is None:
-        return sorted(path.strip("/") + "/" for path in also or ())
-    mounted = dict(_mounts(source.host)) if also != () else {}
-    at = {mount[len(source.path) :] for mount in mounted if mount.startswith(source.path + "/")}
-    wanted = {"/" + path.strip("/") for path in (SEPARATE if also is None else also)} & at
-    local = {path for path in wanted if also is not None or mounted[source.path + path] in LOCAL}
-    return sorted(path.strip("/") + "/" for path in local)
+        return _as_folders(also or ())
+    mounted: dict[str, str] = {}
+    if also != ():
+        mounted = dict(_mounts(source.host))
+
+    found = []
+    for path in _as_folders(SEPARATE if also is None else also):
+        kind = mounted.get(f"{source.path}/{path.rstrip('/')}")
+        if kind is not None and (also is not None or kind in LOCAL):
+            found.append(path)
+    return found
 
 
-def _mounts(host: str) -> Iterable[tuple[str, str]]:
+def _as_folders(paths: Iterable[str]) -> list[str]:
+    return sorted({path.strip("/") + "/" for path in paths})
+
+
+def _mounts(host: str) -> Iterator[tuple[str, str]]:
     """(mount point, type of file system), from the node's /proc/mounts."""
     program = Program([*ssh_command(), "--", host, "echo; cat /proc/mounts"])
     lines = [readable(line) for line in program.lines() if line.strip()]
     if program.status:
         raise Refused(explain(host, host, program.status, lines))
-    for words in (line.split(" ") for line in lines):
+    for line in lines:
+        words = line.split(" ")
         if len(words) >= 6:
-            yield re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[1]), words[2]
+            yield _OCTAL.sub(_character, words[1]), words[2]
+
+
+def _character(octal: re.Match[str]) -> str:
+    return chr(int(octal[1], 8))
+
+
+def _label(reference: Reference) -> str:
+    return f"rsync from {reference.where}"
+
+
+def _identity(image: Image) -> tuple[Any, ...]:
+    """The reference, and which file systems of the node are pulled besides its root's."""
+    return image.reference, image.also
+
+
+RSYNC = ReferenceKind("rsync", describe=where, label=_label, take=_take, identity=_identity)

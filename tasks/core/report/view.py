@@ -18,6 +18,7 @@ from ..base.nodeset import fold_nodes
 from ..base.text import human, show_path
 from ..config.boot_files import arguments_of, server_of
 from ..config.templates import render_template
+from ..reference.kinds import kind_of
 from ..release import Release
 from ..site.model import Image, Node, Partition, Reference, Site
 from ..tree.model import DIR, FILE, LINK, Entry, Tree
@@ -306,11 +307,7 @@ def notes_view(notes: Mapping[str, Any], places: Iterable[str]) -> View:
 
 def reference_words(reference: Reference) -> str:
     """Where a root comes from; of this machine's paths only the last part."""
-    if reference.kind == "bootstrap":
-        return f"bootstrap of {reference.suite}, {len(reference.packages)} packages named"
-    if reference.kind == "rsync" and ":" in reference.where:
-        return f"rsync from {reference.where}"
-    return f"{reference.kind} {os.path.basename(reference.where.rstrip('/'))}"
+    return kind_of(reference).label(reference)
 
 
 class Owned(NamedTuple):

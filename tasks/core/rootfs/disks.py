@@ -1,17 +1,18 @@
-"""Offers: what a staged root has of what its nodes' disks need, and what it lacks of it.
+"""What a staged root has of what its nodes' disks need, and what it lacks of it.
 
-A node's disk may be laid out by its group or by itself, but the root is its image's: it cannot be written on a node, so
-that a folder to mount on is there or is not.
+A node's disk may be laid out by its group or by itself, but the root is its image's: it cannot be
+written on a node, so that a folder to mount on is there or is not.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..site.model import Disk
-from ..tree.model import DIR, FILE, LINK, Entry, Tree, resolve
+from ..tree.model import DIR, FILE, LINK, Circle, Entry, Tree, resolve
 
 DEEPEST = 4  # nobody mounts a disk on a folder further down
 PLACES = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")  # PATH of setup.sh
@@ -37,42 +38,43 @@ DiskSupport = dict[str, Any]
 
 
 def disk_support(tree: Tree) -> DiskSupport:
-    """As JSON: "folders", "programs", and "bytes" of what lies below each folder of the first two levels."""
-    sizes: Counter[bytes] = Counter()
-    for path, entry in tree.items():
-        if entry.type == FILE:
-            first, _, rest = path.partition(b"/")
-            sizes[first] += entry.size
-            sizes[first + b"/" + rest.partition(b"/")[0]] += entry.size
-    names = [name for row in PROGRAMS.values() for name in row]
+    """As JSON: "folders", "programs", and "bytes" of what lies below folders of two levels."""
     near = [path for path in tree if path.count(b"/") < DEEPEST]
-    return {
-        "folders": [_text(path) for path in near if _leads(tree, path)],
-        "programs": [
-            name
-            for name in names
-            if any(_is_there(tree, place + name.encode()) for place in PLACES)
-        ],
-        "bytes": _by_text({path: size for path, size in sizes.items() if path in tree}),
-    }
+    folders = [_text(path) for path in near if _leads(tree, path)]
+    names = itertools.chain.from_iterable(PROGRAMS.values())
+    programs = [name for name in names if _is_there(tree, name)]
+    return {"folders": folders, "programs": programs, "bytes": _sizes(tree)}
 
 
 def grown_support(has: DiskSupport, by: Mapping[bytes, int]) -> DiskSupport:
     """The same when files have become larger, by so many bytes each."""
     sizes = dict(has["bytes"])
     for path, more in by.items():
-        first, _, rest = path.partition(b"/")
-        for folder in (_text(first), _text(first + b"/" + rest.partition(b"/")[0])):
+        for folder in map(_text, _top_folders(path)):
             if folder in sizes:
                 sizes[folder] += more
     return {**has, "bytes": sizes}
 
 
-def _by_text(sizes: Mapping[bytes, int]) -> dict[str, int]:
+def _sizes(tree: Tree) -> dict[str, int]:
+    """Bytes of all files below a name of the first two levels."""
+    sizes: Counter[bytes] = Counter()
+    for path, entry in tree.items():
+        if entry.type == FILE:
+            for folder in _top_folders(path):
+                sizes[folder] += entry.size
+
     found: Counter[str] = Counter()
     for path, size in sizes.items():
-        found[_text(path)] += size
+        if path in tree:
+            found[_text(path)] += size
     return dict(found)
+
+
+def _top_folders(path: bytes) -> tuple[bytes, bytes]:
+    """The first part of a path, and the first two."""
+    first, _, rest = path.partition(b"/")
+    return first, first + b"/" + rest.partition(b"/")[0]
 
 
 def _text(path: bytes) -> str:
@@ -85,12 +87,14 @@ def _leads(tree: Tree, path: bytes) -> bool:
         return tree[path].type == DIR
     try:
         return tree.get(resolve(tree, path), _NOTHING).type == DIR
-    except ValueError:  # symlinks in a circle
+    except Circle:
         return False
 
 
-def _is_there(tree: Tree, path: bytes) -> bool:
-    return tree.get(path, _NOTHING).type in (FILE, LINK)
+def _is_there(tree: Tree, program: str) -> bool:
+    """Whether setup.sh finds a program."""
+    entries = [tree.get(place + program.encode(), _NOTHING) for place in PLACES]
+    return any(entry.type in (FILE, LINK) for entry in entries)
 
 
 _NOTHING = Entry("", 0, 0, 0)
@@ -100,19 +104,27 @@ def disk_problems(has: DiskSupport, disk: Disk) -> Iterator[str]:
     """What a node with that disk would lack, each with a remedy."""
     folders = set(has["folders"])
     for part in disk.partitions:
-        if part.mount.startswith("/") and _in_root(part.mount) not in folders:
-            yield f"mount: no folder {part.mount} in the root; add it to the image's disk, or to an overlay"
-        if part.fill and part.fill.strip("/") not in folders:
-            yield f"fill: no such folder in the root: {part.fill}; name one that is there, or leave fill out"
-        elif part.fill and part.size and (need := _mib(has, part.fill)) > part.size:
-            yield f"size: {part.fill} holds {need} MiB, {part.size}M for {part.mount} cannot; make it larger"
+        mount, fill = part.mount, part.fill
+        if mount.startswith("/") and _in_root(mount) not in folders:
+            remedy = "add it to the image's disk, or to an overlay"
+            yield f"mount: no folder {mount} in the root; {remedy}"
+        if not fill:
+            continue
+        if fill.strip("/") not in folders:
+            remedy = "name one that is there, or leave fill out"
+            yield f"fill: no such folder in the root: {fill}; {remedy}"
+        elif part.size and _mib(has, fill) > part.size:
+            held = f"{fill} holds {_mib(has, fill)} MiB"
+            yield f"size: {held}, {part.size}M for {mount} cannot; make it larger"
 
 
 def missing(has: DiskSupport, disk: Disk) -> dict[str, str]:
     """Programs that such a disk needs and the root lacks, with the packages that have them."""
-    kinds = ["", *(part.fs for part in disk.partitions)]
-    needed = {name: package for fs in kinds for name, package in PROGRAMS[fs].items()}
-    return {name: needed[name] for name in sorted(needed.keys() - set(has["programs"]))}
+    needed = dict(PROGRAMS[""])
+    for part in disk.partitions:
+        needed |= PROGRAMS[part.fs]
+    lacking = sorted(needed.keys() - set(has["programs"]))
+    return {name: needed[name] for name in lacking}
 
 
 def _in_root(mount: str) -> str:

@@ -1,7 +1,8 @@
 """Renewal: a root made anew where nothing but the bytes of files has changed in its reference.
 
-The steps of staging look at names, types, modes, owners and links, and into a few files. As long as those are what they
-were, so is what the steps make of them: the same names have other bytes, and nothing else is to be decided again.
+The steps of staging look at names, types, modes, owners and links, and into a few files. As long as
+those are what they were, so is what the steps make of them: the same names have other bytes, and
+nothing else is to be decided again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from ..base.files import content, write_atomic
 from ..scan.reader import Renewal
 from ..tree.model import FILE, Entry, Tree
-from .transforms import moved_paths
+from .transforms import in_root
 
 _FORMAT = "plugnode carried 4"
 DIGEST = 32  # bytes of sha256
@@ -37,31 +38,27 @@ class Carried(NamedTuple):
 
     facts: str  # all but the reference that it was made by
     signature: str  # of the reference
-    special: dict[
-        bytes, str
-    ]  # of the reference, what did not come through as it was or was looked into -> digest
+    # of the reference, what did not come through as it was, or was looked into -> digest
+    special: dict[bytes, str]
     notes: dict[str, Any]  # for the report and plan
     parts: str  # digest of the manifest of what its initrd can be made of, which no renewal changes
-    last: Renewed | None = (
-        None  # the renewal by which it came to that, if by one: for whoever stages it
-    )
+    # the renewal by which it came to that, if by one: for whoever stages it
+    last: Renewed | None = None
 
 
 def special_paths(
     reference: Tree, made: Tree, looked_into: Collection[bytes], also: Collection[bytes]
 ) -> dict[bytes, str]:
-    """Names of a reference whose bytes mean something to a step: they, or a copy of them, cannot be renewed alone.
+    """Names of a reference whose bytes mean something to a step.
 
-    `looked_into` are sources, `also` are names in what was made.
+    They, or a copy of them, cannot be renewed alone. `looked_into` are sources, `also` are names in
+    what was made.
     """
     found = {}
     for path, entry in reference.items():
-        place = moved_paths(path)
-        if (
-            made.get(place) is not entry
-            or place in also
-            or (entry.type == FILE and entry.source in looked_into)
-        ):
+        place = in_root(path)
+        is_read = entry.type == FILE and entry.source in looked_into
+        if is_read or place in also or made.get(place) is not entry:
             found[path] = entry.digest
     return found
 
@@ -75,14 +72,21 @@ def renewed(carried: Carried, facts: str, new: Renewal) -> Renewed | None:
         return None
     if any(entry.digest in digests for entry in new.files.values()):
         return None
-    grown = {
-        moved_paths(path): entry.size - new.before[path].size for path, entry in new.files.items()
-    }
-    files, folders = (
-        {moved_paths(path): entry for path, entry in tree.items()}
-        for tree in (new.files, new.folders)
+
+    grown = {}
+    for path, entry in new.files.items():
+        grown[in_root(path)] = entry.size - new.before[path].size
+    return Renewed(
+        files=_moved(new.files),
+        folders=_moved(new.folders),
+        grown=grown,
+        since=made_of(facts, new.since),
+        of=made_of(facts, new.signature),
     )
-    return Renewed(files, folders, grown, made_of(facts, new.since), made_of(facts, new.signature))
+
+
+def _moved(tree: Tree) -> Tree:
+    return {in_root(path): entry for path, entry in tree.items()}
 
 
 def made_of(facts: str, signature: str) -> str:
@@ -98,11 +102,10 @@ def forget_carried(path: str) -> None:
 
 def save_carried(path: str, carried: Carried) -> None:
     """A file that is private: digests of what was scrubbed are in it."""
-    last = carried.last and (
-        _plain(carried.last.files),
-        _plain(carried.last.folders),
-        *carried.last[2:],
-    )
+    last: tuple[Any, ...] | None = None
+    if carried.last:
+        files, folders, *others = carried.last
+        last = (_plain(files), _plain(folders), *others)
     data = marshal.dumps((_FORMAT, *carried[:-1], last))
     write_atomic(path, hashlib.sha256(data).digest() + data, mode=0o600)
 
@@ -111,20 +114,17 @@ def load_carried(path: str) -> Carried | None:
     """None where there is none, or it is damaged or of another form."""
     held = content(path) or b""
     digest, data = held[:DIGEST], held[DIGEST:]
-    if (
-        hashlib.sha256(data).digest() != digest
-    ):  # damaged: marshal would take it for objects of any size
-        return None
+    if hashlib.sha256(data).digest() != digest:
+        return None  # damaged: marshal would take it for objects of any size
     try:
         form, *known, last = marshal.loads(data)
         if form != _FORMAT:
             return None
         carried = Carried(*known)
-        return (
-            carried._replace(last=Renewed(_tree(last[0]), _tree(last[1]), *last[2:]))
-            if last
-            else carried
-        )
+        if not last:
+            return carried
+        files, folders, *others = last
+        return carried._replace(last=Renewed(_tree(files), _tree(folders), *others))
     except (EOFError, ValueError, TypeError):
         return None
 

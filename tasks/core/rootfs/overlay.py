@@ -1,21 +1,21 @@
 """Overlays: folders shaped like `/`, laid verbatim over a tree; the upper one wins path by path.
 
-Owner root:root, mode 0755 where git has the x bit and else 0644, whatever the umask; exceptions stand in the
-overlay's MODES. `.wh.NAME` deletes NAME of the layers below. Not part of an overlay: MODES and README.md at its top,
-and what git and editors leave behind (`LEFTOVERS`).
+Owner root:root, mode 0755 where git has the x bit and else 0644, whatever the umask; exceptions
+stand in the overlay's MODES. `.wh.NAME` deletes NAME of the layers below. Not part of an overlay:
+MODES and README.md at its top, and what git and editors leave behind (`LEFTOVERS`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..base.errors import BadInput, Problem
 from ..base.files import digest_file
+from ..base.overlays import BUILT_IN_OVERLAYS
 from ..base.text import show_path
 from ..tree.model import (
     BLOCK,
@@ -25,37 +25,21 @@ from ..tree.model import (
     FILE,
     LINK,
     TYPES,
+    Circle,
     Entry,
     Tree,
     directory,
     parents,
-    read_content,
     resolve,
     resolve_parent,
 )
+from .modes import MODES, ROOT_ONLY, Accounts, Mode, read_modes
 
-BUILT_IN_OVERLAYS = (
-    "worker",
-    "sysvinit",
-    "systemd",
-)  # always first; of the last two the one that the reference's init needs
-LEFTOVERS = (
-    b".git",
-    b".gitkeep",
-    b".gitignore",
-    b".gitattributes",
-    b".DS_Store",
-)  # of tools, and of editors:
+# What is no part of an overlay: of tools, and of editors
+LEFTOVERS = (b".git", b".gitkeep", b".gitignore", b".gitattributes", b".DS_Store")
 LEFTOVER_START, LEFTOVER_ENDS = b".#", (b".swp", b".swo", b"~")
 WHITEOUT = b".wh."
-NOT_SHIPPED = (b"MODES", b"README.md")  # at the top of an overlay: about it, not in it
-
-
-class Accounts(NamedTuple):
-    """Names that MODES may use, as the image's own /etc/passwd and /etc/group have them."""
-
-    users: dict[bytes, int]
-    groups: dict[bytes, int]
+NOT_SHIPPED = (MODES, b"README.md")  # at the top of an overlay: about it, not in it
 
 
 class OverlayLayer(NamedTuple):
@@ -68,20 +52,14 @@ class OverlayLayer(NamedTuple):
     declared: frozenset[bytes]
 
 
-class _Mode(NamedTuple):
-    mode: int
-    uid: int
-    gid: int
-    line: int
-
-
-ROOT_ONLY = Accounts({b"root": 0}, {b"root": 0})
+CIRCLE = "a folder above it is a symlink that leads in a circle inside the root"
 
 
 def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str, bytes]]:
-    """(name, folder) of each overlay: `overlays/NAME` in the first of `folders` that has it. Raises BadInput.
+    """(name, folder) of each overlay: `overlays/NAME` in the first of `folders` that has it.
 
-    A built-in one is never lost to a site's own of that name: that one is laid over it.
+    A built-in one is never lost to a site's own of that name: that one is laid over it. Raises
+    BadInput.
     """
     found: list[tuple[str, bytes]] = []
     problems = []
@@ -89,68 +67,78 @@ def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str,
         places = _places(folders, name)
         found += [(name, os.fsencode(place)) for place in places]
         if not places:
-            problems.append(
-                Problem(
-                    f"overlays/{name}",
-                    1,
-                    1,
-                    "no such overlay; make that folder, or correct the name",
-                )
-            )
+            what = "no such overlay; make that folder, or correct the name"
+            problems.append(_problem(f"overlays/{name}", what))
     if problems:
         raise BadInput(problems)
     return found
 
 
 def fingerprint(folders: Iterable[str], names: Iterable[str]) -> str:
-    """Differs after any change of overlays; no file is read: names, types, modes, links, sizes, inodes, times."""
+    """Differs after any change of overlays: of names, types, modes, links, sizes, inodes, times.
+
+    No file is read.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for name, place in (
-        (each, place) for each in names for place in _places(folders, each) or [""]
-    ):
-        digest.update(b"%s\0%s\0" % (name.encode(), b"there" if place else b"missing"))
-        root = os.fsencode(place)
-        for path, status in _walk(root) if place else ():
-            target = os.readlink(os.path.join(root, path)) if stat.S_ISLNK(status.st_mode) else b""
-            facts = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
-            facts = (
-                [] if stat.S_ISDIR(status.st_mode) else facts
-            )  # an editor's leftovers change those of folders
-            digest.update(repr((path, status.st_mode, target, facts)).encode())
+    for name in names:
+        for place in _places(folders, name) or [""]:
+            state = b"there" if place else b"missing"
+            digest.update(b"%s\0%s\0" % (name.encode(), state))
+            for facts in _stats(os.fsencode(place)) if place else ():
+                digest.update(repr(facts).encode())
     return digest.hexdigest()
+
+
+def _stats(folder: bytes) -> Iterator[tuple[bytes, int, bytes, list[int]]]:
+    """(path, mode, target of a symlink, what changes with the content) of all in an overlay."""
+    for path, status in _walk(folder):
+        target = b""
+        if stat.S_ISLNK(status.st_mode):
+            target = os.readlink(os.path.join(folder, path))
+        facts = [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+        if stat.S_ISDIR(status.st_mode):
+            facts = []  # an editor's leftovers change those of folders
+        yield path, status.st_mode, target, facts
 
 
 def layer(folder: bytes, name: str, accounts: Accounts = ROOT_ONLY) -> OverlayLayer:
     """Read an overlay. Raises BadInput with everything in it that cannot be laid over a tree."""
     problems: list[Problem] = []
-    modes = _modes(folder, accounts, problems)
-    tree, whiteouts = {}, set()
+    modes = read_modes(folder, accounts, problems)
+    tree: Tree = {}
+    whiteouts = set()
     for path, status in _walk(folder):
         if path in NOT_SHIPPED:
             continue
+        source = os.path.join(folder, path)
         if os.path.basename(path).startswith(WHITEOUT):
-            whiteouts.add(_whited(path, folder, problems))
+            whiteouts.add(_whited(path, source, problems))
             continue
-        entry = _entry(folder, path, status, modes.get(path), problems)
+        entry = _entry(source, status, modes.get(path), problems)
         if entry:
             tree[path] = entry
-    for path in modes.keys() - tree.keys():
-        message = f"{show_path(path)}: nothing of this name is in the overlay"
-        problems.append(
-            Problem(show_path(os.path.join(folder, b"MODES")), modes[path].line, 1, message)
-        )
+
+    problems += _without_a_file(modes, tree, folder)
     if problems:
         raise BadInput(problems)
     declared = frozenset(path for path in modes if tree[path].type == DIR)
     return OverlayLayer(name, folder, tree, frozenset(whiteouts), declared)
 
 
+def _without_a_file(modes: dict[bytes, Mode], tree: Tree, folder: bytes) -> Iterator[Problem]:
+    """Lines of MODES whose path the overlay has not."""
+    file = show_path(os.path.join(folder, MODES))
+    for path in modes.keys() - tree.keys():
+        message = f"{show_path(path)}: nothing of this name is in the overlay"
+        yield Problem(file, modes[path].line, 1, message)
+
+
 def merge(lower: Tree, layers: Iterable[OverlayLayer]) -> Tree:
     """`lower` with the layers over it, one after the other. Sorted.
 
-    A folder of an overlay that is a symlink below is followed inside the tree, never out of it: with
-    `lib -> usr/lib`, `lib/x` becomes `usr/lib/x`. Raises BadInput where a folder would replace something else, or
-    the reverse.
+    A folder of an overlay that is a symlink below is followed inside the tree, never out of it:
+    with `lib -> usr/lib`, `lib/x` becomes `usr/lib/x`. Raises BadInput where a folder would replace
+    something else, or the reverse.
     """
     tree, problems = dict(lower), list[Problem]()
     for each in layers:
@@ -161,13 +149,8 @@ def merge(lower: Tree, layers: Iterable[OverlayLayer]) -> Tree:
     return dict(sorted(tree.items()))
 
 
-def accounts(tree: Tree) -> Accounts:
-    """The users and groups that `tree` knows."""
-    return Accounts(_ids(tree, b"etc/passwd"), _ids(tree, b"etc/group"))
-
-
 def put_path(tree: Tree, path: bytes, entry: Entry) -> bytes:
-    """Set one entry where `path` really leads, with the folders it lacks (0755, root's); returns that place."""
+    """Set one entry where `path` really leads, with the folders it lacks; returns that place."""
     place = resolve_parent(tree, path)
     for folder in parents(place):
         tree.setdefault(folder, directory())
@@ -176,7 +159,7 @@ def put_path(tree: Tree, path: bytes, entry: Entry) -> bytes:
 
 
 def _places(folders: Iterable[str], name: str) -> list[str]:
-    """Where an overlay lies, the lowest layer first; more than one place only for a built-in one."""
+    """Where an overlay lies, the lowest layer first; of a built-in one there may be several."""
     if name in ("", ".", "..") or "/" in name:
         return []
     places = [os.path.join(folder, "overlays", name) for folder in folders]
@@ -185,11 +168,10 @@ def _places(folders: Iterable[str], name: str) -> list[str]:
 
 
 def _walk(folder: bytes, below: bytes = b"") -> Iterator[tuple[bytes, os.stat_result]]:
-    """(path, lstat) of everything in an overlay but leftovers, sorted, folders before what is in them."""
+    """(path, lstat) of everything in an overlay but leftovers, sorted, folders first."""
     try:
-        names = sorted(os.listdir(os.path.join(folder, below)))
-        for name in names:
-            if name in LEFTOVERS or name.startswith(LEFTOVER_START) or name.endswith(LEFTOVER_ENDS):
+        for name in sorted(os.listdir(os.path.join(folder, below))):
+            if _is_leftover(name):
                 continue
             path = os.path.join(below, name)
             status = os.lstat(os.path.join(folder, path))
@@ -197,169 +179,87 @@ def _walk(folder: bytes, below: bytes = b"") -> Iterator[tuple[bytes, os.stat_re
             if stat.S_ISDIR(status.st_mode):
                 yield from _walk(folder, path)
     except OSError as error:
-        raise BadInput.at(
-            show_path((error.filename or folder).rstrip(b"/")), f"cannot be read: {error.strerror}"
-        ) from None
+        where = (error.filename or folder).rstrip(b"/")
+        raise BadInput.at(show_path(where), f"cannot be read: {error.strerror}") from None
+
+
+def _is_leftover(name: bytes) -> bool:
+    is_editors = name.startswith(LEFTOVER_START) or name.endswith(LEFTOVER_ENDS)
+    return is_editors or name in LEFTOVERS
 
 
 def _entry(
-    folder: bytes,
-    path: bytes,
-    status: os.stat_result,
-    declared: _Mode | None,
-    problems: list[Problem],
+    source: bytes, status: os.stat_result, declared: Mode | None, problems: list[Problem]
 ) -> Entry | None:
-    source = os.path.join(folder, path)
+    """What lies at `source`, as a tree has it; None where it must not be in an overlay."""
     kind = TYPES.get(stat.S_IFMT(status.st_mode))
     reason = _refusal(kind, status.st_mode, declared)
     if kind is None or reason:
-        problems.append(Problem(show_path(source), 1, 1, reason))
+        problems.append(_problem(source, reason))
         return None
-    bits = 0o755 if kind == DIR or (kind == FILE and status.st_mode & 0o100) else 0o644
-    mode, uid, gid, _ = declared or _Mode(0o777 if kind == LINK else bits, 0, 0, 0)
+
+    mode, uid, gid, _ = declared or Mode(_plain_mode(kind, status.st_mode), 0, 0, 0)
+    entry = Entry(kind, mode, uid, gid)
     if kind == LINK:
-        return Entry(LINK, 0o777, uid, gid, link=os.readlink(source))
+        return entry._replace(mode=0o777, link=os.readlink(source))
     if kind in (CHAR, BLOCK):
-        return Entry(
-            kind, mode, uid, gid, device=(os.major(status.st_rdev), os.minor(status.st_rdev))
-        )
-    if kind == FILE:
-        entry = Entry(
-            FILE,
-            mode,
-            uid,
-            gid,
-            status.st_size,
-            source=os.path.abspath(source),
-            stamp=status.st_ctime_ns,
-        )
-        return _file(entry, show_path(source), problems)
-    return Entry(kind, mode, uid, gid)
+        device = os.major(status.st_rdev), os.minor(status.st_rdev)
+        return entry._replace(device=device)
+    return _file(entry, source, status, problems) if kind == FILE else entry
 
 
-def _file(entry: Entry, name: str, problems: list[Problem]) -> Entry:
+def _plain_mode(kind: str, bits: int) -> int:
+    """The mode of what MODES does not name."""
+    is_open = kind == DIR or (kind == FILE and bits & 0o100)
+    return 0o755 if is_open else 0o644
+
+
+def _file(entry: Entry, source: bytes, status: os.stat_result, problems: list[Problem]) -> Entry:
+    place = os.path.abspath(source)
+    entry = entry._replace(size=status.st_size, source=place, stamp=status.st_ctime_ns)
     try:
-        return entry._replace(digest=digest_file(entry.source))
+        return entry._replace(digest=digest_file(place))
     except OSError as error:
-        problems.append(Problem(name, 1, 1, f"cannot be read: {error.strerror}"))
+        problems.append(_problem(source, f"cannot be read: {error.strerror}"))
         return entry
 
 
-def _refusal(kind: str | None, mode: int, declared: _Mode | None) -> str:
+def _refusal(kind: str | None, bits: int, declared: Mode | None) -> str:
     """Why this must not be in an overlay; empty if it may."""
     if kind is None:
         return "a socket cannot be in an overlay; remove it"
-    if declared:
-        return ""
-    if kind in (CHAR, BLOCK, FIFO):
-        return (
-            f"a {kind} node must be declared: a line in MODES with its path, mode, owner and group"
-        )
-    if kind == FILE and mode & 0o6000:
-        return "setuid or setgid must be declared: a line in MODES with its path, mode, owner and group"
+    line = "must be declared: a line in MODES with its path, mode, owner and group"
+    if not declared and kind in (CHAR, BLOCK, FIFO):
+        return f"a {kind} node {line}"
+    if not declared and kind == FILE and bits & 0o6000:
+        return f"setuid or setgid {line}"
     return ""
 
 
-def _whited(path: bytes, folder: bytes, problems: list[Problem]) -> bytes:
+def _whited(path: bytes, source: bytes, problems: list[Problem]) -> bytes:
+    """The path that a whiteout deletes."""
     above, name = os.path.split(path)
     name = name[len(WHITEOUT) :]
     if name in (b"", b".", b"..") or name.startswith(WHITEOUT):
-        problems.append(
-            Problem(
-                show_path(os.path.join(folder, path)), 1, 1, "whites out no name; it is .wh.NAME"
-            )
-        )
+        problems.append(_problem(source, "whites out no name; it is .wh.NAME"))
     return os.path.join(above, name)
 
 
-def _modes(folder: bytes, known: Accounts, problems: list[Problem]) -> dict[bytes, _Mode]:
-    """What the overlay's MODES declares, by path; an overlay without one declares nothing."""
-    name = os.path.join(folder, b"MODES")
-    declared: dict[bytes, _Mode] = {}
-    for number, line in enumerate(_lines(name), 1):
-        if not line.split() or line.lstrip().startswith(b"#"):
-            continue
-        path, row, wrong = _mode_row(line, number, known)
-        if path in declared:
-            wrong.append(
-                (1, f"{show_path(path)} is declared twice, first in line {declared[path].line}")
-            )
-        problems += [Problem(show_path(name), number, column, message) for column, message in wrong]
-        if path is not None and row is not None:
-            declared.setdefault(path, row)
-    return declared
-
-
-def _mode_row(
-    line: bytes, number: int, known: Accounts
-) -> tuple[bytes | None, _Mode | None, list[tuple[int, str]]]:
-    """(path, what it declares, problems as (column, message)) of a line `path mode owner group`."""
-    fields = re.fullmatch(rb"\s*(\S.*?)\s+(\S+)\s+(\S+)\s+(\S+)\s*", line)
-    if not fields:
-        return None, None, [(1, "not `path mode owner group`")]
-    path, mode, owner, group = fields.groups()
-    wrong = []
-    if not re.fullmatch(rb"[0-7]{3,4}", mode):
-        wrong.append(
-            (fields.start(2) + 1, f"{show_path(mode)} is no mode; write it in octal, as 0640")
-        )
-    uid, gid = _id(owner, known.users), _id(group, known.groups)
-    if uid is None:
-        wrong.append(
-            (
-                fields.start(3) + 1,
-                f"user {show_path(owner)} is not in the reference's etc/passwd; write its number",
-            )
-        )
-    if gid is None:
-        wrong.append(
-            (
-                fields.start(4) + 1,
-                f"group {show_path(group)} is not in the reference's etc/group; write its number",
-            )
-        )
-    if wrong:
-        return path.strip(b"/"), _Mode(0, 0, 0, number), wrong
-    return path.strip(b"/"), _Mode(int(mode, 8), uid or 0, gid or 0, number), []
-
-
-def _id(name: bytes, known: dict[bytes, int]) -> int | None:
-    if name.isdigit():
-        return int(name) if int(name) < 2**32 - 1 else None
-    return known.get(name)
-
-
-def _lines(name: bytes) -> list[bytes]:
-    try:
-        with open(name, "rb") as file:
-            return file.read().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise BadInput.at(show_path(name), f"cannot be read: {error.strerror}") from None
-
-
-def _ids(tree: Tree, path: bytes) -> dict[bytes, int]:
-    """name -> number of a file like /etc/passwd; root is 0 even where there is none."""
-    entry = tree.get(resolve(tree, path))
-    rows = (
-        [line.split(b":") for line in read_content(entry).split(b"\n")]
-        if entry and entry.type == FILE
-        else []
-    )
-    return {b"root": 0} | {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
-
-
 def _whited_out(tree: Tree, each: OverlayLayer, problems: list[Problem]) -> Tree:
+    """`tree` without what the layer deletes."""
     if not each.whiteouts:
         return tree
     gone = set()
     for path in each.whiteouts:
         try:
             gone.add(resolve_parent(tree, path))
-        except ValueError:
-            problems.append(_loop(each, path))
-    return {p: e for p, e in tree.items() if p not in gone and gone.isdisjoint(parents(p))}
+        except Circle:
+            problems.append(_problem(_source(each, path), CIRCLE))
+    left = {}
+    for path, entry in tree.items():
+        if path not in gone and gone.isdisjoint(parents(path)):
+            left[path] = entry
+    return left
 
 
 def _lay(tree: Tree, each: OverlayLayer, problems: list[Problem]) -> None:
@@ -372,57 +272,58 @@ def _lay(tree: Tree, each: OverlayLayer, problems: list[Problem]) -> None:
         wrong = _lay_one(tree, each, path, seen)
         if wrong:
             skipped.add(path)
-            problems.append(wrong)
+            problems.append(_problem(_source(each, path), wrong))
 
 
-def _lay_one(
-    tree: Tree, each: OverlayLayer, path: bytes, seen: dict[bytes, bytes]
-) -> Problem | None:
+def _lay_one(tree: Tree, each: OverlayLayer, path: bytes, seen: dict[bytes, bytes]) -> str:
+    """Put one entry of a layer where it really leads; returns what is wrong, if so."""
     entry = each.tree[path]
+    is_folder = entry.type == DIR
     try:
-        place = resolve(tree, path) if entry.type == DIR else resolve_parent(tree, path)
-    except ValueError:
-        return _loop(each, path)
-    blocked = next((up for up in parents(place) if up in tree and tree[up].type != DIR), None)
-    if blocked is not None:
-        return _clash(
-            each, path, f"lies below {show_path(blocked)}, which is a {tree[blocked].type}", blocked
-        )
+        place = resolve(tree, path) if is_folder else resolve_parent(tree, path)
+    except Circle:
+        return CIRCLE
+    wrong = _clash(tree, entry, path, place)
+    if wrong:
+        return wrong
+    if not is_folder and seen.setdefault(place, path) != path:
+        other = show_path(_source(each, seen[place]))
+        return f"is the same file as {other}: both are {show_path(place)}"
+
+    old = tree.get(place)
+    if old and old.type == DIR:
+        entry = entry._replace(xattrs=old.xattrs)
+    if old is None or not is_folder or path in each.declared:
+        put_path(tree, place, entry)
+    return ""
+
+
+def _clash(tree: Tree, entry: Entry, path: bytes, place: bytes) -> str:
+    """Where a folder would replace something else, or the reverse; empty if not."""
+    for above in parents(place):
+        kind = tree[above].type if above in tree else DIR
+        if kind != DIR:
+            what = f"lies below {show_path(above)}, which is a {kind}"
+            return f"{what}; {_delete_first(above)}"
     old = tree.get(place)
     if old and (old.type == DIR) != (entry.type == DIR):
-        return _clash(
-            each, path, f"a {entry.type} would replace the {old.type} {show_path(place)}", path
-        )
-    if entry.type != DIR and seen.setdefault(place, path) != path:
-        return Problem(
-            _name(each, path),
-            1,
-            1,
-            f"is the same file as {_name(each, seen[place])}: both are {show_path(place)}",
-        )
-    if old is None or entry.type != DIR or path in each.declared:
-        put_path(
-            tree, place, entry._replace(xattrs=old.xattrs) if old and old.type == DIR else entry
-        )
-    return None
+        what = f"a {entry.type} would replace the {old.type} {show_path(place)}"
+        return f"{what}; {_delete_first(path)}"
+    return ""
 
 
-def _clash(each: OverlayLayer, path: bytes, what: str, victim: bytes) -> Problem:
-    above, name = os.path.split(victim)
+def _delete_first(path: bytes) -> str:
+    above, name = os.path.split(path)
     whiteout = show_path(os.path.join(above, WHITEOUT + name))
-    return Problem(
-        _name(each, path), 1, 1, f"{what}; if that is meant, delete it first by a file {whiteout}"
-    )
+    return f"if that is meant, delete it first by a file {whiteout}"
 
 
-def _loop(each: OverlayLayer, path: bytes) -> Problem:
-    return Problem(
-        _name(each, path),
-        1,
-        1,
-        "a folder above it is a symlink that leads in a circle inside the root",
-    )
+def _source(each: OverlayLayer, path: bytes) -> bytes:
+    """Where an entry of a layer lies."""
+    return os.path.join(each.folder, path)
 
 
-def _name(each: OverlayLayer, path: bytes) -> str:
-    return show_path(os.path.join(each.folder, path))
+def _problem(file: str | bytes, message: str) -> Problem:
+    """One that is of all of a file."""
+    name = file if isinstance(file, str) else show_path(file)
+    return Problem(name, 1, 1, message)

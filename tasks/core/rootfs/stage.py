@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..base import text
 from ..base.errors import BadInput
+from ..base.overlays import BUILT_IN_OVERLAYS
+from ..base.text import show_path
 from ..site.model import Image
-from ..tree.model import FILE, Tree
-from . import hosts, overlay, rc_sysinit, transforms
+from ..tree.model import FILE, Entry, Tree
+from . import hosts, modes, overlay, rc_sysinit, transforms
 from .scrub import kept, scrub
 
-REMEDY = "NFS carries no file capabilities: give them by a unit's AmbientCapabilities=, or make the program setuid"
+REMEDY = (
+    "NFS carries no file capabilities: give them by a unit's AmbientCapabilities=, "
+    "or make the program setuid"
+)
 
 
 @dataclass(frozen=True)
 class StagedRoot:
+    """A root as it will be, before any of it is made."""
+
     tree: Tree  # sorted
-    notes: dict[
-        str, Any
-    ]  # for the report and plan; plain data, never a file's content (but names of etc/hosts)
+    # for the report and plan; plain data, never a file's content (but names of etc/hosts)
+    notes: dict[str, Any]
     layers: tuple[bytes, ...] = ()  # the overlays' folders
 
 
 def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot:
     """The root of an image, from what was read of its reference: without what it excludes.
 
-    `folders`: where `overlays/` are looked up. Only they are walked, and only files that change are read. Raises
-    BadInput with what is wrong.
+    `folders`: where `overlays/` are looked up. Only they are walked, and only files that change are
+    read. Raises BadInput with what is wrong.
     """
     with _named(image):
         tree = {path: reference[path] for path in sorted(reference)}
@@ -39,26 +44,40 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
         let_out = kept(tree, image.keep)
         tree, scrubbed = scrub(tree, image.keep)
         init = rc_sysinit.init_of(tree)
-        tree = transforms.mount_points(tree, mounts(image))
-        tree = transforms.fstab(tree)
-        tree = transforms.links(tree, init)
-    over = layers(image, init, tree, folders)
-    laid = overlay.merge(tree, over)
+        bare = _shareable(tree, image, init)
+    over = layers(image, init, bare, folders)
+    laid = overlay.merge(bare, over)
     with _named(image):
-        laid = transforms.add_hook(laid, init)
-        laid = transforms.make_local_files(laid, local_files(image, init), before=tree)
-        laid = transforms.var_ro(laid)
+        made = _completed(laid, image, init, bare)
+
     notes = {
         "init": init,
         "hosts": hosts.others(reference),
-        "scrubbed": [list(note) for note in scrubbed],
-        "kept": [list(each) for each in let_out],
+        "scrubbed": list(map(list, scrubbed)),
+        "kept": list(map(list, let_out)),
     }
-    return StagedRoot(laid, {**notes, **listed(laid)}, tuple(each.folder for each in over))
+    return StagedRoot(made, notes | listed(made), tuple(each.folder for each in over))
+
+
+def _shareable(tree: Tree, image: Image, init: str) -> Tree:
+    """What the overlays are laid over: no node's own disks, and what differs by node leads out."""
+    tree = transforms.mount_points(tree, mounts(image))
+    tree = transforms.fstab(tree)
+    return transforms.links(tree, init)
+
+
+def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
+    """What can only be done with the overlays over it."""
+    tree = transforms.add_hook(laid, init)
+    tree = transforms.make_local_files(tree, local_files(image, init), before)
+    return transforms.var_ro(tree)
 
 
 def mounts(image: Image) -> list[str]:
-    """Where the image's disk is mounted. A node or group whose disk has others needs them here: the root is one."""
+    """Where the image's disk is mounted.
+
+    A node or group whose disk has others needs them here: the root is one.
+    """
     return [part.mount for part in image.disk.partitions if part.mount.startswith("/")]
 
 
@@ -69,51 +88,62 @@ def _named(image: Image) -> Iterator[None]:
         yield
     except BadInput as bad:
         where = image.reference.where.rstrip("/") or image.name
-        raise BadInput(
-            each._replace(file=f"{where}/{each.file}") for each in bad.problems
-        ) from None
+        problems = [each._replace(file=f"{where}/{each.file}") for each in bad.problems]
+        raise BadInput(problems) from None
 
 
-def overlays(image: Image, init: str | None = None) -> tuple[str, ...]:
-    """Names of the overlays of an image, the lowest first; all that may be used as long as the init is not known."""
-    built_in = [
-        name for name in overlay.BUILT_IN_OVERLAYS if name == "worker" or init in (None, name)
-    ]
+def overlays(image: Image, init: str) -> tuple[str, ...]:
+    """Names of the overlays of an image, the lowest first."""
+    built_in = [name for name in BUILT_IN_OVERLAYS if name in ("worker", init)]
     return (*built_in, *image.overlays)
 
 
 def layers(
     image: Image, init: str, tree: Tree, folders: Iterable[str]
 ) -> list[overlay.OverlayLayer]:
-    known = overlay.accounts(tree)
-    found = overlay.find_layers(tuple(folders), overlays(image, init))
+    """The overlays of an image, read, with the accounts that its tree knows."""
+    names = overlays(image, init)
+    known = modes.accounts(tree)
+    found = overlay.find_layers(tuple(folders), names)
     return [overlay.layer(folder, name, known) for name, folder in found]
 
 
 def local_files(image: Image, init: str) -> tuple[str, ...]:
-    return transforms.DEFAULT_LOCAL_FILES[init] if image.local_files is None else image.local_files
+    """The files that each node has of its own."""
+    if image.local_files is None:
+        return transforms.DEFAULT_LOCAL_FILES[init]
+    return image.local_files
 
 
 def listed(tree: Tree) -> dict[str, Any]:
     """What a reviewer wants to know of the files in the export, as sorted lists."""
-    files = [(path, entry) for path, entry in tree.items() if entry.type == FILE]
-    known = overlay.accounts(tree)
-    capable = [
-        text.show_path(path) for path, entry in files if "security.capability" in dict(entry.xattrs)
-    ]
+    known = modes.accounts(tree)
+    users = {entry.uid for entry in tree.values()}
+    groups = {entry.gid for entry in tree.values()}
+    capable = _files(tree, _has_capabilities)
     return {
         "capabilities": capable,
         "capabilities_remedy": REMEDY if capable else "",
-        "setuid": [
-            text.show_path(path)
-            for path, entry in files
-            if entry.mode & (stat.S_ISUID | stat.S_ISGID)
-        ],
-        "not_world_readable": [
-            text.show_path(path) for path, entry in files if not entry.mode & stat.S_IROTH
-        ],
-        "unknown_users": sorted({entry.uid for entry in tree.values()} - set(known.users.values())),
-        "unknown_groups": sorted(
-            {entry.gid for entry in tree.values()} - set(known.groups.values())
-        ),
+        "setuid": _files(tree, _is_setuid),
+        "not_world_readable": _files(tree, _is_closed),
+        "unknown_users": sorted(users.difference(known.users.values())),
+        "unknown_groups": sorted(groups.difference(known.groups.values())),
     }
+
+
+def _files(tree: Tree, is_listed: Callable[[Entry], bool]) -> list[str]:
+    return [
+        show_path(path) for path, entry in tree.items() if entry.type == FILE and is_listed(entry)
+    ]
+
+
+def _is_setuid(entry: Entry) -> bool:
+    return bool(entry.mode & (stat.S_ISUID | stat.S_ISGID))
+
+
+def _is_closed(entry: Entry) -> bool:
+    return not entry.mode & stat.S_IROTH
+
+
+def _has_capabilities(entry: Entry) -> bool:
+    return bool(entry.xattrs) and "security.capability" in dict(entry.xattrs)

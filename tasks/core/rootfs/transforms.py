@@ -1,9 +1,13 @@
-"""The steps from the root of one machine's disk to a root that many share, read-only: functions from tree to tree."""
+"""The steps from the root of one machine's disk to a read-only one that many share.
+
+Each is a function from tree to tree.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..base.errors import BadInput, Problem
 from ..base.text import show_path
@@ -11,6 +15,7 @@ from ..tree.model import (
     DIR,
     FILE,
     LINK,
+    Circle,
     Entry,
     Tree,
     directory,
@@ -24,7 +29,7 @@ from ..tree.model import (
 from . import rc_sysinit
 from .overlay import put_path
 
-SYSVINIT, SYSTEMD = "sysvinit", "systemd"  # what sysinit.init_of says
+SYSVINIT, SYSTEMD = "sysvinit", "systemd"  # what rc_sysinit.init_of says
 MOUNT_POINTS = {  # folders that every root has, with the mode of one that is missing
     b"proc": 0o555,
     b"sys": 0o555,
@@ -49,68 +54,67 @@ _FOLLOWED = (
 )
 _MADE_AT_BOOT = (b"/proc/", b"/sys/", b"/dev/", b"/run/")
 _LOCAL_DEVICE = re.compile(rb"/dev/|(?:UUID|LABEL|PARTUUID|PARTLABEL|ID)=")
-_NO_DISK = frozenset(  # file systems that no disk of the node backs, whatever their first field says
-    b"9p afs autofs beegfs bpf ceph cgroup cgroup2 cifs configfs cvmfs debugfs devpts devtmpfs efivarfs glusterfs gpfs "
-    b"hugetlbfs lustre mqueue ncpfs nfs nfs4 none overlay panfs proc pstore ramfs securityfs smb3 smbfs sysfs tmpfs "
-    b"tracefs usbfs".split()
+# file systems that no disk of the node backs, whatever their first field says
+_NO_DISK = frozenset(
+    b"9p afs autofs beegfs bpf ceph cgroup cgroup2 cifs configfs cvmfs debugfs devpts devtmpfs "
+    b"efivarfs glusterfs gpfs hugetlbfs lustre mqueue ncpfs nfs nfs4 none overlay panfs proc "
+    b"pstore ramfs securityfs smb3 smbfs sysfs tmpfs tracefs usbfs".split()
 )
 
 
 def check_tree(reference: Tree) -> None:
     """Whether a tree can become a shared root. Raises BadInput."""
-    problems = []
-    if b"var.ro" in reference:
-        problems.append(
-            Problem(
-                "var.ro", 1, 1, "is a shared root already; take a node that runs from its own disk"
-            )
-        )
-    if not any(path.startswith(b"var/") for path in reference):
-        what = "missing" if b"var" not in reference else "empty or no folder"
-        problems.append(
-            Problem(
-                "var", 1, 1, f"nothing to fill /var with: {what}; is it a file system of its own?"
-            )
-        )
-    if reference.get(b"run", directory()).type != DIR:
-        problems.append(
-            Problem(
-                "run",
-                1,
-                1,
-                f"is a {reference[b'run'].type}; make it a folder: site data is mounted there",
-            )
-        )
+    problems = [Problem(name, 1, 1, what) for name, what in _unusable(reference)]
     if problems:
         raise BadInput(problems)
     for path in _FOLLOWED:
         _resolved(reference, path)
 
 
+def _unusable(reference: Tree) -> Iterator[tuple[str, str]]:
+    """(name, what is wrong with it)"""
+    if b"var.ro" in reference:
+        yield "var.ro", "is a shared root already; take a node that runs from its own disk"
+    if not any(path.startswith(b"var/") for path in reference):
+        what = "missing" if b"var" not in reference else "empty or no folder"
+        yield "var", f"nothing to fill /var with: {what}; is it a file system of its own?"
+    kind = reference.get(b"run", directory()).type
+    if kind != DIR:
+        yield "run", f"is a {kind}; make it a folder: site data is mounted there"
+
+
 def mount_points(tree: Tree, more: Iterable[str] = ()) -> Tree:
-    """Folders to mount on, made where they are missing: the root cannot be written on a node. `more`: absolute."""
+    """Folders to mount on, made where they are missing: the root cannot be written on a node.
+
+    `more`: absolute paths.
+    """
     tree = dict(tree)
-    for path, mode in ({name.strip("/").encode(): 0o755 for name in more} | MOUNT_POINTS).items():
+    named = {name.strip("/").encode(): 0o755 for name in more}
+    for path, mode in (named | MOUNT_POINTS).items():
         _make_folder(tree, path, mode)
     return tree
 
 
 def fstab(tree: Tree) -> Tree:
-    """etc/fstab without local block devices, root and swap; every other byte stays, and its mount points exist."""
+    """etc/fstab without local block devices, root and swap; its mount points exist.
+
+    Every other byte stays.
+    """
     path = _resolved(tree, b"etc/fstab")
     if path not in tree or tree[path].type != FILE:
         return tree
     before = read_content(tree[path])
     lines = [line for line in before.splitlines(keepends=True) if not _is_local_mount(line)]
     after = b"".join(lines)
-    tree = tree | {path: edited(tree[path], after)} if after != before else dict(tree)
-    for fields in (line.split() for line in lines):
-        if (
-            len(fields) > 2
-            and fields[1].startswith(b"/")
-            and not fields[1].startswith(_MADE_AT_BOOT)
-        ):
-            _make_folder(tree, _unescaped(fields[1]).strip(b"/"), 0o755)
+    tree = dict(tree)
+    if after != before:
+        tree[path] = edited(tree[path], after)
+
+    for line in lines:
+        fields = line.split()
+        mount = fields[1] if len(fields) > 2 else b""
+        if mount.startswith(b"/") and not mount.startswith(_MADE_AT_BOOT):
+            _make_folder(tree, _unescaped(mount).strip(b"/"), 0o755)
     return tree
 
 
@@ -129,38 +133,39 @@ def links(tree: Tree, init: str) -> Tree:
 
 
 def make_local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
-    """Each of `paths` is a symlink in the shared root to a node's /var, which is filled with what it holds here.
+    """Each of `paths` becomes a symlink to a node's /var, which is filled with what it holds here.
 
-    etc/sysconfig/network leads to var/network (the origin's place), any other PATH to var/lib/plugnode/files/PATH.
-    Where an overlay brought that very symlink, `before`, the tree under the overlays, has the content. Raises BadInput.
+    etc/sysconfig/network leads to var/network (the origin's place), any other PATH to
+    var/lib/plugnode/files/PATH. Where an overlay brought that very symlink, `before`, the tree
+    under the overlays, has the content. Raises BadInput.
     """
     tree, problems = dict(tree), list[Problem]()
     for name in sorted(set(paths)):
-        wrong = _make_local(tree, name.strip("/").encode(), before)
+        path = name.strip("/").encode()
+        wrong = _make_local(tree, path, before)
         if wrong:
-            problems.append(Problem(show_path(name.strip("/").encode()), 1, 1, wrong))
+            problems.append(Problem(show_path(path), 1, 1, wrong))
     if problems:
         raise BadInput(problems)
     return tree
 
 
 def var_ro(tree: Tree) -> Tree:
-    """var becomes var.ro, which fills each node's own /var; a new empty var to mount on. Raises BadInput."""
-    made = {moved_paths(path): entry for path, entry in tree.items()} | {b"var": directory()}
-    laid = (
-        path for path in tree if path == b"var.ro" or path.startswith(b"var.ro/")
-    )  # by an overlay
-    lost = [
-        path
-        for path in laid
-        if not _is_kept(tree[path], made[path]) or not _has_folders(made, path)
-    ]
-    if lost:
-        what = "what comes of /var is in its place; in an overlay, write it as"
-        raise BadInput(
-            Problem(show_path(path), 1, 1, f"{what} {show_path(b'var' + path[6:])}")
-            for path in lost
-        )
+    """var becomes var.ro, which fills each node's own /var; a new empty var to mount on.
+
+    Raises BadInput.
+    """
+    made = {in_root(path): entry for path, entry in tree.items()}
+    made[b"var"] = directory()
+    problems = []
+    laid = [path for path in tree if path == b"var.ro" or path.startswith(b"var.ro/")]
+    for path in laid:  # by an overlay
+        if not _is_kept(tree[path], made[path]) or not _has_folders(made, path):
+            better = show_path(b"var" + path[6:])
+            what = f"what comes of /var is in its place; in an overlay, write it as {better}"
+            problems.append(Problem(show_path(path), 1, 1, what))
+    if problems:
+        raise BadInput(problems)
     return dict(sorted(made.items()))
 
 
@@ -180,12 +185,19 @@ def add_hook(tree: Tree, init: str) -> Tree:
     path = rc_sysinit.script_of(tree)
     before = read_content(tree[path])
     after = rc_sysinit.hook_script(before, show_path(path))
-    return tree | {path: edited(tree[path], after)} if after != before else tree
+    if after == before:
+        return tree
+    return tree | {path: edited(tree[path], after)}
 
 
-def moved_paths(path: bytes) -> bytes:
+def in_root(path: bytes) -> bytes:
     """Where a name of the reference is in the shared root, unless a step has taken it elsewhere."""
     return b"var.ro" + path[3:] if path == b"var" or path.startswith(b"var/") else path
+
+
+def in_reference(path: bytes) -> bytes:
+    """Where a name of the shared root is in its reference."""
+    return b"var/" + path[7:] if path.startswith(b"var.ro/") else path
 
 
 def _is_local_mount(line: bytes) -> bool:
@@ -194,35 +206,42 @@ def _is_local_mount(line: bytes) -> bool:
     if len(fields) < 3 or fields[0].startswith(b"#"):
         return False
     device, mount, kind = fields[:3]
-    if mount == b"/" or kind == b"swap":
+    if mount == b"/" or kind in (b"swap", b"zfs"):
         return True
-    return kind not in _NO_DISK and bool(kind == b"zfs" or _LOCAL_DEVICE.match(device.strip(b'"')))
+    return kind not in _NO_DISK and bool(_LOCAL_DEVICE.match(device.strip(b'"')))
 
 
 def _unescaped(field: bytes) -> bytes:
     """fstab(5) writes a blank as \\040."""
-    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), field)
+    return re.sub(rb"\\([0-7]{3})", _byte, field)
+
+
+def _byte(octal: re.Match[bytes]) -> bytes:
+    return bytes([int(octal[1], 8) & 0xFF])
 
 
 def _make_folder(tree: Tree, path: bytes, mode: int) -> None:
     """A folder where nothing has that name yet, through symlinks."""
     try:
         place = resolve(tree, path)
-    except ValueError:
+    except Circle:
         return
-    if place not in tree and all(tree.get(up, directory()).type == DIR for up in parents(place)):
+    if place not in tree and _has_folders(tree, place):
         put_path(tree, place, directory(mode))
 
 
 def _link(tree: Tree, path: bytes, target: bytes) -> None:
-    """A relative symlink from where `path` really is to `target` below the root: it holds in a chroot too."""
+    """A relative symlink from where `path` really is to `target` below the root.
+
+    It holds in a chroot too.
+    """
     place = resolve_parent(tree, path)
     _drop(tree, place)
     put_path(tree, place, symlink(b"../" * place.count(b"/") + target))
 
 
 def _leads_into(tree: Tree, path: bytes, folder: bytes) -> bool:
-    entry = tree.get(_resolved(tree, path, follow=False))
+    entry = tree.get(_resolved_parent(tree, path))
     return entry is not None and entry.type == LINK and _resolved(tree, path).startswith(folder)
 
 
@@ -230,29 +249,28 @@ def _make_local(tree: Tree, path: bytes, before: Tree) -> str:
     """Move one name to /var; returns what is wrong, if so."""
     if not path or path.startswith(b"var/") or path in (b"var", b"etc/hosts", b"etc/machine-id"):
         return "cannot be a local file: it is the node's own already"
-    place = _resolved(tree, path, follow=False)
+    place = _resolved_parent(tree, path)
     if not _has_folders(tree, place):
         return "cannot be a local file: what is above it is no folder"
-    home = OLD_PLACES.get(path, LOCAL + b"/" + path)
-    wanted = symlink(b"../" * place.count(b"/") + home)
-    entry = tree.get(place)
     if place.startswith(b"var/"):
         return f"lies on /var already, as {show_path(place)}"
+
+    home = OLD_PLACES.get(path, LOCAL + b"/" + path)
+    entry = tree.get(place)
     if entry and entry.type == DIR and path in OLD_PLACES:
         return "is a folder in the reference, where a file was expected"
-    if entry and entry.type == LINK and _resolved(tree, path) != home:
-        return (
-            f"is a symlink to {show_path(entry.link)} already; remove it from local_files, or there"
-        )
-    if entry and entry.type == LINK:
-        entry = before.get(place)
-    _move(tree, before if entry is not tree.get(place) else tree, place, home)
-    put_path(tree, place, wanted)
+    is_link = entry is not None and entry.type == LINK
+    if entry and is_link and _resolved(tree, path) != home:
+        target = show_path(entry.link)
+        return f"is a symlink to {target} already; remove it from local_files, or there"
+
+    _move(tree, before if is_link else tree, place, home)
+    put_path(tree, place, symlink(b"../" * place.count(b"/") + home))
     return ""
 
 
 def _move(tree: Tree, origin: Tree, place: bytes, home: bytes) -> None:
-    """Put what `origin` has at `place` under `home`, and take it from `place`; the folders of `home` exist anyway."""
+    """Put what `origin` has at `place` under `home`, whose folders exist then, and take it away."""
     for path in [name for name in origin if name == place or name.startswith(place + b"/")]:
         if origin[path].type != LINK or path != place:
             put_path(tree, home + path[len(place) :], origin[path])
@@ -268,10 +286,22 @@ def _drop(tree: Tree, place: bytes) -> None:
             del tree[path]
 
 
-def _resolved(tree: Tree, path: bytes, follow: bool = True) -> bytes:
+def _resolved(tree: Tree, path: bytes) -> bytes:
+    """Where a name leads. Raises BadInput."""
+    with _naming(path):
+        return resolve(tree, path)
+
+
+def _resolved_parent(tree: Tree, path: bytes) -> bytes:
+    """Where a name itself is. Raises BadInput."""
+    with _naming(path):
+        return resolve_parent(tree, path)
+
+
+@contextlib.contextmanager
+def _naming(path: bytes) -> Iterator[None]:
     try:
-        return resolve(tree, path) if follow else resolve_parent(tree, path)
-    except ValueError:
-        raise BadInput.at(
-            show_path(path), "is behind symlinks that lead in a circle; correct them"
-        ) from None
+        yield
+    except Circle:
+        what = "is behind symlinks that lead in a circle; correct them"
+        raise BadInput.at(show_path(path), what) from None

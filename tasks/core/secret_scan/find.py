@@ -1,11 +1,13 @@
-"""The search for secrets: no private key and no usable password hash leaves in an export, wherever it lies.
+"""The search for secrets: no private key and no usable password hash leaves in an export.
 
-The table of `scrub` takes what is known by its place; here the bytes decide, of files and of what is packed in them
-(`secret_containers`), by the table of `secret_forms`. What a distribution ships is public (`secret_shipped`).
+The table of `scrub_rules` takes what is known by its place; here the bytes decide, wherever they
+lie: of files and of what is packed in them (`containers`), by the table of `forms`. What a
+distribution ships is public (`shipped`).
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -16,12 +18,13 @@ from ..archive import cpio
 from ..base.errors import BadInput
 from ..base.files import digest_file
 from ..base.text import show_path
-from ..rootfs import scrub
+from ..rootfs import scrub, scrub_rules
+from ..rootfs.transforms import in_reference
 from ..scan.reader import Judge
 from ..tree import filter
 from ..tree.model import FILE, Entry, Tree
-from . import containers, forms
-from .forms import SHORTEST
+from . import containers, encodings, forms
+from .form import SHORTEST
 from .shipped import Shipped
 
 HUGE = 64 << 20  # of a longer file, this much is looked at
@@ -29,14 +32,20 @@ DEPTH = 4  # archives in archives
 ENOUGH = 6  # secrets that are named of one file
 REMEDY = "remove it from the reference, list it in `exclude`, or allow it by `keep`"
 IMAGE_REMEDY = (
-    "take it out of what update-initramfs or dracut packs (remove dropbear-initramfs, say, or its keys), make the "
-    "image anew and take the reference again; or list the image in `exclude` and say `initrd: {base: none}`; "
-    "or allow it by `keep`"
+    "take it out of what update-initramfs or dracut packs (remove dropbear-initramfs, say, or its "
+    "keys), make the image anew and take the reference again; or list the image in `exclude` and "
+    "say `initrd: {base: none}`; or allow it by `keep`"
 )
 OVERLAY_REMEDY = (
-    "what an overlay holds is in the export: take it out of the overlay and push it to the nodes' disks, "
-    "or allow it by `keep`"
+    "what an overlay holds is in the export: take it out of the overlay and push it to the nodes' "
+    "disks, or allow it by `keep`"
 )
+
+# in an overlay: who may come in, and whom its users know
+_PUBLIC = re.compile(
+    rb".*\.pub|(?:.*/)?(?:authorized_keys|known_hosts|ssh_known_hosts|config)", re.DOTALL
+)
+_PACKED = ", packed or encoded"
 
 
 class Find(NamedTuple):
@@ -49,11 +58,12 @@ class Find(NamedTuple):
     def __str__(self) -> str:
         if self.overlay:
             return f"overlay {self.overlay}: {self.rule}; {OVERLAY_REMEDY}"
-        return f"/{self.path}: {self.rule}; {IMAGE_REMEDY if is_image(self.path) else REMEDY}"
+        remedy = IMAGE_REMEDY if is_image(self.path) else REMEDY
+        return f"/{self.path}: {self.rule}; {remedy}"
 
 
 class SecretFound(NamedTuple):
-    """What of a staged tree is secret, sorted by path; a path is as in the reference, with /var."""
+    """What of a staged tree is secret, by path, each as it is in the reference, with /var."""
 
     refused: list[Find]
     kept: list[Find]  # the same, but allowed by `keep`
@@ -64,42 +74,52 @@ def find_secrets(
 ) -> SecretFound:
     """What must not be exported, and what `keep` lets out.
 
-    `known` has verdicts by digest of the content ("" is fine, else the rule); files of which it has none are read, and
-    added to it. `keep`: paths, or folders, that pass. `overlays`: the folders of those that were laid over the
-    reference: their files were not scrubbed, so the table is asked here.
+    `known` has the broken rules by digest of the content ("" is fine); files of which it has none
+    are read, and added to it. `keep`: paths, or folders, that pass. `overlays`: the folders of
+    those that were laid over the reference: their files were not scrubbed, so the table is asked
+    here.
     """
-    allowed, starts = scrub.paths_of(keep), tuple(folder + b"/" for folder in overlays)
-    suspects = dict(_suspects(tree, known))
-    shipped = Shipped(tree) if suspects else None
-    suspects = {path: rule for path, rule in suspects.items() if shipped and not shipped.has(path)}
+    starts = tuple(folder + b"/" for folder in overlays)
+    broken = dict(_labels(tree))
+    broken |= _by_table(tree, starts)
+    broken |= _by_bytes(tree, known)
+
+    allowed = scrub_rules.paths_of(keep)
     refused, kept = list[Find](), list[Find]()
-    for path, rule in sorted(
-        {**dict(_labels(tree)), **dict(_by_table(tree, starts)), **suspects}.items()
-    ):
-        place, entry = in_reference(path), tree[path]
-        overlay = show_path(entry.source) if starts and entry.source.startswith(starts) else ""
-        (kept if scrub.is_kept(place, allowed) else refused).append(
-            Find(show_path(place), rule, overlay)
-        )
+    for path, rule in sorted(broken.items()):
+        place, source = in_reference(path), tree[path].source
+        is_laid = starts and source.startswith(starts)
+        find = Find(show_path(place), rule, show_path(source) if is_laid else "")
+        if scrub_rules.is_kept(place, allowed):
+            kept.append(find)
+        else:
+            refused.append(find)
     return SecretFound(refused, kept)
 
 
-def _by_table(tree: Tree, overlays: tuple[bytes, ...]) -> Iterator[tuple[bytes, str]]:
+def _by_table(tree: Tree, overlays: tuple[bytes, ...]) -> dict[bytes, str]:
     """Files of overlays that the table would have taken from a reference as secrets."""
+    found = {}
     for path, entry in tree.items() if overlays else ():
-        if entry.type == FILE and entry.source.startswith(overlays) and not _PUBLIC.fullmatch(path):
-            row = scrub.secret_in(in_reference(path), entry)
-            if row:
-                yield path, f"{row.reason} ({row.pattern} of scrub.table)"
+        if entry.type != FILE or not entry.source.startswith(overlays) or _PUBLIC.fullmatch(path):
+            continue
+        row = scrub.secret_in(in_reference(path), entry)
+        if row:
+            found[path] = f"{row.reason} ({row.pattern} of scrub.table)"
+    return found
 
 
-_PUBLIC = re.compile(
-    rb".*\.pub|(?:.*/)?(?:authorized_keys|known_hosts|ssh_known_hosts|config)", re.DOTALL
-)
+def _by_bytes(tree: Tree, known: MutableMapping[str, str]) -> dict[bytes, str]:
+    """Files whose bytes break a rule, but for those that a distribution ships."""
+    suspects = dict(_suspects(tree, known))
+    if not suspects:
+        return {}
+    shipped = Shipped(tree)
+    return {path: rule for path, rule in suspects.items() if not shipped.has(path)}
 
 
 def in_base(base: str) -> list[Find]:
-    """The same of an initrd that the site names by its path: every node loads it, with no password."""
+    """The same of an initrd that the site names by its path: every node loads it."""
     if not os.path.isfile(base):
         return []
     with open(base, "rb") as file:
@@ -109,14 +129,14 @@ def in_base(base: str) -> list[Find]:
 
 def scanner() -> Judge:
     """Who looks for secrets in what is read: known by all that decides."""
-    parts = (__file__, forms.__file__, containers.__file__, cpio.__file__)
-    table = (scrub.__file__, scrub.TABLE, filter.__file__)
-    digests = "".join(map(digest_file, parts + table))
+    own = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(__file__)), "*.py")))
+    others = (cpio.__file__, scrub_rules.__file__, scrub_rules.TABLE, filter.__file__)
+    digests = "".join(map(digest_file, (*own, *others)))
     return Judge(hashlib.sha256(digests.encode()).hexdigest(), broken_rule)
 
 
 def broken_rule(data: bytes) -> str:
-    """The rule that the bytes of one file break, of which no more than `HUGE` are looked at; "" if none."""
+    """The rule that the bytes of one file break; "" if none."""
     rules = list(dict.fromkeys(_rules(data, DEPTH)))
     more = "; and more" if len(rules) > ENOUGH else ""
     return "; ".join(rules[:ENOUGH]) + more
@@ -134,27 +154,26 @@ def _rules(data: bytes, depth: int) -> Iterator[str]:
     packed = False
     for path, held in containers.members(data):
         packed = True
-        row = scrub.secret_at(path)
+        row = scrub_rules.secret_at(path)
         if row:
-            yield f"holds /{show_path(path)}, which is never exported ({row.pattern} of scrub.table)"
+            name = show_path(path)
+            yield f"holds /{name}, which is never exported ({row.pattern} of scrub.table)"
         else:
             yield from (_inside(path, rule) for rule in _rules(held, depth - 1))
     if packed:
         return
-    if rule := forms.rule_of(data):
+    rule = forms.rule_of(data)
+    if rule:
         yield rule
         return
-    for text in containers.texts(data):
+    for text in encodings.texts(data):
         yield from (_inside(b"", rule) for rule in _rules(text, depth - 1))
 
 
 def _inside(path: bytes, rule: str) -> str:
     if path:
         return f"its /{show_path(path)} {rule}"
-    return rule if rule.endswith(_PACKED) else rule + _PACKED
-
-
-_PACKED = ", packed or encoded"
+    return rule.removesuffix(_PACKED) + _PACKED
 
 
 def _suspects(tree: Tree, known: MutableMapping[str, str]) -> Iterator[tuple[bytes, str]]:
@@ -186,8 +205,3 @@ def _rule_of(entry: Entry, most: int) -> str:
             return broken_rule(file.read(most))
     except OSError as error:
         raise BadInput.at(show_path(entry.source), f"cannot be read: {error.strerror}") from None
-
-
-def in_reference(path: bytes) -> bytes:
-    """Where a path of a staged root is in its reference."""
-    return b"var/" + path[7:] if path.startswith(b"var.ro/") else path

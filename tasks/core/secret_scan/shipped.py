@@ -1,7 +1,8 @@
-"""What is public because a distribution ships it: files that its packages list, and that others may read.
+"""What is public because a distribution ships it: files of its packages that others may read.
 
-A package of the site's own may hold a key of the site, and a file that is closed to others may be one that was put
-there after the package. Where a package is from, dpkg's database says by its maintainer and rpm's by its vendor.
+A package of the site's own may hold a key of the site, and a file that is closed to others may be
+one that was put there after the package. Where a package is from, dpkg's database says by its
+maintainer and rpm's by its vendor.
 """
 
 from __future__ import annotations
@@ -18,23 +19,21 @@ from ..tree.model import FILE, Tree, parents, read_content
 
 OTHERS_READ, OTHERS_ENTER = 0o004, 0o001
 MAINTAINERS = re.compile(
-    rb"^(?:Original-)?Maintainer:.*@(?:[\w.-]+\.)?(?:debian\.(?:org|net)|ubuntu\.com|canonical\.com|devuan\.org)>?\s*$",
+    rb"^(?:Original-)?Maintainer:.*@(?:[\w.-]+\.)?"
+    rb"(?:debian\.(?:org|net)|ubuntu\.com|canonical\.com|devuan\.org)>?\s*$",
     re.MULTILINE,
 )
 VENDORS = re.compile(
-    rb"Red Hat|CentOS|Fedora|Rocky|AlmaLinux|Oracle America|Scientific Linux|SUSE|CERN|Fermilab|Amazon",
+    rb"Red Hat|CentOS|Fedora|Rocky|AlmaLinux|Oracle America|Scientific Linux|SUSE|CERN|Fermilab"
+    rb"|Amazon",
     re.IGNORECASE,
 )
-TESTS = (
-    "lib/python[23].*/test/**",
-    "lib64/python[23].*/test/**",
-)  # CPython's own, wherever it was built
-LISTED = (
-    "*-packages/**/test*/**",
-    "/usr/share/doc/**",
-    "/usr/share/man/**",
-)  # where some package lists the file
-PUBLIC = (  # samples by their place: for roots of rpm, whose old database may hold a digest in two pieces
+# CPython's own, wherever it was built
+TESTS = ("lib/python[23].*/test/**", "lib64/python[23].*/test/**")
+# where some package lists the file
+LISTED = ("*-packages/**/test*/**", "/usr/share/doc/**", "/usr/share/man/**")
+# samples by their place: for roots of rpm, whose old database may hold a digest in two pieces
+PUBLIC = (
     "/usr/share/doc/**",
     "/usr/share/man/**",
     "/usr/lib*/python*/*-packages/**/test*/**",
@@ -62,29 +61,29 @@ class Shipped:
         self._places = Patterns(TESTS if is_dpkg else TESTS + PUBLIC)
         self._listed_places = Patterns(LISTED)
         self._of_distribution = list(self._records())
-        self._of_anybody = [read_content(tree[path]) for path in self._paths(_WHEEL)]
-        self._of_anybody += [read_content(tree[path]) for path in self._paths(_SUMS)]
+        lists = self._paths(_WHEEL) + self._paths(_SUMS)
+        self._of_anybody = [self._read(path) for path in lists]
 
     def has(self, path: bytes) -> bool:
-        """Whether a file is a distribution's, as it was shipped, and no secret to other users of the reference."""
+        """Whether a file is a distribution's, as it was shipped, and open to all users there."""
         if not self._is_open(path):
             return False
-        compiled = _COMPILED.fullmatch(path)
-        if compiled and compiled[1] + compiled[2] + b".py" in self._tree:
-            return self.has(compiled[1] + compiled[2] + b".py")
+        source = _source_of(path)
+        if source and source in self._tree:
+            return self.has(source)
         if self._places.excludes(path, False):
             return True
-        digests = _digests(read_content(self._tree[path]))
-        if any(word in record for record in self._of_distribution for word in digests):
+        digests = _digests(self._read(path))
+        if _is_in(self._of_distribution, digests):
             return True
         is_sample = self._listed_places.excludes(path, False)
-        return is_sample and any(word in record for record in self._of_anybody for word in digests)
+        return is_sample and _is_in(self._of_anybody, digests)
 
     def _is_open(self, path: bytes) -> bool:
-        folders = (self._tree[folder].mode for folder in parents(path) if folder in self._tree)
-        return bool(self._tree[path].mode & OTHERS_READ) and all(
-            mode & OTHERS_ENTER for mode in folders
-        )
+        if not self._tree[path].mode & OTHERS_READ:
+            return False
+        folders = [folder for folder in parents(path) if folder in self._tree]
+        return all(self._tree[folder].mode & OTHERS_ENTER for folder in folders)
 
     def _paths(self, expression: re.Pattern[bytes]) -> list[bytes]:
         return [
@@ -93,11 +92,14 @@ class Shipped:
             if entry.type == FILE and expression.fullmatch(path)
         ]
 
+    def _read(self, path: bytes) -> bytes:
+        return read_content(self._tree[path])
+
     def _records(self) -> Iterator[bytes]:
         """What lists files of the distribution by their digests."""
         names = set[bytes]()
         for path in self._paths(_STATUS):
-            for stanza in read_content(self._tree[path]).split(b"\n\n"):
+            for stanza in self._read(path).split(b"\n\n"):
                 name = _NAME.search(stanza)
                 if name and MAINTAINERS.search(stanza):
                     names.add(name[1])
@@ -105,9 +107,20 @@ class Shipped:
         for path in self._paths(_SUMS):
             name = _SUMS.fullmatch(path)
             if name and name[1] in names:
-                yield read_content(self._tree[path])
+                yield self._read(path)
         for path in self._paths(_RPM):
-            yield from _of_vendors(read_content(self._tree[path]))
+            yield from _of_vendors(self._read(path))
+
+
+def _source_of(path: bytes) -> bytes:
+    """The source of what Python compiled; b"" where it is nothing of the kind."""
+    compiled = _COMPILED.fullmatch(path)
+    return compiled[1] + compiled[2] + b".py" if compiled else b""
+
+
+def _is_in(records: list[bytes], digests: tuple[bytes, ...]) -> bool:
+    """Whether one of the records lists one of the digests."""
+    return any(word in record for record in records for word in digests)
 
 
 def _digests(data: bytes) -> tuple[bytes, ...]:
@@ -121,25 +134,33 @@ def _digests(data: bytes) -> tuple[bytes, ...]:
 
 
 def _of_vendors(database: bytes) -> Iterator[bytes]:
-    """The headers of a distribution's packages; of an old database, whose packages lie in pieces, all of it."""
+    """The headers of a distribution's packages.
+
+    Of an old database, whose packages lie in pieces, all of it.
+    """
     if not database.startswith(b"SQLite format 3\0"):
         yield database
         return
-    with (
-        contextlib.closing(sqlite3.connect(":memory:")) as held,
-        contextlib.suppress(sqlite3.Error),
-    ):
+    memory = contextlib.closing(sqlite3.connect(":memory:"))
+    with memory as held, contextlib.suppress(sqlite3.Error):
         held.deserialize(database[:18] + b"\1\1" + database[20:])  # without its log
         for (header,) in held.execute("SELECT blob FROM Packages"):
             if VENDORS.search(_text(header, _VENDOR)):
                 yield header
 
 
-def _text(header: bytes, wanted: int) -> bytes:
-    """A string of an rpm header: counts of entries and bytes, entries of tag, type, offset, count, then the bytes."""
-    count = int.from_bytes(header[:4], "big")
-    for at in range(8, 8 + 16 * count, 16):
-        if int.from_bytes(header[at : at + 4], "big") == wanted:
-            start = 8 + 16 * count + int.from_bytes(header[at + 8 : at + 12], "big")
+def _text(header: bytes, tag: int) -> bytes:
+    """A string of an rpm header.
+
+    That is counts of entries and bytes, entries of tag, type, offset, count, then the bytes.
+    """
+
+    def number(start: int) -> int:
+        return int.from_bytes(header[start : start + 4], "big")
+
+    end = 8 + 16 * number(0)
+    for at in range(8, end, 16):
+        if number(at) == tag:
+            start = end + number(at + 8)
             return header[start:].partition(b"\0")[0]
     return b""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
+from ..base.overlays import UNLISTED_OVERLAYS
 from . import resolve
 from .model import EXISTS
 from .nodes import Complain, Member
@@ -22,7 +23,6 @@ Names = list[str]
 Parts = dict[str, Any]  # by name; None where one is wrong
 Owners = dict[int, str]  # of addresses, as numbers
 Addresses = list["str | None"]
-BUILT_IN = ("initrd", "systemd", "sysvinit", "worker")  # overlays that nobody lists
 
 
 class Layer(NamedTuple):
@@ -55,7 +55,7 @@ def constraint_problems(
     _hosts(site, members, complain)
     _words(site, complain)
 
-    overlays = [name for name in resolve.overlays_in(folders) if name not in BUILT_IN]
+    overlays = [name for name in resolve.overlays_in(folders) if name not in UNLISTED_OVERLAYS]
     for name, image in _given(site.images):
         _image(("images", name), image, Place(folder, overlays), complain)
 
@@ -293,7 +293,7 @@ def _loaders(site: Section, folder: str, complain: Complain) -> None:
 def _overlays(path: Path, names: Names, known: Names, complain: Complain) -> None:
     for at, name in enumerate(names):
         here = (*path, at)
-        if name in BUILT_IN:
+        if name in UNLISTED_OVERLAYS:
             complain(here, "built in and always applied", "leave it out", name)
         elif name and name not in known:
             near = difflib.get_close_matches(name, known)

@@ -27,7 +27,6 @@ from .keys import (
     Whole,
 )
 
-
 # What of this machine a site needs: a kind, and whether a path is such a thing
 EXISTS = {"folder": os.path.isdir, "file": os.path.isfile}
 

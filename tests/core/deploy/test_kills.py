@@ -27,7 +27,6 @@ from tests.support import sample_site
 from tests.support.deploy_kit import AUTHOR, boot_files, build, run, want
 from tests.support.killed_steps import boots, every_kill, listed, wrong
 
-
 FILES = int(os.environ.get("PLUGNODE_TEST_FILES", "3"))
 
 

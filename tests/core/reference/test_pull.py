@@ -19,7 +19,8 @@ import pytest
 from tasks.core.base.errors import BadInput, Refused
 from tasks.core.reference import bootstrap, snapshot
 from tasks.core.reference.exclude import bounds
-from tasks.core.reference.pull import discard, is_as_wide, pull_reference, settle
+from tasks.core.reference.pull import pull_reference
+from tasks.core.reference.snapshot import Snapshot
 from tasks.core.scan import reader
 from tasks.core.scan.content import read_through
 from tasks.core.secret_scan import find
@@ -50,13 +51,13 @@ def pull(what: Image, folder: pathlib.Path) -> list[str]:
 
 
 def pull_until(last: str, what: Image, folder: pathlib.Path) -> None:
-    """A pull that ends where it would call that function of the core."""
+    """A pull that ends where it would call that function, given with its module."""
 
     def ended(*_: object, **__: object) -> None:
         raise InterruptedError
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(f"tasks.core.reference.snapshot.{last}", ended)
+        patched.setattr(f"tasks.core.reference.{last}", ended)
         with pytest.raises(InterruptedError):
             pull(what, folder)
 
@@ -266,13 +267,15 @@ def test_what_is_known_of_files_is_forgotten_when_they_go(node, tmp_path, read, 
         [path for path in node.rglob("*") if path.is_file() and not path.is_symlink()]
     )
     (snap / "tree").rename(snap / "kept")
-    monkeypatch.setattr("tasks.core.reference.pull.clear", lambda folder: None)  # killed here
-    discard(str(snap))
+    monkeypatch.setattr("tasks.core.reference.snapshot.clear", lambda folder: None)  # killed here
+    Snapshot(str(snap)).discard()
     assert sorted(os.listdir(snap)) == ["kept"]
 
 
 @needs_root
-@pytest.mark.parametrize("last", ["scan", "sync", "exchange", "sync_folder"])
+@pytest.mark.parametrize(
+    "last", ["pull.scan", "pull.sync", "snapshot.exchange", "snapshot.sync_folder"]
+)
 def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_for(
     node, tmp_path, last
 ):
@@ -296,7 +299,7 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
 
 
 @needs_root
-@pytest.mark.parametrize("last", ["sync", "exchange", "sync_folder"])
+@pytest.mark.parametrize("last", ["pull.sync", "snapshot.exchange", "snapshot.sync_folder"])
 def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_what_it_is(
     node, over_ssh, tmp_path, last
 ):
@@ -305,9 +308,13 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_
     before = (snap / snapshot.COMPLETE).read_text()
     (node / "etc/motd").write_text("wn-two\n")
     pull_until(last, what, snap)
-    settle(str(snap))
+    Snapshot(str(snap)).settle()
     is_new = (snap / "tree/etc/motd").read_text() == "wn-two\n"
-    assert is_new == (last == "sync_folder") == ((snap / snapshot.COMPLETE).read_text() != before)
+    assert (
+        is_new
+        == (last == "snapshot.sync_folder")
+        == ((snap / snapshot.COMPLETE).read_text() != before)
+    )
     found = reader.scan(
         str(snap / "tree"),
         str(snap / snapshot.INDEX),
@@ -630,7 +637,7 @@ def test_a_snapshot_serves_all_that_wants_no_more_of_the_node(node, over_ssh, tm
     )
     pull(what, snap)
     serves = {
-        (exclude, keep): is_as_wide(what._replace(exclude=exclude, keep=keep), str(snap))
+        (exclude, keep): Snapshot(str(snap)).is_as_wide(what._replace(exclude=exclude, keep=keep))
         for exclude in [("/b", "/a"), ("/a", "/b", "/c"), ("/a",), ()]
         for keep in [("etc/k",), (), ("etc/k", "etc/l")]
     }
@@ -799,7 +806,7 @@ def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outsi
         until(lambda: str(snap) not in run("ps", "-wweo", "args"))
     assert str(snap) not in pathlib.Path("/proc/self/mountinfo").read_text()
     assert not list(outside.iterdir())
-    discard(str(snap))
+    Snapshot(str(snap)).discard()
     assert not snap.exists()
 
 

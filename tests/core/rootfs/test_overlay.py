@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.base.errors import BadInput
-from tasks.core.rootfs.overlay import Accounts, OverlayLayer, find_layers, fingerprint, layer, merge
+from tasks.core.rootfs.modes import Accounts
+from tasks.core.rootfs.overlay import OverlayLayer, find_layers, fingerprint, layer, merge
 from tasks.core.tree.model import (
     CHAR,
     DIR,

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.rootfs import scrub
-from tasks.core.secret_scan import forms
+from tasks.core.rootfs import scrub, scrub_edits, scrub_rules
+from tasks.core.secret_scan import form
 from tasks.core.secret_scan.find import Find, broken_rule, find_secrets
 from tasks.core.tree.filter import Patterns
 from tasks.core.tree.model import FILE, Tree, directory, generated_file, read_content, symlink
@@ -47,7 +47,7 @@ def scrubbed(files: dict[str, bytes | None], *keep: str) -> dict[str, bytes]:
 
 
 def test_every_row_is_complete() -> None:
-    for row in scrub.scrub_rules():
+    for row in scrub_rules.scrub_rules():
         assert row.action in ("delete", "files", "empty", "lock", "lines", "pass"), row
         assert row.kind in ("N", "P", "S", "V", "I", "X", "C"), row
         assert row.reason and (row.action == "lines") == bool(row.lines), row
@@ -55,16 +55,16 @@ def test_every_row_is_complete() -> None:
 
 
 def test_every_row_decides_about_something() -> None:
-    rules = Patterns(row.pattern for row in scrub.scrub_rules())
-    for row in scrub.scrub_rules():
+    rules = Patterns(row.pattern for row in scrub_rules.scrub_rules())
+    for row in scrub_rules.scrub_rules():
         path, is_folder = sample(row.pattern)
         assert Patterns([row.pattern]).excludes(path, is_folder), row
-        decides = scrub.scrub_rules()[rules.first(path, is_folder)]
+        decides = scrub_rules.scrub_rules()[rules.first(path, is_folder)]
         assert decides.action == row.action, (row, decides)
 
 
 def test_no_row_stands_twice() -> None:
-    patterns = [row.pattern for row in scrub.scrub_rules()]
+    patterns = [row.pattern for row in scrub_rules.scrub_rules()]
     assert sorted(patterns) == sorted(set(patterns))
 
 
@@ -171,8 +171,8 @@ def test_a_password_in_a_configuration_goes_and_the_configuration_stays() -> Non
 @given(st.binary(max_size=200).map(lambda data: data.replace(b"\r", b"")))
 @settings(max_examples=200, deadline=None)
 def test_locking_twice_is_locking_once(data: bytes) -> None:
-    once = scrub.locked_hashes(data, True)
-    assert scrub.locked_hashes(once, True) == once
+    once = scrub_edits.locked_hashes(data, True)
+    assert scrub_edits.locked_hashes(once, True) == once
 
 
 NAMES = [
@@ -347,7 +347,7 @@ def test_a_pull_leaves_secrets_on_the_reference_and_takes_what_keep_names(
         (tmp_path / "from" / name).write_bytes(b"1")
     rules = [
         f"--exclude={rule}"
-        for rule in scrub.not_pulled(["/etc/grid-security/hostkey.pem", "root/.ssh/config"])
+        for rule in scrub_rules.not_pulled(["/etc/grid-security/hostkey.pem", "root/.ssh/config"])
     ]
     subprocess.run(["rsync", "-a", *rules, f"{tmp_path}/from/", f"{tmp_path}/to/"], check=True)
     taken = {
@@ -681,7 +681,7 @@ PACKED = [
 )
 @settings(max_examples=300, deadline=None)
 def test_no_file_is_too_strange_for_the_search(data: bytes, magic: bytes) -> None:
-    padded = (magic + data).ljust(forms.SHORTEST, b"\0")
+    padded = (magic + data).ljust(form.SHORTEST, b"\0")
     assert isinstance(broken_rule(padded), str)
 
 

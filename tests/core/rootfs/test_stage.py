@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.core.base.errors import BadInput
+from tasks.core.base.overlays import BUILT_IN_OVERLAYS
 from tasks.core.reference.exclude import bounds
 from tasks.core.rootfs import overlay, transforms
 from tasks.core.rootfs.stage import StagedRoot, stage
@@ -609,6 +610,6 @@ def test_notes_list_what_a_reviewer_asks_about(staged, tmp_path: pathlib.Path) -
 
 
 def test_the_built_in_overlays_can_be_laid(tmp_path: pathlib.Path) -> None:
-    for name in overlay.BUILT_IN_OVERLAYS:
+    for name in BUILT_IN_OVERLAYS:
         read_ = overlay.layer(os.fsencode(os.path.join(REPOSITORY, "overlays", name)), name)
         assert read_.tree or name

@@ -1,0 +1,15 @@
+"""A reference that is a folder of this machine: read where it is, and never written to."""
+
+from __future__ import annotations
+
+import os
+
+from ..site.model import Reference
+from .kind import ReferenceKind, where
+
+
+def _label(reference: Reference) -> str:
+    return f"path {os.path.basename(reference.where.rstrip('/'))}"
+
+
+PATH = ReferenceKind("path", describe=where, label=_label, take=None)

@@ -1,0 +1,90 @@
+"""Keys in text: PEM and its like, in whatever dress.
+
+A key is still one behind comment signs, quotes, list dashes or a diff's plus, with its line ends
+escaped as JSON, C, XML, HTML or a URL do, or percent-encoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from .form import Form, having, is_random
+
+_SPACE = rb"(?:[ +]|%20)"
+_LETTER = rb"(?:[A-Za-z0-9+/]|%2[BFbf]|\\+/|&#(?:43|47|x2[BFbf]);)"
+_HEADER = (  # Proc-Type: 4,ENCRYPTED
+    rb"[A-Z][A-Za-z-]+(?::|%3A)" + _SPACE + rb"(?:[^\n\\%&<]|%2C|%3A){0,100}"
+)
+_END_OF_LINE = rb"\\+(?:[rnt]|u000[ADad]|x0[ADad]|01[25])?|%0[ADad]|%20|&#(?:1[03]|32|x0?[ADad]);"
+_SIGN = rb"""[\s"'`+,#>|*;!:.-]|//"""
+_BREAK = (
+    rb"(?:" + _SIGN + rb"|" + _END_OF_LINE + rb"|&quot;|&nbsp;|<[Bb][Rr] ?/?>|" + _HEADER + rb")*"
+)
+_PEM = re.compile(
+    rb"-{4,5} ?BEGIN"
+    + (_SPACE + rb"(?:[A-Z0-9]+" + _SPACE + rb"){0,3}PRIVATE" + _SPACE + rb"KEY")
+    + (rb"(?:" + _SPACE + rb"BLOCK)? ?-{4,5}")
+    + (rb"(?:" + _BREAK + rb"(" + _LETTER + rb"{24,})")
+    # or any words around each line
+    + rb"|(?:(?:[^\n-]|-(?!----)){0,100}\n){1,4}[^\n]{0,24}?\b([A-Za-z0-9+/]{40,}))"
+)
+_OPENVPN = re.compile(rb"BEGIN OpenVPN [A-Za-z0-9 -]{6,40}-----" + _BREAK + _LETTER + rb"{32}")
+_PUTTY = re.compile(rb"\APrivate-Lines: *\d+" + _BREAK + _LETTER + rb"{24}")
+_WIREGUARD = re.compile(
+    rb"\A(?:rivate|hared)[-_]?[Kk]ey[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9+/]{43}=(?![A-Za-z0-9+/=])"
+)
+_DNSSEC = re.compile(
+    rb"\APrivate-key-format: v1[^:]*\n(?:[^:\n]+:[^\n]*\n)*?"
+    rb"[ \t]*(?:\w*Key|Private\w+[^:\n]*): *[\w+/]"
+)
+_SECRET = rb"secret:?\s+[\"']?[A-Za-z0-9+/]{16,}={0,2}(?![A-Za-z0-9+/=.])"
+_TSIG = re.compile(
+    (rb"hmac-(?:md5|sha)[^{}]{0,200}?\b" + _SECRET)
+    + (rb"|\b" + _SECRET + rb"[^{}]{0,200}?hmac-(?:md5|sha)")
+    + rb"|hmac-(?:md5|sha)[\w.-]*:[\w.-]+[: ][A-Za-z0-9+/]{20,}={0,2}"
+)
+_AGE = re.compile(rb"AGE-SECRET-KEY-(?:[A-Z0-9]+-)?1[02-9A-Z]{40,}")
+_JWK = re.compile(rb"[\"'](?:d|k)\\?[\"']\s*:\s*\\?[\"'][A-Za-z0-9_-]{20,}")
+_AGENT = re.compile(rb"(?:\A|^Key:\s*)\((?:\d+:)?(?:protected-)?private-key", re.MULTILINE)
+# minisign's, signify's
+_SIGNING = re.compile(rb"untrusted comment:[^\n]*\n(?:RWRTY0|RWQAAE|RWRCS)[A-Za-z0-9+/]{60}")
+
+
+def _pem(data: bytes) -> bool:
+    if b"BEGIN" not in data:
+        return False
+    return any(is_random(match[1] or match[2]) for match in _PEM.finditer(data))
+
+
+def _bare_key(data: bytes) -> bool:
+    """`wg genkey > FILE`.
+
+    A public one has the same length: a private one is clamped (RFC 7748), one in 16 of those.
+    """
+    if len(data) > 46 or not re.fullmatch(rb"[A-Za-z0-9+/]{43}=\s*", data):
+        return False
+    key = base64.b64decode(data)
+    return key[0] & 7 == 0 and key[31] & 0xC0 == 0x40
+
+
+def _signing(data: bytes) -> bool:
+    return bool(_SIGNING.match(data))
+
+
+_WIREGUARD_RULE = "holds a private key of WireGuard, or a shared one"
+BY_HINT = (
+    Form("holds a private key (PEM)", (b"PRIVATE",), _pem, 80, 2000),
+    Form("holds a static key of OpenVPN", (b"BEGIN OpenVPN",), having(_OPENVPN), 0, 1000),
+    Form(_WIREGUARD_RULE, (b"rivate", b"hared"), having(_WIREGUARD), 0, 100),
+    Form("holds a private key of PuTTY", (b"rivate",), having(_PUTTY), 1, 400),
+    Form("holds a private key of DNSSEC", (b"rivate",), having(_DNSSEC), 1, 3000),
+    Form("is a private key of gpg-agent", (b"rivate",), having(_AGENT), 30, 100),
+    Form("holds a key of DNS updates (TSIG)", (b"hmac-",), having(_TSIG), 400, 500),
+    Form("holds a private key of age", (b"AGE-SECRET-KEY-",), having(_AGE), 0, 200),
+    Form("holds a private JSON Web Key", (b'"kty',), having(_JWK), 3000, 3000),
+)
+SMALL_FILES = (
+    Form("is a private key of WireGuard", (), _bare_key),
+    Form("is a private key that signs", (), _signing),
+)
