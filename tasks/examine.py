@@ -330,9 +330,8 @@ def refuse_unbootable(image: Image, decided: Decided) -> None:
     digest = hashlib.sha256(facts).hexdigest().encode()
     if content(known) != digest:
         chosen = kernel.choose(parts, image.kernel, settings().site)
-        build.build_initrd(
-            image, parts, chosen, settings().folders, lambda note: None, settings().site
-        )
+        recipe = build.recipe_of(image, parts, chosen, settings().folders, settings().site)
+        build.build_initrd(recipe, lambda note: None)
         write_atomic(known, digest)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..base.nodeset import fold_nodes
 from ..base.text import human
 from ..deploy.prune import DAY, last_used, named_by_files
-from ..dhcp import leases
+from ..dhcp.leases import leases_seen
 from ..plan import other_sites
 from ..plan.actual import notes
 from ..release import Release
@@ -125,7 +125,7 @@ def _leases(targets: Targets, nodes: Mapping[str, NodeFacts]) -> dict[str, Any]:
     """Of the addresses that the server's DHCP has given: nodes by name, and strangers."""
     names = {node.get("mac", ""): name for name, node in nodes.items()}
     known, strangers = [], []
-    for lease in leases.leases_seen(targets):
+    for lease in leases_seen(targets.at):
         if lease.mac in names:
             known.append(names[lease.mac])
         else:

@@ -8,6 +8,7 @@ unpacked when somebody asks for them.
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import os
 import pickle
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 
 HERE = os.path.dirname(__file__)
-BESIDES = (
-    os.path.join(HERE, "..", "base", "nodeset.py"),
-)  # of the code that makes a Site, what is not in here
+CORE = os.path.dirname(HERE)
+BESIDES = (  # of the code that makes a Site, what is not in here
+    os.path.join(CORE, "base", "nodeset.py"),
+    *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
+)
 DIGEST = 32
 LENGTH = 4
 THERE = {"folder": os.path.isdir, "file": os.path.isfile}
