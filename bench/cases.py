@@ -37,7 +37,8 @@ READ_ALONE = "import sys, yaml; from tasks.core.site import load;" + TIMED.forma
 )
 MATERIALISE = (
     "import sys; from tasks.core.checkout import staged; from tasks.core.scan import reader;"
-    "tree = reader.scan(sys.argv[1], sys.argv[2], owned=bool(sys.argv[4])).tree;"
+    "options = reader.ScanOptions(owned=bool(sys.argv[4]));"
+    "tree = reader.scan(sys.argv[1], sys.argv[2], options).tree;"
     "place = staged.staged_paths(sys.argv[3]);"
 ) + TIMED.format(work="staged.checkout(place, tree, tree if sys.argv[4] else None)")
 PACK = (

@@ -22,6 +22,8 @@ from .base.rule import command
 from .base.settings import author, settings, site
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
+from .core.dhcp.server import DhcpServer
+from .core.dhcp.servers import BY_WORD
 from .core.site.model import Node, Server
 from .core.store.paths import Targets
 from .push import nodes
@@ -36,16 +38,11 @@ RAW = {
     "help": "the console as it comes",
 }
 TFTPD = {"in.tftpd": "tftpd-hpa"}
-PROGRAMS = {  # what it takes -> Debian's package of it; by `dhcp=` what that takes besides
-    "": {
-        "qemu-system-x86_64": "qemu-system-x86",
-        "ganesha.nfsd": "nfs-ganesha",
-        "rpcbind": "rpcbind",
-        "ip": "iproute2",
-    },
-    "dhcpd": {"dhcpd": "isc-dhcp-server", **TFTPD},
-    "kea": {"kea-dhcp4": "kea-dhcp4-server", **TFTPD},
-    "dnsmasq": {"dnsmasq": "dnsmasq-base"},
+PROGRAMS = {  # what it takes besides a DHCP server -> Debian's package of it
+    "qemu-system-x86_64": "qemu-system-x86",
+    "ganesha.nfsd": "nfs-ganesha",
+    "rpcbind": "rpcbind",
+    "ip": "iproute2",
 }
 
 
@@ -84,13 +81,13 @@ def chosen() -> Node:
 
 def ready(node: Node) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
-    from .core.initrd.cmdline import serial_console
+    from .core.config.cmdline import serial_console
 
     if os.geteuid() != 0:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
-    needed = PROGRAMS[""] | PROGRAMS[settings().dhcp]
+    needed = programs(BY_WORD[settings().dhcp])
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
@@ -107,6 +104,12 @@ def ready(node: Node) -> None:
         raise Refused(
             f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`"
         )
+
+
+def programs(dhcp: DhcpServer) -> dict[str, str]:
+    """What a boot takes -> Debian's package of it."""
+    needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
+    return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
 def place(*parts: str) -> str:
@@ -127,7 +130,7 @@ def served(node: Node, server: Server) -> Targets:
         goal, files=files, services=(), nodes={}
     )  # other nodes' pins are not looked for
     apply.deploy(targets, goal, author(), say)
-    prune.prune_server(targets, 0, 0, author(), time.time() + 2 * 86400)
+    prune.prune_server(targets, prune.Rules(0, 0, time.time() + 2 * prune.DAY), author())
     return targets
 
 

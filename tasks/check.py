@@ -14,6 +14,7 @@ from .base.rule import command
 from .base.settings import settings, site
 from .core.base.errors import Refused
 from .core.base.files import content
+from .core.dhcp.servers import BY_WORD
 from .report import refresh
 from .root import lost_hosts
 
@@ -98,14 +99,12 @@ def exposed() -> list[str]:
 
 
 def unread() -> list[str]:
-    """That Kea does not read a file of another name by itself, and that no other file can include it."""
-    from .core.desired.daemons import DAEMONS
-
-    deploy, usual = site().deploy, DAEMONS["kea"].path
-    if deploy.dhcp != "kea" or deploy.dhcp_conf in (None, usual):
+    """That the DHCP server does not read a file of another name, and no other file can include it."""
+    deploy = site().deploy
+    server = BY_WORD.get(deploy.dhcp)
+    if server is None or deploy.dhcp_conf in (None, server.path) or not server.elsewhere:
         return []
-    what = f"{deploy.dhcp_conf} is a whole configuration, which {usual} cannot include"
-    return [f"{what}; have Kea's unit start it with -c {deploy.dhcp_conf}, or leave dhcp_conf out"]
+    return [server.elsewhere.format(file=deploy.dhcp_conf, path=server.path)]
 
 
 def unnamed() -> list[str]:

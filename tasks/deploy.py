@@ -6,7 +6,8 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .base.console import say
 from .base.options import BUILT, flag
@@ -35,11 +36,12 @@ def task_deploy():
 
 
 def deploy(again: bool) -> None:
+    from .core.remote.options import DeployOptions
+
     for line in too_long():
         say(line)
-    answers = everywhere(
-        "deploy", with_goal=True, author=author(), image=settings().image, again=again
-    )
+    options = DeployOptions(author(), settings().image, again)
+    answers = everywhere(options, with_goal=True)
     tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
     if len(site().servers) > 1:
         tell(
@@ -69,14 +71,10 @@ def task_rollback():
 
 
 def rollback() -> None:
+    from .core.remote.options import RollbackOptions
+
     images = [image.name for image in site().images]
-    answers = everywhere(
-        "rollback",
-        images=images,
-        image=settings().image,
-        release=settings().release,
-        author=author(),
-    )
+    answers = everywhere(RollbackOptions(images, settings().image, settings().release, author()))
     tell(texts(answers, moved))
     refuse_failed(answers)
 
@@ -99,15 +97,24 @@ def task_prune():
 
 
 def prune() -> None:
-    rules: dict[str, Any] = {"keep": site().deploy.keep, "keep_days": site().deploy.keep_days}
-    rules |= {"site": site().name, "author": author(), "image": settings().image}
-    foreseen = everywhere("prune", running={}, only_look=True, **rules)
+    from .core.remote.options import PruneOptions
+
+    options = PruneOptions(
+        keep=site().deploy.keep,
+        keep_days=site().deploy.keep_days,
+        site=site().name,
+        image=settings().image,
+        running={},
+        author=author(),
+        only_look=True,
+    )
+    foreseen = everywhere(options)
     run_by: dict[str, str] = {}
     if any(
         removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())
     ):
         run_by = ask_nodes()
-    answers = everywhere("prune", running=run_by, only_look=False, **rules)
+    answers = everywhere(replace(options, running=run_by, only_look=False))
     tell(texts(answers, verdicts))
     refuse_failed(answers)
 
@@ -125,7 +132,9 @@ def task_verify():
 
 
 def verify(full: bool) -> None:
-    answers = everywhere("verify", full=full, image=settings().image)
+    from .core.remote.options import VerifyOptions
+
+    answers = everywhere(VerifyOptions(full, settings().image))
     right = "ok: as it was deployed" + (", every byte" if full else "")
     tell(texts(answers, lambda done: "\n".join(done["findings"]) or right))
     refuse_failed(answers)
@@ -175,8 +184,9 @@ def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
 
 def status(nodes: bool) -> None:
     from .core.inspect.status import status_text, unequal
+    from .core.remote.options import StatusOptions
 
-    answers = everywhere("status")
+    answers = everywhere(StatusOptions())
     tell(texts(folded(answers), status_text))
     states = {server: answer.done for server, answer in answers.items() if not answer.failure}
     apart = unequal(states)

@@ -140,7 +140,7 @@ def looked(image: Image) -> Walked:
     from .core.reference.exclude import bounds
     from .core.scan import reader
 
-    return reader.look(tree_of(image), index_of(image), **bounds(image))
+    return reader.look(tree_of(image), index_of(image), bounds(image))
 
 
 @lru_cache(maxsize=None)
@@ -184,8 +184,8 @@ def laid(image: Image) -> Decided:
     with without_collection(), about(image.name):
         tell = Progress(f"reading what {image.name} is made of, names")
         found = reader.scan(
-            tree_of(image), index_of(image), **bounds(image), owned=own, looked=look, judge=scanner(),
-            progress=tell,
+            tree_of(image), index_of(image), bounds(image)._replace(owned=own, judge=scanner()),
+            looked=look, progress=tell,
         )  # fmt: skip
         made = stage.stage(image, found.tree, settings().folders)
         secrets = find_secrets(made.tree, image.keep, found.verdicts, made.layers)
@@ -204,7 +204,7 @@ def renew(image: Image) -> bool:
     if not known or not read_offers(image):
         return False
     found = reader.rescan(
-        looked(image), tree_of(image), index_of(image), bounds(image)["rules"], scanner()
+        looked(image), tree_of(image), index_of(image), bounds(image)._replace(judge=scanner())
     )
     new = incremental.renewed(known, facts(image), found) if found else None
     if not found or not new:
@@ -340,9 +340,8 @@ def refuse_unbootable(image: Image, decided: Decided) -> None:
     digest = hashlib.sha256(facts).hexdigest().encode()
     if content(known) != digest:
         chosen = kernel.choose(parts, image.kernel, settings().site)
-        build.build_initrd(
-            image, parts, chosen, settings().folders, lambda note: None, settings().site
-        )
+        recipe = build.recipe_of(image, parts, chosen, settings().folders, settings().site)
+        build.build_initrd(recipe, lambda note: None)
         write_atomic(known, digest)
 
 

@@ -43,7 +43,8 @@ def make_initrd(image_name: str, _: tuple) -> None:
         tree = mtree.parse(parts.read(), os.fsencode(os.path.abspath(place_of(image).folder)))
     with about(image_name):
         chosen = kernel.choose(tree, image.kernel, settings().site)
-        made = build.build_initrd(image, tree, chosen, settings().folders, say, settings().site)
+        recipe = build.recipe_of(image, tree, chosen, settings().folders, settings().site)
+        made = build.build_initrd(recipe, say)
     write_atomic(kernel_of(image), read_content(tree[chosen.path]))
     write_atomic(initrd_of(image), made.data)
     write_atomic(facts_of(image), facts(made))

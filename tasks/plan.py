@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from .base.compared import compared
 from .base.desired import boot_files_of
@@ -71,19 +72,27 @@ def show_plan(as_json: bool, detailed: bool, against: str):
 def on_servers():
     """What a deploy would change on each server, with what a prune would remove: not what nodes say that they run."""
     from .base.servers import everywhere
+    from .core.remote.options import PlanOptions
 
-    rules = site().deploy
-    details = {"keep": rules.keep, "keep_days": rules.keep_days, "site": site().name}
-    details["image"] = settings().image
-    answers = everywhere("plan", with_goal=True, running={}, **details)
+    options = PlanOptions(
+        keep=site().deploy.keep,
+        keep_days=site().deploy.keep_days,
+        site=site().name,
+        image=settings().image,
+        running={},
+    )
+    answers = everywhere(options, with_goal=True)
     announced = any(answer.done["json"]["prunable"] for answer in answers.values() if answer.done)
     run_by = ask_nodes() if announced else {}
-    return everywhere("plan", with_goal=True, running=run_by, **details) if run_by else answers
+    if not run_by:
+        return answers
+    return everywhere(replace(options, running=run_by), with_goal=True)
 
 
 def effect(against: str) -> dict:
     """The same of another build."""
     from .core.plan import decide, scope, text
+    from .core.plan.as_json import plan_json
 
     if settings().server:
         raise BadInput.at(
@@ -97,7 +106,7 @@ def effect(against: str) -> dict:
     return {
         "changed": steps.changed,
         "sections": text.sections(steps, there),
-        "json": text.as_json(steps, there),
+        "json": plan_json(steps, there),
     }
 
 

@@ -92,14 +92,15 @@ def write_boot_files(_: str) -> list[str]:
 
 def boot_files(server: Server) -> dict[str, bytes]:
     """Every image's boot files for one server: `plugnode/<image>.cfg` and its kin -> bytes."""
-    from .core.config.boot_files import render_boot
+    from .core.config.boot_files import BootLabel, render_boot
     from .core.desired.build import site_id
 
     with open(site_img(), "rb") as file:
         data = site_id(file.read())
     files: dict[str, bytes] = {}
     for image in site().images:
-        files |= render_boot(site(), server, image.name, read_release(image), data, templates())
+        label = BootLabel(image.name, read_release(image), data)
+        files |= render_boot(site(), server, label, templates())
     return files
 
 

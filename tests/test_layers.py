@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tasks.core.remote import agent
 from tests.support import source_code
 from tests.support.commands import REPOSITORY
 from tests.support.source_code import Imported, Module
@@ -15,11 +16,11 @@ from tests.support.source_code import Imported, Module
 # From the ground up; packages of one line know nothing of each other.
 LAYERS = [
     ["tasks.core.base", "tasks.core.release"],
-    ["tasks.core.tree", "tasks.core.capacity"],
+    ["tasks.core.tree", "tasks.core.capacity", "tasks.core.dhcp"],
     ["tasks.core.scan", "tasks.core.archive", "tasks.core.site"],
     ["tasks.core.checkout", "tasks.core.rootfs", "tasks.core.initrd", "tasks.core.site_data"],
     ["tasks.core.store", "tasks.core.secret_scan"],
-    ["tasks.core.services", "tasks.core.reference", "tasks.core.dhcp"],
+    ["tasks.core.services", "tasks.core.reference"],
     ["tasks.core.config", "tasks.core.plan"],
     ["tasks.core.deploy", "tasks.core.desired", "tasks.core.report", "tasks.core.lab"],
     ["tasks.core.inspect"],
@@ -28,19 +29,7 @@ LAYERS = [
     ["tasks.base"],
     ["tasks"],
 ]
-AGENT = [
-    "base",
-    "release",
-    "site_data",
-    "tree",
-    "scan",
-    "archive",
-    "checkout",
-    "store",
-    "dhcp",
-    "services",
-]
-AGENT += ["plan", "deploy", "inspect", "remote"]  # what a boot server is sent, and can run
+AGENT = agent.PACKAGES  # what a boot server is sent, and can run
 MOST = 12  # modules of a package
 
 MODULES = source_code.modules()

@@ -20,6 +20,7 @@ from .settings import REPOSITORY, settings, site
 
 if TYPE_CHECKING:
     from ..core.desired.other_build import Build
+    from ..core.plan.actual import read_actual
     from ..core.plan.state import Actual, Desired
     from ..core.release import Release
     from ..core.store.paths import Targets
@@ -42,7 +43,6 @@ def place(*parts: str) -> str:
 def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
     """A server as the other build would leave it, and what this build wants of it. Raises BadInput, Refused."""
     from ..core.desired import other_build
-    from ..core.plan import state
     from ..core.store import kept
 
     here = other_build.Build(site(), settings().build, templates())
@@ -52,7 +52,7 @@ def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
             goal = other_build.desired_of_build(
                 here, {**kept.published(served), **releases(here)}.values(), roots
             )
-            return state.read_actual(served, goal), goal
+            return read_actual(served, goal), goal
         other: Other | None = checkout(with_)
     else:
         other = revision(with_)

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -15,7 +14,7 @@ from doit.reporter import ConsoleReporter
 
 from ..core.base.errors import Refused
 from ..core.base.files import locked, sweep
-from ..core.base.process import die_with_parent
+from ..core.base.process import Throttle, die_with_parent
 from .rule import FoundChanges, InputFailed, Unread
 from .settings import NOTED, settings, site, useless
 
@@ -40,12 +39,10 @@ class Progress:
     """How far a long step is (`all`: where it is known): a line every ten seconds, none for what is done before."""
 
     def __init__(self, what: str, every: float = 10):
-        self.what, self.every, self.last = what, every, time.monotonic()
+        self.what, self.tell = what, Throttle(say, every)
 
     def __call__(self, done: int, all: int = 0) -> None:
-        if (now := time.monotonic()) - self.last >= self.every:
-            self.last = now
-            say(f"{self.what}: {done:,} of {all:,}" if all else f"{self.what}: {done:,}")
+        self.tell(f"{self.what}: {done:,} of {all:,}" if all else f"{self.what}: {done:,}")
 
 
 class Reporter(ConsoleReporter):

@@ -65,7 +65,7 @@ def pinned(data: str, server: Server) -> dict[str, bytes]:
 
 
 def boot_files_of(release: Release, data: str, label: str, server: Server) -> dict[str, bytes]:
-    from ..core.config.boot_files import render_boot
+    from ..core.config.boot_files import BootLabel, render_boot
     from .paths import templates
 
-    return render_boot(site(), server, label, release, data, templates())
+    return render_boot(site(), server, BootLabel(label, release, data), templates())

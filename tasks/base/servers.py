@@ -1,6 +1,6 @@
 """Which boot servers are asked, and how their answers are told.
 
-server=, servers: ──> this machine: core/work · by ssh: core/fleet ──> answers, folded
+server=, servers: ──> this machine: operations · by ssh: controller ──> answers, folded
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .settings import settings, site
 
 if TYPE_CHECKING:
     from ..core.remote.operations import Answer, Sections
+    from ..core.remote.options import Options
 
 
 @lru_cache(maxsize=None)
@@ -43,13 +44,13 @@ def chosen() -> list[Server]:
     return [server for server in servers if server not in here[1:]]
 
 
-def everywhere(do: str, with_goal: bool = False, **details: object) -> dict[str, Answer]:
+def everywhere(options: Options, with_goal: bool = False) -> dict[str, Answer]:
     """The work done on every chosen server, this machine first: its answers by their names."""
     servers = chosen()
-    answers = {server.name: _here(server, do, details) for server in servers if server.ssh is None}
+    answers = {server.name: _here(server, options) for server in servers if server.ssh is None}
     far = [server for server in servers if server.ssh]
     if far:
-        answers |= _far(far, do, with_goal, details)
+        answers |= _far(far, options, with_goal)
     return {server.name: answers[server.name] for server in servers}
 
 
@@ -80,30 +81,30 @@ def _alone() -> bool:
     return len(site().servers) == 1
 
 
-def _here(server: Server, do: str, details: dict) -> Answer:
+def _here(server: Server, options: Options) -> Answer:
     """One server's errors are its own; the only one's are the run's."""
     from ..core.remote import operations
 
     line = ThisMachine(server)
     try:
-        return operations.Answer(operations.do(do, targets(), line, details), line.shown)
+        return operations.Answer(operations.do(options, targets(), line), line.shown)
     except (Refused, OSError) as error:
         if _alone():
             raise
         return operations.Answer({}, line.shown, operations.failure(error))
 
 
-def _far(servers: Iterable[Server], do: str, with_goal: bool, details: dict) -> dict[str, Answer]:
+def _far(servers: Iterable[Server], options: Options, with_goal: bool) -> dict[str, Answer]:
     from ..core.remote import controller
 
     if settings().destdir and not os.path.isabs(settings().destdir):
         raise Refused(
             f"destdir={settings().destdir}: servers that are reached by ssh need an absolute path"
         )
-    return controller.send([_order(server, do, with_goal, details) for server in servers], say)
+    return controller.send([_order(server, options, with_goal) for server in servers], say)
 
 
-def _order(server: Server, do: str, with_goal: bool, details: dict):
+def _order(server: Server, options: Options, with_goal: bool):
     from ..core.remote import agent, controller
 
     where, goal = targets(), None
@@ -120,15 +121,9 @@ def _order(server: Server, do: str, with_goal: bool, details: dict):
         }
         loaders = frozenset(held.loaders)
         sources["loaders"] = controller.Source(gathered(held.loaders), loaders, links=True)
-    message = {
-        "do": do,
-        "targets": [where.tftp, where.nfs, where.destdir],
-        "details": details,
-        "goal": goal,
-    }
-    return controller.Request(
-        server.name, server.ssh or "", message, sources, ThisMachine(server).render
-    )
+    roots = (where.tftp, where.nfs, where.destdir)
+    render = ThisMachine(server).render
+    return controller.Request(server.name, server.ssh or "", options, roots, goal, sources, render)
 
 
 @lru_cache(maxsize=None)

@@ -14,6 +14,7 @@ from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
 from ..core.base.errors import BadInput, Problem
+from ..core.dhcp.servers import BY_WORD, SERVERS
 from ..core.site.model import Image, Site
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Settings:
     release: str = ""
     server: str = ""  # boot servers to ask, as boot1 or boot[2-3]; all
     firmware: str = "bios"
-    dhcp: str = "dhcpd"
+    dhcp: str = SERVERS[0].daemon
     power: str = ""
 
     @property
@@ -54,7 +55,11 @@ EVERYWHERE = (
     "site",
     "build",
 )  # what every task has a use for; what a command has besides stands where it is declared
-CHOICES = {"firmware": ("bios", "uefi"), "dhcp": ("dhcpd", "kea", "dnsmasq"), "power": ("", "keep")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "firmware": ("bios", "uefi"),
+    "dhcp": tuple(BY_WORD),
+    "power": ("", "keep"),
+}
 
 
 @lru_cache(maxsize=None)
@@ -69,6 +74,8 @@ def settings() -> Settings:
     ]
     if problems:
         raise InvalidDodoFile("\n".join(problems))
+    if "dhcp" in given:
+        given["dhcp"] = BY_WORD[given["dhcp"]].daemon  # one word for one server from here on
     return Settings(**given)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.rollback import rollback_server
+from tasks.core.deploy.rollback import RollbackChoice, rollback_server
 from tasks.core.plan.state import Desired
 from tasks.core.store.paths import Targets
 from tests.support.crash_replay import Cut, Write, crash, logged
@@ -73,7 +73,7 @@ def record_rollback(folder: Path, files: int = 200) -> Deploy:
 def roll_back(targets: Targets) -> None:
     """After one that was done there is nothing to go back to."""
     with contextlib.suppress(Refused):
-        rollback_server(targets, ["worker"], "", "", boot_files, AUTHOR)
+        rollback_server(targets, RollbackChoice(["worker"]), boot_files, AUTHOR)
 
 
 def two(folder: Path, files: int) -> list[Desired]:
@@ -114,6 +114,7 @@ def careless(targets: Targets, wanted: Desired) -> None:
     with (
         mock.patch.object(os, "fsync", **nothing),
         mock.patch("tasks.core.store.tftp.sync", **nothing),
+        mock.patch("tasks.core.store.commit.sync", **nothing),
         mock.patch("tasks.core.deploy.publish.sync", **nothing),
     ):
         run(targets, wanted)

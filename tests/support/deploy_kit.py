@@ -11,7 +11,7 @@ import subprocess
 from tasks.core.checkout import drift, staged
 from tasks.core.deploy import apply
 from tasks.core.desired.build import site_id
-from tasks.core.plan import decide
+from tasks.core.plan.model import Plan
 from tasks.core.plan.state import BuiltRelease, Desired
 from tasks.core.release import Release, release_id
 from tasks.core.scan.reader import scan
@@ -106,7 +106,7 @@ def want(
     )
 
 
-def run(targets: Targets, wanted: Desired, said: list[str] | None = None) -> decide.Plan:
+def run(targets: Targets, wanted: Desired, said: list[str] | None = None) -> Plan:
     return apply.deploy(targets, wanted, AUTHOR, (said if said is not None else []).append)
 
 

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import time
 
-from tasks.core.plan import decide, state
+from tasks.core.plan import decide
+from tasks.core.plan.actual import read_actual
 from tasks.core.store import journal, operation
 from tasks.core.store.paths import Targets
 from tests.support.deploy_kit import AUTHOR, build, python, run, served, want
@@ -58,7 +59,7 @@ def _end(found, outcomes: list[tuple[str, str]], goal: int) -> str:
 
 def _is_finished(targets: Targets, wanted) -> None:
     assert served(targets) == (wanted.releases[0].release.id, wanted.site_id)
-    assert not decide.plan(state.read_actual(targets, wanted), wanted).changed
+    assert not decide.plan(read_actual(targets, wanted), wanted).changed
     assert journal.read_journal(targets.kept("journal.jsonl"))[-1]["result"] == journal.DONE
     assert not os.path.exists(targets.incoming_roots) and not os.path.exists(targets.incoming_files)
 

@@ -1,4 +1,4 @@
-"""State: what a build keeps for itself as JSON. Where it is damaged it is made anew, and a line says so."""
+"""What a build keeps for itself as JSON: where damaged, that is made anew and a line says so."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from .files import read
 from .shapes import Shape, fit
 
 
 def load_kept_json(path: str, shape: Shape, say: Callable[[str], None]) -> Any:
-    """What a file of that shape holds; None where there is none, where it is `null`, and where it is damaged."""
+    """Give what a file of that shape holds; None where there is none, it is `null`, or damaged."""
     try:
-        with open(path, "rb") as file:
-            value = json.load(file)
+        value = json.loads(read(path))
         if value is not None:
             fit(value, shape, path)
         return value

@@ -1,4 +1,4 @@
-"""What can go wrong because of an input or a machine, as values: the two seams to doit turn them into words."""
+"""What can go wrong because of an input or a machine, as values that the stages put into words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing wrong with an input. Lines and columns count from 1; 1:1 where a file has no better place."""
+    """One thing wrong with an input.
+
+    Lines and columns count from 1; 1:1 where a file has no better place.
+    """
 
     file: str
     line: int
@@ -31,4 +34,7 @@ class BadInput(Exception):
 
 
 class Refused(Exception):
-    """A task says no: a failed check, drift, a lock that somebody holds. One line for the admin; exit status 1."""
+    """A task says no: a failed check, drift, a lock that somebody holds.
+
+    One line for the admin; exit status 1.
+    """

@@ -14,8 +14,7 @@ from typing import Iterable, Iterator
 
 from .errors import Refused
 
-_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
-
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 Owner = tuple[int, int]  # user, group
 
@@ -25,8 +24,8 @@ def write_atomic(
 ) -> bool:
     """Make `path` hold `data`, by a rename; False (and nothing touched) where it already does.
 
-    `durable` flushes the file before the rename and the folder after it, so that a power cut leaves the old or the new.
-    Without an `owner` a new file is whoever's writes it.
+    `durable` flushes the file before the rename and the folder after it, so that a power cut leaves
+    the old or the new. Without an `owner` a new file is whoever's writes it.
     """
     if _holds(path, data, mode, owner):
         return False
@@ -45,8 +44,7 @@ def replace(
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
     new = os.path.join(folder, f".{name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)
+    unlink_if_there(new)
     try:
         with naming(path), open(new, "xb") as file:
             if owner and os.geteuid() == 0:
@@ -58,28 +56,40 @@ def replace(
                 os.fsync(file.fileno())
         os.replace(new, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
+        unlink_if_there(new)
         raise
     if durable:
         sync_folder(folder or ".")
 
 
+def unlink_if_there(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _holds(path: str, data: bytes, mode: int, owner: Owner | None) -> bool:
     try:
         status = os.lstat(path)
-        if status.st_size != len(data) or status.st_mode != 0o100000 | mode:
+        if status.st_size != len(data) or status.st_mode != stat.S_IFREG | mode:
             return False
         if owner and owner != (status.st_uid, status.st_gid):
             return False
-        with open(path, "rb") as file:
-            return file.read() == data
+        return read(path) == data
     except OSError:  # there is none, or its disk does not give it: it is written anew
         return False
 
 
+def read(path: str | bytes) -> bytes:
+    """Give the bytes of a file."""
+    with naming(path), open(path, "rb") as file:
+        return file.read()
+
+
 def content(path: str) -> bytes | None:
-    """The bytes of a file; None where there is none, or a folder. Of a fifo none: nobody is waited for."""
+    """Give the bytes of a file; None where there is none, or a folder.
+
+    Of a fifo none: nobody is waited for.
+    """
     try:
         with naming(path), open(path, "rb", opener=_at_once) as file:
             return file.read()
@@ -89,7 +99,7 @@ def content(path: str) -> bytes | None:
 
 @contextlib.contextmanager
 def naming(path: str | bytes) -> Iterator[None]:
-    """An error of a file that is open, or of a name in a folder that is, says which one: this path."""
+    """Let an error of an open file, or of a name in an open folder, say which one: this path."""
     try:
         yield
     except OSError as error:
@@ -103,7 +113,10 @@ def _at_once(path: str, flags: int) -> int:
 
 
 def sweep(folder: str) -> None:
-    """Remove what a killed run was writing into a folder by `write_atomic`; not where others may be at it now."""
+    """Remove what a killed run was writing into a folder by `write_atomic`.
+
+    Not for folders where others may be at it now.
+    """
     with contextlib.suppress(OSError), os.scandir(folder) as names:
         for each in names:
             if each.name[:1] == "." != each.name[1:2] and each.name.endswith(".new"):
@@ -121,7 +134,7 @@ def sync_folder(path: str) -> None:
 
 
 def digest_file(path: str | bytes) -> str:
-    """sha256 of a file's bytes, hex."""
+    """Give the sha256 of a file's bytes, hex."""
     digest, room = hashlib.sha256(), memoryview(bytearray(1 << 18))
     with naming(path), open(path, "rb", buffering=0) as file:
         while size := file.readinto(room):
@@ -131,55 +144,63 @@ def digest_file(path: str | bytes) -> str:
 
 @contextlib.contextmanager
 def locked(path: str, what: str, who: str = "") -> Iterator[None]:
-    """Hold the lock file `path` (flock(2): it ends with its process). Raises Refused, naming the holder: `who`, pid."""
+    """Hold the lock file `path` (flock(2): it ends with its process).
+
+    Raises Refused, naming the holder: `who`, pid.
+    """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    fd = _open_lock(path)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        _take(fd, fcntl.LOCK_EX, what)
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        holder = f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n"
+        with contextlib.suppress(OSError):  # on a full disk it holds all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, holder.encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _open_lock(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise Refused(
             f"{path} is a symlink, and what it leads to is not ours to write: remove it"
         ) from None
+
+
+def _take(fd: int, kind: int, what: str) -> None:
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _at_it(fd, what) from None
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        with contextlib.suppress(OSError):  # on a full disk it holds all the same
-            os.ftruncate(fd, 0)
-            os.pwrite(
-                fd, f"{who}pid {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0
-            )
-        yield
-    finally:
-        os.close(fd)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
+        raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
 
 
 def unlocked(path: str, what: str) -> None:
-    """Raises Refused, as `locked` would, where somebody holds the lock file `path` now. It is not taken."""
+    """Raise Refused, as `locked` would, where somebody holds the lock file `path` now.
+
+    It is held for a moment, shared with others that only look.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        fcntl.flock(
-            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
-        )  # for a moment; others that only look may look, too
-    except BlockingIOError:
-        raise _at_it(fd, what) from None
+        _take(fd, fcntl.LOCK_SH, what)
     finally:
         os.close(fd)
 
 
-def _at_it(fd: int, what: str) -> Refused:
-    holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
-    return Refused(f"{what}: {holder} is at it; wait, or end that process")
-
-
 def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]:
-    """Make `folder` hold `files` (path below it -> bytes) and no other but those below `besides`; their paths."""
+    """Make `folder` hold `files` (path below it -> bytes), and no other but those below `besides`.
+
+    Gives the files' paths.
+    """
     wanted = {os.path.join(folder, name): data for name, data in files.items()}
     for path, data in wanted.items():
         write_atomic(path, data)
@@ -193,32 +214,28 @@ def mirror(folder: str, files: dict[str, bytes], besides: str = "") -> list[str]
 
 
 def files_in(folder: str, besides: str = "") -> Iterator[str]:
-    """The paths of all that is in `folder` and no folder, but for what is below `besides`."""
+    """Give the paths of all that is in `folder` and no folder, but for what is below `besides`."""
+    left_out = os.path.join(folder, besides)
     for path, below, names in os.walk(folder):
-        below[:] = [
-            name for name in below if os.path.join(path, name) != os.path.join(folder, besides)
-        ]
+        below[:] = [name for name in below if os.path.join(path, name) != left_out]
         for name in names:
             yield os.path.join(path, name)
 
 
-def read(path: str) -> bytes:
-    with naming(path), open(path, "rb") as file:
-        return file.read()
-
-
 def sync(folder: str) -> None:
-    """Flush all of a file system (syncfs(2), which Python does not have) and hear of it if that fails."""
+    """Flush all of a file system (syncfs(2), which Python does not have). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
+        if libc.syncfs(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
     finally:
         os.close(fd)
 
 
 def clear(folder: str) -> None:
-    """Remove a folder and all in it, never following a symlink, never crossing into another file system."""
+    """Remove a folder and all in it: no symlink is followed, no other file system entered."""
     try:
         device = os.lstat(folder).st_dev
     except FileNotFoundError:
@@ -242,6 +259,6 @@ def _remove(path: bytes, device: int) -> None:
 def exchange(one: str, other: str) -> None:
     """Let two names change places at once (renameat2(2), which Python does not have)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), one, None, other)

@@ -1,7 +1,8 @@
 """Git: asked about a folder as git itself allows it, and nothing runs that a repository names.
 
-Root looks at checkouts of others. Whose repository may be looked at is git's own rule (safe.directory, and the user
-behind sudo); what a repository could have run (hooks, filters, monitors, transports) is off in those, too.
+Root looks at checkouts of others. Whose repository may be looked at is git's own rule
+(safe.directory, and the user behind sudo); what a repository could have run (hooks, filters,
+monitors, transports) is off in those, too.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ OFF = {
     "core.hooksPath": os.devnull,
     "core.pager": "cat",
     "core.sparseCheckout": "false",
-    "safe.bareRepository": "explicit",  # one that lies in a checkout as files came with a merge request
+    "safe.bareRepository": "explicit",  # one among a checkout's files came with a merge request
 }
-# No missing object is fetched, by whatever program; an index is not written, so that it stays its owner's.
+# No missing object is fetched, by whatever program; no index is written: it stays its owner's.
 ENVIRONMENT = {
     "LC_ALL": "C",
     "GIT_ALLOW_PROTOCOL": "none",
@@ -40,31 +41,45 @@ def ask(folder: str, *words: str, **environment: str) -> Done:
 def why(done: Done) -> str:
     """The first line of its complaint."""
     lines = done.stderr.strip().splitlines()
-    return (lines or [f"exit status {done.returncode}"])[0].removeprefix("fatal: ")
+    first = lines[0] if lines else f"exit status {done.returncode}"
+    return first.removeprefix("fatal: ")
 
 
 def _no_filters(folder: str) -> Iterator[tuple[str, str]]:
-    """What turns off each filter that any configuration names: without a program it leaves bytes as they are."""
-    listed = ("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
-    for key in filter(None, _run(folder, listed, _configured(OFF)).stdout.split("\0")):
+    """Give the options that turn off each filter that any configuration names.
+
+    Without a program a filter leaves bytes as they are.
+    """
+    list_keys = ("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    listed = _run(folder, list_keys, _configured(OFF)).stdout
+    for key in filter(None, listed.split("\0")):
         driver = key.rpartition(".")[0]
-        yield from ((f"{driver}.{program}", "") for program in ("clean", "smudge", "process"))
+        for program in ("clean", "smudge", "process"):
+            yield f"{driver}.{program}", ""
         yield f"{driver}.required", "false"
 
 
 def _run(folder: str, words: tuple[str, ...], environment: dict[str, str]) -> Done:
-    argv = ["git", "--no-pager", "-C", folder, *words]
-    env = {**os.environ, **ENVIRONMENT, **environment}
     return subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="surrogateescape",
-        env=env, timeout=LIMIT, check=False,
-    )  # fmt: skip
+        ["git", "--no-pager", "-C", folder, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        env={**os.environ, **ENVIRONMENT, **environment},
+        timeout=LIMIT,
+        check=False,
+    )
 
 
 def _configured(options: dict[str, str]) -> dict[str, str]:
-    """Options as git reads them of the environment (git(1): GIT_CONFIG_COUNT), behind those that are there."""
+    """Give options as git reads them of the environment, behind those that are there already.
+
+    See GIT_CONFIG_COUNT in git(1).
+    """
     first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     found = {"GIT_CONFIG_COUNT": str(first + len(options))}
     for number, (name, value) in enumerate(options.items(), first):
-        found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+        found[f"GIT_CONFIG_KEY_{number}"] = name
+        found[f"GIT_CONFIG_VALUE_{number}"] = value
     return found

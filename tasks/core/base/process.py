@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,18 +14,19 @@ from .errors import Refused
 
 Say = Callable[[str], None]
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
 
 def die_with_parent() -> None:
-    """This process, forked just now, is killed when the thread that forked it ends, whatever ends that."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """Have this process, forked just now, killed when the thread that forked it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Program:
-    """A program that runs: its words line by line, then its exit status. It ends with us, whatever ends us.
+    """A program that runs: its words line by line, then its exit status.
 
-    `ending` is the signal that it is sent then. An orphan would go on writing where the next run begins.
+    It ends with us, whatever ends us: an orphan would go on writing where the next run begins.
+    `ending` is the signal that it is sent then.
     """
 
     def __init__(
@@ -35,13 +38,24 @@ class Program:
     ):
         self.argv = ["setpriv", "--pdeathsig", ending, "--", *argv]  # prctl(PR_SET_PDEATHSIG)
         self.ending = signal.Signals[f"SIG{ending}"]
-        self.given, self.environment = given, {**os.environ, "LC_ALL": "C", **(environment or {})}
+        self.given = given
+        self.environment = {**os.environ, "LC_ALL": "C", **(environment or {})}
         self.status = -1
 
     def lines(self) -> Iterator[str]:
-        """What it says on both its outputs, as it says it; a carriage return ends a line too."""
+        """Give what it says on both its outputs, as it says it; a carriage return ends a line."""
+        process = self._start()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(self.given)  # type: ignore[union-attr]
+            process.stdin.close()  # type: ignore[union-attr]
         try:
-            process = subprocess.Popen(
+            yield from _split(process.stdout.fileno())  # type: ignore[union-attr]
+        finally:
+            self.status = _end(process, self.ending)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
                 self.argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -52,28 +66,24 @@ class Program:
             raise Refused(
                 f"{error.filename} is not installed; ./doit installs what is missing"
             ) from None
-        try:
-            process.stdin.write(self.given)  # type: ignore[union-attr]
-            process.stdin.close()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass
-        try:
-            yield from _split(process.stdout.fileno())  # type: ignore[union-attr]
-        finally:
-            self.status = _end(process, self.ending)
 
 
 def _split(fd: int) -> Iterator[str]:
     rest = b""
     while piece := os.read(fd, 1 << 16):
-        *whole, rest = (rest + piece).replace(b"\r", b"\n").split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
+        text = (rest + piece).replace(b"\r", b"\n")
+        *whole, rest = text.split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
     if rest:
         yield rest.decode(errors="replace")
 
 
 def _end(process: subprocess.Popen[bytes], ending: signal.Signals) -> int:
-    """Its exit status; where its words are not read to their end (an interrupt), it is told to end first."""
+    """Give its exit status; it is told to end where its words were not read to their end.
+
+    That is so after an interrupt.
+    """
     process.stdout.close()  # type: ignore[union-attr]
     try:
         return process.wait(timeout=0.5)
@@ -83,12 +93,15 @@ def _end(process: subprocess.Popen[bytes], ending: signal.Signals) -> int:
 
 
 class Throttle:
-    """Says the newest of many words, and only on long work: first after some seconds, then as often."""
+    """Says the newest of many words, of long work: first after some seconds, then as often."""
 
     def __init__(self, say: Say, seconds: float = 5):
-        self.say, self.seconds, self.last = say, seconds, time.monotonic()
+        self.say = say
+        self.seconds = seconds
+        self.last = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        if time.monotonic() - self.last >= self.seconds:
-            self.last = time.monotonic()
+        now = time.monotonic()
+        if now - self.last >= self.seconds:
+            self.last = now
             self.say(text)

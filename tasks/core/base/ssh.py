@@ -5,42 +5,72 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 
 VANISHED, TRIES = 24, 3  # rsync's exit status where files went away while they were copied
 
-# ssh_config(5): what the far end could use of this machine, from its agent to its network, and commands
+# ssh_config(5): what the far end could use of this machine, from its agent to its network; commands
 ALONE = (
-    *(
-        "ForwardAgent=no",
-        "ForwardX11=no",
-        "GSSAPIDelegateCredentials=no",
-        "ClearAllForwardings=yes",
-        "Tunnel=no",
-    ),
-    *("PermitLocalCommand=no", "RemoteCommand=none", "RequestTTY=no"),
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "GSSAPIDelegateCredentials=no",
+    "ClearAllForwardings=yes",
+    "Tunnel=no",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
 )
 NO_AGENT = ("-a", "-x", "-k")  # for the -A, -X and -K of RSYNC_RSH
 PATIENCE = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15")
 
-# What a program says -> what it means to an admin, the first that fits. {host} and {0}… are filled in.
-RSYNC_MEANINGS = (
-    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key is not the one that is known: it was installed anew, or "
-     "another machine answers; make sure, then ssh-keygen -R {host}, and log in once"),
-    (r"Host key verification failed", "its host key is not known here: log in once (ssh {host}) and compare it"),
-    (r"Permission denied \([a-z]|Too many authentication failures", "it lets nobody in without a password: give it "
-     "a key of this user (ssh-copy-id {host})"),
-    (r"Could not resolve hostname [^:]*: (.*)", "its name is not known: {0}"),
-    (r"(Connection refused|Connection timed out|No route to host|Network is unreachable|Connection reset.*|"
-     r"Connection closed.*|Operation timed out|Timeout, server .* not responding)", "it cannot be reached: {0}"),
-    (r"rsync: (?:command )?not found|rsync: No such file|exec.*rsync.*not found", "it has no rsync: install it there"),
-    (r"is your shell clean|protocol version mismatch", "its login shell says something where only rsync may speak (a "
-     "greeting in .bashrc, say): make it silent where there is no terminal"),
-    (r"(No space left on device)", "{0} here, in the build folder"),
-    (r"change_dir \"([^\"]*)\" .*failed: (.*) \(\d+\)", "{0}: {1}"),
-)  # fmt: skip
+# What a program says -> what it means to an admin, the first that fits; {host}, {0} are filled in.
+Meanings = Iterable[tuple[str, str]]
+RSYNC_MEANINGS: Meanings = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is not the one that is known: it was installed anew, or another machine "
+        "answers; make sure, then ssh-keygen -R {host}, and log in once",
+    ),
+    (
+        r"Host key verification failed",
+        "its host key is not known here: log in once (ssh {host}) and compare it",
+    ),
+    (
+        r"Permission denied \([a-z]|Too many authentication failures",
+        "it lets nobody in without a password: give it a key of this user (ssh-copy-id {host})",
+    ),
+    (
+        r"Could not resolve hostname [^:]*: (.*)",
+        "its name is not known: {0}",
+    ),
+    (
+        r"(Connection refused|Connection timed out|No route to host|Network is unreachable|"
+        r"Connection reset.*|Connection closed.*|Operation timed out|"
+        r"Timeout, server .* not responding)",
+        "it cannot be reached: {0}",
+    ),
+    (
+        r"rsync: (?:command )?not found|rsync: No such file|exec.*rsync.*not found",
+        "it has no rsync: install it there",
+    ),
+    (
+        r"is your shell clean|protocol version mismatch",
+        "its login shell says something where only rsync may speak (a greeting in .bashrc, say): "
+        "make it silent where there is no terminal",
+    ),
+    (
+        r"(No space left on device)",
+        "{0} here, in the build folder",
+    ),
+    (
+        r"change_dir \"([^\"]*)\" .*failed: (.*) \(\d+\)",
+        "{0}: {1}",
+    ),
+)
 
 _TROUBLE = re.compile(
-    r'^(?:rsync: .*?"(?P<path>[^"]*)".* failed: (?P<why>.*) \(\d+\)|file has vanished: "(?P<gone>[^"]*)")'
+    r'^(?:rsync: .*?"(?P<path>[^"]*)".* failed: (?P<why>.*) \(\d+\)'
+    r'|file has vanished: "(?P<gone>[^"]*)")'
 )
 _UNREAD = re.compile(
     r'^rsync: (?:\[\w+\] )?\w+ failed to open "(?P<path>[^"]*)": (?P<why>.*) \(\d+\)'
@@ -48,42 +78,60 @@ _UNREAD = re.compile(
 
 
 def ssh_command(*options: str) -> list[str]:
-    """How to reach a node or a server: ssh, or what RSYNC_RSH says; nothing is asked for, a dead line is noticed.
+    """How to reach a node or a server: ssh, or what RSYNC_RSH says.
 
-    Nothing of this machine is forwarded, whatever the configuration of ssh or RSYNC_RSH say. `options` are for ssh,
-    which takes the first that it is told of each, but of flags the last.
+    Nothing is asked for, a dead line is noticed, and nothing of this machine is forwarded, whatever
+    the configuration of ssh or RSYNC_RSH say. `options` are for ssh, which takes the first that it
+    is told of each, but of flags the last.
     """
-    program, *told = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
+    program, *words = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
     if os.path.basename(program) != "ssh":
-        return [program, *told]
-    ours = (f"-o{option}" for option in PATIENCE)
-    return [program, *(f"-o{option}" for option in ALONE), *told, *options, *ours, *NO_AGENT]
+        return [program, *words]
+    first = [f"-o{option}" for option in ALONE]
+    last = [f"-o{option}" for option in PATIENCE]
+    return [program, *first, *words, *options, *last, *NO_AGENT]
 
 
-def explain(where: str, host: str | None, status: int, words: list[str]) -> str:
-    """One line for an admin: what stopped the pull, and what to do."""
-    text = "\n".join(words)
-    for pattern, meaning in RSYNC_MEANINGS:
-        if found := re.search(pattern, text):
-            return f"{where}: {meaning.format(*found.groups(), host=host)}"
+def explain(host: str | None, status: int, words: list[str], first: Meanings = ()) -> str:
+    """One line for an admin: what stopped ssh or rsync, and what to do.
+
+    `first`: what its words mean before they mean what they do everywhere.
+    """
+    if meaning := meaning_of(words, (*first, *RSYNC_MEANINGS), host=host):
+        return meaning
     if status in (23, VANISHED):
-        return f"{where}: {_files(words)}; log in as root there, or `exclude` them"
-    last = next((line for line in reversed(words) if line.strip()), "no reason given")
-    return f"{where}: {last} (exit status {status})"
+        return f"{_files(words)}; log in as root there, or `exclude` them"
+    return f"{last_of(words)} (exit status {status})"
+
+
+def meaning_of(words: Iterable[str], meanings: Meanings, **known: str | None) -> str:
+    """What a program's words mean to an admin; "" where no meaning fits.
+
+    `known` is filled in by its names.
+    """
+    text = "\n".join(words)
+    for pattern, meaning in meanings:
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups(), **known)
+    return ""
+
+
+def last_of(words: Sequence[str]) -> str:
+    """The last line that says something."""
+    return next((line for line in reversed(words) if line.strip()), "no reason given")
 
 
 def _files(words: list[str]) -> str:
     """Which files could not be pulled, the first few of them by name."""
-    files = []
-    for line in words:
-        if found := _UNREAD.match(line) or _TROUBLE.match(line):
-            parts = found.groupdict()
-            files.append(
-                f"{parts['gone']} (vanished)"
-                if parts.get("gone")
-                else f"{parts['path']} ({parts['why']})"
-            )
+    found = [_UNREAD.match(line) or _TROUBLE.match(line) for line in words]
+    files = [_file(match.groupdict()) for match in found if match]
     if not files:
         return words[0] if words else "some files could not be pulled"
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     return f"not pulled: {', '.join(files[:3])}{more}"
+
+
+def _file(parts: dict[str, str]) -> str:
+    if parts.get("gone"):
+        return f"{parts['gone']} (vanished)"
+    return f"{parts['path']} ({parts['why']})"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _KEPT = "\n\t\u202f"
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def readable(text: str) -> str:
@@ -20,19 +22,39 @@ def counted(number: int, what: str) -> str:
 
 
 def all_readable(value: Any) -> Any:
-    """The same of every text in a value of JSON."""
+    """A value of JSON, with every text in it `readable`."""
     if isinstance(value, str):
         return readable(value)
     if isinstance(value, dict):
         return {readable(key): all_readable(held) for key, held in value.items()}
-    return [all_readable(held) for held in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return list(map(all_readable, value))
+    return value
+
+
+def escape_octal(text: bytes, special: re.Pattern[bytes]) -> bytes:
+    """`a b` -> `a\\040b`: each special byte as a backslash and three octal digits."""
+    return special.sub(lambda byte: b"\\%03o" % ord(byte[0]), text)
+
+
+def unescape_octal(text: bytes) -> bytes:
+    """`a\\040b` -> `a b`, as mtree, getfattr, fstab(5) and /proc/mounts write special bytes."""
+    if b"\\" not in text:
+        return text
+    return _OCTAL.sub(_byte, text)
+
+
+def _byte(found: re.Match[bytes]) -> bytes:
+    return bytes([int(found[1], 8) & 0xFF])
 
 
 def show_path(path: bytes) -> str:
     """A path for a message: one line, whatever bytes are in it."""
-    return "".join(
-        c if c.isprintable() else ascii(c)[1:-1] for c in path.decode("utf-8", "backslashreplace")
-    )
+    return "".join(map(_shown, path.decode("utf-8", "backslashreplace")))
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() else ascii(char)[1:-1]
 
 
 def human(size: float) -> str:
@@ -47,4 +69,5 @@ def human(size: float) -> str:
 
 
 def shown_path(path: bytes) -> str:
-    return path.decode(errors="backslashreplace").encode("unicode_escape").decode() if path else "."
+    """A path of a root for a message, as `show_path` has it; the root itself is `.`"""
+    return show_path(path) or "."

@@ -181,7 +181,7 @@ def _linked(source: int, names: dict[bytes, Stat], fd: int) -> dict[bytes, Stat]
 
 def _folders(earlier: Earlier) -> Tree:
     """The folders of a release, without a look at its manifest."""
-    labels = xattrs.parse_xattrs(earlier.record.labels)
+    labels = xattrs.parse_xattrs(earlier.record.xattrs)
     tree = {
         path: Entry(DIR, S_IMODE(mode), uid, gid, xattrs=labels.get(path, ()))
         for path, ((mode, uid, gid, _), _) in earlier.looks.items()

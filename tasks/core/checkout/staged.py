@@ -18,7 +18,7 @@ from ..scan.folder import Folder
 from ..scan.reader import scan
 from ..tree import mtree
 from ..tree.diff import Changes, changes_between, deep_order
-from ..tree.manifest import Manifest, difference, entries_of, is_same, manifest, read_manifest
+from ..tree.manifest import Manifest, difference, entries_of, is_same, manifest_of, read_manifest
 from ..tree.model import FILE, Entry, Tree, is_but_for_bytes, without_collection
 from .rootless import privileged, without_privileges
 from .writer import Changed, Lender, Progress, perform_changes
@@ -83,7 +83,7 @@ def checkout(
     with without_collection():
         able = privileged(os.path.dirname(place.folder))
         goal, note = (tree, "") if able else without_privileges(tree)
-        new, kept = manifest(tree), _kept(place, able)
+        new, kept = manifest_of(tree), _kept(place, able)
         before = kept.record(place) if kept else None
         if kept and before and is_same(before, new):
             _record(place, kept._replace(of=of), able)
@@ -93,7 +93,7 @@ def checkout(
             os.unlink(place.manifest)
         steps, stamps = _do(place, steps, goal, owned, progress)
         facts = marshal.dumps((new.inodes, _stamps(place, goal, before, steps, stamps)))
-        _record(place, _Kept(new.manifest, new.labels, of, note, facts, {}), able)
+        _record(place, _Kept(new.mtree, new.xattrs, of, note, facts, {}), able)
     return CheckedOut(steps, note)
 
 

@@ -70,7 +70,7 @@ def perform_changes(
         stop_inheritance(folder.at(path))
     for path in (*steps.removed, *(path for path, _ in made[len(steps.added) :])):
         remove_entry(folder.at(parent(path)), path.rpartition(b"/")[2])
-    folder.forget()
+    folder.close_inner()
     done = _Maker(folder, lend).make(made, progress)
     folders = disturbed | {
         path for path, entry in (*steps.added, *steps.touched) if entry.type == DIR

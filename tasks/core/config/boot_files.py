@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
-from ..initrd.cmdline import line_limit, network_root, serial_console
+from ..initrd.build import network_root
 from ..release import SITE_DATA, Release
 from ..site.model import Node, Server, Site
 from ..site_data import NAMES
+from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
 
@@ -25,10 +27,10 @@ class BootSettings(NamedTuple):
 
 
 def server_of(site: Site, node: Node) -> Server:
-    """The boot server of a node: the one it names, else by rendezvous hashing (Thaler, Ravishankar 1998).
+    """The boot server of a node: the one it names, else by rendezvous hashing.
 
-    Each node takes the server whose name hashes highest together with its own: a server more or less moves only
-    the nodes that it gets or had.
+    Each node takes the server whose name hashes highest together with its own (Thaler, Ravishankar
+    1998): a server more or less moves only the nodes that it gets or had.
     """
     if len(site.servers) == 1:
         return site.servers[0]
@@ -38,15 +40,12 @@ def server_of(site: Site, node: Node) -> Server:
 
 
 def _weight(text: str) -> bytes:
-    import hashlib
-
     return hashlib.sha256(text.encode()).digest()
 
 
 def boot_of(site: Site, node: Node) -> BootSettings:
-    return BootSettings(
-        node.release or node.image, " ".join(filter(None, (node.cmdline, _card(site, node))))
-    )
+    words = filter(None, (node.cmdline, _card(site, node)))
+    return BootSettings(node.release or node.image, " ".join(words))
 
 
 def _card(site: Site, node: Node) -> str:
@@ -56,35 +55,19 @@ def _card(site: Site, node: Node) -> str:
 
 
 def default_boot(site: Site) -> BootSettings:
-    """What nodes boot that have no file of their own: the image of most nodes, with the arguments most common there."""
+    """What nodes boot that have no file of their own.
+
+    It is the image of most nodes, with the arguments most common there.
+    """
     images = Counter(node.image for node in site.nodes)
     label = max((image.name for image in site.images), key=lambda name: images[name])
     boots = [boot_of(site, node) for node in site.nodes]
     cmdlines = Counter(boot.cmdline for boot in boots if boot.label == label)
-    return BootSettings(
-        label, min(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline), default="")
-    )
+    by_use = sorted(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline))
+    return BootSettings(label, by_use[0] if by_use else "")
 
 
 # Loaders: one file for all, and one for each node that differs
-
-
-def boot_views(site: Site) -> dict[str, tuple[str, View]]:
-    """Path below the TFTP root -> (template, its view)."""
-    usual = default_boot(site)
-    boots = [(node, boot_of(site, node)) for node in site.nodes]
-    different = [(node, boot) for node, boot in boots if boot != usual]
-    view = _boot_view(
-        site, usual, usual.label, "What a node boots that has no file of its own here."
-    )
-    views: dict[str, tuple[str, View]] = {
-        path: (template, {**view, "others": bool(different)}) for path, template in DEFAULTS.items()
-    }
-    for node, boot in different:
-        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
-        view = _boot_view(site, boot, node.image, title)
-        views |= {path + node.mac.pxe: (template, view) for path, template in OF_NODE.items()}
-    return views
 
 
 DEFAULTS = {
@@ -93,52 +76,76 @@ DEFAULTS = {
     "boot.ipxe": "boot.ipxe",
 }
 OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+FOR_ALL = "What a node boots that has no file of its own here."
+
+
+def boot_views(site: Site) -> dict[str, tuple[str, View]]:
+    """Path below the TFTP root -> (template, its view)."""
+    usual = default_boot(site)
+    boots = [(node, boot_of(site, node)) for node in site.nodes]
+    different = [(node, boot) for node, boot in boots if boot != usual]
+
+    view = {**_boot_view(site, usual, usual.label, FOR_ALL), "others": bool(different)}
+    views: dict[str, tuple[str, View]] = {}
+    for path, template in DEFAULTS.items():
+        views[path] = (template, view)
+    for node, boot in different:
+        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
+        view_of_node = _boot_view(site, boot, node.image, title)
+        for path, template in OF_NODE.items():
+            views[path + node.mac.pxe] = (template, view_of_node)
+    return views
 
 
 def _boot_view(site: Site, boot: BootSettings, image: str, title: str) -> View:
-    line = serial_console(f"{site.image(image).cmdline} {boot.cmdline}")
-    return plain_values(
-        {"title": title, "label": boot.label, "cmdline": boot.cmdline, "serial": line, "others": ""}
-    )
+    view = {
+        "title": title,
+        "label": boot.label,
+        "cmdline": boot.cmdline,
+        "serial": serial_console(f"{site.image(image).cmdline} {boot.cmdline}"),
+        "others": "",
+    }
+    return plain_values(view)
 
 
 def _difference(boot: BootSettings, usual: BootSettings) -> str:
     own = [f"it boots {boot.label}"] if boot.label != usual.label else []
     if boot.cmdline != usual.cmdline:
-        own.append(f"it has {'' if boot.cmdline else 'no '}kernel arguments of its own")
+        no = "" if boot.cmdline else "no "
+        own.append(f"it has {no}kernel arguments of its own")
     return ", ".join(own)
 
 
 # The files that name a release
 
 
-def render_boot(
-    site: Site,
-    server: Server,
-    label: str,
-    release: Release,
-    site_id: str,
-    templates: Iterable[str] = (TEMPLATES,),
-) -> dict[str, bytes]:
-    """`plugnode/<label>.cfg`, `.grub` and `.ipxe` for one server's TFTP root.
+class BootLabel(NamedTuple):
+    """What a label of `plugnode/` boots."""
 
-    `label` is the image's name, or the release's id for nodes that are pinned to it; `site_id` the folder of site.img.
-    """
+    name: str  # the image's, or the release's id for nodes that are pinned to it
+    release: Release
+    site_id: str  # the folder of site.img
+
+
+def render_boot(
+    site: Site, server: Server, label: BootLabel, templates: Iterable[str] = (TEMPLATES,)
+) -> dict[str, bytes]:
+    """`plugnode/<label>.cfg`, `.grub` and `.ipxe` for one server's TFTP root."""
     environment = template_environment(tuple(templates))
-    arguments = arguments_of(site, server, release)
     view = plain_values(
         {
-            "label": label,
-            "release": release.id,
-            "site_id": site_id,
-            "names": names_of(site, release, site_id),
-            "arguments": arguments,
+            "label": label.name,
+            "release": label.release.id,
+            "site_id": label.site_id,
+            "names": names_of(site, label.release, label.site_id),
+            "arguments": arguments_of(site, server, label.release),
         }
     )
-    return {
-        f"plugnode/{label}.{kind}": render_template(environment, f"image.{kind}", view)
-        for kind in ("cfg", "grub", "ipxe")
-    }
+    files: dict[str, bytes] = {}
+    for loader in ("cfg", "grub", "ipxe"):
+        text = render_template(environment, f"image.{loader}", view)
+        files[f"plugnode/{label.name}.{loader}"] = text
+    return files
 
 
 def names_of(site: Site, release: Release, site_id: str) -> str:
@@ -148,10 +155,9 @@ def names_of(site: Site, release: Release, site_id: str) -> str:
 
 
 def arguments_of(site: Site, server: Server, release: Release) -> str:
-    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's own."""
-    return network_root(
-        release.network_root, server.ip, f"{site.deploy.nfs_root}/{release.id}", release.cmdline
-    )
+    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's."""
+    root = f"{site.deploy.nfs_root}/{release.id}"
+    return network_root(release.network_root, server.ip, root, release.cmdline)
 
 
 def cmdline_warnings(
@@ -159,26 +165,24 @@ def cmdline_warnings(
 ) -> list[str]:
     """One line for each kind of node whose kernel would cut its command line short.
 
-    The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and BOOTIF= behind them.
+    The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and
+    BOOTIF= behind them.
     """
-
     line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img"
     names = names_of(site, release, site_id)
     line += f",{names} " if names else " "
-    length = len(line + arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00")
+    line += arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00"
     limit = line_limit(release.kernel_version)
-    boots = [(node, boot_of(site, node)) for node in site.nodes]
-    nodes = [
-        (node, boot)
-        for node, boot in boots
-        if boot.label == label and server_of(site, node) == server
-    ]
+
     long: dict[int, list[str]] = {}
-    for node, boot in nodes:
-        whole = length + len(boot.cmdline) + bool(boot.cmdline)
-        if whole > limit:
-            long.setdefault(whole, []).append(node.name)
+    for node in site.nodes:
+        boot = boot_of(site, node)
+        if boot.label == label and server_of(site, node) == server:
+            whole = len(line) + len(boot.cmdline) + bool(boot.cmdline)
+            if whole > limit:
+                long.setdefault(whole, []).append(node.name)
+    takes = f"{release.kernel_version} takes {limit}; shorten cmdline"
     return [
-        f"{fold_nodes(names)}: {whole} bytes of kernel command line, {release.kernel_version} takes {limit}; shorten cmdline"
+        f"{fold_nodes(names)}: {whole} bytes of kernel command line, {takes}"
         for whole, names in sorted(long.items())
     ]

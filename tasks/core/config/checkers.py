@@ -1,34 +1,38 @@
-"""Validators: each generated file, shown to the program that will read it, in surroundings of its own.
+"""Each generated file, shown to the program that will read it, in surroundings of its own.
 
-None of them touches a running server. What they do not see (dhcpd takes a MAC twice, GRUB's takes any command) is
-for the site's own checks.
+None of the checkers touches a running server. What they do not see (dhcpd takes a MAC twice,
+GRUB's takes any command) is for the site's own checks.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..base.programs import ask_program, complaint_of, find_program
+from ..dhcp.server import DhcpServer, Packages
+from ..dhcp.servers import SERVERS
+
 OK, SKIPPED, FAILED = "ok", "skipped", "failed"
+MOST_LINES = 12  # of a complaint
 
 
 class CheckResult(NamedTuple):
-    """What became of one file. `text` says why it was skipped, or what its program has against it."""
+    """What became of one file."""
 
     file: str
     verdict: str  # OK | SKIPPED | FAILED
-    text: str = ""
+    text: str = ""  # why it was skipped, or what its program has against it
 
 
 class FileChecker(NamedTuple):
     file: str  # below the folder of configs; `*` at its end: all that begin so, as one
     program: str
-    packages: str
+    packages: Packages
     complaint: Callable[[str, str], str]  # (file, a scratch folder) -> what is wrong, "" if nothing
 
 
@@ -38,76 +42,45 @@ def validate(folder: str) -> list[CheckResult]:
 
 
 def _checked(folder: str, checker: FileChecker) -> CheckResult:
-    if not find_program(checker.program):
-        return CheckResult(
-            checker.file, SKIPPED, f"{checker.program} is not installed ({checker.packages})"
-        )
-    if checker.program == "exportfs" and os.geteuid() != 0:
-        return CheckResult(checker.file, SKIPPED, "exportfs can only be asked by root")
+    if obstacle := _obstacle(checker):
+        return CheckResult(checker.file, SKIPPED, obstacle)
     with tempfile.TemporaryDirectory(prefix="plugnode-check-") as scratch:
         complaint = checker.complaint(os.path.join(folder, checker.file), scratch)
+
     if "ermission denied" in complaint:
-        return CheckResult(
-            checker.file, SKIPPED, f"{checker.program} may not read {folder} (AppArmor?)"
-        )
-    return CheckResult(checker.file, FAILED if complaint else OK, _first(complaint.splitlines()))
+        text = f"{checker.program} may not read {folder} (AppArmor?)"
+        return CheckResult(checker.file, SKIPPED, text)
+    verdict = FAILED if complaint else OK
+    return CheckResult(checker.file, verdict, _first_lines(complaint))
 
 
-def _first(lines: list[str], most: int = 12) -> str:
+def _obstacle(checker: FileChecker) -> str:
+    """Why a program cannot be asked here, "" if it can."""
+    if not find_program(checker.program):
+        install = f"apt install {checker.packages.debian}, dnf install {checker.packages.el}"
+        return f"{checker.program} is not installed ({install})"
+    if checker.program == "exportfs" and os.geteuid() != 0:
+        return "exportfs can only be asked by root"
+    return ""
+
+
+def _first_lines(complaint: str) -> str:
     """A mistake in a loop is said ten thousand times."""
-    return "\n".join(lines[:most] + [f"and {len(lines) - most} lines more"] * (len(lines) > most))
+    lines = complaint.splitlines()
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} lines more"]
+    return "\n".join(lines)
 
 
 def _files(folder: str, name: str) -> list[str]:
-    import glob
-
     return sorted(glob.glob(os.path.join(glob.escape(folder), name)))
 
 
-def find_program(name: str) -> str | None:
-    """Servers live in sbin, which is not in every PATH."""
-    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+# NFS
 
-
-def _run(*argv: str, **environ: str) -> tuple[int, str]:
-    """Exit status, and everything it said."""
-    program = find_program(argv[0]) or argv[0]
-    done = subprocess.run(
-        [program, *argv[1:]], env={**os.environ, "LC_ALL": "C", **environ}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
-
-
-def _complaint(status: int, said: str, told: str) -> str:
-    """`told` is the part of what was `said` that an admin needs; a failure always has a text."""
-    return "" if status == 0 else told.strip() or said.strip() or f"exit status {status}"
-
-
-def dhcpd(file: str, scratch: str) -> str:
-    """Not with -q, which silences the errors, too."""
-    leases = os.path.join(scratch, "dhcpd.leases")
-    _put(leases, "")
-    status, said = _run(
-        "dhcpd", "-t", "-4", "-cf", file, "-lf", leases, "-pf", os.path.join(scratch, "dhcpd.pid")
-    )
-    words = said.partition("Configuration file errors")[0].partition("\nFor info, ")[2]
-    return _complaint(status, said, words.partition("\n")[2])
-
-
-def kea(file: str, scratch: str) -> str:
-    status, said = _run("kea-dhcp4", "-t", file, KEA_LOCKFILE_DIR="none", KEA_PIDFILE_DIR=scratch)
-    wrong = [line for line in said.splitlines() if " INFO " not in line and line.strip()]
-    return _complaint(status, said, "\n".join(wrong[-3:]))
-
-
-def dnsmasq(file: str, scratch: str) -> str:
-    status, said = _run("dnsmasq", "--test", "-C", file)
-    return _complaint(status, said, said)
-
-
-# A mount namespace where /etc/exports is ours and the tables of what is exported are empty, and a network namespace
-# whose NFS server has never run. The exported folder need not exist here: a scratch one stands in.
+# A mount namespace where /etc/exports is ours and the tables of what is exported are empty, and a
+# network namespace whose NFS server has never run. The exported folder need not exist here: a
+# scratch one stands in.
 EXPORTFS = """
 mount --make-rprivate / && mount --bind "$1/nfs" /var/lib/nfs || exit
 mount --bind "$1/exports" /etc/exports || exit
@@ -124,35 +97,37 @@ def exportfs(file: str, scratch: str) -> str:
         _put(os.path.join(scratch, "nfs", table), "")
     exported = os.path.join(scratch, "root")
     _put(os.path.join(scratch, "exports"), _with_folder(file, exported))
-    status, said = _run("unshare", "--mount", "--net", "sh", "-c", EXPORTFS, "exports", scratch)
+
+    argv = ("unshare", "--mount", "--net", "sh", "-c", EXPORTFS, "exports", scratch)
+    status, said = ask_program(*argv)
     told = re.sub(r"/etc/exports(:[0-9]+)?", file, said.replace(exported, "FOLDER"))
-    return told.strip() or _complaint(status, said, said)
+    return told.strip() or complaint_of(status, said, said)
 
 
 def _with_folder(file: str, folder: str) -> str:
-    with open(file) as exports:
-        return re.sub(r"^/\S+", folder, exports.read(), flags=re.MULTILINE)
+    return re.sub(r"^/\S+", folder, _text(file), flags=re.MULTILINE)
 
 
-def _put(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+# GRUB
 
 
 def grub(file: str, scratch: str) -> str:
-    status, said = _run("grub-script-check", file)
-    return _complaint(status, said, said)
+    status, said = ask_program("grub-script-check", file)
+    return complaint_of(status, said, said)
 
 
 def grubs(pattern: str, scratch: str) -> str:
     """Nodes' own files by the thousand: as one script, and one by one only if that is wrong."""
     files = _files(*os.path.split(pattern))
-    _put(whole := os.path.join(scratch, "all"), "\n".join(_text(file) for file in files))
+    whole = os.path.join(scratch, "all")
+    _put(whole, "\n".join(map(_text, files)))
     if not grub(whole, scratch):
         return ""
-    complaints = [
-        f"{os.path.basename(file)}: {said}" for file in files if (said := grub(file, scratch))
-    ]
+
+    complaints = []
+    for file in files:
+        if said := grub(file, scratch):
+            complaints.append(f"{os.path.basename(file)}: {said}")
     return "\n".join(complaints)
 
 
@@ -161,29 +136,23 @@ def _text(path: str) -> str:
         return file.read()
 
 
+def _put(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+# All of them
+
+
+def _checker_of(server: DhcpServer) -> FileChecker:
+    return FileChecker(server.source, server.program, server.packages, server.complaint)
+
+
+NFS_SERVER = Packages("nfs-kernel-server", "nfs-utils")
+GRUB_TOOLS = Packages("grub-common", "grub2-tools-minimal")
 CHECKERS = (
-    FileChecker(
-        "dhcpd.conf", "dhcpd", "apt install isc-dhcp-server, dnf install dhcp-server", dhcpd
-    ),
-    FileChecker(
-        "kea-dhcp4.json", "kea-dhcp4", "apt install kea-dhcp4-server, dnf install kea", kea
-    ),
-    FileChecker(
-        "dnsmasq.conf", "dnsmasq", "apt install dnsmasq-base, dnf install dnsmasq", dnsmasq
-    ),
-    FileChecker(
-        "exports", "exportfs", "apt install nfs-kernel-server, dnf install nfs-utils", exportfs
-    ),
-    FileChecker(
-        "tftp/grub/grub.cfg",
-        "grub-script-check",
-        "apt install grub-common, dnf install grub2-tools-minimal",
-        grub,
-    ),
-    FileChecker(
-        "tftp/grub/grub.cfg-*",
-        "grub-script-check",
-        "apt install grub-common, dnf install grub2-tools-minimal",
-        grubs,
-    ),
+    *map(_checker_of, SERVERS),
+    FileChecker("exports", "exportfs", NFS_SERVER, exportfs),
+    FileChecker("tftp/grub/grub.cfg", "grub-script-check", GRUB_TOOLS, grub),
+    FileChecker("tftp/grub/grub.cfg-*", "grub-script-check", GRUB_TOOLS, grubs),
 )

@@ -1,42 +1,39 @@
-"""Configs: a site as the files that DHCP, TFTP and NFS servers, boot loaders and nodes read.
+"""A site as the files that DHCP, TFTP and NFS servers, boot loaders and nodes read.
 
-One template a file, below templates/. A template sees a small view, strings and lists of strings, never the model.
-Only `plugnode/*` below the TFTP root names a release: the rest changes when nodes or servers do.
+One template a file, below templates/. A template sees a small view, strings and lists of strings,
+never the model. Only `plugnode/*` below the TFTP root names a release: the rest changes when nodes
+or servers do.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterable
+from typing import Any
 
+from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.exports import fsid_of
-from ..site.model import Deploy, Node, Site
+from ..site.model import Deploy, Network, Node, Site
 from .boot_files import boot_views, server_of
 from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
 
-OF_SITE = (
-    "dhcpd.conf",
-    "kea-dhcp4.json",
-    "dnsmasq.conf",
-    "exports",
-    "hosts",
-    "ethers",
-)  # each also a template's name
-LOADERS = {
-    "bios": "pxelinux.0",
-    "uefi": "grubnetx64.efi",
-    "ipxe": "boot.ipxe",
-}  # what DHCP names, below tftp_root
-IPXE_CLASS = "iPXE"  # what iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
+OF_DHCP = tuple(server.source for server in SERVERS)
+OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
+# What DHCP names, below tftp_root
+LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}
+# What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
+IPXE_CLASS = "iPXE"
 
 
 # The files of a site
 
 
 def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[str, bytes]:
-    """Every generated file of a site but those that name a release: path below build/configs -> bytes.
+    """Every generated file of a site but those that name a release.
 
-    `templates`: folders, the first that has a template wins. Raises BadInput where a template of the site is wrong.
+    The path of each below build/configs -> its bytes. `templates`: folders, the first that has a
+    template wins. Raises BadInput where a template of the site is wrong.
     """
     environment = template_environment(tuple(templates))
     view = site_view(site)
@@ -48,35 +45,62 @@ def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[
 
 def site_view(site: Site) -> View:
     """What the templates of OF_SITE see."""
-    import ipaddress
-
-    network = site.network
-    subnet = ipaddress.IPv4Network(network.subnet)
-    alone = len(site.servers) == 1
     view = {
-        "site": site.name, "subnet": network.subnet,
-        "address": str(subnet.network_address), "netmask": str(subnet.netmask),
-        "gateway": network.gateway or "", "domain": network.domain or "", "dns": network.dns, "ntp": network.ntp,
-        "options": _kea_options(site), "lease_max": str(max(1000, len(site.nodes))),
-        "servers": [
-            {"name": server.name, "ip": server.ip, "tag": "" if alone else f"tag:server-{server.name},"}
-            for server in site.servers
-        ],
-        "next_server": site.servers[0].ip if alone else "",
-        "nodes": [_row(site, node) for node in site.nodes], "hosts": site.hosts,
-        "nfs_root": site.deploy.nfs_root, "tftp_root": site.deploy.tftp_root,
-        "fsid": fsid_of(site.name, site.deploy.nfs_root),
-        "loaders": LOADERS, "ipxe_class": IPXE_CLASS,
-        "ipxe_hex": IPXE_CLASS.encode().hex(":"), "drop_in": "yes" if _is_drop_in(site.deploy) else "",
-    }  # fmt: skip
+        "site": site.name,
+        **_network_view(site.network),
+        "options": _kea_options(site),
+        "lease_max": str(max(1000, len(site.nodes))),
+        "servers": _servers_view(site),
+        "next_server": site.servers[0].ip if len(site.servers) == 1 else "",
+        "nodes": [_row(site, node) for node in site.nodes],
+        "hosts": site.hosts,
+        **_deploy_view(site),
+        "loaders": LOADERS,
+        "ipxe_class": IPXE_CLASS,
+        "ipxe_hex": IPXE_CLASS.encode().hex(":"),
+    }
     return plain_values(view)
 
 
+def _network_view(network: Network) -> dict[str, Any]:
+    subnet = ipaddress.IPv4Network(network.subnet)
+    return {
+        "subnet": network.subnet,
+        "address": str(subnet.network_address),
+        "netmask": str(subnet.netmask),
+        "gateway": network.gateway or "",
+        "domain": network.domain or "",
+        "dns": network.dns,
+        "ntp": network.ntp,
+    }
+
+
+def _servers_view(site: Site) -> list[dict[str, str]]:
+    """The boot servers; dnsmasq tells the nodes of several ones apart by a tag."""
+    alone = len(site.servers) == 1
+    rows = []
+    for server in site.servers:
+        tag = "" if alone else f"tag:server-{server.name},"
+        rows.append({"name": server.name, "ip": server.ip, "tag": tag})
+    return rows
+
+
+def _deploy_view(site: Site) -> dict[str, str]:
+    deploy = site.deploy
+    return {
+        "nfs_root": deploy.nfs_root,
+        "tftp_root": deploy.tftp_root,
+        "fsid": fsid_of(site.name, deploy.nfs_root),
+        "drop_in": "yes" if _is_drop_in(deploy) else "",
+    }
+
+
 def _is_drop_in(deploy: Deploy) -> bool:
-    """Is the DHCP server's file read besides its own? Then it must not speak for the rest of that server."""
-    return deploy.dhcp == "dnsmasq" and os.path.dirname(
-        deploy.dhcp_conf or "/etc/dnsmasq.d/"
-    ).endswith(".d")
+    """Is the DHCP server's file read besides its own? Then it must not speak for the rest of it."""
+    server = BY_WORD.get(deploy.dhcp)
+    if server is None or not server.reads_drop_ins:
+        return False
+    return os.path.dirname(deploy.dhcp_conf or server.path).endswith(".d")
 
 
 def _row(site: Site, node: Node) -> NodeRow:

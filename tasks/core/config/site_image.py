@@ -1,4 +1,4 @@
-"""site.img: a second initrd that says who the nodes are, and the hooks that bring it to /run/plugnode."""
+"""site.img: a second initrd that says who the nodes are, with the hooks that bring it along."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..archive import compression, cpio
 from ..initrd.build import REPOSITORY
 from ..initrd.content import file_entry, put_entry, script_of
-from ..site.model import Disk, Site
+from ..site.model import Disk, DiskMatch, Node, Partition, Site
 from ..site_data import HOSTS
 from ..tree.model import Tree
 
@@ -36,54 +36,62 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
 
 
 def _nodes_table(site: Site) -> bytes:
-    """A line a node, sorted by address: address, name, MAC, groups, layout, wipe token; tabs between, `-` for none."""
-    rows = [
-        (
-            node.ip,
-            node.name,
-            node.mac,
-            ",".join(node.groups) or "-",
-            node.layout or "-",
-            node.wipe or "-",
-        )
-        for node in site.nodes
-    ]
+    """A line a node, sorted by address; tabs between what it says of one, `-` for none."""
+    rows = map(_node_row, site.nodes)
     return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _node_row(node: Node) -> tuple[str, ...]:
+    """Address, name, MAC, groups, layout, wipe token."""
+    groups = ",".join(node.groups) or "-"
+    return node.ip, node.name, node.mac, groups, node.layout or "-", node.wipe or "-"
 
 
 def _site_values(site: Site) -> bytes:
     network = site.network
     values = {
-        "site": site.name, "subnet": network.subnet, "domain": network.domain or "", "gateway": network.gateway or "",
-        "dns": ",".join(network.dns), "ntp": ",".join(network.ntp),
+        "site": site.name,
+        "subnet": network.subnet,
+        "domain": network.domain or "",
+        "gateway": network.gateway or "",
+        "dns": ",".join(network.dns),
+        "ntp": ",".join(network.ntp),
         "servers": ",".join(server.ip for server in site.servers),
-    }  # fmt: skip
+    }
     return "".join(f"{key}={value}\n" for key, value in values.items()).encode()
 
 
 def layout_lines(disk: Disk) -> bytes:
     """A disk's layout for `setup.sh`: lines of a keyword and its values; sizes in MiB."""
-    match = disk.match._asdict()
-    allowed = match.pop("removable")
     lines = [f"table {disk.table}", f"required {'yes' if disk.required else 'no'}"]
     lines += [f"device {pattern}" for pattern in disk.devices]
-    lines += [f"match {key} {value}" for key, value in match.items() if value is not None]
-    lines += ["allow removable"] if allowed else []
-    lines += [
-        f"partition {part.mount} {part.size or 'rest'} {part.fs} {part.label} {part.fill or '-'}"
-        for part in disk.partitions
-    ]
+    lines += _match_lines(disk.match)
+    lines += map(_partition_line, disk.partitions)
     for part in disk.partitions:
-        lines += [f"options {part.mount} {part.options}"] if part.options else []
-        lines += [f"mode {part.mount} {part.mode}"] if part.mode else []
+        if part.options:
+            lines.append(f"options {part.mount} {part.options}")
+        if part.mode:
+            lines.append(f"mode {part.mount} {part.mode}")
     return "".join(line + "\n" for line in lines).encode()
 
 
-# ---- site.img ------------------------------------------------------------------------------------------------------
+def _match_lines(match: DiskMatch) -> list[str]:
+    """What a disk must be like."""
+    words = match._asdict()
+    is_removable_allowed = words.pop("removable")
+    lines = [f"match {key} {value}" for key, value in words.items() if value is not None]
+    return [*lines, "allow removable"] if is_removable_allowed else lines
+
+
+def _partition_line(part: Partition) -> str:
+    return f"partition {part.mount} {part.size or 'rest'} {part.fs} {part.label} {part.fill or '-'}"
+
+
+# site.img
 
 
 def site_img(files: dict[str, bytes], folders: Iterable[str] = ()) -> bytes:
-    """The second initrd: `files` (path -> bytes) and the hooks that bring them to /run/plugnode, gzip newc."""
+    """The second initrd, gzip newc: `files`, and the hooks that bring them to /run/plugnode."""
     tree: Tree = {}
     for path, data in {**hooks(folders), **files}.items():
         put_entry(tree, path, file_entry(data, 0o755 if data[:2] == b"#!" else 0o644))
@@ -91,6 +99,10 @@ def site_img(files: dict[str, bytes], folders: Iterable[str] = ()) -> bytes:
 
 
 def hooks(folders: Iterable[str] = ()) -> dict[str, bytes]:
-    """Files that dracut's and initramfs-tools' images run, in folders that are no symlinks there: a folder of a second
-    archive replaces a symlink of the first, and with `lib -> usr/lib` every library would be lost."""
-    return {place: script_of((*folders, REPOSITORY), name) for place, name in HOOKS.items()}
+    """Files that dracut's and initramfs-tools' images run, in folders that are no symlinks there.
+
+    A folder of a second archive replaces a symlink of the first: with `lib -> usr/lib` every
+    library would be lost.
+    """
+    every = (*folders, REPOSITORY)
+    return {path: script_of(every, name) for path, name in HOOKS.items()}

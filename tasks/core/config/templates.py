@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-import jinja2
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
-from ..initrd.cmdline import grub_words
+from .cmdline import grub_words
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "templates"))
 
@@ -29,13 +31,15 @@ class NodeRow(NamedTuple):
     next_server: str  # that server's address
 
 
-_SPECIAL = re.compile(
-    r"[^ -~]|[\"'\\{};#]"
-)  # ends a line, a string, a block or a statement in some of the files
+# Ends a line, a string, a block or a statement in some of the files
+_SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")
 
 
 def plain_values(view: View) -> View:
-    """The view itself, if no string of it could be more than a value. Raises ValueError: the schema let it through."""
+    """The view itself, if no string of it could be more than a value.
+
+    Raises ValueError: the schema let it through.
+    """
     if found := _SPECIAL.search(_words(view)):
         raise ValueError(f"a site with {found.group()!r} in a value must not reach a template")
     return view
@@ -61,16 +65,19 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
         """Templates come with merge requests: they see values, and nothing of Python."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
-            if (
-                type(obj) is NodeRow and attribute in NodeRow._fields
-            ):  # the one that is asked for ten thousand times
+            # the one that is asked for ten thousand times
+            if type(obj) is NodeRow and attribute in NodeRow._fields:
                 return getattr(obj, attribute)
             return super().getattr(obj, attribute)
 
     environment = Sandbox(
-        loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, autoescape=False,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["grub"] = grub_words
     return environment
 
@@ -107,28 +114,22 @@ def _complaints(name: str) -> Iterator[None]:
     except jinja2.TemplateNotFound as error:
         raise BadInput.at(str(error), "no such template; put it back into templates/") from None
     except jinja2.TemplateSyntaxError as error:
-        raise BadInput.at(
-            error.filename or name, f"{error.message}; a Jinja2 template", error.lineno
-        ) from None
+        what = f"{error.message}; a Jinja2 template"
+        raise BadInput.at(error.filename or name, what, error.lineno) from None
     except (jinja2.exceptions.SecurityError, OverflowError) as error:
         file, line = _place(error, name)
-        raise BadInput.at(
-            file, f"{error}; a template sees values, and nothing of Python", line
-        ) from None
+        what = f"{error}; a template sees values, and nothing of Python"
+        raise BadInput.at(file, what, line) from None
     except jinja2.UndefinedError as error:
         file, line = _place(error, name)
-        raise BadInput.at(
-            file, f"{error.message}; see Plugnode's own templates/{name} for what there is", line
-        ) from None
+        what = f"{error.message}; see Plugnode's own templates/{name} for what there is"
+        raise BadInput.at(file, what, line) from None
 
 
 def _place(error: Exception, name: str) -> tuple[str, int]:
     """Where in a template an error was raised: jinja2 gives its frames the template's own lines."""
-    import traceback
-
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.endswith(f"/{name}")
-    ]
-    return (frames[-1].filename, frames[-1].lineno or 1) if frames else (name, 1)
+    place = (name, 1)
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.endswith(f"/{name}"):
+            place = (frame.filename, frame.lineno or 1)
+    return place

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable
 from .. import site_data
 from ..base.files import digest_file, read
 from ..base.process import Say
-from ..plan import decide, other_sites, state
-from ..plan.decide import Plan, changed_services
+from ..plan import decide, other_sites
+from ..plan.actual import read_actual
+from ..plan.decide import changed_services
+from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
 from ..services import exports, services
 from ..store import journal, tftp
+from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
+from ..store.ours import ours_as_text
 from ..store.paths import Targets
-from ..store.tftp import ours_as_text
 from . import publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
@@ -30,71 +33,101 @@ def deploy(
     goal: Desired | Callable[[], Desired],
     author: journal.Record,
     say: Say,
-    show: Show = lambda plan, there: None,
+    show: Show = lambda plan, actual: None,
 ) -> Plan:
-    """Make the server hold what is wanted, after `show` of what that is. Raises Refused: one line that says why not.
+    """Make the server hold what is wanted, after `show` of what that is.
 
-    `goal`: a function where that follows from what the server holds; it is asked when nobody else is at it.
+    `goal`: a function where that follows from what the server holds; it is asked when nobody else
+    is at it. Raises Refused: one line that says why not.
     """
     for folder in (targets.tftp_root, targets.nfs_root):
         tftp.make_folder(targets, folder)
     must_be_two(targets)
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
-        wanted = goal() if callable(goal) else goal
-        there = state.read_actual(targets, wanted)
-        other_sites.refuse(there, wanted)
-        plan = decide.plan(there, wanted)
-        show(plan, there)
+        desired = goal() if callable(goal) else goal
+        actual = read_actual(targets, desired)
+        other_sites.refuse(actual, desired)
+        plan = decide.plan(actual, desired)
+        show(plan, actual)
         if plan.changed or plan.unfinished:
-            for service in changed_services(plan, there, wanted):
-                tftp.make_folder(targets, os.path.dirname(targets.at(service.path)))
-            refuse_unready(plan, there, wanted)
-            record = {**author, "action": "deploy", **described(wanted)}
+            _make_folders_of_services(plan, actual, desired)
+            refuse_unready(plan, actual, desired)
+            record = {**author, "action": "deploy", **described(desired)}
             with recorded(targets, record):
-                apply(plan, there, wanted, record, say)
+                apply(plan, actual, desired, record, say)
     return plan
 
 
-def apply(plan: Plan, there: Actual, wanted: Desired, record: journal.Record, say: Say) -> None:
+def _make_folders_of_services(plan: Plan, actual: Actual, desired: Desired) -> None:
+    for service in changed_services(plan, actual, desired):
+        _make_folder_of(service, actual.targets)
+
+
+def _make_folder_of(service: services.Service, targets: Targets) -> None:
+    tftp.make_folder(targets, os.path.dirname(targets.at(service.path)))
+
+
+def apply(
+    plan: Plan,
+    actual: Actual,
+    desired: Desired,
+    record: journal.Record,
+    say: Say,
+) -> None:
     """Do what the plan says, in its order."""
-    targets = there.targets
+    targets = actual.targets
     for built in plan.boots:
         publish.publish_boot(targets, built)
     for built in plan.roots:  # last: what has a root is a whole release
-        publish.publish_root(there, built, say)
+        publish.publish_root(actual, built, say)
     if plan.site_img:
-        tftp.publish_folder(targets, wanted.site_id, site_data.beside(wanted.site_img))
+        tftp.publish_folder(targets, desired.site_id, site_data.beside(desired.site_img))
     for name in plan.opened:
         tftp.open_folder(targets, name)
-    now = dataclasses.replace(
-        there, exports=exports.read_exports(targets)
-    )  # another site may be at it
-    daemons = changed_services(plan, now, wanted)
+
+    # Another site may be at it, too.
+    now = dataclasses.replace(actual, exports=exports.read_exports(targets))
+    daemons = changed_services(plan, now, desired)
     nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
+    others = [daemon for daemon in daemons if daemon not in nfs]
+
     _install(nfs, targets, say)  # before any node is told to boot from there
-    tftp.commit(targets, _commit(plan, there, wanted, record))
-    _install([daemon for daemon in daemons if daemon not in nfs], targets, say)
+    commit(targets, _commit(plan, actual, desired, record))
+    _install(others, targets, say)
 
 
-def _commit(plan: Plan, there: Actual, wanted: Desired, record: journal.Record) -> tftp.Commit:
+def _commit(
+    plan: Plan,
+    actual: Actual,
+    desired: Desired,
+    record: journal.Record,
+) -> Commit:
     """All that changes below tftp_root when what it leads to is there, and what is kept of it."""
-    targets, digests = there.targets, _digests(wanted)
-    digests |= {name: digest for name, digest in there.ours.items() if name in wanted.left}
-    files = {name: read(wanted.loaders[name]) for name in plan.loaders}
-    files |= {
-        _name(targets, change.path): change.after or b"" for change in plan.files + plan.boot_files
-    }
+    targets = actual.targets
+    files = {name: read(desired.loaders[name]) for name in plan.loaders}
+    for change in (*plan.files, *plan.boot_files):
+        files[_name(targets, change.path)] = change.after or b""
+    stale = [_name(targets, change.path) for change in plan.stale]
+    nodes = json.dumps(dict(desired.nodes), sort_keys=True)
     kept = {
-        "files": ours_as_text(targets, digests),
-        "nodes.json": json.dumps(dict(wanted.nodes), sort_keys=True).encode(),
+        "files": ours_as_text(targets, _digests(actual, desired)),
+        "nodes.json": nodes.encode(),
     }
-    return tftp.Commit(files, [_name(targets, change.path) for change in plan.stale], kept, record)
+    return Commit(files, stale, kept, record)
 
 
-def _digests(wanted: Desired) -> dict[str, str]:
-    generated = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.files.items()}
-    return generated | {name: digest_file(path) for name, path in wanted.loaders.items()}
+def _digests(actual: Actual, desired: Desired) -> dict[str, str]:
+    """The files that are ours from then on: name below tftp_root -> sha256."""
+    digests = {}
+    for name, data in desired.files.items():
+        digests[name] = hashlib.sha256(data).hexdigest()
+    for name, path in desired.loaders.items():
+        digests[name] = digest_file(path)
+    for name, digest in actual.ours.items():
+        if name in desired.left:
+            digests[name] = digest
+    return digests
 
 
 def _name(targets: Targets, path: str) -> str:
@@ -104,6 +137,5 @@ def _name(targets: Targets, path: str) -> str:
 def _install(daemons: Iterable[services.Service], targets: Targets, say: Say) -> None:
     """Daemons' files; with `destdir` they are put in place and no daemon hears of it."""
     for service in daemons:
-        path = targets.at(service.path)
-        tftp.make_folder(targets, os.path.dirname(path))
-        services.install_service(service.placed(targets), path, say)
+        _make_folder_of(service, targets)
+        services.install_service(service.placed(targets), targets.at(service.path), say)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..base.files import content, read
@@ -21,17 +21,18 @@ from ..store import journal, kept
 from ..store.kept import published
 from ..store.operation import held, recorded
 from ..store.paths import Targets
-from .prune import DAY, Verdict, days_text, last_used, named_in_files, release_verdicts
+from .prune import (
+    DAY,
+    Rules,
+    Verdict,
+    days_text,
+    last_used,
+    named_in_files,
+    release_verdicts,
+    removed_of,
+)
 
 Author = journal.Record
-
-
-class AgeRule(NamedTuple):
-    """What decides: `keep_days`, the time, and release -> the nodes that say that they run it."""
-
-    days: int
-    now: float
-    running: Mapping[str, str]
 
 
 class FormerRoot(NamedTuple):
@@ -41,19 +42,18 @@ class FormerRoot(NamedTuple):
     verdicts: list[Verdict]
 
     @property
-    def told(self) -> list[Verdict]:
+    def told(self) -> Iterator[Verdict]:
         """The verdicts by the paths of what they are about."""
-        nfs = self.targets.nfs
-        return [verdict._replace(id=f"{nfs}/{verdict.id}") for verdict in self.verdicts]
+        for verdict in self.verdicts:
+            yield verdict._replace(id=f"{self.targets.nfs}/{verdict.id}")
 
     @property
     def staying(self) -> list[str]:
         """The releases that are left, those that we know nothing of, too."""
-        gone = {verdict.id for verdict in self.verdicts if verdict.removed}
         folder = self.targets.nfs_root
         names = os.listdir(folder) if os.path.isdir(folder) else []
         releases = {name for name in names if re.search(r"-[0-9a-f]{12}$", name)}
-        return sorted(releases - gone)
+        return sorted(releases.difference(removed_of(self.verdicts)))
 
 
 class Past(NamedTuple):
@@ -64,52 +64,57 @@ class Past(NamedTuple):
 
     @property
     def verdicts(self) -> list[Verdict]:
-        of_roots = [verdict for root in self.roots for verdict in root.told]
-        return [*of_roots, *self.lines.values()]
+        found: list[Verdict] = []
+        for root in self.roots:
+            found += root.told
+        return [*found, *self.lines.values()]
 
 
-def foreseen_former(targets: Targets, site: str, rule: AgeRule) -> Past:
+def foreseen_former(targets: Targets, site: str, rules: Rules) -> Past:
     """What would become of it."""
     lines = exports.former(content(targets.at(exports.file_of(site))) or b"")
-    records = journal.read_journal(targets.kept("journal.jsonl"))
+    records = journal.read_journal(targets.journal)
     paths = sorted({line.path for line in lines} - {targets.nfs})
-    roots = {path: _root(targets, path, records, rule) for path in paths}
-    verdicts = {line: _of_client(line, records, rule) for line in lines if line.path not in roots}
-    verdicts |= {line: _of_root(line, roots[line.path]) for line in lines if line.path in roots}
+    roots = {path: _root(targets, path, records, rules) for path in paths}
+    of_clients = [line for line in lines if line.path not in roots]
+    of_roots = [line for line in lines if line.path in roots]
+
+    verdicts = {line: _of_client(line, records, rules) for line in of_clients}
+    verdicts |= {line: _of_root(line, roots[line.path]) for line in of_roots}
     return Past(list(roots.values()), verdicts)
 
 
 def prune_former(
-    targets: Targets, site: str, rule: AgeRule, author: Author, say: Say
+    targets: Targets, site: str, rules: Rules, author: Author, say: Say
 ) -> list[Verdict]:
-    """Remove what `foreseen` says; what was decided. Raises Refused."""
+    """Remove what `foreseen_former` says; what was decided. Raises Refused."""
     if not os.path.isdir(targets.kept("")):
         return []
     with held(targets, "prune", author):
-        past = foreseen_former(targets, site, rule)
+        past = foreseen_former(targets, site, rules)
         for root in past.roots:
             _prune_root(targets, root, author)
         ended = [line for line, verdict in past.lines.items() if verdict.removed]
         if ended:
-            with recorded(targets, {**author, "action": "prune", "removed": list(map(str, ended))}):
+            record = {**author, "action": "prune", "removed": list(map(str, ended))}
+            with recorded(targets, record):
                 _end(targets, exports.file_of(site), ended, say)
     return past.verdicts
 
 
-def _root(targets: Targets, path: str, records: list[journal.Record], rule: AgeRule) -> FormerRoot:
+def _root(targets: Targets, path: str, records: list[journal.Record], rules: Rules) -> FormerRoot:
     root = _targets(targets, path)
-    its = journal.read_journal(root.kept("journal.jsonl"))
+    own_records = journal.read_journal(root.journal)
+    left = _left(records, path, rules.now)
+    deploys = [record for record in own_records if "releases" in record]
+    if deploys:
+        left = max(left, journal.seconds(deploys[-1]["time"]))
+
     released = published(root)
-    deployed = [journal.seconds(record["time"]) for record in its if "releases" in record]
-    left = max([_left(records, path, rule.now), *deployed[-1:]])
-    used = {id: min(last_used(root, id, its, rule.now), left) for id in released}
-    named = {
-        **named_in_files(root, released, root.nfs),
-        **named_in_files(targets, released, root.nfs),
-    }
-    return FormerRoot(
-        root, release_verdicts(released, used, named, 0, rule.days, rule.now, rule.running)
-    )
+    used = {id: min(last_used(root, id, own_records, rules.now), left) for id in released}
+    named = named_in_files(root, released, root.nfs)
+    named |= named_in_files(targets, released, root.nfs)
+    return FormerRoot(root, release_verdicts(released, used, named, rules._replace(keep=0)))
 
 
 def _targets(targets: Targets, path: str) -> Targets:
@@ -124,37 +129,38 @@ def _left(records: list[journal.Record], words: str, now: float) -> float:
     """When a deploy first exported no such folder, or not to such a client; now if none did."""
     left = now
     for record in records:
-        if record.get("result") == journal.DONE and isinstance(record.get("exports"), list):
-            if any(f"{line} ".startswith(f"{words} ") for line in record["exports"]):
-                left = now
-            elif left == now:
-                left = journal.seconds(record["time"])
+        lines = record.get("exports")
+        if record.get("result") != journal.DONE or not isinstance(lines, list):
+            continue
+        if any(f"{line} ".startswith(f"{words} ") for line in lines):
+            left = now
+        elif left == now:
+            left = journal.seconds(record["time"])
     return left
 
 
-def _of_client(line: Export, records: list[journal.Record], rule: AgeRule) -> Verdict:
-    age = (rule.now - _left(records, str(line), rule.now)) / DAY
-    if age < rule.days:
-        why = f"nodes may have it mounted still ({rule.days} days)"
-        return Verdict(str(line), False, f"exported until {days_text(age)} ago: {why}")
-    return Verdict(str(line), True, f"exported until {days_text(age)} ago")
+def _of_client(line: Export, records: list[journal.Record], rules: Rules) -> Verdict:
+    age = (rules.now - _left(records, str(line), rules.now)) / DAY
+    until = f"exported until {days_text(age)} ago"
+    if age < rules.days:
+        why = f"{until}: nodes may have it mounted still ({rules.days} days)"
+        return Verdict(str(line), False, why)
+    return Verdict(str(line), True, until)
 
 
 def _of_root(line: Export, root: FormerRoot) -> Verdict:
-    if root.staying:
-        return Verdict(str(line), False, f"it has {', '.join(root.staying)}")
+    staying = root.staying
+    if staying:
+        return Verdict(str(line), False, f"it has {', '.join(staying)}")
     return Verdict(str(line), True, "no release is left there")
 
 
 def _prune_root(targets: Targets, root: FormerRoot, author: Author) -> None:
-    removed = [verdict.id for verdict in root.verdicts if verdict.removed]
+    removed = removed_of(root.verdicts)
     if not removed:
         return
-    booted = {
-        *published(targets),
-        *named_in_files(root.targets, removed),
-        *named_in_files(targets, removed),
-    }
+    booted = set(published(targets))
+    booted.update(named_in_files(root.targets, removed), named_in_files(targets, removed))
     with held(root.targets, "prune", author):
         with recorded(root.targets, {**author, "action": "prune", "removed": removed}):
             for id in removed:

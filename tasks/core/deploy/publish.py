@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 
 from .. import site_data
 from ..base.errors import Refused
@@ -21,40 +22,61 @@ from ..store.tftp import make_folder, publish_folder, replace_files
 # --- the tree that nodes mount
 
 
-def publish_root(there: Actual, built: BuiltRelease, say: Say) -> None:
+def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     """Put a release's tree in place. What is equal in a release that is there are links to that."""
-
-    targets, id = there.targets, built.release.id
+    targets, id = actual.targets, built.release.id
     if os.path.lexists(targets.root(id)):
         return adopt(targets, built)
-    like, own = nearest(there, built), list[str]()
-
-    def bring(paths: list[bytes]) -> str | None:
-        own.extend(filter(None, [built.bring(paths, like)]))
-        return own[0] if own else None
-
     make_folder(targets, targets.incoming_roots)
     new = os.path.join(targets.incoming_roots, id)
-    tell = Throttle(say)
+    like = nearest(actual, built)
+    source = _Source(built, like)
     published = publish(
-        manifest_of_build(built), new, earlier(targets, like) if like else None, bring,
-        lambda done, all: tell(f"publishing {id}: {done:,} of {all:,}"),
+        manifest_of_build(built),
+        new,
+        earlier(targets, like) if like else None,
+        source.bring,
+        _progress(id, say),
         differing_trees(targets, like, built) if like else None,
-    )  # fmt: skip
+    )
     if published.note:
         say(published.note)
     drift.must_be_made(published.made, new, published.looks)
     _keep(targets, built, published.note, published.looks)
+    _put_in_place(targets, new, id)
+    source.clear()
+
+
+class _Source:
+    """Where files come from that no release on the server has: a folder, once it was asked for."""
+
+    def __init__(self, built: BuiltRelease, like: str | None):
+        self.built, self.like = built, like
+        self.folder: str | None = None
+
+    def bring(self, paths: list[bytes]) -> str | None:
+        folder = self.built.fetch(paths, self.like)
+        self.folder = self.folder or folder
+        return self.folder
+
+    def clear(self) -> None:
+        if self.folder:
+            clear(self.folder)
+
+
+def _progress(id: str, say: Say) -> Callable[[int, int], None]:
+    tell = Throttle(say)
+    return lambda done, all: tell(f"publishing {id}: {done:,} of {all:,}")
+
+
+def _put_in_place(targets: Targets, new: str, id: str) -> None:
     sync(targets.nfs_root)
     os.rename(new, targets.root(id))
     sync_folder(targets.nfs_root)
-    for folder in own:
-        clear(folder)
 
 
 def must_be_free(targets: Targets, built: BuiltRelease) -> None:
-    """A folder that has the release's name, and of which nothing is kept, holds the release. Raises Refused."""
-
+    """A folder of the release's name, of which nothing is kept, holds it. Raises Refused."""
     root = targets.root(built.release.id)
     if not os.path.lexists(root):
         return
@@ -66,7 +88,6 @@ def must_be_free(targets: Targets, built: BuiltRelease) -> None:
 
 def adopt(targets: Targets, built: BuiltRelease) -> None:
     """Take such a folder for the release that it holds."""
-
     must_be_free(targets, built)
     looks: Stats = {}
     drift.must_be_made(load_built(built), targets.root(built.release.id), looks)
@@ -74,12 +95,14 @@ def adopt(targets: Targets, built: BuiltRelease) -> None:
 
 
 def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> None:
-    """What plan, verify and rollback need of a release when its build is gone. The .json, last, says that all is."""
+    """Write what plan, verify and rollback need of a release when its build is gone.
 
+    The .json, last, says that all is there.
+    """
     written = manifest_of_build(built)
     kept = {
-        "mtree": written.manifest,
-        "xattrs": written.labels,
+        "mtree": written.mtree,
+        "xattrs": written.xattrs,
         "seen": dump_stats(looks, written.inodes),
     }
     if note:
@@ -101,12 +124,17 @@ def complete_site_data(targets: Targets, site: str) -> None:
 
 
 def publish_boot(targets: Targets, built: BuiltRelease) -> None:
-    """Kernel and initrd of a release."""
-    said = {"vmlinuz": built.release.kernel, "initrd.img": built.release.initrd}
-    files = {name: read(built.path(name)) for name in said}
-    for name, data in files.items():
-        if hashlib.sha256(data).hexdigest() != said[name]:
-            raise Refused(
-                f"{built.path(name)} is not what {built.path('release.json')} says; run doit again"
-            )
+    """Put kernel and initrd of a release in place. Raises Refused where they are others."""
+    files = {
+        "vmlinuz": _read(built, "vmlinuz", built.release.kernel),
+        "initrd.img": _read(built, "initrd.img", built.release.initrd),
+    }
     publish_folder(targets, built.release.id, files)
+
+
+def _read(built: BuiltRelease, name: str, digest: str) -> bytes:
+    path = built.path(name)
+    data = read(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise Refused(f"{path} is not what {built.path('release.json')} says; run doit again")
+    return data

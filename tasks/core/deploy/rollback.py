@@ -1,4 +1,7 @@
-"""Rollback: the boot files of an image name an earlier release again. Site data stays the newest; nothing is built."""
+"""Rollback: the boot files of an image name an earlier release again.
+
+Site data stays the newest; nothing is built.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,27 @@ from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..plan import other_sites
-from ..plan.decide import FileChange
+from ..plan.model import FileChange
 from ..release import Release
-from ..store import journal, tftp
+from ..store import journal
 from ..store.boot_files import current, read_files, site_named
+from ..store.commit import Commit, commit
 from ..store.kept import damaged, published
 from ..store.operation import held, recorded
+from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
-from ..store.tftp import ours_as_text, read_ours
 from .publish import complete_site_data
 
-Render = Callable[
-    [Release, str], Mapping[str, bytes]
-]  # release, site id -> boot files below tftp_root
+# release, site id -> boot files below tftp_root
+Render = Callable[[Release, str], Mapping[str, bytes]]
+
+
+class RollbackChoice(NamedTuple):
+    """What an admin wants back: `image`, that of `release`, or all."""
+
+    images: Iterable[str]  # those of the site
+    image: str = ""
+    release: str = ""  # "": what each booted before
 
 
 class Back(NamedTuple):
@@ -34,75 +45,113 @@ class Back(NamedTuple):
     files: Mapping[str, bytes]  # all that say so, changed or not
 
 
+class _Server(NamedTuple):
+    """What a server holds that rollbacks choose from."""
+
+    targets: Targets
+    released: Mapping[str, Release]
+    files: Mapping[str, bytes]  # the boot files
+
+
 def rollback_server(
     targets: Targets,
-    images: Iterable[str],
-    image: str,
-    release: str,
+    choice: RollbackChoice,
     render: Render,
     author: journal.Record,
 ) -> list[Back]:
-    """Point `image` (or that of `release`, or all) back to `release`, or to what each booted before.
+    """Point the boot files back to what was chosen.
 
-    The same again after one that was killed ends where that was to. `images`: those of the site. Raises Refused where
-    there is nothing to go back to; then nothing is changed.
+    The same again after one that was killed ends where that was to. Raises Refused where there is
+    nothing to go back to; then nothing is changed.
     """
     if not os.path.isdir(targets.kept("")):
         raise Refused(f"{targets.nfs_root}: nothing was deployed there, nothing to roll back to")
     with held(targets, "rollback", author) as ended:
-        released, records = (published(targets), _records(targets))
+        released, records = published(targets), _records(targets)
         other_sites.refuse_boot_files(targets, other_sites.nodes_of(targets))
-        files = read_files(targets)
-        begun = ended or journal.begun(records)
-        begun = begun if journal.is_rollback(begun) else {}
-        earlier = {name: previous(released, files, records, name) for name in images}
-        if what := damaged(targets).get(targets.kept(f"{release}.json")):
-            raise Refused(f"{targets.kept(release)}.json {what}")
-        earlier |= {name: id for name, id in begun.get("releases", {}).items() if id in released}
-        chosen = _chosen(released, earlier, image, release)
-        backs = [_back(targets, files, released[id], render) for id in chosen]
-        backs = [
-            _since(back, begun)
-            for back in backs
-            if back.changes or back.image in begun.get("releases", {})
-        ]
-        if any(back.changes for back in backs) or backs and not ended:
-            record = {**author, "action": "rollback", **_described(backs, files)}
+        server = _Server(targets, released, read_files(targets))
+        begun = _begun(ended or journal.begun(records))
+        backs = _backs(server, _chosen(server, choice, records, begun), render, begun)
+
+        is_new = any(back.changes for back in backs)
+        if is_new or backs and not ended:
+            record = {**author, "action": "rollback", **_described(backs, server.files)}
             with recorded(targets, record):
-                complete_site_data(targets, site_named(files) or "")
-                tftp.commit(targets, _commit(targets, backs, record))
+                complete_site_data(targets, site_named(server.files) or "")
+                commit(targets, _commit(targets, backs, record))
         return backs
 
 
 def _records(targets: Targets) -> list[journal.Record]:
     """Of the journal; without it a release can be named still."""
     try:
-        return journal.read_journal(targets.kept("journal.jsonl"))
+        return journal.read_journal(targets.journal)
     except OSError:
         return []
 
 
+def _begun(record: journal.Record) -> journal.Record:
+    """What a rollback that was killed was to do; nothing where it was none."""
+    return record if journal.is_rollback(record) else {}
+
+
 def _chosen(
-    released: Mapping[str, Release], earlier: Mapping[str, str | None], image: str, release: str
+    server: _Server,
+    choice: RollbackChoice,
+    records: list[journal.Record],
+    begun: journal.Record,
 ) -> list[str]:
     """The releases to go back to."""
-    if release:
-        if release not in released:
-            there = ", ".join(sorted(released)) or "none"
-            raise Refused(f"{release} is not on the server; there: {there}")
-        if image and released[release].image != image:
-            raise Refused(f"{release} is a release of {released[release].image}, not of {image}")
-        return [release]
-    found = [id for name, id in earlier.items() if id and image in ("", name)]
+    if choice.release:
+        _must_be_there(server, choice)
+        return [choice.release]
+    earlier = {}
+    for image in choice.images:
+        earlier[image] = previous(server.released, server.files, records, image)
+    for image, id in begun.get("releases", {}).items():
+        if id in server.released:
+            earlier[image] = id
+
+    found = [id for image, id in earlier.items() if id and choice.image in ("", image)]
     if not found:
-        raise Refused(
-            f"{image or ', '.join(earlier)}: nothing to roll back to: no earlier release is on the server"
-        )
+        images = choice.image or ", ".join(earlier)
+        raise Refused(f"{images}: nothing to roll back to: no earlier release is on the server")
     return found
 
 
+def _must_be_there(server: _Server, choice: RollbackChoice) -> None:
+    """Raises Refused where the release that was chosen is not there, or is another image's."""
+    id, released = choice.release, server.released
+    path = server.targets.kept(f"{id}.json")
+    if what := damaged(server.targets).get(path):
+        raise Refused(f"{path} {what}")
+    if id not in released:
+        there = ", ".join(sorted(released)) or "none"
+        raise Refused(f"{id} is not on the server; there: {there}")
+    if choice.image and released[id].image != choice.image:
+        raise Refused(f"{id} is a release of {released[id].image}, not of {choice.image}")
+
+
+def _backs(
+    server: _Server,
+    ids: Iterable[str],
+    render: Render,
+    begun: journal.Record,
+) -> list[Back]:
+    """What changes, and what a rollback that was killed has changed already."""
+    backs = []
+    for id in ids:
+        back = _back(server, server.released[id], render)
+        if back.changes or back.image in begun.get("releases", {}):
+            backs.append(_since(back, begun))
+    return backs
+
+
 def _since(back: Back, begun: journal.Record) -> Back:
-    """What the nodes of the image booted before, where a rollback that was killed has changed that already."""
+    """What the nodes of the image booted before.
+
+    Where a rollback that was killed has changed that already, it says so.
+    """
     left = begun.get("left", {}).get(back.image)
     return back._replace(before=left) if left and back.before == back.after else back
 
@@ -120,36 +169,41 @@ def previous(
     return next((id for id in reversed(past) if id != now and id in released), None)
 
 
-def _back(targets: Targets, files: Mapping[str, bytes], release: Release, render: Render) -> Back:
-    site = site_named(files)
+def _back(server: _Server, release: Release, render: Render) -> Back:
+    tftp_root, id = server.targets.tftp, release.id
     for name in ("vmlinuz", "initrd.img"):
-        if not os.path.isfile(os.path.join(targets.boot(release.id), name)):
-            raise Refused(
-                f"{targets.tftp}/{release.id}/{name} is missing: {release.id} cannot be booted"
-            )
+        if not os.path.isfile(os.path.join(server.targets.boot(id), name)):
+            raise Refused(f"{tftp_root}/{id}/{name} is missing: {id} cannot be booted")
+    before = server.files
+    site = site_named(before)
     if site is None:
-        raise Refused(
-            f"{targets.tftp_root}/{BOOT_FILES}: no boot file names site data; run doit deploy"
-        )
-    new = render(release, site)
-    changed = [name for name in sorted(new) if files.get(name) != new[name]]
-    changes = tuple(
-        FileChange(f"{targets.tftp}/{name}", files.get(name), new[name]) for name in changed
-    )
-    return Back(release.image, current(files, release.image) or "", release.id, changes, new)
+        folder = f"{server.targets.tftp_root}/{BOOT_FILES}"
+        raise Refused(f"{folder}: no boot file names site data; run doit deploy")
+
+    after = render(release, site)
+    changes = []
+    for name, data in sorted(after.items()):
+        if before.get(name) != data:
+            changes.append(FileChange(f"{tftp_root}/{name}", before.get(name), data))
+    booted = current(before, release.image) or ""
+    return Back(release.image, booted, id, tuple(changes), after)
 
 
 def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
-    return {
-        "releases": {back.image: back.after for back in backs},
-        "left": {back.image: back.before for back in backs if back.before not in ("", back.after)},
-        "site": site_named(files),
-    }
+    releases, left = {}, {}
+    for back in backs:
+        releases[back.image] = back.after
+        if back.before not in ("", back.after):
+            left[back.image] = back.before
+    return {"releases": releases, "left": left, "site": site_named(files)}
 
 
-def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> tftp.Commit:
-    changes = [change for back in backs for change in back.changes]
-    new = {change.path.removeprefix(targets.tftp + "/"): change.after or b"" for change in changes}
-    said = [pair for back in backs for pair in back.files.items()]
-    ours = read_ours(targets) | {name: hashlib.sha256(data).hexdigest() for name, data in said}
-    return tftp.Commit(new, [], {"files": ours_as_text(targets, ours)}, record)
+def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> Commit:
+    new: dict[str, bytes] = {}
+    ours = read_ours(targets)
+    for back in backs:
+        for change in back.changes:
+            new[change.path.removeprefix(targets.tftp + "/")] = change.after or b""
+        for name, data in back.files.items():
+            ours[name] = hashlib.sha256(data).hexdigest()
+    return Commit(new, [], {"files": ours_as_text(targets, ours)}, record)

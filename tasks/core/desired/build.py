@@ -1,11 +1,11 @@
-"""What servers must hold of site data: the facts of its nodes, its name."""
+"""What servers must hold of site data: its name, and the facts of its nodes."""
 
 from __future__ import annotations
 
 import hashlib
 
-from ..site.model import Site
-from ..store.kept import NodeFacts
+from ..site.model import Node, Site
+from ..store.nodes import NodeFacts
 
 
 def site_id(site_img: bytes) -> str:
@@ -13,26 +13,17 @@ def site_id(site_img: bytes) -> str:
     return f"site-{hashlib.sha256(site_img).hexdigest()[:12]}"
 
 
+OPTIONAL = ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
+
+
 def node_facts(site: Site) -> dict[str, NodeFacts]:
     """What a plan compares of each node: all that is not its name and not empty."""
-    return {
-        node.name: {
-            "ip": node.ip,
-            "mac": str(node.mac),
-            "image": node.image,
-            **{
-                name: value if isinstance(value, str) else ",".join(value)
-                for name in (
-                    "groups",
-                    "cmdline",
-                    "interface",
-                    "layout",
-                    "server",
-                    "release",
-                    "wipe",
-                )
-                if (value := getattr(node, name))
-            },
-        }
-        for node in site.nodes
-    }
+    return {node.name: _facts(node) for node in site.nodes}
+
+
+def _facts(node: Node) -> NodeFacts:
+    facts: NodeFacts = {"ip": node.ip, "mac": str(node.mac), "image": node.image}
+    for name in OPTIONAL:
+        if value := getattr(node, name):
+            facts[name] = value if isinstance(value, str) else ",".join(value)
+    return facts

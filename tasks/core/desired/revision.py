@@ -1,4 +1,7 @@
-"""Revision: what a commit of a site's repository holds, as a folder. Nothing is written into the repository."""
+"""What a commit of a site's repository holds, as a folder.
+
+Nothing is written into the repository.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +29,23 @@ def commit_of(folder: str, revision: str) -> str:
         folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
     )
     if done.returncode:
-        why = f"--against={revision}: neither a folder nor a revision of its repository; fetch it first"
-        raise BadInput.at(folder, why)
+        what = f"--against={revision}: neither a folder nor a revision of its repository"
+        raise BadInput.at(folder, f"{what}; fetch it first")
     return done.stdout.strip()
 
 
 def export(top: str, commit: str, folder: str) -> None:
     """Make `folder` hold exactly the files of a commit. Raises BadInput where git cannot."""
-
     marker, index = f"{folder}.commit", f"{folder}.index"
     if _holds(marker, commit):
         return
     for path in (marker, folder, index, f"{index}.lock"):
         clear(path)
     os.makedirs(folder)
-    own = {"GIT_INDEX_FILE": os.path.abspath(index)}
-    for words in (
-        ["read-tree", commit],
-        ["checkout-index", "--all", "--quiet", f"--prefix={os.path.abspath(folder)}/"],
-    ):
-        done = _git(top, *words, **own)
+    own_index = {"GIT_INDEX_FILE": os.path.abspath(index)}
+    checkout = ["checkout-index", "--all", "--quiet", f"--prefix={os.path.abspath(folder)}/"]
+    for words in (["read-tree", commit], checkout):
+        done = _git(top, *words, **own_index)
         if done.returncode:
             raise BadInput.at(top, f"{commit}: git cannot give its files: {git.why(done)}")
     write_atomic(marker, commit.encode())
@@ -62,10 +62,8 @@ def _git(folder: str, *words: str, **environment: str) -> git.Done:
     try:
         return git.ask(folder, *words, **environment)
     except FileNotFoundError:
-        raise BadInput.at(
-            folder, "git is not installed, so there is no revision to compare with"
-        ) from None
+        why = "git is not installed, so there is no revision to compare with"
+        raise BadInput.at(folder, why) from None
     except subprocess.TimeoutExpired:
-        raise BadInput.at(
-            folder, f"git did not answer in {git.LIMIT} seconds; name a folder instead"
-        ) from None
+        why = f"git did not answer in {git.LIMIT} seconds; name a folder instead"
+        raise BadInput.at(folder, why) from None

@@ -1,1 +1,1 @@
-"""The DHCP servers: one module each."""
+"""DHCP servers, one module for all that is known of each."""

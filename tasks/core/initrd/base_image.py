@@ -1,8 +1,7 @@
-"""The image to start from: the distribution's for a kernel, or the file that is named; and who made it."""
+"""The image to start from: the distribution's for a kernel, or the file that is named."""
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from ..archive import cpio
@@ -12,13 +11,8 @@ from . import modules
 from .content import Recipe
 from .kernel import Kernel
 
-NASH_MARK = "Plugnode network root"
-BASES = (
-    "initrd.img-{}",
-    "initrd-{}.img",
-    "initramfs-{}.img",
-    "initrd-{}",
-)  # Debian, EL4-5, EL6 and later, others
+# Debian, EL4-5, EL6 and later, others
+BASES = ("initrd.img-{}", "initrd-{}.img", "initramfs-{}.img", "initrd-{}")
 
 
 class BaseImage(NamedTuple):
@@ -27,30 +21,28 @@ class BaseImage(NamedTuple):
     image: cpio.InitrdArchive
 
 
-# ---- the base ------------------------------------------------------------------------------------------------------
-
-
-def find_base(order: Recipe) -> BaseImage:
+def find_base(recipe: Recipe) -> BaseImage:
     """The image to start from: the distribution's for that kernel, or the file that is named."""
-    wanted = order.image.initrd.base
-    name, data = (
-        _of_distribution(order) if wanted == "auto" else (wanted, _file(wanted, order.where))
-    )
+    named = recipe.image.initrd.base
+    if named == "auto":
+        name, data = _of_distribution(recipe)
+    else:
+        name, data = named, _file(named, recipe.where)
     base = BaseImage(name, data, cpio.read_image(data, name))
-    _same_kernel(base, order.kernel)
+    _refuse_other_kernel(base, recipe.kernel)
     return base
 
 
-def _of_distribution(order: Recipe) -> tuple[str, bytes]:
-    names = [pattern.format(order.kernel.version) for pattern in BASES]
+def _of_distribution(recipe: Recipe) -> tuple[str, bytes]:
+    version = recipe.kernel.version
+    names = [pattern.format(version) for pattern in BASES]
     for name in names:
-        entry = order.tree.get(resolve(order.tree, b"boot/" + name.encode()))
+        entry = recipe.tree.get(resolve(recipe.tree, b"boot/" + name.encode()))
         if entry and entry.type == FILE:
             return f"boot/{name}", read_content(entry)
-    looked = f"no initrd for kernel {order.kernel.version} in the reference's /boot (looked for {', '.join(names)})"
-    raise BadInput.at(
-        order.where, f"{looked}; make one there, or say `initrd: {{base: none}}` for Plugnode's own"
-    )
+    looked = f"no initrd for kernel {version} in the reference's /boot"
+    remedy = "make one there, or say `initrd: {base: none}` for Plugnode's own"
+    raise BadInput.at(recipe.where, f"{looked} (looked for {', '.join(names)}); {remedy}")
 
 
 def _file(path: str, where: str) -> bytes:
@@ -61,7 +53,7 @@ def _file(path: str, where: str) -> bytes:
         raise BadInput.at(where, f"initrd: base: {path}: {error.strerror}") from None
 
 
-def _same_kernel(base: BaseImage, kernel: Kernel) -> None:
+def _refuse_other_kernel(base: BaseImage, kernel: Kernel) -> None:
     """Raises BadInput where its modules are another kernel's."""
     for path, entry in base.image.tree.items():
         if entry.type == FILE and modules.MODULE.search(path):
@@ -72,41 +64,6 @@ def _same_kernel(base: BaseImage, kernel: Kernel) -> None:
             return
 
 
-def kind_of(base: BaseImage) -> str:
-    """Who made an image, by what it holds. Raises BadInput for an unknown maker."""
-    tree = base.image.tree
-    init = tree.get(resolve(tree, b"init"))
-    if init is None or init.type != FILE:
-        raise BadInput.at(
-            base.name,
-            "has no /init: the kernel would not start it; give the distribution's own image",
-        )
-    if not init.mode & 0o111:
-        raise BadInput.at(base.name, "its /init is not executable; make it anew")
-    script = read_content(init)
-    if is_nash(script):
-        return "nash"
-    if any(holds(tree, path) for path in (b"usr/lib/dracut", b"usr/lib/dracut-lib.sh")):
-        return "dracut"
-    if b"scripts/functions" in tree and b"conf/arch.conf" in tree or b"conf/initramfs.conf" in tree:
-        return "initramfs-tools"
-    first = (
-        script.split(b"\n", 1)[0][:60].decode(errors="replace")
-        if script[:2] == b"#!"
-        else "no script"
-    )
-    known = "nash (mkinitrd of EL4 and EL5), dracut and initramfs-tools"
-    raise BadInput.at(
-        base.name,
-        f"its /init ({first}) is of no known maker: {known}; or say `initrd: {{base: none}}`",
-    )
-
-
 def holds(tree: Tree, path: bytes) -> bool:
     """Whether an image has a path, with /usr merged or not."""
     return any(resolve(tree, name) in tree for name in (path, path.removeprefix(b"usr/")))
-
-
-def is_nash(init: bytes) -> bool:
-    """Whether an `init` is run by nash."""
-    return re.match(rb"#!\s*\S*/nash\b", init) is not None

@@ -1,46 +1,77 @@
-"""The initial RAM disk of an image, by the kind of its base."""
+"""The initial RAM disk of an image, by its kind: the one list of the kinds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from ..base.errors import BadInput
 from ..base.process import Say
 from ..site.model import Image
-from ..tree.model import Tree
-from .base_image import BaseImage, find_base, kind_of
+from ..tree.model import FILE, Tree, read_content, resolve
+from .base_image import BaseImage, find_base
 from .content import BuiltInitrd, Recipe, parts
-from .distribution import make_as_is
+from .dracut import DRACUT
+from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
-from .minimal import make_minimal
-from .nash import make_nash
+from .kind import InitrdKind
+from .minimal import OWN
+from .nash import NASH
 
-REPOSITORY = os.path.dirname(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-)
+CORE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REPOSITORY = os.path.dirname(os.path.dirname(CORE))
+
+KINDS = (OWN, NASH, DRACUT, INITRAMFS_TOOLS)
+BY_NAME = {kind.name: kind for kind in KINDS}
 
 
-def build_initrd(
+def recipe_of(
     image: Image,
     tree: Tree,
     kernel: Kernel,
     folders: Iterable[str] = (),
-    say: Say = print,
     where: str = "site.yaml",
-) -> BuiltInitrd:
-    """The initial RAM disk of `image`, from its staged root. Raises BadInput; `say` gets the notes."""
-    order = Recipe(image, parts(tree), kernel, (*folders, REPOSITORY), where)
-    base = None if image.initrd.base == "none" else find_base(order)
-    kind = kind_of(base) if base else "own"
-    made = MAKERS[kind](order, base)
+) -> Recipe:
+    """What the initrd of `image` is made of; `tree`: its staged root."""
+    return Recipe(image, parts(tree), kernel, (*folders, REPOSITORY), where)
+
+
+def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
+    """The initial RAM disk of an image. Raises BadInput; `say` gets the notes."""
+    base = None if recipe.image.initrd.base == "none" else find_base(recipe)
+    kind = kind_of(base) if base else OWN
+    made = kind.make(recipe, base)
     for note in made.notes:
         say(note)
     return made
 
 
-MAKERS: dict[str, Callable[[Recipe, BaseImage | None], BuiltInitrd]] = {
-    "own": make_minimal,
-    "nash": make_nash,
-    "dracut": make_as_is,
-    "initramfs-tools": make_as_is,
-}
+def network_root(kind: str, server_ip: str, path: str, cmdline: str) -> str:
+    """The kernel arguments that give a node its root over NFS, followed by the image's own."""
+    own = BY_NAME[kind].network_root.format(server=server_ip, path=path)
+    return " ".join(f"{own} {cmdline}".split())
+
+
+def kind_of(base: BaseImage) -> InitrdKind:
+    """The kind of an image, by what it holds. Raises BadInput for an unknown maker."""
+    script = _init_of(base)
+    for kind in KINDS:
+        if kind.recognises(base.image.tree, script):
+            return kind
+    first = script.split(b"\n", 1)[0][:60].decode(errors="replace")
+    said = first if script[:2] == b"#!" else "no script"
+    *others, last = [kind.maker for kind in KINDS if kind.maker]
+    unknown = f"its /init ({said}) is of no known maker: {', '.join(others)} and {last}"
+    raise BadInput.at(base.name, f"{unknown}; or say `initrd: {{base: none}}`")
+
+
+def _init_of(base: BaseImage) -> bytes:
+    """What the kernel would start. Raises BadInput where it could not."""
+    tree = base.image.tree
+    init = tree.get(resolve(tree, b"init"))
+    if init is None or init.type != FILE:
+        what = "has no /init: the kernel would not start it; give the distribution's own image"
+        raise BadInput.at(base.name, what)
+    if not init.mode & 0o111:
+        raise BadInput.at(base.name, "its /init is not executable; make it anew")
+    return read_content(init)

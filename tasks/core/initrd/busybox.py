@@ -18,12 +18,8 @@ PLACES = (
     b"usr/lib/initramfs-tools/bin/busybox",
     b"sbin/busybox.anaconda",
 )
-HERE = (
-    "/bin/busybox",
-    "/usr/sbin/busybox",
-    "/sbin/busybox",
-    "/bin/busybox.static",
-)  # where the reference has none
+# Where the reference has none
+HERE = ("/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox", "/bin/busybox.static")
 INSTALL = "apt install busybox-static, or dnf install busybox"
 # Every applet that the scripts of overlays/initrd/ run
 NETWORK_ROOT = """
@@ -31,42 +27,31 @@ cat chroot cp grep head ifconfig ip ls md5sum mkdir mount printf
 readlink reboot rm route sh sleep tail tr udhcpc umount uname
 """.split()
 OWN = (*NETWORK_ROOT, "dmesg", "insmod", "mdev", "mknod", "switch_root")
-NICE = {
-    "cp",
-    "dmesg",
-    "grep",
-    "head",
-    "ip",
-    "ls",
-    "mdev",
-    "printf",
-    "umount",
-    "uname",
-}  # not worth a refusal
+# Not worth a refusal
+NICE = frozenset("cp dmesg grep head ip ls mdev printf umount uname".split())
 
 
 def pick(
-    tree: Tree, wanted: str, machine: int, applets: Iterable[str], where: str
+    tree: Tree, named: str, machine: int, applets: Iterable[str], where: str
 ) -> tuple[bytes, str]:
-    """(the program, where it comes from): the path `wanted`, or with "auto" the reference's, else this machine's.
+    """(the program, where it comes from).
 
-    Raises BadInput at `where`, with what is wrong with each.
+    It is the path `named`, or with "auto" the reference's, else this machine's. Raises BadInput at
+    `where`, with what is wrong with each.
     """
     problems = []
-    for name, data in _candidates(tree, wanted):
+    for name, data in _candidates(tree, named):
         problem = _problem(data, machine, applets)
         if problem is None:
             return data, name
         problems.append(f"{name} {problem}")
-    raise BadInput.at(
-        where,
-        f"busybox: {'; '.join(problems) or 'none found'}; {INSTALL}, or give a path to a static one",
-    )
+    what = "; ".join(problems) or "none found"
+    raise BadInput.at(where, f"busybox: {what}; {INSTALL}, or give a path to a static one")
 
 
-def _candidates(tree: Tree, wanted: str) -> Iterator[tuple[str, bytes]]:
-    if wanted != "auto":
-        yield wanted, _read(wanted)
+def _candidates(tree: Tree, named: str) -> Iterator[tuple[str, bytes]]:
+    if named != "auto":
+        yield named, _read(named)
         return
     for place in dict.fromkeys(resolve(tree, place) for place in PLACES):
         if place in tree and tree[place].type == FILE:
@@ -90,15 +75,19 @@ def _problem(data: bytes, machine: int, applets: Iterable[str]) -> str | None:
         return "is missing or empty"
     if data[:4] != b"\x7fELF":
         return "is not a program"
-    kind = int.from_bytes(data[18:20], "little")
-    if kind not in ({X86, X86_64} if machine == X86_64 else {X86}):
+    runnable = {X86, X86_64} if machine == X86_64 else {X86}
+    if processor(data) not in runnable:
         return "is made for another processor than the kernel"
     if _is_dynamic(data):
         return "is dynamically linked"
-    lacking = [
-        name for name in applets if name not in NICE and b"\0%s\0" % name.encode() not in data
-    ]
+    needed = [name for name in applets if name not in NICE]
+    lacking = [name for name in needed if b"\0%s\0" % name.encode() not in data]
     return f"lacks applet {', '.join(lacking)}" if lacking else None
+
+
+def processor(program: bytes) -> int:
+    """The e_machine of a program or a kernel module."""
+    return int.from_bytes(program[18:20], "little")
 
 
 def _is_dynamic(data: bytes) -> bool:
@@ -107,10 +96,8 @@ def _is_dynamic(data: bytes) -> bool:
     table = int.from_bytes(data[32:40] if wide else data[28:32], "little")
     size = int.from_bytes(data[54:56] if wide else data[42:44], "little")
     count = int.from_bytes(data[56:58] if wide else data[44:46], "little")
-    return any(
-        int.from_bytes(data[at : at + 4], "little") == 3
-        for at in range(table, table + size * count, size or 1)
-    )
+    headers = range(table, table + size * count, size or 1)
+    return any(int.from_bytes(data[at : at + 4], "little") == 3 for at in headers)
 
 
 def mounts_nfs_itself(data: bytes) -> bool:

@@ -38,11 +38,8 @@ from .modules import (
     read_modules,
 )
 
-FIRST_KERNELS = {
-    "gzip": (2, 6, 0),
-    "xz": (2, 6, 38),
-    "zstd": (5, 9, 0),
-}  # first kernel that reads each
+# The first kernel that reads each
+FIRST_KERNELS = {"gzip": (2, 6, 0), "xz": (2, 6, 38), "zstd": (5, 9, 0)}
 
 
 class BuiltInitrd(NamedTuple):
@@ -51,20 +48,19 @@ class BuiltInitrd(NamedTuple):
     start: bytes  # taken over as it is: early microcode, or all of it
     archive: bytes  # newc, what follows once it is compressed; b"" for nothing
     compression: str
-    kind: (
-        str  # "own" | "nash" | "dracut" | "initramfs-tools": how it is told its root, see bootline
-    )
+    kind: str  # its InitrdKind's name
     kernel_version: str
     base: str  # what it was made from
-    modules: tuple[
-        str, ...
-    ]  # for network and NFS: in insmod order, or those looked for where udev loads them
+    # For network and NFS: in insmod order, or those looked for where udev loads them
+    modules: tuple[str, ...]
     notes: tuple[str, ...]  # for the admin
 
     @property
     def data(self) -> bytes:
-        """As the loader loads it. Compressed when it is asked for: whether it can be made is known long before."""
-        return self.start + (compress(self.archive, self.compression) if self.archive else b"")
+        """As the loader loads it, compressed now: whether it can be made is known long before."""
+        if not self.archive:
+            return self.start
+        return self.start + compress(self.archive, self.compression)
 
 
 class Recipe(NamedTuple):
@@ -77,19 +73,27 @@ class Recipe(NamedTuple):
     where: str  # the file to name in complaints
 
 
+FOLDERS = (b"boot", b"lib/modules", b"lib/firmware")
+
+
 def parts(tree: Tree) -> Tree:
-    """All of a root that an initrd can be made of: kernels, modules, firmware, busybox, and the way to them. Sorted."""
+    """All of a root that an initrd can be made of, sorted.
+
+    Kernels, modules, firmware, busybox, and the way to them.
+    """
     links = {path: entry for path, entry in tree.items() if entry.type == LINK}
-    folders = tuple(
-        resolve(links, name) + b"/" for name in (b"boot", b"lib/modules", b"lib/firmware")
-    )
-    names = [*busybox.PLACES, *(path for path in links if path.startswith(folders))]
-    others = {resolve(links, name) for name in names}
-    paths = (path for path in tree if path in links or path in others or path.startswith(folders))
+    folders = tuple(resolve(links, name) + b"/" for name in FOLDERS)
+    inner_links = [path for path in links if path.startswith(folders)]
+    others = {resolve(links, name) for name in [*busybox.PLACES, *inner_links]}
+
+    paths = []
+    for path in tree:
+        if path in links or path in others or path.startswith(folders):
+            paths.append(path)
     return {path: tree[path] for path in sorted(paths)}
 
 
-# ---- what goes in --------------------------------------------------------------------------------------------------
+# Modules
 
 
 class ModuleSet(NamedTuple):
@@ -102,49 +106,56 @@ class ModuleSet(NamedTuple):
     machine: int  # e_machine of the modules: the processor
 
 
-def module_set(order: Recipe, usual: Iterable[str]) -> ModuleSet:
-    """The closure of the image's NIC modules (`usual` and virtio_net where it names none) and of NFS."""
-    known = known_modules(order)
-    drivers = _drivers(order, known, usual) + present(known, NETWORK)
-    names, problems = closure(order.tree, known, drivers, order.where)
-    nfs, lost = closure(order.tree, known, present(known, NFS), order.where)
+def module_set(recipe: Recipe, usual: Iterable[str]) -> ModuleSet:
+    """The closure of the image's NIC modules and of NFS.
+
+    Where the image names none they are `usual` and virtio_net.
+    """
+    known = known_modules(recipe)
+    drivers = _drivers(recipe, known, usual) + present(known, NETWORK)
+    names, problems = closure(recipe.tree, known, drivers, recipe.where)
+    nfs, lost = closure(recipe.tree, known, present(known, NFS), recipe.where)
     if "nfs" not in known.builtin and "nfs" not in known.paths:
-        text = f"kernel {known.version} cannot mount an NFS root: it has no nfs module; install its modules package"
-        lost.append(Problem(order.where, 1, 1, text))
+        what = f"kernel {known.version} cannot mount an NFS root: it has no nfs module"
+        lost.append(Problem(recipe.where, 1, 1, f"{what}; install its modules package"))
     if problems + lost:
         raise BadInput(problems + lost)
-    return _loaded(order, known, list(dict.fromkeys(names + nfs)))
+    return _loaded(recipe, known, list(dict.fromkeys(names + nfs)))
 
 
-def known_modules(order: Recipe) -> Modules:
+def known_modules(recipe: Recipe) -> Modules:
     try:
-        return read_modules(order.tree, order.kernel)
+        return read_modules(recipe.tree, recipe.kernel)
     except ValueError as error:
-        raise BadInput.at(order.where, f"{order.image.name}: {error}") from None
+        raise BadInput.at(recipe.where, f"{recipe.image.name}: {error}") from None
 
 
-def _drivers(order: Recipe, known: Modules, usual: Iterable[str]) -> list[str]:
+def _drivers(recipe: Recipe, known: Modules, usual: Iterable[str]) -> list[str]:
     """The network cards' drivers, with those of their buses before them."""
-    named = list(order.image.initrd.modules)
+    named = list(recipe.image.initrd.modules)
     cards = named or present(known, ["virtio_net", *network_drivers(known, usual)])
-    return [bus for card in cards for bus in buses(known, card)] + cards
+    before = [bus for card in cards for bus in buses(known, card)]
+    return before + cards
 
 
-def _loaded(order: Recipe, known: Modules, names: list[str]) -> ModuleSet:
+def _loaded(recipe: Recipe, known: Modules, names: list[str]) -> ModuleSet:
     files: dict[str, bytes] = {}
     held: dict[str, bytes] = {}
     notes: list[str] = []
     machine = busybox.X86_64
     for name in names:
-        data = load_module(order.tree, known, name)
-        machine = int.from_bytes(data[18:20], "little")
+        data = load_module(recipe.tree, known, name)
+        machine = busybox.processor(data)
         files[file_name(known, name)] = data
-        found, missing = firmware(order.tree, data)
+        found, missing = firmware(recipe.tree, data)
         held |= found
         if missing:
             what = f"module {name} names firmware that the reference lacks: {', '.join(missing)}"
-            notes.append(f"{order.image.name}: {what}")
+            notes.append(f"{recipe.image.name}: {what}")
     return ModuleSet(names, files, held, notes, machine)
+
+
+# Files of an image
 
 
 def script_of(folders: Iterable[str], name: str) -> bytes:
@@ -158,7 +169,10 @@ def script_of(folders: Iterable[str], name: str) -> bytes:
 
 
 def put_entry(tree: Tree, path: str, entry: Entry) -> None:
-    """Lay an entry into an image, with the folders above it; symlinks on the way are followed inside the image."""
+    """Lay an entry into an image, with the folders above it.
+
+    Symlinks on the way are followed inside the image.
+    """
     place = resolve_parent(tree, path.encode())
     for folder in parents(place):
         if folder not in tree:
@@ -170,45 +184,72 @@ def file_entry(data: bytes, mode: int = 0o644) -> Entry:
     return Entry(FILE, mode, 0, 0, size=len(data), data=data)
 
 
-def put_network_root(tree: Tree, order: Recipe, program: bytes, wanted: ModuleSet) -> None:
+def put_network_root(tree: Tree, recipe: Recipe, program: bytes, chosen: ModuleSet) -> None:
     """What both our own image and nash's have."""
     put_entry(tree, "bin/busybox", file_entry(program, 0o755))
     for name in ("common.sh", "identity", "netroot"):
-        put_entry(tree, name, file_entry(script_of(order.folders, name)))
-    put_entry(tree, "udhcpc.script", file_entry(script_of(order.folders, "udhcpc.script"), 0o755))
-    put_entry(tree, "etc/plugnode/interface", file_entry(order.image.interface.encode() + b"\n"))
-    for name, data in wanted.firmware.items():
+        put_entry(tree, name, file_entry(script_of(recipe.folders, name)))
+    put_entry(tree, "udhcpc.script", file_entry(script_of(recipe.folders, "udhcpc.script"), 0o755))
+    put_entry(tree, "etc/plugnode/interface", file_entry(recipe.image.interface.encode() + b"\n"))
+    for name, data in chosen.firmware.items():
         put_entry(tree, f"lib/firmware/{name}", file_entry(data))
 
 
+def pick_busybox(recipe: Recipe, machine: int, applets: Iterable[str]) -> tuple[bytes, str]:
+    """(the busybox of an image, where it comes from). Raises BadInput."""
+    named = recipe.image.initrd.busybox
+    return busybox.pick(recipe.tree, named, machine, applets, recipe.where)
+
+
+def nfs_note(recipe: Recipe, program: bytes) -> list[str]:
+    """A note where this busybox cannot mount NFS on this kernel."""
+    version = recipe.kernel.version
+    if version_numbers(version) >= (2, 6, 23) or busybox.mounts_nfs_itself(program):
+        return []
+    what = f"kernel {version} takes NFS options in binary only"
+    why = "this busybox's mount makes none"
+    remedy = "give the busybox of that distribution (EL5: yum install busybox)"
+    return [f"{recipe.image.name}: {what}, and {why}; {remedy} by `initrd: {{busybox: PATH}}`"]
+
+
+class Origin(NamedTuple):
+    """What an image was made from."""
+
+    kind: str
+    base: str
+    early: bytes = b""  # microcode, before everything else
+
+
 def finish_image(
-    order: Recipe,
-    kind: str,
-    base: str,
-    early: bytes,
-    tree: Tree,
-    wanted: ModuleSet,
-    notes: list[str],
+    recipe: Recipe, origin: Origin, tree: Tree, chosen: ModuleSet, notes: list[str]
 ) -> BuiltInitrd:
-    how = order.image.initrd.compression
-    _readable(order, how)
-    archive, said = cpio.write_newc(tree), tuple(wanted.notes + notes)
+    """The image of a tree. Raises BadInput where the kernel could not read it."""
+    how = recipe.image.initrd.compression
+    _refuse_unreadable(recipe, how)
     return BuiltInitrd(
-        early, archive, how, kind, order.kernel.version, base, tuple(wanted.names), said
+        origin.early,
+        cpio.write_newc(tree),
+        how,
+        origin.kind,
+        recipe.kernel.version,
+        origin.base,
+        tuple(chosen.names),
+        tuple(chosen.notes + notes),
     )
 
 
-def _readable(order: Recipe, how: str) -> None:
+def _refuse_unreadable(recipe: Recipe, how: str) -> None:
     """Raises BadInput where the kernel cannot read an image compressed like this."""
-    config = order.tree.get(resolve(order.tree, b"boot/config-" + order.kernel.version.encode()))
-    word = b"CONFIG_RD_" + how.upper().encode() + b"=y"
+    version = recipe.kernel.version
+    config = recipe.tree.get(resolve(recipe.tree, b"boot/config-" + version.encode()))
     if config is not None and config.type == FILE:
-        fine = word in read_content(config)
+        word = b"CONFIG_RD_" + how.upper().encode() + b"=y"
+        is_readable = word in read_content(config)
     else:
-        fine = version_numbers(order.kernel.version) >= FIRST_KERNELS[how]
-    if not fine:
-        message = f"kernel {order.kernel.version} cannot read an initrd compressed with {how}"
-        raise BadInput.at(order.where, f"{message}; say `initrd: {{compression: gzip}}`")
+        is_readable = version_numbers(version) >= FIRST_KERNELS[how]
+    if not is_readable:
+        message = f"kernel {version} cannot read an initrd compressed with {how}"
+        raise BadInput.at(recipe.where, f"{message}; say `initrd: {{compression: gzip}}`")
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

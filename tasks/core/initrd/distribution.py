@@ -1,16 +1,18 @@
-"""Images of dracut and initramfs-tools, used as they are: what they must hold to mount an NFS root."""
+"""Images of today's distributions, used as they are: what they must hold to mount an NFS root.
+
+Their udev loads drivers, and they can mount NFS themselves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..base.errors import BadInput
-from ..tree.model import FILE, Tree, read_content, resolve
+from ..tree.model import resolve
 from . import modules
-from .base_image import BaseImage, holds, kind_of
+from .base_image import BaseImage, holds
 from .content import BuiltInitrd, Recipe, known_modules
-
-# Images whose udev loads drivers and which can mount NFS themselves: used as they are
 
 
 class Need(NamedTuple):
@@ -20,76 +22,56 @@ class Need(NamedTuple):
     what: str
 
 
-NEEDS = {
-    "dracut": (
-        Need((b"usr/sbin/nfsroot", b"usr/lib/nfs-lib.sh"), "dracut's module nfs"),
-        Need((b"usr/sbin/netroot", b"usr/lib/net-lib.sh"), "dracut's module network"),
-        Need((b"usr/sbin/mount.nfs", b"usr/bin/mount.nfs"), "mount.nfs"),
-        Need(
-            (b"etc/protocols", b"usr/etc/protocols"), "/etc/protocols"
-        ),  # where mount.nfs looks up "tcp"
-    ),
-    "initramfs-tools": (
-        Need((b"scripts/nfs",), "scripts/nfs"),
-        Need((b"usr/bin/nfsmount", b"usr/sbin/nfsmount"), "nfsmount of klibc"),
-        Need((b"usr/bin/ipconfig", b"usr/sbin/ipconfig", b"usr/sbin/dhcpcd"), "ipconfig or dhcpcd"),
-    ),
-}
-REMEDIES = {
-    "dracut": "on the reference: dnf install dracut-network nfs-utils (apt install dracut-network nfs-common netbase), "
-    "`echo 'add_dracutmodules+=\" nfs \"' > /etc/dracut.conf.d/plugnode.conf`, then dracut -f --no-hostonly --kver {}",
-    "initramfs-tools": "on the reference: apt install klibc-utils, "
-    "`echo MODULES=most > /etc/initramfs-tools/conf.d/plugnode` (or list modules in /etc/initramfs-tools/modules), "
-    "then update-initramfs -u -k {}",
-}
+class MadeElsewhere(NamedTuple):
+    """What an image of a kind must hold, and how an admin makes one that does."""
+
+    kind: str
+    needs: tuple[Need, ...]
+    remedy: str  # with {} for the kernel's version
 
 
-# Seen: with systemd-networkd of dracut 059 the node gets its address, and nothing mounts the root then
-NO_CALLER = (
-    "a network module that mounts network roots (add_dracutmodules: network-legacy or network-manager; "
-    "systemd-networkd does not before dracut 060)"
-)
+def use_as_is(
+    recipe: Recipe, base: BaseImage, image: MadeElsewhere, lacking: Iterable[str] = ()
+) -> BuiltInitrd:
+    """An image in which nothing is changed. Raises BadInput with all that it lacks.
+
+    `lacking`: what the kind itself has found to be missing.
+    """
+    drivers = _drivers(recipe)
+    missing = _missing_paths(base, image.needs) + _missing_modules(recipe, base, drivers)
+    missing += lacking
+    version = recipe.kernel.version
+    if missing:
+        what = f"cannot mount an NFS root, it lacks {', '.join(missing)}"
+        remedy = f"{image.remedy.format(version)}; or say `initrd: {{base: none}}`"
+        raise BadInput.at(base.name, f"{what}; {remedy}")
+    return BuiltInitrd(base.data, b"", "", image.kind, version, base.name, tuple(drivers), ())
 
 
-def make_as_is(order: Recipe, base: BaseImage | None) -> BuiltInitrd:
-    """An image of today's distributions: nothing is changed, what it lacks is said."""
-    assert base
-    kind = kind_of(base)
-    lacking = [
-        need.what
-        for need in NEEDS[kind]
-        if not any(holds(base.image.tree, path) for path in need.paths)
-    ]
-    drivers = [
-        *modules.present(known_modules(order), ["nfs", "nfsv3"]),
-        *order.image.initrd.modules,
-    ]
-    lacking += [
-        f"the kernel module {name}" for name in drivers if not _has_module(order, base, name)
-    ]
-    lacking += (
-        [NO_CALLER] if kind == "dracut" and not _calls(base.image.tree, b"/sbin/netroot") else []
-    )
-    if lacking:
-        remedy = REMEDIES[kind].format(order.kernel.version)
-        what = f"cannot mount an NFS root, it lacks {', '.join(lacking)}"
-        raise BadInput.at(base.name, f"{what}; {remedy}; or say `initrd: {{base: none}}`")
-    return BuiltInitrd(
-        base.data, b"", "", kind, order.kernel.version, base.name, tuple(drivers), ()
-    )
+def _drivers(recipe: Recipe) -> list[str]:
+    """Modules that udev must find: for NFS, and those that the site names."""
+    nfs = modules.present(known_modules(recipe), ["nfs", "nfsv3"])
+    return [*nfs, *recipe.image.initrd.modules]
 
 
-def _calls(tree: Tree, program: bytes) -> bool:
-    """Whether some script of an image runs a program."""
-    scripts = (entry for entry in tree.values() if entry.type == FILE and entry.size < 1 << 17)
-    return any(program in read_content(entry) for entry in scripts)
+def _missing_paths(base: BaseImage, needs: Iterable[Need]) -> list[str]:
+    missing = []
+    for need in needs:
+        if not any(holds(base.image.tree, path) for path in need.paths):
+            missing.append(need.what)
+    return missing
 
 
-def _has_module(order: Recipe, base: BaseImage, name: str) -> bool:
-    known = known_modules(order)
+def _missing_modules(recipe: Recipe, base: BaseImage, drivers: list[str]) -> list[str]:
+    lost = [name for name in drivers if not _has_module(recipe, base, name)]
+    return [f"the kernel module {name}" for name in lost]
+
+
+def _has_module(recipe: Recipe, base: BaseImage, name: str) -> bool:
+    known = known_modules(recipe)
     try:
-        wanted = modules.find_module(known, name)
+        module = modules.find_module(known, name)
     except KeyError:
-        raise BadInput.at(order.where, modules.unknown_module(known, name)) from None
+        raise BadInput.at(recipe.where, modules.unknown_module(known, name)) from None
     folder = resolve(base.image.tree, b"lib/modules")
-    return wanted is None or wanted in modules.all_in(base.image.tree, folder)
+    return module is None or module in modules.all_in(base.image.tree, folder)

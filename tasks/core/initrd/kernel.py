@@ -1,4 +1,4 @@
-"""The kernel of an image: the newest of the reference that has modules, or the one that is named."""
+"""The kernel of an image: the reference's newest that has modules, or the one that is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..base.errors import BadInput
 from ..tree.model import DIR, FILE, Tree, read_content, resolve, under
 
-PREFIX = b"boot/vmlinuz-"
+VMLINUZ = "vmlinuz-"
 SKIP = re.compile(r"rescue|debug|kdump|xen")  # kernels that "the newest" never means
 
 
@@ -19,85 +19,97 @@ class Kernel(NamedTuple):
     modules: bytes  # the folder of its modules, in the tree
 
 
-def choose(tree: Tree, wanted: str, where: str = "site.yaml") -> Kernel:
-    """The kernel that `kernel:` of an image means: "auto" or a version. Raises BadInput at `where`."""
+def choose(tree: Tree, named: str, where: str = "site.yaml") -> Kernel:
+    """The kernel that `kernel:` of an image means: "auto" or a version.
+
+    Raises BadInput at `where`.
+    """
     try:
-        return _newest(tree) if wanted == "auto" else _named(tree, wanted)
+        return _newest(tree) if named == "auto" else _of_version(tree, named)
     except ValueError as error:
         raise BadInput.at(where, f"kernel: {error}") from None
 
 
 def _newest(tree: Tree) -> Kernel:
-    """Newest first: the first that can run an x86 machine and has modules; else what is wrong with each."""
+    """The newest that can run an x86 machine and has modules.
+
+    Raises ValueError with what is wrong with each.
+    """
     versions = [version for version in installed(tree) if not SKIP.search(version)]
     if not versions:
-        raise ValueError(
-            "no boot/vmlinuz-* in the reference; install a kernel there, or name one with `kernel:`"
-        )
+        remedy = "install a kernel there, or name one with `kernel:`"
+        raise ValueError(f"no boot/vmlinuz-* in the reference; {remedy}")
     problems = []
     for version in reversed(versions):
         try:
-            return _named(tree, version)
+            return _of_version(tree, version)
         except ValueError as error:
             problems.append(str(error))
     raise ValueError("; ".join(problems))
 
 
-def _named(tree: Tree, version: str) -> Kernel:
-    path = resolve(tree, PREFIX + version.encode())
+def _of_version(tree: Tree, version: str) -> Kernel:
+    path = resolve(tree, f"boot/{VMLINUZ}{version}".encode())
     entry = tree.get(path)
     if entry is None or entry.type != FILE:
-        raise ValueError(
-            f"no such file: boot/vmlinuz-{version}{_nearest(version, installed(tree))}"
-        )
+        nearest = _nearest(version, installed(tree))
+        raise ValueError(f"no such file: boot/vmlinuz-{version}{nearest}")
     inside = release_of(read_content(entry), f"boot/vmlinuz-{version}")
     modules = resolve(tree, b"lib/modules/" + version.encode())
     if inside != version:
-        raise ValueError(
-            f"boot/vmlinuz-{version} is kernel {inside} inside, modules are for {version}; rename it"
-        )
+        what = f"boot/vmlinuz-{version} is kernel {inside} inside"
+        raise ValueError(f"{what}, modules are for {version}; rename it")
     if tree.get(modules) is None or tree[modules].type != DIR:
         others = modules_installed(tree)
         have = f"modules for {', '.join(others)}" if others else "no modules at all"
-        raise ValueError(
-            f"kernel is {version}, but the reference has {have}; install lib/modules/{version}"
-        )
+        what = f"kernel is {version}, but the reference has {have}"
+        raise ValueError(f"{what}; install lib/modules/{version}")
     return Kernel(version, path, modules)
 
 
 def _nearest(version: str, others: list[str]) -> str:
+    if not others:
+        return " (the reference has none)"
     close = difflib.get_close_matches(version, others, 1, 0.4)
-    return f" - nearest: {close[0]}" if close else " (the reference has none)" if not others else ""
+    return f" - nearest: {close[0]}" if close else ""
 
 
 def installed(tree: Tree) -> list[str]:
     """Versions of the kernels in /boot, oldest first."""
-    folder = resolve(tree, b"boot")
-    names = {path[len(folder) + 1 :] for path in under(tree, folder)}
-    versions = {
-        name[len(b"vmlinuz-") :].decode(errors="replace")
-        for name in names
-        if name.startswith(b"vmlinuz-")
-    }
-    return sorted((version for version in versions if "/" not in version), key=order)
+    names = _names_in(tree, b"boot")
+    kernels = [name for name in names if name.startswith(VMLINUZ)]
+    return sorted({name.removeprefix(VMLINUZ) for name in kernels}, key=version_key)
 
 
 def modules_installed(tree: Tree) -> list[str]:
     """Versions that have modules, oldest first."""
-    folder = resolve(tree, b"lib/modules")
-    names = {path[len(folder) + 1 :].decode(errors="replace") for path in under(tree, folder)}
-    return sorted((name for name in names if "/" not in name), key=order)
+    return sorted(_names_in(tree, b"lib/modules"), key=version_key)
 
 
-def order(version: str) -> list[tuple[int, int, str]]:
-    """Key that sorts versions by age, as rpmvercmp does: 5.9 < 5.10, 6.1-rc3 < 6.1 < 6.1.1, 194.el5 < 194.8.1.el5."""
-    end = (1, 0, "")
-    parts: list[tuple[int, int, str]] = []
-    for part in re.findall(r"\d+|[A-Za-z]+", version):
-        parts.append(
-            (3, int(part), "") if part.isdigit() else (0, 0, "") if part == "rc" else (2, 0, part)
-        )
-    return [*parts, end]
+def _names_in(tree: Tree, folder: bytes) -> set[str]:
+    """What lies in a folder, and not below one of its own."""
+    place = resolve(tree, folder)
+    names = {path[len(place) + 1 :].decode(errors="replace") for path in under(tree, place)}
+    return {name for name in names if "/" not in name}
+
+
+VersionPart = tuple[int, int, str]
+END: VersionPart = (1, 0, "")
+
+
+def version_key(version: str) -> list[VersionPart]:
+    """What versions are sorted by, as rpmvercmp does.
+
+    5.9 < 5.10, 6.1-rc3 < 6.1 < 6.1.1, 194.el5 < 194.8.1.el5.
+    """
+    parts = re.findall(r"\d+|[A-Za-z]+", version)
+    return [*map(_part_key, parts), END]
+
+
+def _part_key(part: str) -> VersionPart:
+    if part.isdigit():
+        return (3, int(part), "")
+    return (0, 0, "") if part == "rc" else (2, 0, part)
 
 
 def release_of(data: bytes, name: str) -> str:

@@ -1,6 +1,7 @@
 """Kernel modules: which files a driver needs, in the order in which `insmod` takes them.
 
-Read from depmod's own files (depmod(8), modules.dep(5)): EL5 writes absolute paths, later ones are relative.
+Read from depmod's own files (depmod(8), modules.dep(5)): EL5 writes absolute paths, later ones are
+relative.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import difflib
 import functools
 import gzip
 import lzma
+import os
 import re
 from typing import Callable, Iterable, NamedTuple
 
@@ -16,14 +18,8 @@ from ..base.errors import Problem
 from ..tree.model import Tree, read_content, resolve, under
 from .kernel import Kernel
 
-NFS = (
-    "sunrpc",
-    "lockd",
-    "nfs_acl",
-    "nfs",
-    "nfsv3",
-    "nfsv4",
-)  # what exists of them is loaded; nfs itself must
+# What exists of them is loaded; nfs itself must
+NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3", "nfsv4")
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
 WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
@@ -45,24 +41,32 @@ def name_of(path: str) -> str:
     """`kernel/drivers/net/virtio-net.ko.xz` -> `virtio_net`."""
     name = path.strip().rpartition("/")[2]
     at = name.rfind(".ko")
-    return (name[:at] if at > 0 and name[at + 3 : at + 4] in ("", ".") else name).replace("-", "_")
+    if at > 0 and name[at + 3 : at + 4] in ("", "."):
+        name = name[:at]
+    return name.replace("-", "_")
 
 
 def read_modules(tree: Tree, kernel: Kernel) -> Modules:
     """Raises ValueError where depmod has not run."""
     lines = _lines(tree, kernel, "modules.dep")
+    version = kernel.version
     if lines is None:
-        raise ValueError(
-            f"modules.dep of kernel {kernel.version} is missing: run `depmod {kernel.version}` there"
-        )
+        what = f"modules.dep of kernel {version} is missing"
+        raise ValueError(f"{what}: run `depmod {version}` there")
     paths, needs = {}, {}
     for line in lines:
-        path, _, rest = line.partition(":")
-        paths[name_of(path)] = _place(tree, kernel, path)
-        needs[name_of(path)] = tuple(map(name_of, rest.split()))
-    builtin = frozenset(map(name_of, _lines(tree, kernel, "modules.builtin") or []))
+        path, _, needed = line.partition(":")
+        name = name_of(path)
+        paths[name] = _place(tree, kernel, path)
+        needs[name] = tuple(map(name_of, needed.split()))
+    builtin = _lines(tree, kernel, "modules.builtin") or []
     return Modules(
-        kernel.version, paths, needs, _soft(tree, kernel), builtin, _aliases(tree, kernel)
+        version,
+        paths,
+        needs,
+        before=_soft(tree, kernel),
+        builtin=frozenset(map(name_of, builtin)),
+        aliases=_aliases(tree, kernel),
     )
 
 
@@ -76,10 +80,11 @@ def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
 
 def _place(tree: Tree, kernel: Kernel, path: str) -> bytes:
     name = path.strip().encode(errors="surrogateescape")
-    direct = kernel.modules + b"/" + name
-    return (
-        direct if direct in tree else resolve(tree, name[1:] if name.startswith(b"/") else direct)
-    )
+    below = kernel.modules + b"/" + name
+    if below in tree:
+        return below
+    from_root = name[1:] if name.startswith(b"/") else below
+    return resolve(tree, from_root)
 
 
 def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
@@ -87,30 +92,35 @@ def _soft(tree: Tree, kernel: Kernel) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for line in _lines(tree, kernel, "modules.softdep") or []:
         words = line.split()
-        if len(words) > 2 and words[0] == "softdep" and "pre:" in words:
-            wanted = words[words.index("pre:") + 1 :]
-            wanted = wanted[: wanted.index("post:")] if "post:" in wanted else wanted
-            found[name_of(words[1])] = tuple(map(name_of, wanted))
+        if len(words) <= 2 or words[0] != "softdep" or "pre:" not in words:
+            continue
+        first = words.index("pre:") + 1
+        last = words.index("post:", first) if "post:" in words[first:] else None
+        found[name_of(words[1])] = tuple(map(name_of, words[first:last]))
     return found
 
 
 def _aliases(tree: Tree, kernel: Kernel) -> dict[str, str]:
     lines = _lines(tree, kernel, "modules.alias") or []
-    plain = [line.split() for line in lines if not WILDCARD.search(line)]
-    return {
-        words[1].replace("-", "_"): name_of(words[2])
-        for words in plain
-        if words[0] == "alias" and len(words) == 3
-    }
+    aliases: dict[str, str] = {}
+    for line in lines:
+        words = [] if WILDCARD.search(line) else line.split()
+        if len(words) == 3 and words[0] == "alias":
+            aliases[words[1].replace("-", "_")] = name_of(words[2])
+    return aliases
 
 
 def find_module(modules: Modules, name: str) -> str | None:
-    """The module that `name` means, in any spelling; None where the kernel has it built in. Raises KeyError."""
-    for wanted in (name_of(name), modules.aliases.get(name_of(name), "")):
-        if wanted in modules.builtin:
+    """The module that `name` means, in any spelling; None where the kernel has it built in.
+
+    Raises KeyError.
+    """
+    plain = name_of(name)
+    for known in (plain, modules.aliases.get(plain, "")):
+        if known in modules.builtin:
             return None
-        if wanted in modules.paths:
-            return wanted
+        if known in modules.paths:
+            return known
     raise KeyError(name)
 
 
@@ -138,28 +148,30 @@ def _chain(modules: Modules, name: str, above: tuple[str, ...] = ()) -> list[str
     chain: list[str] = []
     for module in [*reversed(modules.needs.get(name, ())), name]:
         for soft in modules.before.get(module, ()):
-            if (
-                soft not in above
-                and soft in (modules.paths.keys() | modules.aliases.keys()) - modules.builtin
-            ):
+            if soft not in above and _is_loadable(modules, soft):
                 chain += _chain(modules, modules.aliases.get(soft, soft), (*above, soft, name))
         chain.append(module)
     return chain
 
 
+def _is_loadable(modules: Modules, name: str) -> bool:
+    if name in modules.builtin:
+        return False
+    return name in modules.paths or name in modules.aliases
+
+
 def unknown_module(modules: Modules, name: str) -> str:
     """What to say of a name that is no module."""
-    close = difflib.get_close_matches(
-        name_of(name), list(modules.paths) + sorted(modules.builtin), 1
-    )
-    return f'module "{name}" not found in kernel {modules.version}' + (
-        f" - nearest: {close[0]}" if close else ""
-    )
+    known = [*modules.paths, *sorted(modules.builtin)]
+    close = difflib.get_close_matches(name_of(name), known, 1)
+    nearest = f" - nearest: {close[0]}" if close else ""
+    return f'module "{name}" not found in kernel {modules.version}{nearest}'
 
 
 def _lost(modules: Modules, name: str, module: str) -> str:
     what = "is" if module == name_of(name) else f"needs {module}, which is"
-    return f"module {name} {what} in modules.dep but not in the tree: run `depmod {modules.version}` on the reference"
+    remedy = f"run `depmod {modules.version}` on the reference"
+    return f"module {name} {what} in modules.dep but not in the tree: {remedy}"
 
 
 def present(modules: Modules, names: Iterable[str]) -> list[str]:
@@ -174,30 +186,23 @@ def buses(modules: Modules, name: str) -> list[str]:
 
 def network_drivers(modules: Modules, names: Iterable[str]) -> list[str]:
     """Of `names` in any spelling, the network cards' drivers of this kernel."""
-    return [
-        name for name in map(name_of, names) if b"/drivers/net/" in modules.paths.get(name, b"")
-    ]
+    plain = map(name_of, names)
+    return [name for name in plain if b"/drivers/net/" in modules.paths.get(name, b"")]
 
 
 def all_in(tree: Tree, folder: bytes) -> dict[str, bytes]:
     """Every module below a folder of a tree: {name: path}."""
-    return {
-        name_of(path.decode(errors="surrogateescape")): path
-        for path in under(tree, folder)
-        if MODULE.search(path)
-    }
+    paths = [path for path in under(tree, folder) if MODULE.search(path)]
+    return {name_of(path.decode(errors="surrogateescape")): path for path in paths}
 
 
-# ---- a module's file
+# A module's file
 
 
 def file_name(modules: Modules, name: str) -> str:
     """`pcnet32.ko`: as the kernel's makers call it, without a compressor's ending."""
-    return re.sub(
-        r"(\.ko)\.\w+$",
-        r"\1",
-        modules.paths[name].rpartition(b"/")[2].decode(errors="surrogateescape"),
-    )
+    own = os.path.basename(modules.paths[name]).decode(errors="surrogateescape")
+    return re.sub(r"(\.ko)\.\w+$", r"\1", own)
 
 
 def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
@@ -206,12 +211,17 @@ def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
 
 
 def expanded(data: bytes) -> bytes:
-    """`data` without its compression, gzip, xz or zstd, if it has one. Raises ValueError where it is damaged."""
-    expand = next((expand for magic, expand in EXPANDERS.items() if data.startswith(magic)), None)
-    try:
-        return expand(data) if expand else data
-    except Exception as error:  # each compressor has its own
-        raise ValueError(f"is damaged ({error})") from None
+    """`data` without its compression, gzip, xz or zstd, if it has one.
+
+    Raises ValueError where it is damaged.
+    """
+    for magic, expand in EXPANDERS.items():
+        if data.startswith(magic):
+            try:
+                return expand(data)
+            except Exception as error:  # each compressor has its own
+                raise ValueError(f"is damaged ({error})") from None
+    return data
 
 
 def _expand_zstd(data: bytes) -> bytes:
@@ -228,13 +238,18 @@ EXPANDERS: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 def information(data: bytes, key: bytes) -> list[str]:
-    """The values of a key of a module's .modinfo section, where each stands as a NUL-ended `key=value`."""
+    """The values of a key of a module's .modinfo section.
+
+    Each stands there as a NUL-ended `key=value`.
+    """
     found: list[str] = []
-    start = data.find(b"\0" + key + b"=")
+    mark = b"\0" + key + b"="
+    start = data.find(mark)
     while start >= 0:
         end = data.find(b"\0", start + 1)
-        found.append(data[start + len(key) + 2 : end].decode(errors="replace"))
-        start = data.find(b"\0" + key + b"=", start + 1)
+        value = data[start + len(mark) : end]
+        found.append(value.decode(errors="replace"))
+        start = data.find(mark, start + 1)
     return found
 
 
@@ -244,24 +259,26 @@ def version_of(data: bytes) -> str:
 
 
 def firmware(tree: Tree, data: bytes) -> tuple[dict[str, bytes], list[str]]:
-    """({name: bytes} of the firmware that a module names and the tree has, the names that it lacks)."""
+    """({name: bytes} of the firmware that a module names and the tree has, names that it lacks)."""
     found: dict[str, bytes] = {}
     missing: list[str] = []
     for name in sorted(set(information(data, b"firmware"))):
-        places = [
-            resolve(tree, b"lib/firmware/" + name.encode() + ending)
-            for ending in (b"", b".xz", b".zst")
-        ]
-        place = next((place for place in places if place in tree), None)
-        if place is None:
+        content = _firmware_file(tree, b"lib/firmware/" + name.encode())
+        if content is None:
             missing.append(name)
         else:
-            found[name] = (
-                read_content(tree[place])
-                if place == places[0]
-                else expanded(read_content(tree[place]))
-            )
+            found[name] = content
     return found, missing
+
+
+def _firmware_file(tree: Tree, path: bytes) -> bytes | None:
+    """What the kernel makes of a file of firmware, which may lie there compressed."""
+    for ending in (b"", b".xz", b".zst"):
+        place = resolve(tree, path + ending)
+        if place in tree:
+            held = read_content(tree[place])
+            return expanded(held) if ending else held
+    return None
 
 
 MODULE = re.compile(rb"\.ko(\.(gz|xz|zst))?$")

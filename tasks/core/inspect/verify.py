@@ -1,11 +1,13 @@
-"""Verify: a folder compared with its manifest. What is missing, what was added, what is not as it was published."""
+"""Verify: a folder compared with its manifest.
+
+What is missing, what was added, what is not as it was published.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import count
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -13,40 +15,53 @@ from ..base.files import content, digest_file
 from ..base.text import shown_path
 from ..checkout.drift import KINDS, Drift, Reads, drift, drift_since, possible
 from ..plan.scope import image_of, label_of
+from ..release import Release
 from ..store import kept, shadows
 from ..store.boot_files import named, read_files
-from ..store.kept import damaged, published, read_nodes, site_data
+from ..store.kept import damaged, published, site_data
+from ..store.nodes import read_nodes
+from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.tftp import read_ours
+from ..store.tftp import closed_folders, folders_of
 from ..tree.manifest import entries_of
+from ..tree.model import Tree
+
+Tell = Callable[[str], None]
+
+
+def unheard(text: str) -> None:
+    """Say it to nobody."""
 
 
 def of_release(
     targets: Targets,
     release: str,
     full: bool = False,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Tell = unheard,
 ) -> Iterator[Drift]:
-    """How a published root differs from its manifest. Without `full`, content is read only where a look has changed."""
+    """How a published root differs from its manifest.
+
+    Without `full`, content is read only where a look has changed.
+    """
     before, root = kept.earlier(targets, release), targets.root(release)
     if full or not before.looks:
         tree = possible(kept.load_kept(targets, release), before.note)
-        return drift(
-            tree,
-            root,
-            _counting(lambda count: tell(f"{release}: {count:,} of {len(tree):,} names read")),
-        )
-    return drift_since(
-        before.looks, lambda paths: possible(entries_of(before.record, paths), before.note), root
-    )
+        return drift(tree, root, _counting(release, len(tree), tell))
+
+    def load(paths: Collection[bytes]) -> Tree:
+        return possible(entries_of(before.record, paths), before.note)
+
+    return drift_since(before.looks, load, root)
 
 
-def _counting(tell: Callable[[int], None]) -> Reads:
+def _counting(release: str, size: int, tell: Tell) -> Reads:
     """`always`, that tells how often it was asked."""
-    numbers = count(1)
+    asked = 0
 
     def reads(path: bytes) -> bool:
-        tell(next(numbers))
+        nonlocal asked
+        asked += 1
+        tell(f"{release}: {asked:,} of {size:,} names read")
         return True
 
     return reads
@@ -68,75 +83,103 @@ class Finding(NamedTuple):
 def of_server(
     targets: Targets,
     full: bool = False,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Tell = unheard,
     image: str = "",
 ) -> Iterator[Finding]:
-    """All drift: roots, kernels and initrds, site data, generated files and loaders, and what boot files name.
+    """All drift: roots, kernels and initrds, site data, generated files and loaders.
 
-    `tell` hears how far it is, often. Of one `image` its releases and its boot files.
+    And what boot files name. `tell` hears how far it is, often. Of one `image` its releases and
+    its boot files.
     """
-    there, boot_files = published(targets), read_files(targets)
-    released = {id: release for id, release in there.items() if image in ("", release.image)}
+    released, ids_in = published(targets), _ids_in_boot_files(targets, image)
     if image:
-        boot_files = {
-            name: data for name, data in boot_files.items() if image_of(label_of(name)) == image
-        }
-    in_use = {id for data in boot_files.values() for id in named(data)}
-    if not released and not boot_files and not damaged(targets):
-        yield Finding(targets.nfs, f"nothing {f'of {image} ' if image else ''}is deployed there")
+        released = {id: one for id, one in released.items() if one.image == image}
+    harmed = damaged(targets)
+    if not released and not ids_in and not harmed:
+        of_image = f"of {image} " if image else ""
+        yield Finding(targets.nfs, f"nothing {of_image}is deployed there")
+
+    in_use = set().union(*ids_in.values())
     for id, release in released.items():
         yield from _root(targets, id, full, tell)
-        yield from _boot_folder(
-            targets,
-            id,
-            {"vmlinuz": release.kernel, "initrd.img": release.initrd},
-            full or id in in_use,
-        )
-    for id in [] if image else site_data(targets):
-        yield from _boot_folder(targets, id, {"site.img": id.rpartition("-")[2]}, read=True)
-    yield from (Finding(path, what) for path, what in damaged(targets).items())
+        yield from _boot_folder(targets, release, full or id in in_use)
+    if not image:
+        yield from _site_data(targets)
+    yield from map(Finding, harmed.keys(), harmed.values())
     yield from _files(targets, image)
     yield from _ways(targets, [*released, *site_data(targets)])
-    for name, data in boot_files.items():
-        for id in sorted(named(data) - there.keys() - set(site_data(targets))):
-            yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
+    yield from _gone(targets, ids_in)
 
 
-def _root(targets: Targets, id: str, full: bool, tell: Callable[[str], None]) -> Iterator[Finding]:
+def _ids_in_boot_files(targets: Targets, image: str) -> dict[str, set[str]]:
+    """What each boot file names, of one image, or all."""
+    ids_in = {}
+    for name, data in read_files(targets).items():
+        if not image or _is_of(name, image):
+            ids_in[name] = named(data)
+    return ids_in
+
+
+def _is_of(name: str, image: str) -> bool:
+    """Is it a boot file of the image?"""
+    return image_of(label_of(name)) == image
+
+
+def _root(targets: Targets, id: str, full: bool, tell: Tell) -> Iterator[Finding]:
     root = f"{targets.nfs}/{id}"
     try:
         for one in of_release(targets, id, full, tell):
-            yield Finding(os.path.join(root, shown_path(one.path)) if one.path else root, one.what)
+            path = os.path.join(root, shown_path(one.path)) if one.path else root
+            yield Finding(path, one.what)
     except Refused as error:
         yield Finding(root, f"not compared: {error}")
     except OSError as error:
-        yield Finding(
-            root, f"not compared: {os.fsdecode(error.filename or root)}: {error.strerror}"
-        )
+        where = os.fsdecode(error.filename or root)
+        yield Finding(root, f"not compared: {where}: {error.strerror}")
 
 
-def _boot_folder(
-    targets: Targets, id: str, digests: Mapping[str, str], read: bool
-) -> Iterator[Finding]:
+def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:
+    """Of kernel and initrd."""
+    digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
     for name, digest in digests.items():
-        yield from _file(targets, f"{id}/{name}", digest if read else "")
+        yield from _file(targets, f"{release.id}/{name}", digest if read else "")
+
+
+def _site_data(targets: Targets) -> Iterator[Finding]:
+    for id in site_data(targets):
+        yield from _file(targets, f"{id}/site.img", id.rpartition("-")[2])
 
 
 def _files(targets: Targets, image: str) -> Iterator[Finding]:
     """Of the files that were written, those of one image, or all."""
     for name, digest in read_ours(targets).items():
-        if image in ("", image_of(label_of(name))):
+        if not image or _is_of(name, image):
             yield from _file(targets, name, digest)
 
 
+def _gone(targets: Targets, ids_in: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """What boot files name and is not on the server."""
+    present = {*published(targets), *site_data(targets)}
+    for name, ids in ids_in.items():
+        for id in sorted(ids - present):
+            yield _not_there(targets, name, id)
+
+
+def _not_there(targets: Targets, name: str, id: str) -> Finding:
+    return Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
+
+
 def _ways(targets: Targets, ids: Collection[str]) -> Iterator[Finding]:
-    """What stands between loaders and what they shall find: folders that they may not enter, files of others."""
+    """What stands between loaders and what they shall find.
+
+    Folders that they may not enter, files of others.
+    """
     ours = read_ours(targets)
-    for name in shadows.closed(targets, ["", *shadows.folders(ours), *ids]):
-        yield Finding(
-            os.path.join(targets.tftp, name).rstrip("/"), "closed to its readers, TFTP servers"
-        )
-    yield from (Finding(*found) for found in shadows.shadowing(targets, ours, read_nodes(targets)))
+    for name in closed_folders(targets, ["", *folders_of(ours), *ids]):
+        path = os.path.join(targets.tftp, name).rstrip("/")
+        yield Finding(path, "closed to its readers, TFTP servers")
+    for path, what in shadows.shadowing(targets, ours, read_nodes(targets)):
+        yield Finding(path, what)
     yield from _astray(targets, set(ours))
 
 
@@ -144,30 +187,29 @@ def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
     """Files of others that loaders look at and that name a release of ours that is not there."""
     images = {release.image for release in published(targets).values()}
     for name in shadows.looked_at(targets):
-        gone = {
-            id
-            for id in named(content(targets.served(name)) or b"")
-            if id.rpartition("-")[0] in images
-        }
-        for id in sorted(gone) if name not in ours else ():
-            if not os.path.isdir(targets.boot(id)):
-                yield Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
+        if name in ours:
+            continue
+        for id in sorted(named(content(targets.served(name)) or b"")):
+            if id.rpartition("-")[0] in images and not os.path.isdir(targets.boot(id)):
+                yield _not_there(targets, name, id)
 
 
 def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
     """A file below tftp_root: `digest` is how its sha256 begins."""
-    path, here = f"{targets.tftp}/{name}", targets.served(name)
+    path, file = f"{targets.tftp}/{name}", targets.served(name)
     try:
-        status = os.lstat(here)
+        status = os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
         yield Finding(path, "missing")
         return
+    mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode):
         yield Finding(path, f"{KINDS[stat.S_IFMT(status.st_mode)]}, not file")
-    elif stat.S_IMODE(status.st_mode) != 0o644:
-        yield Finding(path, f"mode {stat.S_IMODE(status.st_mode):04o}, not 0644")
+    elif mode != 0o644:
+        yield Finding(path, f"mode {mode:04o}, not 0644")
     elif digest:
-        yield from (Finding(path, what) for what in _other_bytes(here, digest))
+        for what in _other_bytes(file, digest):
+            yield Finding(path, what)
 
 
 def _other_bytes(file: str, digest: str) -> Iterator[str]:

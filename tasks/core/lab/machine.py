@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatch
 from typing import Any
 
+from ..initrd.build import BY_NAME
 from ..site.model import Disk
 
 DISK_SIZE = 64 << 30  # bytes at least, of a sparse file
@@ -21,7 +22,7 @@ SYSTEMD = ("usr/lib/systemd/systemd", "lib/systemd/systemd")
 
 def card(initrd: Mapping[str, Any]) -> str:
     """A network card that an initrd has the driver of; one with udev has them all."""
-    if initrd["kind"] not in ("own", "nash"):
+    if BY_NAME[initrd["kind"]].has_udev:
         return "virtio"
     known = [kind for driver, kind in CARDS.items() if driver in initrd["modules"]]
     return known[0] if known else "virtio"

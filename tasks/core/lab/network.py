@@ -19,6 +19,9 @@ import time
 from dataclasses import dataclass
 from typing import Iterator
 
+from ..dhcp.server import LabPlace
+from ..dhcp.servers import BY_WORD
+
 UNSHARE = "unshare --net --mount --pid --ipc --uts --fork --mount-proc --kill-child=KILL --".split()
 BRIDGE = "br0"
 RUN = "/run/plugnode-lab"
@@ -34,7 +37,7 @@ class Lab:
     destdir: str
     tftp_root: str
     configs: str
-    dhcp: str  # "dhcpd" | "kea" | "dnsmasq"
+    dhcp: str  # a word of dhcp/servers
     logs: str  # a folder
     taps: int = 1
     nfs: bool = True  # False: as if that server were down
@@ -77,7 +80,7 @@ def boot_server(lab: Lab) -> Iterator[Daemons]:
     if lab.nfs:
         _start_nfs(lab, daemons)
     _mirror_root(lab)
-    DAEMON_STARTERS[lab.dhcp](lab, daemons)
+    _start_dhcp(lab, daemons)
     time.sleep(0.3)
     for name in daemons.dead():
         with open(daemons.log(name), errors="replace") as log:
@@ -157,34 +160,15 @@ def _start_tftpd(lab: Lab, daemons: Daemons) -> None:
     daemons.start("tftpd", "in.tftpd", *words, lab.destdir + lab.tftp_root)
 
 
-def _start_dhcpd(lab: Lab, daemons: Daemons) -> None:
-    _start_tftpd(lab, daemons)
-    leases = f"{RUN}/dhcpd.leases"
-    open(leases, "w").close()
-    files = ["-cf", _config(lab, "dhcpd.conf"), "-lf", leases, "-pf", f"{RUN}/dhcpd.pid"]
-    user = ["-user", "root", "-group", "root"]
-    daemons.start("dhcpd", "dhcpd", "-4", "-f", "-d", *files, *user, BRIDGE)
+def _start_dhcp(lab: Lab, daemons: Daemons) -> None:
+    server = BY_WORD[lab.dhcp]
+    if not server.serves_tftp:
+        _start_tftpd(lab, daemons)
+    place = LabPlace(_config(lab, server.source), RUN, BRIDGE)
+    start = server.lab_start(place)
+    root = MIRROR if start.sees_tftp_root else None
+    daemons.start(server.daemon, *start.argv, root=root, **start.environ)
 
-
-def _start_kea(lab: Lab, daemons: Daemons) -> None:
-    _start_tftpd(lab, daemons)
-    folders = {"KEA_PIDFILE_DIR": RUN, "KEA_LOCKFILE_DIR": RUN}
-    config = _config(lab, "kea-dhcp4.json")
-    daemons.start("kea", "kea-dhcp4", "-c", config, root=MIRROR, **folders)
-
-
-def _start_dnsmasq(lab: Lab, daemons: Daemons) -> None:
-    config = _config(lab, "dnsmasq.conf")
-    private = [
-        "--log-facility=-",
-        "--user=root",
-        f"--dhcp-leasefile={RUN}/dnsmasq.leases",
-        f"--pid-file={RUN}/dnsmasq.pid",
-    ]
-    daemons.start("dnsmasq", "dnsmasq", "-k", "-C", config, *private, root=MIRROR)
-
-
-DAEMON_STARTERS = {"dhcpd": _start_dhcpd, "kea": _start_kea, "dnsmasq": _start_dnsmasq}
 
 EXPORT = re.compile(r"^(/\S+) [^ (]+\(([^)]*)\)$", re.M)  # a line of exports(5), as generated
 GANESHA = """\

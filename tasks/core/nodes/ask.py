@@ -1,7 +1,8 @@
-"""Reach: nodes that run, over ssh, many at once, by ClusterShell's Task.
+"""Ask: nodes that run, over ssh, many at once, by ClusterShell's Task.
 
-A node's ssh host keys are made on its own disk at its first boot, so nobody can know them before: the first key that a
-name shows is kept in a file of ours, and only that one is taken from then on (ssh_config(5): accept-new).
+A node's ssh host keys are made on its own disk at its first boot, so nobody can know them before:
+the first key that a name shows is kept in a file of ours, and only that one is taken from then on
+(ssh_config(5): accept-new).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ClusterShell.Event import EventHandler
 from ClusterShell.Worker.Popen import WorkerPopen
 
 from ..base.nodeset import fold_nodes
-from ..base.ssh import explain, ssh_command
+from ..base.ssh import Meanings, explain, ssh_command
 from ..base.text import readable
 from ..remote import parallel
 from ..site.model import Node
@@ -27,15 +28,33 @@ BEGIN = "plugnode:"  # a line; before it a login shell may greet
 
 # What a node is asked by standard input or prints; POSIX sh of any node, EL5's too.
 ENTER = f'cd /run/plugnode 2>/dev/null || {{ echo "no /run/plugnode" >&2; exit {NO_DATA}; }}; '
-TAKE = (  # a tar of site data: all of it is there before the first name leads to it; a layout goes when none does
+# A tar of site data: all of it is there before the first name leads to it; a layout goes when none
+# does, and the folder of one that was killed.
+TAKE = (
     "set -eu; umask 022; " + ENTER + "for old in .new.*; do "
-    'kill -0 "${old#.new.}" 2>/dev/null || rm -rf "$old"; done; '  # of one that was killed
-    'new=.new.$$; trap \'rm -rf "$new"\' EXIT; mkdir -p "$new" layouts; tar -xf - -C "$new"; gone=; '
+    'kill -0 "${old#.new.}" 2>/dev/null || rm -rf "$old"; done; '
+    "new=.new.$$; trap 'rm -rf \"$new\"' EXIT; "
+    'mkdir -p "$new" layouts; tar -xf - -C "$new"; gone=; '
     'for file in layouts/*; do [ -f "$new/$file" ] || gone="$gone $file"; done; '
-    'mv -f "$new"/layouts/* layouts/; for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone'
+    'mv -f "$new"/layouts/* layouts/; '
+    'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone'
 )
-_RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
 RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"
+_RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
+
+# What ssh says -> what it means to an admin; NODE and KNOWN_HOSTS are filled in by `folded`.
+NODE_MEANINGS: Meanings = (
+    (
+        r"HOST IDENTIFICATION HAS CHANGED",
+        "its host key is not the one that it had: its disk was made anew, or another machine "
+        "answers; make sure, then ssh-keygen -R NODE -f KNOWN_HOSTS",
+    ),
+    (
+        r"(No route to host|Connection refused|Connection timed out|Network is unreachable"
+        r"|Connection reset)",
+        "{0}",
+    ),
+)
 
 
 class Replies(NamedTuple):
@@ -62,28 +81,37 @@ def runs(text: str) -> Runs | None:
 
 def ask(nodes: Iterable[Node], script: str, known_hosts: str, given: str = os.devnull) -> Replies:
     """Run a shell script on nodes, as root, with the file `given` as standard input."""
-    asked = [_Asked(node.name) for node in nodes]
-    for node, handler in zip(nodes, asked):
+    asked = []
+    for node in nodes:
         words = [*ssh(node, known_hosts), f"echo; echo {BEGIN}; {script}"]
-        parallel.begin(words, node.name, handler, LIMIT, given)
+        asked.append(_Asked(node.name))
+        parallel.begin(parallel.Job(words, node.name, LIMIT, given), asked[-1])
     parallel.finish(NODE_FANOUT)
-    failed = {each.name: each.failure for each in asked if each.failure}
-    return Replies({each.name: "\n".join(each.said) for each in asked if not each.failure}, failed)
+
+    replies = Replies({}, {})
+    for each in asked:
+        if each.failure:
+            replies.failed[each.name] = each.failure
+        else:
+            replies.said[each.name] = "\n".join(each.said)
+    return replies
 
 
 def ssh(node: Node, known_hosts: str) -> list[str]:
-    """By its address, for no resolver need know it; its key by its name, which stays when the address does not."""
-    ours = f'"{os.path.abspath(known_hosts)}" ~/.ssh/known_hosts'
+    """The command that reaches a node by its address, for no resolver need know it.
+
+    Its key it has by its name, which stays when the address does not.
+    """
     options = {
-        "HostName": node.ip, "HostKeyAlias": node.name, "UserKnownHostsFile": ours,
-        "StrictHostKeyChecking": "accept-new", "ConnectTimeout": str(CONNECT), "LogLevel": "ERROR",
-    }  # fmt: skip
-    return [
-        *ssh_command(*(f"-o{name}={value}" for name, value in options.items())),
-        "-T",
-        "--",
-        f"root@{node.name}",
-    ]
+        "HostName": node.ip,
+        "HostKeyAlias": node.name,
+        "UserKnownHostsFile": f'"{os.path.abspath(known_hosts)}" ~/.ssh/known_hosts',
+        "StrictHostKeyChecking": "accept-new",
+        "ConnectTimeout": str(CONNECT),
+        "LogLevel": "ERROR",
+    }
+    words = [f"-o{name}={value}" for name, value in options.items()]
+    return [*ssh_command(*words), "-T", "--", f"root@{node.name}"]
 
 
 class _Asked(EventHandler):  # type: ignore[misc]
@@ -107,27 +135,11 @@ class _Asked(EventHandler):  # type: ignore[misc]
         if rc == NO_DATA:
             self.failure = "it runs, but has no /run/plugnode: it was not booted by Plugnode"
         elif rc:
-            self.failure = reason(rc, self.words)
+            self.failure = explain("NODE", rc, self.words, NODE_MEANINGS)
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         if timedout:
             self.failure = f"did not answer in {LIMIT} seconds"
-
-
-def reason(status: int, words: list[str]) -> str:
-    """Why a node could not be asked; the same words for every node that has the same trouble. NODE is its name."""
-    text = "\n".join(words)
-    for pattern, meaning in NODE_MEANINGS:
-        if found := re.search(pattern, text):
-            return meaning.format(*found.groups())
-    return explain("", "NODE", status, words).removeprefix(": ")
-
-
-NODE_MEANINGS = (
-    (r"HOST IDENTIFICATION HAS CHANGED", "its host key is not the one that it had: its disk was made anew, or another "
-     "machine answers; make sure, then ssh-keygen -R NODE -f KNOWN_HOSTS"),
-    (r"(No route to host|Connection refused|Connection timed out|Network is unreachable|Connection reset)", "{0}"),
-)  # fmt: skip
 
 
 def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:
@@ -135,7 +147,9 @@ def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, text in words.items():
         groups.setdefault(text, []).append(name)
-    return [
-        f"{fold_nodes(names)}: {text.replace('NODE', fold_nodes(names)).replace('KNOWN_HOSTS', known_hosts)}"
-        for text, names in groups.items()
-    ]
+    lines = []
+    for text, names in groups.items():
+        nodes = fold_nodes(names)
+        meant = text.replace("NODE", nodes).replace("KNOWN_HOSTS", known_hosts)
+        lines.append(f"{nodes}: {meant}")
+    return lines

@@ -1,1 +1,1 @@
-"""What a server holds, what it shall hold, and what leads from one to the other: nothing is changed."""
+"""What a server holds, what it shall hold, and what leads from one to the other."""

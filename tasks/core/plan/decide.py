@@ -1,267 +1,272 @@
-"""The plan: what leads from what a server holds to what it shall hold. A pure function."""
+"""What leads from what a server holds to what it shall hold: a pure function."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from ..services import exports
+from ..services.exports import site_of
+from ..services.merged_exports import MergedExports, merge_exports
 from ..services.services import KEPT, Service, is_foreign, lost
 from ..site_data import files_of
 from ..store import journal
 from ..store.boot_files import current
-from ..store.kept import NodeFacts
+from ..store.nodes import NodeFacts
 from ..store.paths import BOOT_FILES
-from .state import Actual, BuiltRelease, Desired
+from .model import FileChange, FileChanges, NodeChanges, NodesReassigned, Plan, ReleaseChange
+from .state import Actual, BuiltRelease, Desired, digest
 
 
-@dataclass(frozen=True)
-class FileChange:
-    """A file that a plan writes or removes; `path` as the server knows it."""
-
-    path: str
-    before: bytes | None
-    after: bytes | None  # None: removed
-    found: str = ""  # "edited by hand" or "not Plugnode's": what is lost
-    reload: str = ""  # the command by which a daemon reads it again
-
-
-@dataclass(frozen=True)
-class ReleaseChange:
-    """An image whose nodes run another release from their next boot on."""
-
-    image: str
-    before: str | None
-    after: str
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class NodesReassigned:
-    """Nodes that run another release for a reason of their own: a pin, or another image."""
-
-    before: str | None
-    after: str
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class NodeChanges:
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name, and the fields that differ
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a deploy does, in its order."""
-
-    roots: tuple[BuiltRelease, ...] = ()  # trees to publish below nfs_root
-    boots: tuple[BuiltRelease, ...] = ()  # kernels and initrds to publish below tftp_root
-    site_img: bool = False
-    loaders: tuple[str, ...] = ()
-    files: tuple[FileChange, ...] = ()  # generated files, boot files that are new among them
-    boot_files: tuple[FileChange, ...] = ()  # the commit points
-    stale: tuple[FileChange, ...] = ()
-    opened: tuple[str, ...] = ()  # folders below tftp_root that TFTP servers may enter from then on
-    services: tuple[FileChange, ...] = ()
-    moves: tuple[ReleaseChange, ...] = ()
-    switches: tuple[NodesReassigned, ...] = ()
-    nodes: NodeChanges = NodeChanges()
-    site_files: tuple[FileChange, ...] = ()  # of what site.img holds
-    by_hand: tuple[FileChange, ...] = ()  # generated files for an admin to carry
-    warnings: tuple[str, ...] = ()  # what an admin should know before it is done
-    held: tuple[
-        str, ...
-    ] = ()  # images that a rollback took back: what becomes of them, a line each
-    unfinished: bool = False  # an earlier deploy was killed after its last change
-
-    @property
-    def changed(self) -> bool:
-        """Is there anything to do?"""
-        return any(
-            (
-                self.roots,
-                self.boots,
-                self.site_img,
-                self.loaders,
-                self.changes,
-                self.by_hand,
-                self.opened,
-            )
-        )
-
-    @property
-    def changes(self) -> tuple[FileChange, ...]:
-        """Every generated file that is written or removed."""
-        return self.files + self.boot_files + self.stale + self.services
-
-
-# --- what is to be done
-
-
-def plan(there: Actual, wanted: Desired) -> Plan:
-    """The steps from `there` to `wanted`: a pure function."""
-    names = [name for name in sorted(wanted.files) if _differs(there, name, wanted.files[name])]
-    commits = [name for name in names if name.startswith(BOOT_FILES) and name in there.files]
-    others = sorted(set(names) - set(commits), key=_new_boot_files_first)
+def plan(actual: Actual, desired: Desired) -> Plan:
+    """The steps from what is there to what is desired."""
     return Plan(
-        roots=tuple(built for built in wanted.releases if built.release.id not in there.released),
-        boots=tuple(built for built in wanted.releases if built.release.id not in there.booted),
-        site_img=wanted.site_id not in there.booted,
-        loaders=tuple(name for name in sorted(wanted.loaders) if not there.loaders.get(name)),
-        files=tuple(_change(there, name, wanted.files[name]) for name in others),
-        boot_files=tuple(_change(there, name, wanted.files[name]) for name in commits),
-        stale=tuple(_change(there, name, None) for name in _stale(there, wanted)),
-        opened=there.closed,
-        services=tuple(_services(there, wanted)),
-        warnings=tuple(_warnings(there, wanted)),
-        moves=tuple(_moves(there, wanted)),
-        switches=tuple(_switches(there, wanted)),
-        nodes=compare_nodes(there.nodes, wanted.nodes),
-        site_files=tuple(_site_files(there.site_img, wanted.site_img)),
-        by_hand=() if there.by_hand is None else tuple(_changes(there.by_hand, wanted.by_hand)),
-        held=wanted.held,
-        unfinished=journal.unfinished(there.records) or _forgot(there, wanted),
+        roots=_without(actual.released, desired),
+        boots=_without(actual.booted, desired),
+        site_img=desired.site_id not in actual.booted,
+        loaders=_loaders(actual, desired),
+        files=_files(actual, desired),
+        boot_files=_boot_files(actual, desired),
+        stale=_stale(actual, desired),
+        opened=actual.closed,
+        services=tuple(_services(actual, desired)),
+        warnings=tuple(_warnings(actual, desired)),
+        moves=tuple(_moves(actual, desired)),
+        switches=_switches(actual, desired),
+        nodes=compare_nodes(actual.nodes, desired.nodes),
+        site_files=_site_files(actual.site_img, desired.site_img),
+        by_hand=_by_hand(actual, desired),
+        held=desired.held,
+        unfinished=journal.unfinished(actual.records) or _forgot(actual, desired),
     )
 
 
-def _forgot(there: Actual, wanted: Desired) -> bool:
+def _without(
+    known: Mapping[str, object] | frozenset[str],
+    desired: Desired,
+) -> tuple[BuiltRelease, ...]:
+    """The releases that are not among these."""
+    return tuple(built for built in desired.releases if built.release.id not in known)
+
+
+def _loaders(actual: Actual, desired: Desired) -> tuple[str, ...]:
+    """The loaders that are not there as they are desired."""
+    good = {name for name, is_good in actual.loaders.items() if is_good}
+    return tuple(sorted(desired.loaders.keys() - good))
+
+
+def _forgot(actual: Actual, desired: Desired) -> bool:
     """Is what we wrote down about our files and nodes another thing than what will be there?"""
-    if there.harmed or there.nodes != wanted.nodes:
+    if actual.harmed or actual.nodes != desired.nodes:
         return True
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in wanted.files.items()}
-    known = {name: digest for name, digest in there.ours.items() if name not in wanted.loaders}
-    return known != digests or not wanted.loaders.keys() <= there.ours.keys()
+    if not desired.loaders.keys() <= actual.ours.keys():
+        return True
+    digests = {name: digest(data) for name, data in desired.files.items()}
+    ours = dict(actual.ours)
+    for name in desired.loaders:
+        del ours[name]
+    return ours != digests
 
 
-def _differs(there: Actual, name: str, data: bytes) -> bool:
-    return there.files.get(name) != data or name in there.unreadable
+def _files(actual: Actual, desired: Desired) -> FileChanges:
+    """What is written before the commit points.
+
+    New boot files come first: one is there before a node's own file includes it.
+    """
+    boot_files, others = [], []
+    for name, change in _differing(actual, desired):
+        if not name.startswith(BOOT_FILES):
+            others.append(change)
+        elif change.before is None:
+            boot_files.append(change)
+    return (*boot_files, *others)
 
 
-def _new_boot_files_first(name: str) -> tuple[bool, str]:
-    """A new image's boot file is there before a node's own file includes it."""
-    return not name.startswith(BOOT_FILES), name
+def _boot_files(actual: Actual, desired: Desired) -> FileChanges:
+    """The commit points: boot files that are there, and lead elsewhere from then on."""
+    changes = []
+    for name, change in _differing(actual, desired):
+        if name.startswith(BOOT_FILES) and change.before is not None:
+            changes.append(change)
+    return tuple(changes)
 
 
-def _stale(there: Actual, wanted: Desired) -> list[str]:
-    """What an earlier deploy wrote and nobody wants now. What others wrote is never looked at."""
-    gone = there.ours.keys() & there.files.keys() - wanted.files.keys() - wanted.loaders.keys()
-    return sorted(gone - wanted.left)
+def _differing(actual: Actual, desired: Desired) -> Iterator[tuple[str, FileChange]]:
+    """The files that are not as desired, by their names below tftp_root."""
+    for name, data in sorted(desired.files.items()):
+        if actual.files.get(name) != data or name in actual.unreadable:
+            yield name, _change(actual, name, data)
 
 
-def _change(there: Actual, name: str, after: bytes | None) -> FileChange:
-    before = there.files.get(name)
-    return FileChange(
-        f"{there.targets.tftp}/{name}", before, after, _found(there.ours.get(name), before)
-    )
+def _stale(actual: Actual, desired: Desired) -> FileChanges:
+    """What an earlier deploy wrote and nobody wants now.
+
+    What others wrote is never looked at.
+    """
+    gone = actual.ours.keys() & actual.files.keys()
+    gone -= desired.files.keys()
+    gone -= desired.loaders.keys()
+    gone -= desired.left
+    return tuple(_change(actual, name, after=None) for name in sorted(gone))
+
+
+def _change(actual: Actual, name: str, after: bytes | None) -> FileChange:
+    before = actual.files.get(name)
+    found = _found(actual.ours.get(name), before)
+    return FileChange(f"{actual.targets.tftp}/{name}", before, after, found)
 
 
 def _found(ours: str | None, before: bytes | None) -> str:
-    if before is None or ours == hashlib.sha256(before).hexdigest():
+    if before is None or ours == digest(before):
         return ""
     return "edited by hand" if ours else "not Plugnode's"
 
 
-def settled(there: Actual, wanted: Desired) -> tuple[Service, ...]:
-    """The daemons' files as this server shall have them: what it exports is merged with what nodes may have mounted."""
-    return tuple(_settled(there, service) for service in wanted.services)
+def changed_services(plan: Plan, actual: Actual, desired: Desired) -> list[Service]:
+    """The daemons' files that a deploy installs.
+
+    All of them after one that was killed: maybe it wrote one of which its daemon has not heard yet.
+    """
+    services = [_merged(actual, service) for service in desired.services]
+    if plan.unfinished:
+        return services
+    changed = {change.path for change in plan.services}
+    return [service for service in services if not changed.isdisjoint(service.paths)]
 
 
-def _settled(there: Actual, service: Service) -> Service:
-    if not exports.site_of(service.path):
+def _merged(actual: Actual, service: Service) -> Service:
+    """A daemon's file as this server shall have it.
+
+    What it exports is merged with what nodes may have mounted.
+    """
+    if not site_of(service.path):
         return service
-    done = exports.settle(service.path, service.data, there.targets.nfs, there.exports)
-    return service._replace(data=done.data, after=done.after)
+    merged = _merged_exports(actual, service)
+    return service._replace(data=merged.data, after=merged.after)
 
 
-def _services(there: Actual, wanted: Desired) -> Iterator[FileChange]:
-    before = {**there.exports.files, **there.services}
-    for service in settled(there, wanted):
-        reload = " ".join(service.reload) if there.reloads else ""
+def _merged_exports(actual: Actual, service: Service) -> MergedExports:
+    nfs = actual.targets.nfs
+    return merge_exports(service.path, service.data, nfs, actual.exports)
+
+
+def _services(actual: Actual, desired: Desired) -> Iterator[FileChange]:
+    present = {**actual.exports.files, **actual.services}
+    for service in desired.services:
+        service = _merged(actual, service)
+        reload = " ".join(service.reload) if actual.reloads else ""
         for path, data in service.files:
-            if before.get(path) != data:
-                merged = exports.site_of(service.path)  # what others wrote there is kept
-                found = "" if merged else lost(path, before.get(path))
-                yield FileChange(path, before.get(path), data, found, reload)
+            before = present.get(path)
+            if before != data:
+                # What others wrote to a merged file is kept
+                found = "" if site_of(service.path) else lost(path, before)
+                yield FileChange(path, before, data, found, reload)
                 reload = ""  # once for all of them
 
 
-def _warnings(there: Actual, wanted: Desired) -> Iterator[str]:
-    for service in wanted.services:
-        before = there.services.get(service.path)
-        if exports.site_of(service.path):
-            yield from exports.settle(
-                service.path, service.data, there.targets.nfs, there.exports
-            ).warnings
-        if before is not None and before != service.data and is_foreign(service.path, before):
+def _warnings(actual: Actual, desired: Desired) -> Iterator[str]:
+    for service in desired.services:
+        before = actual.services.get(service.path)
+        if site_of(service.path):
+            yield from _merged_exports(actual, service).warnings
+        if before is None or before == service.data:
+            continue
+        if is_foreign(service.path, before):
             kept = os.path.basename(service.path) + KEPT
             yield f"{service.path} is not Plugnode's: it is replaced, and kept as {kept}"
 
 
-def _moves(there: Actual, wanted: Desired) -> Iterator[ReleaseChange]:
-    for built in wanted.releases:
+def _moves(actual: Actual, desired: Desired) -> Iterator[ReleaseChange]:
+    """The images whose nodes run another release from their next boot on."""
+    for built in desired.releases:
         image, after = built.release.image, built.release.id
-        before = current(there.files, image)
+        before = current(actual.files, image)
         if before != after:
-            nodes = [
-                name
-                for name, node in wanted.nodes.items()
-                if node["image"] == image and "release" not in node
-            ]
-            yield ReleaseChange(image, before, after, tuple(nodes))
+            yield ReleaseChange(image, before, after, _nodes_of(desired, image))
 
 
-def _switches(there: Actual, wanted: Desired) -> Iterator[NodesReassigned]:
+def _nodes_of(desired: Desired, image: str) -> tuple[str, ...]:
+    """The nodes that run what an image boots: those that are not pinned."""
+    names = []
+    for name, node in desired.nodes.items():
+        if node["image"] == image and "release" not in node:
+            names.append(name)
+    return tuple(names)
+
+
+def _switches(actual: Actual, desired: Desired) -> tuple[NodesReassigned, ...]:
     """What the moves of images do not tell: known nodes whose own words changed."""
-    goal = {built.release.image: built.release.id for built in wanted.releases}
     found: dict[tuple[str | None, str], list[str]] = {}
-    for name in sorted(there.nodes.keys() & wanted.nodes.keys()):
-        old, new = there.nodes[name], wanted.nodes[name]
-        if (old.get("release"), old["image"]) != (new.get("release"), new["image"]):
-            before = old.get("release") or current(there.files, old["image"])
-            after = (
-                new.get("release") or goal.get(new["image"]) or current(there.files, new["image"])
-            )
-            if after and after != before:
-                found.setdefault((before, after), []).append(name)
-    return (NodesReassigned(*ids, tuple(names)) for ids, names in found.items())
+    booted = desired.ids_by_image
+    for name in sorted(actual.nodes.keys() & desired.nodes.keys()):
+        old, new = actual.nodes[name], desired.nodes[name]
+        if _is_assigned_alike(old, new):
+            continue
+        before = _release_of(old, {}, actual.files)
+        after = _release_of(new, booted, actual.files)
+        if after and after != before:
+            found.setdefault((before, after), []).append(name)
+    switches = []
+    for (before, after), names in found.items():
+        switches.append(NodesReassigned(before, after, tuple(names)))
+    return tuple(switches)
 
 
-def _site_files(before: bytes, after: bytes) -> Iterator[FileChange]:
-    """The texts inside site.img; of a server's first one nothing is told."""
-    return _changes(files_of(before), files_of(after)) if before and before != after else iter(())
+def _release_of(
+    node: NodeFacts,
+    booted: Mapping[str, str],
+    files: Mapping[str, bytes],
+) -> str | None:
+    """What a node runs: its pin, what its image boots from then on, or what it boots now."""
+    image = node["image"]
+    return node.get("release") or booted.get(image) or current(files, image)
+
+
+def _is_assigned_alike(one: NodeFacts, other: NodeFacts) -> bool:
+    if one["image"] != other["image"]:
+        return False
+    return one.get("release") == other.get("release")
+
+
+def _site_files(before: bytes, after: bytes) -> FileChanges:
+    """The texts inside site.img that change; of a server's first one nothing is told."""
+    if not before or before == after:
+        return ()
+    return tuple(_changes(files_of(before), files_of(after)))
+
+
+def _by_hand(actual: Actual, desired: Desired) -> FileChanges:
+    """The generated files that no deploy installs, where it is known what they were."""
+    if actual.by_hand is None:
+        return ()
+    return tuple(_changes(actual.by_hand, desired.by_hand))
 
 
 def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[FileChange]:
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield FileChange(name, before.get(name), after.get(name))
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            yield FileChange(name, old, new)
 
 
-def compare_nodes(before: Mapping[str, NodeFacts], after: Mapping[str, NodeFacts]) -> NodeChanges:
-    both = sorted(before.keys() & after.keys())
-    return NodeChanges(
-        added=tuple(sorted(after.keys() - before.keys())),
-        removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(
-            (name, _differ(before[name], after[name]))
-            for name in both
-            if before[name] != after[name]
-        ),
-    )
+def compare_nodes(
+    before: Mapping[str, NodeFacts],
+    after: Mapping[str, NodeFacts],
+) -> NodeChanges:
+    """The nodes that came and went, and what changed of the others."""
+    added = sorted(after.keys() - before.keys())
+    removed = sorted(before.keys() - after.keys())
+    changed = []
+    for name in sorted(before.keys() & after.keys()):
+        fields = _fields(before[name], after[name])
+        if fields:
+            changed.append((name, fields))
+    return NodeChanges(tuple(added), tuple(removed), tuple(changed))
 
 
-def _differ(before: NodeFacts, after: NodeFacts) -> tuple[str, ...]:
-    return tuple(
-        key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)
-    )
-
-
-def changed_services(plan: Plan, there: Actual, wanted: Desired) -> list[Service]:
-    """All after a deploy that was killed: maybe it wrote a file of which its daemon has not heard yet."""
-    changed = {change.path for change in plan.services}
-    every = settled(there, wanted)
-    return [one for one in every if plan.unfinished or changed & {path for path, _ in one.files}]
+def _fields(before: NodeFacts, after: NodeFacts) -> tuple[str, ...]:
+    """The facts that differ."""
+    fields = []
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            fields.append(key)
+    return tuple(fields)

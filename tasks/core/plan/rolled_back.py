@@ -1,20 +1,20 @@
-"""Stays: an image that was rolled back stays there until somebody says otherwise, or its build is another release."""
+"""An image that was rolled back: it stays where it is until somebody says otherwise.
+
+Or until its build is another release.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..release import Release
 from ..store import journal
 from ..store.kept import published
 from ..store.paths import Targets
+from .scope import Render
 from .state import Desired, Standing
-
-Render = Callable[
-    [Release, str, str], Mapping[str, bytes]
-]  # release, label, site id -> its boot files
 
 
 class Held(NamedTuple):
@@ -30,25 +30,36 @@ class Held(NamedTuple):
         return f"{self.left}, which {who} left by a rollback at {self.rollback['time']}"
 
 
-def stay(targets: Targets, render: Render, goal: Desired, again: bool) -> Desired:
-    """The goal, in which images that were rolled back stay at what they boot, with the newest site data."""
-    known, releases, files, lines = published(targets), list(goal.releases), dict(goal.files), []
-    for number, held in _held(targets, goal, known):
+def stay(targets: Targets, render: Render, desired: Desired, again: bool) -> Desired:
+    """What is desired, but for images that were rolled back.
+
+    Those stay at what they boot, with the newest site data.
+    """
+    known = published(targets)
+    releases, files = list(desired.releases), dict(desired.files)
+    lines = []
+    for number, held in _held(targets, desired, known):
         if again or not held.now:
             lines.append(f"{held.image} goes back to {held}")
             continue
         lines.append(f"{held.image} stays at {held.now}; deploy --again would go back to {held}")
-        releases[number] = Standing(known[held.now], targets.boot(held.now))
-        files |= render(known[held.now], held.image, goal.site_id)
-    return dataclasses.replace(goal, releases=tuple(releases), files=files, held=tuple(lines))
+        release = known[held.now]
+        releases[number] = Standing(release, targets.boot(release.id))
+        files |= render(release, held.image, desired.site_id)
+    return dataclasses.replace(
+        desired,
+        releases=tuple(releases),
+        files=files,
+        held=tuple(lines),
+    )
 
 
 def _held(
-    targets: Targets, goal: Desired, known: Mapping[str, Release]
+    targets: Targets, desired: Desired, known: Mapping[str, Release]
 ) -> Iterator[tuple[int, Held]]:
-    """With its place among the releases of the goal."""
-    records = journal.read_journal(targets.kept("journal.jsonl"))
-    for number, built in enumerate(goal.releases):
+    """Each held image, with its place among the desired releases."""
+    records = journal.read_journal(targets.journal)
+    for number, built in enumerate(desired.releases):
         image, id = built.release.image, built.release.id
         left = journal.left(records, image)
         if id in left:

@@ -1,7 +1,7 @@
-"""Scope: what a deploy of one image wants of a server that may hold others.
+"""What a deploy of one image does to a server that may hold others.
 
-Site data, and all that goes by nodes, is everybody's and goes whole. The other images stay at the releases that the
-server boots, with the new site data. Nothing is removed because it was not named.
+Site data, and all that goes by nodes, is everybody's and goes whole. The other images stay at the
+releases that the server boots, with the new site data. Nothing is removed because it was not named.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from collections.abc import Callable, Iterable, Mapping
 from ..release import Release
 from ..store.boot_files import current
 from ..store.paths import BOOT_FILES
-from .state import Desired
+from .state import BuiltRelease, Desired
 
-Render = Callable[
-    [Release, str, str], Mapping[str, bytes]
-]  # release, label, site id -> its boot files
+# Release, label, site id -> its boot files
+Render = Callable[[Release, str, str], Mapping[str, bytes]]
 
 _ID = re.compile(r"(.+)-[0-9a-f]{12}")
 _LEADS = re.compile(rb"(?m)plugnode/([\w.-]+)\.(?:cfg|grub)$|^set plugnode ([\w.-]+)$")
 
 
 def label_of(name: str) -> str:
-    """What a boot file is of, an image or a release that nodes are pinned to; "" of any other file."""
-    return name[len(BOOT_FILES) :].rpartition(".")[0] if name.startswith(BOOT_FILES) else ""
+    """What a boot file is of, an image or a release that nodes are pinned to.
+
+    "" of any other file.
+    """
+    if not name.startswith(BOOT_FILES):
+        return ""
+    return name[len(BOOT_FILES) :].rpartition(".")[0]
 
 
 def image_of(label: str) -> str:
@@ -35,48 +39,66 @@ def image_of(label: str) -> str:
 
 
 def only(
-    wanted: Desired,
+    desired: Desired,
     image: str,
     files: Mapping[str, bytes],
     released: Mapping[str, Release],
     render: Render,
 ) -> Desired:
-    """Of what is wanted, what a deploy of one image does to a server.
+    """Of what is desired, what a deploy of one image does to a server.
 
     `files`: the boot files there that an earlier deploy wrote. `released`: the releases there.
     """
-    others = {built.release.image for built in wanted.releases} - {image}
-    new = {name: data for name, data in wanted.files.items() if label_of(name) not in others}
+    new = _without_others(desired, image)
     left = set[str]()
-    for label in sorted(_labels(files) - _labels(new)):
-        id = label if label in released else current(files, label)
-        if image_of(label) == image:
-            continue
-        if id and id in released:
-            new |= render(released[id], label, wanted.site_id)
+    labels = _labels(files) - _labels(new)
+    for label in sorted(label for label in labels if image_of(label) != image):
+        release = released.get(label) or released.get(current(files, label) or "")
+        if release:
+            new |= render(release, label, desired.site_id)
         else:
             left |= {name for name in files if label_of(name) == label}
     astray = _astray(new, _labels(new) | _labels(left))
+    for name in astray:
+        del new[name]
     return dataclasses.replace(
-        wanted,
+        desired,
         image=image,
-        releases=tuple(built for built in wanted.releases if built.release.image == image),
-        files={name: data for name, data in new.items() if name not in astray},
+        releases=_releases_of(desired, image),
+        files=new,
         left=frozenset(left | astray),
     )
 
 
+def _releases_of(desired: Desired, image: str) -> tuple[BuiltRelease, ...]:
+    return tuple(built for built in desired.releases if built.release.image == image)
+
+
+def _without_others(desired: Desired, image: str) -> dict[str, bytes]:
+    """The files but for boot files of other images."""
+    others = {built.release.image for built in desired.releases}
+    others.discard(image)
+    files = desired.files.items()
+    return {name: data for name, data in files if label_of(name) not in others}
+
+
 def _labels(names: Iterable[str]) -> set[str]:
+    """What boot files are of, all of them together."""
     return set(map(label_of, names)) - {""}
 
 
 def _astray(files: Mapping[str, bytes], labels: set[str]) -> set[str]:
-    """The files that lead to what is not there: who reads them now boots as before until that is deployed, too."""
-    return {
-        name for name, data in files.items() if not label_of(name) and not _leads(data) <= labels
-    }
+    """The files that lead to what is not there.
+
+    Who reads them now boots as before until that is deployed, too.
+    """
+    loaders = [name for name in files if not label_of(name)]
+    return {name for name in loaders if not _leads(files[name]) <= labels}
 
 
 def _leads(data: bytes) -> set[str]:
     """The labels that a loader's file goes on to."""
-    return {(first or second).decode() for first, second in _LEADS.findall(data)}
+    labels = set()
+    for included, called in _LEADS.findall(data):
+        labels.add((included or called).decode())
+    return labels

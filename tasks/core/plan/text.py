@@ -1,54 +1,59 @@
-"""Summary: a plan as text for people and as JSON for scripts."""
+"""A plan as text for people."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from ..base import files
 from ..base.nodeset import fold_nodes
-from ..base.text import human, shown_path
-from . import nearest
-from .compare import TreeChange, compare, compare_initrds, rights
-from .decide import FileChange, NodeChanges, Plan, ReleaseChange
+from ..base.text import counted, human, shown_path
+from ..release import Release
+from .compare import TreeChange
+from .model import FileChange, Plan, ReleaseChange
+from .nearest import initrd_change, nearest, rights_change, root_change
+from .site_image import SITE, site_name
 from .state import Actual, BuiltRelease
 
 LONGEST_DIFF = 120  # lines of one file in the text; JSON has all
 LONGEST_LIST = 20  # paths of one kind
-COLOURS = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m", "@": "\033[36m", "!": "\033[1;33m"}
-
-
-# --- text
+COLOURS = {
+    "+": "\033[32m",
+    "-": "\033[31m",
+    "~": "\033[33m",
+    "@": "\033[36m",
+    "!": "\033[1;33m",
+}
 
 
 Section = tuple[str, str]  # a title and what stands below it; of the last one only the text
 
 
-def sections(plan: Plan, there: Actual) -> list[Section]:
+def sections(plan: Plan, actual: Actual) -> list[Section]:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
-        return [("", "\n".join(["no changes", *_remarks(plan, there)]))]
+        lines = ["no changes", *_remarks(plan, actual)]
+        return [("", "\n".join(lines))]
     parts = (
-        _releases(plan, there),
+        _releases(plan, actual),
         _site_data(plan),
-        _files(plan, there),
+        _files(plan, actual),
         _by_hand(plan),
-        _actions(plan, there),
+        _actions(plan, actual),
     )
-    told = [tuple(part) for part in parts]
-    titled = [(lines[0], "\n".join(lines[1:])) for lines in told if lines]
-    return [*titled, ("", _total(plan, there))]
+    found = []
+    for lines in map(list, parts):
+        if lines:
+            found.append((lines[0], "\n".join(lines[1:])))
+    return [*found, ("", _total(plan, actual))]
 
 
-def plan_text(plan: Plan, there: Actual) -> str:
+def plan_text(plan: Plan, actual: Actual) -> str:
     """All sections as one text."""
-    return "\n".join(map(section_text, sections(plan, there)))
+    return "\n".join(map(section_text, sections(plan, actual)))
 
 
 def section_text(section: Section) -> str:
+    """A section with its title, as one text."""
     return "\n".join(filter(None, section))
 
 
@@ -62,52 +67,54 @@ def _coloured(line: str) -> str:
     return f"{start}{line}\033[0m" if start else line
 
 
-def _releases(plan: Plan, there: Actual) -> Iterator[str]:
-    """What will run, and where; each release with how it differs from the one that it is likest."""
+def _releases(plan: Plan, actual: Actual) -> Iterator[str]:
+    """What will run, and where; each release with how it differs from the one nearest to it."""
     moves = {move.after: move for move in plan.moves}
-    boots, roots = (
-        {built.release.id: built for built in group} for group in (plan.boots, plan.roots)
-    )
+    boots = {built.release.id: built for built in plan.boots}
+    roots = {built.release.id: built for built in plan.roots}
     if moves or boots or roots or plan.switches:
         yield "Releases"
     for id in dict.fromkeys([*moves, *boots, *roots]):
         yield from _move(moves[id]) if id in moves else [f"  + {id}"]
         if id in boots:
-            yield from _boot_parts(boots[id], there)
+            yield from _boot_parts(boots[id], actual)
         if id in roots:
-            yield from _root(roots[id], there)
+            yield from _root(roots[id], actual)
     for switch in plan.switches:
         yield f"  ~ {switch.before or 'nothing'} -> {switch.after}"
-        yield f"    {_count(switch.nodes, 'node')} at the next boot: {_fold(switch.nodes)}"
+        yield f"    {_count(switch.nodes, 'node')} at the next boot: {fold_nodes(switch.nodes)}"
 
 
 def _move(move: ReleaseChange) -> Iterator[str]:
-    yield (
-        f"  ~ {move.image}: {move.before} -> {move.after}"
-        if move.before
-        else f"  + {move.image}: {move.after}"
-    )
-    yield f"    {_count(move.nodes, 'node')} at the next boot{': ' + _fold(move.nodes) if move.nodes else ''}"
+    if move.before:
+        yield f"  ~ {move.image}: {move.before} -> {move.after}"
+    else:
+        yield f"  + {move.image}: {move.after}"
+    names = f": {fold_nodes(move.nodes)}" if move.nodes else ""
+    yield f"    {_count(move.nodes, 'node')} at the next boot{names}"
 
 
-def _boot_parts(built: BuiltRelease, there: Actual) -> Iterator[str]:
+def _boot_parts(built: BuiltRelease, actual: Actual) -> Iterator[str]:
     """Kernel, initrd and arguments, where they differ from those of the release before."""
-    like, after = nearest.nearest(there, built), built.release
-    before = there.released.get(like) if like else None
+    like, after = nearest(actual, built), built.release
+    before = actual.released.get(like) if like else None
     if before is None:
         yield f"    + kernel {after.kernel_version}, initrd, {after.cmdline or 'no arguments'}"
         return
     if before.kernel != after.kernel:
-        kernels = [f"{one.kernel_version} ({one.kernel[:12]})" for one in (before, after)]
-        yield f"    ~ kernel {' -> '.join(kernels)}"
+        yield f"    ~ kernel {_kernel(before)} -> {_kernel(after)}"
     if before.initrd != after.initrd:
-        yield from _initrd(built, there)
+        yield from _initrd(built, actual)
     if before.cmdline != after.cmdline:
         yield f"    ~ arguments {before.cmdline!r} -> {after.cmdline!r}"
 
 
-def _initrd(built: BuiltRelease, there: Actual) -> Iterator[str]:
-    change = initrd_change(built, there)
+def _kernel(release: Release) -> str:
+    return f"{release.kernel_version} ({release.kernel[:12]})"
+
+
+def _initrd(built: BuiltRelease, actual: Actual) -> Iterator[str]:
+    change = initrd_change(actual, built)
     if change is None:
         yield "    ~ initrd"
         return
@@ -115,39 +122,27 @@ def _initrd(built: BuiltRelease, there: Actual) -> Iterator[str]:
     yield from _paths(change)
 
 
-def initrd_change(built: BuiltRelease, there: Actual) -> TreeChange | None:
-    """How its initrd differs inside from that of the release that it is likest; None where that cannot be seen."""
-    like = nearest.nearest(there, built)
-    try:
-        return compare_initrds(
-            *map(
-                files.read,
-                (f"{there.targets.boot(like or '')}/initrd.img", built.path("initrd.img")),
-            )
-        )
-    except (OSError, ImportError):  # a boot server has no zstandard
-        return None
-
-
-def _root(built: BuiltRelease, there: Actual) -> Iterator[str]:
-    like = nearest.nearest(there, built)
+def _root(built: BuiltRelease, actual: Actual) -> Iterator[str]:
+    like, release = nearest(actual, built), built.release
     if like is None:
-        yield f"    + root: {_count(range(built.release.entries), 'path')}, {human(built.release.bytes)}"
-    elif (
-        there.released[like].root == built.release.root
-        and there.released[like].xattrs == built.release.xattrs
-    ):
+        yield f"    + root: {counted(release.entries, 'path')}, {human(release.bytes)}"
+    elif _has_same_root(actual.released[like], release):
         yield f"    root: as in {like}"
     else:
-        yield from _tree(compare(*nearest.load_diff(there, built)), like)
-    yield f"      {_rights(there, built)}"
+        yield from _tree(root_change(actual, built), like)
+    yield f"      of its files {', '.join(_rights(actual, built))}"
+
+
+def _has_same_root(before: Release, after: Release) -> bool:
+    return before.root == after.root and before.xattrs == after.xattrs
 
 
 def _tree(change: TreeChange, like: str) -> Iterator[str]:
     yield f"    ~ root, compared with {like}: {_counts(change)}, {_grown(change.bytes)}"
     for folder, counts in list(change.folders.items())[:LONGEST_LIST]:
         name = "" if folder == "." else folder
-        yield f"      /{name}: +{counts.added} -{counts.removed} ~{counts.changed}, {_grown(counts.bytes)}"
+        numbers = f"+{counts.added} -{counts.removed} ~{counts.changed}"
+        yield f"      /{name}: {numbers}, {_grown(counts.bytes)}"
     yield from _more(len(change.folders), "folders")
     yield from _paths(change)
     yield from (f"      ! /{line}" for line in change.notable[:LONGEST_LIST])
@@ -160,17 +155,13 @@ def _paths(change: TreeChange) -> Iterator[str]:
         yield from _more(len(paths), "paths")
 
 
-def _rights(there: Actual, built: BuiltRelease) -> str:
-    """Of the whole new root, and how it was where that differs."""
-    like = nearest.nearest(there, built)
-    before, after = (
-        rights(record.manifest) for record in nearest.records(there.targets, like, built)
-    )
-    words = [
-        f"{count} {what}" + (f" ({was} before)" if like and was != count else "")
-        for count, was, what in zip(after, before, ("setuid or setgid", "not world-readable"))
-    ]
-    return f"of its files {', '.join(words)}"
+def _rights(actual: Actual, built: BuiltRelease) -> Iterator[str]:
+    """Count some files of the whole new root, and tell how many they were where that differs."""
+    is_compared = nearest(actual, built) is not None
+    before, after = rights_change(actual, built)
+    for old, new, what in zip(before, after, ("setuid or setgid", "not world-readable")):
+        was = f" ({old} before)" if is_compared and old != new else ""
+        yield f"{new} {what}{was}"
 
 
 def _grown(size: int) -> str:
@@ -183,9 +174,8 @@ def _more(count: int, what: str) -> Iterator[str]:
 
 
 def _counts(change: TreeChange) -> str:
-    return (
-        f"{len(change.added)} added, {len(change.removed)} removed, {len(change.changed)} changed"
-    )
+    added, removed, changed = map(len, (change.added, change.removed, change.changed))
+    return f"{added} added, {removed} removed, {changed} changed"
 
 
 def _site_data(plan: Plan) -> Iterator[str]:
@@ -194,51 +184,46 @@ def _site_data(plan: Plan) -> Iterator[str]:
         return
     yield "Site data"
     if nodes.added:
-        yield f"  + {_count(nodes.added, 'node')}: {_fold(nodes.added)}"
+        yield f"  + {_count(nodes.added, 'node')}: {fold_nodes(nodes.added)}"
     if nodes.removed:
-        yield f"  - {_count(nodes.removed, 'node')}: {_fold(nodes.removed)}"
-    for fields, names in by_fields(nodes).items():
-        yield f"  ~ {_count(names, 'node')}: {_fold(names)} ({', '.join(fields)})"
+        yield f"  - {_count(nodes.removed, 'node')}: {fold_nodes(nodes.removed)}"
+    for fields, names in nodes.by_fields().items():
+        yield f"  ~ {_count(names, 'node')}: {fold_nodes(names)} ({', '.join(fields)})"
     for change in plan.site_files:
         yield from _file(change)
-    yield from _renamed(plan)
+        if change.path == SITE:
+            yield from _renamed(change)
 
 
-def _renamed(plan: Plan) -> Iterator[str]:
+def _renamed(change: FileChange) -> Iterator[str]:
     """A disk is known by the site's name (setup.sh)."""
-    names = [
-        re.findall(r"^site=(.*)$", (data or b"").decode(), re.MULTILINE)
-        for change in plan.site_files
-        if change.path == "plugnode/site"
-        for data in (change.before, change.after)
-    ]
-    if names and names[0] != names[1]:
-        yield f"  ! the site is {names[1][0]} now: the disks of all nodes are another site's, and stay untouched"
+    before = site_name(change.before or b"")
+    after = site_name(change.after or b"")
+    if before != after:
+        lost = "the disks of all nodes are another site's, and stay untouched"
+        yield f"  ! the site is {after} now: {lost}"
 
 
-def by_fields(nodes: NodeChanges) -> dict[tuple[str, ...], list[str]]:
-    """The changed nodes by what changed of them."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for name, fields in nodes.changed:
-        found.setdefault(fields, []).append(name)
-    return found
-
-
-def _files(plan: Plan, there: Actual) -> Iterator[str]:
+def _files(plan: Plan, actual: Actual) -> Iterator[str]:
     if plan.changes or plan.loaders or plan.opened:
         yield "Files"
     for name in plan.opened:
-        yield f"  ~ {there.targets.tftp}/{name}: closed to its readers, TFTP servers; they may enter it then"
+        path = f"{actual.targets.tftp}/{name}"
+        yield f"  ~ {path}: closed to its readers, TFTP servers; they may enter it then"
     for name in plan.loaders:
-        yield f"  {'~' if name in there.loaders else '+'} loader {name}"
+        yield f"  {_loader_sign(name, actual)} loader {name}"
     for change in plan.changes:
         yield from _file(change)
 
 
+def _loader_sign(name: str, actual: Actual) -> str:
+    return "~" if name in actual.loaders else "+"
+
+
 def _file(change: FileChange) -> Iterator[str]:
     note = f" ({change.found}: that is lost)" if change.found else ""
-    yield f"  {_sign(change)} {change.path}{note}"
-    lines = diff(change)
+    yield f"  {change.sign} {change.path}{note}"
+    lines = change.diff()
     yield from (f"    {line}" for line in lines[:LONGEST_DIFF])
     if len(lines) > LONGEST_DIFF:
         yield f"      … and {len(lines) - LONGEST_DIFF} more lines (--json has all)"
@@ -251,150 +236,30 @@ def _by_hand(plan: Plan) -> Iterator[str]:
         yield from _file(change)
 
 
-def _sign(change: FileChange) -> str:
-    return "+" if change.before is None else "-" if change.after is None else "~"
-
-
-def diff(change: FileChange) -> list[str]:
-    """Unified, without its two header lines; sizes only where it is no text."""
-    try:
-        before, after = (
-            (data or b"").decode().splitlines() for data in (change.before, change.after)
-        )
-    except UnicodeDecodeError:
-        return [f"~ {len(change.before or b'')} -> {len(change.after or b'')} bytes"]
-    return list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]
-
-
-def _actions(plan: Plan, there: Actual) -> Iterator[str]:
+def _actions(plan: Plan, actual: Actual) -> Iterator[str]:
     """What happens besides, and what an admin can do then."""
-    lines = _remarks(plan, there)
-    lines += [
-        f"  ! {change.reload}, for {change.path}" for change in plan.services if change.reload
-    ]
+    lines = _remarks(plan, actual)
+    for change in plan.services:
+        if change.reload:
+            lines.append(f"  ! {change.reload}, for {change.path}")
     lines += [f"  ! {line}" for line in plan.warnings]
-    lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in there.prunable]
+    lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in actual.prunable]
     if lines:
         yield from ("Actions", *lines)
 
 
-def _remarks(plan: Plan, there: Actual) -> list[str]:
+def _remarks(plan: Plan, actual: Actual) -> list[str]:
     """What an admin must know, whether anything is changed or not."""
-    return [f"  ! {line}" for line in (*plan.held, *there.notes)]
+    return [f"  ! {line}" for line in (*plan.held, *actual.notes)]
 
 
-def _total(plan: Plan, there: Actual) -> str:
-    signs = Counter(map(_sign, plan.changes))
-    signs.update("~" if name in there.loaders else "+" for name in plan.loaders)
+def _total(plan: Plan, actual: Actual) -> str:
+    signs = Counter(change.sign for change in plan.changes)
+    signs.update(_loader_sign(name, actual) for name in plan.loaders)
     roots = f"{_count(plan.roots, 'release')} to publish, " if plan.roots else ""
-    return f"Plan: {roots}{_number(signs['+'], 'file')} to add, {signs['~']} to change, {signs['-']} to remove."
+    added = counted(signs["+"], "file")
+    return f"Plan: {roots}{added} to add, {signs['~']} to change, {signs['-']} to remove."
 
 
-def _count(things: Any, what: str) -> str:
-    return _number(len(things), what)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _fold(names: Iterable[str]) -> str:
-    return fold_nodes(names)
-
-
-# --- JSON
-
-
-def as_json(plan: Plan, there: Actual) -> dict[str, Any]:
-    """The whole plan, nothing folded or cut."""
-    return {
-        "changed": plan.changed,
-        "releases": [
-            {
-                "image": move.image,
-                "before": move.before,
-                "after": move.after,
-                "nodes": list(move.nodes),
-            }
-            for move in plan.moves
-        ],
-        "switches": [
-            {"before": switch.before, "after": switch.after, "nodes": list(switch.nodes)}
-            for switch in plan.switches
-        ],
-        "roots": [_root_json(built, there) for built in plan.roots],
-        "boots": [_boot_json(built, there) for built in plan.boots],
-        "site_data": plan.site_img,
-        "nodes": {
-            "added": list(plan.nodes.added),
-            "removed": list(plan.nodes.removed),
-            "changed": {name: list(fields) for name, fields in plan.nodes.changed},
-        },
-        "site_files": list(map(_file_json, plan.site_files)),
-        "loaders": list(plan.loaders),
-        "files": list(map(_file_json, plan.changes)),
-        "by_hand": list(map(_file_json, plan.by_hand)),
-        "reloads": [
-            {"path": change.path, "command": change.reload}
-            for change in plan.services
-            if change.reload
-        ],
-        "warnings": list(plan.warnings),
-        "held": list(plan.held),
-        "opened": list(plan.opened),
-        "notes": list(there.notes),
-        "prunable": [{"release": id, "why": why} for id, why in there.prunable],
-    }
-
-
-ACTIONS = {"+": "add", "~": "change", "-": "remove"}
-
-
-def _file_json(change: FileChange) -> dict[str, Any]:
-    return {
-        "path": change.path,
-        "action": ACTIONS[_sign(change)],
-        "found": change.found,
-        "diff": diff(change),
-    }
-
-
-def _root_json(built: BuiltRelease, there: Actual) -> dict[str, Any]:
-    like = nearest.nearest(there, built)
-    before, after = (
-        rights(record.manifest) for record in nearest.records(there.targets, like, built)
-    )
-    return {
-        "release": built.release.id,
-        "compared_with": like,
-        **_tree_json(compare(*nearest.load_diff(there, built))),
-        "rights": {"before": before._asdict(), "after": after._asdict()},
-    }
-
-
-def _tree_json(change: TreeChange) -> dict[str, Any]:
-    return {
-        "added": list(map(shown_path, change.added)),
-        "removed": list(map(shown_path, change.removed)),
-        "changed": list(map(shown_path, change.changed)),
-        "notable": list(change.notable),
-        "folders": {folder: list(counts) for folder, counts in change.folders.items()},
-    }
-
-
-def _boot_json(built: BuiltRelease, there: Actual) -> dict[str, Any]:
-    like = nearest.nearest(there, built)
-    before = there.released.get(like) if like else None
-    parts = {
-        name: {"before": getattr(before, name, None), "after": getattr(built.release, name)}
-        for name in ("kernel_version", "kernel", "initrd", "cmdline")
-    }
-    change = (
-        initrd_change(built, there) if before and before.initrd != built.release.initrd else None
-    )
-    return {
-        "release": built.release.id,
-        "compared_with": like,
-        **parts,
-        "initrd_files": _tree_json(change) if change else None,
-    }
+def _count(things: Sequence[object], what: str) -> str:
+    return counted(len(things), what)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
+from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
 from .kind import Facts, ReferenceKind
 from .snapshot import Snapshot
@@ -260,16 +261,13 @@ def _step(step: re.Match[str]) -> str:
 
 def explain_packages(reference: Reference, words: list[str]) -> str:
     """One line for an admin: why there is no tree, in their own words where we have none."""
-    text = "\n".join(words)
-    for pattern, meaning in PACKAGE_MEANINGS:
-        found = re.search(pattern, text)
-        if found:
-            return meaning.format(*found.groups(), suite=reference.suite)
+    meaning = meaning_of(words, PACKAGE_MEANINGS, suite=reference.suite)
+    if meaning:
+        return meaning
     for line in words:
         if _ERROR.match(line) and not _MACHINERY.match(line):
             return line
-    said = [line for line in words if line.strip()]
-    return said[-1] if said else "no reason given"
+    return last_of(words)
 
 
 def tidy(tree: str) -> None:

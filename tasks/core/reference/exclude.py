@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from ..scan.reader import ScanOptions
 from ..site.model import Image
 from ..tree.filter import NEVER_COPIED, LazyFilter
 
@@ -12,9 +12,9 @@ from ..tree.filter import NEVER_COPIED, LazyFilter
 SEPARATE = ("/boot", "/usr", "/var", "/opt")
 
 
-def bounds(image: Image) -> dict[str, Any]:
-    """What is left out, and which file systems besides the root's are not, as arguments of scan."""
+def bounds(image: Image) -> ScanOptions:
+    """What is left out, and which file systems besides the root's are not, for a scan."""
     patterns = (*NEVER_COPIED, *image.exclude)
     paths = SEPARATE if image.also is None else image.also
     also = tuple(os.fsencode(path.strip("/")) for path in paths)
-    return {"skip": LazyFilter(patterns), "also": also, "rules": repr(patterns)}
+    return ScanOptions(LazyFilter(patterns), also, repr(patterns))

@@ -79,8 +79,6 @@ def _read(snapshot: Snapshot, image: Image, say: Say) -> None:
     scan(
         snapshot.incoming,
         snapshot.coming,
-        **bounds(image),
-        owned=True,
-        judge=scanner(),
+        bounds(image)._replace(owned=True, judge=scanner()),
         progress=lambda names: tell(f"reading what came, names: {names:,}"),
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import TRIES, VANISHED, explain, ssh_command
-from ..base.text import readable
+from ..base.text import readable, unescape_octal
 from ..rootfs.scrub_rules import not_pulled
 from ..site.model import Image, Reference
 from .exclude import SEPARATE
@@ -35,7 +35,6 @@ COMMAND = [
 ATTRIBUTES = ["-AX"]
 _COMPLAINT = re.compile(r"(?:rsync: |rsync error: |file has vanished: ).*")
 _PROGRESS = re.compile(r"^\s*([\d,]+)\s+\d+%\s+(\S+)\s+[\d:]+")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class RsyncSource(NamedTuple):
@@ -79,7 +78,7 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
         else:
             break
     if status:
-        raise Refused(explain(name, source.host, status, words))
+        raise Refused(f"{name}: {explain(source.host, status, words)}")
     return {"exclude": image.exclude, "keep": image.keep}
 
 
@@ -143,15 +142,11 @@ def _mounts(host: str) -> Iterator[tuple[str, str]]:
     program = Program([*ssh_command(), "--", host, "echo; cat /proc/mounts"])
     lines = [readable(line) for line in program.lines() if line.strip()]
     if program.status:
-        raise Refused(explain(host, host, program.status, lines))
+        raise Refused(f"{host}: {explain(host, program.status, lines)}")
     for line in lines:
         words = line.split(" ")
         if len(words) >= 6:
-            yield _OCTAL.sub(_character, words[1]), words[2]
-
-
-def _character(octal: re.Match[str]) -> str:
-    return chr(int(octal[1], 8))
+            yield unescape_octal(words[1].encode()).decode(errors="replace"), words[2]
 
 
 def _label(reference: Reference) -> str:

@@ -1,7 +1,9 @@
-"""Far: the end of a line that is on the server. `fleet` sends the core there and has it run by the server's python3.
+"""The agent: the end of a line that is on the server.
 
-Everything that it imports is the standard library's, or came along, and runs on Python 3.9 (EL9, Debian 11). It hears
-and tells lines of JSON. Whoever asked must be heard from now and then, or a cut line would hold the lock for ever.
+`controller` sends the packages that are named here, and has them run by the server's python3.
+Everything that they import is the standard library's, or came along, and runs on Python 3.9 (EL9,
+Debian 11). The agent hears and tells lines of JSON. Whoever asked must be heard from now and then,
+or a cut line would hold the lock for ever.
 """
 
 from __future__ import annotations
@@ -22,9 +24,8 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..base import files
 from ..base.errors import Refused
-from ..base.files import digest_file
+from ..base.files import clear, digest_file, read
 from ..checkout.rootless import privileged
 from ..plan.state import BuiltRelease, Desired
 from ..release import Release
@@ -33,37 +34,56 @@ from ..store.kept import published
 from ..store.paths import Targets
 from ..tree.manifest import Manifest
 from ..tree.manifest import read_manifest as read_record
+from ..tree.model import Tree
 from . import operations
+from .options import Values, unpack_options
 
+PACKAGES = (  # of tasks.core: all that runs here
+    "base",
+    "release",
+    "site_data",
+    "tree",
+    "scan",
+    "archive",
+    "checkout",
+    "store",
+    "dhcp",
+    "services",
+    "plan",
+    "deploy",
+    "inspect",
+    "remote",
+)
 MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
 SILENCE = 30  # seconds without a word from whoever asked
 BATCH = 1000  # names a line
-PARTS = {
+PARTS = {  # -> of Release
     "root.mtree": "root",
     "root.xattrs": "xattrs",
     "initrd.img": "initrd",
     "vmlinuz": "kernel",
-}  # -> of Release
+}
+CORE = "core.zip"  # the packages, in a run's folder
 
-
-# Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the wait.
+# Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the
+# wait.
 GUARD = 'trap "" HUP INT TERM; cat >/dev/null; rm -rf -- "$0"'
 STALE = 24 * 3600  # seconds; no run takes so long
 
 
 def main(folder: str) -> None:
-    """Do what is asked, tell how it ended, and end this process. `folder` is this run's own; it is removed."""
+    """Do what is asked, tell how it ended, and end this process.
+
+    `folder` is this run's own; it is removed.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what was begun is ended, whoever has gone
     os.umask(0o022)
     guard = _guarded(folder)
-    line = Channel(folder)
+    channel = Channel(folder)
     try:
-        asked = line.hear()
-        targets = Targets(*asked["targets"])
-        line.begin(targets, asked.get("goal"))
-        line.tell(done=operations.do(asked["do"], targets, line, asked["details"]))
+        channel.tell(done=_work(channel))
     except Exception as error:
-        line.tell(refused=_reason(error))
+        channel.tell(refused=_reason(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _sweep(os.path.dirname(folder))
@@ -72,12 +92,23 @@ def main(folder: str) -> None:
     os._exit(0)  # Python's own end would wait for the thread that listens, and abort
 
 
+def _work(channel: Channel) -> Values:
+    """Do what the first message asks for."""
+    message = channel.hear()
+    targets = Targets(*message["targets"])
+    channel.begin(targets, message.get("goal"))
+    return operations.do(unpack_options(message), targets, channel)
+
+
 def _guarded(folder: str) -> subprocess.Popen[bytes]:
     """Have the folder removed when this process ends."""
     return subprocess.Popen(
         ["sh", "-c", GUARD, folder],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _sweep(above: str) -> None:
@@ -93,7 +124,7 @@ def _stale(entry: os.DirEntry[str]) -> bool:
     status = entry.stat(follow_symlinks=False)
     is_ours = entry.is_dir(follow_symlinks=False) and status.st_uid == os.geteuid()
     is_old = time.time() - status.st_mtime > STALE
-    return is_ours and is_old and os.path.isfile(os.path.join(entry.path, "core.zip"))
+    return is_ours and is_old and os.path.isfile(os.path.join(entry.path, CORE))
 
 
 def _reason(error: Exception) -> str:
@@ -125,9 +156,8 @@ class Channel:
             try:
                 line = self.heard.get(timeout=SILENCE)
             except queue.Empty:
-                raise Refused(
-                    f"nothing heard for {SILENCE} seconds from who asked; ended"
-                ) from None
+                why = f"nothing heard for {SILENCE} seconds from who asked; ended"
+                raise Refused(why) from None
             if not line:
                 raise Refused("who asked has gone; ended")
             if line.strip():  # an empty line says that somebody is there
@@ -164,167 +194,201 @@ class Channel:
         answer = self.ask(render=[dataclasses.asdict(release), label, site])
         return {name: text.encode() for name, text in answer["files"].items()}
 
-    def bring(self, source: str, to: str, names: list[bytes], like: str = "") -> None:
-        """Have files of the build brought here: `source` is "loaders", an image, or IMAGE/root."""
+    def fetch(self, source: str, to: str, names: list[bytes], like: str = "") -> None:
+        """Have files of the build brought here.
+
+        `source` is "loaders", an image, or IMAGE/root.
+        """
         os.makedirs(to, mode=0o700, exist_ok=True)
         if not names:
             return
-        for first in range(0, len(names), BATCH):
-            self.tell(
-                names=[
-                    name.decode(errors="surrogateescape") for name in names[first : first + BATCH]
-                ]
-            )
+        texts = [name.decode(errors="surrogateescape") for name in names]
+        for first in range(0, len(texts), BATCH):
+            self.tell(names=texts[first : first + BATCH])
         self.ask(bring={"source": source, "to": to, "like": like, "owners": privileged(to)})
 
 
 # --- what a server is told that it must hold
 
 
-def pack(wanted: Desired, families: Mapping[bool, Iterable[services.Service]]) -> dict[str, Any]:
-    """A wanted state as JSON, without the large files. `families`: daemons' files on EL (True) and elsewhere."""
+def pack(
+    desired: Desired,
+    families: Mapping[bool, Iterable[services.Service]],
+) -> dict[str, Any]:
+    """A desired state as JSON, without the large files.
+
+    `families`: daemons' files on EL (True) and elsewhere.
+    """
+    packed = {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
+    files = {name: data.decode() for name, data in desired.files.items()}
+    loaders = {name: digest_file(path) for name, path in desired.loaders.items()}
     return {
-        "releases": [_pack_release(built) for built in wanted.releases],
-        "site_id": wanted.site_id,
-        "site_img": base64.b64encode(wanted.site_img).decode(),
-        "files": {name: data.decode() for name, data in wanted.files.items()},
-        "loaders": {name: digest_file(path) for name, path in wanted.loaders.items()},
-        "services": {
-            str(is_el): [{**each._asdict(), "data": each.data.decode()} for each in found]
-            for is_el, found in families.items()
-        },
-        "nodes": dict(wanted.nodes),
+        "releases": list(map(_pack_release, desired.releases)),
+        "site_id": desired.site_id,
+        "site_img": base64.b64encode(desired.site_img).decode(),
+        "files": files,
+        "loaders": loaders,
+        "services": packed,
+        "nodes": dict(desired.nodes),
     }
+
+
+def _pack_service(service: services.Service) -> dict[str, Any]:
+    return {**service._asdict(), "data": service.data.decode()}
 
 
 def _pack_release(built: BuiltRelease) -> dict[str, Any]:
-    sharing: dict[int, list[str]] = {}
-    for path, inode in built.record().inodes.items():
-        sharing.setdefault(inode, []).append(os.fsdecode(path))
+    paths_of: dict[int, list[str]] = {}
+    for path, inode in built.manifest().inodes.items():
+        paths_of.setdefault(inode, []).append(os.fsdecode(path))
+    sizes = {name: built.size(name) for name in PARTS}
     return {
         "release": dataclasses.asdict(built.release),
-        "sizes": {name: built.size(name) for name in PARTS},
-        "shared": sorted(paths for paths in sharing.values() if len(paths) > 1),
+        "sizes": sizes,
+        "shared": sorted(paths for paths in paths_of.values() if len(paths) > 1),
     }
 
 
-def unpack(goal: Mapping[str, Any], line: Channel) -> Desired:
-    """The wanted state on the server that it is of; what is large comes when it is read."""
+def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
+    """The desired state on the server that it is of; what is large comes when it is read."""
     family = str(services.is_el())
+    files = {name: text.encode() for name, text in goal["files"].items()}
+    releases = [_unpack_release(said, channel) for said in goal["releases"]]
     return Desired(
-        releases=tuple(_unpack_release(each, line) for each in goal["releases"]),
+        releases=tuple(releases),
         site_id=goal["site_id"],
         site_img=base64.b64decode(goal["site_img"]),
-        files={name: text.encode() for name, text in goal["files"].items()},
-        loaders=_loaders(goal["loaders"], line),
-        services=tuple(_service(each) for each in goal["services"][family]),
+        files=files,
+        loaders=_loaders(goal["loaders"], channel),
+        services=tuple(map(_unpack_service, goal["services"][family])),
         nodes=goal["nodes"],
     )
 
 
-def _service(said: Mapping[str, Any]) -> services.Service:
-    words = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
-    return services.Service(**{**said, **words, "data": said["data"].encode()})
+def _unpack_service(said: Mapping[str, Any]) -> services.Service:
+    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    return services.Service(**{**said, **lists, "data": said["data"].encode()})
 
 
-def _unpack_release(said: Mapping[str, Any], line: Channel) -> RemoteRelease:
+def _unpack_release(said: Mapping[str, Any], channel: Channel) -> RemoteRelease:
     release = Release(**said["release"])
-    shared = tuple(tuple(map(os.fsencode, paths)) for paths in said["shared"])
     return RemoteRelease(
-        release, os.path.join(line.folder, release.image), said["sizes"], shared, line
+        release,
+        os.path.join(channel.folder, release.image),
+        said["sizes"],
+        tuple(tuple(map(os.fsencode, paths)) for paths in said["shared"]),
+        channel,
     )
 
 
-def _loaders(digests: Mapping[str, str], line: Channel) -> dict[str, str]:
+def _loaders(digests: Mapping[str, str], channel: Channel) -> dict[str, str]:
     """Each loader as a file of this machine: the one that is served already, where that is it."""
-    served = {name: line.targets.served(name) for name in digests}
-    same = {
-        name
-        for name, path in served.items()
-        if os.path.isfile(path) and digest_file(path) == digests[name]
-    }
-    to = os.path.join(line.folder, "loaders")
-    line.bring("loaders", to, [os.fsencode(name) for name in sorted(digests.keys() - same)])
-    return {name: served[name] if name in same else os.path.join(to, name) for name in digests}
+    folder = os.path.join(channel.folder, "loaders")
+    files, missing = {}, []
+    for name, digest in digests.items():
+        served = channel.targets.served(name)
+        if os.path.isfile(served) and digest_file(served) == digest:
+            files[name] = served
+        else:
+            files[name] = os.path.join(folder, name)
+            missing.append(os.fsencode(name))
+    channel.fetch("loaders", folder, sorted(missing))
+    return files
 
 
 def _file_of(targets: Targets, id: str, name: str) -> str:
     """Where a server has this file of the build of a release."""
-    return (
-        targets.kept(f"{id}.{name[len('root.') :]}")
-        if name.startswith("root.")
-        else f"{targets.boot(id)}/{name}"
-    )
+    if name.startswith("root."):
+        return targets.kept(f"{id}.{name[len('root.') :]}")
+    return f"{targets.boot(id)}/{name}"
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoteRelease(BuiltRelease):
-    """A release that was built elsewhere: what this server has of it is read here, the rest is brought when needed."""
+    """A release that was built elsewhere.
+
+    What this server has of it is read here, the rest is brought when needed.
+    """
 
     sizes: Mapping[str, int] = dataclasses.field(compare=False)
-    shared: tuple[tuple[bytes, ...], ...] = dataclasses.field(
-        compare=False
-    )  # the names of each hard-linked file
-    line: Channel = dataclasses.field(compare=False)
+    # The names of each hard-linked file.
+    shared: tuple[tuple[bytes, ...], ...] = dataclasses.field(compare=False)
+    channel: Channel = dataclasses.field(compare=False)
 
     def path(self, name: str) -> str:
         brought = os.path.join(self.folder, name)
         if os.path.exists(brought):
             return brought
-        if name in PARTS and (here := self._here(name, PARTS[name])):
-            return here
-        self.line.bring(self.release.image, self.folder, [name.encode()])
+        if name in PARTS and (present := self._present(name, PARTS[name])):
+            return present
+        self.channel.fetch(self.release.image, self.folder, [name.encode()])
         return brought
 
-    def _here(self, name: str, part: str) -> str | None:
+    def _present(self, name: str, part: str) -> str | None:
         """A file of a release that is here, with the very bytes."""
-        targets, digest = self.line.targets, getattr(self.release, part)
-        ids = [id for id, release in published(targets).items() if getattr(release, part) == digest]
-        for path in (_file_of(targets, id, name) for id in ids):
-            if os.path.isfile(path) and digest_file(path) == digest:
-                return path
+        targets, digest = self.channel.targets, getattr(self.release, part)
+        for id, release in published(targets).items():
+            if getattr(release, part) == digest:
+                path = _file_of(targets, id, name)
+                if os.path.isfile(path) and digest_file(path) == digest:
+                    return path
         return None
 
     def size(self, name: str) -> int:
         return self.sizes[name]
 
-    def record(self) -> Manifest:
-        manifest, labels = files.read(self.path("root.mtree")), files.read(self.path("root.xattrs"))
-        inodes = {path: number for number, paths in enumerate(self.shared, 1) for path in paths}
+    def manifest(self) -> Manifest:
+        manifest = read(self.path("root.mtree"))
+        labels = read(self.path("root.xattrs"))
+        inodes: dict[bytes, int] = {}
+        for number, paths in enumerate(self.shared, 1):
+            inodes.update(dict.fromkeys(paths, number))
         return Manifest(manifest, labels, inodes, os.fsencode(self._received))
 
     @property
     def _received(self) -> str:
-        """Where the root's files come to: on the file system of the releases, and there until they are one."""
-        return os.path.join(self.line.targets.received, self.release.id)
+        """Where the root's files come to, and stay until they are one.
 
-    def bring(self, paths: Iterable[bytes], like: str | None) -> str | None:
-        targets = self.line.targets
-        for id in os.listdir(targets.received) if os.path.isdir(targets.received) else ():
-            if id != self.release.id:
-                files.clear(os.path.join(targets.received, id))
-        there = set(self._come())
-        missing = [path for path in paths if path not in there]
-        self.line.bring(
-            f"{self.release.image}/root",
-            self._received,
-            missing,
-            targets.root(like) if like else "",
-        )
+        It is on the file system of the releases.
+        """
+        return os.path.join(self.channel.targets.received, self.release.id)
+
+    def fetch(self, paths: Iterable[bytes], like: str | None) -> str | None:
+        self._clear_others()
+        present = set(self._present_files())
+        missing = [path for path in paths if path not in present]
+        root = self.channel.targets.root(like) if like else ""
+        self.channel.fetch(f"{self.release.image}/root", self._received, missing, root)
         return self._received
 
-    def _come(self) -> Iterator[bytes]:
-        """Files that an earlier deploy, cut off, had brought; what is none of the root's is removed."""
-        top, tree = os.fsencode(self._received), None
-        for above, _, names in os.walk(top):
-            for file in (os.path.join(above, name) for name in names):
-                tree = tree or read_record(self.record())
-                path = os.path.relpath(file, top)
-                if (
-                    path in tree
-                    and not os.path.islink(file)
-                    and digest_file(file) == tree[path].digest
-                ):
-                    yield path
-                else:
-                    os.unlink(file)
+    def _clear_others(self) -> None:
+        """Remove what came of other releases."""
+        received = self.channel.targets.received
+        for id in os.listdir(received) if os.path.isdir(received) else ():
+            if id != self.release.id:
+                clear(os.path.join(received, id))
+
+    def _present_files(self) -> Iterator[bytes]:
+        """Files that an earlier deploy, cut off, had brought.
+
+        What is none of the root's is removed.
+        """
+        top = os.fsencode(self._received)
+        tree: Tree | None = None
+        for file in _files_below(top):
+            tree = tree or read_record(self.manifest())
+            path = os.path.relpath(file, top)
+            if path in tree and _is_file_of(file, tree[path].digest):
+                yield path
+            else:
+                os.unlink(file)
+
+
+def _files_below(top: bytes) -> Iterator[bytes]:
+    for above, _, names in os.walk(top):
+        for name in names:
+            yield os.path.join(above, name)
+
+
+def _is_file_of(file: bytes, digest: str) -> bool:
+    return not os.path.islink(file) and digest_file(file) == digest

@@ -1,7 +1,8 @@
-"""Answers: what a boot server may say, as shapes. What it says is data of another machine, and is looked at first.
+"""Answers: what a boot server may say, as shapes.
 
-A shape is a type; a list of one shape; a tuple, one shape for each value; or names with shapes, besides which others
-may stand (`{str: shape}`: any names; a name with `?` may be missing).
+What it says is data of another machine, and is looked at first. A shape is a type; a list of one
+shape; a tuple, one shape for each value; or names with shapes, besides which others may stand
+(`{str: shape}`: any names; a name with `?` may be missing).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ _STATUS = {
     "leases": {"nodes": [str], "strangers": [(str, str)]},
     "journal": [_RECORD],
 }
-DONE: dict[str, Shape] = {  # by the work that was asked for (see work.py)
+DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "plan": {"changed": bool, "sections": [(str, str)], "json": PLAN},
     "deploy": {"changed": bool},
     "rollback": {"moved": [(str, str, str)]},
@@ -79,7 +80,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see work.py)
 }
 
 _RELEASE = {each.name: int if each.type == "int" else str for each in dataclasses.fields(Release)}
-MESSAGES: dict[str, Shape] = {  # one of these a line (see far.py)
+MESSAGES: dict[str, Shape] = {  # one of these a line (see agent.py)
     "begun": bool,
     "say": str,
     "show": [(str, str)],

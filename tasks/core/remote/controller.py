@@ -1,7 +1,8 @@
-"""Fleet: work asked of several boot servers at once, over ssh, by ClusterShell's Task.
+"""The controller: work asked of several boot servers at once, over ssh, by ClusterShell's Task.
 
-The core goes there as a zip and is run by the server's own python3 (`far`), which asks for what it lacks: the bytes of
-a root come by rsync, for which a release that is there stands in (--link-dest). One server's trouble is its own.
+The agent's packages go there as a zip and are run by the server's own python3 (`agent`), which asks
+for what it lacks: the bytes of a root come by rsync, for which a release that is there stands in
+(--link-dest). One server's trouble is its own.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import glob
 import io
 import json
 import os
-import re
 import shlex
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -26,46 +26,64 @@ from ClusterShell.Task import task_self
 from ClusterShell.Worker.Popen import WorkerPopen
 
 from ..base import shapes
-from ..base import ssh as base_ssh
 from ..base.errors import BadInput
-from ..base.ssh import ssh_command
+from ..base.ssh import Meanings, explain, ssh_command
 from ..base.text import all_readable, readable
 from ..release import Release
 from . import agent, answers, parallel
-from .operations import Answer, Render, Sections, Values
+from .operations import Answer, Render, Sections
+from .options import NAMES, Options, Values, pack_options
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
-PULSE = 5  # seconds between signs of life, well below far.SILENCE
+PULSE = 5  # seconds between signs of life, well below agent.SILENCE
 BEGUN = 60  # seconds until one must have said its first word
 
 # Unpacks what comes first on standard input and hands over to it: one line, for any login shell.
-BEGIN = (
-    "import os, sys, tempfile; folder = tempfile.mkdtemp(prefix='plugnode-'); core = os.path.join(folder, 'core.zip'); "
-    "given = sys.stdin.buffer; size = int(given.readline()); file = open(core, 'wb'); file.write(given.read(size)); "
-    "file.close(); sys.path.insert(0, core); from tasks.core.remote import agent; agent.main(folder)"
+BEGIN = "; ".join(
+    (
+        "import os, sys, tempfile",
+        "folder = tempfile.mkdtemp(prefix='plugnode-')",
+        f"core = os.path.join(folder, '{agent.CORE}')",
+        "given = sys.stdin.buffer",
+        "size = int(given.readline())",
+        "file = open(core, 'wb')",
+        "file.write(given.read(size))",
+        "file.close()",
+        "sys.path.insert(0, core)",
+        "from tasks.core.remote import agent",
+        "agent.main(folder)",
+    )
 )
 FIND = (
     "for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do "
-    "$python -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && exec $python -c \"$0\"; done; "
+    "$python -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null "
+    '&& exec $python -c "$0"; done; '
     "echo plugnode-no-python >&2; exit 127"
 )
 
-# What ssh, rsync or a shell there says -> what it means to an admin; for the rest see remote.MEANINGS.
-SSH_MEANINGS = (
+# What ssh, rsync or a shell there says -> what it means to an admin, before what it means anywhere.
+SSH_MEANINGS: Meanings = (
     (r"plugnode-no-python", "it has no Python 3.9 or newer: install python3 there"),
-    (r"No space left on device", "No space left on device there; what nodes boot is whole"),
-    (r"closed by remote host|client_loop: send disconnect|Timeout, server .* not responding|Broken pipe",
-     "the line was cut; what nodes boot there is whole"),
+    (
+        r"No space left on device",
+        "No space left on device there; what nodes boot is whole",
+    ),
+    (
+        r"closed by remote host|client_loop: send disconnect"
+        r"|Timeout, server .* not responding|Broken pipe",
+        "the line was cut; what nodes boot there is whole",
+    ),
     (r'rsync: .*?"([^"]*)".* failed: (.*) \(\d+\)', "{0}: {1}"),
-)  # fmt: skip
+)
+LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
 
 
 class Source(NamedTuple):
-    """What a server may have brought: `names` of the files of a folder, or all of it (None), never what is outside."""
+    """What a server may have brought, of a folder; never what is outside."""
 
     folder: str
-    names: frozenset[str] | None = None
+    names: frozenset[str] | None = None  # None: all of it
     links: bool = False  # its names are links to the files
 
 
@@ -75,39 +93,55 @@ class Request:
 
     server: str
     ssh: str
-    message: Values  # {"do": …, "targets": […], "details": {…}, "goal": …}, as far.main reads it
+    options: Options
+    targets: Sequence[str]  # tftp, nfs, destdir
+    goal: Values | None = None  # what `agent.pack` gives
     sources: Mapping[str, Source] = field(default_factory=dict)
     render: Render | None = None
 
+    @property
+    def message(self) -> Values:
+        """What the agent reads first."""
+        work = pack_options(self.options)
+        return {**work, "targets": list(self.targets), "goal": self.goal}
 
-def send(orders: Iterable[Request], say: Callable[[str], None]) -> dict[str, Answer]:
+
+def send(requests: Iterable[Request], say: Callable[[str], None]) -> dict[str, Answer]:
     """Every server's answer, by name; whatever befalls one of them stops no other."""
-    talks = [_Session(order, say) for order in orders]
-    for talk in talks:
-        talk.begin()
-    task_self().timer(PULSE, _Keepalive(talks), interval=PULSE, autoclose=True)
+    sessions = [_Session(request, say) for request in requests]
+    for session in sessions:
+        session.begin()
+    task_self().timer(PULSE, _Keepalive(sessions), interval=PULSE, autoclose=True)
     parallel.finish(FANOUT)
-    return {talk.order.server: talk.answer() for talk in talks}
+    return {session.server: session.answer() for session in sessions}
 
 
 class _Keepalive(EventHandler):  # type: ignore[misc]
-    """Tells the servers that somebody is there, and gives up one that does not begin, or does not end."""
+    """Tells the servers that somebody is there.
 
-    def __init__(self, talks: list[_Session]):
-        self.talks = talks
+    Gives up one that does not begin, or does not end.
+    """
+
+    def __init__(self, sessions: list[_Session]):
+        self.sessions = sessions
 
     def ev_timer(self, timer: object) -> None:
-        for talk in self.talks:
-            talk.write(b"\n")
-            if talk.open and time.monotonic() > talk.deadline:
-                talk.give_up(f"nothing was heard of Plugnode there in {BEGUN} seconds{talk.last()}")
+        for session in self.sessions:
+            session.write(b"\n")
+            if session.open and time.monotonic() > session.deadline:
+                what = f"nothing was heard of Plugnode there in {BEGUN} seconds"
+                session.give_up(f"{what}{session.last()}")
 
 
 class _Session(EventHandler):  # type: ignore[misc]
-    """The talk with one server: what it tells is kept, what it asks for is done, if it may have it."""
+    """The talk with one server.
 
-    def __init__(self, order: Request, say: Callable[[str], None]):
-        self.order, self.say = order, say
+    What it tells is kept, what it asks for is done, if it may have it.
+    """
+
+    def __init__(self, request: Request, say: Callable[[str], None]):
+        self.request, self.say = request, say
+        self.server, self.ssh = request.server, request.ssh
         self.words: list[str] = []  # what ssh and the shell there say
         self.names: list[str] = []  # what it is about to ask for
         self.done: Values | None = None
@@ -118,8 +152,9 @@ class _Session(EventHandler):  # type: ignore[misc]
         self.transfer: WorkerPopen | None = None
 
     def begin(self) -> None:
-        argv = [*ssh_command(), "-T", "--", self.order.ssh, shlex.join(["sh", "-c", FIND, BEGIN])]
-        self.worker = parallel.begin(argv, self.order.server, self, LIMIT)
+        there = shlex.join(["sh", "-c", FIND, BEGIN])
+        argv = [*ssh_command(), "-T", "--", self.ssh, there]
+        self.worker = parallel.begin(parallel.Job(argv, self.server, LIMIT), self)
 
     def write(self, data: bytes) -> None:
         if self.open:
@@ -129,7 +164,7 @@ class _Session(EventHandler):  # type: ignore[misc]
         self.open, self.deadline = True, time.monotonic() + BEGUN
         code = core()
         self.write(b"%d\n%s" % (len(code), code))
-        self.send(self.order.message)
+        self.send(self.request.message)
 
     def send(self, message: Values) -> None:
         self.write(json.dumps(message).encode() + b"\n")
@@ -154,9 +189,9 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.words = [*self.words[-30:], readable(text)]
             return
         try:
-            self._hear(
-                *answers.message(json.loads(text[len(agent.MARK) :]), self.order.message["do"])
-            )
+            message = json.loads(text.removeprefix(agent.MARK))
+            kind, said = answers.message(message, NAMES[type(self.request.options)])
+            self._hear(kind, said)
         except (ValueError, RecursionError) as error:
             why = readable(str(error))[:200]
             self.give_up(f"its answer is not understood ({why}); is its python3 another program?")
@@ -175,7 +210,7 @@ class _Session(EventHandler):  # type: ignore[misc]
 
     def _keep(self, kind: str, said: Any) -> None:
         if kind == "say":
-            self.say(f"{self.order.server}: {said}")
+            self.say(f"{self.server}: {said}")
         elif kind == "show":
             self.shown = said
         elif kind == "done":
@@ -184,38 +219,35 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.failure = said or "it refused, and did not say why"
 
     def _bring(self, names: list[str], asked: Values) -> None:
-        source = self.order.sources.get(asked["source"])
+        name = asked["source"]
+        source = self.request.sources.get(name)
         if source is None:
-            raise shapes.Misfit(f"it asks for {asked['source']}, which it may not have")
-        files = [name.encode(errors="surrogateescape") for name in names]
-        for name in not_of(source, files):
-            raise shapes.Misfit(
-                f"it asks for {os.fsdecode(name)} of {asked['source']}, which it may not have"
-            )
-        if not all(
-            path.startswith("/") and readable(path) == path
-            for path in (asked["to"], asked["like"] or "/")
-        ):
+            raise shapes.Misfit(f"it asks for {name}, which it may not have")
+        files = [each.encode(errors="surrogateescape") for each in names]
+        for file in not_of(source, files):
+            what = f"{os.fsdecode(file)} of {name}"
+            raise shapes.Misfit(f"it asks for {what}, which it may not have")
+        if not (_is_place(asked["to"]) and _is_place(asked["like"] or "/")):
             raise shapes.Misfit("it wants files at a place that is none")
-        self.transfer = _Transfer(self, files).begin(fetch_by_rsync(source, self.order.ssh, asked))
+        self.transfer = _Transfer(self, files).begin(fetch_by_rsync(source, self.ssh, asked))
 
     def _render(self, release: Values, label: str, site: str) -> None:
         known = {field.name: release[field.name] for field in dataclasses.fields(Release)}
-        if self.order.render is None:
+        if self.request.render is None:
             raise shapes.Misfit("it asks for boot files, which it needs not")
         try:
-            files = self.order.render(Release(**known), label, site)
+            files = self.request.render(Release(**known), label, site)
         except BadInput as error:  # of a template
             return self.send({"refused": str(error)})
-        self.send({"files": {name: data.decode() for name, data in files.items()}})
+        texts = {name: data.decode() for name, data in files.items()}
+        self.send({"files": texts})
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
-        if self.done is None and not self.failure:
-            self.failure = (
-                explain(self.order.ssh, rc, self.words)
-                if rc
-                else f"nothing was heard of it{self.last()}"
-            )
+        if self.done is not None or self.failure:
+            return
+        self.failure = f"nothing was heard of it{self.last()}"
+        if rc:
+            self.failure = explain(self.ssh, rc, self.words, SSH_MEANINGS)
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         self.open = False
@@ -229,14 +261,18 @@ class _Session(EventHandler):  # type: ignore[misc]
 
 
 class _Transfer(EventHandler):  # type: ignore[misc]
-    """Files of the build on their way to a server, by rsync. It is told when they are there, or why they are not."""
+    """Files of the build on their way to a server, by rsync.
 
-    def __init__(self, talk: _Session, names: list[bytes]):
-        self.talk, self.names = talk, names
+    It is told when they are there, or why they are not.
+    """
+
+    def __init__(self, session: _Session, names: list[bytes]):
+        self.session, self.names = session, names
         self.words: list[str] = []
 
     def begin(self, argv: list[str]) -> WorkerPopen:
-        return parallel.begin(argv, self.talk.order.server, self, LIMIT, at_once=True)
+        job = parallel.Job(argv, self.session.server, LIMIT, at_once=True)
+        return parallel.begin(job, self)
 
     def ev_start(self, worker: WorkerPopen) -> None:
         worker.write(b"".join(name + b"\0" for name in self.names))
@@ -246,7 +282,15 @@ class _Transfer(EventHandler):  # type: ignore[misc]
         self.words = [*self.words[-30:], readable(msg.decode(errors="replace"))]
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
-        self.talk.send({"refused": explain(self.talk.order.ssh, rc, self.words)} if rc else {})
+        answer = {}
+        if rc:
+            answer["refused"] = explain(self.session.ssh, rc, self.words, SSH_MEANINGS)
+        self.session.send(answer)
+
+
+def _is_place(path: str) -> bool:
+    """Can files be put there, and can that be told?"""
+    return path.startswith("/") and readable(path) == path
 
 
 def not_of(source: Source, names: Iterable[bytes]) -> Iterator[bytes]:
@@ -254,9 +298,7 @@ def not_of(source: Source, names: Iterable[bytes]) -> Iterator[bytes]:
     top = os.fsencode(os.path.realpath(source.folder))
     inside: dict[bytes, bool] = {}
     for name in names:
-        plain = b"\0" not in name and {b"", b".", b".."}.isdisjoint(name.split(b"/"))
-        known = source.names is None or os.fsdecode(name) in source.names
-        if not (plain and known):
+        if not _may_be_named(source, name):
             yield name
             continue
         above = os.path.dirname(os.path.join(top, name))
@@ -266,50 +308,55 @@ def not_of(source: Source, names: Iterable[bytes]) -> Iterator[bytes]:
             yield name
 
 
+def _may_be_named(source: Source, name: bytes) -> bool:
+    is_plain = b"\0" not in name and {b"", b".", b".."}.isdisjoint(name.split(b"/"))
+    return is_plain and (source.names is None or os.fsdecode(name) in source.names)
+
+
 def fetch_by_rsync(source: Source, ssh: str, asked: Mapping[str, Any]) -> list[str]:
     """The command that brings the files that it is given the names of there.
 
-    -I: what is listed is known to differ, whatever its time. --link-dest: a file of that name in the release `like` is
-    what it is made of, so that only what changed in it travels.
+    -I: what is listed is known to differ, whatever its time. --link-dest: a file of that name in
+    the release `like` is what it is made of, so that only what changed in it travels.
     """
     kept = ["-tL"] if source.links else ["-t"]
     if source.names is None and asked["owners"]:
         kept = ["-aAX", "--numeric-ids", "--filter=-x security.selinux"]
     like = [f"--link-dest={asked['like']}"] if asked["like"] else []
     return [
-        *("rsync", *kept, "-I", "--no-motd", "-s", "--from0", "--files-from=-"),
-        *(
-            *like,
-            f"--rsh={shlex.join(ssh_command())}",
-            "--",
-            f"{source.folder}/",
-            f"{ssh}:{asked['to']}/",
-        ),
+        "rsync",
+        *kept,
+        *("-I", "--no-motd", "-s", "--from0", "--files-from=-"),
+        *like,
+        f"--rsh={shlex.join(ssh_command())}",
+        "--",
+        f"{source.folder}/",
+        f"{ssh}:{asked['to']}/",
     ]
-
-
-def explain(ssh: str, status: int, words: list[str]) -> str:
-    """One line for an admin: what stopped it, and what to do."""
-    text = "\n".join(words)
-    for pattern, meaning in SSH_MEANINGS:
-        if found := re.search(pattern, text):
-            return meaning.format(*found.groups())
-    return base_ssh.explain("", ssh, status, words).removeprefix(": ")
 
 
 @lru_cache(maxsize=1)
 def core() -> bytes:
-    """This code as a zip: the core, and of ClusterShell what folds names."""
-    core = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    tasks = os.path.dirname(core)
-    sources = glob.glob(f"{core}/**/*.py", recursive=True)
-    files = {path: os.path.relpath(path, os.path.dirname(tasks)) for path in sources}
-    files[f"{tasks}/__init__.py"] = "tasks/__init__.py"
-    library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
-    for name in ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults"):
-        files[f"{library}/{name}.py"] = f"ClusterShell/{name}.py"
+    """The agent's packages as a zip, and of ClusterShell what folds names."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, name in sorted(files.items()):
+        for name, path in sorted(core_files().items()):
             archive.write(path, name)
     return packed.getvalue()
+
+
+def core_files() -> dict[str, str]:
+    """The files that a server is sent: name in the zip -> path."""
+    core = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    top = os.path.dirname(os.path.dirname(core))
+    paths = [f"{core}/__init__.py", os.path.join(top, "tasks/__init__.py")]
+    for name in agent.PACKAGES:
+        package = os.path.join(core, name)
+        paths += glob.glob(f"{glob.escape(package)}.py")
+        paths += glob.glob(f"{glob.escape(package)}/**/*.py", recursive=True)
+    files = {os.path.relpath(path, top): path for path in paths}
+
+    library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
+    for name in LIBRARY:
+        files[f"ClusterShell/{name}.py"] = f"{library}/{name}.py"
+    return files

@@ -1,7 +1,8 @@
-"""Work: what can be asked of a boot server, done on that server, wherever whoever asked is.
+"""Operations: what can be asked of a boot server, done on that server, wherever whoever asked is.
 
-Each piece of work is a function of a server's folders and of a `Line` to whoever asked, and gives plain values. On this
-machine it is called; on another `far` calls it there, and `fleet` is at the line's other end.
+Each is a function of a server's folders, of an AnswerLine to whoever asked, and of its options; it
+gives plain values. On this machine it is called; on another `agent` calls it there, and
+`controller` is at the line's other end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
 from ..base.process import Throttle
@@ -18,19 +19,29 @@ from ..deploy import apply, former_roots, preflight, prune, rollback
 from ..inspect import status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
+from ..plan.actual import read_actual
+from ..plan.as_json import plan_json
+from ..plan.model import Plan
 from ..plan.state import Desired
-from ..plan.text import sections
 from ..release import Release
-from ..store import boot_files, kept, loaders, tftp
+from ..store import boot_files, kept, loaders
+from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
+from .options import (
+    DeployOptions,
+    Options,
+    PlanOptions,
+    PruneOptions,
+    RollbackOptions,
+    StatusOptions,
+    Values,
+    VerifyOptions,
+)
 
-Values = dict[str, Any]  # of JSON
-Sections = Sequence[
-    Sequence[str]
-]  # of a plan as text: titles and what stands below (see summary.py)
-Render = Callable[
-    [Release, str, str], Mapping[str, bytes]
-]  # release, label, site id -> its boot files
+# Of a plan as text: titles and what stands below (see plan/text.py).
+Sections = Sequence[Sequence[str]]
+# release, label, site id -> its boot files
+Render = Callable[[Release, str, str], Mapping[str, bytes]]
 
 
 class Answer(NamedTuple):
@@ -57,146 +68,156 @@ class AnswerLine(Protocol):
         """The boot files of a release, below tftp_root."""
 
 
-def do(name: str, targets: Targets, line: AnswerLine, details: Mapping[str, Any]) -> Values:
-    """The work of that name. Raises Refused."""
-    work: dict[str, Callable[..., Values]] = {
-        "plan": plan_server, "deploy": deploy_server, "rollback": rollback_work, "prune": prune_work, "verify": verify_work, "status": status_work,
-    }  # fmt: skip
-    return work[name](targets, line, **details)
+def do(options: Options, targets: Targets, line: AnswerLine) -> Values:
+    """Do the work that these options are of. Raises Refused."""
+    return OPERATIONS[type(options)](targets, line, options)
 
 
-def plan_server(
-    targets: Targets,
-    line: AnswerLine,
-    keep: int,
-    keep_days: int,
-    site: str,
-    image: str,
-    running: dict[str, str],
-) -> Values:
-    """What a deploy would change: `changed`, `sections` and `json`, and why it would not: `refused`.
+def plan_server(targets: Targets, line: AnswerLine, options: PlanOptions) -> Values:
+    """Tell what a deploy would change: `changed`, `sections` and `json`.
 
-    `running`: release -> the nodes that report it.
+    And why it would not: `refused`.
     """
+    desired = goal_of(targets, line, line.wanted(), options.image)
+    prunable = _prunable(targets, options)
+    actual = dataclasses.replace(read_actual(targets, desired), prunable=prunable)
+    other_sites.refuse(actual, desired)
+    plan = decide.plan(actual, desired)
+    refused = preflight.refusal(plan, actual, desired)
+    return {
+        "changed": plan.changed,
+        "sections": plan_text.sections(plan, actual),
+        "json": {**plan_json(plan, actual), "refused": refused},
+        "refused": refused,
+    }
 
-    goal, now = goal_of(targets, line, line.wanted(), image), time.time()
-    verdicts = prune.foreseen(targets, keep, keep_days, now, running, image)
-    verdicts += former_roots.foreseen_former(
-        targets, site, former_roots.AgeRule(keep_days, now, running)
-    ).verdicts
-    prunable = tuple((verdict.id, verdict.why) for verdict in verdicts if verdict.removed)
-    there = dataclasses.replace(state.read_actual(targets, goal), prunable=prunable)
-    other_sites.refuse(there, goal)
-    steps = decide.plan(there, goal)
-    told, refused = sections(steps, there), preflight.refusal(steps, there, goal)
-    as_json = {**plan_text.as_json(steps, there), "refused": refused}
-    return {"changed": steps.changed, "sections": told, "json": as_json, "refused": refused}
+
+def _prunable(targets: Targets, options: PlanOptions) -> tuple[tuple[str, str], ...]:
+    """What a prune would remove, and why."""
+    verdicts = _foreseen(targets, options.site, _rules(options))
+    removed = [verdict for verdict in verdicts if verdict.removed]
+    return tuple((verdict.id, verdict.why) for verdict in removed)
 
 
-def deploy_server(
-    targets: Targets, line: AnswerLine, author: Values, image: str, again: bool = False
-) -> Values:
-    """Make the server hold what is wanted, after showing what that changes: `changed`.
+def _rules(options: PlanOptions) -> prune.Rules:
+    """The rules of a prune right now."""
+    return prune.Rules(
+        keep=options.keep,
+        days=options.keep_days,
+        now=time.time(),
+        running=options.running,
+        image=options.image,
+    )
 
-    `again`: also what a rollback left.
-    """
 
-    goal = line.wanted()
-    served = os.listdir(targets.tftp_root) if os.path.isdir(targets.tftp_root) else []
-    for text in loaders.missing_loaders([*goal.loaders, *served]):
+def _foreseen(targets: Targets, site: str, rules: prune.Rules) -> list[prune.Verdict]:
+    """What a prune would decide."""
+    former = former_roots.foreseen_former(targets, site, rules)
+    return [*prune.foreseen(targets, rules), *former.verdicts]
+
+
+def deploy_server(targets: Targets, line: AnswerLine, options: DeployOptions) -> Values:
+    """Make the server hold what is wanted, after showing what that changes: `changed`."""
+    wanted = line.wanted()
+    top = targets.tftp_root
+    served = os.listdir(top) if os.path.isdir(top) else []
+    for text in loaders.missing_loaders([*wanted.loaders, *served]):
         line.say(text)
 
-    def show(steps: decide.Plan, there: state.Actual) -> None:
-        line.show(sections(steps, there))
+    def show(plan: Plan, actual: state.Actual) -> None:
+        line.show(plan_text.sections(plan, actual))
 
     def settle() -> Desired:
-        return goal_of(targets, line, goal, image, again)
+        return goal_of(targets, line, wanted, options.image, options.again)
 
-    steps = apply.deploy(targets, settle, author, line.say, show)
-    return {"changed": steps.changed}
+    plan = apply.deploy(targets, settle, options.author, line.say, show)
+    return {"changed": plan.changed}
 
 
 def goal_of(
-    targets: Targets, line: AnswerLine, goal: Desired, image: str, again: bool = False
+    targets: Targets,
+    line: AnswerLine,
+    wanted: Desired,
+    image: str,
+    again: bool = False,
 ) -> Desired:
     """What is wanted, of all images or of one, with all that only the server can know.
 
     Its pinned releases, and what was rolled back there: `again` takes that up, too.
     """
-
-    goal = rolled_back.stay(targets, line.render, with_pins(targets, line, goal), again)
+    with_pinned = with_pins(targets, line, wanted)
+    desired = rolled_back.stay(targets, line.render, with_pinned, again)
     if not image:
-        return goal
-    ours, there = tftp.read_ours(targets), boot_files.read_files(targets)
-    files = {name: data for name, data in there.items() if name in ours}
-    limited = scope.only(goal, image, files, kept.published(targets), line.render)
-    for name in [built.release.image for built in goal.releases]:
-        if limited.left and f"{BOOT_FILES}{name}.cfg" not in limited.files:
-            line.say(
-                f"{name}: nothing of it is on the server; its nodes boot as before until it is deployed, too"
-            )
+        return desired
+    ours = read_ours(targets)
+    found = boot_files.read_files(targets)
+    files = {name: data for name, data in found.items() if name in ours}
+    limited = scope.only(desired, image, files, kept.published(targets), line.render)
+    for name in _without_boot_file(desired, limited):
+        what = "nothing of it is on the server; its nodes boot as before until it is deployed, too"
+        line.say(f"{name}: {what}")
     return limited
 
 
-def with_pins(targets: Targets, line: AnswerLine, goal: Desired) -> Desired:
+def _without_boot_file(desired: Desired, limited: Desired) -> list[str]:
+    """The images that a deploy of one image alone leaves without a boot file."""
+    images = [built.release.image for built in desired.releases] if limited.left else []
+    return [image for image in images if f"{BOOT_FILES}{image}.cfg" not in limited.files]
+
+
+def with_pins(targets: Targets, line: AnswerLine, wanted: Desired) -> Desired:
     """What is wanted, with the boot files of pinned releases that only the server has."""
-    ids = {node["release"] for node in goal.nodes.values() if "release" in node}
+    ids = {node["release"] for node in wanted.nodes.values() if "release" in node}
     known = kept.published(targets) if ids else {}
-    files = dict(goal.files)
+    files = dict(wanted.files)
     for id in sorted(ids & known.keys()):
-        if f"plugnode/{id}.cfg" not in files:
-            files |= line.render(known[id], id, goal.site_id)
-    return dataclasses.replace(goal, files=files)
+        if f"{BOOT_FILES}{id}.cfg" not in files:
+            files |= line.render(known[id], id, wanted.site_id)
+    return dataclasses.replace(wanted, files=files)
 
 
-def rollback_work(
-    targets: Targets, line: AnswerLine, images: list[str], image: str, release: str, author: Values
-) -> Values:
-    """Boot files back to an earlier release: `moved`, of each image that was: name, before, after."""
+def rollback_server(targets: Targets, line: AnswerLine, options: RollbackOptions) -> Values:
+    """Point boot files back: `moved`, of each image that was: name, before, after."""
 
-    def render(found: Release, site: str) -> Mapping[str, bytes]:
-        return line.render(found, found.image, site)
+    def render(release: Release, site: str) -> Mapping[str, bytes]:
+        return line.render(release, release.image, site)
 
-    backs = rollback.rollback_server(targets, images, image, release, render, author)
+    choice = rollback.RollbackChoice(options.images, options.image, options.release)
+    backs = rollback.rollback_server(targets, choice, render, options.author)
     return {"moved": [[back.image, back.before, back.after] for back in backs]}
 
 
-def prune_work(
-    targets: Targets,
-    line: AnswerLine,
-    keep: int,
-    keep_days: int,
-    site: str,
-    running: dict[str, str],
-    author: Values,
-    only_look: bool,
-    image: str,
-) -> Values:
-    """Remove what nobody needs: `verdicts` (id, removed, why). `running`: release -> the nodes that report it."""
-
-    now = time.time()
-    rule = former_roots.AgeRule(keep_days, now, running)
-    if only_look:
-        verdicts = prune.foreseen(targets, keep, keep_days, now, {}, image)
-        verdicts += former_roots.foreseen_former(targets, site, rule).verdicts
+def prune_server(targets: Targets, line: AnswerLine, options: PruneOptions) -> Values:
+    """Remove what nobody needs, or only say what: `verdicts` (id, removed, why)."""
+    rules, site, author = _rules(options), options.site, options.author
+    if options.only_look:
+        verdicts = _foreseen(targets, site, rules)
     else:
-        verdicts = prune.prune_server(targets, keep, keep_days, author, now, running, image)
-        verdicts += former_roots.prune_former(targets, site, rule, author, line.say)
+        verdicts = prune.prune_server(targets, rules, author)
+        verdicts += former_roots.prune_former(targets, site, rules, author, line.say)
     return {"verdicts": [list(verdict) for verdict in verdicts]}
 
 
-def verify_work(targets: Targets, line: AnswerLine, full: bool, image: str) -> Values:
-    """What is not as it was deployed: `findings`, a line each."""
-
-    return {
-        "findings": [
-            str(finding) for finding in verify.of_server(targets, full, Throttle(line.say), image)
-        ]
-    }
+def verify_server(targets: Targets, line: AnswerLine, options: VerifyOptions) -> Values:
+    """Find what is not as it was deployed: `findings`, a line each."""
+    tell = Throttle(line.say)
+    findings = verify.of_server(targets, options.full, tell, options.image)
+    return {"findings": [str(finding) for finding in findings]}
 
 
-def status_work(targets: Targets, line: AnswerLine) -> Values:
+def status_server(targets: Targets, line: AnswerLine, options: StatusOptions) -> Values:
+    """Tell what the server holds and boots."""
     return status.server_status(targets, time.time())
+
+
+OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
+    PlanOptions: plan_server,
+    DeployOptions: deploy_server,
+    RollbackOptions: rollback_server,
+    PruneOptions: prune_server,
+    VerifyOptions: verify_server,
+    StatusOptions: status_server,
+}
 
 
 def failure(error: BaseException) -> str:
@@ -205,7 +226,6 @@ def failure(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
         where = error.filename2 or error.filename or ""
-        return f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(
-            ": "
-        )
+        path = os.fsdecode(where) if isinstance(where, (str, bytes)) else ""
+        return f"{path}: {error.strerror}".lstrip(": ")
     raise error

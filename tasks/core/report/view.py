@@ -18,6 +18,7 @@ from ..base.nodeset import fold_nodes
 from ..base.text import human, show_path
 from ..config.boot_files import arguments_of, server_of
 from ..config.templates import render_template
+from ..initrd.build import BY_NAME
 from ..reference.kinds import kind_of
 from ..release import Release
 from ..site.model import Image, Node, Partition, Reference, Site
@@ -32,12 +33,6 @@ MOST_FILES = 60  # generated files with their text
 FOLDERS = 16  # the largest ones
 DEPTH = 2
 
-KINDS = {
-    "own": "Plugnode's own, made from busybox and the kernel's modules",
-    "nash": "the distribution's, its nash script changed to mount the root over NFS",
-    "dracut": "the distribution's, made by dracut",
-    "initramfs-tools": "the distribution's, made by initramfs-tools",
-}
 # Of a manifest: what follows the path of a file that runs as its owner or group
 _SETUID = re.compile(rb" type=file mode=([2-7][0-7]{3}) uid=(\d+) gid=(\d+) size=(\d+) ")
 # and of each file the folders above it, and its size
@@ -450,7 +445,7 @@ def initrd_view(built: BuiltImage, places: Iterable[str]) -> View:
     kind = built.made["kind"]
     return {
         "kind": kind,
-        "kind_words": KINDS.get(kind, kind),
+        "kind_words": BY_NAME[kind].description,
         "base": portable(built.made["base"], places),
         "modules": list(built.made["modules"]),
         "notes": initrd_notes(built, places),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..base.errors import BadInput, Problem
-from ..base.text import show_path
+from ..base.text import show_path, unescape_octal
 from ..tree.model import (
     DIR,
     FILE,
@@ -114,7 +114,7 @@ def fstab(tree: Tree) -> Tree:
         fields = line.split()
         mount = fields[1] if len(fields) > 2 else b""
         if mount.startswith(b"/") and not mount.startswith(_MADE_AT_BOOT):
-            _make_folder(tree, _unescaped(mount).strip(b"/"), 0o755)
+            _make_folder(tree, unescape_octal(mount).strip(b"/"), 0o755)
     return tree
 
 
@@ -209,15 +209,6 @@ def _is_local_mount(line: bytes) -> bool:
     if mount == b"/" or kind in (b"swap", b"zfs"):
         return True
     return kind not in _NO_DISK and bool(_LOCAL_DEVICE.match(device.strip(b'"')))
-
-
-def _unescaped(field: bytes) -> bytes:
-    """fstab(5) writes a blank as \\040."""
-    return re.sub(rb"\\([0-7]{3})", _byte, field)
-
-
-def _byte(octal: re.Match[bytes]) -> bytes:
-    return bytes([int(octal[1], 8) & 0xFF])
 
 
 def _make_folder(tree: Tree, path: bytes, mode: int) -> None:

@@ -8,7 +8,7 @@ OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
-    """A real folder, whose inner folders are reached name by name, and kept open from the root to the last one."""
+    """A real folder, whose inner ones are reached name by name, and kept open down to the last."""
 
     def __init__(self, path: str | bytes):
         self.path = os.fsencode(path)
@@ -27,22 +27,29 @@ class Folder:
         return self._open[0][1]
 
     def at(self, path: bytes) -> int:
-        """The descriptor of an inner folder, until the next call. Raises OSError if it is none (ENOTDIR, ELOOP)."""
-        here, fd = self._open[-1]
+        """Give the descriptor of an inner folder, which lasts until the next call.
+
+        Raises OSError if it is none (ENOTDIR, ELOOP).
+        """
+        here, fd = self._nearest(path)
         if here == path:
             return fd
-        while here and not path.startswith(here + b"/"):
-            os.close(self._open.pop()[1])
-            here, fd = self._open[-1]
-            if here == path:
-                return fd
-        for name in path[len(here) :].lstrip(b"/").split(b"/") if path else ():
+        rest = path[len(here) :].lstrip(b"/")
+        for name in rest.split(b"/"):
             fd = os.open(name, OPEN_FOLDER, dir_fd=fd)
             here = here + b"/" + name if here else name
             self._open.append((here, fd))
         return fd
 
-    def forget(self) -> None:
+    def _nearest(self, path: bytes) -> tuple[bytes, int]:
+        """Close all that is open and does not lead to that folder; give the last that is left."""
+        here, _ = self._open[-1]
+        while here and here != path and not path.startswith(here + b"/"):
+            os.close(self._open.pop()[1])
+            here, _ = self._open[-1]
+        return self._open[-1]
+
+    def close_inner(self) -> None:
         """Close all but the root: what was open may be removed or replaced."""
         while len(self._open) > 1:
             os.close(self._open.pop()[1])

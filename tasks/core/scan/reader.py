@@ -1,7 +1,7 @@
-"""A real folder read into a Tree: what is in it, with the digests of all files; and whether it is still the same.
+"""A real folder read into a Tree: all that is in it, with digests of its files; and what changed.
 
-Nothing is ever written to the folder. What was read is remembered in an index (a file of the build), so that a file
-whose status is unchanged is not read again.
+Nothing is ever written to the folder. What was read is remembered in an index (a file of the
+build), so that a file whose status is unchanged is not read again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import marshal
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
-from typing import Any, NamedTuple
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
+from typing import NamedTuple
 
 from ..base.errors import BadInput, Problem
 from ..tree.model import (
@@ -26,17 +26,19 @@ from ..tree.model import (
     parent,
     without_collection,
 )
+from ..tree.xattrs import Attributes
 from .content import READ_SIZE, attributes, read_through
 from .folder import Folder
-from .index import Attributes, Index, IndexRecord, IndexRecords, Item, load_index, save_index
+from .index import Index, IndexRecord, Item, load_index, save_index
 from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
 
-_FILE = (
-    os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-)  # never waits where a file became a fifo
-_KIND = 0o170000
+# Opening never waits where a file became a fifo.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)  # it was there, and of that kind, a moment ago
 _OVERLAP = 4 << 10  # what is judged with the next block, too
 _TRIES = 3  # to read a file that is written to
+
+Progress = Callable[[int], None]  # how many names are read
 
 
 class Judge(NamedTuple):
@@ -49,18 +51,31 @@ class Judge(NamedTuple):
 NOBODY = Judge("")
 
 
+class ScanOptions(NamedTuple):
+    """What of a folder is scanned, and how."""
+
+    skip: Skip | None = None  # what is left out, unread
+    also: tuple[bytes, ...] = ()  # paths at which other file systems are entered
+    rules: str = ""  # says in words what `skip` does: an index of other rules is not used
+    owned: bool = False  # a snapshot of the build's own, hard-linked from: links move its ctimes
+    judge: Judge = NOBODY
+
+
+EVERYTHING = ScanOptions()
+
+
 class Scan(NamedTuple):
-    """What a folder holds. `signature` is None where it is being changed: it is to be scanned again next time."""
+    """What a folder holds."""
 
     tree: Tree
     verdicts: dict[str, str]  # digest of a file -> what the judge said of it
-    signature: str | None
+    signature: str | None  # None: it is being changed, and to be scanned again next time
     sockets: tuple[bytes, ...]  # left out: they mean nothing without their process
     mounts: tuple[bytes, ...]  # folders of other file systems, taken without their content
 
 
 class Renewal(NamedTuple):
-    """What has changed in a folder since its index was written, where that is nothing but bytes of files."""
+    """What has changed in a folder since its index was written: nothing but bytes of files."""
 
     files: Tree  # those with other bytes
     before: Tree  # as they were
@@ -72,128 +87,136 @@ class Renewal(NamedTuple):
 class Walked(NamedTuple):
     """A walk that was taken, for a scan to go on from."""
 
-    signature: (
-        str | None
-    )  # a digest over the status of everything: it differs after any change; None: not to be told
+    signature: str | None  # over the status of everything; None: it cannot be told
     start: int = 0
     before: Index = Index()
     folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
 
+    @property
+    def listings(self) -> list[Listing]:
+        """Give the folders that are not as the index knows them."""
+        return [seen for seen in self.folders if not isinstance(seen, bytes)]
 
-def signature(root: str | bytes, index: str | None = None, *how: Any, **more: Any) -> str | None:
-    """The signature of a look."""
-    return look(root, index, *how, **more).signature
+
+def signature(
+    root: str | bytes, index: str | None = None, options: ScanOptions = EVERYTHING
+) -> str | None:
+    """Give a text that is another one after any change in a folder; None where none can be had."""
+    return look(root, index, options).signature
 
 
-def look(
-    root: str | bytes,
-    index: str | None = None,
-    skip: Skip | None = None,
-    also: tuple[bytes, ...] = (),
-    rules: str = "",
-) -> Walked:
-    """The status of everything in a folder, and what of it is new; no file is read.
+def look(root: str | bytes, index: str | None = None, options: ScanOptions = EVERYTHING) -> Walked:
+    """Give the status of everything in a folder, and what of it is new; no file is read.
 
-    `index` (a file that `scan` wrote) makes it faster, and changes nothing; `rules` says in words what `skip` does,
-    by which an index of other rules is known. There is no signature where something was changed within the clock's
-    grain, or cannot be read; `scan` then says what.
+    `index` (a file that `scan` wrote) makes it faster, and changes nothing. There is no signature
+    where something was changed within the clock's grain, or cannot be read; `scan` then says what.
     """
     with without_collection():
-        before = _load(index, skip, rules)
+        before = _load(index, options)
         for _ in range(2):
-            walk = Walk(os.fsencode(root), before.known, skip, also)
+            walk = Walk(os.fsencode(root), before.known, options.skip, options.also)
             try:
                 folders = list(walk)
             except OSError:
                 return Walked(None)
             if not walk.racy:
-                return Walked(
-                    walk.digest.hexdigest(), walk.start, before, folders if before.known else ()
-                )
+                new = folders if before.known else ()
+                return Walked(walk.digest.hexdigest(), walk.start, before, new)
             if not walk.settle():
                 return Walked(None)
     return Walked(None)
 
 
-def _load(index: str | None, skip: Skip | None, rules: str) -> Index:
+def _load(index: str | None, options: ScanOptions) -> Index:
     """Nothing is known where something is skipped and no words say what."""
-    return load_index(index, rules) if bool(skip) == bool(rules) else Index()
+    if bool(options.skip) != bool(options.rules):
+        return Index()
+    return load_index(index, options.rules)
+
+
+def _unheard(names: int) -> None:
+    pass
 
 
 def scan(
     root: str | bytes,
     index: str | None = None,
-    skip: Skip | None = None,
-    also: tuple[bytes, ...] = (),
-    owned: bool = False,
-    rules: str = "",
+    options: ScanOptions = EVERYTHING,
     looked: Walked | None = None,
-    judge: Judge = NOBODY,
-    progress: Callable[[int], None] = lambda names: None,
+    progress: Progress = _unheard,
 ) -> Scan:
-    """Everything in a folder, on its own file system and on those at the paths in `also`.
+    """Read everything in a folder, on its own file system and on those that the options name.
 
-    `skip(path, is_folder)` leaves out what is excluded, unread; `rules` says in words what it does. `owned` is for a
-    snapshot of the build's own, from which is hard-linked: there a file is known by its mtime, for links move its
-    ctime. `looked` is a look at it with the same index: it saves a walk. `progress` hears how many names are read.
-    Raises BadInput with every file that cannot be read, or that changes while it is read.
+    `looked` is a look at it with the same index: it saves a walk. Raises BadInput with every file
+    that cannot be read, or that changes while it is read.
     """
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
-        before = looked.before if looked and looked.folders else _load(index, skip, rules)
-        if before.judge != judge.by:
+        before = looked.before if looked and looked.folders else _load(index, options)
+        if before.judge != options.judge.by:
             before, looked = Index(), None
-        known, records = before.known, before.records
-        for _ in range(2):
-            reader = _Reader(top, known, records, owned, judge, progress)
-            if looked and looked.folders:
-                result = reader.go_on(looked)
-                break
-            walk = Walk(top, known, skip, also, OWNED_ROW if owned else ROW)
-            result = reader.read(walk)
-            if not walk.racy or not walk.settle():
-                break
-            known, records = reader.known, reader.records
+        if looked and looked.folders:
+            reader = _Reader(top, before, options, progress)
+            found = reader.go_on(looked)
+        else:
+            reader, found = _walk_and_read(top, before, options, progress)
         if index:
-            save_index(
-                index, rules, Index(reader.known, reader.records, judge.by, result.signature)
-            )
-    return result
+            save_index(index, options.rules, reader.index(found.signature))
+    return found
 
 
-def rescan(
-    looked: Walked, root: str | bytes, index: str, rules: str, judge: Judge
-) -> Renewal | None:
-    """What is new by a look at a folder that is not owned, read and put into its index; the rest is not visited.
+def _walk_and_read(
+    root: bytes, before: Index, options: ScanOptions, progress: Progress
+) -> tuple[_Reader, Scan]:
+    """A second time, from what the first one knows, where something had just been changed."""
+    for _ in range(2):
+        reader = _Reader(root, before, options, progress)
+        walk = Walk(root, before.known, options.skip, options.also, reader.row)
+        found = reader.read(walk)
+        if not walk.racy or not walk.settle():
+            break
+        before = reader.index(None)
+    return reader, found
 
-    None, and nothing written, where more has changed than bytes of files that have one name, where the judge has
-    something to say of them, or where it cannot be told. Raises BadInput as `scan` does.
+
+def rescan(looked: Walked, root: str | bytes, index: str, options: ScanOptions) -> Renewal | None:
+    """Read what is new by a look at a folder that is not owned, and put it into its index.
+
+    The rest is not visited. None, and nothing is written, where more has changed than bytes of
+    files that have one name, where the judge has something to say of them, or where it cannot be
+    told. Raises BadInput as `scan` does.
     """
-    known, records, by, since = looked.before
-    if since is None or by != judge.by:
+    before, since = looked.before, looked.before.signature
+    if since is None or not _are_known(looked, options.judge):
         return None
-    listings = [seen for seen in looked.folders if not isinstance(seen, bytes)]
-    if len(records) != len(looked.folders) or any(seen.path not in records for seen in listings):
-        return None  # a folder came or went
-    if not all(known[seen.path][3] for seen in listings):
-        return None  # what it was is not known as a whole
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
-        old, new = (_Reader(top, known, records, False, judge, whole=False) for _ in range(2))
-        for seen in listings:
-            old.put(seen.path, *marshal.loads(records[seen.path]))
+        old = _Reader(top, before, options, whole=False)
+        old.put_as_before(looked.listings)
+        new = _Reader(top, before, options, whole=False)
         signature = new.go_on(looked).signature
         changed = new.only_bytes_since(old)
-        if (
-            changed is None
-            or signature is None
-            or any(new.verdicts[new.tree[path].digest] for path in changed)
-        ):
+        if changed is None or signature is None or new.are_judged(changed):
             return None
-        save_index(index, rules, Index(new.known, new.records, judge.by, signature))
-    files = {path: new.tree[path] for path in changed}
-    folders = {path: new.tree[path] for path in set(map(parent, changed))}
-    return Renewal(files, {path: old.tree[path] for path in changed}, folders, since, signature)
+        save_index(index, options.rules, new.index(signature))
+    return Renewal(
+        files=new.some(changed),
+        before=old.some(changed),
+        folders=new.some(set(map(parent, changed))),
+        since=since,
+        signature=signature,
+    )
+
+
+def _are_known(looked: Walked, judge: Judge) -> bool:
+    """Did no folder come or go, and is known as a whole what each that changed was?"""
+    before = looked.before
+    if before.judge != judge.by or len(before.records) != len(looked.folders):
+        return False
+    for listing in looked.listings:
+        if listing.path not in before.records or not before.known[listing.path][3]:
+            return False
+    return True
 
 
 class _Reader:
@@ -202,18 +225,17 @@ class _Reader:
     def __init__(
         self,
         root: bytes,
-        known: Known,
-        records: IndexRecords,
-        owned: bool,
-        judge: Judge,
-        progress: Callable[[int], None] = lambda names: None,
+        before: Index,
+        options: ScanOptions,
+        progress: Progress = _unheard,
         whole: bool = True,
     ):
-        self.judge, self.progress = judge, progress
-        self.whole = whole  # are entries made of what is as the index knows it?
         self.root, self.prefix = root, root.rstrip(b"/") + b"/"
-        self.known_before, self.records_before = known, records
-        self.owned, self.row = owned, OWNED_ROW if owned else ROW
+        self.before = before
+        self.options = options
+        self.row = OWNED_ROW if options.owned else ROW
+        self.progress = progress
+        self.whole = whole  # are entries made of what is as the index knows it?
         self.tree: Tree = {}
         self.verdicts: dict[str, str] = {}
         self.known: Known = {}
@@ -221,9 +243,20 @@ class _Reader:
         self.problems: list[Problem] = []
         self.sockets: list[bytes] = []
         self.mounts: list[bytes] = []
-        self.first: dict[tuple[int, int], bytes] = {}  # (device, inode) -> the first name of a file
+        self.first: dict[tuple[int, int], bytes] = {}  # (device, inode) -> a file's first name
         self.others: dict[bytes, list[bytes]] = {}  # the first name of a file -> its other names
         self.steady = True  # did everything keep the status that the walk saw?
+
+    def index(self, signature: str | None) -> Index:
+        """Give what the next scan is to know."""
+        return Index(self.known, self.records, self.options.judge.by, signature)
+
+    def some(self, paths: Iterable[bytes]) -> Tree:
+        return {path: self.tree[path] for path in paths}
+
+    def are_judged(self, paths: Iterable[bytes]) -> bool:
+        """Had the judge something to say of any of them?"""
+        return any(self.verdicts[self.tree[path].digest] for path in paths)
 
     def read(self, walk: Walk) -> Scan:
         walk.trouble = self.trouble
@@ -234,21 +267,24 @@ class _Reader:
         return self._end(None if walk.racy else walk.digest.hexdigest())
 
     def go_on(self, looked: Walked) -> Scan:
-        """The same from a look: what is as the index knows it is not visited again."""
+        """Read from a look: what is as the index knows it is not visited again."""
         self._take(looked.folders, looked.start)
         return self._end(looked.signature)
 
     def only_bytes_since(self, old: _Reader) -> list[bytes] | None:
-        """The files that have other bytes than then; None where anything else is different, too."""
+        """Give the files that have other bytes than then; None where more is different."""
         if self.tree.keys() != old.tree.keys():
             return None
         if (self.others, self.sockets, self.mounts) != (old.others, old.sockets, old.mounts):
             return None
-        changed = [
-            path for path, entry in self.tree.items() if entry.content != old.tree[path].content
-        ]
-        same = all(is_but_for_bytes(old.tree[path], self.tree[path]) for path in changed)
-        return changed if same and not any(self.tree[path].inode for path in changed) else None
+        changed = []
+        for path, entry in self.tree.items():
+            before = old.tree[path]
+            if entry.content != before.content:
+                if entry.inode or not is_but_for_bytes(before, entry):
+                    return None
+                changed.append(path)
+        return changed
 
     def _end(self, signature: str | None) -> Scan:
         if self.problems:
@@ -258,56 +294,60 @@ class _Reader:
         return Scan(self.tree, self.verdicts, signature, tuple(self.sockets), tuple(self.mounts))
 
     def trouble(self, path: bytes, error: OSError) -> None:
-        what = f"cannot be read: {error.strerror}; run as root, or exclude it"
-        if error.errno in (
-            errno.ENOENT,
-            errno.ELOOP,
-            errno.ENOTDIR,
-        ):  # it was there, and of that kind, a moment ago
+        if error.errno in _GONE:
             what = "changed while it was read; try again, or exclude it"
+        else:
+            what = f"cannot be read: {error.strerror}; run as root, or exclude it"
         self.problems.append(Problem(os.fsdecode(self.prefix + path), 1, 1, what))
 
     def _take(self, folders: Iterable[Listing | bytes], start: int) -> None:
-        """Entries of folders and of the names in them that are none, and what the index says of them."""
-
-        with Folder(self.root) as place:
+        """Read folders, and the names in them that are none, and note what the index is to say."""
+        with Folder(self.root) as root:
             for seen in folders:
                 if isinstance(seen, bytes):
-                    self.records[seen], self.known[seen] = (
-                        self.records_before[seen],
-                        self.known_before[seen],
-                    )
-                    if self.whole:
-                        self.put(seen, *marshal.loads(self.records[seen]))
+                    self._keep(seen)
                     continue
                 try:
-                    fd = place.at(seen.path)
+                    fd = root.at(seen.path)
                 except OSError as error:
                     self.trouble(seen.path, error)
-                    continue
-                self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
-                self.progress(len(self.tree))
-                record = seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
-                self.put(seen.path, *record)
-                self._remember(seen, record, start)
+                else:
+                    self._read_folder(fd, seen, start)
+
+    def _keep(self, path: bytes) -> None:
+        """A folder that is as the index knows it."""
+        self.records[path] = self.before.records[path]
+        self.known[path] = self.before.known[path]
+        if self.whole:
+            self.put(path, *marshal.loads(self.records[path]))
+
+    def _read_folder(self, fd: int, seen: Listing, start: int) -> None:
+        self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
+        self.progress(len(self.tree))
+        record = seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
+        self.put(seen.path, *record)
+        self._remember(seen, record, start)
 
     def _items(self, listing: Listing, fd: int) -> Iterator[tuple[bytes, Item]]:
-        stored = self.records_before.get(listing.path)
+        stored = self.before.records.get(listing.path)
         before: dict[bytes, Item] = marshal.loads(stored)[3] if stored else {}
+        above = listing.path + b"/" if listing.path else b""
         for name, row in zip(listing.names, listing.rows):
-            if row[1] & _KIND != S_IFDIR or name in listing.mounts:
-                path, known = listing.path + b"/" + name if listing.path else name, before.get(name)
-                known = known if known and known[0] == row else None
-                try:
-                    yield name, self._item(fd, name, self.prefix + path, row, known)
-                except OSError as error:
-                    self.trouble(path, error)
+            if S_IFMT(row[1]) == S_IFDIR and name not in listing.mounts:
+                continue
+            known = before.get(name)
+            if known and known[0] != row:
+                known = None
+            try:
+                yield name, self._item(fd, name, self.prefix + above + name, row, known)
+            except OSError as error:
+                self.trouble(above + name, error)
 
     def _item(self, fd: int, name: bytes, path: bytes, row: Row, known: Item | None) -> Item:
-        """What is to be known of a name that is no folder of this file system."""
+        """Give what is to be known of a name that is no folder of this file system."""
         if known and known[5] is not None:
             return known
-        kind = row[1] & _KIND
+        kind = S_IFMT(row[1])
         if kind == S_IFREG:
             row, digest, verdict, found = self._open(fd, name, row, known)
             return row, b"", None, digest, verdict, found
@@ -315,71 +355,78 @@ class _Reader:
             return row, os.readlink(name, dir_fd=fd), None, "", "", ()
         if kind in (S_IFCHR, S_IFBLK):
             device = os.lstat(name, dir_fd=fd).st_rdev
-            return row, b"", (os.major(device), os.minor(device)), "", "", attributes(path)
+            numbers = os.major(device), os.minor(device)
+            return row, b"", numbers, "", "", attributes(path)
         return row, b"", None, "", "", attributes(path) if kind == S_IFIFO else ()
 
     def _remember(self, listing: Listing, record: IndexRecord, start: int) -> None:
-        """But for what may change and look as before, and for `user.` attributes, whose values may be secret."""
+        """Note a folder for the next scan.
+
+        Left out is what may change and have the same status, and `user.` attributes, whose values
+        may be secret.
+        """
         device, row, found, items = record
-        kept = {
-            name: item[:5] + (None if _is_labelled(item[5]) else item[5],)
-            for name, item in items.items()
-            if not racy(item[0][0], start)
-        }
-        self.records[listing.path] = marshal.dumps(
-            (device, row, () if _is_labelled(found) else found, kept)
-        )
+        kept = {}
+        for name, item in items.items():
+            if not racy(item[0][0], start):
+                kept[name] = (*item[:5], None) if _is_labelled(item[5]) else item
+        own = () if _is_labelled(found) else found
+        self.records[listing.path] = marshal.dumps((device, row, own, kept))
         stamp = 0 if racy(row[0], start) else hash(row)
-        whole = record == (device, row, found, kept) and not _is_labelled(found)
-        self.known[listing.path] = (
-            stamp,
-            listing.names,
-            listing.places,
-            listing.number if whole else 0,
-        )
+        is_whole = own == found and kept == items
+        number = listing.number if is_whole else 0
+        self.known[listing.path] = stamp, listing.names, listing.places, number
+
+    def put_as_before(self, listings: Iterable[Listing]) -> None:
+        """Make entries of folders as they were when the index was written."""
+        for listing in listings:
+            self.put(listing.path, *marshal.loads(self.before.records[listing.path]))
 
     def put(
         self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]
     ) -> None:
-        self.tree[path] = Entry(
-            DIR, row[1] & 0o7777, row[2], row[3], xattrs=found, source=self.prefix + path
-        )
+        """Make entries of a folder and of all in it that is none."""
+        _, mode, uid, gid, *_ = row
+        source = self.prefix + path
+        self.tree[path] = Entry(DIR, mode & 0o7777, uid, gid, xattrs=found, source=source)
         start = path + b"/" if path else b""
         for name, item in items.items():
             self._put_item(start + name, device, item)
 
     def _put_item(self, path: bytes, file_system: int, item: Item) -> None:
-        (stamp, mode, uid, gid, size, _, inode), link, device, digest, verdict, found = item
-        kind = TYPES.get(mode & _KIND)
-        if kind is None:
-            return self.sockets.append(path)
+        row, link, device, digest, verdict, found = item
+        _, mode, uid, gid, _, _, inode = row
+        kind = TYPES.get(S_IFMT(mode))
         if kind == FILE:
             self._note_name(path, (file_system, inode))
             self.verdicts[digest] = verdict
-        if kind == DIR:
-            self.mounts.append(path)
-        is_file, bits = kind == FILE, 0o777 if kind == LINK else mode & 0o7777
-        source, stamp = (self.prefix + path, 0 if self.owned else stamp) if is_file else (b"", 0)
-        self.tree[path] = Entry(
-            kind,
-            bits,
+            self.tree[path] = self._file(path, row, digest, found or ())
+        elif kind is None:
+            self.sockets.append(path)
+        else:
+            if kind == DIR:
+                self.mounts.append(path)
+            bits = 0o777 if kind == LINK else mode & 0o7777
+            self.tree[path] = Entry(kind, bits, uid, gid, 0, link, device, "", found or ())
+
+    def _file(self, path: bytes, row: Row, digest: str, found: Attributes) -> Entry:
+        stamp, mode, uid, gid, size, *_ = row
+        return Entry(
+            FILE,
+            mode & 0o7777,
             uid,
             gid,
-            size if is_file else 0,
-            link,
-            device,
-            digest,
-            found or (),
-            source,
-            None,
-            0,
-            stamp,
+            size,
+            digest=digest,
+            xattrs=found,
+            source=self.prefix + path,
+            stamp=0 if self.options.owned else stamp,
         )
 
     def _open(
         self, folder: int, name: bytes, seen: Row, known: Item | None
     ) -> tuple[Row, str, str, Attributes]:
-        """Status, digest, verdict and attributes of a file, all of one moment."""
+        """Give status, digest, verdict and attributes of a file, all of one moment."""
         fd = os.open(name, _FILE, dir_fd=folder)
         try:
             for _ in range(_TRIES):
@@ -395,12 +442,13 @@ class _Reader:
         raise FileNotFoundError(errno.ENOENT, "changed")
 
     def _read(self, fd: int, status: os.stat_result) -> tuple[str, str]:
-        """Digest and verdict; the same bytes are judged once."""
+        """Give digest and verdict; the same bytes are judged once."""
         digest, start = read_through(fd, status)
         verdict = self.verdicts.get(digest)
         if verdict is None:
-            blocks = chain([start], later_blocks(fd, status) if digest and self.judge.by else ())
-            verdict = next(filter(None, map(self.judge.verdict, blocks)), "")
+            later = later_blocks(fd, status) if digest and self.options.judge.by else ()
+            verdicts = map(self.options.judge.verdict, chain([start], later))
+            verdict = next(filter(None, verdicts), "")
         return digest, verdict
 
     def _note_name(self, path: bytes, file: tuple[int, int]) -> None:
@@ -420,7 +468,7 @@ def _is_labelled(found: Attributes | None) -> bool:
 
 
 def later_blocks(fd: int, status: os.stat_result) -> Iterator[bytes]:
-    """What is behind a file's first 64 MiB, each time as much, with the end of what was before."""
+    """Give what is behind a file's first 64 MiB, each time as much, with the end of the last."""
     at = READ_SIZE - _OVERLAP
     while at + _OVERLAP < status.st_size and (block := os.pread(fd, READ_SIZE, at)):
         yield block

@@ -1,4 +1,4 @@
-"""Looks: what the names of a published root looked like when it was complete, by which a later change is seen."""
+"""The status of every name of a published root when it was complete: it shows a later change."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from ..tree.model import DIR, Tree, parent
 from .folder import Folder
 
 Stat = tuple[int, ...]
-Stats = dict[
-    bytes, tuple[Stat, dict[bytes, Stat]]
-]  # folder -> its own, and of what is in it that is no folder
+# folder -> its own, and of all in it that is no folder
+Stats = dict[bytes, tuple[Stat, dict[bytes, Stat]]]
 ChangedPath = tuple[bytes, "os.stat_result | None"]
 
 _FORMAT = "plugnode looks 1"
+_DAMAGED = (
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+)
 
 # A later release's links to a file move its ctime; of a folder it tells of every change.
 stat_of_name = attrgetter("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_rdev")
@@ -27,51 +35,36 @@ stat_of_folder = attrgetter("st_mode", "st_uid", "st_gid", "st_ctime_ns")
 UNKNOWN: Stat = ()
 
 
-def dump_stats(looks: Stats, inodes: dict[bytes, int]) -> bytes:
+def dump_stats(stats: Stats, inodes: dict[bytes, int]) -> bytes:
     """With which names share a file, for no manifest says that."""
-    return marshal.dumps((_FORMAT, looks, inodes))
+    return marshal.dumps((_FORMAT, stats, inodes))
 
 
 def parse_stats(data: bytes) -> tuple[Stats, dict[bytes, int]]:
-    """What `dump` wrote; both empty where it is damaged or of another form."""
+    """Read what `dump_stats` wrote; both are empty where it is damaged or of another form."""
     try:
-        form, looks, inodes = marshal.loads(data)
-        sound = form == _FORMAT and _is_sound(looks) and all(map(_is_shared, inodes.items()))
-    except (
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        MemoryError,
-        OverflowError,
-        RecursionError,
-    ):
+        form, stats, inodes = marshal.loads(data)
+        is_sound = form == _FORMAT and _is_sound(stats) and all(map(_is_shared, inodes.items()))
+    except _DAMAGED:
         return {}, {}
-    return (looks, inodes) if sound else ({}, {})
+    return (stats, inodes) if is_sound else ({}, {})
 
 
-def _is_sound(looks: Stats) -> bool:
+def _is_sound(stats: Stats) -> bool:
     """Is that of the form that we write, and every folder in one that is there?"""
-    for path, (own, names) in looks.items():
-        if (
-            type(path) is not bytes
-            or path
-            and parent(path) not in looks
-            or not _are_looks([own], 4)
-        ):
+    for path, (own, names) in stats.items():
+        if type(path) is not bytes or (path and parent(path) not in stats):
             return False
-        if (
-            not _all_are(bytes, names)
-            or b"/" in b"".join(names)
-            or not _are_looks(names.values(), 6)
-        ):
+        if not _are_stats([own], 4) or not _are_stats(names.values(), 6):
             return False
-    return b"" in looks
+        if not _all_are(bytes, names) or b"/" in b"".join(names):
+            return False
+    return b"" in stats
 
 
-def _are_looks(looks: Collection[Stat], length: int) -> bool:
-    whole = _all_are(tuple, looks) and set(map(len, looks)) <= {length}
-    return whole and _all_are(int, chain.from_iterable(looks))
+def _are_stats(stats: Collection[Stat], length: int) -> bool:
+    whole = _all_are(tuple, stats) and set(map(len, stats)) <= {length}
+    return whole and _all_are(int, chain.from_iterable(stats))
 
 
 def _all_are(kind: type, values: Iterable[object]) -> bool:
@@ -84,47 +77,53 @@ def _is_shared(pair: tuple[object, object]) -> bool:
 
 
 def unknown_stats(tree: Tree) -> Stats:
-    """A tree's names, with looks that nothing has."""
-    looks: Stats = {
-        path: (UNKNOWN, {})
-        for path in deep_order(p for p, entry in tree.items() if entry.type == DIR)
-    }
+    """Give a tree's names, with a status that nothing has."""
+    folders = [path for path, entry in tree.items() if entry.type == DIR]
+    stats: Stats = {path: (UNKNOWN, {}) for path in deep_order(folders)}
     for path, entry in tree.items():
         if entry.type != DIR:
             above, _, name = path.rpartition(b"/")
-            looks[above][1][name] = UNKNOWN
-    return looks
+            stats[above][1][name] = UNKNOWN
+    return stats
 
 
-def changed_paths(looks: Stats, root: str) -> Iterator[ChangedPath]:
-    """Every path that does not look so, with its status; None where it is not there. Folder by folder.
+def changed_paths(stats: Stats, root: str) -> Iterator[ChangedPath]:
+    """Give every path that is not as it was, with its status now; None where it is not there.
 
-    A folder that looks as it did is not listed: no name came or went. Of one that is gone, only itself is told.
+    Folder by folder. One that is as it was is not listed: no name came or went. Of one that is
+    gone, only itself is told.
     """
-    top, lost = _status(None, os.fsencode(root)), set[bytes]()
+    top = _status(None, os.fsencode(root))
     if top is None or not S_ISDIR(top.st_mode):
         yield b"", top
         return
-    with Folder(root) as place:
-        for path, (own, names) in looks.items():
+    lost: set[bytes] = set()
+    with Folder(root) as folder:
+        for path in stats:
             try:
-                fd = place.at(path)
+                fd = folder.at(path)
             except (FileNotFoundError, NotADirectoryError):
                 if parent(path) not in lost:
-                    yield path, _status(place.at(parent(path)), path.rpartition(b"/")[2])
+                    yield path, _status(folder.at(parent(path)), path.rpartition(b"/")[2])
                 lost.add(path)
-                continue
-            status, start = os.fstat(fd), path + b"/" if path else b""
-            if stat_of_folder(status) != own:
-                yield path, status
-                came = (
-                    name for name in map(os.fsencode, os.listdir(fd)) if start + name not in looks
-                )
-                names = dict.fromkeys(sorted(came), UNKNOWN) | names
-            for name, look in names.items():
-                now = _status(fd, name)
-                if now is None or stat_of_name(now) != look:
-                    yield start + name, now
+            else:
+                yield from _changed_in(fd, path, stats)
+
+
+def _changed_in(fd: int, path: bytes, stats: Stats) -> Iterator[ChangedPath]:
+    """Of one folder: itself, and what in it is no folder that is known."""
+    own, names = stats[path]
+    start = path + b"/" if path else b""
+    status = os.fstat(fd)
+    if stat_of_folder(status) != own:
+        yield path, status
+        listed = sorted(map(os.fsencode, os.listdir(fd)))
+        came = [name for name in listed if start + name not in stats]
+        names = dict.fromkeys(came, UNKNOWN) | names
+    for name, before in names.items():
+        now = _status(fd, name)
+        if now is None or stat_of_name(now) != before:
+            yield start + name, now
 
 
 def _status(folder: int | None, name: bytes) -> os.stat_result | None:
@@ -134,18 +133,19 @@ def _status(folder: int | None, name: bytes) -> os.stat_result | None:
         return None
 
 
-def note_stat(looks: Stats, path: bytes, status: os.stat_result) -> None:
-    """Note a path as it looks now, after its folder."""
+def note_stat(stats: Stats, path: bytes, status: os.stat_result) -> None:
+    """Note a path as it is now, after its folder."""
     if S_ISDIR(status.st_mode):
-        looks[path] = stat_of_folder(status), looks[path][1] if path in looks else {}
+        names = stats[path][1] if path in stats else {}
+        stats[path] = stat_of_folder(status), names
     else:
         above, _, name = path.rpartition(b"/")
-        looks[above][1][name] = stat_of_name(status)
+        stats[above][1][name] = stat_of_name(status)
 
 
-def drop_stat(looks: Stats, path: bytes) -> None:
+def drop_stat(stats: Stats, path: bytes) -> None:
     """Forget a path that is not there any more, after what is in it."""
     above, _, name = path.rpartition(b"/")
-    looks.pop(path, None)
-    if above in looks:
-        looks[above][1].pop(name, None)
+    stats.pop(path, None)
+    if above in stats:
+        stats[above][1].pop(name, None)

@@ -1,7 +1,8 @@
 """Walking a real folder: every name's status, and none of its bytes.
 
-This is all that a run with nothing to do pays for a reference that the build does not own, so it is written for
-speed: one lstat a name, one tuple, one hash a folder; a folder that is as the index knows it is not even listed.
+This is all that a run with nothing to do pays for a reference that the build does not own, so it is
+written for speed: one lstat a name, one tuple, one hash a folder; a folder that is as the index
+knows it is not even listed.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from stat import S_ISDIR
 from typing import NamedTuple
 
 Skip = Callable[[bytes, bool], bool]  # (path, is it a folder) -> is it left out
-# folder -> hash of its row; its names; which are folders; hash of their rows, 0 where not all is known of them
+# All that tells of a change: (newest time, mode, uid, gid, size, mtime, inode).
+Row = tuple[int, ...]
+# folder -> hash of its row; its names; which are folders; hash of their rows, 0 where not all is
+# known of them
 Known = dict[bytes, tuple[int, list[bytes], list[int], int]]
-Row = tuple[
-    int, ...
-]  # (newest time, mode, uid, gid, size, mtime, inode): all that tells of a change
 Trouble = Callable[[bytes, OSError], None]
 Status = Callable[[os.stat_result], Row]
 Statuses = list[os.stat_result]
 Folders = list[tuple[bytes, os.stat_result]]
+_Inside = tuple[
+    list[bytes], Statuses, list[int], int
+]  # and the hash that the index has of its rows
 
-# ctime tells of every change of bytes or status, and nobody can set it. But link(2) and unlink(2) of another name
-# move it too, so for a snapshot that the build hard-links from, the time of the bytes must do.
+# ctime tells of every change of bytes or status, and nobody can set it. But link(2) and unlink(2)
+# of another name move it too, so for a snapshot that the build hard-links from, the time of the
+# bytes must do.
 ROW = attrgetter("st_ctime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino")
 OWNED_ROW = attrgetter(
     "st_mtime_ns", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ino"
@@ -51,11 +56,11 @@ class Listing(NamedTuple):
 
 
 class Walk:
-    """A walk of `root` that stays on its file system, but for the paths in `also` (as rsync -x does).
+    """A walk of `root` that stays on its file system, but for the paths in `also` (as rsync -x).
 
-    It works from inside each folder: that costs less than a descriptor of each and paths of each name. Somebody who
-    puts a symlink in a folder's place meanwhile can lead it elsewhere, but to no more than names and statuses: who
-    reads a file opens its folder by descriptors, where it fails.
+    It works from inside each folder: that costs less than a descriptor of each and paths of each
+    name. Somebody who puts a symlink in a folder's place meanwhile can lead it elsewhere, but to no
+    more than names and statuses: who reads a file opens its folder by descriptors, where it fails.
     """
 
     def __init__(
@@ -66,20 +71,21 @@ class Walk:
         also: tuple[bytes, ...],
         row: Status = ROW,
     ):
-        self.root, self.known, self.skip, self.also, self.row = (
-            os.path.abspath(root),
-            known,
-            skip,
-            also,
-            row,
-        )
+        self.root = os.path.abspath(root)
+        self.known = known
+        self.skip = skip
+        self.also = also
+        self.row = row
         self.trouble: Trouble = _raise
         self.start = time.time_ns()
         self.fresh: list[int] = []  # times too near to the walk's start to tell a change from
         self.digest = hashlib.blake2b(digest_size=20)  # over the status of everything
 
     def __iter__(self) -> Iterator[Listing | bytes]:
-        """Every folder, parents before children, in the order of names; a path alone where it is as the index knows."""
+        """Give every folder, parents before children, in the order of names.
+
+        A path alone where it is as the index knows.
+        """
         left: Folders = [(b"", os.stat(self.root))]
         home = os.open(".", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -100,33 +106,20 @@ class Walk:
     def _visit(
         self, path: bytes, status: os.stat_result, home: int
     ) -> tuple[Listing | bytes, Folders]:
-        """A folder, and those in it, the last one first.
+        """Give a folder, and those in it, the last one first.
 
-        Its names need not go into the digest: none comes, goes or changes without the folder's own ctime. Numbers go
-        in as hash(): 61 bits that no seed changes, at a tenth of a digest's cost.
+        Its names need not go into the digest: none comes, goes or changes without the folder's own
+        ctime. Numbers go in as hash(): 61 bits that no seed changes, at a tenth of a digest's cost.
         """
-        row, known = self.row(status), self.known.get(path)
-        stamp, names, places, number = known or (0, [], [], 0)
-        try:
-            self._enter(path)
-            statuses = _statuses(names) if stamp == hash(row) else None
-            if statuses is None:
-                number, (names, statuses, places) = 0, self._list(path)
-        finally:
-            os.fchdir(home)
-        rows, below, mounts = list(map(self.row, statuses)), [], []
-        if places:
-            start = path + b"/" if path else b""
-            below = [(start + names[place], statuses[place]) for place in reversed(places)]
-            mounts = [
-                path
-                for path, found in below
-                if found.st_dev != status.st_dev and path not in self.also
-            ]
+        row = self.row(status)
+        names, statuses, places, number = self._inside(path, row, home)
+        rows = list(map(self.row, statuses))
+        below = _below(path, names, statuses, places)
+        mounts = self._mounts(below, status.st_dev)
         if mounts:
-            below = [item for item in below if item[0] not in mounts]
-            mounts = [os.path.basename(path) for path in mounts]
+            below = [item for item in below if os.path.basename(item[0]) not in mounts]
             _blur(names, rows, mounts)
+
         seen = hash((() if path else row, *rows))
         self.digest.update(b"%d " % seen)
         if seen == number:
@@ -134,12 +127,36 @@ class Walk:
         self._note_fresh(rows)
         return Listing(path, status.st_dev, row, names, rows, places, mounts, seen), below
 
+    def _inside(self, path: bytes, row: Row, home: int) -> _Inside:
+        """By the index where the folder is as it knows it; else it is listed."""
+        stamp, names, places, number = self.known.get(path) or (0, [], [], 0)
+        try:
+            self._enter(path)
+            statuses = _statuses(names) if stamp == hash(row) else None
+            if statuses is None:
+                return *self._list(path), 0
+            return names, statuses, places, number
+        finally:
+            os.fchdir(home)
+
+    def _mounts(self, below: Folders, device: int) -> list[bytes]:
+        """Give the names of those folders that are mount points and not to be entered."""
+        found = []
+        for path, status in below:
+            if status.st_dev != device and path not in self.also:
+                found.append(os.path.basename(path))
+        return found
+
     def _enter(self, path: bytes) -> None:
         whole = self.root + b"/" + path
-        for step in [whole] if len(whole) < _PATH_MAX else [self.root, *path.split(b"/")]:
-            os.chdir(step)
+        if len(whole) < _PATH_MAX:
+            return os.chdir(whole)
+        os.chdir(self.root)
+        for name in path.split(b"/"):
+            os.chdir(name)
 
     def _list(self, path: bytes) -> tuple[list[bytes], Statuses, list[int]]:
+        """Give the names of a folder, their status, and which of them are folders."""
         names: list[bytes] = []
         statuses: Statuses = []
         places: list[int] = []
@@ -166,19 +183,17 @@ class Walk:
 
     @property
     def racy(self) -> bool:
-        """Was something changed so late that a further change need not show? (git's rule of racily clean files)"""
+        """Was something changed so late that a further change need not show? (git: racily clean)"""
         return any(racy(moment, self.start) for moment in self.fresh)
 
     def settle(self) -> bool:
-        """Wait until what is racy now is not any more; False where that would take longer than its clock's grain."""
-        wait = max(self.fresh, default=0) - self.start + _SECOND
-        if wait > 2 * _SECOND:  # a clock that was set back
+        """Wait until what is racy now is not any more; False where a clock was set back."""
+        newest = max(self.fresh, default=0)
+        if newest - self.start > _SECOND:
             return False
-        time.sleep(
-            max(moment + _grain(moment) - self.start for moment in self.fresh) / 1e9
-            if self.racy
-            else 0
-        )
+        if self.racy:
+            ends = [moment + _grain(moment) for moment in self.fresh]
+            time.sleep((max(ends) - self.start) / 1e9)
         return True
 
 
@@ -193,15 +208,20 @@ def _grain(moment: int) -> int:
 
 
 def _statuses(names: list[bytes]) -> Statuses | None:
-    """What the index knows of a folder to which no name came and from which none went; None where one did."""
+    """Give the status of each name that the index knows; None where one is gone."""
     try:
         return list(map(os.lstat, names))
     except FileNotFoundError:
         return None
 
 
+def _below(path: bytes, names: list[bytes], statuses: Statuses, places: list[int]) -> Folders:
+    start = path + b"/" if path else b""
+    return [(start + names[place], statuses[place]) for place in reversed(places)]
+
+
 def _blur(names: list[bytes], rows: list[Row], mounts: list[bytes]) -> None:
-    """Of a mount point only owner and mode count: its times and size are those of another file system."""
+    """Of a mount point only owner and mode count: times and size are another file system's."""
     for place, name in enumerate(names):
         if name in mounts:
             rows[place] = 0, *rows[place][1:4], 0, 0, 0

@@ -8,6 +8,7 @@ unpacked when somebody asks for them.
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import os
 import pickle
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 
 
 HERE = os.path.dirname(__file__)
+CORE = os.path.dirname(HERE)
 # Of the code that makes a Site, what is not in this package
-BESIDES = (os.path.join(HERE, "..", "base", "nodeset.py"),)
+BESIDES = (
+    os.path.join(CORE, "base", "nodeset.py"),
+    os.path.join(CORE, "base", "overlays.py"),
+    *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
+)
 DIGEST = 32
 LENGTH = 4
 

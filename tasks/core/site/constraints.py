@@ -12,6 +12,7 @@ from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
 from ..base.overlays import UNLISTED_OVERLAYS
+from ..dhcp.servers import EACH_NAME
 from . import resolve
 from .model import EXISTS
 from .nodes import Complain, Member
@@ -511,5 +512,6 @@ def _deploy(deploy: Section, complain: Complain) -> None:
         what = f"tftp_root {tftp} and nfs_root {nfs} lie in one another"
         complain(("deploy", field), what, "give each a folder of its own")
     if deploy.dhcp_conf and deploy.dhcp == "none":
-        hint = "name the server with dhcp: isc, kea or dnsmasq"
+        names = EACH_NAME.replace("`", "")
+        hint = f"name the server with dhcp: {names}"
         complain(("deploy", "dhcp_conf"), "has no effect with `dhcp: none`", hint, deploy.dhcp_conf)

@@ -10,6 +10,7 @@ import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
+from ..dhcp.servers import BY_WORD, EACH_NAME, EACH_PATH
 from .keys import (
     APPEND,
     INITRD,
@@ -554,9 +555,9 @@ class Deploy(NamedTuple):
     dhcp: Annotated[
         str,
         Key(
-            Choice("none", "isc", "kea", "dnsmasq"),
+            Choice("none", *BY_WORD),
             "the DHCP server to install and reload",
-            "`isc`, `kea` or `dnsmasq`: that server's file is installed and it is reloaded",
+            f"{EACH_NAME}: that server's file is installed and it is reloaded",
         ),
     ] = "none"
     dhcp_conf: Annotated[
@@ -565,8 +566,7 @@ class Deploy(NamedTuple):
             Text("target_file"),
             "its file, where the distribution's is not it",
             "that file, where it is another one; see [servers.md](servers.md)",
-            default="`/etc/dhcp/dhcpd.conf`, `/etc/kea/kea-dhcp4.conf` or"
-            " `/etc/dnsmasq.d/plugnode.conf`",
+            default=EACH_PATH,
         ),
     ] = None
 

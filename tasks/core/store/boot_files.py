@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
-from ..base.files import content
-from .paths import BOOT_FILES, Targets
+from .paths import BOOT_FILES, RELEASE_ID, Targets
+from .served import contents_of
+
+_NAMED = re.compile(rf"(?<![\w.-])({RELEASE_ID})(?![\w.-])".encode())
 
 
-def readable_content(path: str) -> bytes | None:
-    """The bytes of a file; None where there is none, or its disk does not give them."""
+def read_files(targets: Targets) -> dict[str, bytes]:
+    """The boot files of a server, by their names below tftp_root."""
     try:
-        return content(path)
-    except PermissionError:
-        raise
-    except OSError:
-        return None
-
-
-def served_size(path: str) -> int:
-    """Of a file that everybody may read; -1 where there is none such."""
-    try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-    return status.st_size if status.st_mode == stat.S_IFREG | 0o644 else -1
-
-
-def contents_of(targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        names = sorted(os.listdir(targets.served(BOOT_FILES)))
+    except FileNotFoundError:
+        return {}
+    files = []
     for name in names:
-        path = targets.served(name)
-        if not os.path.islink(path) and (data := readable_content(path)) is not None:
-            yield name, data
-
-
-def mode_of(path: str) -> int | None:
-    try:
-        return stat.S_IMODE(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-# --- what boot files say
-
-_NAMED = re.compile(rb"(?<![\w.-])([A-Za-z0-9][\w.-]*-[0-9a-f]{12})(?![\w.-])")
+        path = BOOT_FILES + name
+        if os.path.isfile(targets.served(path)):
+            files.append(path)
+    return dict(contents_of(targets, files))
 
 
 def named(data: bytes) -> set[str]:
@@ -71,19 +48,9 @@ def current(files: Mapping[str, bytes], image: str) -> str | None:
 
 def site_named(files: Mapping[str, bytes]) -> str | None:
     """The site data that boot files name."""
-    names = {
-        id for name, data in files.items() if name.startswith(BOOT_FILES) for id in named(data)
-    }
-    return next((id for id in sorted(names) if id.startswith("site-")), None)
-
-
-def read_files(targets: Targets) -> dict[str, bytes]:
-    """The boot files of a server, by their names below tftp_root."""
-    try:
-        names = sorted(os.listdir(targets.served(BOOT_FILES)))
-    except FileNotFoundError:
-        return {}
-    files = [BOOT_FILES + name for name in names]
-    return dict(
-        contents_of(targets, [name for name in files if os.path.isfile(targets.served(name))])
-    )
+    ids = set[str]()
+    for name, data in files.items():
+        if name.startswith(BOOT_FILES):
+            ids |= named(data)
+    sites = [id for id in ids if id.startswith("site-")]
+    return min(sites, default=None)

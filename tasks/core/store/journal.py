@@ -1,4 +1,7 @@
-"""Journal: who deployed what, when, and how it ended. One JSON object a line, appended and flushed, never rewritten."""
+"""The journal: who deployed what, when, and how it ended.
+
+One JSON object a line, appended and flushed, never rewritten.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,17 @@ from ..base.files import content, naming, sync_folder
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
 UNKNOWN = "unknown"  # the commit of a repository that is somebody else's
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def read_journal(path: str) -> list[Record]:
-    """Every record, the oldest first. A line that a power cut tore, or that is none of ours, is left out."""
-    return list(_records((content(path) or b"").splitlines()))
+    """Every record, the oldest first.
+
+    A line that a power cut tore, or that is none of ours, is left out.
+    """
+    data = content(path) or b""
+    return list(_records(data.splitlines()))
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[Record]:
@@ -44,20 +52,22 @@ def _is_sound(record: Record) -> bool:
         return False
     lists = [record.get(name, []) for name in ("pinned", "removed")]
     named = [record.get(name, {}) for name in ("releases", "left")]
-    if not all(isinstance(value, list) for value in lists) or not all(
-        isinstance(value, dict) for value in named
-    ):
+    if not all(isinstance(value, list) for value in lists):
+        return False
+    if not all(isinstance(value, dict) for value in named):
         return False
     texts = [record.get(name, "") for name in ("who", "host", "git", "action", "result")]
-    texts += [text for value in (*lists, *(each.values() for each in named)) for text in value]
+    for values in (*lists, *(value.values() for value in named)):
+        texts += values
     return all(isinstance(text, str) for text in texts)
 
 
 def append(path: str, record: Record) -> None:
     """Add a record, by one write that is on disk when it returns: it is there, or it is not."""
     new = not os.path.exists(path)
-    line = json.dumps({"time": now(), **record}, sort_keys=True).encode() + b"\n"
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC, 0o644)
+    text = json.dumps({"time": now(), **record}, sort_keys=True)
+    line = text.encode() + b"\n"
+    fd = os.open(path, _APPEND, 0o644)
     try:
         with naming(path):
             os.fchmod(fd, 0o644)
@@ -94,8 +104,15 @@ def seconds(text: str) -> float:
 
 
 def author(folder: str) -> Record:
-    """Who is at work, and on which revision of the git checkout `folder`; nothing of git where there is none."""
-    return {"who": _person(), "host": socket.gethostname(), **_revision(folder)}
+    """Who is at work, and on which revision of the git checkout `folder`.
+
+    Nothing of git where there is none.
+    """
+    return {
+        "who": _person(),
+        "host": socket.gethostname(),
+        **_revision(folder),
+    }
 
 
 def author_named(author: Record) -> str:
@@ -115,7 +132,10 @@ def _person() -> str:
 
 
 def _revision(folder: str) -> Record:
-    """Its commit, `unknown` where git looks at no repository of that owner; nothing where there is none."""
+    """The commit of a checkout; nothing where there is none.
+
+    It is `unknown` where git looks at no repository of that owner.
+    """
     try:
         head = git.ask(folder, "rev-parse", "HEAD")
         state = git.ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
@@ -129,31 +149,30 @@ def _revision(folder: str) -> Record:
 def history(records: Iterable[Record], image: str) -> list[str]:
     """The releases that `image` went through, the oldest first and the present one last.
 
-    A rollback goes back to where its release was last, so that a second one goes further back and not forth again.
-    One that did not end counts, too: the next deploy ends it.
+    A rollback goes back to where its release was last, so that a second one goes further back and
+    not forth again.
     """
     past: list[str] = []
-    for record in records:
-        release = record.get("releases", {}).get(image)
-        if release is None or record.get("result") != DONE and not is_rollback(record):
-            continue
+    for record, release in _of_image(records, image):
         if is_rollback(record) and release in past:
-            past = past[: len(past) - past[::-1].index(release)]
+            later = past[::-1].index(release)
+            past = past[: len(past) - later]
         elif past[-1:] != [release]:
             past.append(release)
     return past
 
 
 def left(records: Iterable[Record], image: str) -> dict[str, Record]:
-    """The releases that rollbacks took `image` away from, and no deploy has led it on since -> that rollback."""
+    """The releases that `image` was taken away from -> the rollback that did it.
+
+    Those before the last deploy that led it on are not among them.
+    """
     found: dict[str, Record] = {}
     present = ""
-    for record in records:
-        release = record.get("releases", {}).get(image)
-        if release is None or record.get("result") != DONE and not is_rollback(record):
-            continue
+    for record, release in _of_image(records, image):
         if is_rollback(record):
-            found[record.get("left", {}).get(image, present)] = record
+            gone = record.get("left", {})
+            found[gone.get(image, present)] = record
         elif release != present:
             found = {}
         found.pop(release, None)
@@ -161,9 +180,24 @@ def left(records: Iterable[Record], image: str) -> dict[str, Record]:
     return found
 
 
+def _of_image(records: Iterable[Record], image: str) -> Iterator[tuple[Record, str]]:
+    """The records that led an image to a release.
+
+    A rollback that did not end counts, too: the next deploy ends it.
+    """
+    for record in records:
+        release = record.get("releases", {}).get(image)
+        if release is None:
+            continue
+        if record.get("result") == DONE or is_rollback(record):
+            yield record, release
+
+
 def begun(records: Sequence[Record]) -> Record:
     """What the last work on the server was to do, where it did not end; else nothing."""
-    return records[-1] if records and records[-1].get("result") != DONE else {}
+    if not records or records[-1].get("result") == DONE:
+        return {}
+    return records[-1]
 
 
 def unfinished(records: Sequence[Record]) -> bool:

@@ -1,4 +1,4 @@
-"""Loaders: the programs that firmware fetches first, from the distribution's packages."""
+"""The programs that firmware fetches first, from the distribution's packages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 
 class Loader(NamedTuple):
-    """A file of tftp_root, and where distributions put it (globs below a root, the first that exists)."""
+    """A file of tftp_root, and where distributions put it."""
 
     name: str
-    places: tuple[str, ...]
+    places: tuple[str, ...]  # globs below a root: the first that exists
     packages: str  # Debian's, then EL's
     serves: str  # what does not boot without it
 
@@ -70,41 +70,51 @@ LOADERS = (
 
 
 def find_loaders(roots: Iterable[str], named: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Name below tftp_root -> the file to copy there. `named` (an image's `loaders`) wins over what `roots` hold."""
+    """Name below tftp_root -> the file to copy there.
+
+    `named` (an image's `loaders`) wins over what `roots` hold.
+    """
     roots = list(roots)
-    found = {loader.name: first_loader(roots, loader.places) for loader in LOADERS}
-    return {name: path for name, path in found.items() if path} | dict(named)
+    found = {}
+    for loader in LOADERS:
+        path = first_loader(roots, loader.places)
+        if path:
+            found[loader.name] = path
+    return found | dict(named)
 
 
 def first_loader(roots: Iterable[str], places: tuple[str, ...]) -> str:
     """The first file at one of the places below one of the roots; "" where there is none."""
     for root in roots:
         for place in places:
-            for path in sorted(glob.glob(os.path.join(glob.escape(root), place))):
-                if os.path.isfile(file := _meant(root, path)):
+            pattern = os.path.join(glob.escape(root), place)
+            for path in sorted(glob.glob(pattern)):
+                file = _resolved(root, path)
+                if os.path.isfile(file):
                     return file
     return ""
 
 
-def _meant(root: str, path: str) -> str:
-    """The file that a symlink of an unpacked root means: from `/` it leads on in that root."""
+def _resolved(root: str, path: str) -> str:
+    """The file that a symlink of an unpacked root leads to: from `/` it leads on in that root."""
     for _ in range(40):  # more than any system follows
         if not os.path.islink(path):
             return path
         link = os.readlink(path)
-        path = (
-            os.path.join(root, link.lstrip("/"))
-            if link.startswith("/")
-            else os.path.join(os.path.dirname(path), link)
-        )
+        start = root if link.startswith("/") else os.path.dirname(path)
+        path = os.path.join(start, link.lstrip("/"))
     return ""
 
 
 def missing_loaders(found: Iterable[str]) -> list[str]:
-    """One line for each loader that is neither here nor on the server (`found`), with the package that has it."""
-    there = set(found)
-    return [
-        f"no {loader.name} for {loader.serves}: install {loader.packages}, or name one under `loaders:`"
-        for loader in LOADERS
-        if loader.name not in there
-    ]
+    """One line for each loader that is neither here nor on the server (`found`).
+
+    It names the package that has it.
+    """
+    known = set(found)
+    return [_missing(loader) for loader in LOADERS if loader.name not in known]
+
+
+def _missing(loader: Loader) -> str:
+    remedy = f"install {loader.packages}, or name one under `loaders:`"
+    return f"no {loader.name} for {loader.serves}: {remedy}"

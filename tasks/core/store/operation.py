@@ -1,4 +1,4 @@
-"""What frames a change of a server: the lock, and the journal's record of how it began and ended."""
+"""What frames a deploy, a rollback and a prune: the lock, and how the work began and ended."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from ..base import files
 from ..base.errors import Refused
 from ..base.files import locked, sweep
 from . import boot_files, journal, kept, tftp
+from .commit import carry_out
 from .paths import Targets, stay_inside
-
-# --- what frames a deploy, a rollback and a prune
 
 
 @contextlib.contextmanager
 def held(targets: Targets, what: str, author: journal.Record) -> Iterator[journal.Record]:
-    """Alone on this server; what a killed one had begun is ended and what else it left is gone when it begins.
+    """Be alone on this server, and give what the journal says of work that was ended.
 
-    Gives what the journal says of what was ended. Raises Refused, naming who is at it.
+    What a killed one had begun is ended, and what else it left is gone, when this begins.
+    Raises Refused, naming who is at it.
     """
     tftp.make_folder(targets, targets.kept(""))
-    with locked(targets.kept("lock"), at_work(targets, what), journal.author_named(author)):
+    who = journal.author_named(author)
+    with locked(targets.kept("lock"), at_work(targets, what), who):
         _clear(targets)
         ended = _end(targets)
         try:
@@ -37,35 +38,40 @@ def at_work(targets: Targets, what: str) -> str:
 
 
 def _end(targets: Targets) -> journal.Record:
-    """End what one that was killed had begun: files on their way to their places, and releases on their way out.
+    """End what one that was killed had begun.
 
-    Nobody is stopped by what cannot be ended: whoever needs it comes upon it again.
+    These are files on their way to their places, and releases on their way out. Nobody is stopped
+    by what cannot be ended: whoever needs it comes upon it again.
     """
-    path, record = targets.kept("journal.jsonl"), journal.Record()
+    record = journal.Record()
     with contextlib.suppress(OSError, Refused):
-        record = tftp.carry_out(targets) or _removed(
-            targets, journal.begun(journal.read_journal(path))
-        )
+        record = carry_out(targets) or _end_prune(targets)
         if record:
-            journal.append(path, {**record, "result": journal.DONE})
+            journal.append(targets.journal, {**record, "result": journal.DONE})
     _clear(targets, all=True)
     return record
 
 
-def _removed(targets: Targets, record: journal.Record) -> journal.Record:
-    """The end of a prune that was killed: what is half gone goes. What it had not come to stays, for it was stopped."""
+def _end_prune(targets: Targets) -> journal.Record:
+    """Remove what a prune that was killed had half removed, and give its record.
+
+    What it had not come to stays, for it was stopped.
+    """
+    record = journal.begun(journal.read_journal(targets.journal))
     if "removed" not in record:
         return {}
-    booted = {
-        id for data in boot_files.read_files(targets).values() for id in boot_files.named(data)
-    }
-    gone = [
-        id for id in record["removed"] if boot_files.is_id(id) and not kept.is_whole(targets, id)
-    ]
+    booted = set[str]()
+    for data in boot_files.read_files(targets).values():
+        booted |= boot_files.named(data)
+    gone = [id for id in record["removed"] if _is_half_gone(targets, id)]
     for id in gone:
         if id not in booted:
             kept.remove_release(targets, id)
     return {**record, "removed": gone}
+
+
+def _is_half_gone(targets: Targets, id: str) -> bool:
+    return boot_files.is_id(id) and not kept.is_whole(targets, id)
 
 
 def _clear(targets: Targets, all: bool = False) -> None:
@@ -82,29 +88,29 @@ def _clear(targets: Targets, all: bool = False) -> None:
 
 @contextlib.contextmanager
 def recorded(targets: Targets, record: journal.Record) -> Iterator[None]:
-    """Journal that work started, and how it ended. A disk that is full or fails is said in one line.
+    """Journal that work started, and how it ended.
 
-    A rollback is done though the journal cannot be written: nodes must boot.
+    A disk that is full or fails is said in one line. A rollback is done though the journal cannot
+    be written: nodes must boot.
     """
-    path = targets.kept("journal.jsonl")
     with _in_one_line(targets):
-        _note(path, record, journal.STARTED)
+        _note(targets, record, journal.STARTED)
         try:
             yield
         except BaseException as error:
+            result = f"failed: {str(error) or type(error).__name__}"
             with contextlib.suppress(OSError):
                 _clear(targets)
-                journal.append(
-                    path, {**record, "result": f"failed: {str(error) or type(error).__name__}"}
-                )
+                journal.append(targets.journal, {**record, "result": result})
             raise
         _clear(targets)
-        _note(path, record, journal.DONE)  # the last step: before it the same again goes on
+        # The last step: before it the same again goes on
+        _note(targets, record, journal.DONE)
 
 
-def _note(path: str, record: journal.Record, result: str) -> None:
+def _note(targets: Targets, record: journal.Record, result: str) -> None:
     try:
-        journal.append(path, {**record, "result": result})
+        journal.append(targets.journal, {**record, "result": result})
     except OSError:
         if not journal.is_rollback(record):
             raise
@@ -118,6 +124,5 @@ def _in_one_line(targets: Targets) -> Iterator[None]:
         if error.errno in (None, errno.EBADF):  # no disk says that
             raise
         where = os.fsdecode(error.filename2 or error.filename or targets.nfs_root)
-        raise Refused(
-            f"{where}: {error.strerror}; nodes boot as before or as they shall; mend it and run it again"
-        ) from None
+        remedy = "nodes boot as before or as they shall; mend it and run it again"
+        raise Refused(f"{where}: {error.strerror}; {remedy}") from None

@@ -1,4 +1,4 @@
-"""Targets: where everything that is deployed lies, each path spelled once."""
+"""Where everything that is deployed lies on a boot server: each path spelled once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..base.errors import Refused
 
 OURS = ".plugnode"  # our own folder in nfs_root
 BOOT_FILES = "plugnode/"  # the files below tftp_root that name a release: the commit points
+RELEASE_ID = r"[A-Za-z0-9][\w.-]*-[0-9a-f]{12}"  # of a release, or of site data
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Targets:
 
     def at(self, path: str) -> str:
         """Where `path` of the server lies on this machine."""
-        return os.path.abspath(self.destdir) + path if self.destdir else path
+        if not self.destdir:
+            return path
+        return os.path.abspath(self.destdir) + path
 
     @property
     def tftp_root(self) -> str:
@@ -40,12 +43,20 @@ class Targets:
         return os.path.join(self.nfs_root, release)
 
     def boot(self, folder: str) -> str:
-        """vmlinuz and initrd.img of a release, or site.img of site data; it exists only once it is complete."""
+        """vmlinuz and initrd.img of a release, or site.img of site data.
+
+        It exists only once it is complete.
+        """
         return os.path.join(self.tftp_root, folder)
 
     def kept(self, name: str) -> str:
         """What we keep about the deployed: `<release>.mtree`, `journal.jsonl`, `lock`."""
         return os.path.join(self.nfs_root, OURS, name)
+
+    @property
+    def journal(self) -> str:
+        """Who deployed what, when, and how it ended."""
+        return self.kept("journal.jsonl")
 
     @property
     def incoming_roots(self) -> str:
@@ -54,28 +65,34 @@ class Targets:
 
     @property
     def received(self) -> str:
-        """Files of a root that came from another machine, until they are a release: kept when a deploy is cut off."""
+        """Files of a root that came from another machine, until they are a release.
+
+        They stay when a deploy is cut off.
+        """
         return self.kept("received")
 
     @property
     def incoming_files(self) -> str:
-        """The same for files: tftp_root's file system. Gone when nobody deploys."""
+        """Where files are written before: tftp_root's file system. Gone when nobody deploys."""
         return os.path.join(self.tftp_root, f"{OURS}.new")
 
     @property
     def commit(self) -> str:
-        """Files that change together, all written, on their way to their places: whoever comes next ends it."""
+        """Files that change together, all written, on their way to their places.
+
+        Whoever comes next ends it.
+        """
         return os.path.join(self.incoming_files, "commit")
 
 
 def stay_inside(targets: Targets, folder: str) -> None:
     """Raises Refused where a symlink below `destdir` would lead a write out of it."""
-    if not targets.destdir or not folder.startswith(
-        targets.at("/")
-    ):  # destdir itself is made by whoever names it
+    if not targets.destdir:
         return
-    inside, real = os.path.realpath(targets.destdir), os.path.realpath(folder)
+    if not folder.startswith(targets.at("/")):  # destdir itself is made by whoever names it
+        return
+    inside = os.path.realpath(targets.destdir)
+    real = os.path.realpath(folder)
     if os.path.commonpath([inside, real]) != inside:
-        raise Refused(
-            f"{folder} leads to {real}, outside destdir={targets.destdir}; remove that symlink"
-        )
+        outside = f"outside destdir={targets.destdir}"
+        raise Refused(f"{folder} leads to {real}, {outside}; remove that symlink")

@@ -1,25 +1,23 @@
-"""Shadows: files of others that a loader takes before ours, and folders that TFTP servers may not enter."""
+"""Files of others below tftp_root that a loader takes before ours."""
 
 from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
+from .nodes import NodeFacts
 from .paths import Targets
-
-Facts = dict[str, str]
 
 
 class Search(NamedTuple):
-    """Where a loader looks for a node's own file: a folder of tftp_root, and how names begin there."""
+    """Where a loader looks for a node's own file."""
 
     loader: str
-    folder: str
-    start: str
+    folder: str  # of tftp_root
+    start: str  # how names begin there
     by_address: bool  # by the machine's UUID and by parts of its address, too
 
 
@@ -34,36 +32,66 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HEX = re.compile(r"[0-9A-F]{1,8}")
 
 
+class _Shadow(NamedTuple):
+    """A file that is not ours, and whose loader takes it."""
+
+    name: str  # below tftp_root
+    loader: str
+    who: str
+
+
 def shadowing(
-    targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]
+    targets: Targets,
+    ours: Collection[str],
+    nodes: Mapping[str, NodeFacts],
 ) -> list[tuple[str, str]]:
-    """Each file that is not ours and that a node's loader takes instead of ours, and what to say of it."""
-    shadows = [
-        (name, loader, "every node")
-        for name, loader in FIRST.items()
-        if os.path.isfile(targets.served(name))
-    ]
+    """Each file that is not ours and that a node's loader takes instead of ours.
+
+    With each what to say of it.
+    """
+    found = []
+    for name, loader in FIRST.items():
+        if name not in ours and os.path.isfile(targets.served(name)):
+            found.append(_Shadow(name, loader, "every node"))
     for search in SEARCHES:
-        shadows += _of(search, targets, ours, nodes)
-    return [
-        (f"{targets.tftp}/{name}", f"not Plugnode's, and {loader} takes it before ours: {who}")
-        for name, loader, who in shadows
-        if name not in ours
-    ]
+        found += _of(search, targets, ours, nodes)
+    return [(f"{targets.tftp}/{shadow.name}", _what(shadow)) for shadow in found]
+
+
+def _what(shadow: _Shadow) -> str:
+    return f"not Plugnode's, and {shadow.loader} takes it before ours: {shadow.who}"
 
 
 def _of(
-    search: Search, targets: Targets, ours: Collection[str], nodes: Mapping[str, Facts]
-) -> Iterator[tuple[str, str, str]]:
+    search: Search,
+    targets: Targets,
+    ours: Collection[str],
+    nodes: Mapping[str, NodeFacts],
+) -> Iterator[_Shadow]:
+    for path in _candidates(search, targets):
+        if path in ours or not os.path.isfile(targets.served(path)):
+            continue
+        key = os.path.basename(path)[len(search.start) :]
+        who = _taken_by(search, key, ours, nodes)
+        if who:
+            yield _Shadow(path, search.loader, who)
+
+
+def _candidates(search: Search, targets: Targets) -> list[str]:
+    """What lies where a loader looks, and begins as it looks for it."""
+    found = []
     for name in _names(targets.served(search.folder)):
-        path = os.path.join(search.folder, name)
-        if (
-            name.startswith(search.start)
-            and path not in ours
-            and os.path.isfile(targets.served(path))
-        ):
-            if who := _taken_by(search, name[len(search.start) :], ours, nodes):
-                yield path, search.loader, who
+        if name.startswith(search.start):
+            found.append(os.path.join(search.folder, name))
+    return found
+
+
+def looked_at(targets: Targets) -> list[str]:
+    """Every file below tftp_root that could be a node's own, by its name, whosever it is."""
+    found = list(FIRST)
+    for search in SEARCHES:
+        found += _candidates(search, targets)
+    return [name for name in dict.fromkeys(found) if os.path.isfile(targets.served(name))]
 
 
 def _names(folder: str) -> list[str]:
@@ -73,59 +101,30 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _taken_by(search: Search, key: str, ours: Collection[str], nodes: Mapping[str, Facts]) -> str:
+def _taken_by(
+    search: Search,
+    key: str,
+    ours: Collection[str],
+    nodes: Mapping[str, NodeFacts],
+) -> str:
     """The nodes whose loader asks for a file of that key, and has not found one of ours by then."""
     if search.by_address and UUID.fullmatch(key):
         return "the node of that UUID"
-    if search.by_address and HEX.fullmatch(key):
-        own = os.path.join(search.folder, search.start)
-        reached = {name: facts for name, facts in nodes.items() if own + _by_mac(facts) not in ours}
-        return fold_nodes(
-            name for name, facts in reached.items() if _by_address(facts).startswith(key)
-        )
-    return fold_nodes(name for name, facts in nodes.items() if key == _by_mac(facts))
+    if not (search.by_address and HEX.fullmatch(key)):
+        return fold_nodes(name for name, facts in nodes.items() if key == _by_mac(facts))
+    own = os.path.join(search.folder, search.start)
+    names = []
+    for name, facts in nodes.items():
+        if own + _by_mac(facts) not in ours and _by_address(facts).startswith(key):
+            names.append(name)
+    return fold_nodes(names)
 
 
-def _by_mac(facts: Facts) -> str:
-    return "01-" + facts.get("mac", "").lower().replace(":", "-")
+def _by_mac(facts: NodeFacts) -> str:
+    mac = facts.get("mac", "").lower()
+    return "01-" + mac.replace(":", "-")
 
 
-def _by_address(facts: Facts) -> str:
+def _by_address(facts: NodeFacts) -> str:
     parts = facts.get("ip", "").split(".")
     return "".join(f"{int(part):02X}" for part in parts if part.isdigit())
-
-
-# --- folders
-
-
-def closed(targets: Targets, names: Iterable[str]) -> list[str]:
-    """Of folders below tftp_root ("" is itself) those that not everybody may enter: a TFTP server is nobody's user."""
-    return [name for name in dict.fromkeys(names) if not _is_open(targets.served(name))]
-
-
-def _is_open(folder: str) -> bool:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return True
-    return not stat.S_ISDIR(status.st_mode) or bool(status.st_mode & stat.S_IXOTH)
-
-
-def folders(names: Iterable[str]) -> list[str]:
-    """The folders of tftp_root that lead to these files, the outer ones first; without itself."""
-    found: set[str] = set()
-    for name in names:
-        while name := os.path.dirname(name):
-            found.add(name)
-    return sorted(found)
-
-
-def looked_at(targets: Targets) -> list[str]:
-    """Every file below tftp_root that could be a node's own, by its name, whosever it is."""
-    found = [name for name in FIRST if os.path.isfile(targets.served(name))]
-    for search in SEARCHES:
-        names = [
-            name for name in _names(targets.served(search.folder)) if name.startswith(search.start)
-        ]
-        found += [os.path.join(search.folder, name) for name in names]
-    return [name for name in dict.fromkeys(found) if os.path.isfile(targets.served(name))]

@@ -1,24 +1,23 @@
-"""What must be done to a tree to make it another one, as a value. Deciding is here; doing is in `folder`."""
+"""The steps that make one tree another one, as a value: decided here, done by `checkout.writer`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from .model import Entry, Tree
 
 Steps = tuple[tuple[bytes, Entry], ...]
+Names = dict[bytes, frozenset[bytes]]  # a path that shares its file with others -> all its names
 
 
 class Changes(NamedTuple):
     """Steps from a tree to a tree, in their order."""
 
-    removed: tuple[
-        bytes, ...
-    ]  # children before parents; what changes its type is removed, then added
+    removed: tuple[bytes, ...]  # children before parents; what changes its type is also added
     added: Steps  # parents before children
-    changed: Steps  # the same name and type with other bytes, link or device, or hard-linked with other names
+    changed: Steps  # same name and type; other bytes, link, device, or names of the same file
     touched: Steps  # the same bytes with another mode, owner or attributes
 
     def __bool__(self) -> bool:
@@ -26,57 +25,72 @@ class Changes(NamedTuple):
 
 
 def changes_between(old: Tree, new: Tree) -> Changes:
-    """The steps that make `old` equal to `new`. Pure."""
-    retyped = {path for path in old.keys() & new.keys() if old[path].type != new[path].type}
+    """Give the steps that make `old` equal to `new`."""
+    common = old.keys() & new.keys()
+    retyped = {path for path in common if old[path].type != new[path].type}
+    kept = common - retyped
+    differing = {path for path in kept if old[path].content != new[path].content}
+    changed = _changed(old, new, kept, differing)
+
     removed = deep_order((old.keys() - new.keys()) | retyped)
-    added = deep_order((new.keys() - old.keys()) | retyped)
-    differing = [
-        path
-        for path in old.keys() & new.keys()
-        if path not in retyped and old[path].content != new[path].content
-    ]
-    regrouped = _regrouped(groups(old), groups(new)) & old.keys() & new.keys() - retyped
-    changed = {path for path in differing if _bytes(old[path]) != _bytes(new[path])} | regrouped
-    changed |= _with_their_names(changed | set(differing), groups(new)) & old.keys() - retyped
-    touched = set(differing) - changed
-    steps = [
-        tuple((path, new[path]) for path in deep_order(paths))
-        for paths in (added, changed, touched)
-    ]
-    return Changes(tuple(removed[::-1]), *steps)
+    return Changes(
+        removed=tuple(reversed(removed)),
+        added=_steps(new, (new.keys() - old.keys()) | retyped),
+        changed=_steps(new, changed),
+        touched=_steps(new, differing - changed),
+    )
+
+
+def _changed(old: Tree, new: Tree, kept: Set[bytes], differing: Set[bytes]) -> set[bytes]:
+    """Give of the paths that keep their type those that have other content, or other names."""
+    names = groups(new)
+    changed = {path for path in differing if _bytes(old[path]) != _bytes(new[path])}
+    changed |= _regrouped(groups(old), names) & kept
+    return changed | (_with_their_names(changed | differing, names) & kept)
+
+
+def _steps(tree: Tree, paths: Set[bytes]) -> Steps:
+    return tuple((path, tree[path]) for path in deep_order(paths))
 
 
 def _bytes(entry: Entry) -> tuple[object, ...]:
-    """What an entry holds, beside what is said about it."""
+    """Give what an entry holds, without what is said about it."""
     return entry.size, entry.link, entry.device, entry.digest
 
 
-def groups(tree: Tree) -> dict[bytes, frozenset[bytes]]:
-    """Every path that shares its file with others -> all the names of that file."""
+def groups(tree: Tree) -> Names:
+    """Give all names of each file that has several, by each of them."""
     names: dict[int, list[bytes]] = defaultdict(list)
     for path, entry in tree.items():
         if entry.inode:
             names[entry.inode].append(path)
-    return {path: frozenset(paths) for paths in names.values() if len(paths) > 1 for path in paths}
+
+    found: Names = {}
+    for paths in names.values():
+        if len(paths) > 1:
+            found |= dict.fromkeys(paths, frozenset(paths))
+    return found
 
 
-def _regrouped(
-    old: dict[bytes, frozenset[bytes]], new: dict[bytes, frozenset[bytes]]
-) -> set[bytes]:
+def _regrouped(old: Names, new: Names) -> set[bytes]:
     return {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
 
 
-def _with_their_names(paths: set[bytes], names: dict[bytes, frozenset[bytes]]) -> set[bytes]:
+def _with_their_names(paths: Set[bytes], names: Names) -> set[bytes]:
     """A file of several names is made anew under all of them, for none is ever written in place."""
-    return {other for path in paths if path in names for other in names[path]}
+    found: set[bytes] = set()
+    for path in paths & names.keys():
+        found |= names[path]
+    return found
 
 
-def applied(steps: Changes, old: Tree) -> Tree:
-    """What `old` is after the steps. Pure: `applied(plan(a, b), a)` equals `b`."""
-    tree = {path: entry for path, entry in old.items() if path not in set(steps.removed)}
-    return tree | dict(steps.added) | dict(steps.changed) | dict(steps.touched)
+def applied(changes: Changes, old: Tree) -> Tree:
+    """Give what `old` is after the steps: `applied(changes_between(a, b), a)` equals `b`."""
+    removed = set(changes.removed)
+    tree = {path: entry for path, entry in old.items() if path not in removed}
+    return tree | dict(changes.added) | dict(changes.changed) | dict(changes.touched)
 
 
 def deep_order(paths: Iterable[bytes]) -> list[bytes]:
-    """Sorted so that a folder is followed by everything below it (bytewise, `a-b` would come between `a` and `a/c`)."""
+    """Sort so that a folder is followed by all below it (bytewise, `a-b` is before `a/c`)."""
     return sorted(paths, key=lambda path: path.replace(b"/", b"\0"))

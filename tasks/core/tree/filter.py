@@ -1,8 +1,9 @@
-"""rsync's exclude patterns, as `man rsync` has them under FILTER RULES and rsync's own exclude.c and wildmatch.c match.
+"""rsync's exclude patterns, as its manual (FILTER RULES), exclude.c and wildmatch.c have them.
 
-A leading `/` ties a pattern to the root of the tree; else it may begin at any name. `*` and `?` stop at a slash,
-`**` does not; `[a-z]` and `[[:digit:]]` are one byte; a trailing `/` means folders only; `dir/***` is the folder and
-all below it. `+ PATTERN` keeps what a later pattern would exclude: the first that matches decides.
+A leading `/` ties a pattern to the root of the tree; else it may begin at any name. `*` and `?`
+stop at a slash, `**` does not; `[a-z]` and `[[:digit:]]` are one byte; a trailing `/` means folders
+only; `dir/***` is the folder and all below it. `+ PATTERN` keeps what a later pattern would
+exclude: the first that matches decides.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import os
 import re
 import string
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-NEVER_COPIED = (  # what is a mount point, or of no use on another machine: the folders stay, their contents do not
+# Mount points, and what is of no use on another machine: the folders stay, their contents do not.
+NEVER_COPIED = (
     "/proc/*",
     "/sys/*",
     "/run/*",
@@ -45,13 +48,12 @@ _CLASSES = {  # wildmatch.c's, in the C locale
     "cntrl": "".join(map(chr, [*range(0x20), 0x7F])),
 }
 _NEVER = b"(?!)"
+_SLASH, _BACKSLASH, _HYPHEN, _CLOSE = b"/\\-]"
 
 
 class _Rule(NamedTuple):
     number: int
-    file: (
-        bytes | None
-    )  # the regular expression for whole paths that are no folders; None for `dir/`
+    file: bytes | None  # regular expression for whole paths that are no folders; None for `dir/`
     folder: bytes  # the same for folders
     top: bytes  # the first name of every path it can match; b"" for any
     tail: bytes  # what every path it matches ends with
@@ -62,24 +64,27 @@ class Patterns:
     """Patterns compiled once, in order; asking costs about a microsecond a path."""
 
     def __init__(self, patterns: Iterable[str | bytes]):
+        anchored: dict[bytes, list[_Rule]] = defaultdict(list)
+        tailed: list[_Rule] = []
+        others: list[_Rule] = []
         signed = [_signed(os.fsencode(pattern)) for pattern in patterns]
-        self._includes = frozenset(
-            number for number, (sign, _) in enumerate(signed) if sign == b"+"
-        )
-        rules = [_compiled(number, pattern) for number, (_, pattern) in enumerate(signed)]
-        tops = {rule.top for rule in rules} - {b""}
-        self._tops = {top: _Group([rule for rule in rules if rule.top == top]) for top in tops}
-        loose = [rule for rule in rules if not rule.top]
-        self._tails = tuple({rule.tail for rule in loose if rule.tail})
-        self._tailed = _Group([rule for rule in loose if rule.tail])
-        others = [rule for rule in loose if not rule.tail]
+        for number, (_sign, body) in enumerate(signed):
+            rule = _compiled(number, body)
+            kind = anchored[rule.top] if rule.top else tailed if rule.tail else others
+            kind.append(rule)
+
+        self._keeps = [sign == b"+" for sign, _ in signed]  # by number
+        self._tops = {top: _Group(rules) for top, rules in anchored.items()}
+        self._tails = tuple({rule.tail for rule in tailed})
+        self._tailed = _Group(tailed)
         self._others = _Group(others)
-        self._may_be_other = re.compile(
-            b"|".join(re.escape(rule.core) for rule in others) if others else _NEVER
-        ).search
+        self._may_be_other = _any_core(others).search
 
     def first(self, path: bytes, is_folder: bool) -> int:
-        """The number of the first pattern that matches this very path (a folder above it is asked by itself), or -1."""
+        """Give the number of the first pattern that matches this very path, or -1.
+
+        Of a folder above it nothing is told: that is asked by itself.
+        """
         groups = [self._others] if self._may_be_other(path) else []
         if path.endswith(self._tails):
             groups.append(self._tailed)
@@ -88,16 +93,17 @@ class Patterns:
             groups.append(top)
         if not groups:
             return -1
-        found = [number for group in groups if (number := group.first(path, is_folder)) >= 0]
-        return min(found) if found else -1
+        numbers = [group.first(path, is_folder) for group in groups]
+        found = [number for number in numbers if number >= 0]
+        return min(found, default=-1)
 
     def excludes(self, path: bytes, is_folder: bool) -> bool:
         number = self.first(path, is_folder)
-        return number >= 0 and number not in self._includes
+        return number >= 0 and not self._keeps[number]
 
 
 class LazyFilter:
-    """Patterns that are compiled when they are first asked: a walk of a folder that did not change never asks."""
+    """Patterns compiled when they are first asked: the walk of an unchanged folder never asks."""
 
     def __init__(self, patterns: Iterable[str | bytes]):
         self._patterns = tuple(patterns)
@@ -110,19 +116,26 @@ class LazyFilter:
 
 
 class _Group:
-    """Rules joined into one regular expression: the number of its group that matched tells the rule."""
+    """Rules joined into one regular expression: which of its groups matched tells the rule."""
 
     def __init__(self, rules: list[_Rule]):
         files = [(rule.number, rule.file) for rule in rules if rule.file is not None]
         folders = [(rule.number, rule.folder) for rule in rules]
-        self._file, self._file_numbers = _joined(files)
-        self._folder, self._folder_numbers = _joined(folders)
+        self._of_files = _joined(files)
+        self._of_folders = _joined(folders)
 
     def first(self, path: bytes, is_folder: bool) -> int:
-        match = (self._folder if is_folder else self._file).fullmatch(path)
-        if match is None:
+        expression, numbers = self._of_folders if is_folder else self._of_files
+        match = expression.fullmatch(path)
+        if match is None or match.lastindex is None:
             return -1
-        return (self._folder_numbers if is_folder else self._file_numbers)[match.lastindex - 1]  # type: ignore[operator]
+        return numbers[match.lastindex - 1]
+
+
+def _any_core(rules: list[_Rule]) -> re.Pattern[bytes]:
+    """Give an expression that is in every path that one of the rules can match."""
+    cores = b"|".join(re.escape(rule.core) for rule in rules)
+    return re.compile(cores if rules else _NEVER)
 
 
 def _signed(pattern: bytes) -> tuple[bytes, bytes]:
@@ -142,13 +155,15 @@ def _compiled(number: int, pattern: bytes) -> _Rule:
     pattern = pattern[:-1] if only_folders else pattern
     anchored = pattern.startswith(b"/")
     body = pattern[1:] if anchored else pattern
+
     start, rest = _start(body, anchored)
-    regex = _regex if _is_wild(body) else re.escape  # without a wildcard a backslash is a backslash
-    folder = start + (regex(rest[:-4]) + b"(?:/.*)?" if body.endswith(b"/***") else regex(rest))
+    regex = _regex if _is_wild(body) else re.escape  # without a wildcard a backslash is itself
+    whole = start + regex(rest)
+    is_all_below = body.endswith(b"/***")
     return _Rule(
         number,
-        file=None if only_folders else start + regex(rest),
-        folder=folder,
+        file=None if only_folders else whole,
+        folder=start + regex(rest[:-4]) + b"(?:/.*)?" if is_all_below else whole,
         top=_top(body) if anchored else b"",
         tail=_tail(body),
         core=_core(body),
@@ -156,9 +171,9 @@ def _compiled(number: int, pattern: bytes) -> _Rule:
 
 
 def _start(body: bytes, anchored: bool) -> tuple[bytes, bytes]:
-    """(regular expression for where a pattern may begin, the rest of the pattern), as exclude.c has it.
+    """Give (expression for where a pattern may begin, the rest of it), as exclude.c has it.
 
-    `**` at the beginning sees a slash before the path, so that `**/x` matches the `x` at the top too.
+    `**` at the beginning sees a slash before the path: `**/x` matches the `x` at the top, too.
     """
     if anchored:
         return b"", body
@@ -174,30 +189,29 @@ def _is_wild(pattern: bytes) -> bool:
 
 def _top(body: bytes) -> bytes:
     top = body.partition(b"/")[0]
-    return b"" if _is_wild(body) and (_is_wild(top) or b"\\" in top) else top
+    if not _is_wild(body):
+        return top
+    return b"" if _is_wild(top) or b"\\" in top else top
 
 
 def _tail(body: bytes) -> bytes:
     if not _is_wild(body):
         return body
-    return (
-        b""
-        if b"\\" in body or body.endswith(b"***")
-        else re.split(rb"[*?\]]", body)[-1].lstrip(b"/")
-    )
+    if b"\\" in body or body.endswith(b"***"):
+        return b""
+    return re.split(rb"[*?\]]", body)[-1].lstrip(b"/")
 
 
 def _core(body: bytes) -> bytes:
-    """The longest piece between wildcards."""
+    """Give the longest piece between wildcards."""
     if b"\\" in body:
         return b""
-    return max(
-        (piece.strip(b"/") for piece in re.split(rb"\[.*|[*?]", body, flags=re.DOTALL)), key=len
-    )
+    pieces = re.split(rb"\[.*|[*?]", body, flags=re.DOTALL)
+    return max((piece.strip(b"/") for piece in pieces), key=len)
 
 
 def _regex(body: bytes) -> bytes:
-    """wildmatch.c as a regular expression."""
+    """Give wildmatch.c's meaning of a pattern as a regular expression."""
     parts, at = [], 0
     while at < len(body):
         part, at = _token(body, at)
@@ -206,12 +220,11 @@ def _regex(body: bytes) -> bytes:
 
 
 def _token(body: bytes, at: int) -> tuple[bytes, int]:
-    """(regular expression, where the next token begins) of the token at `at`."""
+    """Give (regular expression, where the next token begins) of the token at `at`."""
     byte = body[at : at + 1]
     if byte == b"*":
-        end = at
-        while body[end : end + 1] == b"*":
-            end += 1
+        rest = body[at:].lstrip(b"*")
+        end = len(body) - len(rest)
         return (b".*" if end - at > 1 else b"[^/]*"), end
     if byte == b"?":
         return b"[^/]", at + 1
@@ -224,7 +237,7 @@ def _token(body: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
-    """A set of bytes, never the slash; one that does not end, or names an unknown class, matches nothing."""
+    """A set of bytes, never the slash; without an end or of an unknown class it matches nothing."""
     negated = body[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
@@ -236,26 +249,42 @@ def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
         except (IndexError, KeyError):
             return _NEVER, len(body)
         members |= more
-    members = (set(range(1, 256)) - members if negated else members) - {0x2F, 0}
-    return (
-        b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(members)) + b"]" if members else _NEVER
-    ), at + 1
+    return _one_of(set(range(256)) - members if negated else members), at + 1
 
 
-def _member(body: bytes, at: int, before: int) -> tuple[set[int], int, int]:
-    """(bytes, what a range may begin with, where the next member is) of one member of a bracket.
+def _one_of(members: set[int]) -> bytes:
+    possible = sorted(members - {_SLASH, 0})
+    escaped = b"".join(b"\\x%02x" % byte for byte in possible)
+    return b"[" + escaped + b"]" if possible else _NEVER
 
-    IndexError at the pattern's end, KeyError for a class that is none.
-    """
+
+class _Member(NamedTuple):
+    """Of one member of a bracket."""
+
+    bytes: set[int]
+    before: int  # what a range may begin with; 0: none may begin here
+    end: int  # where the next member is
+
+
+def _member(body: bytes, at: int, before: int) -> _Member:
+    """Raises IndexError at the pattern's end, KeyError for a class that is none."""
     byte = body[at]
-    if byte == 0x5C:  # backslash
-        return {body[at + 1]}, body[at + 1], at + 2
-    if byte == 0x2D and before and body[at + 1] != 0x5D:  # a range
-        at += 2 if body[at + 1] == 0x5C else 1
-        return set(range(before, body[at] + 1)), 0, at + 1
-    if body[at : at + 2] == b"[:":
-        end = body.index(b"]", at + 2) if b"]" in body[at + 2 :] else len(body)
-        body[end]  # no end: IndexError
-        if body[end - 1] == 0x3A and end - 1 >= at + 2:
-            return set(_CLASSES[body[at + 2 : end - 1].decode("latin-1")].encode()), 0, end + 1
-    return {byte}, byte, at + 1
+    if byte == _BACKSLASH:
+        escaped = body[at + 1]
+        return _Member({escaped}, escaped, at + 2)
+    if byte == _HYPHEN and before and body[at + 1] != _CLOSE:
+        at += 2 if body[at + 1] == _BACKSLASH else 1
+        return _Member(set(range(before, body[at] + 1)), 0, at + 1)
+    named = _class(body, at) if body[at : at + 2] == b"[:" else None
+    return named or _Member({byte}, byte, at + 1)
+
+
+def _class(body: bytes, at: int) -> _Member | None:
+    """Read `[:alpha:]`; None where `[:` begins nothing of that kind."""
+    end = body.find(b"]", at + 2)
+    if end < 0:
+        raise IndexError
+    if end == at + 2 or body[end - 1 : end] != b":":
+        return None
+    name = body[at + 2 : end - 1].decode("latin-1")
+    return _Member(set(_CLASSES[name].encode()), 0, end + 1)

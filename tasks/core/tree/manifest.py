@@ -1,4 +1,4 @@
-"""A tree as it is written down: its manifest, its attributes beside that, and which names share a file."""
+"""A tree as it is written down: its mtree text, its extended attributes, and who shares a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .model import Tree, parent
 
 
 class Manifest(NamedTuple):
-    manifest: bytes
-    labels: bytes
+    mtree: bytes
+    xattrs: bytes
     inodes: dict[bytes, int]  # names that share a file -> a number for it
     folder: bytes = b""  # where the files' bytes are, if anywhere
     stamps: dict[bytes, int] | None = None  # of those: Entry.stamp
@@ -21,61 +21,61 @@ class Manifest(NamedTuple):
 NOTHING = Manifest(b"#mtree\n", b"", {})
 
 
-def manifest(tree: Tree) -> Manifest:
-    return Manifest(
-        mtree.dump(tree),
-        xattrs.dump_xattrs(tree),
-        {path: tree[path].inode for path in groups(tree)},
-    )
+def manifest_of(tree: Tree) -> Manifest:
+    inodes = {path: tree[path].inode for path in groups(tree)}
+    return Manifest(mtree.dump(tree), xattrs.dump_xattrs(tree), inodes)
 
 
 def is_same(old: Manifest, new: Manifest) -> bool:
     """Do both say the same? (The numbers of shared files mean nothing, only who shares.)"""
-    pairs = {
-        (old.inodes.get(path), new.inodes.get(path))
-        for path in old.inodes.keys() | new.inodes.keys()
-    }
-    same_groups = len(pairs) == len(set(old.inodes.values())) == len(set(new.inodes.values()))
-    return old[:2] == new[:2] and same_groups
+    paths = old.inodes.keys() | new.inodes.keys()
+    pairs = {(old.inodes.get(path), new.inodes.get(path)) for path in paths}
+    numbers = set(old.inodes.values()), set(new.inodes.values())
+    same_groups = len(pairs) == len(numbers[0]) == len(numbers[1])
+    return (old.mtree, old.xattrs) == (new.mtree, new.xattrs) and same_groups
 
 
-def read_manifest(written: Manifest) -> Tree:
-    """The whole tree. Raises ValueError where the record is damaged."""
-    tree = xattrs.with_xattrs(
-        mtree.parse(written.manifest, written.folder, written.stamps or {}),
-        xattrs.parse_xattrs(written.labels),
-    )
-    for path, inode in written.inodes.items():
+def read_manifest(manifest: Manifest) -> Tree:
+    """Give the whole tree. Raises ValueError where the manifest is damaged."""
+    tree = mtree.parse(manifest.mtree, manifest.folder, manifest.stamps or {})
+    tree = xattrs.with_xattrs(tree, xattrs.parse_xattrs(manifest.xattrs))
+    for path, inode in manifest.inodes.items():
         tree[path] = tree[path]._replace(inode=inode)
     return tree
 
 
-def entries_of(written: Manifest, paths: Iterable[bytes]) -> Tree:
-    """Of a tree these paths, if they are there."""
-    return _parsed(
-        mtree.found(written.manifest, paths), written, xattrs.parse_xattrs(written.labels)
-    )
+def entries_of(manifest: Manifest, paths: Iterable[bytes]) -> Tree:
+    """Give of a tree these paths, if they are there."""
+    lines = mtree.found(manifest.mtree, paths)
+    return _parsed(lines, manifest, xattrs.parse_xattrs(manifest.xattrs))
 
 
 def difference(old: Manifest, new: Manifest, besides: Collection[bytes] = ()) -> tuple[Tree, Tree]:
-    """Of both trees all that differs, with the folders it is in: what is equal need not be parsed.
+    """Give of both trees all that differs, with its folders: what is equal need not be parsed.
 
-    Entries with attributes or several names are in it whether they differ or not, as are the paths `besides`.
-    Raises ValueError where a record is damaged.
+    Entries with attributes or several names are in it whether they differ or not, as are the paths
+    `besides`. Raises ValueError where a manifest is damaged.
     """
-    before, after = set(mtree.lines(old.manifest)), set(mtree.lines(new.manifest))
-    labels = xattrs.parse_xattrs(old.labels), xattrs.parse_xattrs(new.labels)
-    differing = {mtree.path_of(mtree.word_of(line)) for line in before ^ after}
-    paths = {*labels[0], *labels[1], *old.inodes, *new.inodes, *besides, *differing}
-    more = (paths | set(map(parent, paths))) - differing
-    return (
-        _parsed([*(before - after), *mtree.found(old.manifest, more)], old, labels[0]),
-        _parsed([*(after - before), *mtree.found(new.manifest, more)], new, labels[1]),
-    )
+    old_lines, new_lines = set(mtree.lines(old.mtree)), set(mtree.lines(new.mtree))
+    old_xattrs, new_xattrs = xattrs.parse_xattrs(old.xattrs), xattrs.parse_xattrs(new.xattrs)
+
+    differing = {_path_of(line) for line in old_lines ^ new_lines}
+    special = {*old_xattrs, *new_xattrs, *old.inodes, *new.inodes}
+    paths = differing | special | set(besides)
+    equal = (paths | set(map(parent, paths))) - differing
+
+    before = [*(old_lines - new_lines), *mtree.found(old.mtree, equal)]
+    after = [*(new_lines - old_lines), *mtree.found(new.mtree, equal)]
+    return _parsed(before, old, old_xattrs), _parsed(after, new, new_xattrs)
 
 
-def _parsed(lines: Iterable[bytes], of: Manifest, labels: xattrs.Xattrs) -> Tree:
-    tree = mtree.parse_lines(lines, of.folder, of.stamps or {})
+def _path_of(line: bytes) -> bytes:
+    return mtree.path_of(mtree.word_of(line))
+
+
+def _parsed(lines: Iterable[bytes], manifest: Manifest, attributes: xattrs.Xattrs) -> Tree:
+    tree = mtree.parse_lines(lines, manifest.folder, manifest.stamps or {})
     for path, entry in tree.items():
-        tree[path] = entry._replace(xattrs=labels.get(path, ()), inode=of.inodes.get(path, 0))
+        inode = manifest.inodes.get(path, 0)
+        tree[path] = entry._replace(xattrs=attributes.get(path, ()), inode=inode)
     return tree

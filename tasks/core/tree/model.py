@@ -1,8 +1,12 @@
-"""Tree: what a root file system holds, as a value. Every step of staging is a function from trees to a tree."""
+"""A root file system as a value: its names, and what each of them is.
+
+Every step of staging is a function from trees to a tree.
+"""
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -10,27 +14,28 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..base.errors import BadInput
+from ..base.files import read
 
-DIR, FILE, LINK, CHAR, BLOCK, FIFO = (
-    "dir",
-    "file",
-    "link",
-    "char",
-    "block",
-    "fifo",
-)  # mtree(5)'s words
-TYPES = {
+# mtree(5)'s words
+DIR = "dir"
+FILE = "file"
+LINK = "link"
+CHAR = "char"
+BLOCK = "block"
+FIFO = "fifo"
+
+TYPES = {  # by the bits of a mode
     stat.S_IFDIR: DIR,
     stat.S_IFREG: FILE,
     stat.S_IFLNK: LINK,
     stat.S_IFCHR: CHAR,
     stat.S_IFBLK: BLOCK,
     stat.S_IFIFO: FIFO,
-}  # by the bits of a mode
+}
 
 
 class Entry(NamedTuple):
-    """One name of a tree. What it is comes first; where its bytes are and whom it shares them with come last."""
+    """One name of a tree: what it is, and behind that where its bytes are, and who shares them."""
 
     type: str
     mode: int  # permission bits, 0o7777
@@ -41,23 +46,23 @@ class Entry(NamedTuple):
     device: tuple[int, int] | None = None  # char and block: major, minor
     digest: str = ""  # files: sha256 of the bytes, hex
     xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name; ACLs are system.posix_acl_*
-    source: bytes = b""  # files: the absolute path to read the bytes from, unless `data` has them; folders: for the mtime
+    source: bytes = (
+        b""  # files: the absolute path of the bytes, if not `data`; folders: of the mtime
+    )
     data: bytes | None = None  # files: the bytes themselves (generated, or patched)
     inode: int = 0  # files: equal and not 0 for the names of one hard-linked file
     stamp: int = 0  # files: ctime of `source` in ns when its bytes were digested; 0: not known
 
     @property
     def content(self) -> tuple[object, ...]:
-        """All that makes two entries equal on a node."""
+        """Give all that makes two entries equal on a node."""
         return self[:9]
 
 
 def is_but_for_bytes(one: Entry, other: Entry) -> bool:
     """Are those two files between which nothing but the bytes is different?"""
-    return (
-        one.type == FILE
-        and one._replace(size=other.size, digest=other.digest).content == other.content
-    )
+    with_its_bytes = one._replace(size=other.size, digest=other.digest)
+    return one.type == FILE and with_its_bytes.content == other.content
 
 
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
@@ -65,7 +70,7 @@ Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the roo
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Python's cycle collector off: of many live values without cycles it would look at every one again and again."""
+    """Python's cycle collector off: it would look at each of many live values again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -85,17 +90,14 @@ def symlink(target: bytes) -> Entry:
 
 def generated_file(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
     """A file whose bytes we make."""
-    import hashlib
-
-    return Entry(
-        FILE, mode, uid, gid, size=len(data), digest=hashlib.sha256(data).hexdigest(), data=data
-    )
+    digest = hashlib.sha256(data).hexdigest()
+    return Entry(FILE, mode, uid, gid, size=len(data), digest=digest, data=data)
 
 
 def edited(entry: Entry, data: bytes) -> Entry:
-    """The same file with other bytes: mode, owner and xattrs stay, its other names keep the old bytes."""
-    new = generated_file(data)
-    return entry._replace(size=new.size, digest=new.digest, data=data, source=b"", inode=0, stamp=0)
+    """The same file with other bytes: mode, owner and xattrs stay, its other names keep theirs."""
+    new = generated_file(data, entry.mode, entry.uid, entry.gid)
+    return new._replace(xattrs=entry.xattrs)
 
 
 _noted: list[set[bytes]] = []
@@ -103,7 +105,7 @@ _noted: list[set[bytes]] = []
 
 @contextmanager
 def noting() -> Iterator[set[bytes]]:
-    """The sources of all files whose bytes decide about something meanwhile: of what is read, or said by `note`."""
+    """Collect the sources of all files that decide about something meanwhile: read, or `note`d."""
     sources: set[bytes] = set()
     _noted.append(sources)
     try:
@@ -119,14 +121,11 @@ def note(entry: Entry) -> None:
 
 
 def read_content(entry: Entry) -> bytes:
-    """The bytes of a file. Raises BadInput where they are not those that its digest says."""
-    import hashlib
-
+    """Give the bytes of a file. Raises BadInput where they are not those that its digest says."""
     if entry.data is not None:
         return entry.data
     note(entry)
-    with open(entry.source, "rb") as file:
-        data = file.read()
+    data = read(entry.source)
     if entry.digest and hashlib.sha256(data).hexdigest() != entry.digest:
         remedy = "build again; in a staged root, remove the root.mtree beside it first"
         raise BadInput.at(os.fsdecode(entry.source), f"changed since it was read; {remedy}")
@@ -158,13 +157,13 @@ class Circle(ValueError):
 
 
 def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
-    """`path` with every symlink of its folders and of itself followed inside the tree, never out of it.
+    """Follow every symlink of the folders of `path` and of itself, inside the tree.
 
-    `..` above the root stays at the root (path_resolution(7) of a chroot). Raises Circle after `limit`
-    links (ELOOP). A name that is not in the tree is kept as it is.
+    `..` above the root stays at the root (path_resolution(7) of a chroot). A name that is not in
+    the tree is kept as it is. Raises Circle after `limit` links.
     """
     done: list[bytes] = []
-    todo = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+    todo = _parts(path)
     while todo:
         part = todo.pop()
         if part == b"..":
@@ -179,12 +178,17 @@ def resolve(tree: Tree, path: bytes, limit: int = 40) -> bytes:
             raise Circle(path)
         if entry.link.startswith(b"/"):
             done = []
-        todo += [piece for piece in reversed(entry.link.split(b"/")) if piece not in (b"", b".")]
+        todo += _parts(entry.link)
     return b"/".join(done)
 
 
+def _parts(path: bytes) -> list[bytes]:
+    """Give the names of a path, the first one last."""
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+
+
 def resolve_parent(tree: Tree, path: bytes) -> bytes:
-    """As `resolve`, but the last part itself is not followed: where a write to `path` really lands."""
-    folder = resolve(tree, parent(path))
-    name = path.rpartition(b"/")[2]
+    """As `resolve`, but for the last name itself: where a write to `path` really lands."""
+    above, _, name = path.rpartition(b"/")
+    folder = resolve(tree, above)
     return folder + b"/" + name if folder else name

@@ -1,6 +1,7 @@
-"""Manifests: a Tree as BSD mtree text, and back. What bsdtar writes for the keywords below, in a fixed order.
+"""Manifests: a Tree as BSD mtree text, and back.
 
-`bsdtar -tf`, `mtree -f` (netbsd) and libarchive read it. Times are left out on purpose: equal trees, equal bytes.
+It is what bsdtar writes for the keywords below, in a fixed order; `bsdtar -tf`, `mtree -f` (netbsd)
+and libarchive read it. Times are left out on purpose: equal trees, equal bytes.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from ..base.text import escape_octal, unescape_octal
 from .model import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree
 
-# What libarchive leaves as it is in a name; everything else is written as \ooo (archive_write_set_format_mtree.c).
-_PLAIN = re.compile(rb"[!\"$-<>-\[\]-~]*")
+Stamps = Mapping[bytes, int]  # paths of files -> Entry.stamp
+
+# All but what libarchive leaves as it is in a name (archive_write_set_format_mtree.c).
 _SPECIAL = re.compile(rb"[^!\"$-<>-\[\]-~]")
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
 _LINE = re.compile(
     rb"(\S+) type=(\w+) mode=([0-7]+) uid=(\d+) gid=(\d+)(?: size=(\d+))?(?: link=(\S+))?"
     rb"(?: device=native,(\d+),(\d+))?(?: sha256digest=([0-9a-f]{64}))?"
 )
 _TYPES = {word.encode(): word for word in (DIR, FILE, LINK, CHAR, BLOCK, FIFO)}
+_NO_STAMPS: Stamps = MappingProxyType({})
 
 
 def dump(tree: Tree) -> bytes:
-    """The manifest of a tree: `#mtree`, then a line for each path, sorted bytewise by path (folders before content)."""
+    """Give the manifest of a tree: `#mtree`, then a line for each path, sorted bytewise by path."""
     return b"\n".join([b"#mtree", *(line(path, tree[path]) for path in sorted(tree)), b""])
 
 
@@ -52,31 +55,25 @@ def path_of(word: bytes) -> bytes:
 
 def escape(name: bytes) -> bytes:
     """`a b` -> `a\\040b`: a name or a link's target as libarchive writes it."""
-    return (
-        name
-        if _PLAIN.fullmatch(name)
-        else _SPECIAL.sub(lambda found: b"\\%03o" % ord(found[0]), name)
-    )
+    return escape_octal(name, _SPECIAL)
 
 
 def unescape(name: bytes) -> bytes:
-    return (
-        _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 255]), name) if b"\\" in name else name
-    )
+    """`a\\040b` -> `a b`"""
+    return unescape_octal(name)
 
 
-def parse(
-    data: bytes, folder: bytes = b"", stamps: Mapping[bytes, int] = MappingProxyType({})
-) -> Tree:
-    """The tree of a manifest that `dump` wrote. With `folder`, its files' `source` is below that, of those `stamps`.
+def parse(data: bytes, folder: bytes = b"", stamps: Stamps = _NO_STAMPS) -> Tree:
+    """Give the tree of a manifest that `dump` wrote.
 
-    Extended attributes and hard links are not in a manifest. Raises ValueError where it is damaged or cut short.
+    With `folder`, its files' `source` is below that, and `stamps` are of those. Extended attributes
+    and hard links are not in a manifest. Raises ValueError where it is damaged or cut short.
     """
     return parse_lines(lines(data), folder, stamps)
 
 
 def lines(data: bytes) -> list[bytes]:
-    """A manifest's lines, for `parse_lines`. Raises ValueError where it is cut short."""
+    """Give a manifest's lines, for `parse_lines`. Raises ValueError where it is cut short."""
     first, *texts = data.split(b"\n")
     if first != b"#mtree" or texts[-1:] != [b""]:
         raise ValueError("not an mtree manifest, or cut short")
@@ -84,7 +81,10 @@ def lines(data: bytes) -> list[bytes]:
 
 
 def places(data: bytes, paths: Iterable[bytes]) -> dict[bytes, tuple[int, int]]:
-    """Where the lines of these paths are in a manifest, if it has them. Raises ValueError where it is damaged."""
+    """Find where a manifest's lines of these paths begin and end; left out are those it lacks.
+
+    Raises ValueError where it is damaged.
+    """
     found = {}
     for path in paths:
         start = _from(data, path)
@@ -94,32 +94,38 @@ def places(data: bytes, paths: Iterable[bytes]) -> dict[bytes, tuple[int, int]]:
 
 
 def _from(data: bytes, path: bytes) -> int:
-    """Where the lines of this path and of all after it begin: by halving, for a manifest is sorted by path."""
+    """Where the lines of this path and of all after it begin, by halving: they are sorted."""
     low, high = data.find(b"\n") + 1, len(data)
     while low < high:
-        start = data.rfind(b"\n", low - 1, (low + high) // 2) + 1 or low
+        middle = (low + high) // 2
+        start = data.rfind(b"\n", low - 1, middle) + 1 or low
         end = data.index(b"\n", start)
-        low, high = (end + 1, high) if path_of(word_of(data[start:end])) < path else (low, start)
+        if path_of(word_of(data[start:end])) < path:
+            low = end + 1
+        else:
+            high = start
     return low
 
 
 def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:
-    """The lines of these paths, if they are there, without a look at the others."""
+    """Give the lines of these paths, if they are there, without a look at the others."""
     return [data[start:end] for start, end in places(data, paths).values()]
 
 
 def replaced(data: bytes, entries: Tree) -> bytes:
-    """A manifest with other lines for these paths, which it has."""
+    """Give a manifest with other lines for these paths, which it has."""
     parts, done = [], 0
-    for path, (start, end) in sorted(places(data, entries).items(), key=lambda item: item[1]):
+    in_order = sorted(places(data, entries).items(), key=lambda item: item[1])
+    for path, (start, end) in in_order:
         parts += [data[done:start], line(path, entries[path])]
         done = end
     return b"".join([*parts, data[done:]])
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """How many names a manifest has, and bytes of all their files."""
-    return data.count(b" type="), sum(map(int, re.findall(rb" size=(\d+)", data)))
+    """Count a manifest's names, and the bytes of all their files."""
+    sizes = re.findall(rb" size=(\d+)", data)
+    return data.count(b" type="), sum(map(int, sizes))
 
 
 def word_of(text: bytes) -> bytes:
@@ -127,10 +133,8 @@ def word_of(text: bytes) -> bytes:
     return text[: text.index(b" ")]
 
 
-def parse_lines(
-    lines: Iterable[bytes], folder: bytes = b"", stamps: Mapping[bytes, int] = MappingProxyType({})
-) -> Tree:
-    """The tree of some of a manifest's lines."""
+def parse_lines(lines: Iterable[bytes], folder: bytes = b"", stamps: Stamps = _NO_STAMPS) -> Tree:
+    """Give the tree of some of a manifest's lines."""
     tree: Tree = {}
     for text in lines:
         found = _LINE.fullmatch(text)
@@ -141,11 +145,11 @@ def parse_lines(
     return tree
 
 
-def _entry(
-    fields: tuple[bytes, ...], folder: bytes, stamps: Mapping[bytes, int]
-) -> tuple[bytes, Entry]:
+def _entry(fields: tuple[bytes, ...], folder: bytes, stamps: Stamps) -> tuple[bytes, Entry]:
+    """By position where it can be: this is called for every name of a root."""
     first, kind, mode, uid, gid, size, link, major, minor, digest = fields
     path = path_of(first)
+    has_source = folder and kind in (b"file", b"dir")
     return path, Entry(
         _TYPES[kind],
         int(mode, 8),
@@ -155,6 +159,6 @@ def _entry(
         unescape(link) if link else b"",
         (int(major), int(minor)) if major else None,
         digest.decode() if digest else "",
-        source=folder + b"/" + path if folder and kind in (b"file", b"dir") else b"",
+        source=folder + b"/" + path if has_source else b"",
         stamp=stamps.get(path, 0),
     )

@@ -1,58 +1,59 @@
-"""Extended attributes beside a manifest, which has no words for them: as getfattr dumps and setfattr restores them."""
+"""Extended attributes as getfattr dumps and setfattr restores them: mtree has no words for them."""
 
 from __future__ import annotations
 
 import re
 
+from ..base.text import escape_octal, unescape_octal
 from .model import Tree
 
-Xattrs = dict[bytes, tuple[tuple[str, bytes], ...]]
+Attributes = tuple[tuple[str, bytes], ...]  # sorted by name
+Xattrs = dict[bytes, Attributes]
 
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
+_FILE = b"# file: "
+_IN_PATH = re.compile(rb"[\\\n\r]")
+_IN_NAME = re.compile(rb"[\\=\n\r]")
 
 
 def dump_xattrs(tree: Tree) -> bytes:
-    """Every attribute of a tree, as `getfattr -R -d -m - -e hex` prints them, sorted by path and name."""
-    return b"".join(_record(path, tree[path].xattrs) for path in sorted(tree) if tree[path].xattrs)
+    """Give all attributes as `getfattr -R -d -m - -e hex` prints them, sorted by path and name."""
+    labelled = sorted(path for path, entry in tree.items() if entry.xattrs)
+    return b"".join(_record(path, tree[path].xattrs) for path in labelled)
 
 
-def _record(path: bytes, attributes: tuple[tuple[str, bytes], ...]) -> bytes:
-    lines = [b"# file: " + _quote(path or b".", b"\\\n\r")]
+def _record(path: bytes, attributes: Attributes) -> bytes:
+    lines = [_FILE + escape_octal(path or b".", _IN_PATH)]
     for name, value in attributes:
-        quoted = _quote(name.encode(errors="surrogateescape"), b"\\=\n\r")
-        lines.append(quoted + b"=0x" + value.hex().encode())
+        raw = name.encode(errors="surrogateescape")
+        escaped = escape_octal(raw, _IN_NAME)
+        lines.append(b"%s=0x%s" % (escaped, value.hex().encode()))
     return b"\n".join(lines) + b"\n\n"
 
 
-def _quote(text: bytes, special: bytes) -> bytes:
-    return b"".join(b"\\%03o" % char if char in special else bytes([char]) for char in text)
-
-
-def _unquote(text: bytes) -> bytes:
-    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 255]), text)
-
-
 def parse_xattrs(data: bytes) -> Xattrs:
-    """Attributes by path, of what `dump` wrote. Raises ValueError where it is damaged."""
-    labels: Xattrs = {}
+    """Read what `dump_xattrs` wrote, by path. Raises ValueError where it is damaged."""
+    xattrs: Xattrs = {}
     for record in data.split(b"\n\n")[:-1]:
         start, *lines = record.split(b"\n")
-        if not start.startswith(b"# file: "):
+        if not start.startswith(_FILE):
             raise ValueError(f"not a dump of extended attributes: {start[:200]!r}")
-        path = _unquote(start.removeprefix(b"# file: "))
-        labels[b"" if path == b"." else path] = tuple(map(_attribute, lines))
-    return labels
+        path = unescape_octal(start.removeprefix(_FILE))
+        xattrs[b"" if path == b"." else path] = tuple(map(_attribute, lines))
+    return xattrs
 
 
-def _attribute(text: bytes) -> tuple[str, bytes]:
-    name, found, value = text.rpartition(b"=0x")
+def _attribute(line: bytes) -> tuple[str, bytes]:
+    escaped, found, value = line.rpartition(b"=0x")
     if not found:
-        raise ValueError(f"not an extended attribute: {text[:200]!r}")
-    return _unquote(name).decode(errors="surrogateescape"), bytes.fromhex(value.decode())
+        raise ValueError(f"not an extended attribute: {line[:200]!r}")
+    name = unescape_octal(escaped)
+    return name.decode(errors="surrogateescape"), bytes.fromhex(value.decode())
 
 
-def with_xattrs(tree: Tree, labels: Xattrs) -> Tree:
-    """The tree with those attributes."""
-    return tree | {
-        path: tree[path]._replace(xattrs=found) for path, found in labels.items() if path in tree
-    }
+def with_xattrs(tree: Tree, xattrs: Xattrs) -> Tree:
+    """Give the tree with those attributes; of paths that it lacks they are left out."""
+    new = dict(tree)
+    for path, attributes in xattrs.items():
+        if path in tree:
+            new[path] = tree[path]._replace(xattrs=attributes)
+    return new

@@ -18,7 +18,7 @@ from hypothesis import strategies as some
 from tasks.core.base.errors import BadInput, Refused
 from tasks.core.checkout import staged, writer
 from tasks.core.checkout.staged import checkout
-from tasks.core.scan.reader import scan
+from tasks.core.scan.reader import ScanOptions, scan
 from tasks.core.tree import mtree
 from tasks.core.tree.diff import applied, changes_between
 from tasks.core.tree.model import (
@@ -227,7 +227,7 @@ def test_nothing_to_do_leaves_every_file_alone(whole, place):
 
 
 def test_files_of_an_owned_snapshot_are_linked_where_their_metadata_is_the_same(whole, place):
-    scanned = scan(whole, owned=True).tree
+    scanned = scan(whole, options=ScanOptions(owned=True)).tree
     tree = dict(scanned)
     tree[b"group"] = tree[b"group"]._replace(mode=0o600)
     tree[b"labelled"] = tree[b"labelled"]._replace(xattrs=())
@@ -393,9 +393,9 @@ def test_a_damaged_record_beside_the_folder_is_not_trusted(whole, place, part):
 STAGE = """
 import sys
 from tasks.core.checkout import staged
-from tasks.core.scan.reader import scan
+from tasks.core.scan.reader import ScanOptions, scan
 source, image, *owned = sys.argv[1:]
-tree = scan(source, owned=bool(owned)).tree
+tree = scan(source, options=ScanOptions(owned=bool(owned))).tree
 staged.checkout(staged.staged_paths(image), tree, tree if owned else None)
 """
 

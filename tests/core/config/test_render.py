@@ -13,8 +13,7 @@ import time
 import pytest
 
 from tasks.core.base.errors import BadInput
-from tasks.core.config import boot_files, checkers, render, site_image, templates
-from tasks.core.initrd import cmdline
+from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
 from tasks.core.release import Release
 from tasks.core.site.load import read_site
 from tasks.core.site.model import (
@@ -55,13 +54,16 @@ def release_of(image: Image, kind: str = "own", version: str = "6.1.0-56-amd64")
     )
 
 
+def label(name: str, release: Release) -> boot_files.BootLabel:
+    return boot_files.BootLabel(name, release, SITE_ID)
+
+
 def everything(site: Site) -> dict[str, bytes]:
     """All that is generated of a site: configs, the boot files of its first server, the content of site.img."""
     files = render.render_configs(site)
     for image in site.images:
-        files |= boot_files.render_boot(
-            site, site.servers[0], image.name, release_of(image), SITE_ID
-        )
+        own = label(image.name, release_of(image))
+        files |= boot_files.render_boot(site, site.servers[0], own)
     return files | site_image.site_image(site, files["hosts"])
 
 
@@ -118,7 +120,7 @@ def test_every_file_passes_its_own_programs_check(name, tmp_path):
 
 def test_grubs_files_that_name_a_release_pass_its_check_too(tmp_path):
     site = site_of("two-servers")
-    boot = boot_files.render_boot(site, site.servers[0], "gpu", release_of(site.images[1]), SITE_ID)
+    boot = boot_files.render_boot(site, site.servers[0], label("gpu", release_of(site.images[1])))
     write(tmp_path, boot)
     assert checkers.grub(str(tmp_path / "plugnode/gpu.grub"), str(tmp_path)) == ""
 
@@ -342,7 +344,7 @@ def test_a_node_that_names_its_server_boots_from_it():
 def test_pxelinux_gets_exactly_the_file_of_the_design():
     images = (Image("worker", Reference("path", "/"), cmdline="console=ttyS0"),)
     site = site_of("two-nodes")._replace(images=images)
-    files = boot_files.render_boot(site, site.servers[0], "worker", release_of(images[0]), SITE_ID)
+    files = boot_files.render_boot(site, site.servers[0], label("worker", release_of(images[0])))
     assert sorted(files) == ["plugnode/worker.cfg", "plugnode/worker.grub", "plugnode/worker.ipxe"]
     assert files["plugnode/worker.cfg"].decode() == (
         "LABEL worker\n"
@@ -359,7 +361,7 @@ def test_a_pinned_node_includes_a_file_that_its_release_names():
     default = render.render_configs(site)["tftp/pxelinux.cfg/01-52-54-00-00-00-07"].decode()
     assert "INCLUDE plugnode/worker-0123456789ab.cfg\nDEFAULT worker-0123456789ab\n" in default
     release = dataclasses.replace(release_of(site.images[0]), id="worker-0123456789ab")
-    files = boot_files.render_boot(site, site.servers[1], release.id, release, SITE_ID)
+    files = boot_files.render_boot(site, site.servers[1], label(release.id, release))
     assert files["plugnode/worker-0123456789ab.cfg"].startswith(b"LABEL worker-0123456789ab\n")
     assert b"nfsroot=10.20.0.2:" in files["plugnode/worker-0123456789ab.cfg"]
 

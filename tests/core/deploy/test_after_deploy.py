@@ -12,8 +12,8 @@ import time
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.prune import DAY, last_used, prune_server, release_verdicts
-from tasks.core.deploy.rollback import rollback_server
+from tasks.core.deploy.prune import DAY, Rules, last_used, prune_server, release_verdicts
+from tasks.core.deploy.rollback import RollbackChoice, rollback_server
 from tasks.core.inspect import verify
 from tasks.core.inspect.status import server_status, status_text
 from tasks.core.release import Release
@@ -195,7 +195,7 @@ def render(release: Release, site: str) -> dict[str, bytes]:
 
 
 def back(targets, image="", release="") -> list:
-    return rollback_server(targets, ["worker"], image, release, render, AUTHOR)
+    return rollback_server(targets, RollbackChoice(["worker"], image, release), render, AUTHOR)
 
 
 def test_rollback_goes_back_one_release_and_keeps_the_newest_site_data(targets, three):
@@ -226,7 +226,7 @@ def test_rollback_to_a_release_by_name_works_forth_too(targets, three):
 
 
 def test_rollback_passes_over_what_was_pruned(targets, three):
-    prune_server(targets, 0, 0, AUTHOR, time.time())
+    prune_server(targets, Rules(0, 0, time.time()), AUTHOR)
     with pytest.raises(Refused, match="nothing to roll back to"):
         back(targets)
 
@@ -253,13 +253,15 @@ def test_verify_finds_nothing_wrong_after_a_rollback(targets, three):
 
 
 def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, three):
-    assert not [v for v in prune_server(targets, 2, 0, AUTHOR, time.time()) if v.removed]
-    assert not [v for v in prune_server(targets, 1, 90, AUTHOR, time.time()) if v.removed]
-    verdicts = {v.id: v for v in prune_server(targets, 1, 90, AUTHOR, time.time() + 91 * DAY)}
+    assert not [v for v in prune_server(targets, Rules(2, 0, time.time()), AUTHOR) if v.removed]
+    assert not [v for v in prune_server(targets, Rules(1, 90, time.time()), AUTHOR) if v.removed]
+    verdicts = {
+        v.id: v for v in prune_server(targets, Rules(1, 90, time.time() + 91 * DAY), AUTHOR)
+    }
     assert verdicts[three[2].id].why == "named by /tftpboot/plugnode/worker.cfg"
     assert verdicts[three[1].id].why == "among the 1 newest of its image besides those in use"
     assert set(published(targets)) == {three[1].id, three[2].id}
-    prune_server(targets, 0, 90, AUTHOR, time.time() + 91 * DAY)
+    prune_server(targets, Rules(0, 90, time.time() + 91 * DAY), AUTHOR)
     assert set(published(targets)) == {three[2].id}
     assert sorted(
         name for name in os.listdir(targets.tftp_root) if name.startswith(("worker-", "site-"))
@@ -271,22 +273,18 @@ def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, thr
 def test_prune_counts_age_from_when_a_release_was_last_booted_and_not_from_when_it_came():
     year, now = 365 * DAY, 1e9
     release = Release("worker-1", "worker", "", "", "", "", "", "", "", 0, 0)
-    replaced_yesterday = release_verdicts(
-        {"worker-1": release}, {"worker-1": now - DAY}, {}, 0, 90, now
-    )
-    assert (
-        not replaced_yesterday[0].removed and "nodes may run it still" in replaced_yesterday[0].why
-    )
-    assert release_verdicts({"worker-1": release}, {"worker-1": now - year}, {}, 0, 90, now)[
-        0
-    ].removed
+    released, rules = {"worker-1": release}, Rules(0, 90, now)
+    (replaced_yesterday,) = release_verdicts(released, {"worker-1": now - DAY}, {}, rules)
+    assert not replaced_yesterday.removed and "nodes may run it still" in replaced_yesterday.why
+    (replaced_last_year,) = release_verdicts(released, {"worker-1": now - year}, {}, rules)
+    assert replaced_last_year.removed
 
 
 def test_prune_never_removes_what_any_file_of_tftp_root_names(targets, three):
     pathlib.Path(targets.served("pxelinux.cfg/01-00-00-00-00-00-99")).write_text(
         f"KERNEL {three[0].id}/vmlinuz\n"
     )
-    removed = [v.id for v in prune_server(targets, 0, 0, AUTHOR, time.time()) if v.removed]
+    removed = [v.id for v in prune_server(targets, Rules(0, 0, time.time()), AUTHOR) if v.removed]
     assert three[1].id in removed and three[0].id not in removed
 
 
@@ -295,17 +293,19 @@ def test_prune_counts_each_image_for_itself(tmp_path, targets):
     run(targets, want(worker, gpu))
     for cmdline in ("quiet", "debug"):
         run(targets, want(finish(pathlib.Path(worker.folder), cmdline=cmdline), gpu))
-    assert not [v for v in prune_server(targets, 2, 0, AUTHOR, time.time()) if v.removed]
+    assert not [v for v in prune_server(targets, Rules(2, 0, time.time()), AUTHOR) if v.removed]
     (removed,) = [
-        v.id for v in prune_server(targets, 1, 0, AUTHOR, time.time() + DAY / 2) if v.removed
+        v.id for v in prune_server(targets, Rules(1, 0, time.time() + DAY / 2), AUTHOR) if v.removed
     ]
     assert removed.startswith("worker-")
 
 
 def test_keep_counts_neither_what_is_named_nor_what_nodes_run(targets, three):
     running = {three[1].id: "wn007"}
-    assert not [v for v in prune_server(targets, 1, 0, AUTHOR, time.time(), running) if v.removed]
-    verdicts = {v.id: v for v in prune_server(targets, 0, 0, AUTHOR, time.time(), running)}
+    assert not [
+        v for v in prune_server(targets, Rules(1, 0, time.time(), running), AUTHOR) if v.removed
+    ]
+    verdicts = {v.id: v for v in prune_server(targets, Rules(0, 0, time.time(), running), AUTHOR)}
     assert verdicts[three[1].id].why == "run by wn007" and set(published(targets)) == {
         three[1].id,
         three[2].id,
@@ -342,7 +342,7 @@ def test_prune_stops_at_a_mount_point(tmp_path, targets, three):
     try:
         (place / "precious").touch()
         with pytest.raises(Refused, match="is a mount point"):
-            prune_server(targets, 0, 0, AUTHOR, time.time())
+            prune_server(targets, Rules(0, 0, time.time()), AUTHOR)
     finally:
         found = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True).stdout
         mounted = [

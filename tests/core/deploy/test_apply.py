@@ -12,10 +12,12 @@ import time
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.prune import prune_server
+from tasks.core.deploy.prune import Rules, prune_server
 from tasks.core.desired.build import site_id
 from tasks.core.inspect import verify
-from tasks.core.plan import decide, state
+from tasks.core.plan import decide
+from tasks.core.plan.actual import read_actual
+from tasks.core.plan.model import Plan
 from tasks.core.store.kept import damaged, published
 from tasks.core.store.paths import Targets
 from tests.support.deploy_kit import NODES, build, finish, run, served, snapshot, want
@@ -28,8 +30,8 @@ def targets(tmp_path: pathlib.Path) -> Targets:
     return Targets("/tftpboot", "/opt/nfs_export", str(tmp_path / "dest"))
 
 
-def plan(targets: Targets, wanted) -> decide.Plan:
-    return decide.plan(state.read_actual(targets, wanted), wanted)
+def plan(targets: Targets, wanted) -> Plan:
+    return decide.plan(read_actual(targets, wanted), wanted)
 
 
 def mode(path: str) -> int:
@@ -333,6 +335,8 @@ def test_nfs_root_below_tftp_root_works(tmp_path):
         run(targets, want(built))
     assert served(targets)[0] == new.release.id
     removed = [
-        verdict.id for verdict in prune_server(targets, 0, 0, {}, time.time()) if verdict.removed
+        verdict.id
+        for verdict in prune_server(targets, Rules(0, 0, time.time()), {})
+        if verdict.removed
     ]
     assert removed == [old.release.id] and served(targets)[0] == new.release.id

@@ -15,8 +15,8 @@ import time
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.prune import DAY, prune_server
-from tasks.core.deploy.rollback import rollback_server
+from tasks.core.deploy.prune import DAY, Rules, prune_server
+from tasks.core.deploy.rollback import RollbackChoice, rollback_server
 from tasks.core.inspect import verify
 from tasks.core.inspect.status import server_status, status_text
 from tasks.core.plan import rolled_back
@@ -24,8 +24,8 @@ from tasks.core.remote import operations
 from tasks.core.scan import stat
 from tasks.core.store import journal
 from tasks.core.store.kept import damaged, published
+from tasks.core.store.ours import read_ours
 from tasks.core.store.paths import Targets
-from tasks.core.store.tftp import read_ours
 from tests.support.deploy_kit import AUTHOR, boot_files, build, run, want
 from tests.support.killed_steps import boots, every_kill, wrong
 
@@ -49,7 +49,9 @@ class Server:
         )
 
     def rollback(self, release: str = "") -> None:
-        rollback_server(self.targets, ["worker"], "", release, boot_files, AUTHOR)
+        rollback_server(
+            self.targets, RollbackChoice(["worker"], release=release), boot_files, AUTHOR
+        )
 
     def deploy(self) -> None:
         def settle():
@@ -131,7 +133,7 @@ def test_whatever_of_what_is_kept_is_damaged_rollback_works_and_nothing_ends_in_
     with one_line(path):
         run(server.targets, server.goals[2])
     with one_line(path):
-        prune_server(server.targets, 3, 0, AUTHOR, time.time())
+        prune_server(server.targets, Rules(3, 0, time.time()), AUTHOR)
     with (
         one_line(path) if kind is unreadable else contextlib.nullcontext()
     ):  # nothing can be put over what is mounted
@@ -160,7 +162,7 @@ def test_a_release_whose_facts_are_damaged_stops_no_other(server, harm, kind):
         for one in server_status(server.targets, time.time())["wrong"]
     )
     assert not run(server.targets, server.goals[2]).changed
-    verdicts = prune_server(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    verdicts = prune_server(server.targets, Rules(0, 0, time.time() + 99 * DAY), AUTHOR)
     assert (server.ids[0], False, f"{path} is damaged") in [tuple(verdict) for verdict in verdicts]
     assert os.path.isdir(server.targets.root(server.ids[0])), "what is not known is not removed"
     with pytest.raises(Refused, match=re.escape(path)):
@@ -227,7 +229,7 @@ def test_lines_of_the_journal_of_any_shape_are_passed_over(server):
     with open(server.targets.kept("journal.jsonl"), "ab") as file:
         file.write(b"\xff\xfe\n" + "\n".join(lines).encode() + b"\n")
     status_text(server_status(server.targets, time.time()))
-    prune_server(server.targets, 3, 0, AUTHOR, time.time())
+    prune_server(server.targets, Rules(3, 0, time.time()), AUTHOR)
     server.rollback()
     run(server.targets, server.goals[0])
     assert server.boots() == server.ids[0] and not server.verify()
@@ -316,10 +318,10 @@ def test_what_is_kept_of_a_release_that_is_half_pruned_is_swept(server):
         name: server.kept(name).read_bytes()
         for name in ("FIRST.mtree", "FIRST.xattrs", "FIRST.seen")
     }
-    prune_server(server.targets, 1, 0, AUTHOR, time.time() + 99 * DAY)
+    prune_server(server.targets, Rules(1, 0, time.time() + 99 * DAY), AUTHOR)
     for name, data in kept.items():  # as an earlier version left it that was killed
         server.kept(name).write_bytes(data)
-    prune_server(server.targets, 1, 0, AUTHOR, time.time())
+    prune_server(server.targets, Rules(1, 0, time.time()), AUTHOR)
     assert not [name for name in os.listdir(server.targets.kept("")) if server.ids[0] in name]
     assert not server.verify()
 
@@ -333,7 +335,7 @@ def test_what_a_deploy_that_was_cut_off_brought_and_nobody_wants_any_more_is_pru
         if os.path.isdir(server.targets.boot(id)) and not os.path.exists(server.targets.root(id)):
             break
     assert not server.verify() and server.boots() == server.ids[2]
-    prune_server(server.targets, 3, 0, AUTHOR, time.time())
+    prune_server(server.targets, Rules(3, 0, time.time()), AUTHOR)
     assert not os.path.exists(server.targets.boot(id)) and not server.verify()
 
 
@@ -394,13 +396,13 @@ def test_a_prune_that_a_mount_point_stopped_stops_nothing_else(server):
     place = pathlib.Path(server.targets.root(server.ids[0]), "empty folder")
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     with pytest.raises(Refused, match="is a mount point"):
-        prune_server(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+        prune_server(server.targets, Rules(0, 0, time.time() + 99 * DAY), AUTHOR)
     server.rollback(server.ids[1])
     assert server.boots() == server.ids[1], "it had not come to that one"
     run(server.targets, server.goals[2])
     assert server.boots() == server.ids[2]
     unmount(server.dest)
-    prune_server(server.targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    prune_server(server.targets, Rules(0, 0, time.time() + 99 * DAY), AUTHOR)
     assert set(published(server.targets)) == {server.ids[2]} and not os.path.exists(
         server.targets.incoming_roots
     )

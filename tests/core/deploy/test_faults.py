@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.rollback import rollback_server
+from tasks.core.deploy.rollback import RollbackChoice, rollback_server
 from tasks.core.inspect import verify
 from tasks.core.store import operation
 from tasks.core.store.paths import Targets
@@ -124,7 +124,7 @@ def test_a_rollback_on_a_full_disk_says_where_and_leaves_the_old_or_the_new(
     for room in range(99):
         with no_room_but(dest, scarce, room):
             try:
-                rollback_server(targets, ["worker"], "", "", boot_files, AUTHOR)
+                rollback_server(targets, RollbackChoice(["worker"]), boot_files, AUTHOR)
                 break
             except Refused as error:
                 assert re.fullmatch(rf"{dest}/\S+: No space left on device; [^\n]*", str(error)), (

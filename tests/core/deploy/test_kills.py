@@ -18,7 +18,7 @@ import pytest
 
 from tasks.core.base.errors import Refused
 from tasks.core.deploy import rollback
-from tasks.core.deploy.prune import DAY, prune_server
+from tasks.core.deploy.prune import DAY, Rules, prune_server
 from tasks.core.inspect import verify
 from tasks.core.nodes import ask
 from tasks.core.plan import rolled_back
@@ -56,10 +56,12 @@ class Server:
         run(self.targets, settle)
 
     def rollback(self) -> None:
-        rollback.rollback_server(self.targets, ["worker"], "", "", boot_files, AUTHOR)
+        rollback.rollback_server(
+            self.targets, rollback.RollbackChoice(["worker"]), boot_files, AUTHOR
+        )
 
     def prune(self, keep: int = 3) -> None:
-        prune_server(self.targets, keep, 0, AUTHOR, time.time() + 2 * DAY)
+        prune_server(self.targets, Rules(keep, 0, time.time() + 2 * DAY), AUTHOR)
 
     def boots(self) -> set[tuple[str, str]]:
         return boots(self.dest)

@@ -7,8 +7,8 @@ import pathlib
 
 import pytest
 
-from tasks.core.dhcp import leases
-from tasks.core.dhcp.leases import Lease
+from tasks.core.dhcp import dnsmasq, isc, kea
+from tasks.core.dhcp.server import Lease
 from tasks.core.inspect.status import server_status, status_text
 from tasks.core.store.paths import Targets
 
@@ -51,7 +51,7 @@ BOTH = {Lease("ae:d6:90:bb:00:01", "172.24.10.101"), Lease("52:54:00:00:00:99", 
 
 @pytest.mark.parametrize(
     "read, written",
-    [(leases.isc_leases, ISC), (leases.kea_leases, KEA), (leases.dnsmasq_leases, DNSMASQ)],
+    [(isc.read_leases, ISC), (kea.read_leases, KEA), (dnsmasq.read_leases, DNSMASQ)],
 )
 def test_every_servers_file_tells_who_has_an_address(read, written):
     assert set(read(written)) == BOTH
@@ -60,8 +60,8 @@ def test_every_servers_file_tells_who_has_an_address(read, written):
 @pytest.mark.parametrize(
     "read, written, ended",
     [
-        (leases.isc_leases, ISC, ("binding state active", "binding state free")),
-        (leases.kea_leases, KEA, (",0,,0", ",2,,0")),
+        (isc.read_leases, ISC, ("binding state active", "binding state free")),
+        (kea.read_leases, KEA, (",0,,0", ",2,,0")),
     ],
 )
 def test_of_an_address_the_last_word_counts(read, written, ended):
@@ -84,7 +84,7 @@ def test_status_tells_nodes_from_strangers(path, written, tmp_path):
         )
     )
     pathlib.Path(targets.kept("journal.jsonl")).write_text(
-        '{"action": "deploy", "result": "done"}\n'
+        '{"time": "2026-11-23T08:00:00Z", "action": "deploy", "result": "done"}\n'
     )
     shown = status_text(server_status(targets, 0)).splitlines()
     assert "Leases of wn001" in shown

@@ -12,7 +12,7 @@ from tasks.core.archive import compression, cpio
 from tasks.core.base.errors import BadInput
 from tasks.core.config import site_image
 from tasks.core.initrd import busybox, content, nash
-from tasks.core.initrd.build import build_initrd
+from tasks.core.initrd.build import build_initrd, recipe_of
 from tasks.core.tree.model import CHAR, FILE, LINK, Tree, read_content, resolve
 from tests.support.commands import REPOSITORY
 from tests.support.initrd_images import (
@@ -53,7 +53,8 @@ def root(version: str = MODERN, **files) -> Tree:
 
 
 def build(tree: Tree, version: str = MODERN, **options) -> content.BuiltInitrd:
-    return build_initrd(image(**options), tree, kernel(version), say=lambda note: None)
+    recipe = recipe_of(image(**options), tree, kernel(version))
+    return build_initrd(recipe, lambda note: None)
 
 
 def unpacked(made: content.BuiltInitrd) -> cpio.InitrdArchive:
@@ -112,9 +113,8 @@ def test_firmware_comes_along_and_what_is_missing_is_said():
         "lib/firmware/tigon/tg3.bin": b"firmware",
     }
     tree = of_files(kernel_files(MODERN, MODULES) | files)
-    made = build_initrd(
-        image(base="none", modules=("tg3",)), tree, kernel(MODERN), say=notes.append
-    )
+    recipe = recipe_of(image(base="none", modules=("tg3",)), tree, kernel(MODERN))
+    made = build_initrd(recipe, notes.append)
     assert read_content(unpacked(made).tree[b"lib/firmware/tigon/tg3.bin"]) == b"firmware"
     assert notes == ["worker: module tg3 names firmware that the reference lacks: tigon/gone.bin"]
 
@@ -134,7 +134,7 @@ def test_what_an_initrd_can_be_made_of_is_told_from_the_rest():
 def test_the_site_s_own_overlay_comes_before_the_built_in_one(tmp_path):
     (tmp_path / "overlays/initrd").mkdir(parents=True)
     (tmp_path / "overlays/initrd/init").write_bytes(b"#!/bin/sh\n# theirs\n")
-    made = build_initrd(image(base="none"), root(), kernel(MODERN), (str(tmp_path),))
+    made = build_initrd(recipe_of(image(base="none"), root(), kernel(MODERN), (str(tmp_path),)))
     assert read_content(unpacked(made).tree[b"init"]) == b"#!/bin/sh\n# theirs\n"
 
 

@@ -10,7 +10,7 @@ import zstandard
 
 from tasks.core.base.errors import BadInput
 from tasks.core.initrd import modules
-from tasks.core.initrd.kernel import choose, order
+from tasks.core.initrd.kernel import choose, version_key
 from tests.support.initrd_images import (
     EL5,
     EL5_MODULES,
@@ -37,7 +37,7 @@ SORTED = [
 
 
 def test_versions_sort_by_age():
-    assert sorted([*SORTED[5:], *SORTED[:5]], key=order) == SORTED
+    assert sorted([*SORTED[5:], *SORTED[:5]], key=version_key) == SORTED
 
 
 @pytest.mark.parametrize("at", range(1, len(SORTED)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.base.errors import BadInput
-from tasks.core.initrd import base_image, nash
+from tasks.core.initrd import nash
 from tests.support.commands import REPOSITORY
 
 SCRIPTS = REPOSITORY / "tests/initrd"
@@ -120,4 +120,4 @@ def test_a_script_without_one_clear_place_is_refused(what):
     ("line", "nash_script"), [("#!/bin/nash", True), ("#! /sbin/nash", True), ("#!/bin/sh", False)]
 )
 def test_a_nash_script_is_known_by_its_first_line(line, nash_script):
-    assert base_image.is_nash(line.encode() + b"\n") is nash_script
+    assert nash.is_nash(line.encode() + b"\n") is nash_script

@@ -12,8 +12,10 @@ import pytest
 
 from tasks.core.base.errors import Refused
 from tasks.core.desired import daemons
-from tasks.core.plan import decide, state
-from tasks.core.plan.text import as_json, painted, plan_text
+from tasks.core.plan import decide
+from tasks.core.plan.actual import read_actual
+from tasks.core.plan.as_json import plan_json
+from tasks.core.plan.text import painted, plan_text
 from tasks.core.services.services import FILE, Service
 from tasks.core.site.model import Deploy, Network, Site
 from tasks.core.store import loaders
@@ -28,7 +30,7 @@ def targets(tmp_path: pathlib.Path) -> Targets:
 
 
 def show(targets: Targets, wanted, colour: bool = False) -> str:
-    there = state.read_actual(targets, wanted)
+    there = read_actual(targets, wanted)
     text = plan_text(decide.plan(there, wanted), there)
     return painted(text) if colour else text
 
@@ -148,8 +150,8 @@ def test_nothing_to_do_is_no_changes_and_a_plan_changes_nothing(tmp_path, target
 
 def test_the_json_says_all_of_it(tmp_path, targets):
     wanted = want(build(tmp_path / "build", files=5))
-    there = state.read_actual(targets, wanted)
-    found = json.loads(json.dumps(as_json(decide.plan(there, wanted), there)))
+    there = read_actual(targets, wanted)
+    found = json.loads(json.dumps(plan_json(decide.plan(there, wanted), there)))
     assert (
         found["changed"]
         and found["releases"][0]["before"] is None
@@ -158,8 +160,8 @@ def test_the_json_says_all_of_it(tmp_path, targets):
     assert {one["path"]: one["action"] for one in found["files"]}["/tftpboot/boot.ipxe"] == "add"
     assert found["roots"][0]["release"] == wanted.releases[0].release.id
     run(targets, wanted)
-    there = state.read_actual(targets, wanted)
-    assert not as_json(decide.plan(there, wanted), there)["changed"]
+    there = read_actual(targets, wanted)
+    assert not plan_json(decide.plan(there, wanted), there)["changed"]
 
 
 def test_colours_are_only_where_they_are_asked_for(tmp_path, targets):
@@ -269,8 +271,8 @@ def test_that_a_foreign_file_is_replaced_is_said_before_and_not_after(tmp_path):
     line = f"  ! {tmp_path}/etc/conf is not Plugnode's: it is replaced, and kept as conf.before-plugnode\n"
     text = show(own_targets(tmp_path), wanted)
     assert line in text and "that is lost" not in text
-    there = state.read_actual(own_targets(tmp_path), wanted)
-    found = as_json(decide.plan(there, wanted), there)["warnings"]
+    there = read_actual(own_targets(tmp_path), wanted)
+    found = plan_json(decide.plan(there, wanted), there)["warnings"]
     assert [f"  ! {one}\n" for one in found] == [line]
     said: list[str] = []
     run(own_targets(tmp_path), wanted, said)

@@ -243,14 +243,14 @@ def test_each_file_of_a_node_is_read_once_when_it_is_pulled(node, over_ssh, tmp_
     assert len(read) == len(files)
     known = [str(snap / "tree"), str(snap / snapshot.INDEX)]
     scanned = reader.scan(
-        *known, **bounds(what), owned=True, judge=find.scanner()
+        *known, bounds(what)._replace(owned=True, judge=find.scanner())
     )  # as the build does
     assert scanned.tree.keys() >= {os.fsencode(path.relative_to(node)) for path in files}
     (node / "etc/motd").write_text("another\n")
     del read[:]
     pull(what, snap)
     assert read == [8]
-    again = reader.scan(*known, **bounds(what), owned=True, judge=find.scanner()).tree
+    again = reader.scan(*known, bounds(what)._replace(owned=True, judge=find.scanner())).tree
     changed = [path for path, entry in again.items() if entry.content != scanned.tree[path].content]
     assert (read, changed) == ([8], [b"etc/motd"])
 
@@ -291,11 +291,12 @@ def test_a_pull_that_ends_anywhere_is_followed_by_one_that_brings_what_is_asked_
     found = reader.scan(
         str(snap / "tree"),
         str(snap / snapshot.INDEX),
-        **bounds(what),
-        owned=True,
-        judge=find.scanner(),
+        bounds(what)._replace(owned=True, judge=find.scanner()),
     )
-    assert found.tree == reader.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
+    assert (
+        found.tree
+        == reader.scan(str(snap / "tree"), options=bounds(what)._replace(owned=True)).tree
+    )
 
 
 @needs_root
@@ -318,11 +319,12 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_or_the_new_one_marked_as_
     found = reader.scan(
         str(snap / "tree"),
         str(snap / snapshot.INDEX),
-        **bounds(what),
-        owned=True,
-        judge=find.scanner(),
+        bounds(what)._replace(owned=True, judge=find.scanner()),
     )
-    assert found.tree == reader.scan(str(snap / "tree"), owned=True, **bounds(what)).tree
+    assert (
+        found.tree
+        == reader.scan(str(snap / "tree"), options=bounds(what)._replace(owned=True)).tree
+    )
     pull(what, snap)
     assert listing(snap / "tree") == listing(node) and sorted(os.listdir(snap)) == WHOLE
 

@@ -425,7 +425,9 @@ def scanned(reference: pathlib.Path, tmp_path: pathlib.Path) -> str:
 def renewal_of(
     reference: pathlib.Path, index: str, judge: reader.Judge = reader.NOBODY
 ) -> reader.Renewal | None:
-    return reader.rescan(reader.look(str(reference), index), str(reference), index, "", judge)
+    return reader.rescan(
+        reader.look(str(reference), index), str(reference), index, reader.ScanOptions(judge=judge)
+    )
 
 
 def test_a_renewal_names_what_has_other_bytes_and_brings_the_index_up_to_date(
@@ -479,25 +481,25 @@ def test_what_the_judge_has_something_to_say_of_is_no_renewal(reference, tmp_pat
         reader.Judge("strict", lambda data: "bad" if b"evil" in data else ""),
         str(tmp_path / "index"),
     )
-    reader.scan(str(reference), index, judge=judge)
+    reader.scan(str(reference), index, reader.ScanOptions(judge=judge))
     edit(reference, "write evil", "usr/share/0/file7")
     settle()
     assert renewal_of(reference, index, judge) is None
     assert renewal_of(reference, index) is None, "the index is another judge's"
-    assert "bad" in reader.scan(str(reference), index, judge=judge).verdicts.values()
+    assert (
+        "bad"
+        in reader.scan(str(reference), index, reader.ScanOptions(judge=judge)).verdicts.values()
+    )
 
 
 def test_what_others_judged_is_read_and_judged_again(reference, tmp_path):
     index, heard = str(tmp_path / "index"), list[bytes]()
-    reader.scan(str(reference), index, judge=reader.Judge("one"))
-    reader.scan(
-        str(reference), index, judge=reader.Judge("two", lambda data: heard.append(data) or "")
-    )
+    reader.scan(str(reference), index, reader.ScanOptions(judge=reader.Judge("one")))
+    two = reader.ScanOptions(judge=reader.Judge("two", lambda data: heard.append(data) or ""))
+    reader.scan(str(reference), index, two)
     assert HOST_KEY in heard
     heard.clear()
-    reader.scan(
-        str(reference), index, judge=reader.Judge("two", lambda data: heard.append(data) or "")
-    )
+    reader.scan(str(reference), index, two)
     assert not heard
 
 

@@ -97,7 +97,7 @@ def staged(tmp_path: pathlib.Path) -> Callable[..., StagedRoot]:
             fill(tmp_path / "overlays/site", site)
             settings["overlays"] = ("site",)
         image = Image("worker", Reference("path", str(tmp_path / "reference")), **settings)  # type: ignore[arg-type]
-        found = scan(tmp_path / "reference", **bounds(image))
+        found = scan(tmp_path / "reference", options=bounds(image))
         return stage(image, found.tree, (str(tmp_path), REPOSITORY))
 
     return run

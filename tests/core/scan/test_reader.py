@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core.base.errors import BadInput
 from tasks.core.scan import content, reader
-from tasks.core.scan.reader import scan, signature
+from tasks.core.scan.reader import ScanOptions, scan, signature
 from tasks.core.tree.model import BLOCK, CHAR, DIR, FIFO, FILE, LINK
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
@@ -82,7 +82,7 @@ def test_what_is_skipped_is_neither_read_nor_descended(few):
         seen.append((path, is_folder))
         return path in (b"scratch", b"etc/hosts")
 
-    assert set(scan(few, skip=skip).tree) == {b"", b"etc", b"bin"}
+    assert set(scan(few, options=ScanOptions(skip)).tree) == {b"", b"etc", b"bin"}
     assert seen == [(b"bin", False), (b"etc", True), (b"scratch", True), (b"etc/hosts", False)]
 
 
@@ -91,17 +91,12 @@ def test_rules_that_changed_are_obeyed_and_those_that_did_not_are_not_asked_agai
         return path == b"etc/hosts"
 
     plain = scan(few, index)
-    without = scan(few, index, skip=no_hosts, rules="no hosts")
+    without = scan(few, index, ScanOptions(no_hosts, rules="no hosts"))
     assert set(plain.tree) - set(without.tree) == {b"etc/hosts"}
-    assert (
-        signature(few, index, skip=lambda *_: pytest.fail("asked again"), rules="no hosts")
-        == without.signature
-    )
-    assert (
-        signature(few, index)
-        == signature(few, index, lambda *_: False, (), "other rules")
-        == plain.signature
-    )
+    not_again = ScanOptions(lambda *_: pytest.fail("asked again"), rules="no hosts")
+    assert signature(few, index, not_again) == without.signature
+    others = ScanOptions(lambda *_: False, rules="other rules")
+    assert signature(few, index) == signature(few, index, others) == plain.signature
     assert scan(few, index).tree == plain.tree
 
 
@@ -217,10 +212,10 @@ def test_a_clock_that_was_set_back_is_not_trusted(few, monkeypatch):
 
 
 def test_a_snapshot_is_known_although_links_move_its_ctimes(few, index, tmp_path, monkeypatch):
-    before = scan(few, index, owned=True)
+    before = scan(few, index, ScanOptions(owned=True))
     os.link(few / "etc/hosts", tmp_path / "link")
     monkeypatch.setattr(reader, "read_through", lambda *_: pytest.fail("a file was read"))
-    again = scan(few, index, owned=True)
+    again = scan(few, index, ScanOptions(owned=True))
     assert (again.tree, again.signature) == (before.tree, before.signature)
 
 
@@ -230,14 +225,14 @@ def test_other_file_systems_are_left_out_unless_asked_for(few, tmp_path):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "none", few / name], check=True)
         (few / name / "file").touch()
     try:
-        found = scan(few, also=(b"boot",))
+        found = scan(few, options=ScanOptions(also=(b"boot",)))
         assert found.mounts == (b"proc",) and found.tree[b"proc"].mode == 0o711
         assert b"boot/file" in found.tree and b"proc/file" not in found.tree
         before = signature(few)
         (few / "proc" / "other").touch()
         assert signature(few) == before is not None
         (few / "boot" / "other").touch()
-        assert signature(few, also=(b"boot",)) != signature(few)
+        assert signature(few, options=ScanOptions(also=(b"boot",))) != signature(few)
     finally:
         for name in ("proc", "boot"):
             subprocess.run(["umount", few / name], check=True)

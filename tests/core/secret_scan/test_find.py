@@ -161,7 +161,7 @@ def test_a_key_far_behind_in_a_disk_image_is_found(tmp_path: pathlib.Path) -> No
         image.seek((64 << 20) - 300)  # over the end of the first block
         image.write(b"\n" + pem(tmp_path))
         image.truncate(65 << 20)
-    found = reader.scan(str(folder), judge=find.scanner())
+    found = reader.scan(str(folder), options=reader.ScanOptions(judge=find.scanner()))
     assert list(found.verdicts.values()) == ["holds a private key (PEM)"]
 
 

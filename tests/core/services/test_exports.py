@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tasks.core.deploy import apply, former_roots
-from tasks.core.deploy.prune import DAY
-from tasks.core.plan.decide import Plan
+from tasks.core.deploy.prune import DAY, Rules
+from tasks.core.plan.model import Plan
 from tasks.core.plan.state import Actual
 from tasks.core.services.exports import (
     FORMER,
@@ -22,8 +22,8 @@ from tasks.core.services.exports import (
     exports_of,
     file_of,
     fsid_of,
-    settle,
 )
+from tasks.core.services.merged_exports import merge_exports
 from tasks.core.services.services import Service
 from tasks.core.store.paths import Targets
 from tests.support import sample_site
@@ -49,9 +49,9 @@ def merged(files: dict[str, bytes], data: bytes = wanted(), gone: str = "", own:
     """The files afterwards, and the warnings; `gone`: a folder that is not there."""
     folders = {export.path for one in files.values() for export in exports_of(one)} - {gone}
     nfs = exports_of(data)[0].path
-    done = settle(own, data, nfs, ExportsFound(files, frozenset(folders)))
+    done = merge_exports(own, data, nfs, ExportsFound(files, frozenset(folders)))
     after = {**files, own: done.data, **dict(done.after)}
-    again = settle(
+    again = merge_exports(
         own,
         data,
         nfs,
@@ -433,8 +433,8 @@ def test_a_former_nfs_root_goes_by_age_and_by_what_nodes_say_that_they_run(serve
 def removed(server: Server, days: int, running: dict[str, str] | None = None) -> list[str]:
     """What a prune so many days from now would end."""
     targets = Targets("/srv/tftp-a", "/srv/new", str(server.dest))
-    rule = former_roots.AgeRule(90, time.time() + days * DAY, running or {})
-    verdicts = former_roots.foreseen_former(targets, "a", rule).verdicts
+    rules = Rules(0, 90, time.time() + days * DAY, running or {})
+    verdicts = former_roots.foreseen_former(targets, "a", rules).verdicts
     return [verdict.id for verdict in verdicts if verdict.removed]
 
 
@@ -527,18 +527,20 @@ def test_what_another_site_does_to_the_shared_file_while_a_release_is_published_
 
 KILLED = """
 import os, signal, sys
-from tasks.core.services import exports, services
-from tasks.core.services.services import Service
+from tasks.core.services.exports import read_exports
+from tasks.core.services.merged_exports import merge_exports
+from tasks.core.services.services import Service, install_service
 from tasks.core.store.paths import Targets
 dest, own, shared = sys.argv[1:]
 targets = Targets("/srv/tftp", "/srv/nfs", dest)
-done = exports.settle(own, open(f"{dest}/new", "rb").read(), "/srv/nfs", exports.read_exports(targets))
+new = open(f"{dest}/new", "rb").read()
+done = merge_exports(own, new, "/srv/nfs", read_exports(targets))
 def kill(event, words):
     if event in ("os.rename", "os.remove") and dest + shared in words:
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(kill)
 service = Service(own, done.data, after=done.after).placed(targets)
-services.install_service(service, dest + own, print)
+install_service(service, dest + own, print)
 """
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tasks.core.deploy.prune import DAY, prune_server
+from tasks.core.deploy.prune import DAY, Rules, prune_server
 from tasks.core.inspect import status, verify
 from tasks.core.store.kept import published
 from tasks.core.store.paths import Targets
@@ -131,15 +131,15 @@ def two_links_deep(tftp: pathlib.Path, other: pathlib.Path) -> pathlib.Path:
 def test_prune_keeps_what_a_file_behind_a_symlink_names(tmp_path, targets, two, place):
     file = place(pathlib.Path(targets.tftp_root), tmp_path / "other")
     file.write_text(f"KERNEL {two[0]}/vmlinuz\n")
-    prune_server(targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    prune_server(targets, Rules(0, 0, time.time() + 99 * DAY), AUTHOR)
     assert set(published(targets)) == set(two)
     file.unlink()
-    prune_server(targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    prune_server(targets, Rules(0, 0, time.time() + 99 * DAY), AUTHOR)
     assert set(published(targets)) == {two[1]}
 
 
 def test_verify_names_a_file_of_somebody_else_whose_release_is_gone(tmp_path, targets, two):
-    prune_server(targets, 0, 0, AUTHOR, time.time() + 99 * DAY)
+    prune_server(targets, Rules(0, 0, time.time() + 99 * DAY), AUTHOR)
     file = behind_the_folder(pathlib.Path(targets.tftp_root), tmp_path / "other")
     file.write_text(f"KERNEL {two[0]}/vmlinuz\n")
     assert [*map(str, verify.of_server(targets))] == [

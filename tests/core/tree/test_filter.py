@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.core.scan.reader import scan
+from tasks.core.scan.reader import ScanOptions, scan
 from tasks.core.tree.filter import NEVER_COPIED, Patterns
 from tests.support.sample_site import fill
 
@@ -67,7 +67,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def kept(root: pathlib.Path, patterns: Iterable[str]) -> set[str]:
     """What of a folder is read, itself aside."""
-    return {os.fsdecode(path) for path in scan(root, skip=Patterns(patterns).excludes).tree} - {""}
+    return {
+        os.fsdecode(path)
+        for path in scan(root, options=ScanOptions(Patterns(patterns).excludes)).tree
+    } - {""}
 
 
 def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[str]:
@@ -123,4 +126,6 @@ def test_names_that_are_no_text_are_names_like_others() -> None:
 
 def test_the_root_is_never_excluded(tmp_path: pathlib.Path) -> None:
     fill(tmp_path, {"a": None})
-    assert list(scan(tmp_path, skip=Patterns(["*", "/", "**"]).excludes).tree) == [b""]
+    assert list(scan(tmp_path, options=ScanOptions(Patterns(["*", "/", "**"]).excludes)).tree) == [
+        b""
+    ]

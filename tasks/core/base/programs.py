@@ -1,0 +1,35 @@
+"""Other programs, asked one thing: where they are, what they say, and with which exit status."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+
+def find_program(name: str) -> str | None:
+    """Servers live in sbin, which is not in every PATH."""
+    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+
+
+def ask_program(*argv: str, **environ: str) -> tuple[int, str]:
+    """Exit status, and everything it said."""
+    program = find_program(argv[0]) or argv[0]
+    done = subprocess.run(
+        [program, *argv[1:]],
+        env={**os.environ, "LC_ALL": "C", **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def complaint_of(status: int, said: str, told: str) -> str:
+    """`told` is the part of what was `said` that an admin needs; a failure always has a text."""
+    if status == 0:
+        return ""
+    return told.strip() or said.strip() or f"exit status {status}"

@@ -1,0 +1,25 @@
+"""What there is to know of a kind of initrd: the row that the module of each kind fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..tree.model import Tree
+from .base_image import BaseImage
+from .content import BuiltInitrd, Recipe
+
+# How the kernel itself is told its root (nfsroot.rst); initrds of Plugnode's scripts read the same
+KERNELS_NETWORK_ROOT = "ip=dhcp root=/dev/nfs nfsroot={server}:{path},ro,vers=3,proto=tcp,nolock"
+
+
+class InitrdKind(NamedTuple):
+    """A kind of initrd, by who made the image that it starts from."""
+
+    name: str
+    description: str  # for the report
+    maker: str  # for who gave an image of none; "" for images that are made of nothing
+    network_root: str  # kernel arguments that tell it its root, with {server} and {path}
+    recognises: Callable[[Tree, bytes], bool]  # by what an image holds, and its /init
+    make: Callable[[Recipe, BaseImage | None], BuiltInitrd]
+    has_udev: bool = False  # loads the driver of whatever network card there is

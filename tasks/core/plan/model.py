@@ -1,0 +1,109 @@
+"""A plan: what a deploy changes on a server, and for whom."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from .state import BuiltRelease
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that a plan writes or removes; `path` as the server knows it."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None  # None: removed
+    found: str = ""  # "edited by hand" or "not Plugnode's": what is lost
+    reload: str = ""  # the command by which a daemon reads it again
+
+    @property
+    def sign(self) -> str:
+        """One of `+`, `-` and `~`: the file is new, goes, or changes."""
+        if self.before is None:
+            return "+"
+        return "-" if self.after is None else "~"
+
+    def diff(self) -> list[str]:
+        """The lines of a unified diff, without its header; sizes only where it is no text."""
+        before, after = self.before or b"", self.after or b""
+        try:
+            old = before.decode().splitlines()
+            new = after.decode().splitlines()
+        except UnicodeDecodeError:
+            return [f"~ {len(before)} -> {len(after)} bytes"]
+        lines = difflib.unified_diff(old, new, lineterm="", n=2)
+        return list(lines)[2:]
+
+
+@dataclass(frozen=True)
+class ReleaseChange:
+    """An image whose nodes run another release from their next boot on."""
+
+    image: str
+    before: str | None
+    after: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodesReassigned:
+    """Nodes that run another release for a reason of their own: a pin, or another image."""
+
+    before: str | None
+    after: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodeChanges:
+    """The nodes whose facts are not as they were deployed."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name, and the fields that differ
+
+    def by_fields(self) -> dict[tuple[str, ...], list[str]]:
+        """The changed nodes by what changed of them."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for name, fields in self.changed:
+            found.setdefault(fields, []).append(name)
+        return found
+
+
+FileChanges = tuple[FileChange, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a deploy does, in its order."""
+
+    roots: tuple[BuiltRelease, ...] = ()  # trees to publish below nfs_root
+    boots: tuple[BuiltRelease, ...] = ()  # kernels and initrds to publish below tftp_root
+    site_img: bool = False
+    loaders: tuple[str, ...] = ()
+    files: FileChanges = ()  # generated files, boot files that are new among them
+    boot_files: FileChanges = ()  # the commit points
+    stale: FileChanges = ()
+    opened: tuple[str, ...] = ()  # folders below tftp_root that TFTP servers may enter from then on
+    services: FileChanges = ()
+    moves: tuple[ReleaseChange, ...] = ()
+    switches: tuple[NodesReassigned, ...] = ()
+    nodes: NodeChanges = NodeChanges()
+    site_files: FileChanges = ()  # of what site.img holds
+    by_hand: FileChanges = ()  # generated files for an admin to carry
+    warnings: tuple[str, ...] = ()  # what an admin should know before it is done
+    held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
+    unfinished: bool = False  # an earlier deploy was killed after its last change
+
+    @property
+    def changed(self) -> bool:
+        """Is there anything to do?"""
+        published = self.roots or self.boots or self.site_img or self.loaders
+        return bool(published or self.changes or self.by_hand or self.opened)
+
+    @property
+    def changes(self) -> FileChanges:
+        """Every generated file that is written or removed."""
+        return self.files + self.boot_files + self.stale + self.services

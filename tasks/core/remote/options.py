@@ -1,0 +1,90 @@
+"""Options: what each operation on a server is told, and how that travels as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..store.journal import Record
+
+Values = dict[str, Any]  # of JSON
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an operation is told; each has a class of its own."""
+
+
+@dataclass(frozen=True)
+class PlanOptions(Options):
+    """What would a deploy change, and a prune remove?"""
+
+    keep: int
+    keep_days: int
+    site: str
+    image: str  # "": all
+    running: Mapping[str, str]  # release -> the nodes that report it
+
+
+@dataclass(frozen=True)
+class DeployOptions(Options):
+    """Make the server hold what is wanted."""
+
+    author: Record
+    image: str
+    again: bool  # also what a rollback left
+
+
+@dataclass(frozen=True)
+class RollbackOptions(Options):
+    """Point boot files back to an earlier release."""
+
+    images: list[str]  # those of the site
+    image: str
+    release: str
+    author: Record
+
+
+@dataclass(frozen=True)
+class PruneOptions(PlanOptions):
+    """Remove what nobody needs."""
+
+    author: Record
+    only_look: bool
+
+
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """Compare what is there with what was deployed."""
+
+    full: bool
+    image: str
+
+
+@dataclass(frozen=True)
+class StatusOptions(Options):
+    """Tell what is there."""
+
+
+KINDS: dict[str, type[Options]] = {  # by the name of the operation
+    "plan": PlanOptions,
+    "deploy": DeployOptions,
+    "rollback": RollbackOptions,
+    "prune": PruneOptions,
+    "verify": VerifyOptions,
+    "status": StatusOptions,
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def pack_options(options: Options) -> Values:
+    """The part of a message that says what is to be done."""
+    return {"do": NAMES[type(options)], "details": dataclasses.asdict(options)}
+
+
+def unpack_options(message: Mapping[str, Any]) -> Options:
+    """What `pack_options` made."""
+    kind: Callable[..., Options] = KINDS[message["do"]]
+    return kind(**message["details"])

@@ -1,0 +1,46 @@
+"""Single files of a server: what its disk gives of them, and what a TFTP server may read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from ..base.files import content
+from .paths import Targets
+
+
+def readable_content(path: str) -> bytes | None:
+    """The bytes of a file; None where there is none, or its disk does not give them."""
+    try:
+        return content(path)
+    except PermissionError:
+        raise
+    except OSError:
+        return None
+
+
+def contents_of(targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Those of some files below tftp_root that are there, each with its bytes."""
+    for name in names:
+        path = targets.served(name)
+        data = None if os.path.islink(path) else readable_content(path)
+        if data is not None:
+            yield name, data
+
+
+def served_size(path: str) -> int:
+    """The size of a file that everybody may read; -1 where there is none such."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+    return status.st_size if status.st_mode == stat.S_IFREG | 0o644 else -1
+
+
+def mode_of(path: str) -> int | None:
+    """The permissions of a file; None where there is none."""
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
