@@ -61,6 +61,18 @@ def imports_doit(tree: ast.Module) -> bool:
     return any(name.partition(".")[0] == "doit" for name in imported(tree))
 
 
+def test_a_module_of_the_core_imports_at_its_head_what_it_stands_on():
+    """But the cache of a site, which is there so that the rest need not be loaded."""
+    inside = [module.name for module in CORE if imports_later(module.tree)]
+    assert inside == ["tasks.core.site.cache"]
+
+
+def imports_later(tree: ast.Module) -> bool:
+    """Whether a function imports a module of this repository."""
+    within = (node for function in source_code.functions(tree) for node in ast.walk(function))
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in within)
+
+
 def test_a_run_that_does_nothing_pays_for_no_heavy_import():
     probe = f"import sys, dodo; print([name for name in sys.modules if name in {HEAVY}])"
     argv = [sys.executable, "-c", probe]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..site.model import Disk
-from .run import BootEvent
+from .run import READY, BootEvent
 
 
 class Stage(NamedTuple):
@@ -51,7 +51,7 @@ STAGES = (
     Stage("commit", "console", r"plugnode: setup: commit (.*)"),
     Stage("name", "console", r"plugnode: setup: name (.*)"),
     Stage("setup", "console", r"plugnode: setup: done: (.*)"),
-    Stage("ready", "console", r"plugnode: node: ready ?(.*)"),
+    Stage("ready", "console", rf"{READY} ?(.*)"),
 )
 # Of files that loaders ask for and that need not be there
 USUAL_TFTP_ERRORS = re.compile(

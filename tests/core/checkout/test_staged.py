@@ -451,14 +451,13 @@ def test_an_ordinary_user_stages_what_he_can_and_the_manifest_says_all(whole, tm
         sys.executable,
         "-c",
         STAGE.replace("staged.checkout(", "print(staged.checkout(").rstrip() + ".note)",
-        REPOSITORY,
         readable,
         home,
     )
     tree = scan(readable).tree
     place = staged.staged_paths(str(home))
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         assert done.stdout.startswith("not root: ") and done.stdout.count("\n") == 1
         assert Path(place.manifest).read_bytes() == mtree.dump(tree)
         made = scan(place.folder).tree
