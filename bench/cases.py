@@ -20,31 +20,32 @@ from bench.inputs import site as site_file
 from bench.measure import Measured, Side, interleaved, run
 from bench.rows import Curve, Row, at_most, of_size, of_time
 
-HEAD = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
 TIMED = (
     "import time; then = time.perf_counter(), time.process_time(); {work}; "
     "print(time.perf_counter() - then[0], time.process_time() - then[1])"
 )
 PARSE = "import sys, yaml; yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
 LOAD = (
-    HEAD
-    + "from tasks.core.site.cache import load_cached; load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
+    "import sys; from tasks.core.site.cache import load_cached; "
+    "load_cached(*sys.argv[1:3], (sys.argv[3],)).nodes"
 )
 PARSE_ALONE = "import sys, yaml;" + TIMED.format(
     work="yaml.load(open(sys.argv[1]), Loader=yaml.CSafeLoader)"
 )
-READ_ALONE = HEAD + (
-    "import yaml; from tasks.core.site import load;"
-    + TIMED.format(work="load.read_site(sys.argv[1], (sys.argv[2],))")
+READ_ALONE = "import sys, yaml; from tasks.core.site import load;" + TIMED.format(
+    work="load.read_site(sys.argv[1], (sys.argv[2],))"
 )
-MATERIALISE = HEAD + (
-    "from tasks.core.checkout import staged; from tasks.core.scan import reader as scan;"
-    "tree = scan.scan(sys.argv[1], sys.argv[2], scan.ScanOptions(owned=bool(sys.argv[4]))).tree; place = staged.staged_paths(sys.argv[3]);"
-    + TIMED.format(work="staged.checkout(place, tree, tree if sys.argv[4] else None)")
-)
-PACK = HEAD + (
-    "from tasks.core.archive import compression, cpio; from tasks.core.base import files; from tasks.core.scan import reader as scan;"
-    "files.write_atomic(sys.argv[2], compression.compress(cpio.write_newc(scan.scan(sys.argv[1]).tree), sys.argv[3]))"
+MATERIALISE = (
+    "import sys; from tasks.core.checkout import staged; from tasks.core.scan import reader;"
+    "options = reader.ScanOptions(owned=bool(sys.argv[4]));"
+    "tree = reader.scan(sys.argv[1], sys.argv[2], options).tree;"
+    "place = staged.staged_paths(sys.argv[3]);"
+) + TIMED.format(work="staged.checkout(place, tree, tree if sys.argv[4] else None)")
+PACK = (
+    "import sys; from tasks.core.archive import compression, cpio; "
+    "from tasks.core.base import files; from tasks.core.scan import reader;"
+    "image = cpio.write_newc(reader.scan(sys.argv[1]).tree);"
+    "files.write_atomic(sys.argv[2], compression.compress(image, sys.argv[3]))"
 )
 CPIO = (
     'cd "$0" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc | gzip -n -6 >"$1"'

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bench.inputs import REPOSITORY
+
 
 class Used(NamedTuple):
     """What one command took."""
@@ -74,7 +76,13 @@ def run(argv: Sequence[str], tells: bool = False) -> Used:
     """Run a command to its end. Raises RuntimeError with its last words where it fails."""
     with tempfile.TemporaryFile() as said:
         begun = time.perf_counter()
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        process = subprocess.Popen(
+            argv,
+            cwd=REPOSITORY,  # from where a program of ours imports what it measures
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatch
 
 from .base.console import say
 from .base.desired import of_tftp, wanted
@@ -38,7 +37,6 @@ RAW = {
     "default": False,
     "help": "the console as it comes",
 }
-DISK = 64 << 30  # bytes at least, of a sparse file
 TFTPD = {"in.tftpd": "tftpd-hpa"}
 PROGRAMS = {  # what it takes besides a DHCP server -> Debian's package of it
     "qemu-system-x86_64": "qemu-system-x86",
@@ -148,44 +146,37 @@ def with_a_shell(node: Node) -> dict[str, bytes]:
 
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
-    """The lab that boots the node, with a disk that has nothing on it."""
+    """The lab that boots the node."""
+    from .core.lab.machine import has, has_systemd
+    from .core.lab.network import Lab
     from .core.lab.run import BootJob, PowerState
 
-    keep = settings().power == "keep"
-    then = "keep" if keep else "button" if systemd(node) else "cut"
+    lab = Lab(
+        server.ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
+        os.path.abspath(config("").rstrip("/")), settings().dhcp, place("logs"),
+    )  # fmt: skip
     empty_folder(place("logs"))
-    state = PowerState((machine(node),), then=then, sshd=has(node, "usr/sbin/sshd"))
-    return BootJob(network(server, targets), (state,), raw or keep)
+    keep = settings().power == "keep"
+    then = "keep" if keep else "button" if has_systemd(root(node)) else "cut"
+    sshd = has(root(node), "usr/sbin/sshd")
+    power = PowerState((machine_of(node),), then=then, sshd=sshd)
+    return BootJob(lab, (power,), raw or keep)
 
 
-def network(server: Server, targets: Targets):
-    """The lab that stands for the network of the node and its server."""
-    from .core.lab.network import Lab
-
-    prefix = int(site().network.subnet.rpartition("/")[2])
-    configs = os.path.abspath(config("").rstrip("/"))
-    return Lab(
-        server.ip,
-        prefix,
-        targets.destdir,
-        targets.tftp,
-        configs,
-        settings().dhcp,
-        place("logs"),
-    )
-
-
-def machine(node: Node):
-    """The machine that stands for the node."""
+def machine_of(node: Node):
+    """The virtual machine that the node is, with a disk that has nothing on it."""
+    from .core.lab.machine import bus, card, empty_disk
     from .core.lab.qemu import Machine, pxe_rom
 
+    with open(facts_of(site().image(node.image))) as file:
+        initrd = json.load(file)
     firmware = settings().firmware
     return Machine(
         str(node.mac),
-        empty_disk(node),
+        empty_disk(place("disk.img"), node.disk),
         place("logs"),
-        nic=card(node),
-        bus=bus(node),
+        nic=card(initrd),
+        bus=bus(node.disk),
         firmware=firmware,
         pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
     )
@@ -196,44 +187,8 @@ def empty_folder(path: str) -> None:
     os.makedirs(path)
 
 
-def card(node: Node) -> str:
-    """A network card that the node's initrd has the driver of; an image with udev has them all."""
-    from .core.initrd.build import BY_NAME
-
-    with open(facts_of(site().image(node.image))) as file:
-        facts = json.load(file)
-    drivers = {"virtio_net": "virtio", "e1000": "e1000", "pcnet32": "pcnet"}
-    known = [kind for driver, kind in drivers.items() if driver in facts["modules"]]
-    return known[0] if known and not BY_NAME[facts["kind"]].has_udev else "virtio"
-
-
-def bus(node: Node) -> str:
-    """How a disk is plugged in so that the node's layout finds it."""
-    kinds = {"/dev/vda": "virtio", "/dev/sda": "sata", "/dev/nvme0n1": "nvme", "/dev/hda": "ide"}
-    for path, kind in kinds.items():
-        if any(fnmatch(path, pattern) for pattern in node.disk.devices):
-            return kind
-    return "sata"
-
-
-def empty_disk(node: Node) -> str:
-    """With room for the node's layout."""
-    path = place("disk.img")
-    size = sum(part.size or 0 for part in node.disk.partitions) + 64
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    with open(path, "wb") as file:
-        file.truncate(max(size << 20, DISK))
-    return path
-
-
-def has(node: Node, path: str) -> bool:
-    return os.path.lexists(settings().path(node.image, "root", path))
-
-
-def systemd(node: Node) -> bool:
-    """The power button means something to it."""
-    return has(node, "usr/lib/systemd/systemd") or has(node, "lib/systemd/systemd")
+def root(node: Node) -> str:
+    return settings().path(node.image, "root")
 
 
 def watch(node: Node, job, raw: bool):
@@ -322,15 +277,12 @@ def record(node: Node, release: str, story, found) -> None:
 
 
 def expected(node: Node, server: Server, targets: Targets):
+    from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
     release = read_release(site().image(node.image)).id
     return Expected(
-        node.name,
-        node.ip,
-        release,
-        f"{server.ip}:{targets.nfs}/{release}",
-        node.disk,
-        sshd=has(node, "usr/sbin/sshd"),
-        powers_off=systemd(node) and settings().power != "keep",
-    )
+        node.name, node.ip, release, f"{server.ip}:{targets.nfs}/{release}", node.disk,
+        sshd=has(root(node), "usr/sbin/sshd"),
+        powers_off=has_systemd(root(node)) and settings().power != "keep",
+    )  # fmt: skip

@@ -94,10 +94,9 @@ def site_data() -> bytes:
     import tarfile
 
     from .core.config.site_image import site_image
-    from .core.site_data import as_generated
 
     with open(config("hosts"), "rb") as file:
-        files = as_generated(site_image(site(), file.read()))
+        files = site_image(site(), file.read())
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):

@@ -1,71 +1,137 @@
-"""The shape of the code: which way its arrows point, and what the linters say of it."""
+"""What the code stands on, and what the linters say of it; test_layers.py has its own arrows."""
 
 from __future__ import annotations
 
 import ast
+import collections
 import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 
 import pytest
 
+from tests.support import source_code
 from tests.support.commands import REPOSITORY
 
-CORE = sorted((REPOSITORY / "tasks" / "core").glob("*.py"))
-SHELL = sorted(
-    path
-    for path in [
-        REPOSITORY / "doit",
-        REPOSITORY / ".ci" / "run",
-        *(REPOSITORY / "overlays").rglob("*"),
-    ]
-    if path.is_file()
-    and not path.is_symlink()
-    and (path.suffix == ".sh" or path.read_bytes()[:2] == b"#!")
-)
-
-
-def imports(path: pathlib.Path, *, at_load: bool = False) -> set[str]:
-    """The top-level packages that a module imports; with `at_load` only those outside its functions."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if at_load else list(ast.walk(tree))
-    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    found |= {
-        node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0
-    }
-    return {name.partition(".")[0] for name in found}
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
-def test_the_core_imports_no_doit_and_no_stage(path):
-    assert "doit" not in imports(path)
-    for node in ast.walk(ast.parse(path.read_text())):
-        assert not (isinstance(node, ast.ImportFrom) and node.level > 1), (
-            f"{path.name} reaches up into the stages"
-        )
-
-
-def test_loading_the_pipeline_imports_nothing_heavy():
-    probe = "import sys, dodo; print([n for n in sys.modules if n in {HEAVY}])".replace(
-        "{HEAVY}", str(HEAVY)
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    first = subprocess.run(
-        [sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert first.stdout.strip() == "[]", "a run that does nothing pays for these"
-
-
+MODULES = source_code.modules()
+CORE = [module for name, module in MODULES.items() if name.startswith("tasks.core")]
 HEAVY = {"pydantic", "yaml", "jinja2", "libarchive", "ClusterShell", "pytest"}
+TESTS = sorted((REPOSITORY / "tests").rglob("*.py"))
+BENCH = sorted((REPOSITORY / "bench").rglob("*.py"))
+
+
+def is_shell(path: pathlib.Path) -> bool:
+    """By its name, or by its first line: parts that another script reads in have none."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return path.suffix == ".sh" or path.read_bytes()[:2] == b"#!"
+
+
+OVERLAYS = filter(is_shell, (REPOSITORY / "overlays").rglob("*"))
+SHELL = sorted([REPOSITORY / "doit", REPOSITORY / ".ci/run", *OVERLAYS])
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The modules that a file imports by their full names, inside its functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers(paths: Iterable[pathlib.Path]) -> Iterator[tuple[pathlib.Path, str]]:
+    for path in paths:
+        for name in imported(ast.parse(path.read_text())):
+            yield path, name
+
+
+# --- tasks
+
+
+def test_the_core_imports_no_doit():
+    found = [module.name for module in CORE if imports_doit(module.tree)]
+    assert len(CORE) > 90 and found == []
+
+
+def imports_doit(tree: ast.Module) -> bool:
+    return any(name.partition(".")[0] == "doit" for name in imported(tree))
+
+
+def test_a_module_of_the_core_imports_at_its_head_what_it_stands_on():
+    """But the cache of a site, which is there so that the rest need not be loaded."""
+    inside = [module.name for module in CORE if imports_later(module.tree)]
+    assert inside == ["tasks.core.site.cache"]
+
+
+def imports_later(tree: ast.Module) -> bool:
+    """Whether a function imports a module of this repository."""
+    within = (node for function in source_code.functions(tree) for node in ast.walk(function))
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in within)
+
+
+def test_a_run_that_does_nothing_pays_for_no_heavy_import():
+    probe = f"import sys, dodo; print([name for name in sys.modules if name in {HEAVY}])"
+    argv = [sys.executable, "-c", probe]
+    for _ in ("reads the site", "knows the site"):
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_table_of_contents_is_only_that():
     kinds = {type(node).__name__ for node in ast.parse((REPOSITORY / "dodo.py").read_text()).body}
     assert kinds <= {"Expr", "ImportFrom", "Assign"}
+
+
+# --- tests and bench
+
+
+def test_no_test_imports_a_test():
+    every = importers([*TESTS, *BENCH])
+    tests = [f"{path}: {name}" for path, name in every if name.startswith("tests.")]
+    assert [told for told in tests if ".test_" in told] == []
+
+
+def test_no_two_modules_of_tests_and_bench_share_a_name():
+    """But tests: test_apply.py is that of its package."""
+    names = [path.name for path in [*TESTS, *BENCH] if path.name != "__init__.py"]
+    count = collections.Counter(name for name in names if not name.startswith("test_"))
+    assert [name for name, number in count.items() if number > 1] == []
+
+
+def test_nothing_is_put_into_the_path_of_modules():
+    """Everything is imported by its name from the repository's root, by programs of a test too."""
+    change = "sys.path" + ".insert", "sys.path" + ".append"
+    found = [path for path in [*TESTS, *BENCH] if any(word in path.read_text() for word in change)]
+    assert found == []
+
+
+CAMPAIGNS = sorted(path.stem for path in (REPOSITORY / "tests/stress").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_every_campaign_says_how_it_is_run(name):
+    done = run_module(f"tests.stress.{name}", "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"-m tests.stress.{name}" in done.stdout
+
+
+def test_one_command_lists_the_campaigns():
+    lines = run_module("tests.stress").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == CAMPAIGNS
+    assert all(len(line.split()) > 5 for line in lines)
+
+
+def run_module(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", name, *words]
+    return subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+# --- linters
 
 
 def test_the_linter_finds_nothing():
@@ -80,6 +146,11 @@ def test_the_types_hold():
     run("mypy", "tasks")
 
 
+def test_scripts_that_others_read_in_are_checked_too():
+    parts = set((REPOSITORY / "overlays/worker/etc/plugnode").iterdir())
+    assert parts and parts <= set(SHELL)
+
+
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_shellcheck_finds_nothing(path):
     assert shutil.which("shellcheck"), "apt install shellcheck"
@@ -88,7 +159,5 @@ def test_shellcheck_finds_nothing(path):
 
 
 def run(program: str, *words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", program, *words], cwd=REPOSITORY, capture_output=True, text=True
-    )
+    done = run_module(program, *words)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,1 +1,1 @@
-"""The language that the stages are written in: pure functions over Site, Tree and Release. Imports no doit."""
+"""The language that the stages are written in: functions over Site, Tree and Release; no doit."""

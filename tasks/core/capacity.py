@@ -1,13 +1,9 @@
-"""What a boot storm asks of the servers: the bytes of one node's boot, times the nodes, over what a server can do.
+"""What a boot storm asks of the servers: the bytes of all nodes over what a server can do.
 
-All nodes are switched on at once, spread evenly over the servers. For m nodes of one server
-
-    TFTP    = m · max(bytes / link, MB · tftp-ms / tftp-cores)
-    NFS     = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)
-    booted  = alone + TFTP + NFS
-
-which is an upper bound: no node's firmware, DHCP and start of services, which are in `alone`, overlaps with another
-one's loading, and the phases of two nodes never do. tests/system/test_storm.py holds it against real servers.
+All nodes are switched on at once, spread evenly over the servers. FORMULA is an upper bound: no
+node's firmware, DHCP and start of services, which are in `alone`, overlaps with another one's
+loading, and the phases of two nodes never do. tests/system/test_storm.py holds it against real
+servers.
 """
 
 from __future__ import annotations
@@ -18,7 +14,12 @@ from typing import NamedTuple
 from .base.errors import Refused
 
 MB = 1_000_000
-GENTLE = 30  # seconds that nodes may wait for TFTP before a faster protocol is worth its trouble
+ACCEPTABLE_WAIT = 30  # seconds for TFTP, before a faster protocol is worth its trouble
+FORMULA = (
+    "TFTP   = m · max(bytes / link, MB · tftp-ms / tftp-cores)",
+    "NFS    = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)",
+    "booted = alone + TFTP + NFS",
+)
 
 
 class BootCost(NamedTuple):
@@ -85,7 +86,10 @@ ASSUMED = (
 
 
 def assumptions(**known: float) -> dict[str, float]:
-    """Every assumption by name, those that are known replaced. Raises Refused for one that cannot be."""
+    """Every assumption by name, those that are known replaced.
+
+    Raises Refused for one that cannot be.
+    """
     found = {each.name: known.get(each.name, each.value) for each in ASSUMED}
     if wrong := [name for name, value in found.items() if value <= 0]:
         raise Refused(f"--{wrong[0]} must be more than 0")
@@ -126,11 +130,9 @@ def storm(
     most = -(-nodes // servers)
     wire = by["link"] * 0.94e9 / 8
     load = most * boot.tftp / MB * by[f"{loads}-ms"] / 1e3 / by[f"{loads}-cores"]
-    serve = (
-        most
-        * (boot.nfs / MB * by["nfs-ms"] / 1e3 + boot.calls * by["call-us"] / 1e6)
-        / by["nfs-cores"]
-    )
+    read = boot.nfs / MB * by["nfs-ms"] / 1e3
+    answer = boot.calls * by["call-us"] / 1e6
+    serve = most * (read + answer) / by["nfs-cores"]
     phases = (
         Phase(loads.upper(), most * boot.tftp / MB, most * boot.tftp / wire, load),
         Phase("NFS", most * boot.nfs / MB, most * boot.nfs / wire, serve),
@@ -141,7 +143,10 @@ def storm(
 def servers_for(
     boot: BootCost, nodes: int, within: float, by: Mapping[str, float], loads: str = "tftp"
 ) -> int:
-    """The fewest servers by which all nodes are up in time. Raises Refused where one node alone takes longer."""
+    """The fewest servers by which all nodes are up in time.
+
+    Raises Refused where one node alone takes longer.
+    """
     last = storm(boot, nodes, nodes, by, loads).seconds
     if last > within:
         raise Refused(
@@ -158,8 +163,8 @@ def servers_for(
 
 
 def http_pays(boot: BootCost, by: Mapping[str, float]) -> int:
-    """Nodes of one server beyond which the last one waits GENTLE seconds for TFTP."""
-    return int(GENTLE / storm(boot, 1, 1, by).phases[0].seconds)
+    """Nodes of one server beyond which the last one waits longer than is acceptable for TFTP."""
+    return int(ACCEPTABLE_WAIT / storm(boot, 1, 1, by).phases[0].seconds)
 
 
 # --- in words
@@ -170,7 +175,8 @@ def capacity_text(
 ) -> Iterator[str]:
     """Everything, line by line."""
     found = storm(boot, nodes, servers, by)
-    yield f"{nodes:,} nodes at {servers} {_plural('server', servers)}, {found.nodes:,} at one, switched on at once:"
+    spread = f"{servers} {_plural('server', servers)}, {found.nodes:,} at one"
+    yield f"{nodes:,} nodes at {spread}, switched on at once:"
     yield ""
     yield from capacity_table(found)
     yield ""
@@ -185,21 +191,25 @@ def capacity_table(found: Storm) -> Iterator[str]:
     """A storm, one line for each phase."""
     yield f"{'':<8} {'MB':>10} {'link s':>8} {'server s':>9} {'takes s':>8}"
     for phase in found.phases:
-        numbers = (
-            f"{phase.mb:10,.0f} {phase.link:8.1f} {phase.processors:9.1f} {phase.seconds:8.1f}"
-        )
+        took = f"{phase.link:8.1f} {phase.processors:9.1f} {phase.seconds:8.1f}"
+        numbers = f"{phase.mb:10,.0f} {took}"
         yield f"{phase.name:<8} {numbers}  limited by the {phase.limit}"
     yield f"{'alone':<8} {'':>10} {'':>8} {'':>9} {found.alone:8.1f}  one node without the others"
     yield f"{'booted':<8} {'':>10} {'':>8} {'':>9} {found.seconds:8.1f}  all of them"
 
 
 def _http(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float]) -> Iterator[str]:
-    limit, faster = http_pays(boot, by), storm(boot, nodes, servers, by, "http").seconds
+    limit = http_pays(boot, by)
+    faster = storm(boot, nodes, servers, by, "http").seconds
     yield f"kernel and initrd by HTTP: {faster:.1f} s until all are booted"
     yield (
-        f"HTTP pays beyond {limit:,} nodes at a server: there the last one waits {GENTLE} s for TFTP. iPXE takes every"
+        f"HTTP pays beyond {limit:,} nodes at a server: there the last one waits"
+        f" {ACCEPTABLE_WAIT} s for TFTP. iPXE takes every"
     )
-    yield "file from where boot.ipxe came from: serve tftp_root by HTTP, too, and name http://SERVER/boot.ipxe in DHCP"
+    yield (
+        "file from where boot.ipxe came from: serve tftp_root by HTTP, too, and name"
+        " http://SERVER/boot.ipxe in DHCP"
+    )
 
 
 def _servers(boot: BootCost, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
@@ -211,12 +221,11 @@ def _servers(boot: BootCost, nodes: int, within: float, by: Mapping[str, float])
 def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
     """How it is reckoned, and with what."""
     yield "m nodes of one server, an upper bound (no node's phases overlap with another's):"
-    yield "  TFTP   = m · max(bytes / link, MB · tftp-ms / tftp-cores)"
-    yield "  NFS    = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)"
-    yield "  booted = alone + TFTP + NFS"
+    for line in FORMULA:
+        yield f"  {line}"
     yield (
-        f"one node: {boot.tftp / MB:.1f} MB by TFTP, {boot.nfs / MB:.1f} MB and {boot.calls:,} calls by NFS, "
-        f"{boot.seconds:.0f} s alone"
+        f"one node: {boot.tftp / MB:.1f} MB by TFTP, {boot.nfs / MB:.1f} MB and"
+        f" {boot.calls:,} calls by NFS, {boot.seconds:.0f} s alone"
     )
     for each in ASSUMED:
         value = f"--{each.name}={by[each.name]:g}"

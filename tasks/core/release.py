@@ -8,10 +8,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names
+
 
 @dataclass(frozen=True)
 class Release:
-    """`release.json`. `root`, `xattrs`, `initrd` and `kernel` are sha256 digests of those files, hex."""
+    """What `release.json` says.
+
+    `root`, `xattrs`, `initrd` and `kernel` are sha256 digests of those files, hex.
+    """
 
     id: str  # "<image>-<12 hex digits>"
     image: str
@@ -21,26 +26,24 @@ class Release:
     initrd: str
     kernel: str
     kernel_version: str
-    network_root: (
-        str  # how the initrd is told its root: "nash" | "own" | "dracut" | "initramfs-tools"
-    )
+    network_root: str  # the initrd's kind: "nash" | "own" | "dracut" | "initramfs-tools"
     entries: int  # names in the root
     bytes: int  # of all its files
+    site_data: int = SITE_DATA  # the form of site data that its scripts read
 
     def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
 
 
 def parse_release(data: bytes) -> Release:
-    """Raises ValueError or TypeError where it is damaged. What a later version says besides is passed over."""
-    said = json.loads(data)
-    release = Release(
-        **{
-            field.name: said[field.name]
-            for field in dataclasses.fields(Release)
-            if field.name in said
-        }
-    )
+    """The release that a `release.json` describes.
+
+    Raises ValueError or TypeError where it is damaged. What a later version says besides is passed
+    over.
+    """
+    said = {"site_data": 1, **json.loads(data)}  # nobody wrote it down before a second form
+    names = [field.name for field in dataclasses.fields(Release)]
+    release = Release(**{name: said[name] for name in names if name in said})
     if not isinstance(release.entries, int) or not isinstance(release.bytes, int):
         raise ValueError("its numbers are none")
     if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
@@ -56,9 +59,10 @@ def id_of(release: Release) -> str:
 
 
 def release_id(image: str, *parts: str) -> str:
-    """The id over `parts`: the digests of manifest, xattrs, initrd and kernel, and the image's kernel arguments.
+    """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
-    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on any machine.
+    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
+    any machine.
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{image}-{digest[:12]}"

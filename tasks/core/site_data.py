@@ -1,18 +1,53 @@
-"""What site.img holds, as it was generated."""
+"""What site.img holds, and what releases of before need besides to read it.
+
+Every `setup.sh` before canonical host names took the first name of its address in `plugnode/hosts`
+for the node's own. Releases that a server still holds go on booting: their boot files load
+`names.img` after site.img, and the kernel unpacks one over the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
 
-# site.img
+from .archive import compression, cpio
+from .base.errors import BadInput
+from .tree.model import directory, generated_file
+
+HOSTS = "plugnode/hosts"
+NAMES = "names.img"  # beside site.img
 
 
-HOSTS, CANONICAL = "plugnode/hosts", "plugnode/hosts.canonical"
+def files_of(site_img: bytes) -> dict[str, bytes]:
+    """Path -> bytes of the files in a site.img; of a damaged one nothing."""
+    try:
+        tree = cpio.read_image(site_img, "site.img").tree
+    except BadInput:
+        return {}
+    found = {}
+    for path, entry in tree.items():
+        if entry.data is not None:
+            found[os.fsdecode(path)] = entry.data
+    return found
 
 
-def as_generated(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The files of `site_image` with hosts once, as it was generated: as a node that runs has it."""
-    once = dict(files)
-    if CANONICAL in once:
-        once[HOSTS] = once.pop(CANONICAL)
-    return once
+def beside(site_img: bytes) -> dict[str, bytes]:
+    """The files of a server's folder of site data, by name."""
+    names = _names_img(files_of(site_img))
+    return {"site.img": site_img, NAMES: names} if names else {"site.img": site_img}
+
+
+def _names_img(files: dict[str, bytes]) -> bytes:
+    """An archive of hosts with each node's own name first; b"" for a site without a domain."""
+    domain = re.search(rb"^domain=(.+)$", files.get("plugnode/site", b""), re.MULTILINE)
+    if not domain:
+        return b""
+    hosts = short_names_first(files.get(HOSTS, b""), domain[1].decode())
+    tree = {b"plugnode": directory(), HOSTS.encode(): generated_file(hosts)}
+    return compression.gzip(cpio.write_newc(tree))
+
+
+def short_names_first(hosts: bytes, domain: str) -> bytes:
+    """hosts(5) with `ADDRESS NAME NAME.DOMAIN …` for each `ADDRESS NAME.DOMAIN NAME …`."""
+    line = rf"^(\S+)([ \t]+)(([^\s.]+)\.{re.escape(domain)})([ \t]+)\4(?=\s|$)".encode()
+    return re.sub(line, rb"\1\2\4\5\3", hosts, flags=re.MULTILINE)

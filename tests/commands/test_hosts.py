@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 
 from tasks.core import site_data
 from tasks.core.config import render, site_image
+from tasks.core.config.boot_files import render_boot
+from tasks.core.release import Release, parse_release
 from tasks.core.rootfs import hosts
 from tasks.core.site import cache
 from tasks.core.site.load import read_site
@@ -68,17 +71,41 @@ def shell(root: Path, script: str) -> str:
     ).stdout
 
 
+def unpacked(archive: bytes) -> dict[str, bytes]:
+    return site_data.files_of(archive)
+
+
 @pytest.mark.parametrize("awk", AWKS, ids=lambda words: words[0])
-def test_an_earlier_release_takes_its_short_name_of_the_newest_site_data(node, awk):
-    file = node / "run/plugnode/hosts"
-    done = subprocess.run(
-        [*awk, "-v", f"address={ADDRESS}", EARLIER, file],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "wn010\n"
-    assert f"{ADDRESS} wn010 wn010.grid.example.org\n" in file.read_text()  # and goes on as before
+def test_an_earlier_release_takes_its_short_name_of_the_archive_that_it_loads_besides(node, awk):
+    site = site_of(node)
+    image = site_image.site_img(site_image.site_image(site, hosts_of(site).encode()))
+    over = unpacked(site_data.beside(image)[site_data.NAMES])
+    (node / "run/plugnode/hosts").write_bytes(over["plugnode/hosts"])
+    argv = [*awk, "-v", f"address={ADDRESS}", EARLIER, node / "run/plugnode/hosts"]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "wn010\n"
+    assert f"{ADDRESS} wn010 wn010.grid.example.org\n".encode() in over["plugnode/hosts"]
+
+
+def release(**more) -> Release:
+    return Release("worker-0123456789ab", "worker", "", *"abcd", "6.1.0", "own", 1, 1, **more)
+
+
+def test_only_releases_of_before_load_it_and_only_where_the_site_has_a_domain(tmp_path):
+    site, names = site_of(tmp_path), b"site-1/names.img"
+
+    def boots(site: Site, **more) -> list[bool]:
+        files = render_boot(site, site.servers[0], "worker", release(**more), "site-1")
+        return [names in data for data in files.values()]
+
+    assert boots(site, site_data=1) == [True] * 3 and boots(site) == [False] * 3
+    without = site_of(tmp_path, SITE.replace(", domain: grid.example.org", ""))
+    assert boots(without, site_data=1) == [False] * 3
+
+
+def test_a_release_of_before_is_known_by_what_its_json_does_not_say():
+    said = json.loads(release().dump())
+    del said["site_data"]
+    assert parse_release(json.dumps(said).encode()).site_data == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
@@ -86,8 +113,7 @@ def test_a_node_has_its_short_name_and_its_resolver_gives_the_canonical_one(node
     setup = f"{REPOSITORY}/overlays/worker/etc"
     (node / "run/plugnode/address").write_text(f"{ADDRESS}\n")
     (node / "run/plugnode/setup").mkdir()
-    name = shell(node, f"sh {setup}/setup.sh own_name")
-    shell(node, f"sh {setup}/hosts.sh")
+    name = shell(node, f"PARTS={setup}/plugnode sh {setup}/setup.sh own_name")
     script = f"mount --bind {node}/run/plugnode/hosts /etc/hosts; hostname {name.strip()}; hostname; hostname -f; "
     script += f"hostname -d; getent hosts {ADDRESS} 10.1.0.250 nas license.example.org | sort"
     argv = ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-euc", script]
@@ -101,40 +127,15 @@ def test_a_node_has_its_short_name_and_its_resolver_gives_the_canonical_one(node
     ]
 
 
-def test_a_node_then_has_the_very_file_that_was_generated(node):
-    shell(node, f"sh {REPOSITORY}/overlays/worker/etc/hosts.sh")
-    here = node / "run/plugnode"
-    assert (here / "hosts").read_text() == hosts_of(site_of(node))
-    assert not (here / "hosts.canonical").exists()
-    shell(
-        node, f"sh {REPOSITORY}/overlays/worker/etc/hosts.sh"
-    )  # once is enough, twice does no harm
-
-
-def test_without_a_domain_hosts_comes_once_and_as_it_is(tmp_path):
-    site = site_of(tmp_path, SITE.replace(", domain: grid.example.org", ""))
-    files = site_image.site_image(site, hosts_of(site).encode())
-    assert (
-        files["plugnode/hosts"] == hosts_of(site).encode()
-        and "plugnode/hosts.canonical" not in files
-    )
-    assert "172.24.10.10 wn010\n" in hosts_of(site)
+def test_site_img_brings_the_very_file_that_was_generated(node):
+    assert (node / "run/plugnode/hosts").read_text() == hosts_of(site_of(node))
 
 
 def test_only_lines_with_a_canonical_name_of_the_domain_are_turned_for_earlier_releases():
     lines = b"10.0.0.1 a.dom a b\n10.0.0.2\tc.dom  c # c\n10.0.0.3 d.dom.org d\n10.0.0.4 e.domx e\n10.0.0.5 f.dom ff\n"
     turned = b"10.0.0.1 a a.dom b\n10.0.0.2\tc  c.dom # c\n" + lines[lines.index(b"10.0.0.3") :]
-    assert render.short_names_first(lines, "dom") == turned
-    assert render.short_names_first(b"10.0.0.1 a.dom a", "dom") == b"10.0.0.1 a a.dom"
-
-
-def test_what_goes_to_running_nodes_is_hosts_as_it_was_generated(tmp_path):
-    site = site_of(tmp_path)
-    files = site_data.as_generated(site_image.site_image(site, hosts_of(site).encode()))
-    assert (
-        files["plugnode/hosts"].decode() == hosts_of(site)
-        and "plugnode/hosts.canonical" not in files
-    )
+    assert site_data.short_names_first(lines, "dom") == turned
+    assert site_data.short_names_first(b"10.0.0.1 a.dom a", "dom") == b"10.0.0.1 a a.dom"
 
 
 def test_more_hosts_are_a_line_for_each_address_and_survive_the_cache(tmp_path):

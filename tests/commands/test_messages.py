@@ -18,7 +18,7 @@ CI = REPOSITORY / "docs/ci"
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_a_command_says_how_it_is_used_without_a_site_and_builds_nothing(doit: Doit, option):
     assert doit("deploy", option).startswith(
-        "./doit deploy: make the targets match what was built\n"
+        "./doit deploy: make the targets match what was built; "
     )
     out = doit("plan", "--json", option)
     assert "--against=" in out and "--detailed-exitcode" in out and "server=" in out
@@ -31,7 +31,7 @@ def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: 
         "plan -x: no such option; it has --json, --detailed-exitcode, --against; ./doit plan -h says more"
         in out
     )
-    assert "deploy --full: no such option; it has none" in doit("deploy", "--full", status=3)
+    assert "rollback --full: no such option; it has none" in doit("rollback", "--full", status=3)
     assert "verify --nodes: no such option; it has --full" in doit(
         "deploy", "verify", "--nodes", status=3
     )
@@ -66,9 +66,11 @@ def closed_reader(built: Doit, *words: str, both: bool = False) -> tuple[int, st
 def test_a_reader_that_goes_away_ends_a_command_in_silence(built: Doit, words):
     where = f"destdir={built.folder}/dest"
     built("deploy", where)
-    status, said = closed_reader(built, *words, where)
+    if words[0] not in ("validate", "capacity"):
+        words = [*words, where]
+    status, said = closed_reader(built, *words)
     assert (status, said) == (141, "")
-    assert closed_reader(built, *words, where, both=True)[0] == 141
+    assert closed_reader(built, *words, both=True)[0] == 141
 
 
 def test_one_difference_is_one(built: Doit):

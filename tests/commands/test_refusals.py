@@ -112,24 +112,9 @@ def a_folder_in_the_release_s_place(place: Place) -> str:
     return f"{place.nfs}/{place.release()} is not what its manifest says: "
 
 
-def damaged_nodes(place: Place) -> str:
-    (place.kept / "nodes.json").write_text("[")
-    return f"{place.kept}/nodes.json is damaged; remove it: the next deploy takes every node for a new one"
-
-
-def a_damaged_release(place: Place) -> str:
-    (place.kept / f"{place.old}.json").write_text("{}")
-    return f"{place.kept}/{place.old}.json is damaged ("
-
-
-def a_damaged_manifest(place: Place) -> str:
-    (place.kept / f"{place.old}.mtree").write_text("#mtree\n")
-    return f"{place.kept}/{place.old}.mtree is not what {place.kept}/{place.old}.json says; remove both, "
-
-
 REFUSALS = [
-    pin, one_folder_for_both, a_link_out_of_destdir, a_link_of_boot_files, a_bad_file_of_a_daemon, damaged_nodes,
-    a_folder_in_the_release_s_place, a_damaged_release, a_damaged_manifest,
+    pin, one_folder_for_both, a_link_out_of_destdir, a_link_of_boot_files, a_bad_file_of_a_daemon,
+    a_folder_in_the_release_s_place,
     pytest.param(too_little_room, marks=root_only), pytest.param(too_few_inodes, marks=root_only),
 ]  # fmt: skip
 

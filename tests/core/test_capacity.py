@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tasks.core.base.errors import Refused
 from tasks.core.capacity import (
+    ACCEPTABLE_WAIT,
     ASSUMED,
-    GENTLE,
     BootCost,
     assumptions,
     http_pays,
@@ -77,7 +77,7 @@ def test_http_pays_where_the_last_node_waits_too_long_for_tftp():
     limit, by = http_pays(NODE, assumptions()), assumptions()
     assert (
         storm(NODE, limit, 1, by).phases[0].seconds
-        <= GENTLE
+        <= ACCEPTABLE_WAIT
         < storm(NODE, limit + 1, 1, by).phases[0].seconds
     )
 

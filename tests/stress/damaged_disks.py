@@ -1,10 +1,10 @@
-"""Damage the disk of a node that was set up, as often as asked, and give nodes disks that are not theirs.
+"""Damage the disks of nodes that were set up, and give nodes disks that are not theirs.
 
     .venv/bin/python -m tests.stress.damaged_disks [--damaged 1000] [--foreign 20] [--seed 1]
 
-Needs root, e2fsprogs and fdisk. A committed disk must never be formatted or claimed, whatever is broken on it; of a
-foreign disk no byte may change. `--foreign`: how often each layout of tests/support/foreign_disks.py is tried, each time
-with other random damage on top.
+Needs root, e2fsprogs and fdisk. A committed disk must never be formatted or claimed, whatever is
+broken on it; of a foreign disk no byte may change. `--foreign`: how often each layout of
+tests/support/foreign_disks.py is tried, each time with other random damage on top.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Cut the power of a boot server's disk during a deploy, as often as asked, and see what nodes are served then.
+"""Cut the power of a boot server's disk during a deploy, and see what nodes are served then.
 
-    .venv/bin/python -m tests.stress.deploy_cuts [--count 1000] [--files 1000] [--finish 20] [--seed 1] [--careless | --rollback]
+    .venv/bin/python -m tests.stress.deploy_cuts [--count 1000] [--files 1000] [--finish 20]
+                                                 [--seed 1] [--careless | --rollback]
 
-Needs root, qemu-utils and e2fsprogs. Cuts are at every flush, then at random flushes with a random part of what was
-written after them. After each the boot files name a release and site data that are whole, the old or the new, or there
-is a line that says why not; every n-th disk (--finish) is deployed to again. --careless shows what a deploy without
-flushes would do to nodes; --rollback cuts a rollback instead.
+Needs root, qemu-utils and e2fsprogs. Cuts are at every flush, then at random flushes with a random
+part of what was written after them. After each the boot files name a release and site data that
+are whole, the old or the new, or there is a line that says why not; every n-th disk (--finish) is
+deployed to again. --careless shows what a deploy without flushes would do to nodes; --rollback
+cuts a rollback instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Ask setup.sh for the name of every address of a /16, from a hosts file that has them all: 65,534 must be exact.
+"""Ask setup.sh for the name of every address of a /16, of a hosts file that has them all.
 
     .venv/bin/python -m tests.stress.host_names [--every 1]
 
-Some minutes; `--every 10` asks for every tenth.
+All 65,534 must be exact. Some minutes; `--every 10` asks for every tenth.
 """
 
 from __future__ import annotations

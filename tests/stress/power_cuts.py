@@ -1,14 +1,18 @@
-"""Cut the power of a worker node's disk, as often as asked, and see whether the next boot recovers by itself.
+"""Cut the power of a worker node's disk, and see whether the next boot recovers by itself.
 
-    .venv/bin/python -m tests.stress.power_cuts [--every 1] [--reordered 250] [--wipe 250] [--upgrade 250] [--double 100] [--origin 1]
+    .venv/bin/python -m tests.stress.power_cuts [--every 1] [--reordered 250] [--wipe 250]
+                                                [--upgrade 250] [--double 100] [--origin 1]
 
-Needs root, qemu-utils, e2fsprogs and fdisk. Every cut is: a crash image, one boot, and a look at the result.
-  first    the first boot, cut after every n-th write, and in reordered windows: then complete, /var equal to /var.ro
+Needs root, qemu-utils, e2fsprogs and fdisk. Every cut is: a crash image, one boot, and a look at
+the result.
+  first    the first boot, cut after every n-th write, and in reordered windows: then complete,
+           /var equal to /var.ro
   double   the boot that recovers is cut as well
   wipe     a committed disk that is asked for a wipe: untouched or wiped, complete in both cases
-  upgrade  a committed disk and a new release: nothing of the node's own is lost, everything new is whole
-  origin   for comparison: what a script makes of the same cuts that formats where there is no partition 1, as the
-           origin's did, and else takes it as it is
+  upgrade  a committed disk and a new release: nothing of the node's own is lost, everything new is
+           whole
+  origin   for comparison: what a script makes of the same cuts that formats where there is no
+           partition 1, as the origin's did, and else takes it as it is
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""A second opinion on a staged root and on the samples of the tests: what detect-secrets finds (pip install it).
+"""Look for secrets in a staged root by detect-secrets, beside what our own search finds.
 
-    .venv/bin/python -m tests.stress.secrets_second_opinion build/worker/root [--program detect-secrets] [--all]
+    .venv/bin/python -m tests.stress.secrets_second_opinion build/worker/root [--all]
 
-First the samples of tests/test_secrets.py, one file each: which of them we know, and which it knows. Then the root: its
-finds by kind, and each beside what the search says of that file; those by entropy and by keywords are counted, and
-named with --all. Nobody's content is printed. Some minutes for a root of a gigabyte.
+Needs detect-secrets (pip install it). First the samples of tests/support/secret_samples.py, one
+file each: which of them we know, and which it knows. Then the root: its finds by kind, and each
+beside what the search says of that file; those by entropy and by keywords are counted, and named
+with --all. Nobody's content is printed. Some minutes for a root of a gigabyte.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.core.secret_scan.find import broken_rule
-from tests.core.secret_scan.test_find import DRESSES, FORMS, pem
+from tests.support.secret_samples import DRESSES, FORMS, pem
 
 LOUD = ("Base64 High Entropy String", "Hex High Entropy String", "Secret Keyword")
 
@@ -43,10 +44,8 @@ def main() -> int:
 def compare_samples(program: str) -> list[str]:
     """Samples that it knows and we do not."""
     with tempfile.TemporaryDirectory() as place:
-        ours, theirs = (
-            samples(Path(place) / "samples"),
-            set(finds(program, Path(place) / "samples")),
-        )
+        ours = samples(Path(place) / "samples")
+        theirs = set(finds(program, Path(place) / "samples"))
     print(f"samples: {len(ours)}; known to us {sum(ours.values())}, to {program} {len(theirs)}")
     missed = sorted(name for name in theirs if not ours[name])
     for name in missed:

@@ -1,9 +1,9 @@
-"""Pull the plug of virtual machines during their first boot, as often as asked, and see whether the next boot recovers.
+"""Pull the plug of virtual machines during their first boot: does the next boot recover?
 
     .venv/bin/python -m tests.stress.vm_cuts [--cuts 100] [--seed 1] [--cache build/test-cache]
 
-Needs root and what `./doit test` installs. The same seed cuts at the same moments of the boot: so many seconds after a
-line of the console.
+Needs root and what `./doit test` installs. The same seed cuts at the same moments of the boot: so
+many seconds after a line of the console.
 """
 
 from __future__ import annotations

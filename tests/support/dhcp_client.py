@@ -1,6 +1,6 @@
-"""A real DHCP server of ours and a real client, in namespaces of their own; run by test_configs.py.
+"""A real DHCP server of ours and a real client, in namespaces of their own; run by tests/core/config/test_render.py.
 
-    dhcp_handshake.py FOLDER SERVER ADDRESS/PREFIX…     inside UNSHARE; requests as JSON on stdin, answers on stdout
+    dhcp_client.py FOLDER SERVER ADDRESS/PREFIX…     inside UNSHARE; requests as JSON on stdin, answers on stdout
 
 A request is {"mac", "options": [udhcpc's -x words], "client_id", "tries", "cable"}, or "reload", which lets the server
 take the configuration FOLDER/next, or "update", whose answer is the first dynamic update that came to DNS, in hex. An

@@ -211,7 +211,7 @@ def test_folders_that_a_power_cut_left_go_with_a_later_run_and_others_do_not(pai
         os.utime(above / name, (then, then))
     (above / "plugnode-theirs").mkdir()
     os.utime(above / "plugnode-theirs", (0, 0))
-    pair("status")
+    pair("status", "server=boot2")
     assert sorted(left(pair.other)) == ["plugnode-new", "plugnode-theirs"]
     (above / "plugnode-theirs").rmdir()
     (above / "plugnode-new" / "core.zip").unlink()

@@ -330,7 +330,7 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
         fleet.servers["boot3"]
     )
     assert (
-        f"boot3\n  ! worker stays at {old}; deploy --again would go back to {new}, which"
+        f"boot3: no changes\n  ! worker stays at {old}; deploy --again would go back to {new}, which"
         in fleet("deploy")
     )
     assert old in boots(fleet.servers["boot3"])
@@ -411,6 +411,7 @@ def test_a_plan_says_what_a_server_would_refuse(fleet):
 
 
 def test_the_server_that_this_machine_is_is_one_of_them(fleet):
+    fleet.write()
     here, text = fleet.servers["boot1"], fleet.site.read_text()
     fleet.site.write_text(
         text.replace(f", ssh: root@{here.address}", "").replace('"console', '"mixed console')

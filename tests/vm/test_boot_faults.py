@@ -109,7 +109,7 @@ def test_a_card_without_its_driver_is_said_to_be_missing(grid: Grid, machine, tm
 def test_an_initrd_without_its_nfs_module_says_what_the_kernel_lacks(
     grid: Grid, machine, tmp_path: Path
 ):
-    """The build never makes one (test_initrd.py); a module that does not load ends the same."""
+    """The build never makes one (tests/core/initrd/test_build.py); a module that does not load ends the same."""
     node = machine("wn010", disk=None, extra="plugnode.wait=2")
     kernel, initrds, words = node.direct
     Path(initrds).write_bytes(without(Path(initrds).read_bytes(), b"/nfs.ko"))

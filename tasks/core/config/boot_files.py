@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
-from .cmdline import line_limit, serial_console
-from ..release import Release
+from ..release import SITE_DATA, Release
 from ..site.model import Node, Server, Site
+from ..site_data import NAMES
+from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
 
@@ -136,6 +137,7 @@ def render_boot(
             "label": label.name,
             "release": label.release.id,
             "site_id": label.site_id,
+            "names": names_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
         }
     )
@@ -144,6 +146,12 @@ def render_boot(
         text = render_template(environment, f"image.{loader}", view)
         files[f"plugnode/{label.name}.{loader}"] = text
     return files
+
+
+def names_of(site: Site, release: Release, site_id: str) -> str:
+    """The archive that a release of before loads after site.img; "" where it needs none."""
+    reads_hosts = release.site_data >= SITE_DATA
+    return "" if reads_hosts or not site.network.domain else f"{site_id}/{NAMES}"
 
 
 def arguments_of(site: Site, server: Server, release: Release) -> str:
@@ -160,7 +168,9 @@ def cmdline_warnings(
     The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and
     BOOTIF= behind them.
     """
-    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img "
+    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img"
+    names = names_of(site, release, site_id)
+    line += f",{names} " if names else " "
     line += arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00"
     limit = line_limit(release.kernel_version)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -119,14 +118,3 @@ def _kea_options(site: Site) -> list[tuple[str, str]]:
         ("ntp-servers", ", ".join(network.ntp)),
     ]
     return [(name, value) for name, value in options if value]
-
-
-def short_names_first(hosts: bytes, domain: str) -> bytes:
-    """hosts(5) with `ADDRESS NAME NAME.DOMAIN …` for each `ADDRESS NAME.DOMAIN NAME …`.
-
-    Other lines stay.
-    """
-    if not domain:
-        return hosts
-    line = rf"^(\S+)([ \t]+)(([^\s.]+)\.{re.escape(domain)})([ \t]+)\4(?=\s|$)".encode()
-    return re.sub(line, rb"\1\2\4\5\3", hosts, flags=re.MULTILINE)

@@ -8,9 +8,8 @@ from ..archive import compression, cpio
 from ..initrd.build import REPOSITORY
 from ..initrd.content import file_entry, put_entry, script_of
 from ..site.model import Disk, DiskMatch, Node, Partition, Site
-from ..site_data import CANONICAL, HOSTS
+from ..site_data import HOSTS
 from ..tree.model import Tree
-from .render import short_names_first
 
 HOOKS = {  # path in the image: file of overlays/initrd/
     "plugnode/common.sh": "common.sh",
@@ -24,22 +23,13 @@ HOOKS = {  # path in the image: file of overlays/initrd/
 
 
 def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
-    """What the node's shell scripts read, as site.img brings it: path -> bytes.
-
-    `hosts` is the generated file. Where its canonical names have the domain it comes twice. Every
-    setup.sh that a server still holds takes the first name after its address in `hosts` for the
-    node's own, which is short: there the short name comes first. The file as it was generated takes
-    its place when setup.sh is done, in releases that know of it: etc/hosts.sh.
-    """
+    """What the node's scripts read, as site.img brings it: path -> bytes. `hosts`: as generated."""
     layouts = {node.layout: node.disk for node in site.nodes if node.layout}
     files = {
         HOSTS: hosts,
         "plugnode/nodes": _nodes_table(site),
         "plugnode/site": _site_values(site),
     }
-    short = short_names_first(hosts, site.network.domain or "")
-    if short != hosts:
-        files |= {HOSTS: short, CANONICAL: hosts}
     for name in sorted(layouts):
         files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
     return files

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
+from .. import site_data
 from ..base.files import digest_file, read
 from ..base.process import Say
 from ..plan import decide, other_sites
@@ -81,7 +82,7 @@ def apply(
     for built in plan.roots:  # last: what has a root is a whole release
         publish.publish_root(actual, built, say)
     if plan.site_img:
-        tftp.publish_folder(targets, desired.site_id, {"site.img": desired.site_img})
+        tftp.publish_folder(targets, desired.site_id, site_data.beside(desired.site_img))
     for name in plan.opened:
         tftp.open_folder(targets, name)
 

@@ -6,8 +6,9 @@ import hashlib
 import os
 from collections.abc import Callable
 
+from .. import site_data
 from ..base.errors import Refused
-from ..base.files import clear, read, sync, sync_folder, write_atomic
+from ..base.files import clear, content, read, sync, sync_folder, write_atomic
 from ..base.process import Say, Throttle
 from ..checkout import drift
 from ..checkout.clone import publish
@@ -16,7 +17,7 @@ from ..plan.state import Actual, BuiltRelease, load_built, manifest_of_build
 from ..scan.stat import Stats, dump_stats
 from ..store.kept import earlier
 from ..store.paths import Targets
-from ..store.tftp import make_folder, publish_folder
+from ..store.tftp import make_folder, publish_folder, replace_files
 
 # --- the tree that nodes mount
 
@@ -112,6 +113,14 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
 
 
 # --- small folders of tftp_root
+
+
+def complete_site_data(targets: Targets, site: str) -> None:
+    """What releases of before load beside site.img, where an earlier version put only that there."""
+    image = content(os.path.join(targets.boot(site), "site.img")) or b""
+    for name, data in site_data.beside(image).items():
+        if not os.path.exists(os.path.join(targets.boot(site), name)):
+            replace_files(targets, {f"{site}/{name}": data})
 
 
 def publish_boot(targets: Targets, built: BuiltRelease) -> None:

@@ -21,6 +21,7 @@ from ..store.kept import damaged, published
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
+from .publish import complete_site_data
 
 # release, site id -> boot files below tftp_root
 Render = Callable[[Release, str], Mapping[str, bytes]]
@@ -84,6 +85,7 @@ def _move(server: _Server, backs: list[Back], author: journal.Record) -> None:
     described = _described(backs, server.files)
     record = {**author, "action": "rollback", **described}
     with recorded(server.targets, record):
+        complete_site_data(server.targets, described["site"] or "")
         commit(server.targets, _commit(server.targets, backs, record))
 
 

@@ -24,7 +24,6 @@ from ..store.paths import BOOT_FILES, Targets
 from .build import node_facts, site_id
 from .daemons import desired_services
 
-
 TFTP = "tftp/"  # of build/configs, what lies below tftp_root
 
 

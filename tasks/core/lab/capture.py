@@ -1,6 +1,7 @@
-"""What goes over the wire of a lab: addresses that DHCP gave, files that TFTP served, bytes and calls by node.
+"""What goes over the wire of a lab: addresses by DHCP, files by TFTP, bytes and calls by node.
 
-Watched on the bridge itself, so it is the same whichever server runs, and however little that one logs.
+Watched on the bridge itself, so it is the same whichever server runs, and however little that one
+logs.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ import re
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Callable
 
 ETH_P_ALL = 3
+IPV4 = b"\x08\x00"
 TCP, UDP = 6, 17
-DHCP_SERVER, DHCP_CLIENT, TFTP, NFS = 67, 68, 69, {2049, 20048}
+DHCP_SERVER, DHCP_CLIENT, TFTP = 67, 68, 69
+NFS = {2049, 20048}
 NOT_TFTP = {DHCP_SERVER, DHCP_CLIENT, 53, 111, 123, 5353}
+READ_REQUEST = b"\0\1"
+TFTP_ERROR = re.compile(rb"\x00\x05..[\x20-\x7e]{4,}\0", re.DOTALL)
 NFS_CALL = bytes.fromhex("00000000 00000002 000186a3")
 SEEN = 600  # bytes of each packet that are looked at: a whole DHCP answer
 
-Tell = Callable[
-    [str, str, str], None
-]  # (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
+# (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
+Tell = Callable[[str, str, str], None]
 
 
 class Capture:
@@ -29,61 +32,91 @@ class Capture:
 
     def __init__(self, interface: str, tell: Tell):
         self.tell = tell
-        self.count: Counter[tuple[str, str]] = (
-            Counter()
-        )  # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
+        # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
+        self.count: Counter[tuple[str, str]] = Counter()
         self.asked: dict[str, str] = {}  # mac -> the file that it wanted last
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-        self.socket.bind((interface, 0))
+        self.socket = _listen(interface)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         buffer = bytearray(SEEN)
         while True:
-            length, (_, _, direction, *_) = self.socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
+            length, source = self.socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
             frame = bytes(buffer[: min(length, SEEN)])
-            if length > 34 and frame[12:14] == b"\x08\x00":
-                to_node = direction == socket.PACKET_OUTGOING
-                self._packet(
-                    _mac(frame[0:6] if to_node else frame[6:12]), frame[14:], length, to_node
-                )
+            if length > 34 and frame[12:14] == IPV4:
+                to_node = source[2] == socket.PACKET_OUTGOING
+                mac = _mac(frame[0:6] if to_node else frame[6:12])
+                self._packet(mac, frame[14:], length, to_node)
 
     def _packet(self, mac: str, packet: bytes, length: int, to_node: bool) -> None:
-        """An IPv4 packet; a later fragment has no ports, and is TFTP's or nobody's."""
-        body = packet[(packet[0] & 15) * 4 :]
-        ports = {int.from_bytes(body[0:2], "big"), int.from_bytes(body[2:4], "big")}
-        if packet[9] == TCP and ports & NFS:
+        """Count an IPv4 packet; a later fragment has no ports, and is TFTP's or nobody's."""
+        protocol = packet[9]
+        words = packet[0] & 15
+        body = packet[words * 4 :]
+        ports = {_number(body[0:2]), _number(body[2:4])}
+        if protocol == TCP and ports & NFS:
             self.count[mac, "nfs"] += length
             if not to_node:
-                self.count[mac, "calls"] += sum(1 for _ in _calls(body[(body[12] >> 4) * 4 :]))
-        elif packet[9] == UDP and DHCP_CLIENT in ports:
+                self.count[mac, "calls"] += calls_of_nfs(_stream(body))
+        elif protocol == UDP and DHCP_CLIENT in ports:
             self._dhcp(body[8:])
-        elif packet[9] == UDP and not ports & NOT_TFTP:
+        elif protocol == UDP and not ports & NOT_TFTP:
             self.count[mac, "tftp"] += length
             self._tftp(mac, body[8:], asked=TFTP in ports and not to_node)
 
     def _dhcp(self, message: bytes) -> None:
-        """RFC 2131: an acknowledgment names the node's hardware address and the address it gets."""
-        if message[:1] == b"\x02" and b"\x35\x01\x05" in message[236:]:
-            self.tell(_mac(message[28:34]), "dhcp", socket.inet_ntoa(message[16:20]))
+        """Tell an acknowledgment (RFC 2131): it names the card and its address."""
+        is_reply = message[:1] == b"\x02"
+        if is_reply and b"\x35\x01\x05" in message[236:]:
+            address = socket.inet_ntoa(message[16:20])
+            self.tell(_mac(message[28:34]), "dhcp", address)
 
     def _tftp(self, mac: str, message: bytes, asked: bool) -> None:
-        """RFC 1350: a read request has the file's name, an error its text."""
-        if asked and message[:2] == b"\0\1":
-            self.asked[mac] = message[2:].split(b"\0")[0].decode("utf-8", "replace").lstrip("/")
-            self.tell(mac, "tftp", self.asked[mac])
-        elif not asked and re.match(rb"\x00\x05..[\x20-\x7e]{4,}\0", message, re.DOTALL):
-            why = message[4:].split(b"\0")[0].decode()
-            self.tell(mac, "tftp error", f"{self.asked.get(mac, '?')}: {why}")
+        """Tell a read request by the file's name, an error by its text (RFC 1350)."""
+        if asked and message[:2] == READ_REQUEST:
+            name = _text(message[2:]).lstrip("/")
+            self.asked[mac] = name
+            self.tell(mac, "tftp", name)
+        elif not asked and TFTP_ERROR.match(message):
+            name = self.asked.get(mac, "?")
+            self.tell(mac, "tftp error", f"{name}: {_text(message[4:])}")
 
 
-def _calls(stream: bytes) -> Iterator[bytes]:
-    """Each record that begins here and calls NFS (RFC 5531: a record's length, xid, 0 for a call, 2, the program)."""
+def _listen(interface: str) -> socket.socket:
+    """A socket that hears every packet of an interface."""
+    every = socket.htons(ETH_P_ALL)
+    heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every)
+    heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    heard.bind((interface, 0))
+    return heard
+
+
+def _text(message: bytes) -> str:
+    """What stands before the first NUL."""
+    return message.split(b"\0")[0].decode("utf-8", "replace")
+
+
+def _stream(segment: bytes) -> bytes:
+    """What a TCP segment carries, behind its header (RFC 9293: the header's length in words)."""
+    words = segment[12] >> 4
+    return segment[words * 4 :]
+
+
+def calls_of_nfs(stream: bytes) -> int:
+    """How many records begin here and call NFS.
+
+    A record of RFC 5531: its length, an xid, 0 for a call, 2, the program.
+    """
+    calls = 0
     while len(stream) >= 20:
-        if stream[8:20] == NFS_CALL:
-            yield stream
-        stream = stream[4 + (int.from_bytes(stream[:4], "big") & 0x7FFFFFFF) :]
+        calls += stream[8:20] == NFS_CALL
+        length = _number(stream[:4]) & 0x7FFFFFFF
+        stream = stream[4 + length :]
+    return calls
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
 
 
 def _mac(six: bytes) -> str:

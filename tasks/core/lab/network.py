@@ -1,7 +1,8 @@
-"""A boot server in namespaces of its own: the real DHCP, TFTP and NFS servers on a bridge that nothing leads out of.
+"""A boot server in namespaces of its own: real DHCP, TFTP and NFS on a bridge that leads nowhere.
 
-`boot_server()` runs inside `UNSHARE`. Everything it starts ends with it, also on SIGKILL: the pid namespace takes its
-processes along (pid_namespaces(7)), and the parent's death takes the namespace (unshare(1), --kill-child).
+`boot_server()` runs inside `UNSHARE`. Everything it starts ends with it, also on SIGKILL: the pid
+namespace takes its processes along (pid_namespaces(7)), and the parent's death takes the namespace
+(unshare(1), --kill-child).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MIRROR = f"{RUN}/root"  # this machine's root with the deployed TFTP tree at its
 
 @dataclass(frozen=True)
 class Lab:
-    """What the servers serve: the deployed trees below `destdir`, by the generated files in `configs`."""
+    """What the servers serve: the trees below `destdir`, by the generated files in `configs`."""
 
     address: str  # "172.24.10.1"
     prefix: int  # 24
@@ -50,11 +51,18 @@ class Daemons:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *argv: str, root: str | None = None, **environ: str) -> None:
-        with open(os.path.join(self.logs, f"{name}.log"), "wb") as log:
+        inside = ["chroot", root] if root else []
+        with open(self.log(name), "wb") as log:
             self.running[name] = subprocess.Popen(
-                ["chroot", root, *argv] if root else argv,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environ},
-            )  # fmt: skip
+                [*inside, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environ},
+            )
+
+    def log(self, name: str) -> str:
+        return os.path.join(self.logs, f"{name}.log")
 
     def dead(self) -> list[str]:
         return [name for name, process in self.running.items() if process.poll() is not None]
@@ -62,7 +70,10 @@ class Daemons:
 
 @contextlib.contextmanager
 def boot_server(lab: Lab) -> Iterator[Daemons]:
-    """The servers of `lab`, answering. Raises RuntimeError with a server's own words when one does not come up."""
+    """The servers of `lab`, answering.
+
+    Raises RuntimeError with a server's own words when one does not come up.
+    """
     _private_mounts()
     _network(lab)
     daemons = Daemons(lab.logs)
@@ -71,9 +82,9 @@ def boot_server(lab: Lab) -> Iterator[Daemons]:
     _mirror_root(lab)
     _start_dhcp(lab, daemons)
     time.sleep(0.3)
-    if dead := daemons.dead():
-        with open(os.path.join(lab.logs, f"{dead[0]}.log"), errors="replace") as log:
-            raise RuntimeError(f"{dead[0]} ended at once: {log.read()[-1500:]}")
+    for name in daemons.dead():
+        with open(daemons.log(name), errors="replace") as log:
+            raise RuntimeError(f"{name} ended at once: {log.read()[-1500:]}")
     threading.Thread(target=_answer_router_solicitations, daemon=True).start()
     try:
         yield daemons
@@ -86,17 +97,20 @@ def sh(*argv: str) -> None:
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
 
 
+NEEDED_FOLDERS = (
+    RUN,
+    f"{RUN}/recovery",
+    "/run/ganesha",
+    "/run/rpcbind",
+    "/run/kea",
+    "/run/lock/kea",
+)
+
+
 def _private_mounts() -> None:
     sh("mount", "-t", "tmpfs", "none", "/run")  # rpcbind's socket, pid files: not the machine's
     sh("mount", "-t", "sysfs", "none", "/sys")  # the old one shows the machine's interfaces
-    for path in (
-        RUN,
-        f"{RUN}/recovery",
-        "/run/ganesha",
-        "/run/rpcbind",
-        "/run/kea",
-        "/run/lock/kea",
-    ):
+    for path in NEEDED_FOLDERS:
         os.makedirs(path)
 
 
@@ -106,30 +120,35 @@ def _network(lab: Lab) -> None:
     sh("ip", "addr", "add", f"{lab.address}/{lab.prefix}", "dev", BRIDGE)
     sh("ip", "link", "set", BRIDGE, "up")
     for number in range(lab.taps):
-        sh("ip", "tuntap", "add", "dev", f"tap{number}", "mode", "tap")
-        sh("ip", "link", "set", f"tap{number}", "master", BRIDGE, "up")
+        tap = f"tap{number}"
+        sh("ip", "tuntap", "add", "dev", tap, "mode", "tap")
+        sh("ip", "link", "set", tap, "master", BRIDGE, "up")
 
 
 def _mirror_root(lab: Lab) -> None:
-    """Show the machine's root at MIRROR, with the deployed TFTP tree where the configuration files say it is."""
+    """Show the machine's root at MIRROR, with the deployed TFTP tree where the files say it is."""
     os.mkdir(MIRROR)
     sh("mount", "-t", "tmpfs", "none", MIRROR)
-    _mirror("/", MIRROR, [part for part in lab.tftp_root.split("/") if part])
+    _mirror("/", MIRROR, lab.tftp_root.strip("/").split("/"))
     sh("mount", "--bind", lab.destdir + lab.tftp_root, MIRROR + lab.tftp_root)
 
 
 def _mirror(source: str, target: str, hole: list[str]) -> None:
     """Bind every name of `source` into `target`, but make the folders of `hole` anew."""
-    for name in os.listdir(source) if os.path.isdir(source) else ():
-        there, here = os.path.join(source, name), os.path.join(target, name)
-        if os.path.islink(there):
-            os.symlink(os.readlink(there), here)
-        elif os.path.isdir(there) and name not in hole[:1]:
-            os.mkdir(here)
-            sh("mount", "--rbind", there, here)
+    names = os.listdir(source) if os.path.isdir(source) else []
+    for name in names:
+        original = os.path.join(source, name)
+        shown = os.path.join(target, name)
+        if os.path.islink(original):
+            os.symlink(os.readlink(original), shown)
+        elif os.path.isdir(original) and name not in hole[:1]:
+            os.mkdir(shown)
+            sh("mount", "--rbind", original, shown)
     if hole:
-        os.makedirs(os.path.join(target, hole[0]))
-        _mirror(os.path.join(source, hole[0]), os.path.join(target, hole[0]), hole[1:])
+        name, *deeper = hole
+        shown = os.path.join(target, name)
+        os.makedirs(shown)
+        _mirror(os.path.join(source, name), shown, deeper)
 
 
 def _config(lab: Lab, name: str) -> str:
@@ -137,21 +156,8 @@ def _config(lab: Lab, name: str) -> str:
 
 
 def _start_tftpd(lab: Lab, daemons: Daemons) -> None:
-    tree = lab.destdir + lab.tftp_root
-    daemons.start(
-        "tftpd",
-        "in.tftpd",
-        "-L",
-        "-4",
-        "-s",
-        "-v",
-        "-v",
-        "-a",
-        f"{lab.address}:69",
-        "-u",
-        "nobody",
-        tree,
-    )
+    words = f"-L -4 -s -v -v -a {lab.address}:69 -u nobody".split()
+    daemons.start("tftpd", "in.tftpd", *words, lab.destdir + lab.tftp_root)
 
 
 def _start_dhcp(lab: Lab, daemons: Daemons) -> None:
@@ -164,33 +170,53 @@ def _start_dhcp(lab: Lab, daemons: Daemons) -> None:
     daemons.start(server.daemon, *start.argv, root=root, **start.environ)
 
 
+EXPORT = re.compile(r"^(/\S+) [^ (]+\(([^)]*)\)$", re.M)  # a line of exports(5), as generated
 GANESHA = """\
-NFS_CORE_PARAM {{ Protocols = 3,4; Bind_addr = {address}; NFS_Port = 2049; MNT_Port = 20048; Enable_NLM = false;
-  Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = true; Plugins_Dir = "{plugins}"; }}
-NFSv4 {{ Graceless = true; RecoveryBackend = fs; RecoveryRoot = "{run}/recovery"; Only_Numeric_Owners = true; }}
-EXPORT {{ Export_Id = 1; Path = "{folder}"; Pseudo = "{path}"; Protocols = 3,4; Transports = TCP; SecType = sys;
-  Access_Type = {access}; Squash = {squash}; Attr_Expiration_Time = 0; FSAL {{ Name = VFS; }} }}
+NFS_CORE_PARAM {{
+  Protocols = 3,4; Bind_addr = {address}; NFS_Port = 2049; MNT_Port = 20048;
+  Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
+  mount_path_pseudo = true; Plugins_Dir = "{plugins}";
+}}
+NFSv4 {{
+  Graceless = true; RecoveryBackend = fs; RecoveryRoot = "{run}/recovery";
+  Only_Numeric_Owners = true;
+}}
+EXPORT {{
+  Export_Id = 1; Path = "{folder}"; Pseudo = "{path}";
+  Protocols = 3,4; Transports = TCP; SecType = sys;
+  Access_Type = {access}; Squash = {squash}; Attr_Expiration_Time = 0;
+  FSAL {{ Name = VFS; }}
+}}
 """
 
 
 def _start_nfs(lab: Lab, daemons: Daemons) -> None:
-    """nfs-ganesha, serving what the generated `exports` says: the kernel's server would be the machine's own."""
-    with open(_config(lab, "exports")) as file:
-        path, options = re.findall(r"^(/\S+) [^ (]+\(([^)]*)\)$", file.read(), re.M)[0]
-    words = options.split(",")
-    conf = GANESHA.format(
-        address=lab.address, plugins=[*glob.glob("/usr/lib/*/ganesha"), "/usr/lib64/ganesha"][0], run=RUN,
-        folder=os.path.abspath(lab.destdir + path), path=path, access="RO" if "ro" in words else "RW",
-        squash="No_Root_Squash" if "no_root_squash" in words else "Root_Squash",
-    )  # fmt: skip
+    """Start nfs-ganesha: the kernel's server would be the machine's own."""
     with open(f"{RUN}/ganesha.conf", "w") as file:
-        file.write(conf)
+        file.write(_ganesha_config(lab))
     daemons.start("rpcbind", "rpcbind", "-w", "-f", "-h", lab.address)
     wait_for(lab.address, 111)
     own_log = os.path.join(lab.logs, "ganesha-own.log")
     files = ["-f", f"{RUN}/ganesha.conf", "-p", f"{RUN}/ganesha.pid", "-L", own_log]
     daemons.start("ganesha", "ganesha.nfsd", "-F", *files, "-N", "NIV_EVENT")
     wait_for(lab.address, 2049)
+
+
+def _ganesha_config(lab: Lab) -> str:
+    """What the generated `exports` says, in the words of nfs-ganesha."""
+    with open(_config(lab, "exports")) as file:
+        path, options = EXPORT.findall(file.read())[0]
+    words = options.split(",")
+    plugins = [*glob.glob("/usr/lib/*/ganesha"), "/usr/lib64/ganesha"]
+    return GANESHA.format(
+        address=lab.address,
+        plugins=plugins[0],
+        run=RUN,
+        folder=os.path.abspath(lab.destdir + path),
+        path=path,
+        access="RO" if "ro" in words else "RW",
+        squash="No_Root_Squash" if "no_root_squash" in words else "Root_Squash",
+    )
 
 
 def wait_for(address: str, port: int, seconds: float = 15) -> None:
@@ -204,18 +230,20 @@ def wait_for(address: str, port: int, seconds: float = 15) -> None:
     raise RuntimeError(f"nothing listens on {address} port {port}")
 
 
+# RFC 4861: an advertisement of lifetime 0 routes nothing
+ROUTER_SOLICITATION = b"\x85"
+NO_ROUTER = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0)
+
+
 def _answer_router_solicitations() -> None:
-    """iPXE configures IPv4 and IPv6 side by side and waits 16 s for a router; an empty answer (RFC 4861) ends it."""
+    """Tell iPXE that there is no router: it asks for IPv6, too, and waits 16 s for the answer."""
     index = socket.if_nametoindex(BRIDGE)
-    advertisement = struct.pack(
-        ">BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0
-    )  # lifetime 0: routes nothing
     all_routers = socket.inet_pton(socket.AF_INET6, "ff02::2") + struct.pack("@I", index)
     with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, BRIDGE.encode())
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, all_routers)
         while True:
-            if raw.recv(2048)[:1] == b"\x85":
+            if raw.recv(2048)[:1] == ROUTER_SOLICITATION:
                 with contextlib.suppress(OSError):
-                    raw.sendto(advertisement, ("ff02::1", 0, 0, index))
+                    raw.sendto(NO_ROUTER, ("ff02::1", 0, 0, index))

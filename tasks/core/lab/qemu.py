@@ -1,7 +1,7 @@
-"""A worker node as a virtual machine: QEMU under software emulation, its console as timed lines, its power ours.
+"""A worker node as a virtual machine: QEMU, its console as timed lines, its power switch.
 
-A kernel that offers /dev/kvm may still not run a guest under it (seen), so that is used only where
-PLUGNODE_ACCEL=kvm asks for it.
+QEMU emulates the processor: a kernel that offers /dev/kvm may still not run a guest under it
+(seen), so that is used only where PLUGNODE_ACCEL=kvm asks for it.
 """
 
 from __future__ import annotations
@@ -27,30 +27,35 @@ OVMF = (  # code and variables, where distributions put them
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
 )
-ESCAPES = re.compile(
-    r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]"
-)  # of terminals
-# The last is pxelinux, whose next try finds the same
-DIED = r"Kernel panic|No bootable device|plugnode: \w+: FAILED|did not boot; trying again|\.\.\. +failed:"
+# What a terminal does not show
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# What the console says of a node that will not come up
+DIED = "|".join(
+    (
+        "Kernel panic",
+        "No bootable device",
+        r"plugnode: \w+: FAILED",
+        "did not boot; trying again",
+        r"\.\.\. +failed:",  # pxelinux, whose next try finds the same
+    )
+)
 
 DISKS = {  # how a disk is plugged in -> QEMU's devices
-    "virtio": ["-device", "virtio-blk-pci,drive=d0,serial=PLUGNODE0"],
-    "sata": [
-        "-device",
-        "ich9-ahci,id=ahci0",
-        "-device",
-        "ide-hd,drive=d0,bus=ahci0.0,serial=PLUGNODE0",
-    ],
-    "ide": ["-device", "ide-hd,drive=d0,bus=ide.0,serial=PLUGNODE0"],
-    "nvme": ["-device", "nvme,drive=d0,serial=PLUGNODE0"],
-    "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=d0,serial=PLUGNODE0"],
+    "virtio": ["virtio-blk-pci,drive=d0,serial=PLUGNODE0"],
+    "sata": ["ich9-ahci,id=ahci0", "ide-hd,drive=d0,bus=ahci0.0,serial=PLUGNODE0"],
+    "ide": ["ide-hd,drive=d0,bus=ide.0,serial=PLUGNODE0"],
+    "nvme": ["nvme,drive=d0,serial=PLUGNODE0"],
+    "scsi": ["virtio-scsi-pci", "scsi-hd,drive=d0,serial=PLUGNODE0"],
 }
 NICS = {"virtio": "virtio-net-pci", "e1000": "e1000", "pcnet": "pcnet"}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the node is made of. `direct` has the firmware start kernel and initrd: (kernel, initrd, arguments)."""
+    """What the node is made of.
+
+    `direct` has the firmware start a kernel itself: (kernel, initrd, arguments).
+    """
 
     mac: str
     disk: str | None  # an image file; None: no disk
@@ -95,21 +100,24 @@ class VM:
         self.started = time.monotonic()
         os.makedirs(machine.work, exist_ok=True)
         self.qmp = f"{RUN}/qmp{machine.number}.sock"  # a socket's path is short: unix(7)
-        errors = open(os.path.join(machine.work, f"qemu{machine.number}.err"), "wb")
-        self.process = subprocess.Popen(
-            arguments(machine, self.qmp),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-        errors.close()
+        with open(self._file(f"qemu{machine.number}.err"), "wb") as errors:
+            self.process = subprocess.Popen(
+                arguments(machine, self.qmp),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self.machine.work, name)
 
     def _listen(self) -> None:
         assert self.process.stdout
+        console = self.process.stdout.fileno()
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        with open(os.path.join(self.machine.work, f"console{self.machine.number}.log"), "a") as log:
-            while data := os.read(self.process.stdout.fileno(), 65536):
+        with open(self._file(f"console{self.machine.number}.log"), "a") as log:
+            while data := os.read(console, 65536):
                 self._heard(decode(data), log)
         with self.news:
             self.over = True
@@ -119,10 +127,11 @@ class VM:
         if self.raw:
             self.raw(text)
         with self.news:
-            *whole, self.partial = (self.partial + text.replace("\r", "")).split("\n")
+            text = self.partial + text.replace("\r", "")
+            *whole, self.partial = text.split("\n")
             now = time.monotonic() - self.started
-            for line in whole:
-                line = ESCAPES.sub("", line).strip()
+            for heard in whole:
+                line = ESCAPES.sub("", heard).strip()
                 self.lines.append((now, line))
                 print(f"{now:8.2f} {line}", file=log, flush=True)
                 if self.show:
@@ -130,22 +139,21 @@ class VM:
             self.news.notify_all()
 
     def expect(self, pattern: str, seconds: float, died: str = DIED) -> tuple[float, str]:
-        """The first line that matches, and when; a prompt without a newline counts, too. Raises Ended at `died`."""
-        wanted, over, end, start = (
-            re.compile(pattern),
-            re.compile(died),
-            time.monotonic() + seconds,
-            0,
-        )
+        """The first line that matches, and when; a prompt without a newline counts, too.
+
+        Raises Ended at a line that matches `died`, and after so many `seconds`.
+        """
+        end = time.monotonic() + seconds
+        seen = 0
         with self.news:
             while True:
-                for at, line in self.lines[start:]:
-                    if wanted.search(line):
+                for at, line in self.lines[seen:]:
+                    if re.search(pattern, line):
                         return at, line
-                    if over.search(line):
+                    if re.search(died, line):
                         raise Ended(line)
-                start = len(self.lines)
-                if wanted.search(self.partial):
+                seen = len(self.lines)
+                if re.search(pattern, self.partial):
                     return time.monotonic() - self.started, self.partial
                 if self.over:
                     raise Ended(f"the node stopped before /{pattern}/")
@@ -161,7 +169,7 @@ class VM:
             self.process.stdin.flush()
 
     def cut(self) -> None:
-        """Pull the plug: what QEMU accepted stays on the disk, what the guest had in memory is gone."""
+        """Pull the plug: what QEMU accepted stays on the disk, what was in memory is gone."""
         with contextlib.suppress(OSError, ValueError):
             self._say("quit")
         self.wait(10)
@@ -194,72 +202,40 @@ class VM:
 def arguments(machine: Machine, qmp: str) -> list[str]:
     """QEMU's command line. `la57=off` and one CPU are the fastest under emulation (measured)."""
     accel = "kvm" if os.environ.get("PLUGNODE_ACCEL") == "kvm" else "tcg,thread=multi,tb-size=512"
-    words = [
-        "qemu-system-x86_64",
-        "-M",
-        "pc,graphics=off",
-        "-accel",
-        accel,
-        "-cpu",
-        "max,la57=off",
-        "-smp",
-        "1",
-    ]
-    words += [
-        "-m",
-        str(machine.memory),
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-vga",
-        "none",
-    ]
-    words += [
-        "-serial",
-        "stdio",
-        "-monitor",
-        "none",
-        "-no-reboot",
-        "-qmp",
-        f"unix:{qmp},server=on,wait=off",
-    ]
-    words += [
-        "-object",
-        "rng-random,id=r0,filename=/dev/urandom",
-        "-device",
-        "virtio-rng-pci,rng=r0",
-    ]
+    words = ["qemu-system-x86_64", "-M", "pc,graphics=off", "-accel", accel]
+    words += ["-cpu", "max,la57=off", "-smp", "1", "-m", str(machine.memory)]
+    words += ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
+    words += ["-serial", "stdio", "-monitor", "none", "-no-reboot"]
+    words += ["-qmp", f"unix:{qmp},server=on,wait=off"]
+    words += ["-object", "rng-random,id=r0,filename=/dev/urandom"]
+    words += ["-device", "virtio-rng-pci,rng=r0"]
     return words + _network_card(machine) + _disk(machine) + _start(machine)
 
 
 def _network_card(machine: Machine) -> list[str]:
     """With QEMU's own iPXE as its ROM, or with none where something else does the ROM's work."""
-    rom = ",bootindex=1" if machine.firmware == "ipxe" and not machine.direct else ",romfile="
-    others = []
+    boots_by_rom = machine.firmware == "ipxe" and not machine.direct
+    rom = "bootindex=1" if boots_by_rom else "romfile="
+    nic = NICS[machine.nic]
+
+    words = []
     for number, mac in enumerate(machine.strangers):
-        netdev = f"hubport,id=s{number},hubid={9 + number}"
-        others += [
-            "-netdev",
-            netdev,
-            "-device",
-            f"{NICS[machine.nic]},netdev=s{number},mac={mac},romfile=",
-        ]
+        words += ["-netdev", f"hubport,id=s{number},hubid={9 + number}"]
+        words += ["-device", f"{nic},netdev=s{number},mac={mac},romfile="]
     tap = f"tap,id=n0,ifname=tap{machine.number},script=no,downscript=no,vhost=off"
-    return [
-        *others,
-        "-netdev",
-        tap,
-        "-device",
-        f"{NICS[machine.nic]},netdev=n0,mac={machine.mac}{rom}",
-    ]
+    words += ["-netdev", tap]
+    words += ["-device", f"{nic},netdev=n0,mac={machine.mac},{rom}"]
+    return words
 
 
 def _disk(machine: Machine) -> list[str]:
     if machine.disk is None:
         return []
     drive = f"if=none,id=d0,file={machine.disk},format=raw,cache=unsafe,discard=unmap"
-    return ["-drive", drive, *DISKS[machine.bus]]
+    words = ["-drive", drive]
+    for device in DISKS[machine.bus]:
+        words += ["-device", device]
+    return words
 
 
 def _start(machine: Machine) -> list[str]:
@@ -270,8 +246,9 @@ def _start(machine: Machine) -> list[str]:
     return FIRMWARE[machine.firmware](machine)
 
 
-# A BIOS has no PXE of its own, and QEMU's cards have iPXE as theirs, which gives itself away in DHCP and is served
-# boot.ipxe. This makes of iPXE what a server's card has: a ROM that calls itself PXEClient and no more.
+# A BIOS has no PXE of its own, and QEMU's cards have iPXE as theirs, which gives itself away in
+# DHCP and is served boot.ipxe. This makes of iPXE what a server's card has: a ROM that calls
+# itself PXEClient and no more.
 PLAIN_PXE = """\
 #!ipxe
 set net0/user-class PXEClient

@@ -1,10 +1,13 @@
-"""Power a lab's nodes on, and tell what happens: run as a program inside `lab.UNSHARE`, by `power_on`.
+"""Power a lab's nodes on, and tell what happens.
 
-    job.json ──> servers, wire, virtual machines ──> one JSON object a line: {"power", "node", "at", "kind", "text", …}
+`power_on` runs this module as a program inside `network.UNSHARE`:
 
-The kinds: "lab" (its process), "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp",
-"tftp error" (wire.py), "sshd" (what answers), "reached" (what was waited for), "ended" (it was not, and why), "off"
-(how it went off).
+    job.json ──> servers, capture, virtual machines ──> one JSON object a line, a BootEvent
+
+A BootEvent has "power", "node", "at", "kind", "text" and the numbers of MOVED. The kinds: "lab"
+(its process), "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp",
+"tftp error" (`capture`), "sshd" (what answers), "reached" (what was waited for), "ended" (it was
+not, and why), "off" (how it went off).
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from .capture import Capture
 from .network import BRIDGE, UNSHARE, Daemons, Lab, boot_server
@@ -28,15 +32,10 @@ from .qemu import DIED, VM, Ended, Machine
 
 READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
 HUNG = 90  # seconds that a system gets to power itself off
-MOVED = (
-    "tftp",
-    "nfs",
-    "calls",
-)  # what each event tells of its node since power-on: bytes, and calls of NFS
+# What each event tells of its node since power-on: bytes, and calls of NFS
+MOVED = ("tftp", "nfs", "calls")
 LEAVE = b"\x1d"  # Ctrl-], as in telnet
-REPOSITORY = os.path.dirname(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-)
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 BootEvent = dict[str, Any]
 
@@ -49,7 +48,8 @@ class PowerState:
     until: str = READY  # a regular expression
     died: str = DIED  # another: then it will not come to that
     seconds: float = 600  # a node that is emulated, on a machine that has much else to do, is slow
-    then: str = "cut"  # | "button": of the case | "poweroff": typed at its console | "keep": until somebody ends it
+    # "cut" | "button": of the case | "poweroff": typed at its console | "keep": until it is ended
+    then: str = "cut"
     sshd: bool = False  # look whether it answers
     later: float = 0  # seconds that it stays on after that
 
@@ -66,60 +66,68 @@ class BootJob:
 def power_on(job: BootJob, stdin: Any = subprocess.DEVNULL) -> Iterator[BootEvent]:
     """Run a job in namespaces of its own; what it tells, as it comes. Needs root.
 
-    All of it ends with this process, however that ends, and when the iterator is closed. Raises RuntimeError with
-    the words of a lab that did not start.
+    All of it ends with this process, however that ends, and when the iterator is closed. Raises
+    RuntimeError with the words of a lab that did not start.
     """
-    os.makedirs(job.lab.logs, exist_ok=True)
-    path = os.path.join(job.lab.logs, "job.json")
-    with open(path, "w") as file:
-        json.dump(dataclasses.asdict(job), file, indent=1)
-    # setpriv: this process's death takes `unshare` along, and that takes its namespaces
-    argv = [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        *UNSHARE,
-        sys.executable,
-        "-m",
-        __name__,
-        os.path.abspath(path),
-    ]
+    path = _write_job(job)
     with open(os.path.join(job.lab.logs, "lab.err"), "w+") as errors:
         lab = subprocess.Popen(
-            argv, cwd=REPOSITORY, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, text=True
+            _program(path),
+            cwd=REPOSITORY,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
         )
         try:
             assert lab.stdout
-            yield {
-                "power": -1,
-                "node": 0,
-                "at": 0,
-                "kind": "lab",
-                "text": str(lab.pid),
-                **dict.fromkeys(MOVED, 0),
-            }
+            unmoved = dict.fromkeys(MOVED, 0)
+            yield _event(-1, 0, 0, "lab", str(lab.pid)) | unmoved
             yield from map(json.loads, lab.stdout)
             if lab.wait():
-                errors.seek(0)
-                raise RuntimeError(
-                    errors.read().strip().rpartition("\n")[2]
-                    or f"the lab ended with {lab.returncode}"
-                )
+                said = _last_line(errors)
+                raise RuntimeError(said or f"the lab ended with {lab.returncode}")
         finally:
             lab.kill()
             lab.wait()
 
 
+def _write_job(job: BootJob) -> str:
+    """The file that a job is written to, among the logs."""
+    os.makedirs(job.lab.logs, exist_ok=True)
+    path = os.path.join(job.lab.logs, "job.json")
+    with open(path, "w") as file:
+        json.dump(dataclasses.asdict(job), file, indent=1)
+    return os.path.abspath(path)
+
+
+def _last_line(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read().strip().rpartition("\n")[2]
+
+
+def _program(path: str) -> list[str]:
+    """This module as a program, in namespaces of its own."""
+    # setpriv: this process's death takes `unshare` along, and that takes its namespaces
+    until_we_end = ["setpriv", "--pdeathsig", "KILL"]
+    module = [sys.executable, "-m", __name__]
+    return [*until_we_end, *UNSHARE, *module, path]
+
+
+def _event(power: int, node: int, at: float, kind: str, text: str) -> BootEvent:
+    return {"power": power, "node": node, "at": at, "kind": kind, "text": text}
+
+
 def read_job(path: str) -> BootJob:
     with open(path) as file:
         data = json.load(file)
-    powers = tuple(
-        PowerState(
-            **{**power, "machines": tuple(Machine(**machine) for machine in power["machines"])}
-        )
-        for power in data["powers"]
-    )
+    powers = tuple(map(_power_state, data["powers"]))
     return BootJob(Lab(**data["lab"]), powers, data["raw"])
+
+
+def _power_state(written: dict[str, Any]) -> PowerState:
+    machines = tuple(Machine(**machine) for machine in written["machines"])
+    return PowerState(**{**written, "machines": machines})
 
 
 # --- inside the namespaces
@@ -130,68 +138,68 @@ class Run:
 
     def __init__(self, job: BootJob, daemons: Daemons):
         self.job, self.daemons = job, daemons
-        self.number = -1
+        self.number = -1  # of the PowerState
         self.vms: dict[str, VM] = {}  # by MAC
         self.addresses: dict[str, str] = {}
         self.lock = threading.Lock()
-        self.wire = Capture(BRIDGE, self.heard)
+        self.capture = Capture(BRIDGE, self.heard)
 
     def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:
-        moved = {what: self.wire.count[machine.mac, what] for what in MOVED}
-        event = {
-            "power": self.number,
-            "node": machine.number,
-            "at": round(at, 2),
-            "kind": kind,
-            "text": text,
-            **moved,
-        }
+        event = _event(self.number, machine.number, round(at, 2), kind, text)
+        for what in MOVED:
+            event[what] = self.capture.count[machine.mac, what]
         with self.lock:
             print(json.dumps(event), flush=True)
 
+    def tell_now(self, vm: VM, kind: str, text: str) -> None:
+        self.tell(vm.machine, time.monotonic() - vm.started, kind, text)
+
     def heard(self, mac: str, kind: str, text: str) -> None:
-        """Something on the wire, of one of the nodes."""
+        """Tell what goes over the wire, if it is of one of the nodes."""
         if kind == "dhcp":
             self.addresses[mac] = text
         if vm := self.vms.get(mac):
-            self.tell(vm.machine, time.monotonic() - vm.started, kind, text)
+            self.tell_now(vm, kind, text)
 
     def power(self, power: PowerState) -> bool:
         """Whether every machine came to where it was wanted."""
         self.number += 1
-        self.wire.count.clear()
+        self.capture.count.clear()
         self.addresses.clear()
         self.vms = {machine.mac: self.start(machine) for machine in power.machines}
         came = [self.came(vm, power) for vm in self.vms.values()]
         for vm, reached in zip(self.vms.values(), came):
             how = self.finish(vm, power.then if reached else "cut")
-            self.tell(vm.machine, time.monotonic() - vm.started, "off", how)
+            self.tell_now(vm, "off", how)
         return all(came)
 
     def start(self, machine: Machine) -> VM:
+        def line(at: float, text: str) -> None:
+            self.tell(machine, at, "console", text)
+
+        def raw(text: str) -> None:
+            self.tell(machine, 0, "raw", text)
+
         self.tell(machine, 0, "power", machine.firmware)
-        return VM(
-            machine,
-            lambda at, line: self.tell(machine, at, "console", line),
-            (lambda text: self.tell(machine, 0, "raw", text)) if self.job.raw else None,
-        )
+        return VM(machine, line, raw if self.job.raw else None)
 
     def came(self, vm: VM, power: PowerState) -> bool:
+        """Whether a machine came to where it was wanted, in time."""
+        left = vm.started + power.seconds - time.monotonic()
         try:
-            at, line = vm.expect(
-                power.until, max(0, vm.started + power.seconds - time.monotonic()), power.died
-            )
+            at, line = vm.expect(power.until, max(0, left), power.died)
         except Ended as end:
-            self.tell(vm.machine, time.monotonic() - vm.started, "ended", str(end))
+            self.tell_now(vm, "ended", str(end))
             return False
         self.tell(vm.machine, at, "reached", line)
         if power.sshd:
-            text = banner(self.addresses.get(vm.machine.mac, ""), 22)
-            self.tell(vm.machine, time.monotonic() - vm.started, "sshd", text)
+            address = self.addresses.get(vm.machine.mac, "")
+            self.tell_now(vm, "sshd", banner(address, 22))
         time.sleep(power.later)
         return True
 
     def finish(self, vm: VM, then: str) -> str:
+        """Switch a machine off as `then` says; how it went off."""
         if then == "cut":
             vm.cut()
             return "cut"
@@ -207,7 +215,7 @@ class Run:
 
 
 def type_at_prompt(vm: VM, command: str) -> None:
-    """A command for the root shell that a node has with `plugnode.debug`; the shell may come a moment later."""
+    """Type a command at the root shell that a node has with `plugnode.debug`, once it is there."""
     vm.type(b"\r")
     with contextlib.suppress(Ended):
         vm.expect(r"# $", HUNG, died="(?!)")
@@ -215,7 +223,7 @@ def type_at_prompt(vm: VM, command: str) -> None:
 
 
 def type_through(vm: VM) -> None:
-    """This terminal is the node's console, until Ctrl-]; the end of the input is none of the node's."""
+    """Make this terminal the node's console until Ctrl-]; the input's end is none of the node's."""
     vm.type(b"\r")  # for a prompt
     while data := os.read(0, 1024):
         if LEAVE in data:

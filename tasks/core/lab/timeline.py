@@ -1,6 +1,6 @@
-"""The story of a boot: which stages a node came through and when, what it said of itself, and whether that is right.
+"""A boot as it went: the stages that a node came through and when, and whether it is right.
 
-events of boot.power_on ──> Story ──> table, checks, or what is known of a failure
+events of `run.power_on` ──> BootTimeline ──> table, checks, or what is known of a failure
 """
 
 from __future__ import annotations
@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..site.model import Disk
-from .run import BootEvent
+from .run import READY, BootEvent
 
 
 class Stage(NamedTuple):
-    """A stage by its name, and the event that says it is reached; a group of the pattern is shown beside it."""
+    """A stage by its name, and the event that says it is reached.
+
+    The pattern's group is shown beside it.
+    """
 
     name: str
     kind: str
@@ -48,10 +51,12 @@ STAGES = (
     Stage("commit", "console", r"plugnode: setup: commit (.*)"),
     Stage("name", "console", r"plugnode: setup: name (.*)"),
     Stage("setup", "console", r"plugnode: setup: done: (.*)"),
-    Stage("ready", "console", r"plugnode: node: ready ?(.*)"),
+    Stage("ready", "console", rf"{READY} ?(.*)"),
 )
-# Asked for, and need not be there
-USUAL_SECONDS = re.compile(r"pxelinux\.cfg/(01-|[0-9A-F]+:)|\.lst:|cfg-01-|ipxe-01-|User aborted")
+# Of files that loaders ask for and that need not be there
+USUAL_TFTP_ERRORS = re.compile(
+    r"pxelinux\.cfg/(01-|[0-9A-F]+:)|\.lst:|cfg-01-|ipxe-01-|User aborted"
+)
 
 
 class Reached(NamedTuple):
@@ -77,9 +82,8 @@ class BootTimeline:
     """What one node told so far, after one switching on."""
 
     stages: list[Reached] = field(default_factory=list)
-    facts: dict[str, str] = field(
-        default_factory=dict
-    )  # "name" -> "wn001", "mount /var" -> "/dev/sda1 ext4 rw"
+    # "name" -> "wn001", "mount /var" -> "/dev/sda1 ext4 rw"
+    facts: dict[str, str] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     console: deque[str] = field(default_factory=lambda: deque(maxlen=400))
     tftp_errors: list[str] = field(default_factory=list)
@@ -94,16 +98,14 @@ class BootTimeline:
     def feed(self, event: BootEvent) -> Reached | None:
         """Take an event in; the stage that the node came to by it, if it did."""
         kind, text = event["kind"], event["text"]
-        if kind == "reached":  # by a line that may not have ended yet
-            kind = "console"
-        if kind == "console":
+        if kind in ("console", "reached"):  # what was waited for may be a line without its end
             self.console.append(text)
             self._fact(text)
-        elif kind == "tftp error" and not USUAL_SECONDS.search(text):
+        elif kind == "tftp error" and not USUAL_TFTP_ERRORS.search(text):
             self.tftp_errors.append(text)
         elif kind in ("ended", "sshd", "off"):
             setattr(self, kind, text)
-        return self._stage(kind, event)
+        return self._stage("console" if kind == "reached" else kind, event)
 
     def _fact(self, line: str) -> None:
         found = re.search(r"plugnode: node: ((?:mount |fill )?\S+) (.*)", line)
@@ -113,13 +115,16 @@ class BootTimeline:
             self.facts[found[1]] = found[2]
 
     def _stage(self, kind: str, event: BootEvent) -> Reached | None:
+        """Note the first stage that is new by this event."""
         known = {reached.stage for reached in self.stages}
         for stage in STAGES:
-            if stage.kind == kind and stage.name not in known:
-                if found := re.search(stage.pattern, event["text"]):
-                    moved = event["tftp"], event["nfs"], event["calls"]
-                    self.stages.append(Reached(stage.name, event["at"], *moved, found[1]))
-                    return self.stages[-1]
+            if stage.kind != kind or stage.name in known:
+                continue
+            if found := re.search(stage.pattern, event["text"]):
+                moved = event["tftp"], event["nfs"], event["calls"]
+                reached = Reached(stage.name, event["at"], *moved, found[1])
+                self.stages.append(reached)
+                return reached
         return None
 
 
@@ -128,25 +133,32 @@ def line(reached: Reached) -> str:
     return f"{reached.at:7.1f} s  {reached.stage:<10} {reached.text}".rstrip()
 
 
-def table(story: BootTimeline) -> str:
-    """Each stage with when it was reached, and how long, how many bytes and calls of NFS it took until the next."""
-    rows = [
-        f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9} {'NFS calls':>9}"
-    ]
-    for stage, at, *took in [*spent(story), ("all", None, *story.stages[-1][1:5])]:
-        seconds, tftp, nfs, calls = took
-        when = "" if at is None else f"{at:.1f}"
-        rows.append(
-            f"{stage:<10} {when:>7} {seconds:7.1f} {tftp / 1000:9.0f} {nfs / 1000:9.0f} {calls:9}"
-        )
-    return "\n".join(rows)
+def table(boot: BootTimeline) -> str:
+    """Each stage: when it was reached, and what it took until the next."""
+    head = f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9} {'NFS calls':>9}"
+    last = boot.stages[-1]
+    whole = Spent("all", 0, last.at, last.tftp, last.nfs, last.calls)
+    rows = [_row(each, f"{each.at:.1f}") for each in spent(boot)]
+    return "\n".join([head, *rows, _row(whole, "")])
 
 
-def spent(story: BootTimeline) -> Iterator[Spent]:
+def _row(took: Spent, at: str) -> str:
+    moved = f"{took.tftp / 1000:9.0f} {took.nfs / 1000:9.0f} {took.calls:9}"
+    return f"{took.stage:<10} {at:>7} {took.seconds:7.1f} {moved}"
+
+
+def spent(boot: BootTimeline) -> Iterator[Spent]:
     """What each stage took until the next; the last took nothing."""
-    for now, after in zip(story.stages, [*story.stages[1:], story.stages[-1]]):
-        moved = after.tftp - now.tftp, after.nfs - now.nfs, after.calls - now.calls
-        yield Spent(now.stage, now.at, round(after.at - now.at, 2), *moved)
+    following = [*boot.stages[1:], boot.stages[-1]]
+    for now, after in zip(boot.stages, following):
+        yield Spent(
+            now.stage,
+            now.at,
+            seconds=round(after.at - now.at, 2),
+            tftp=after.tftp - now.tftp,
+            nfs=after.nfs - now.nfs,
+            calls=after.calls - now.calls,
+        )
 
 
 # --- is it right
@@ -171,93 +183,113 @@ class Check(NamedTuple):
     found: str
 
 
-def checks(story: BootTimeline, expected: Expected) -> Iterator[Check]:
+def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
     """Every check with what was found."""
-    facts = story.facts
+    yield from _identity_checks(boot.facts, expected)
+    yield from _disk_checks(boot.facts, expected.disk)
+    yield Check(not boot.degraded, "nothing degraded", "; ".join(boot.degraded))
+    if expected.sshd:
+        yield Check(bool(boot.sshd), "sshd answers", boot.sshd or "nothing")
+    if expected.powers_off and boot.off != "cut":
+        yield _equal("power button switches it off", boot.off, "by itself")
+
+
+def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[Check]:
     yield _equal("host name", facts.get("name"), expected.name)
     yield _equal("address", facts.get("address", "").split(" ")[0], expected.address)
     yield _equal("release", facts.get("release"), expected.release)
     roots = [f"{expected.root} {fs} ro" for fs in ("nfs", "nfs4")]
     yield _equal("root over NFS, read-only", facts.get("mount /"), *roots)
-    for part in expected.disk.partitions:
+
+
+def _disk_checks(facts: Mapping[str, str], disk: Disk) -> Iterator[Check]:
+    for part in disk.partitions:
         if part.fs != "swap":
             yield _on_disk(part.mount, part.fs, facts.get(f"mount {part.mount}"))
         if part.fill:
             yield _filled(part.mount, part.fill, facts.get(f"fill {part.mount}"))
-    yield Check(not story.degraded, "nothing degraded", "; ".join(story.degraded))
-    if expected.sshd:
-        yield Check(bool(story.sshd), "sshd answers", story.sshd or "nothing")
-    if expected.powers_off and story.off != "cut":
-        yield _equal("power button switches it off", story.off, "by itself")
 
 
 def _equal(what: str, found: str | None, *wanted: str) -> Check:
     found = found or "nothing"
-    return Check(found in wanted, what, found if found in wanted else f"{found}, not {wanted[0]}")
+    if found in wanted:
+        return Check(True, what, found)
+    return Check(False, what, f"{found}, not {wanted[0]}")
 
 
 def _on_disk(mount: str, fs: str, found: str | None) -> Check:
-    device, kind, access = ((found or "") + "   ").split(" ")[:3]
-    right = device.startswith("/dev/") and kind == fs and access == "rw"
+    device, *how = (found or "").split(" ")
+    right = device.startswith("/dev/") and how[:2] == [fs, "rw"]
     return Check(right, f"{mount} on its disk", found or "nothing")
 
 
 def _filled(mount: str, fill: str, found: str | None) -> Check:
-    has, _, all = (found or "0 of 0").partition(" of ")
-    return Check(has == all != "0", f"{mount} has what {fill} has", f"{found or 'nothing'} names")
+    there, _, every = (found or "0 of 0").partition(" of ")
+    names = f"{found or 'nothing'} names"
+    return Check(there == every != "0", f"{mount} has what {fill} has", names)
 
 
-def timings(story: BootTimeline, found: Iterable[Check]) -> dict[str, Any]:
-    """What a boot took and whether it was right, for other programs; the stages until the node was ready."""
-    last = story.stages[-1]
+def timings(boot: BootTimeline, found: Iterable[Check]) -> dict[str, Any]:
+    """What a boot took and whether it was right, for other programs."""
+    last = boot.stages[-1]
+    stages = [stage._asdict() for stage in spent(boot)]
+    checked = [check._asdict() for check in found]
     return {
         "seconds": last.at,
         "tftp_bytes": last.tftp,
         "nfs_bytes": last.nfs,
         "nfs_calls": last.calls,
-        "stages": [stage._asdict() for stage in spent(story)],
-        "holds": all(check.holds for check in found),
-        "checks": [check._asdict() for check in found],
+        "stages": stages,
+        "holds": all(check["holds"] for check in checked),
+        "checks": checked,
     }
 
 
 # --- what is known of a failure
 
 
-def failure(story: BootTimeline, logs: str, address: str, mac: str, lines: int = 15) -> str:
+def failure(boot: BootTimeline, logs: str, address: str, mac: str, lines: int = 15) -> str:
     """The stage reached, the console until it failed, and what the servers say of it."""
-    last = story.stages[-1] if story.stages else Reached("power", 0, 0, 0, 0, "")
-    parts = [
-        f"it came to the stage `{last.stage}` ({last.at:.1f} s after power-on), then: {story.ended}"
-    ]
-    parts += ["console:", *(f"    {line}" for line in _until_it_failed(story)[-lines:])]
-    if story.tftp_errors:
-        parts += ["TFTP server:", *(f"    {error}" for error in story.tftp_errors[-5:])]
+    last = boot.stages[-1] if boot.stages else Reached("power", 0, 0, 0, 0, "")
+    reached = f"`{last.stage}` ({last.at:.1f} s after power-on)"
+    parts = [f"it came to the stage {reached}, then: {boot.ended}"]
+    parts += _listed("console:", _until_it_failed(boot)[-lines:])
+    if boot.tftp_errors:
+        parts += _listed("TFTP server:", boot.tftp_errors[-5:])
     for name in sorted(os.listdir(logs)):
         if name.endswith((".log", ".err")) and not name.startswith("console"):
-            told = list(_that_matter(os.path.join(logs, name), (address, mac)))[-5:]
-            parts += [f"{name}:", *(f"    {line}" for line in told)] if told else []
+            told = list(_that_matter(os.path.join(logs, name), (address, mac)))
+            if told:
+                parts += _listed(f"{name}:", told[-5:])
     return "\n".join(parts)
 
 
-def _until_it_failed(story: BootTimeline) -> list[str]:
-    """The console's lines up to that which ended the story: a panic's reason is before it, its call trace after."""
-    lines = [line for line in story.console if line]
-    ends = [number for number, line in enumerate(lines, 1) if story.ended and story.ended in line]
-    return lines[: ends[0]] if ends else lines
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    return [title, *(f"    {line}" for line in lines)]
+
+
+def _until_it_failed(boot: BootTimeline) -> list[str]:
+    """The console's lines up to the one that ended it.
+
+    A panic's reason stands before that, its call trace after.
+    """
+    lines = []
+    for line in filter(None, boot.console):
+        lines.append(line)
+        if boot.ended and boot.ended in line:
+            break
+    return lines
 
 
 # nfs-ganesha complains of what a lab has not: dbus, Kerberos, a recovery folder
-MATTERS = re.compile(
-    r"qemu|error|fail|denied|refused|not found|no such|no free|unknown|invalid", re.IGNORECASE
-)
+WORDS = r"qemu|error|fail|denied|refused|not found|no such|no free|unknown|invalid"
+MATTERS = re.compile(WORDS, re.IGNORECASE)
 NOISE = re.compile(r"TIRPC|dbus|krb|keytab|gsh_rados|RADOS|recovery|reclaim|GRACE", re.IGNORECASE)
 
 
 def _that_matter(path: str, names: Iterable[str]) -> Iterator[str]:
     with open(path, errors="replace") as log:
         for text in log:
-            if (MATTERS.search(text) or any(name in text for name in names)) and not NOISE.search(
-                text
-            ):
+            matters = MATTERS.search(text) or any(name in text for name in names)
+            if matters and not NOISE.search(text):
                 yield text.strip()[:240]

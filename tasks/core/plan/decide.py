@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from ..services.exports import site_of
 from ..services.merged_exports import MergedExports, merge_exports
 from ..services.services import KEPT, Service, is_foreign, lost
+from ..site_data import files_of
 from ..store import journal
 from ..store.boot_files import current
 from ..store.nodes import NodeFacts
 from ..store.paths import BOOT_FILES
 from .model import FileChange, FileChanges, NodeChanges, NodesReassigned, Plan, ReleaseChange
-from .site_image import texts_of
 from .state import Actual, BuiltRelease, Desired, digest
 
 
@@ -231,7 +231,7 @@ def _site_files(before: bytes, after: bytes) -> FileChanges:
     """The texts inside site.img that change; of a server's first one nothing is told."""
     if not before or before == after:
         return ()
-    return tuple(_changes(texts_of(before), texts_of(after)))
+    return tuple(_changes(files_of(before), files_of(after)))
 
 
 def _by_hand(actual: Actual, desired: Desired) -> FileChanges:

@@ -1,35 +1,19 @@
-"""What a server's site.img holds: texts, the site's name among them."""
+"""What a server's site.img says of itself: the site's name."""
 
 from __future__ import annotations
 
-import os
 import re
 
-from ..archive import cpio
-from ..base.errors import BadInput
-from ..site_data import as_generated
+from ..site_data import files_of
 
 SITE = "plugnode/site"  # the file of site.img that says which site it is
 
 _NAME = re.compile(rb"^site=(.*)$", re.MULTILINE)
 
 
-def texts_of(site_img: bytes) -> dict[str, bytes]:
-    """The files in site.img, as they were generated; none where it cannot be read."""
-    try:
-        tree = cpio.read_image(site_img, "site.img").tree
-    except BadInput:
-        return {}
-    texts = {}
-    for path, entry in tree.items():
-        if entry.data is not None:
-            texts[os.fsdecode(path)] = entry.data
-    return as_generated(texts)
-
-
 def site_in(site_img: bytes) -> str:
     """The site whose data that is; "" where that cannot be seen."""
-    return site_name(texts_of(site_img).get(SITE, b""))
+    return site_name(files_of(site_img).get(SITE, b""))
 
 
 def site_name(text: bytes) -> str:

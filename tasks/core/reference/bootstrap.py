@@ -261,7 +261,8 @@ def _step(step: re.Match[str]) -> str:
 
 def explain_packages(reference: Reference, words: list[str]) -> str:
     """One line for an admin: why there is no tree, in their own words where we have none."""
-    if meaning := meaning_of(words, PACKAGE_MEANINGS, suite=reference.suite):
+    meaning = meaning_of(words, PACKAGE_MEANINGS, suite=reference.suite)
+    if meaning:
         return meaning
     for line in words:
         if _ERROR.match(line) and not _MACHINERY.match(line):

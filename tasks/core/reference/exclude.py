@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-
 from ..scan.reader import ScanOptions
 from ..site.model import Image
 from ..tree.filter import NEVER_COPIED, LazyFilter

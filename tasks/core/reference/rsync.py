@@ -35,7 +35,6 @@ COMMAND = [
 ATTRIBUTES = ["-AX"]
 _COMPLAINT = re.compile(r"(?:rsync: |rsync error: |file has vanished: ).*")
 _PROGRESS = re.compile(r"^\s*([\d,]+)\s+\d+%\s+(\S+)\s+[\d:]+")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class RsyncSource(NamedTuple):

@@ -1,7 +1,11 @@
-"""What commands found of a build, as the report shows it: a plan, checks, a boot. Their JSON -> view."""
+"""What commands found of a build, as the report shows it: a plan, checks, a boot.
+
+The JSON that a command left ──> a part of the view
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,42 +18,52 @@ MOST_FOLDERS = 40
 View = dict[str, Any]
 KINDS = {"@": "hunk", "+": "add", "-": "gone"}  # a line of a unified diff, by how it begins
 SIGNS = {"add": "+", "change": "~", "remove": "−"}
+GROUPS = {  # of files, by key of the plan
+    "site_files": "Site data, as site.img brings it to the nodes",
+    "files": "Files on the server",
+    "by_hand": "Generated files that no deploy installs",
+}
+VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok": "passed"}
 
 
 # --- plan
 
 
 def plan_view(found: Mapping[str, Any]) -> View:
-    """What `doit plan` left: {"compared": words, "servers": {name: plan as summary.as_json gives it}}."""
-    return {
-        "compared": found["compared"],
-        "servers": [_server(name, plan) for name, plan in found["servers"].items()],
-    }
+    """What `doit plan` left: {"compared": words, "servers": {name: a plan's JSON}}."""
+    servers = [_server(name, plan) for name, plan in found["servers"].items()]
+    return {"compared": found["compared"], "servers": servers}
 
 
 def _server(name: str, plan: Mapping[str, Any]) -> View:
     return {
         "name": name,
         "changed": plan["changed"],
-        "moves": [{**move, **_nodes(move["nodes"])} for move in plan["releases"]],
-        "switches": [{**switch, **_nodes(switch["nodes"])} for switch in plan["switches"]],
-        "boots": [parts for parts in map(_parts, plan["boots"]) if parts["rows"] or parts["initrd"]],
-        "roots": [_root(root) for root in plan["roots"]],
+        "moves": list(map(_with_nodes, plan["releases"])),
+        "switches": list(map(_with_nodes, plan["switches"])),
+        "boots": _boots(plan["boots"]),
+        "roots": list(map(_root, plan["roots"])),
         "nodes": _changes(plan["nodes"]),
-        "groups": [
-            {"title": title, "files": list(map(_file, plan[key]))}
-            for key, title in (
-                ("site_files", "Site data, as site.img brings it to the nodes"),
-                ("files", "Files on the server"),
-                ("by_hand", "Generated files that no deploy installs"),
-            )
-            if plan[key]
-        ],
+        "groups": _groups(plan),
         "loaders": plan["loaders"],
         "reloads": plan["reloads"],
         "warnings": plan.get("warnings", []),  # none in a plan that an earlier version left
         "prunable": plan["prunable"],
-    }  # fmt: skip
+    }
+
+
+def _with_nodes(change: Mapping[str, Any]) -> View:
+    """A change, its nodes counted and folded."""
+    return {**change, **_nodes(change["nodes"])}
+
+
+def _groups(plan: Mapping[str, Any]) -> list[View]:
+    """The files that change, those of a kind below a title."""
+    groups = []
+    for key, title in GROUPS.items():
+        if plan[key]:
+            groups.append({"title": title, "files": list(map(_file, plan[key]))})
+    return groups
 
 
 def _nodes(names: Sequence[str]) -> View:
@@ -58,12 +72,20 @@ def _nodes(names: Sequence[str]) -> View:
 
 def _changes(nodes: Mapping[str, Any]) -> list[tuple[str, View]]:
     """Nodes by what became of them."""
-    found: dict[str, list[str]] = {
-        word: nodes[word] for word in ("added", "removed") if nodes[word]
-    }
+    found: dict[str, list[str]] = {}
+    for word in ("added", "removed"):
+        if nodes[word]:
+            found[word] = nodes[word]
     for name, fields in nodes["changed"].items():
-        found.setdefault(f"changed: {', '.join(fields)}", []).append(name)
+        word = f"changed: {', '.join(fields)}"
+        found.setdefault(word, []).append(name)
     return [(word, _nodes(names)) for word, names in found.items()]
+
+
+def _boots(boots: Iterable[Mapping[str, Any]]) -> list[View]:
+    """Of each release what boots differently, if anything does."""
+    every = map(_parts, boots)
+    return [parts for parts in every if parts["rows"] or parts["initrd"]]
 
 
 def _parts(boot: Mapping[str, Any]) -> View:
@@ -73,34 +95,33 @@ def _parts(boot: Mapping[str, Any]) -> View:
         before, after = boot[key]["before"], boot[key]["after"]
         if before is not None and before != after:
             rows.append((word, before or "none", after or "none"))
+    files = boot["initrd_files"]
     return {
         "release": boot["release"],
         "rows": rows,
-        "initrd": _tree(boot["initrd_files"]) if boot["initrd_files"] else None,
+        "initrd": _tree(files) if files else None,
     }
 
 
 def _root(root: Mapping[str, Any]) -> View:
-    rights = root["rights"]
-    return {
+    before, after = root["rights"]["before"], root["rights"]["after"]
+    view = {
         "release": root["release"],
         "compared_with": root["compared_with"],
-        "setuid": (rights["before"]["setuid"], rights["after"]["setuid"]),
-        "hidden": (rights["before"]["hidden"], rights["after"]["hidden"]),
-        **(_tree(root) if root["compared_with"] else {}),
+        "setuid": (before["setuid"], after["setuid"]),
+        "hidden": (before["hidden"], after["hidden"]),
     }
+    if root["compared_with"]:
+        view.update(_tree(root))
+    return view
 
 
 def _tree(tree: Mapping[str, Any]) -> View:
-    folders = [
-        {"name": "/" + ("" if name == "." else name), "counts": counts[:3], "bytes": counts[3]}
-        for name, counts in tree["folders"].items()
-    ]
+    folders = [_folder(name, counts) for name, counts in tree["folders"].items()]
     largest = sorted(folders, key=lambda folder: (-abs(folder["bytes"]), folder["name"]))
-    paths = {
-        word: {"rows": tree[word][:MOST_PATHS], "count": len(tree[word])}
-        for word in ("added", "removed", "changed")
-    }
+    paths = {}
+    for word in ("added", "removed", "changed"):
+        paths[word] = {"rows": tree[word][:MOST_PATHS], "count": len(tree[word])}
     return {
         "notable": tree["notable"][:MOST_PATHS],
         "folders": sorted(largest[:MOST_FOLDERS], key=lambda folder: folder["name"]),
@@ -110,14 +131,27 @@ def _tree(tree: Mapping[str, Any]) -> View:
     }
 
 
+def _folder(name: str, counts: Sequence[int]) -> View:
+    """A folder with the names added, removed and changed in it, and the bytes that makes."""
+    *names, size = counts[:4]
+    return {"name": "/" + ("" if name == "." else name), "counts": names, "bytes": size}
+
+
 def _file(change: Mapping[str, Any]) -> View:
+    action = change["action"]
     lines = change["diff"]
+    kinds = [KINDS.get(line[:1], "") for line in lines]
+    shown = list(zip(kinds, lines))[:MOST_LINES]
     return {
-        "path": change["path"], "sign": SIGNS[change["action"]], "action": change["action"], "found": change["found"],
-        "lines": [(KINDS.get(line[:1], ""), line) for line in lines[:MOST_LINES]],
-        "added": sum(line.startswith("+") for line in lines), "gone": sum(line.startswith("-") for line in lines),
-        "more": max(0, len(lines) - MOST_LINES),
-    }  # fmt: skip
+        "path": change["path"],
+        "sign": SIGNS[action],
+        "action": action,
+        "found": change["found"],
+        "lines": shown,
+        "added": kinds.count("add"),
+        "gone": kinds.count("gone"),
+        "more": len(lines) - len(shown),
+    }
 
 
 # --- checks
@@ -125,15 +159,10 @@ def _file(change: Mapping[str, Any]) -> View:
 
 def checks_view(rows: Iterable[Sequence[str]]) -> View:
     """What `doit check` left: rows of file, verdict, words."""
-    found = [{"file": file, "verdict": verdict, "words": words} for file, verdict, words in rows]
-    counts = {verdict: sum(row["verdict"] == verdict for row in found) for verdict in VERDICTS}
-    return {
-        "rows": found,
-        "counts": [(VERDICTS[verdict], count) for verdict, count in counts.items() if count],
-    }
-
-
-VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok": "passed"}
+    found = [dict(zip(("file", "verdict", "words"), row)) for row in rows]
+    count = Counter(row["verdict"] for row in found)
+    counts = [(word, count[verdict]) for verdict, word in VERDICTS.items() if count[verdict]]
+    return {"rows": found, "counts": counts}
 
 
 # --- boot
@@ -142,7 +171,8 @@ VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok":
 def boot_view(found: Mapping[str, Any], releases: Iterable[str]) -> View:
     """What `doit boot` left in timings.json. `releases`: those that were built."""
     longest = max((stage["seconds"] for stage in found["stages"]), default=0) or 1
-    stages = [
-        {**stage, "share": round(100 * stage["seconds"] / longest)} for stage in found["stages"]
-    ]
+    stages = []
+    for stage in found["stages"]:
+        share = round(100 * stage["seconds"] / longest)
+        stages.append({**stage, "share": share})
     return {**found, "stages": stages, "now": found["release"] in set(releases)}

@@ -1,4 +1,4 @@
-"""Report: what was built, as one page for reviewers. Facts -> view -> HTML.
+"""What was built, as one page for reviewers: facts ──> view ──> HTML.
 
 Nothing of the machine or the day is in it: the same facts make the same bytes.
 """
@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ..archive import cpio
@@ -20,7 +21,7 @@ from ..config.templates import render_template
 from ..initrd.build import BY_NAME
 from ..reference.kinds import kind_of
 from ..release import Release
-from ..site.model import Image, Node, Reference, Site
+from ..site.model import Image, Node, Partition, Reference, Site
 from ..tree.model import DIR, FILE, LINK, Entry, Tree
 from ..tree.mtree import path_of, unescape
 from .findings import boot_view, checks_view, plan_view
@@ -32,12 +33,11 @@ MOST_FILES = 60  # generated files with their text
 FOLDERS = 16  # the largest ones
 DEPTH = 2
 
-# Of a manifest: what follows the path of a file that runs as its owner or group; of each file the folders above it, and
-# its size.
+# Of a manifest: what follows the path of a file that runs as its owner or group
 _SETUID = re.compile(rb" type=file mode=([2-7][0-7]{3}) uid=(\d+) gid=(\d+) size=(\d+) ")
-_SIZES = re.compile(
-    rb"^\./((?:[^/ \n]+/){0,%d})\S+ type=file [^\n]* size=(\d+) " % DEPTH, re.MULTILINE
-)
+# and of each file the folders above it, and its size
+_FOLDERS = rb"((?:[^/ \n]+/){0,%d})" % DEPTH
+_SIZES = re.compile(rb"^\./" + _FOLDERS + rb"\S+ type=file [^\n]* size=(\d+) ", re.MULTILINE)
 
 View = dict[str, Any]
 
@@ -58,7 +58,7 @@ class BuiltImage:
 class Findings(NamedTuple):
     """What commands left of this build, as JSON; None where none did."""
 
-    plan: Mapping[str, Any] | None = None  # see report_found.plan_view
+    plan: Mapping[str, Any] | None = None  # see findings.plan_view
     checks: Sequence[Sequence[str]] | None = None  # rows of file, verdict, words
     boot: Mapping[str, Any] | None = None  # timings.json; of this build or an earlier one
 
@@ -98,12 +98,15 @@ def render_report(view: View, templates: Iterable[str]) -> bytes:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(tuple(templates)), undefined=jinja2.StrictUndefined, autoescape=True,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=printable,
-    )  # fmt: skip
-    environment.filters.update(
-        human=human, grown=size_change, number=lambda count: f"{count:,}".replace(",", "\u202f")
+        loader=jinja2.FileSystemLoader(tuple(templates)),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=printable,
     )
+    environment.filters.update(human=human, grown=size_change, number=grouped)
     return render_template(environment, "report.html", view)
 
 
@@ -111,8 +114,16 @@ def size_change(size: int) -> str:
     return ("\u2212" if size < 0 else "+") + human(abs(size))
 
 
+def grouped(count: int) -> str:
+    """A number, its thousands apart by narrow spaces."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
 def printable(value: Any) -> Any:
-    """Text as a page may hold it, whatever bytes a name had: nothing invisible, nothing that turns it around."""
+    """Text as a page may hold it, whatever bytes a name had.
+
+    Nothing invisible is in it, nothing that turns it around.
+    """
     if type(value) is not str or value.isascii() and value.isprintable():
         return value
     whole = value.encode(errors="surrogateescape").decode(errors="backslashreplace")
@@ -127,17 +138,16 @@ def view(facts: ReportFacts) -> View:
     site = facts.site
     images = [image_view(facts, built) for built in facts.built]
     found = found_view(facts)
+    few = len(site.nodes) <= MOST_CELLS
     return {
         "site": site.name,
         "network": network_view(site),
         "servers": servers_view(site),
         "node_count": len(site.nodes),
         "racks": racks(site),
-        "rows": [node_view(site, node) for node in site.nodes]
-        if len(site.nodes) <= MOST_CELLS
-        else [],
+        "rows": [node_view(site, node) for node in site.nodes] if few else [],
         "special": special(site),
-        "looks": [*found_looks(found), *(look for image in images for look in image_looks(image))],
+        "looks": [*found_notices(found), *chain.from_iterable(map(image_notices, images))],
         "images": images,
         "files": files_view(facts.files),
         **found,
@@ -146,60 +156,80 @@ def view(facts: ReportFacts) -> View:
 
 def found_view(facts: ReportFacts) -> View:
     found = facts.found
-    rows = [[portable(words, facts.places) for words in row] for row in found.checks or ()]
+    checks = []
+    for row in found.checks or ():
+        checks.append([portable(words, facts.places) for words in row])
+    releases = [built.release.id for built in facts.built]
     return {
         "plan": plan_view(found.plan) if found.plan else None,
-        "checks": checks_view(rows) if found.checks else None,
-        "boot": boot_view(found.boot, (built.release.id for built in facts.built))
-        if found.boot
-        else None,
+        "checks": checks_view(checks) if found.checks else None,
+        "boot": boot_view(found.boot, releases) if found.boot else None,
     }
 
 
 def network_view(site: Site) -> list[tuple[str, str]]:
     network = site.network
     rows = [
-        ("Subnet", network.subnet), ("Gateway", network.gateway or ""), ("DNS", ", ".join(network.dns)),
-        ("Domain", network.domain or ""), ("NTP", ", ".join(network.ntp)),
-        ("NFS root", site.deploy.nfs_root), ("TFTP root", site.deploy.tftp_root),
-    ]  # fmt: skip
+        ("Subnet", network.subnet),
+        ("Gateway", network.gateway or ""),
+        ("DNS", ", ".join(network.dns)),
+        ("Domain", network.domain or ""),
+        ("NTP", ", ".join(network.ntp)),
+        ("NFS root", site.deploy.nfs_root),
+        ("TFTP root", site.deploy.tftp_root),
+    ]
     return [(name, value) for name, value in rows if value]
 
 
 def servers_view(site: Site) -> list[View]:
     nodes = Counter(server_of(site, node).name for node in site.nodes)
-    return [
-        {"name": server.name, "ip": server.ip, "nodes": nodes[server.name]}
-        for server in site.servers
-    ]
+    servers = []
+    for server in site.servers:
+        servers.append({"name": server.name, "ip": server.ip, "nodes": nodes[server.name]})
+    return servers
 
 
 # --- nodes
 
 
 def racks(site: Site) -> list[View]:
-    """Nodes that are alike, by image and groups; each one a cell, or all of them folded where they are many."""
+    """Nodes that are alike, by image and groups."""
     alike: dict[tuple[str, tuple[str, ...]], list[Node]] = {}
     for node in site.nodes:
         alike.setdefault((node.image, node.groups), []).append(node)
-    many = len(site.nodes) > MOST_CELLS
-    return [
-        {
-            "image": image, "groups": ", ".join(groups), "count": len(nodes),
-            "folded": fold_nodes(node.name for node in nodes) if many else "",
-            "cells": [] if many else [node_view(site, node) for node in nodes],
-        }
-        for (image, groups), nodes in sorted(alike.items())
-    ]  # fmt: skip
+    return [rack(site, nodes) for _, nodes in sorted(alike.items())]
+
+
+def rack(site: Site, nodes: Sequence[Node]) -> View:
+    """Nodes that are alike: each one a cell, or all of them folded where the site has many."""
+    view: View = {
+        "image": nodes[0].image,
+        "groups": ", ".join(nodes[0].groups),
+        "count": len(nodes),
+        "folded": "",
+        "cells": [],
+    }
+    if len(site.nodes) > MOST_CELLS:
+        view["folded"] = fold_nodes(node.name for node in nodes)
+    else:
+        view["cells"] = [node_view(site, node) for node in nodes]
+    return view
 
 
 def node_view(site: Site, node: Node) -> View:
     own = [f"{what} {value}" for what, value in own_settings(node)]
-    words = [node.ip, node.mac, server_of(site, node).name, *own]
+    server = server_of(site, node).name
+    words = ", ".join([node.ip, node.mac, server, *own])
     return {
-        "name": node.name, "ip": node.ip, "mac": str(node.mac), "image": node.image, "groups": ", ".join(node.groups),
-        "server": server_of(site, node).name, "own": own, "title": f"{node.name}: {', '.join(words)}",
-    }  # fmt: skip
+        "name": node.name,
+        "ip": node.ip,
+        "mac": str(node.mac),
+        "image": node.image,
+        "groups": ", ".join(node.groups),
+        "server": server,
+        "own": own,
+        "title": f"{node.name}: {words}",
+    }
 
 
 def own_settings(node: Node) -> Iterator[tuple[str, str]]:
@@ -218,9 +248,8 @@ def special(site: Site) -> list[tuple[str, str, int]]:
     for node in site.nodes:
         for what, value in own_settings(node):
             found.setdefault(f"{what} {value}", []).append(node.name)
-    return [(what, fold_nodes(names), len(names)) for what, names in sorted(found.items())][
-        :LONGEST_LIST
-    ]
+    first = sorted(found.items())[:LONGEST_LIST]
+    return [(what, fold_nodes(names), len(names)) for what, names in first]
 
 
 # --- images
@@ -228,17 +257,35 @@ def special(site: Site) -> list[tuple[str, str, int]]:
 
 def image_view(facts: ReportFacts, built: BuiltImage) -> View:
     release, notes = built.release, built.notes
+    image = built.image
     return {
-        "name": built.image.name,
+        "name": image.name,
         "release": release,
-        "reference": reference_words(built.image.reference),
-        "nodes": sum(node.image == built.image.name for node in facts.site.nodes),
-        "arguments": [(server.name, arguments_of(facts.site, server, release)) for server in facts.site.servers],
+        "reference": reference_words(image.reference),
+        "nodes": sum(node.image == image.name for node in facts.site.nodes),
+        "arguments": arguments_view(facts.site, release),
         "kernel_size": built.kernel_size,
-        "disk": [(part.mount, f"{part.size} MiB" if part.size else "the rest", part.fs, part.fill or "")
-                 for part in built.image.disk.partitions],
+        "disk": list(map(partition_row, image.disk.partitions)),
         "folders": folders(built.manifest),
         "setuid": listing(setuid(built.manifest)),
+        **notes_view(notes, facts.places),
+        "initrd": initrd_view(built, facts.places),
+    }
+
+
+def arguments_view(site: Site, release: Release) -> list[tuple[str, str]]:
+    """The kernel arguments by which each server's nodes boot a release."""
+    return [(server.name, arguments_of(site, server, release)) for server in site.servers]
+
+
+def partition_row(part: Partition) -> tuple[str, str, str, str]:
+    size = f"{part.size} MiB" if part.size else "the rest"
+    return part.mount, size, part.fs, part.fill or ""
+
+
+def notes_view(notes: Mapping[str, Any], places: Iterable[str]) -> View:
+    """What the stages noted of an image while they made its root."""
+    return {
         "scrubbed": listing(notes["scrubbed"]),
         "kept": listing(notes["kept"]),
         "keep_idle": listing(notes["keep_idle"]),
@@ -249,9 +296,8 @@ def image_view(facts: ReportFacts, built: BuiltImage) -> View:
         "mounts": listing(notes["other_file_systems"]),
         "users": listing(notes["unknown_users"]),
         "groups": listing(notes["unknown_groups"]),
-        "unprivileged": portable(notes["unprivileged"] or "", facts.places),
-        "initrd": initrd_view(built, facts.places),
-    }  # fmt: skip
+        "unprivileged": portable(notes["unprivileged"] or "", places),
+    }
 
 
 def reference_words(reference: Reference) -> str:
@@ -276,31 +322,47 @@ class Owned(NamedTuple):
 def setuid(manifest: bytes) -> Iterator[Owned]:
     """Files that run as their owner or group."""
     for found in _SETUID.finditer(manifest):
-        word = manifest[manifest.rfind(b"\n", 0, found.start()) + 1 : found.start()]
-        yield Owned(path_of(word), int(found[1], 8), *map(int, found.groups()[1:]))
+        begin = manifest.rfind(b"\n", 0, found.start()) + 1
+        word = manifest[begin : found.start()]
+        mode, *numbers = found.groups()
+        yield Owned(path_of(word), int(mode, 8), *map(int, numbers))
 
 
 def folders(manifest: bytes) -> list[View]:
-    """The folders with the most bytes, at most DEPTH deep, each with all that is below it and not in a deeper one."""
+    """The folders with the most bytes, at most DEPTH deep.
+
+    Each has all that is below it, and not in a deeper one of them.
+    """
     found: dict[bytes, list[int]] = {}
     for folder, size in _SIZES.findall(manifest):
         found.setdefault(folder, []).append(int(size))
-    sizes = {unescape(folder).rstrip(b"/"): sum(files) for folder, files in found.items()}
-    counts = {unescape(folder).rstrip(b"/"): len(files) for folder, files in found.items()}
-    largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:FOLDERS]
-    top = largest[0][1] if largest else 0
-    return [
-        {
-            "name": "/" + show_path(path),
-            "size": size,
-            "files": counts[path],
-            "share": round(100 * size / (top or 1)),
+    every = [FolderSize(unescape(word).rstrip(b"/"), sizes) for word, sizes in found.items()]
+    largest = sorted(every, key=lambda folder: (-folder.size, folder.path))[:FOLDERS]
+    top = largest[0].size if largest else 0
+    return [folder.view(top) for folder in largest]
+
+
+class FolderSize(NamedTuple):
+    """A folder of the root, and the sizes of its files."""
+
+    path: bytes
+    sizes: Sequence[int]
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes)
+
+    def view(self, top: int) -> View:
+        """As a row, its size beside that of the `top` one."""
+        return {
+            "name": "/" + show_path(self.path),
+            "size": self.size,
+            "files": len(self.sizes),
+            "share": round(100 * self.size / (top or 1)),
         }
-        for path, size in largest
-    ]
 
 
-class FileLook(NamedTuple):
+class Notice(NamedTuple):
     """What a reviewer should not miss."""
 
     place: str  # an id of the page
@@ -308,37 +370,46 @@ class FileLook(NamedTuple):
     words: str
 
 
-def found_looks(found: View) -> Iterator[FileLook]:
+def found_notices(found: View) -> Iterator[Notice]:
     if found["checks"]:
-        failed = [row["file"] for row in found["checks"]["rows"] if row["verdict"] == "failed"]
-        if failed:
-            yield FileLook("checks", "Checks", f"{', '.join(failed)} failed")
-    if found["boot"] and (
-        missing := [check["what"] for check in found["boot"]["checks"] if not check["holds"]]
-    ):
-        yield FileLook(
-            "boot",
-            "Boot",
-            f"{found['boot']['node']} came up, but not as it should: {', '.join(missing)}",
-        )
-    for server in found["plan"]["servers"] if found["plan"] else ():
+        yield from check_notices(found["checks"])
+    if found["boot"]:
+        yield from boot_notices(found["boot"])
+    if found["plan"]:
+        yield from plan_notices(found["plan"])
+
+
+def check_notices(checks: View) -> Iterator[Notice]:
+    failed = [row["file"] for row in checks["rows"] if row["verdict"] == "failed"]
+    if failed:
+        yield Notice("checks", "Checks", f"{', '.join(failed)} failed")
+
+
+def boot_notices(boot: View) -> Iterator[Notice]:
+    missing = [check["what"] for check in boot["checks"] if not check["holds"]]
+    if missing:
+        words = f"{boot['node']} came up, but not as it should: {', '.join(missing)}"
+        yield Notice("boot", "Boot", words)
+
+
+def plan_notices(plan: View) -> Iterator[Notice]:
+    for server in plan["servers"]:
         for root in server["roots"]:
-            if count := len(root.get("notable", ())):
-                words = (
-                    f"{count} modes, owners or setuid bits"
-                    if count > 1
-                    else "a mode, an owner or a setuid bit"
-                )
-                yield FileLook(
-                    "plan", "Plan", f"{words} of {root['release']} differ{'s' * (count == 1)}"
-                )
+            notable = root.get("notable", ())
+            if len(notable) == 1:
+                words = f"a mode, an owner or a setuid bit of {root['release']} differs"
+                yield Notice("plan", "Plan", words)
+            elif notable:
+                words = f"{len(notable)} modes, owners or setuid bits of {root['release']} differ"
+                yield Notice("plan", "Plan", words)
 
 
-def image_looks(image: View) -> Iterator[FileLook]:
-    return (FileLook(f"image-{image['name']}", image["name"], words) for words in looks(image))
+def image_notices(image: View) -> Iterator[Notice]:
+    for words in image_remarks(image):
+        yield Notice(f"image-{image['name']}", image["name"], words)
 
 
-def looks(image: View) -> Iterator[str]:
+def image_remarks(image: View) -> Iterator[str]:
     if image["capabilities"].count:
         yield f"{_files(image['capabilities'].count)} with capabilities, which NFS does not carry"
     if image["users"].count or image["groups"].count:
@@ -358,11 +429,10 @@ def _files(count: int) -> str:
 
 def portable(text: str, places: Iterable[str]) -> str:
     """Words of a stage without the folders of this machine."""
-    known = {place.rstrip("/"): os.path.basename(place.rstrip("/")) for place in places}
-    for place in sorted(filter(known.get, known), key=len, reverse=True):
-        text = re.sub(
-            rf"(?<![\w./-]){re.escape(place)}(?!\w)", known[place].replace("\\", r"\\"), text
-        )
+    known = {place.rstrip("/") for place in places} - {""}
+    for place in sorted(known, key=lambda place: (-len(place), place)):
+        name = os.path.basename(place).replace("\\", r"\\")
+        text = re.sub(rf"(?<![\w./-]){re.escape(place)}(?!\w)", name, text)
     return text
 
 
@@ -372,25 +442,29 @@ def portable(text: str, places: Iterable[str]) -> str:
 def initrd_view(built: BuiltImage, places: Iterable[str]) -> View:
     found = cpio.read_image(built.initrd, f"{built.image.name}/initrd.img")
     tree: Tree = {**(cpio.read_archives(found.early) if found.early else {}), **found.tree}
-    files = [
-        initrd_row(path, entry)
-        for path, entry in sorted(tree.items())
-        if path and entry.type != DIR
-    ]
+    kind = built.made["kind"]
     return {
-        "kind": built.made["kind"],
-        "kind_words": BY_NAME[built.made["kind"]].description,
+        "kind": kind,
+        "kind_words": BY_NAME[kind].description,
         "base": portable(built.made["base"], places),
         "modules": list(built.made["modules"]),
-        "notes": [
-            portable(note, places).removeprefix(f"{built.image.name}: ")
-            for note in built.made["notes"]
-        ],
+        "notes": initrd_notes(built, places),
         "size": len(built.initrd),
         "compression": found.compression,
         "unpacked": sum(entry.size for entry in tree.values()),
-        "files": files,
+        "files": initrd_files(tree),
     }
+
+
+def initrd_notes(built: BuiltImage, places: Iterable[str]) -> list[str]:
+    """What was noted while it was made, without the image's name before each."""
+    name = f"{built.image.name}: "
+    return [portable(note, places).removeprefix(name) for note in built.made["notes"]]
+
+
+def initrd_files(tree: Tree) -> list[View]:
+    entries = sorted(tree.items())
+    return [initrd_row(path, entry) for path, entry in entries if path and entry.type != DIR]
 
 
 def initrd_row(path: bytes, entry: Entry) -> View:
@@ -408,15 +482,13 @@ def initrd_row(path: bytes, entry: Entry) -> View:
 def files_view(files: Mapping[str, bytes]) -> View:
     """Generated files with their text, as much of it as a page bears."""
     paths = sorted(files, key=lambda path: (path.count("/") and 1, path))
-    shown = [
-        {
-            "name": path,
-            "size": len(files[path]),
-            **text_view(files[path].decode(errors="backslashreplace")),
-        }
-        for path in paths[:MOST_FILES]
-    ]
+    shown = [file_view(path, files[path]) for path in paths[:MOST_FILES]]
     return {"shown": shown, "count": len(paths), "more": len(paths) - len(shown)}
+
+
+def file_view(path: str, data: bytes) -> View:
+    text = data.decode(errors="backslashreplace")
+    return {"name": path, "size": len(data), **text_view(text)}
 
 
 def text_view(text: str) -> View:

@@ -12,7 +12,7 @@ HOOK_ANCHOR = b"/sbin/start_udev"  # there are disks from here on, and nothing h
 HOOK_MARK = b"# plugnode: the node's own disks and name, before anything uses them"
 # rc.sysinit read the host name's file at its top, when it hung in the air; it uses the variable
 # further down.
-HOOK_CALL = (HOOK_MARK, b"/etc/setup.sh", b". /etc/sysconfig/network", b"/etc/hosts.sh")
+HOOK_CALL = (HOOK_MARK, b"/etc/setup.sh", b". /etc/sysconfig/network")
 
 # what a shell does not run, by line: comments, and strings of more than one word
 _QUIET = re.compile(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..base import files
 from . import strict_yaml
-from .model import Mac, Node, Site
+from .model import EXISTS, Mac, Node, Site
 
 if TYPE_CHECKING:
     from .resolve import Needs
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(__file__)
 CORE = os.path.dirname(HERE)
-BESIDES = (  # of the code that makes a Site, what is not in here
+# Of the code that makes a Site, what is not in this package
+BESIDES = (
     os.path.join(CORE, "base", "nodeset.py"),
+    os.path.join(CORE, "base", "overlays.py"),
     *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
 )
 DIGEST = 32
 LENGTH = 4
-THERE = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
 def load_cached(path: str, cache_file: str, folders: tuple[str, ...]) -> Site:
@@ -86,7 +87,7 @@ def _remembered(cache_file: str, key: bytes) -> Site | None:
     end = LENGTH + int.from_bytes(rest[:LENGTH], "big")
     needs, values = pickle.loads(rest[LENGTH:end])
     for kind, paths in needs:
-        if not any(map(THERE[kind], paths)):
+        if not any(map(EXISTS[kind], paths)):
             return None
     read_nodes = functools.partial(_nodes, rest[end:])
     return Site._make(values)._replace(read_nodes=read_nodes)

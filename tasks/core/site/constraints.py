@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import EACH_NAME
 from . import resolve
+from .model import EXISTS
 from .nodes import Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, number, suggestion
@@ -270,7 +271,7 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
     _reference((*path, "reference"), image.reference, complain)
     for file in resolve.files(image):
         there = resolve.resolve_node(place.folder, file.path)
-        if not resolve.THERE[file.kind](there):
+        if not EXISTS[file.kind](there):
             problem = "is no" if os.path.exists(there) else "no such"
             hint = "paths count from the site file's folder"
             complain((*path, *file.place), f"{problem} {file.kind}", hint, file.path)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Text:
-    """A text that a function of `grammar` checks: by its name, for most runs need not load that."""
+    """A text that a function of `values` checks: by its name, for most runs need not load that."""
 
     def __init__(self, check: str, number: bool = False):
         self.check = check

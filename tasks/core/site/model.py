@@ -1,11 +1,12 @@
-"""Site: what `site.yaml` says, as frozen values. No positions, no raw dicts, every default filled in.
+"""What `site.yaml` says, as frozen values: no positions, no raw dicts, every default filled in.
 
-`tasks.core.reader` reads and validates; everything downstream sees only these. A field that is a
-key of the file has the key's row beside it (`keys`); the others are worked out.
+`load` reads and validates; everything downstream sees only these. A field that is a key of the
+file has the key's row beside it (`keys`); the others are worked out.
 """
 
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
 # ruff: noqa: UP045
+import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
@@ -26,6 +27,9 @@ from .keys import (
     Text,
     Whole,
 )
+
+# What of this machine a site needs: a kind, and whether a path is such a thing
+EXISTS = {"folder": os.path.isdir, "file": os.path.isfile}
 
 
 class Mac(str):
@@ -62,7 +66,8 @@ class Network(NamedTuple):
         Key(
             Text("domain"),
             "the nodes' DNS domain",
-            "the DNS domain",
+            "the DNS domain. `hosts` then has `172.24.10.100 wn001.grid.example.org wn001`:"
+            " `hostname -f` of a node gives the first, its own name is `wn001`",
             examples=("grid.example.org",),
         ),
     ] = None
@@ -92,7 +97,8 @@ class Server(NamedTuple):
         Key(
             Text("ssh"),
             "how to reach it; left out: it is this machine",
-            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is this machine",
+            "how to reach it, `user@host` or a name of your ssh configuration; left out: it is"
+            " this machine",
         ),
     ] = None
 
@@ -125,7 +131,8 @@ class Partition(NamedTuple):
         Key(
             Text("size"),
             "with M, MiB, G or GiB (powers of 1024), or rest",
-            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last one",
+            "`6000M`, `10G` (also MiB, GiB: powers of 1024; 16M to 16384G), or `rest` for the last"
+            " one",
             examples=("6000M",),
         ),
     ]
@@ -206,7 +213,8 @@ class DiskMatch(NamedTuple):
         Key(
             Choice(*TRANSPORTS),
             "how it is attached, as lsblk -o TRAN prints it",
-            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`, `ata`, `scsi`, `ide`,"
+            "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`,"
+            " `ata`, `scsi`, `ide`,"
             " `fc`, `iscsi`, `mmc`",
         ),
     ] = None
@@ -226,7 +234,9 @@ class Disk(NamedTuple):
         Key(
             ListOf(Text("device"), least=1),
             "the first that exists is taken",
-            "whole disks, the first that exists is taken; `*` and `?` match, as in `/dev/disk/by-id/ata-*`",
+            "whole disks; the node's own is found whatever it is called today, and where there is none"
+            " the first blank one of these is taken; `*` and `?` match, as in"
+            " `/dev/disk/by-id/ata-*`",
             merge=REPLACE,
             examples=(["/dev/sda", "/dev/hda"],),
         ),
@@ -259,7 +269,8 @@ class Disk(NamedTuple):
         Key(
             Boolean(),
             "whether a node without a usable disk stops",
-            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`: it stops and says so",
+            "`false`: a node without a disk comes up with /var, /tmp and /home in memory; `true`:"
+            " it stops and says so",
             merge=REPLACE,
         ),
     ] = True
@@ -280,7 +291,8 @@ class Initrd(NamedTuple):
         str,  # "auto" | "none" | an absolute path
         Key(
             PathHere("base", ("auto", "none")),
-            "auto (the distribution's image of that kernel), none (a minimal one is made) or a path",
+            "auto (the distribution's image of that kernel), none (a minimal one is made) or a"
+            " path",
             "`auto`: the distribution's image for that kernel; `none`: a minimal one is made;"
             " or a file on this machine",
         ),
@@ -298,7 +310,8 @@ class Initrd(NamedTuple):
         Key(
             PathHere("busybox", ("auto",)),
             "auto (the reference's static one, else this machine's) or a path",
-            "`auto`: a static busybox of the reference, else of this machine; or a file on this machine",
+            "`auto`: a static busybox of the reference, else of this machine; or a file on this"
+            " machine",
         ),
     ] = "auto"
     compression: Annotated[
@@ -360,14 +373,23 @@ class Image(NamedTuple):
         Key(
             Text("cmdline"),
             "kernel arguments",
-            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`; no quotes."
-            " Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
+            "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`;"
+            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
             examples=("console=ttyS0",),
         ),
     ] = ""
     interface: Annotated[
         str,
-        Key(Text("interface"), "the network card that nodes boot from", recipe=INITRD),
+        Key(
+            Text("interface"),
+            "the network card that nodes boot from",
+            "the network card that nodes boot from, where neither the loader (BOOTIF) nor a MAC of"
+            " `nodes` says which; then every card with a link is tried in turn, this one first."
+            " The name is the kernel's own (`eth0`), which the card keeps; all other cards get the"
+            " names that the reference's udev gives them (`ens1f0`), but the kernel's on nodes that"
+            " boot by an initrd of dracut or initramfs-tools",
+            recipe=INITRD,
+        ),
     ] = "eth0"
     disk: Annotated[
         Disk,
@@ -387,7 +409,8 @@ class Image(NamedTuple):
         Key(
             ListOf(Text("relative")),
             "paths that the secrets rules would scrub or refuse, allowed",
-            "paths that the secrets rules would scrub or refuse, allowed into the export",
+            "files, or folders with all that is in them, that the secrets rules would scrub or"
+            " refuse, allowed into the export: [secrets.md](secrets.md). `plan` names what it lets out",
             recipe=ROOT,
         ),
     ] = ()
@@ -396,7 +419,8 @@ class Image(NamedTuple):
         Key(
             MapOf(Text("loader_name"), PathHere()),
             "boot loader files: name below tftp_root, path here",
-            "boot loader files by their name below `tftp_root`: a path on this machine",
+            "boot loader files by their name below `tftp_root`: a path on this machine."
+            " Images that name one name the same file for it: it serves all nodes",
             default="the distribution's",
         ),
     ] = ()
@@ -404,7 +428,8 @@ class Image(NamedTuple):
         Optional[tuple[str, ...]],  # None: those at /boot, /usr, /var, /opt
         Key(
             ListOf(Text("tree_folder")),
-            "local file systems of the reference to pull too; left out: those at /boot, /usr, /var, /opt",
+            "local file systems of the reference to pull too; left out: those at /boot, /usr,"
+            " /var, /opt",
             "local file systems of the reference to pull besides its root's",
             default="those at /boot, /usr, /var, /opt",
             recipe=ROOT,
@@ -415,7 +440,7 @@ class Image(NamedTuple):
 class Node(NamedTuple):
     """A node with everything merged in: image, then its groups in order, then itself.
 
-    The rows are settings of groups, too; what is a node's alone has its rows in `models`.
+    The rows are settings of groups, too; what is a node's alone has its rows in `schema`.
     """
 
     name: str
@@ -426,7 +451,8 @@ class Node(NamedTuple):
         Key(
             Text("any_text"),
             "name of an image",
-            "the image that the nodes run; left out: that of the groups, else the only one that there is",
+            "the image that the nodes run; left out: that of the groups, else the only one that"
+            " there is",
             merge=LOWEST,
         ),
     ]
@@ -455,7 +481,10 @@ class Node(NamedTuple):
         Key(
             Text("interface"),
             "the network card that the node boots from",
-            "the network card that they boot from; at boot the loader's word (BOOTIF) and the node's MAC come first",
+            "the network card that they boot from, where it is another than the image's:"
+            " `plugnode.interface=` in their kernel arguments. At boot the loader's word (BOOTIF) and"
+            " the node's MAC come first; an initrd of dracut or initramfs-tools goes by the loader's"
+            " word alone",
             merge=REPLACE,
             of_image=True,
         ),
@@ -485,7 +514,8 @@ class Node(NamedTuple):
         Key(
             Text("wipe_token", number=True),
             "a token: once per token its disk is wiped",
-            "a token, any word such as a date. A token that the node's disk does not remember yet is done once,"
+            "a token, any word such as a date. A token that the node's disk does not remember yet"
+            " is done once,"
             " and remembered: its disk is wiped at the next boot",
             merge=REPLACE,
         ),

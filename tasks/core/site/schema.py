@@ -1,6 +1,6 @@
 """What `site.yaml` may hold: pydantic models of the file as written, made of the rows of its keys.
 
-`merge` makes the frozen values of `site` of them. Everything arrives as text.
+`resolve` makes the frozen values of `model` of them. Everything arrives as text.
 """
 
 import functools
@@ -138,7 +138,8 @@ class NodeKeys:
         Key(
             Text("mac", number=True),
             "its network card",
-            "its network card, as in `52:54:00:12:34:56`, `52-54-00-12-34-56`, `5254.0012.3456` or `525400123456`",
+            "its network card, as in `52:54:00:12:34:56`, `52-54-00-12-34-56`, `5254.0012.3456` or"
+            " `525400123456`",
             default="required for one node",
             examples=("52:54:00:12:34:56",),
         ),
@@ -185,7 +186,8 @@ class SiteKeys:
         Key(
             Text("name", number=True),
             "the site's name",
-            "the site's name: `example-grid`. Nodes know their disks by it: under another name all of them are"
+            "the site's name: `example-grid`. Nodes know their disks by it: under another name all"
+            " of them are"
             " foreign, stay untouched, and nodes run in memory",
             examples=("example-grid",),
         ),
@@ -286,7 +288,7 @@ def _type_of(kind: Any) -> Any:
 
 @functools.lru_cache(None)
 def _text(name: str, number: bool) -> Any:
-    """Text that a function of `grammar` converts, with its pattern for editors."""
+    """Text that a function of `values` converts, with its pattern for editors."""
     check = getattr(values, name)
     schema: dict[str, Any] = {"type": ["string", "number"] if number else "string"}
     if hasattr(check, "pattern"):

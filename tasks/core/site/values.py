@@ -781,7 +781,7 @@ _loader_name = text(
 
 
 def any_text(value: str) -> str:
-    """The name of another part: `rules` looks it up."""
+    """The name of another part: `constraints` looks it up."""
     return value
 
 

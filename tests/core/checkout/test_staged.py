@@ -392,12 +392,11 @@ def test_a_damaged_record_beside_the_folder_is_not_trusted(whole, place, part):
 
 STAGE = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from tasks.core.checkout import staged
 from tasks.core.scan.reader import ScanOptions, scan
-owned = len(sys.argv) > 4
-tree = scan(sys.argv[2], options=ScanOptions(owned=owned)).tree
-staged.checkout(staged.staged_paths(sys.argv[3]), tree, tree if owned else None)
+source, image, *owned = sys.argv[1:]
+tree = scan(source, options=ScanOptions(owned=bool(owned))).tree
+staged.checkout(staged.staged_paths(image), tree, tree if owned else None)
 """
 
 
@@ -414,21 +413,13 @@ def test_killed_at_any_moment_the_next_run_makes_the_exact_tree(whole, tmp_path,
     trees = [contents(scan(folder).tree) for folder in (whole, other)]
     for turn in range(8):
         source = (whole, other)[turn % 2]
-        words = [
-            sys.executable,
-            "-c",
-            STAGE,
-            REPOSITORY,
-            source,
-            tmp_path / "image",
-            *([source] if owned else []),
-        ]
-        child = subprocess.Popen(words, start_new_session=True)
+        words = [sys.executable, "-c", STAGE, source, tmp_path / "image", *["owned"] * owned]
+        child = subprocess.Popen(words, cwd=REPOSITORY, start_new_session=True)
         time.sleep(random_.uniform(0.1, 0.4))
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         if turn % 4 == 3:
-            subprocess.run(words, check=True)
+            subprocess.run(words, cwd=REPOSITORY, check=True)
             assert on_disk(place) == trees[turn % 2]
     checkout(place, scan(whole).tree)
     assert on_disk(place) == trees[0]
@@ -460,14 +451,13 @@ def test_an_ordinary_user_stages_what_he_can_and_the_manifest_says_all(whole, tm
         sys.executable,
         "-c",
         STAGE.replace("staged.checkout(", "print(staged.checkout(").rstrip() + ".note)",
-        REPOSITORY,
         readable,
         home,
     )
     tree = scan(readable).tree
     place = staged.staged_paths(str(home))
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         assert done.stdout.startswith("not root: ") and done.stdout.count("\n") == 1
         assert Path(place.manifest).read_bytes() == mtree.dump(tree)
         made = scan(place.folder).tree

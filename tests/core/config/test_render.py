@@ -75,7 +75,10 @@ def write(folder: pathlib.Path, files: dict[str, bytes]) -> pathlib.Path:
 
 
 def write_golden(name: str) -> None:
-    """To accept new output: python -c 'import test_configs as t; [t.write_golden(n) for n in t.SITES]' in tests/."""
+    """Accept new output. For all, from the repository's root:
+
+    .venv/bin/python -c 'from tests.core.config.test_render import *; [*map(write_golden, SITES)]'
+    """
     folder = GOLDEN / name
     site_file = (folder / "site.yaml").read_bytes()
     shutil.rmtree(folder)

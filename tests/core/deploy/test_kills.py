@@ -1,4 +1,7 @@
-"""Rollback, prune and deploy killed at every step that changes a disk; tests/stress/kills.py does the same of larger trees."""
+"""Rollback, prune and deploy killed at every step that changes a disk.
+
+With trees of FILES files; the campaign `tests.stress.kills` asks for more than there are by default.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,18 @@ from tests.support import sample_site
 from tests.support.deploy_kit import AUTHOR, boot_files, build, run, want
 from tests.support.killed_steps import boots, every_kill, listed, wrong
 
+FILES = int(os.environ.get("PLUGNODE_TEST_FILES", "3"))
+
 
 class Server:
     """A server to which three releases of one image were deployed, each with site data of its own."""
 
-    def __init__(self, folder: pathlib.Path, files: int = 3):
+    def __init__(self, folder: pathlib.Path):
         self.dest = folder / "dest"
         self.targets = Targets("/tftpboot", "/opt/nfs_export", str(self.dest))
         self.goals = []
         for number in range(3):
-            built = build(folder / str(number), files=files, file2=b"%d\n" % number)
+            built = build(folder / str(number), files=FILES, file2=b"%d\n" % number)
             self.goals.append(want(built, site_img=b"site %d" % number))
             run(self.targets, self.goals[-1])
         self.ids = [goal.releases[0].release.id for goal in self.goals]
@@ -76,17 +81,11 @@ OTHERS = ("deploy", "prune")
 NEXT = (*OTHERS, "rollback")
 
 
-@contextlib.contextmanager
-def in_memory(files: int = 3):
-    """What is waited for is no disk."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Server(pathlib.Path(folder), files)
-
-
 @pytest.fixture
 def server():
-    with in_memory() as server:
-        yield server
+    """In memory: what is waited for is no disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Server(pathlib.Path(folder))
 
 
 def test_a_rollback_killed_at_any_step_and_run_again_ends_at_the_release_that_the_first_one_chose(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.core.lab.capture import _calls
+from tasks.core.lab.capture import calls_of_nfs
 
 
 def record(*, message: int = 0, program: int = 100003, length: int = 96) -> bytes:
@@ -15,9 +15,9 @@ def test_every_call_of_nfs_in_a_segment_is_counted_and_nothing_else():
     segment = (
         record() + record(program=100005) + record(message=1) + record(length=40) + record()[:24]
     )
-    assert len(list(_calls(segment))) == 3
-    assert not list(_calls(b"")) and not list(_calls(b"\x80" * 19))
+    assert calls_of_nfs(segment) == 3
+    assert calls_of_nfs(b"") == calls_of_nfs(b"\x80" * 19) == 0
 
 
 def test_a_segment_that_is_no_record_ends_the_count():
-    assert not list(_calls(bytes(64)))
+    assert calls_of_nfs(bytes(64)) == 0

@@ -63,9 +63,8 @@ def pull_until(last: str, what: Image, folder: pathlib.Path) -> None:
 
 
 def pulling(what: str, folder: pathlib.Path) -> str:
-    """A program that pulls a reference, to be killed."""
+    """A program of this repository that pulls a reference, to be killed."""
     return (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from tasks.core.reference import pull as reference\nfrom tasks.core.site.model import Image, Reference\n"
         f"reference.pull_reference(Image('worker', {what}, also=()), {str(folder)!r}, print)\n"
     )
@@ -493,7 +492,10 @@ def test_a_pull_that_is_killed_leaves_the_old_snapshot_and_the_next_one_ends_it(
     seen = set()
     for delay in (0.2, 0.3, 0.4, 0.5, 0.7):
         process = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", program],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
@@ -555,7 +557,7 @@ def test_an_archive_is_unpacked_with_everything_that_a_root_holds(how, node, tmp
 @needs_root
 def test_a_gnu_archive_keeps_names_of_any_bytes_in_any_locale(node, tmp_path):
     path = packed(node, tmp_path / "root.tar", "--format=gnu", "--no-xattrs", "--no-acls")
-    program = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from tasks.core.reference import archive; archive.unpack"
+    program = "import sys; from tasks.core.reference import archive; archive.unpack"
     (tmp_path / "out").mkdir()
     posix = {**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"}
     run(
@@ -563,6 +565,7 @@ def test_a_gnu_archive_keeps_names_of_any_bytes_in_any_locale(node, tmp_path):
         "-c",
         f"{program}({str(path)!r}, sys.argv[1])",
         str(tmp_path / "out"),
+        cwd=REPOSITORY,
         env=posix,
     )
     assert sorted(os.listdir(os.fsencode(tmp_path / "out/etc"))) == sorted(
@@ -792,7 +795,10 @@ def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outsi
         )
         environment = {**os.environ, "TMPDIR": str(outside)}
         process = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.DEVNULL, env=environment
+            [sys.executable, "-c", program],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+            env=environment,
         )
         mute.settimeout(60)
         mute.accept()

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from tasks.core.base.errors import BadInput
-from tasks.core.reference.exclude import bounds
 from tasks.core.base.overlays import BUILT_IN_OVERLAYS
+from tasks.core.reference.exclude import bounds
 from tasks.core.rootfs import overlay, transforms
 from tasks.core.rootfs.stage import StagedRoot, stage
 from tasks.core.scan.reader import scan

@@ -128,7 +128,7 @@ def with_a_new_setting(tmp_path: Path) -> Path:
 
 def add_row(folder: Path, row: str, before: str) -> None:
     """A row more, as the last one of the class that stands before that."""
-    module = folder / "tasks/core/site.py"
+    module = folder / "tasks/core/site/model.py"
     text = module.read_text()
     last = text.index(f"\n\n{before}")
     module.write_text(text[:last] + row + text[last:])
@@ -144,8 +144,8 @@ def said_by(folder: Path, program: str) -> list[str]:
 
 def test_a_row_more_is_a_setting_of_images_groups_and_nodes(with_a_new_setting: Path) -> None:
     program = (
-        "from tasks.core import reader\n"
-        "site, _ = reader.read('site.yaml', ())\n"
+        "from tasks.core.site import load\n"
+        "site, _ = load.read_site('site.yaml', ())\n"
         "print(*(node.CONSOLE for node in site.nodes))"
     )
     assert said_by(with_a_new_setting, program) == ["tty0 ttyS0 ttyS1 ttyS2"]
@@ -157,9 +157,9 @@ def test_a_row_more_is_checked_and_known_to_editors_and_the_manual(
     site = with_a_new_setting / "site.yaml"
     site.write_text(site.read_text().replace("ttyS2", "a/b"))
     program = (
-        "from tasks.core import manual, reader, schema\n"
-        "from tasks.core.errors import BadInput\n"
-        "try: reader.read('site.yaml', ())\n"
+        "from tasks.core.site import load, manual, schema\n"
+        "from tasks.core.base.errors import BadInput\n"
+        "try: load.read_site('site.yaml', ())\n"
         "except BadInput as error: print(error.problems[0])\n"
         "parts = schema.json_schema()['definitions']\n"
         "print(*(name for name in parts if 'CONSOLE' in parts[name]['properties']))\n"
@@ -184,8 +184,8 @@ def test_a_list_may_grow_from_layer_to_layer(with_a_new_setting: Path) -> None:
     site = with_a_new_setting / "site.yaml"
     site.write_text(site.read_text().replace("CONSOLE: ttyS", "LINES: [a, b], CONSOLE: ttyS"))
     program = (
-        "from tasks.core import reader\n"
-        "site, _ = reader.read('site.yaml', ())\n"
+        "from tasks.core.site import load\n"
+        "site, _ = load.read_site('site.yaml', ())\n"
         "for node in site.nodes: print(*node.LINES)"
     )
     assert said_by(with_a_new_setting, program) == [
@@ -208,8 +208,8 @@ def test_a_row_more_is_a_key_of_partitions(with_a_new_setting: Path) -> None:
     disk = "disk: {partitions: [{mount: /var, size: rest, fs: ext4, OPTIONS: [noatime, nodev]}]}"
     site.write_text(site.read_text().replace("CONSOLE: ttyS0", disk))
     program = (
-        "from tasks.core import keys, reader\n"
-        "site, _ = reader.read('site.yaml', ())\n"
+        "from tasks.core.site import keys, load\n"
+        "site, _ = load.read_site('site.yaml', ())\n"
         "print(*site.image('worker').disk.partitions[0].OPTIONS)\n"
         "print(keys.recipe(keys.ROOT, site.image('worker'))[3])"
     )

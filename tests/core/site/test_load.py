@@ -375,8 +375,8 @@ def test_a_site_from_the_cache_is_the_same_site(tmp_path: Path) -> None:
 def test_a_known_site_is_read_without_yaml_and_pydantic(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
     script = (
-        "import sys; from tasks.core import site_cache\n"
-        "site = site_cache.load_cached(*sys.argv[1:], ()); print(len(site.nodes))\n"
+        "import sys; from tasks.core.site import cache\n"
+        "site = cache.load_cached(*sys.argv[1:], ()); print(len(site.nodes))\n"
         "print(sorted({'yaml', 'pydantic', 'ClusterShell', 'doit'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "site.yaml"), str(tmp_path / "cache")]
@@ -390,7 +390,7 @@ def test_a_known_site_is_read_without_yaml_and_pydantic(tmp_path: Path) -> None:
 def test_the_cache_is_keyed_by_all_the_code_that_makes_a_site(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
     script = (
-        "import sys; from tasks.core import reader, site_cache; reader.read(sys.argv[1], ())\n"
+        "import sys; from tasks.core.site import load; load.read_site(sys.argv[1], ())\n"
         "used = {name.removeprefix('tasks.core.') for name in sys.modules if name.startswith('tasks.core.')}\n"
         "print(sorted(name for name in used if '.' in name and not name.startswith('site.')))"
     )
