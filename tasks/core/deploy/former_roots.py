@@ -56,8 +56,8 @@ class FormerRoot(NamedTuple):
         if not os.path.isdir(folder):
             return []
         removed = removed_of(self.verdicts)
-        there = filter(IS_RELEASE.search, os.listdir(folder))
-        return sorted(set(there).difference(removed))
+        releases = filter(IS_RELEASE.search, os.listdir(folder))
+        return sorted(set(releases).difference(removed))
 
 
 class Past(NamedTuple):

@@ -90,7 +90,8 @@ def adopt(targets: Targets, built: BuiltRelease) -> None:
     """Take such a folder for the release that it holds."""
     must_be_free(targets, built)
     looks: Stats = {}
-    drift.must_be_made(load_built(built), targets.root(built.release.id), looks)
+    root = targets.root(built.release.id)
+    drift.must_be_made(load_built(built), root, looks)
     _keep(targets, built, "", looks)
 
 
@@ -116,10 +117,14 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
 
 
 def complete_site_data(targets: Targets, site: str) -> None:
-    """What releases of before load beside site.img, where an earlier version put only that there."""
-    image = content(os.path.join(targets.boot(site), "site.img")) or b""
+    """Put beside site.img what releases of before load.
+
+    An earlier version put only site.img there.
+    """
+    folder = targets.boot(site)
+    image = content(os.path.join(folder, "site.img")) or b""
     for name, data in site_data.beside(image).items():
-        if not os.path.exists(os.path.join(targets.boot(site), name)):
+        if not os.path.exists(os.path.join(folder, name)):
             replace_files(targets, {f"{site}/{name}": data})
 
 

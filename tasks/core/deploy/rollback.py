@@ -136,8 +136,8 @@ def _must_be_there(server: _Server, choice: RollbackChoice) -> None:
     if what := damaged(server.targets).get(path):
         raise Refused(f"{path} {what}")
     if id not in released:
-        there = ", ".join(sorted(released)) or "none"
-        raise Refused(f"{id} is not on the server; there: {there}")
+        known = ", ".join(sorted(released)) or "none"
+        raise Refused(f"{id} is not on the server; there: {known}")
     if choice.image and released[id].image != choice.image:
         raise Refused(f"{id} is a release of {released[id].image}, not of {choice.image}")
 

@@ -152,8 +152,8 @@ class _Session(EventHandler):  # type: ignore[misc]
         self.transfer: WorkerPopen | None = None
 
     def begin(self) -> None:
-        there = shlex.join(["sh", "-c", FIND, BEGIN])
-        argv = [*ssh_command(), "-T", "--", self.ssh, there]
+        script = shlex.join(["sh", "-c", FIND, BEGIN])
+        argv = [*ssh_command(), "-T", "--", self.ssh, script]
         job = parallel.Job(argv, self.server, LIMIT)
         self.worker = parallel.begin(job, self)
 
