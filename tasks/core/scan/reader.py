@@ -187,7 +187,7 @@ def rescan(looked: Walked, root: str | bytes, index: str, options: ScanOptions) 
     told. Raises BadInput as `scan` does.
     """
     before, since = looked.before, looked.before.signature
-    if since is None or not _are_known(looked, options.judge):
+    if since is None or not _are_known(looked, options):
         return None
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
@@ -199,19 +199,14 @@ def rescan(looked: Walked, root: str | bytes, index: str, options: ScanOptions) 
         if changed is None or signature is None or new.are_judged(changed):
             return None
         save_index(index, options.rules, new.index(signature))
-    return Renewal(
-        files=new.some(changed),
-        before=old.some(changed),
-        folders=new.some(set(map(parent, changed))),
-        since=since,
-        signature=signature,
-    )
+    folders = new.some(set(map(parent, changed)))
+    return Renewal(new.some(changed), old.some(changed), folders, since, signature)
 
 
-def _are_known(looked: Walked, judge: Judge) -> bool:
+def _are_known(looked: Walked, options: ScanOptions) -> bool:
     """Did no folder come or go, and is known as a whole what each that changed was?"""
     before = looked.before
-    if before.judge != judge.by or len(before.records) != len(looked.folders):
+    if before.judge != options.judge.by or len(before.records) != len(looked.folders):
         return False
     for listing in looked.listings:
         if listing.path not in before.records or not before.known[listing.path][3]:
