@@ -74,7 +74,7 @@ def _image(data: bytes) -> Iterator[Member]:
         return
     how = compression.compression(data[at : at + 8])
     if at and how != "none":  # it is damaged, or not all of it is here
-        yield from _files(cpio.expand_start(how, data[at:], ROOM)[0])
+        yield from _files(compression.expand_start(how, data[at:], ROOM)[0])
 
 
 def _files(archive: bytes) -> Iterator[Member]:
@@ -89,7 +89,7 @@ def _expanded(how: str, data: bytes) -> Iterator[Member]:
     if how.startswith("lz4") or how == "lzop":
         yield from _archive(data, "raw")
         return
-    plain, end = cpio.expand_start(how, data, ROOM)
+    plain, end = compression.expand_start(how, data, ROOM)
     if plain.startswith(b"070701"):
         yield from _files(plain)
         yield from _image(data[end:])
@@ -100,7 +100,7 @@ def _expanded(how: str, data: bytes) -> Iterator[Member]:
 def _others(how: str, data: bytes, room: int) -> Iterator[bytes]:
     """The streams of the same kind that follow: pigz makes many of a file."""
     while room > 0 and compression.compression(data[:8]) == how:
-        plain, end = cpio.expand_start(how, data, room)
+        plain, end = compression.expand_start(how, data, room)
         room -= len(plain)
         data = data[end:]
         yield plain
