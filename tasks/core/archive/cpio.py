@@ -159,7 +159,17 @@ def _header(data: bytes, at: int, base: int) -> _Header:
         )
     if not name.endswith(b"\0"):
         raise Corrupt(f"corrupt entry at byte {at}: its name has no end")
-    return _Header(inode, mode, uid, gid, links, (major, minor), name[:-1], start, size)
+    return _Header(
+        inode,
+        mode,
+        uid,
+        gid,
+        links,
+        (major, minor),
+        name[:-1],
+        start,
+        size,
+    )
 
 
 def _fields(data: bytes, at: int) -> list[int]:
@@ -262,7 +272,8 @@ def _entry(header: _Header, archive: bytes) -> Entry:
 def _with_shared(entry: Entry, shared: dict[int, bytes]) -> Entry:
     if not entry.inode:
         return entry
-    return entry._replace(data=shared[entry.inode], size=len(shared[entry.inode]))
+    data = shared[entry.inode]
+    return entry._replace(data=data, size=len(data))
 
 
 def lay_over(tree: Tree, part: Tree) -> None:
@@ -275,7 +286,9 @@ def lay_over(tree: Tree, part: Tree) -> None:
         place = resolve_parent(tree, path)
         if entry.type != DIR and _is_full(tree, place):
             continue  # rmdir(2) fails, and the kernel goes on
-        tree[place] = entry._replace(inode=entry.inode + first) if entry.inode else entry
+        if entry.inode:
+            entry = entry._replace(inode=entry.inode + first)
+        tree[place] = entry
 
 
 def _is_full(tree: Tree, path: bytes) -> bool:
@@ -338,7 +351,8 @@ def _items(tree: Tree) -> Iterator[_Item]:
         if entry.inode:
             number = numbers.setdefault(entry.inode, number)
         has_data = entry.type == FILE and path == same[-1]
-        yield _Item(path, entry, read_content(entry) if has_data else b"", number, len(same))
+        data = read_content(entry) if has_data else b""
+        yield _Item(path, entry, data, number, len(same))
 
 
 class _Writer:
@@ -361,7 +375,13 @@ class _Writer:
 
         entry, data = item.entry, item.data
         mode = BITS[entry.type] | entry.mode
-        made = ArchiveEntry(mode=mode, size=len(data), mtime=0, uid=0, gid=0)
+        made = ArchiveEntry(
+            mode=mode,
+            size=len(data),
+            mtime=0,
+            uid=0,
+            gid=0,
+        )
         pointer = made._entry_p
         self.set_path(pointer, item.path)
         self.set_inode(pointer, item.inode)

@@ -86,7 +86,14 @@ def publish(
 
 def _published(shared: _Shared, done: Done, goal: Tree, note: str) -> Published:
     made = {path: goal[path] for path in done.made}
-    return Published(shared.linked, done.copied, done.size, note, made, shared.stats)
+    return Published(
+        shared.linked,
+        done.copied,
+        done.size,
+        note,
+        made,
+        shared.stats,
+    )
 
 
 def _base(earlier: Earlier | None, able: bool) -> Earlier | None:

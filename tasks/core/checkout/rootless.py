@@ -57,4 +57,9 @@ def _own(entry: Entry) -> Entry:
         needed = 0o700 if entry.type == DIR else 0o600
         mode = mode & 0o777 | needed
     kept = tuple(pair for pair in entry.xattrs if not pair[0].startswith(_RIGHTS))
-    return entry._replace(mode=mode, uid=os.geteuid(), gid=os.getegid(), xattrs=kept)
+    return entry._replace(
+        mode=mode,
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        xattrs=kept,
+    )

@@ -19,14 +19,32 @@ EPOCH = 10**18
 
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_KINDS = {DIR: S_IFDIR, FILE: S_IFREG, LINK: S_IFLNK, CHAR: S_IFCHR, BLOCK: S_IFBLK, FIFO: S_IFIFO}
+_KINDS = {
+    DIR: S_IFDIR,
+    FILE: S_IFREG,
+    LINK: S_IFLNK,
+    CHAR: S_IFCHR,
+    BLOCK: S_IFBLK,
+    FIFO: S_IFIFO,
+}
 _BLOCK = 1 << 26
 
 # copy_file_range(2) is not for these two files
-_NO_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_COPY = (
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)
 # On another file system, of too many names already, of a kind that has one only, or gone: then it
 # is copied.
-_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOENT)
+_NO_LINK = (
+    errno.EXDEV,
+    errno.EMLINK,
+    errno.EPERM,
+    errno.EOPNOTSUPP,
+    errno.ENOENT,
+)
 
 # Gives a file that may be hard-linked: its folder, its name.
 Lender = Callable[[Entry], "tuple[int, bytes] | None"]
@@ -55,7 +73,8 @@ def perform_changes(
     Raises OSError where the folder is not what the steps begin with, Changed where a source is not
     what it was.
     """
-    replaced = [*changes.changed, *(step for step in changes.touched if step[1].type != DIR)]
+    touched = [step for step in changes.touched if step[1].type != DIR]
+    replaced = [*changes.changed, *touched]
     gone = [*changes.removed, *(path for path, _ in replaced)]
     added = {path for path, _ in changes.added if path}
     disturbed = set(map(parent, filter(None, [*gone, *added]))) & tree.keys()
@@ -136,7 +155,13 @@ class _Maker:
                 raise OSError(error.errno, error.strerror, whole) from error
         if progress:
             progress(len(steps), len(steps))
-        return Done(self.linked, self.copied, self.size, self.stamps, set())
+        return Done(
+            self.linked,
+            self.copied,
+            self.size,
+            self.stamps,
+            set(),
+        )
 
     def _put(self, path: bytes, entry: Entry) -> None:
         if not path:  # the folder itself
@@ -224,7 +249,9 @@ def remove_entry(fd: int, name: bytes) -> None:
 
 def make_entry(fd: int, name: bytes, entry: Entry) -> int:
     """Make an entry, no folder, under a free name; give a file's ctime in ns, else 0."""
-    return _file(fd, name, entry) if entry.type == FILE else _special(fd, name, entry)
+    if entry.type == FILE:
+        return _file(fd, name, entry)
+    return _special(fd, name, entry)
 
 
 def _special(fd: int, name: bytes, entry: Entry) -> int:
@@ -245,7 +272,10 @@ def _special(fd: int, name: bytes, entry: Entry) -> int:
 def _file(fd: int, name: bytes, entry: Entry) -> int:
     new = os.open(name, _NEW, entry.mode & 0o777, dir_fd=fd)
     try:
-        mtime = _write(new, entry.data) if entry.data is not None else _copy(entry, new)
+        if entry.data is None:
+            mtime = _copy(entry, new)
+        else:
+            mtime = _write(new, entry.data)
         os.utime(new, ns=(mtime, mtime))
         status = os.fstat(new)
         # seldom: most files are root's, and of a plain mode
@@ -325,7 +355,8 @@ def _in_kernel(source: int, new: int, count: int, at: int) -> int:
 
 
 def _by_hand(source: int, new: int, count: int, at: int) -> int:
-    return os.pwrite(new, os.pread(source, min(count, 1 << 20), at), at)
+    data = os.pread(source, min(count, 1 << 20), at)
+    return os.pwrite(new, data, at)
 
 
 def finish_entry(fd: int, entry: Entry, mtime: int | None = None) -> None:

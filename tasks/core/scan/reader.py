@@ -270,7 +270,9 @@ class _Reader:
         """Give the files that have other bytes than then; None where more is different."""
         if self.tree.keys() != old.tree.keys():
             return None
-        if (self.others, self.sockets, self.mounts) != (old.others, old.sockets, old.mounts):
+        if self.others != old.others:
+            return None
+        if self.sockets != old.sockets or self.mounts != old.mounts:
             return None
         changed = []
         for path, entry in self.tree.items():
@@ -286,14 +288,21 @@ class _Reader:
             raise BadInput(self.problems)
         self._join_names()
         signature = signature if self.steady else None
-        return Scan(self.tree, self.verdicts, signature, tuple(self.sockets), tuple(self.mounts))
+        return Scan(
+            self.tree,
+            self.verdicts,
+            signature,
+            tuple(self.sockets),
+            tuple(self.mounts),
+        )
 
     def trouble(self, path: bytes, error: OSError) -> None:
         if error.errno in _GONE:
             what = "changed while it was read; try again, or exclude it"
         else:
             what = f"cannot be read: {error.strerror}; run as root, or exclude it"
-        self.problems.append(Problem(os.fsdecode(self.prefix + path), 1, 1, what))
+        file = os.fsdecode(self.prefix + path)
+        self.problems.append(Problem(file, 1, 1, what))
 
     def _take(self, folders: Iterable[Listing | bytes], start: int) -> None:
         """Read folders, and the names in them that are none, and note what the index is to say."""
@@ -383,7 +392,14 @@ class _Reader:
         """Make entries of a folder and of all in it that is none."""
         _, mode, uid, gid, *_ = row
         source = self.prefix + path
-        self.tree[path] = Entry(DIR, mode & 0o7777, uid, gid, xattrs=found, source=source)
+        self.tree[path] = Entry(
+            DIR,
+            mode & 0o7777,
+            uid,
+            gid,
+            xattrs=found,
+            source=source,
+        )
         start = path + b"/" if path else b""
         for name, item in items.items():
             self._put_item(start + name, device, item)
@@ -402,7 +418,17 @@ class _Reader:
             if kind == DIR:
                 self.mounts.append(path)
             bits = 0o777 if kind == LINK else mode & 0o7777
-            self.tree[path] = Entry(kind, bits, uid, gid, 0, link, device, "", found or ())
+            self.tree[path] = Entry(
+                kind,
+                bits,
+                uid,
+                gid,
+                0,
+                link,
+                device,
+                "",
+                found or (),
+            )
 
     def _file(self, path: bytes, row: Row, digest: str, found: Attributes) -> Entry:
         stamp, mode, uid, gid, size, *_ = row
