@@ -44,7 +44,7 @@ def replace(
     durable: bool = False,
     owner: Owner | None = None,
 ) -> None:
-    """The same of bytes that it surely does not hold, one part after the other."""
+    """As `write_atomic`, one part after the other, for what `path` surely does not hold."""
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
     new = os.path.join(folder, f".{name}.new")
@@ -67,6 +67,7 @@ def replace(
 
 
 def unlink_if_there(path: str) -> None:
+    """Remove a file; nothing where there is none."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 

@@ -11,13 +11,13 @@ from .model import Tree, parent
 
 
 class Manifest(NamedTuple):
-    """All that equal trees have in common, as bytes; and where this one is."""
+    """What is written down of a tree, and where the bytes of its files are."""
 
     mtree: bytes
     xattrs: bytes  # as getfattr dumps them
     inodes: dict[bytes, int]  # names that share a file -> a number for it
-    folder: bytes = b""  # where the files' bytes are, if anywhere
-    stamps: dict[bytes, int] | None = None  # of those: Entry.stamp
+    folder: bytes = b""  # where those are, if anywhere
+    stamps: dict[bytes, int] | None = None  # of files: Entry.stamp
 
 
 NOTHING = Manifest(b"#mtree\n", b"", {})
