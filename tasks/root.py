@@ -77,9 +77,8 @@ def renew(image: Image) -> tuple[CheckedOut, Notes] | None:
     ):
         return None
     new = known.last
-    done = staged.update_bytes(
-        place_of(image), new.files, new.folders, new.since, new.of, telling(image)
-    )
+    update = staged.Update(new.files, new.folders, new.since, new.of)
+    done = staged.update_bytes(place_of(image), update, telling(image))
     return (done, known.notes) if done else None
 
 

@@ -44,14 +44,14 @@ def of_release(
     Without `full`, content is read only where a look has changed.
     """
     before, root = kept.earlier(targets, release), targets.root(release)
-    if full or not before.looks:
+    if full or not before.stats:
         tree = possible(kept.load_kept(targets, release), before.note)
         return drift(tree, root, _counting(release, len(tree), tell))
 
     def load(paths: Collection[bytes]) -> Tree:
         return possible(entries_of(before.record, paths), before.note)
 
-    return drift_since(before.looks, load, root)
+    return drift_since(before.stats, load, root)
 
 
 def _counting(release: str, size: int, tell: Tell) -> Reads:

@@ -509,23 +509,16 @@ def test_a_folder_that_was_staged_of_something_else_is_not_renewed(reference, tm
     new = {b"etc/motd": generated_file(b"new\n")}
     folders = {b"etc": tree[b"etc"]}
     before = sample_site.contents(tmp_path / "image")
-    assert staged.update_bytes(place, new, folders, since="two", of="three") is None
-    assert (
-        staged.update_bytes(
-            place, {b"etc/motd": generated_file(b"new\n", 0o600)}, folders, since="one", of="three"
-        )
-        is None
-    )
-    assert (
-        staged.update_bytes(
-            place, {b"etc/none": generated_file(b"new\n")}, folders, since="one", of="three"
-        )
-        is None
-    )
+    update = staged.Update(new, folders, since="one", of="three")
+    other_mode = {b"etc/motd": generated_file(b"new\n", 0o600)}
+    other_name = {b"etc/none": generated_file(b"new\n")}
+    assert staged.update_bytes(place, update._replace(since="two")) is None
+    assert staged.update_bytes(place, update._replace(files=other_mode)) is None
+    assert staged.update_bytes(place, update._replace(files=other_name)) is None
     assert sample_site.contents(tmp_path / "image") == before
-    assert staged.update_bytes(place, new, folders, since="one", of="three")
+    assert staged.update_bytes(place, update)
     assert (tmp_path / "image/root/etc/motd").read_bytes() == b"new\n"
-    assert staged.update_bytes(place, new, folders, since="one", of="three") is None
+    assert staged.update_bytes(place, update) is None
 
 
 def test_a_staged_folder_that_somebody_changed_is_given_up_and_repaired(reference, tmp_path):
@@ -533,7 +526,8 @@ def test_a_staged_folder_that_somebody_changed_is_given_up_and_repaired(referenc
     staged.checkout(place, tree, of="one")
     (tmp_path / "image/root/etc/motd").unlink()
     new = {b"etc/motd": generated_file(b"new\n")}
-    assert staged.update_bytes(place, new, {b"etc": tree[b"etc"]}, since="one", of="two") is None
+    update = staged.Update(new, {b"etc": tree[b"etc"]}, since="one", of="two")
+    assert staged.update_bytes(place, update) is None
     staged.checkout(place, tree | new, of="two")
     assert reader.scan(place.folder).tree[b"etc/motd"].content == new[b"etc/motd"].content
 
