@@ -40,9 +40,8 @@ def task_bench():
 
 def measure(quick: bool, only: str, rounds: int) -> None:
     if os.geteuid() != 0:
-        raise Refused(
-            "bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench"
-        )
+        what = "bench makes a disk of its own and runs dracut in a chroot"
+        raise Refused(f"{what}, so it needs root: sudo ./doit bench")
     words = ["--size", "quick" if quick else "full", "--rounds", str(rounds)]
     if only:
         words += ["--only", only]

@@ -1,7 +1,7 @@
 """One node as a virtual machine, before it is done to all of them.
 
-everything that deploy would serve ── deploy ──> build/boot/served ──> real DHCP, TFTP and NFS servers ──> QEMU
-                                                                                  console ──> stages, checks
+everything that deploy would serve ── deploy ──> build/boot/served ──> real DHCP, TFTP and NFS
+servers ──> QEMU ── console ──> stages, checks
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 
 from .base.console import say
-from .base.desired import wanted
+from .base.desired import of_tftp, wanted
 from .base.options import BUILT, LOADERS
 from .base.paths import config, facts_of, read_release, timings_of
 from .base.rule import command
@@ -47,7 +47,7 @@ PROGRAMS = {  # what it takes besides a DHCP server -> Debian's package of it
 
 
 def task_boot():
-    """boot one node as a virtual machine from exactly what would be deployed; `node=NAME`, `firmware=uefi`"""
+    """boot a node as a virtual machine from what would be deployed; `node=NAME`, `firmware=uefi`"""
     return command(boot, after=BUILT, params=[RAW], knows="node firmware dhcp power")
 
 
@@ -70,12 +70,11 @@ def boot(raw: bool) -> None:
 
 
 def chosen() -> Node:
-    """The node to boot, the first of several. Raises BadInput for a name that the site does not have."""
+    """The node to boot, the first of several. Raises BadInput for one that the site has not."""
     first, *others = nodes()
     if others and settings().node:
-        say(
-            f"{first.name}, the first of the {len(others) + 1} nodes that node={settings().node} names"
-        )
+        count = len(others) + 1
+        say(f"{first.name}, the first of the {count} nodes that node={settings().node} names")
     return first
 
 
@@ -96,14 +95,12 @@ def ready(node: Node) -> None:
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
     built = read_release(site().image(node.image))
     if node.release not in (None, built.id):
-        raise Refused(
-            f"{node.name} is pinned to {node.release}, but what was built is {built.id}; take another node"
-        )
+        pinned = f"{node.name} is pinned to {node.release}"
+        raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
     words = f"{built.cmdline} {node.cmdline}"
     if serial_console(words) is None:
-        raise Refused(
-            f"{node.name} has no serial console to watch: add `console=ttyS0,115200` to its `cmdline:`"
-        )
+        blind = f"{node.name} has no serial console to watch"
+        raise Refused(f"{blind}: add `console=ttyS0,115200` to its `cmdline:`")
 
 
 def programs(dhcp: DhcpServer) -> dict[str, str]:
@@ -117,7 +114,7 @@ def place(*parts: str) -> str:
 
 
 def served(node: Node, server: Server) -> Targets:
-    """What the node's server serves: deployed by deploy's own code; of earlier releases nothing stays."""
+    """What the node's server serves, deployed by deploy's own code; no earlier release stays."""
     import dataclasses
     import time
 
@@ -135,36 +132,47 @@ def served(node: Node, server: Server) -> Targets:
 
 
 def with_a_shell(node: Node) -> dict[str, bytes]:
-    """The loaders' files, but for one word more in the node's own: its console is root's (overlays/initrd/identity)."""
+    """The loaders' files, with one word more in the node's own.
+
+    Its console is root's by that word (overlays/initrd/identity).
+    """
     from .base.paths import templates
     from .core.config.render import render_configs
 
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)
     configs = render_configs(site()._replace(read_nodes=lambda: nodes), templates())
-    return {
-        path.removeprefix("tftp/"): text
-        for path, text in configs.items()
-        if path.startswith("tftp/")
-    }
+    return of_tftp(configs)
 
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
-    """The lab that boots the node."""
+    """The lab that boots the node, with a disk that has nothing on it."""
     from .core.lab.machine import has, has_systemd
-    from .core.lab.network import Lab
     from .core.lab.run import BootJob, PowerState
 
-    lab = Lab(
-        server.ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
-        os.path.abspath(config("").rstrip("/")), settings().dhcp, place("logs"),
-    )  # fmt: skip
-    empty_folder(place("logs"))
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if has_systemd(root(node)) else "cut"
+    empty_folder(place("logs"))
     sshd = has(root(node), "usr/sbin/sshd")
-    power = PowerState((machine_of(node),), then=then, sshd=sshd)
-    return BootJob(lab, (power,), raw or keep)
+    state = PowerState((machine_of(node),), then=then, sshd=sshd)
+    return BootJob(network(server, targets), (state,), raw or keep)
+
+
+def network(server: Server, targets: Targets):
+    """The lab that stands for the network of the node and its server."""
+    from .core.lab.network import Lab
+
+    prefix = int(site().network.subnet.rpartition("/")[2])
+    configs = os.path.abspath(config("").rstrip("/"))
+    return Lab(
+        server.ip,
+        prefix,
+        targets.destdir,
+        targets.tftp,
+        configs,
+        settings().dhcp,
+        place("logs"),
+    )
 
 
 def machine_of(node: Node):
@@ -196,15 +204,17 @@ def root(node: Node) -> str:
 
 
 def watch(node: Node, job, raw: bool):
-    """Show the boot as it goes: a line a stage, or the console itself; after that the console where it is kept."""
+    """Show the boot as it goes: a line a stage, or the console itself.
+
+    Where the machine stays on, its console follows.
+    """
     from .core.lab.run import power_on
     from .core.lab.timeline import BootTimeline, line
 
     story, lab = BootTimeline(), ""
     keep = settings().power == "keep"
-    say(
-        f"{node.name} ({node.mac}) by {settings().firmware}, {settings().dhcp}; logs in {job.lab.logs}"
-    )
+    by = f"{settings().firmware}, {settings().dhcp}"
+    say(f"{node.name} ({node.mac}) by {by}; logs in {job.lab.logs}")
     with contextlib.ExitStack() as until_it_is_off:
         for event in power_on(job, stdin=None if keep else subprocess.DEVNULL):
             reached, kind = story.feed(event), event["kind"]
@@ -242,7 +252,10 @@ def terminal() -> Iterator[None]:
 
 
 def judge(node: Node, story, wanted) -> None:
-    """Print the table and the checks, and leave both for other programs. Raises Refused unless all hold."""
+    """Print the table and the checks, and leave both for other programs.
+
+    Raises Refused unless all hold.
+    """
     from .core.lab.timeline import checks, failure, table
 
     print("\n" + table(story) + "\n")
@@ -253,9 +266,8 @@ def judge(node: Node, story, wanted) -> None:
     found = list(checks(story, wanted))
     record(node, wanted.release, story, found)
     for check in found:
-        print(
-            f"{'ok    ' if check.holds else 'FAILED'} {check.what}{': ' if check.found else ''}{check.found}"
-        )
+        verdict = "ok    " if check.holds else "FAILED"
+        print(f"{verdict} {check.what}{': ' if check.found else ''}{check.found}")
     if failed := [check.what for check in found if not check.holds]:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
 
@@ -282,7 +294,11 @@ def expected(node: Node, server: Server, targets: Targets):
 
     release = read_release(site().image(node.image)).id
     return Expected(
-        node.name, node.ip, release, f"{server.ip}:{targets.nfs}/{release}", node.disk,
+        node.name,
+        node.ip,
+        release,
+        f"{server.ip}:{targets.nfs}/{release}",
+        node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
-    )  # fmt: skip
+    )

@@ -54,10 +54,15 @@ OWN = (
 def task_capacity():
     """reckon how long all nodes take to boot at once, and how many servers that takes"""
     known = [
-        {"name": each.name.replace("-", "_"), "long": each.name, "type": float, "default": float(each.value),
-         "help": f"{each.unit} {each.what}".strip()}
+        {
+            "name": each.name.replace("-", "_"),
+            "long": each.name,
+            "type": float,
+            "default": float(each.value),
+            "help": f"{each.unit} {each.what}".strip(),
+        }
         for each in ASSUMED
-    ]  # fmt: skip
+    ]
     return command(show, params=[*OWN, *known], knows="image")
 
 
@@ -74,7 +79,10 @@ def show(nodes: int, servers: int, within: float, alone: float, **known: float) 
 
 
 def one_boot() -> BootCost:
-    """What `doit boot` measured; an estimate where it never ran here. Raises Refused where nothing was built either."""
+    """What `doit boot` measured; an estimate where it never ran here.
+
+    Raises Refused where nothing was built either.
+    """
     seen = timings()
     if seen is None:
         return estimate()
@@ -88,8 +96,7 @@ def estimate() -> BootCost:
     image = site().image(settings().image or images.most_common(1)[0][0])
     files = [kernel_of(image), initrd_of(image), site_img()]
     if missing := [path for path in files if not os.path.exists(path)]:
-        raise Refused(
-            f"{missing[0]} is not there, and no boot was measured: run ./doit boot, or ./doit for an estimate"
-        )
+        lacking = f"{missing[0]} is not there, and no boot was measured"
+        raise Refused(f"{lacking}: run ./doit boot, or ./doit for an estimate")
     say(f"an estimate from the sizes of what was built of {image.name}; `./doit boot` measures it")
     return USUAL._replace(tftp=round(sum(map(os.path.getsize, files)) * 1.05))

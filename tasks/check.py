@@ -1,9 +1,10 @@
-"""Is all of it right: the site, its overlays, and every generated file by its server's own checker."""
+"""Is all of it right: the site, its overlays, and each generated file by its server's checker."""
 
 from __future__ import annotations
 
 import json
 import os
+from itertools import product
 from typing import TYPE_CHECKING
 
 from .base.desired import targets
@@ -32,11 +33,8 @@ def check() -> None:
 
     rows = written()
     rows += validate(config("").rstrip("/"))
-    rows += [CheckResult("kernel command line", "warning", line) for line in long_lines()]
-    rows += [CheckResult("deploy.nfs_root", "warning", line) for line in exposed()]
-    rows += [CheckResult("disk", "warning", line) for line in lacking()]
-    rows += [CheckResult("hosts", "warning", line) for line in unnamed()]
-    rows += [CheckResult("deploy.dhcp_conf", "warning", line) for line in unread()]
+    for subject, warnings in WARNINGS.items():
+        rows += [CheckResult(subject, "warning", line) for line in warnings()]
     leave("checks", rows)
     refresh()
     show(rows)
@@ -78,14 +76,12 @@ def long_lines() -> list[str]:
     """What the kernel would cut, of the images that are built already."""
     from .core.config.boot_files import cmdline_warnings
 
-    built = [read_release(image) for image in site().images if os.path.exists(release_of(image))]
+    built = [image for image in site().images if os.path.exists(release_of(image))]
     folder = "site-" + "0" * 12  # as long as any
-    pairs = [(server, release) for server in site().servers for release in built]
-    return [
-        line
-        for server, release in pairs
-        for line in cmdline_warnings(site(), server, release.image, release, folder)
-    ]
+    lines: list[str] = []
+    for server, release in product(site().servers, map(read_release, built)):
+        lines += cmdline_warnings(site(), server, release.image, release, folder)
+    return lines
 
 
 def exposed() -> list[str]:
@@ -99,7 +95,7 @@ def exposed() -> list[str]:
 
 
 def unread() -> list[str]:
-    """That the DHCP server does not read a file of another name, and no other file can include it."""
+    """That the DHCP server reads no file of another name, and no other file can include it."""
     deploy = site().deploy
     server = BY_WORD.get(deploy.dhcp)
     if server is None or deploy.dhcp_conf in (None, server.path) or not server.elsewhere:
@@ -112,10 +108,19 @@ def unnamed() -> list[str]:
     lines: list[str] = []
     for image in site().images:
         notes = content(notes_of(image))
-        lines += lost_hosts(image, json.loads(notes)) if notes else []
+        lines += lost_hosts(image, json.loads(notes), site()) if notes else []
     return lines
 
 
 def overlay_names() -> list[str]:
     """Every overlay that some image of the site has."""
     return sorted({name for image in site().images for name in image.overlays})
+
+
+WARNINGS = {  # what they are about -> lines of warning
+    "kernel command line": long_lines,
+    "deploy.nfs_root": exposed,
+    "disk": lacking,
+    "hosts": unnamed,
+    "deploy.dhcp_conf": unread,
+}

@@ -1,7 +1,7 @@
 """What servers, loaders and nodes read.
 
-site.yaml ──> Site ──┬─ templates/ ──> build/configs/  dhcpd.conf, kea-dhcp4.json, …, exports, hosts, tftp/
-                     └─ hosts ──────> build/site.img   who the nodes are, as a second initrd
+site.yaml ──> Site ──┬─ templates/ ──> build/configs/  dhcpd.conf, kea-dhcp4.json, …, hosts, tftp/
+                     └─ hosts ───────> build/site.img  who the nodes are, as a second initrd
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import os
 from functools import lru_cache
 
 from .base.paths import OF_RELEASES, config, site_img, templates
-from .base.rule import rule
+from .base.rule import Reads, Writes, rule
 from .base.settings import settings, site
 from .core.base.files import mirror, write_atomic
+from .core.site.model import Site
 
 
 @lru_cache(maxsize=None)
@@ -30,33 +31,40 @@ def task_configs():
     """render the configuration files of DHCP, NFS and TFTP servers, of loaders, and hosts"""
     where = settings().path("configs")
     return rule(
-        None, render, site().fingerprint,
-        output=config("hosts"), given=templates_digest, leaves=[where], fills=(where, OF_RELEASES),
-    )  # fmt: skip
+        None,
+        render,
+        site(),
+        reads=Reads(given=templates_digest),
+        writes=Writes([config("hosts")], leaves=[where], fills=(where, OF_RELEASES)),
+    )
 
 
-def render(_: str) -> list[str]:
-    return mirror(settings().path("configs"), rendered(), besides=OF_RELEASES)
+def render(wanted: Site) -> list[str]:
+    return mirror(settings().path("configs"), rendered(wanted), besides=OF_RELEASES)
 
 
 @lru_cache(maxsize=None)
-def rendered() -> dict[str, bytes]:
-    """Every generated file of the site but those that name a release: path below build/configs -> bytes."""
+def rendered(wanted: Site) -> dict[str, bytes]:
+    """The generated files of a site that name no release: path below build/configs -> bytes."""
     from .core.config.render import render_configs
-    from .core.tree.model import without_collection
 
-    with without_collection():
-        return render_configs(site(), templates())
+    return render_configs(wanted, templates())
 
 
 def task_site_image():
     """pack who the nodes are into build/site.img"""
-    return rule(None, pack, site().fingerprint, output=site_img(), inputs=[config("hosts")])
+    return rule(
+        None,
+        pack,
+        site(),
+        reads=Reads([config("hosts")]),
+        writes=Writes([site_img()]),
+    )
 
 
-def pack(_: str) -> None:
+def pack(wanted: Site) -> None:
     from .core.config.site_image import site_image
     from .core.config.site_image import site_img as packed
 
     with open(config("hosts"), "rb") as file:
-        write_atomic(site_img(), packed(site_image(site(), file.read())))
+        write_atomic(site_img(), packed(site_image(wanted, file.read())))

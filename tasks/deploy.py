@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from .base.console import say
@@ -17,17 +18,30 @@ from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import author, images, settings, site
 from .core.base.errors import Refused
 from .core.base.text import counted
-from .push import DEGRADED, ask_nodes, hear, said_of
+from .push import ask_nodes, degraded, hear, said_of
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
 
 
-FULL = {"name": "full", "long": "full", "help": "compare the bytes of every file, too", **flag}
-NODES = {"name": "nodes", "long": "nodes", "help": "ask the nodes what they run, over ssh", **flag}
-
-
-AGAIN = {"name": "again", "long": "again", "help": "go back to what a rollback left, too", **flag}
+FULL = {
+    "name": "full",
+    "long": "full",
+    "help": "compare the bytes of every file, too",
+    **flag,
+}
+NODES = {
+    "name": "nodes",
+    "long": "nodes",
+    "help": "ask the nodes what they run, over ssh",
+    **flag,
+}
+AGAIN = {
+    "name": "again",
+    "long": "again",
+    "help": "go back to what a rollback left, too",
+    **flag,
+}
 
 
 def task_deploy():
@@ -42,11 +56,15 @@ def deploy(again: bool) -> None:
         say(line)
     options = DeployOptions(author(), settings().image, again)
     answers = everywhere(options, with_goal=True)
-    tell_plans({server: answer.shown for server, answer in answers.items() if answer.shown})
+    shown, deployed = {}, {}
+    for server, answer in answers.items():
+        if answer.shown:
+            shown[server] = answer.shown
+        if answer.done.get("changed"):
+            deployed[server] = "deployed"
+    tell_plans(shown)
     if len(site().servers) > 1:
-        tell(
-            {server: "deployed" for server, answer in answers.items() if answer.done.get("changed")}
-        )
+        tell(deployed)
     refuse_failed(answers)
 
 
@@ -57,12 +75,10 @@ def too_long() -> list[str]:
 
     with open(site_img(), "rb") as file:
         data = site_id(file.read())
-    pairs = [(server, read_release(image)) for server in chosen() for image in images()]
-    return [
-        line
-        for server, release in pairs
-        for line in cmdline_warnings(site(), server, release.image, release, data)
-    ]
+    lines: list[str] = []
+    for server, release in product(chosen(), map(read_release, images())):
+        lines += cmdline_warnings(site(), server, release.image, release, data)
+    return lines
 
 
 def task_rollback():
@@ -73,22 +89,27 @@ def task_rollback():
 def rollback() -> None:
     from .core.remote.options import RollbackOptions
 
-    images = [image.name for image in site().images]
-    answers = everywhere(RollbackOptions(images, settings().image, settings().release, author()))
+    options = RollbackOptions(
+        images=[image.name for image in site().images],
+        image=settings().image,
+        release=settings().release,
+        author=author(),
+    )
+    answers = everywhere(options)
     tell(texts(answers, moved))
     refuse_failed(answers)
 
 
 def moved(done: dict) -> str:
-    return "\n".join(
-        f"{image}: nodes boot {after} from now on, not {before}"
-        for image, before, after in done["moved"]
-    )
+    lines = []
+    for image, before, after in done["moved"]:
+        lines.append(f"{image}: nodes boot {after} from now on, not {before}")
+    return "\n".join(lines)
 
 
 def texts(answers: dict[str, Answer], words) -> dict[str, str]:
     """What the servers that could do it have to tell, in words."""
-    return {server: words(answer.done) for server, answer in answers.items() if not answer.failure}
+    return {server: words(done) for server, done in states_of(answers).items()}
 
 
 def task_prune():
@@ -109,21 +130,23 @@ def prune() -> None:
         only_look=True,
     )
     foreseen = everywhere(options)
-    run_by: dict[str, str] = {}
-    if any(
-        removed for answer in foreseen.values() for _, removed, _ in answer.done.get("verdicts", ())
-    ):
-        run_by = ask_nodes()
+    run_by = ask_nodes() if any(map(removes, foreseen.values())) else {}
     answers = everywhere(replace(options, running=run_by, only_look=False))
     tell(texts(answers, verdicts))
     refuse_failed(answers)
 
 
+def removes(answer: Answer) -> bool:
+    """Whether a server would remove a release."""
+    return any(removed for _, removed, _ in answer.done.get("verdicts", ()))
+
+
 def verdicts(done: dict) -> str:
-    return "\n".join(
-        f"{'removed' if removed else 'kept   '} {id}: {why}"
-        for id, removed, why in done["verdicts"]
-    )
+    lines = []
+    for id, removed, why in done["verdicts"]:
+        verdict = "removed" if removed else "kept   "
+        lines.append(f"{verdict} {id}: {why}")
+    return "\n".join(lines)
 
 
 def task_verify():
@@ -135,7 +158,9 @@ def verify(full: bool) -> None:
     from .core.remote.options import VerifyOptions
 
     answers = everywhere(VerifyOptions(full, settings().image))
-    right = "ok: as it was deployed" + (", every byte" if full else "")
+    right = "ok: as it was deployed"
+    if full:
+        right += ", every byte"
     tell(texts(answers, lambda done: "\n".join(done["findings"]) or right))
     refuse_failed(answers)
     count = sum(len(answer.done["findings"]) for answer in answers.values())
@@ -144,7 +169,7 @@ def verify(full: bool) -> None:
 
 
 def task_status():
-    """show what servers hold and boot, and the last deploys; with --nodes or `node=`, what nodes run"""
+    """show what servers hold and boot, last deploys; with --nodes or `node=`, what nodes run"""
     return command(status, params=[NODES], knows="server node destdir")
 
 
@@ -152,11 +177,13 @@ def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
     """The answers; servers whose states differ in nothing but seconds have one state."""
     from .core.inspect.status import without_seconds
 
-    there = {server: answer.done for server, answer in answers.items() if not answer.failure}
-    return {
-        server: answers[server]._replace(done=state)
-        for server, state in without_seconds(there).items()
-    }
+    states = without_seconds(states_of(answers))
+    return {server: answers[server]._replace(done=state) for server, state in states.items()}
+
+
+def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
+    """What the servers said that could be asked."""
+    return {server: answer.done for server, answer in answers.items() if not answer.failure}
 
 
 def of_nodes(states: Mapping[str, dict]) -> list[str]:
@@ -165,21 +192,22 @@ def of_nodes(states: Mapping[str, dict]) -> list[str]:
 
     heard = hear()
     runs = {name: one.release for name, one in heard.runs.items()}
-    degraded = dict.fromkeys((name for name, one in heard.runs.items() if one.degraded), DEGRADED)
-    marked = [*behind(runs, next_releases(states)), *said_of(degraded)]
-    return [*by_release(runs), *(f"! {line}" for line in marked), *heard.unheard]
+    late = behind(runs, next_releases(states))
+    marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
+    return [*by_release(runs), *marked, *heard.unheard]
 
 
 def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
-    """What each node runs from its next boot on: what it is pinned to, else what its image boots."""
+    """What each node runs from its next boot on: what it is pinned to, or else its image boots."""
     from .core.config.boot_files import server_of
 
-    named = {
-        node: states.get(server_of(site(), node).name, {}).get("current", {})
-        for node in site().nodes
-    }
-    found = {node.name: node.release or current.get(node.image) for node, current in named.items()}
-    return {name: release for name, release in found.items() if release}
+    found = {}
+    for node in site().nodes:
+        state = states.get(server_of(site(), node).name, {})
+        release = node.release or state.get("current", {}).get(node.image)
+        if release:
+            found[node.name] = release
+    return found
 
 
 def status(nodes: bool) -> None:
@@ -188,13 +216,17 @@ def status(nodes: bool) -> None:
 
     answers = everywhere(StatusOptions())
     tell(texts(folded(answers), status_text))
-    states = {server: answer.done for server, answer in answers.items() if not answer.failure}
+    states = states_of(answers)
     apart = unequal(states)
     for line in apart:
         print(f"! {line}")
     if nodes or settings().node:
-        print("Nodes", *(f"  {line}" for line in of_nodes(states)), sep="\n")
+        lines = [f"  {line}" for line in of_nodes(states)]
+        print("Nodes", *lines, sep="\n")
     refuse_failed(answers)
-    count = len(apart) + sum(len(answer.done["wrong"]) for answer in answers.values())
+    count = len(apart)
+    for answer in answers.values():
+        count += len(answer.done["wrong"])
     if count:
-        raise Refused(f"{counted(count, 'thing')} {'is' if count == 1 else 'are'} wrong")
+        are = "is" if count == 1 else "are"
+        raise Refused(f"{counted(count, 'thing')} {are} wrong")

@@ -1,4 +1,4 @@
-"""For who works on Plugnode itself: the schema that editors read, the test suite, the benchmarks."""
+"""For who works on Plugnode itself: the schema that editors read, and the test suite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .core.base.files import write_atomic
 
 
 def task_schema():
-    """write site.schema.json, with which editors complete and check site.yaml, and the tables of docs/site.md"""
+    """write site.schema.json, by which editors check site.yaml, and the tables of docs/site.md"""
     return command(write_schema)
 
 
@@ -42,17 +42,7 @@ def task_test():
 
 
 def run_tests() -> None:
-    words = [
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "--no-loadscope-reorder",
-        "--durations",
-        "15",
-        "tests",
-    ]
+    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    words = ["-m", "pytest", *workers, "--durations", "15", "tests"]
     if subprocess.run([sys.executable, *words], cwd=REPOSITORY).returncode:
         raise Refused("the test suite failed")

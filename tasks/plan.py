@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from .base.compared import compared
 from .base.desired import boot_files_of
@@ -21,56 +23,76 @@ from .push import ask_nodes
 from .report import refresh
 from .root import said_of_keep
 
+if TYPE_CHECKING:
+    from .core.remote.operations import Answer
+
 
 def task_plan():
-    """show what deploy would change, and change nothing; `image=NAME` for the releases of that one alone"""
-    return command(
-        show_plan, after=BUILT, params=[JSON, EXIT, AGAINST], knows="image server destdir",
-        clean=[(remove, [[settings().path(".against")]])],
-    )  # fmt: skip
+    """show what deploy would change, and change nothing; `image=NAME` for that one alone"""
+    options = [JSON, EXIT, AGAINST]
+    task = command(show_plan, after=BUILT, params=options, knows="image server destdir")
+    return {**task, "clean": [(remove, [[settings().path(".against")]])]}
 
 
 def show_plan(as_json: bool, detailed: bool, against: str):
-    from .base.servers import refuse_failed, tell_plans
+    from .base.servers import refuse_failed
 
-    answers = {} if against else on_servers()
-    found = (
-        {"": effect(against)}
-        if against
-        else {server: each.done for server, each in answers.items() if each.done}
-    )
-    kept = [line for image in site().images for line in said_of_keep(image)]
-    if as_json:
-        print(json.dumps(every_json(found) | ({"kept": kept} if kept else {}), indent=1))
-    elif against:
-        tell_plans({"": found[""]["sections"]})
+    answers: dict[str, Answer] = {}
+    if against:
+        found = {"": effect(against)}
     else:
-        tell_plans({server: done["sections"] for server, done in found.items()})
-    if not as_json:
-        print("".join(f"{line}\n" for line in kept), end="")
+        answers = on_servers()
+        found = foreseen(answers)
+    tell(found, as_json)
     refuse_failed(answers)
     if not settings().image:  # the report is of all of them
-        leave(
-            "plan",
-            {
-                "compared": against,
-                "servers": {server: done["json"] for server, done in found.items()},
-            },
-        )
+        plans = {server: done["json"] for server, done in found.items()}
+        leave("plan", {"compared": against, "servers": plans})
         refresh()
-    refuse_failed(
-        {
-            server: answer._replace(failure=answer.done["refused"])
-            for server, answer in answers.items()
-        }
-    )
-    return (
-        FoundChanges("") if detailed and any(done["changed"] for done in found.values()) else None
-    )
+    refuse_failed(refused(answers))
+    if detailed and any_changed(found):
+        return FoundChanges("")
+    return None
+
+
+def any_changed(found: Mapping[str, dict]) -> bool:
+    return any(done["changed"] for done in found.values())
+
+
+def foreseen(answers: Mapping[str, Answer]) -> dict[str, dict]:
+    """The plans of the servers that made one."""
+    return {server: answer.done for server, answer in answers.items() if answer.done}
+
+
+def refused(answers: Mapping[str, Answer]) -> dict[str, Answer]:
+    """The answers, those that a deploy would refuse as failures."""
+    return {
+        server: answer._replace(failure=answer.done["refused"])
+        for server, answer in answers.items()
+    }
+
+
+def tell(found: dict[str, dict], as_json: bool) -> None:
+    """Print the plans, and what `keep` lets out."""
+    from .base.servers import tell_plans
+
+    kept = list(chain.from_iterable(map(said_of_keep, site().images)))
+    if as_json:
+        plan = dict(every_json(found))
+        if kept:
+            plan["kept"] = kept
+        print(json.dumps(plan, indent=1))
+        return
+    tell_plans({server: done["sections"] for server, done in found.items()})
+    for line in kept:
+        print(line)
 
 
 def on_servers():
-    """What a deploy would change on each server, with what a prune would remove: not what nodes say that they run."""
+    """What a deploy would change on each server, with what a prune would remove.
+
+    A prune leaves what nodes say that they run; they are asked only where it would remove any.
+    """
     from .base.servers import everywhere
     from .core.remote.options import PlanOptions
 
@@ -82,11 +104,17 @@ def on_servers():
         running={},
     )
     answers = everywhere(options, with_goal=True)
-    announced = any(answer.done["json"]["prunable"] for answer in answers.values() if answer.done)
-    run_by = ask_nodes() if announced else {}
+    if not any(map(prunes, answers.values())):
+        return answers
+    run_by = ask_nodes()
     if not run_by:
         return answers
     return everywhere(replace(options, running=run_by), with_goal=True)
+
+
+def prunes(answer: Answer) -> bool:
+    """Whether a prune would remove a release there."""
+    return bool(answer.done and answer.done["json"]["prunable"])
 
 
 def effect(against: str) -> dict:
@@ -119,4 +147,4 @@ def every_json(found: dict) -> dict:
     plans = {server: done["json"] for server, done in found.items()}
     if len(site().servers) == 1 or "" in plans:
         return next(iter(plans.values()), {})
-    return {"changed": any(done["changed"] for done in found.values()), "servers": plans}
+    return {"changed": any_changed(found), "servers": plans}

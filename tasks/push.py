@@ -50,7 +50,7 @@ def groups() -> dict[str, list[str]]:
 
 
 def no_such(missing: list[str], known: Iterable[str]) -> str:
-    """That the site has not these of the nodes that `node=` names; of one, which was likely meant."""
+    """That the site has no such nodes as `node=` names; of one, which was likely meant."""
     import difflib
 
     from .core.base.nodeset import fold_nodes
@@ -62,7 +62,7 @@ def no_such(missing: list[str], known: Iterable[str]) -> str:
 
 
 def task_push():
-    """send new site data (hosts, nodes) to nodes that run, without a reboot; `node=wn[003-007],@gpu`"""
+    """send new site data to nodes that run, without a reboot; `node=wn[003-007],@gpu`"""
     return command(push, after=["configs"], knows="node")
 
 
@@ -107,7 +107,7 @@ def site_data() -> bytes:
 
 
 def ask_nodes() -> dict[str, str]:
-    """Release -> nodes that run it, of those that can be asked; the age of a release speaks for the others."""
+    """Release -> nodes that run it, of those that can be asked; its age speaks for the others."""
     run_by, unheard = running()
     for line in unheard:
         say(line)
@@ -131,13 +131,15 @@ def hear() -> Heard:
     asked = nodes()
     say(f"asking {counted(len(asked), 'node')} what they run")
     replies = ask.ask(asked, ask.RUNS, known_hosts())
-    said = {name: ask.runs(text) for name, text in replies.said.items()}
-    odd = dict.fromkeys(
-        (name for name, one in said.items() if one is None),
-        "what it says that it runs is no release",
-    )
-    unheard = ask.folded({**replies.failed, **odd}, known_hosts())
-    return Heard({name: one for name, one in said.items() if one}, unheard)
+    runs: dict[str, Runs] = {}
+    failed = dict(replies.failed)
+    for name, text in replies.said.items():
+        one = ask.runs(text)
+        if one is None:
+            failed[name] = "what it says that it runs is no release"
+        else:
+            runs[name] = one
+    return Heard(runs, ask.folded(failed, known_hosts()))
 
 
 def said_of(words: dict[str, str]) -> list[str]:
@@ -148,13 +150,17 @@ def said_of(words: dict[str, str]) -> list[str]:
 
 
 def running() -> tuple[dict[str, str], list[str]]:
-    """Release -> the nodes that say that they run it, folded; and a line for all that do not say."""
+    """Release -> the nodes that say that they run it, folded; and a line for those that do not."""
     from .core.base.nodeset import fold_nodes
 
     heard = hear()
     found: dict[str, list[str]] = {}
     for name, one in heard.runs.items():
         found.setdefault(one.release, []).append(name)
-    degraded = dict.fromkeys((name for name, one in heard.runs.items() if one.degraded), DEGRADED)
-    lines = [*said_of(degraded), *heard.unheard]
+    lines = [*said_of(degraded(heard)), *heard.unheard]
     return {release: fold_nodes(names) for release, names in found.items()}, lines
+
+
+def degraded(heard: Heard) -> dict[str, str]:
+    """What is to be said of each node that is not as it shall be."""
+    return {name: DEGRADED for name, one in heard.runs.items() if one.degraded}

@@ -1,6 +1,6 @@
 """The reference worker node that an image's root is made of.
 
-rsync, archive, bootstrap ── pull ──> build/references/<key>/tree   once, and whenever `doit pull` is asked for
+rsync, archive, bootstrap ── pull ──> build/references/<key>/tree   once, and at each `doit pull`
 path ───────────────────────────────> read where it is, never written to
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .base.console import say
 from .base.paths import is_read_in_place, pulled, snapshot_of
-from .base.rule import command, perform, rule
+from .base.rule import Aside, Reads, Writes, command, perform, rule
 from .base.settings import settings, site
 from .core.site.model import Image
 
@@ -27,49 +27,66 @@ def task_snapshot():
     from .core.reference.kinds import kind_of
 
     for folder, images in snapshots().items():
-        image = images[0]
+        image, wanted = images[0], Aside(shared(images))
         files = kind_of(image.reference).files(image.reference)
         if files:
-            task = rule(image.name, pull, folder, output=pulled(image), inputs=files)
+            task = rule(
+                image.name,
+                pull,
+                folder,
+                wanted,
+                reads=Reads(files),
+                writes=Writes([pulled(image)]),
+            )
         else:
             task = {
                 "name": image.name,
-                "actions": [(perform, [pull, folder])],
+                "actions": [(perform, [pull, folder, wanted])],
                 "targets": [pulled(image)],
             }
-        checks = [(serves, [folder]), *task.get("uptodate", [])]
-        yield {**task, "uptodate": checks, "clean": [(forget, [folder])], "verbosity": 2}
+        yield {
+            **task,
+            "uptodate": [(serves, [folder, wanted]), *task.get("uptodate", [])],
+            "clean": [(forget, [folder])],
+            "verbosity": 2,
+        }
 
 
-def serves(folder: str) -> bool:
-    """Whether a snapshot that is there has what the site wants of it; what its node is by now is for `doit pull`."""
+def serves(folder: str, wanted: Aside) -> bool:
+    """Whether a snapshot that is there has what the site wants of it.
+
+    What its node is by now is for `doit pull`.
+    """
     from .core.reference.snapshot import Snapshot
 
     snapshot = Snapshot(folder)
     snapshot.settle()
-    return snapshot.is_as_wide(shared(folder))
+    return snapshot.is_as_wide(wanted.value)
 
 
-def shared(folder: str) -> Image:
-    """What all images that are made of a snapshot need of it: what not all of them exclude, and what some keep."""
-    first, *others = snapshots()[folder]
-    exclude = tuple(
-        pattern for pattern in first.exclude if all(pattern in image.exclude for image in others)
-    )
-    keep = tuple(sorted({path for image in (first, *others) for path in image.keep}))
-    return first._replace(exclude=exclude, keep=keep)
+def shared(images: list[Image]) -> Image:
+    """What all images made of a snapshot need of it: what one does not exclude, what one keeps."""
+    first, *others = images
+    exclude, keep = first.exclude, set(first.keep)
+    for image in others:
+        exclude = tuple(pattern for pattern in exclude if pattern in image.exclude)
+        keep |= set(image.keep)
+    return first._replace(exclude=exclude, keep=tuple(sorted(keep)))
 
 
-def pull(folder: str) -> None:
-    """Take a snapshot anew. Raises Refused, with the old one as it was."""
+def pull(folder: str, wanted: Aside) -> None:
+    """Take a snapshot anew. Raises Refused, with the old one as it was.
+
+    What is wanted of it decides nothing here: whether it is as wide as that `serves` says.
+    """
     from .core.reference.kinds import describe
     from .core.reference.pull import pull_reference
     from .core.reference.snapshot import Snapshot
 
-    wanted = shared(folder)
-    if not Snapshot(folder).is_as_wide(wanted):
-        say(f"{describe(wanted)}: once more, for what the last snapshot left out")
-    pull_reference(wanted, folder, say)
+    image = wanted.value
+    if not Snapshot(folder).is_as_wide(image):
+        say(f"{describe(image)}: once more, for what the last snapshot left out")
+    pull_reference(image, folder, say)
 
 
 def forget(folder: str) -> None:
@@ -87,4 +104,4 @@ def task_pull():
 def pull_all() -> None:
     for folder, images in snapshots().items():
         if settings().image in ("", *(image.name for image in images)):
-            pull(folder)
+            pull(folder, Aside(shared(images)))

@@ -2,7 +2,7 @@
 
 root.mtree ─┐
 root.xattrs ┤
-initrd.img ─┼──> build/<image>/release.json ──┬──> build/configs/tftp/plugnode/<image>.cfg .grub .ipxe
+initrd.img ─┼──> build/<image>/release.json ──┬──> build/configs/tftp/plugnode/<image>.cfg …
 vmlinuz ────┘                      site.img ──┘
 """
 
@@ -25,72 +25,88 @@ from .base.paths import (
     templates,
     xattrs_of,
 )
-from .base.rule import remove, rule
+from .base.rule import Aside, Reads, Writes, remove, rule
 from .base.settings import settings, site
 from .configs import templates_digest
-from .core.base.files import digest_file, mirror, write_atomic
+from .core.base.files import content, digest_file, mirror, write_atomic
 from .core.release import Release, release_id
-from .core.site.model import Server
+from .core.site.model import Image, Server, Site
 from .core.store.paths import BOOT_FILES
+
+PARTS = (manifest_of, xattrs_of, initrd_of, kernel_of, facts_of)  # of an image: its release's
 
 
 def task_release():
     """name each image's release by its content"""
     for image in site().images:
-        parts = [
-            manifest_of(image),
-            xattrs_of(image),
-            initrd_of(image),
-            kernel_of(image),
-            facts_of(image),
-        ]
         yield rule(
-            image.name, name, image.name, image.cmdline, output=release_of(image), inputs=parts
+            image.name,
+            name,
+            Aside(image),
+            image.name,
+            image.cmdline,
+            reads=Reads([part(image) for part in PARTS]),
+            writes=Writes([release_of(image)]),
         )
 
 
-def name(image_name: str, cmdline: str) -> None:
+def name(of: Aside, image_name: str, cmdline: str) -> None:
+    """Write the release of the image whose files stand where `of` says."""
     from .core.tree import mtree
 
-    image = site().image(image_name)
-    xattrs, initrd, kernel = (
-        digest_file(path(image)) for path in (xattrs_of, initrd_of, kernel_of)
-    )
-    with open(facts_of(image)) as text:
-        facts = json.load(text)
-    with open(manifest_of(image), "rb") as file:
-        manifest = file.read()
-    root, (entries, size) = hashlib.sha256(manifest).hexdigest(), mtree.size_of(manifest)
+    image: Image = of.value
+    facts, manifest = read_facts(image), content(manifest_of(image)) or b""
+    entries, size = mtree.size_of(manifest)
+    root = hashlib.sha256(manifest).hexdigest()
+    xattrs = digest_file(xattrs_of(image))
+    initrd = digest_file(initrd_of(image))
+    kernel = digest_file(kernel_of(image))
     release = Release(
-        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline), image=image_name, cmdline=cmdline,
-        root=root, xattrs=xattrs, initrd=initrd, kernel=kernel, kernel_version=facts["kernel_version"],
-        network_root=facts["kind"], entries=entries, bytes=size,
-    )  # fmt: skip
+        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline),
+        image=image_name,
+        cmdline=cmdline,
+        root=root,
+        xattrs=xattrs,
+        initrd=initrd,
+        kernel=kernel,
+        kernel_version=facts["kernel_version"],
+        network_root=facts["kind"],
+        entries=entries,
+        bytes=size,
+    )
     write_atomic(release_of(image), release.dump())
+
+
+def read_facts(image: Image) -> dict[str, str]:
+    with open(facts_of(image)) as text:
+        found: dict[str, str] = json.load(text)
+    return found
 
 
 def task_boot_files():
     """write the loaders' files that name a release and the site data"""
     releases = [release_of(image) for image in site().images]
     return rule(
-        None, write_boot_files, site().fingerprint,
-        output=[], inputs=[*releases, site_img()], given=templates_digest, fills=(config(OF_RELEASES), ""),
-    )  # fmt: skip
+        None,
+        write_boot_files,
+        site(),
+        reads=Reads([*releases, site_img()], templates_digest),
+        writes=Writes(fills=(config(OF_RELEASES), "")),
+    )
 
 
-def write_boot_files(_: str) -> list[str]:
-    """One server's files as they are served; those of several each in a folder of the server's name."""
+def write_boot_files(wanted: Site) -> list[str]:
+    """Write one server's files as they are served; those of several each in a folder of its own."""
     files: dict[str, bytes] = {}
-    for server in site().servers:
-        below = "" if len(site().servers) == 1 else f"{server.name}/"
-        files |= {
-            below + path.removeprefix(BOOT_FILES): data for path, data in boot_files(server).items()
-        }
-    forget_removed()
+    for server in wanted.servers:
+        below = "" if len(wanted.servers) == 1 else f"{server.name}/"
+        for path, data in boot_files(wanted, server).items():
+            files[below + path.removeprefix(BOOT_FILES)] = data
+    forget_removed(wanted)
     return mirror(config(OF_RELEASES), files)
 
 
-def boot_files(server: Server) -> dict[str, bytes]:
+def boot_files(wanted: Site, server: Server) -> dict[str, bytes]:
     """Every image's boot files for one server: `plugnode/<image>.cfg` and its kin -> bytes."""
     from .core.config.boot_files import BootLabel, render_boot
     from .core.desired.build import site_id
@@ -98,26 +114,22 @@ def boot_files(server: Server) -> dict[str, bytes]:
     with open(site_img(), "rb") as file:
         data = site_id(file.read())
     files: dict[str, bytes] = {}
-    for image in site().images:
+    for image in wanted.images:
         label = BootLabel(image.name, read_release(image), data)
-        files |= render_boot(site(), server, label, templates())
+        files |= render_boot(wanted, server, label, templates())
     return files
 
 
-def forget_removed() -> None:
-    """What was built of images that the site no longer has: a root is gigabytes, and nothing would ever remove it."""
-    wanted = {image.name for image in site().images}
+def forget_removed(wanted: Site) -> None:
+    """Remove what was built of images that the site no longer has: a root is gigabytes."""
+    names = {image.name for image in wanted.images}
     with os.scandir(settings().build) as found:
-        folders = [
-            each.path
-            for each in found
-            if each.is_dir(follow_symlinks=False) and each.name not in wanted
-        ]
+        folders = [each for each in found if each.is_dir(follow_symlinks=False)]
+    others = [folder.path for folder in folders if folder.name not in names]
+    remove(list(filter(is_of_image, others)))
+
+
+def is_of_image(folder: str) -> bool:
+    """Whether an image was built in a folder, or was begun to be."""
     signs = "root.mtree", "root.index"  # the second is there first
-    remove(
-        [
-            folder
-            for folder in folders
-            if any(os.path.exists(os.path.join(folder, sign)) for sign in signs)
-        ]
-    )
+    return any(os.path.exists(os.path.join(folder, sign)) for sign in signs)

@@ -1,7 +1,7 @@
 """All that was built, as one page for reviewers.
 
-Site, release.json, root.mtree, notes.json, initrd.img, build/configs/ ──┬─ templates/report.html ──> build/report.html
-plan.json, checks.json, boot/timings.json, where a command left them ──────┘
+Site, release.json, root.mtree, notes.json, initrd.img, configs/ ──┬──> build/report.html
+plan.json, checks.json, timings.json, where a command left them ───┘
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .base.paths import (
     timings_of,
 )
 from .base.results import generated, left
-from .base.rule import Task, rule
+from .base.rule import Reads, Task, Writes, rule
 from .base.settings import REPOSITORY, settings, site
 from .configs import templates_digest
 from .core.base.files import digest_file, write_atomic
-from .core.site.model import Image
+from .core.site.model import Image, Site
 
 if TYPE_CHECKING:
     from .core.report.view import BuiltImage
@@ -48,35 +48,35 @@ def task_report() -> Task:
     """describe what was built on one page, build/report.html"""
     parts = [part(image) for image in site().images for part in PARTS]
     made = rule(
-        None, write, site().fingerprint, output=page(), inputs=[*parts, site_img(), config("hosts")],
-        given=seen,
-    )  # fmt: skip
-    return {
-        **made,
-        "task_dep": ["configs", "boot_files"],
-    }  # their files follow from the inputs above
+        None,
+        write,
+        site(),
+        reads=Reads([*parts, site_img(), config("hosts")], seen),
+        writes=Writes([page()]),
+    )
+    # files of these two follow from the inputs above
+    return {**made, "task_dep": ["configs", "boot_files"]}
 
 
 def seen() -> str:
     """Digests of the templates, and of what commands found."""
-    found = [results_path("plan"), results_path("checks"), timings_of()]
-    return " ".join(
-        [templates_digest(), *(digest_file(path) for path in found if os.path.exists(path))]
-    )
+    found = filter(os.path.exists, [results_path("plan"), results_path("checks"), timings_of()])
+    return " ".join([templates_digest(), *map(digest_file, found)])
 
 
-def write(_: str = "") -> None:
+def write(wanted: Site) -> None:
     from .core.report import view
 
     found = view.Findings(left("plan"), left("checks"), timings())
-    facts = view.ReportFacts(site(), tuple(map(built, site().images)), generated(), places(), found)
+    images = tuple(map(built, wanted.images))
+    facts = view.ReportFacts(wanted, images, generated(), places(wanted), found)
     write_atomic(page(), view.render_report(view.view(facts), templates()))
 
 
 def refresh() -> None:
     """Put what a command just found on the page, where all that belongs there is built."""
     if all(os.path.exists(part(image)) for image in site().images for part in PARTS):
-        write()
+        write(site())
 
 
 def timings() -> Any:
@@ -97,16 +97,12 @@ def built(image: Image) -> BuiltImage:
     return BuiltImage(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
 
 
-def places() -> tuple[str, ...]:
-    """Folders of this machine that stages may have named in their notes; a report is the same on any other."""
+def places(wanted: Site) -> tuple[str, ...]:
+    """Folders of this machine that stages may have named: a report is the same on any other."""
     now = settings()
-    named = (
-        now.build,
-        os.path.abspath(now.build),
-        os.path.dirname(os.path.abspath(now.site)),
-        REPOSITORY,
-    )
-    images = [
-        (image.reference.where, image.initrd.base, image.initrd.busybox) for image in site().images
-    ]
-    return (*named, *(path for paths in images for path in paths if os.path.isabs(path)))
+    beside = os.path.dirname(os.path.abspath(now.site))
+    named = [now.build, os.path.abspath(now.build), beside, REPOSITORY]
+    for image in wanted.images:
+        paths = image.reference.where, image.initrd.base, image.initrd.busybox
+        named += filter(os.path.isabs, paths)
+    return tuple(named)

@@ -1,96 +1,100 @@
 """The root that an image's nodes share.
 
-reference − excluded − scrubbed + overlays + hooks ──┬─> build/<image>/root/  root.mtree  root.xattrs  notes.json
+reference − excluded − scrubbed + overlays + hooks ──┬─> build/<image>/root/  root.mtree
+                                                     │   root.xattrs  notes.json
                                                      └─> build/.noted/<image>.parts ──> initrd
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .base.console import Progress, say
-from .base.paths import is_read_in_place, manifest_of, notes_of, parts_of, place_of, xattrs_of
-from .base.rule import rule
-from .base.settings import settings, site
+from .base.paths import (
+    manifest_of,
+    notes_of,
+    parts_of,
+    place_of,
+    root_source,
+    snapshot,
+    xattrs_of,
+)
+from .base.rule import Aside, Reads, Writes, rule
+from .base.settings import about, settings, site
 from .configs import rendered
-from .core.base.files import content, write_atomic
-from .core.site.model import Image
-from .examine import DECIDED, Decided, carried, decide, made_of, root_recipe, root_seen, snapshot
-
-if TYPE_CHECKING:
-    from .core.checkout.staged import CheckedOut
-
+from .core.base.files import write_atomic
+from .core.image.source import ImageSource
+from .core.site.model import Image, Site
 
 Notes = dict[str, Any]  # for the report and plan
-IDLE = "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused; correct or remove it"
+IDLE = (
+    "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused;"
+    " correct or remove it"
+)
 
 
 def task_root():
     """stage each image's root"""
     for image in site().images:
+        source, folder = root_source(image), settings().path(image.name)
         made = rule(
-            image.name, make_root, image.name, root_recipe(image),
-            output=[manifest_of(image), xattrs_of(image), notes_of(image), parts_of(image)],
-            inputs=snapshot(image),
-            given=partial(root_seen, image),
-            leaves=[settings().path(image.name)],
-        )  # fmt: skip
-        there = os.path.isdir(settings().path(image.name, "root"))
+            image.name,
+            make_root,
+            source,
+            Aside(site()),
+            reads=Reads(snapshot(image), partial(seen, source)),
+            writes=Writes(list(outputs(image)), leaves=[folder]),
+        )
+        there = os.path.isdir(os.path.join(folder, "root"))
         yield {**made, "uptodate": [there, *made["uptodate"]], "task_dep": ["accept"]}
 
 
-def make_root(image_name: str, _: tuple) -> None:
-    image = site().image(image_name)
-    decided = DECIDED.pop(image_name, None)
-    done, notes = (None if decided else renew(image)) or stage(image, decided)
-    if done.note:
-        say(done.note)
-    for line in lost_hosts(image, notes):
+def outputs(image: Image) -> tuple[str, ...]:
+    return manifest_of(image), xattrs_of(image), notes_of(image), parts_of(image)
+
+
+def seen(source: ImageSource) -> str:
+    from .core.image.seen import root_seen
+
+    return root_seen(source)
+
+
+def make_root(source: ImageSource, wanted: Aside) -> None:
+    from .core.checkout import staged
+    from .core.image.decide import decide
+
+    image = source.image
+    with about(image.name):
+        decided = decide(source, Progress(f"reading what {image.name} is made of, names"))
+    owned = None if source.in_place else decided.reference.tree
+    tell = Progress(f"staging {image.name}")
+    done = staged.checkout(place_of(image), decided.tree, owned, tell)
+    write_atomic(parts_of(image), decided.listed)
+    notes = {**decided.notes(image.keep), "unprivileged": done.note}
+    say_of(image, notes, wanted.value)
+    text = json.dumps(notes, indent=1, sort_keys=True)
+    write_atomic(notes_of(image), f"{text}\n".encode())
+
+
+def say_of(image: Image, notes: Notes, wanted: Site) -> None:
+    """Tell what of a root an admin may not expect."""
+    if notes["unprivileged"]:
+        say(notes["unprivileged"])
+    for line in lost_hosts(image, notes, wanted):
         say(line)
     for name in notes["keep_idle"]:
-        say(IDLE.format(image_name, name))
-    notes = {**notes, "unprivileged": done.note}
-    write_atomic(notes_of(image), (json.dumps(notes, indent=1, sort_keys=True) + "\n").encode())
+        say(IDLE.format(image.name, name))
 
 
-def lost_hosts(image: Image, notes: Notes) -> list[str]:
+def lost_hosts(image: Image, notes: Notes, wanted: Site) -> list[str]:
     """A line where the reference knows machines by names that the nodes will not."""
     from .core.rootfs import hosts
 
-    names = hosts.lost(notes.get("hosts", []), rendered()["hosts"])
+    names = hosts.lost(notes.get("hosts", []), rendered(wanted)["hosts"])
     return [f"{image.name}: {hosts.told(names)}"] if names else []
-
-
-def renew(image: Image) -> tuple[CheckedOut, Notes] | None:
-    """The root with what is new in it; None where more is, or it is not what it was left as."""
-    from .core.checkout import staged
-
-    known = carried(image)
-    if (
-        not known
-        or not known.last
-        or hashlib.sha256(content(parts_of(image)) or b"").hexdigest() != known.parts
-    ):
-        return None
-    new = known.last
-    update = staged.Update(new.files, new.folders, new.since, new.of)
-    done = staged.update_bytes(place_of(image), update, telling(image))
-    return (done, known.notes) if done else None
-
-
-def stage(image: Image, decided: Decided | None) -> tuple[CheckedOut, Notes]:
-    from .core.checkout import staged
-
-    decided = decided or decide(image)  # looked through as the first time
-    owned = None if is_read_in_place(image) else decided.found.tree
-    of = made_of(image, decided)
-    done = staged.checkout(place_of(image), decided.made.tree, owned, telling(image), of)
-    write_atomic(parts_of(image), decided.listed)
-    return done, decided.notes
 
 
 def said_of_keep(image: Image) -> list[str]:
@@ -99,7 +103,3 @@ def said_of_keep(image: Image) -> list[str]:
         notes = json.load(file)
     let_out = [f"{image.name}: keep lets out /{path}: {reason}" for path, reason in notes["kept"]]
     return let_out + [IDLE.format(image.name, name) for name in notes["keep_idle"]]
-
-
-def telling(image: Image) -> Progress:
-    return Progress(f"staging {image.name}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from doit.exceptions import InvalidDodoFile
@@ -17,7 +18,7 @@ HELP = ("-h", "--help")
 
 
 def usage(tasks: Mapping[str, Any]) -> None:
-    """Look at the command line before anything is read. Raises InvalidDodoFile for an unknown option."""
+    """Look at the command line before all else. Raises InvalidDodoFile for an unknown option."""
     for name, options in asked(sys.argv[1:], tasks):
         make = tasks[f"task_{name}"]
         if not {*HELP}.isdisjoint(options):
@@ -28,53 +29,79 @@ def usage(tasks: Mapping[str, Any]) -> None:
 
 
 def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Each command of the command line with the options behind it; nothing where doit itself is asked."""
+    """Each command given with the options behind it; nothing where doit itself is asked."""
     names = [number for number, word in enumerate(words) if f"task_{word}" in tasks]
-    plain = [
-        word
-        for word in words
-        if not word.startswith("-") and "=" not in word and not word.isdigit()
-    ]
+    plain = list(filter(is_plain, words))
     if not names or plain[0] not in (words[names[0]], "run"):
         return
-    for first, end in zip(names, [*names[1:], len(words)]):
-        yield (
-            words[first],
-            [word for word in words[first + 1 : end] if word.startswith("-") and len(word) > 1],
-        )
+    ends = [*names[1:], len(words)]
+    for first, end in zip(names, ends):
+        behind = words[first + 1 : end]
+        yield words[first], list(filter(is_option, behind))
+
+
+def is_option(word: str) -> bool:
+    return word.startswith("-") and len(word) > 1
+
+
+def is_plain(word: str) -> bool:
+    """Whether it is no option, no variable and no value of an option such as `-n`."""
+    if word.startswith("-") or "=" in word:
+        return False
+    return not word.isdigit()
 
 
 def known(make: Callable[[], Any]) -> list[Mapping[str, Any]]:
     """The options of a command."""
     task = make()
-    return list(task.get("params", ())) if isinstance(task, dict) else []
+    if not isinstance(task, dict):
+        return []
+    return list(task.get("params", ()))
 
 
 def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     """Raises InvalidDodoFile where a command has no such option."""
-    words = [word for each in options for word in spelled(each)]
+    words = list(chain.from_iterable(map(spelled, options)))
     given = option.partition("=")[0]
-    number = option.lstrip("-").replace(".", "", 1).isdigit()
-    if given in words or number or any(len(word) == 2 and given.startswith(word) for word in words):
+    if is_number(option) or any(is_meant(word, given) for word in words):
         return
-    fits = [
-        word for word in words if word.startswith("--") and word.startswith(given)
-    ]  # doit takes a beginning, too
-    if given.startswith("--") and len(given) > 2 and fits:
-        return
-    has = f"it has {', '.join(words)}" if words else "it has none"
-    raise InvalidDodoFile(f"{name} {given}: no such option; {has}; ./doit {name} -h says more")
+    has = ", ".join(words) or "none"
+    wrong = f"{name} {given}: no such option; it has {has}"
+    raise InvalidDodoFile(f"{wrong}; ./doit {name} -h says more")
+
+
+def is_number(option: str) -> bool:
+    """Whether it is the negative value of another option."""
+    digits = option.lstrip("-").replace(".", "", 1)
+    return digits.isdigit()
+
+
+def is_meant(word: str, given: str) -> bool:
+    """Whether an option is what was given: itself, a short one with its value, or its beginning."""
+    if word == given:
+        return True
+    if len(word) == 2:
+        return given.startswith(word)
+    if given == "--":
+        return False
+    return given.startswith("--") and word.startswith(given)
 
 
 def spelled(option: Mapping[str, Any]) -> list[str]:
-    short = [f"-{option['short']}"] if option.get("short") else []
-    return [*short, f"--{option['long']}"]
+    words = [f"--{option['long']}"]
+    if option.get("short"):
+        words.insert(0, f"-{option['short']}")
+    return words
 
 
 def told(name: str, make: Callable[[], Any]) -> Iterator[str]:
     """What a command does, and its options."""
-    yield f"./doit {name}: {(make.__doc__ or '').strip()}"
+    what = (make.__doc__ or "").strip()
+    yield f"./doit {name}: {what}"
     for option in known(make):
-        value = "" if option.get("type") is bool else "=…"
-        yield f"  {', '.join(spelled(option)) + value:<24} {option.get('help', '')}"
-    yield f"Variables: {' '.join(f'{each}=' for each in Settings.__dataclass_fields__)}; all commands: ./doit list"
+        words = ", ".join(spelled(option))
+        if option.get("type") is not bool:
+            words += "=…"
+        yield f"  {words:<24} {option.get('help', '')}"
+    variables = " ".join(f"{each}=" for each in Settings.__dataclass_fields__)
+    yield f"Variables: {variables}; all commands: ./doit list"

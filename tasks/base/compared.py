@@ -1,7 +1,7 @@
-"""What a merge request changes, without a look at any server: the site as it is built, and as it was.
+"""What a merge request changes, without a look at any server: the site as it is, and as it was.
 
 --against=REV ── git ──> build/.against/checkout/ ── doit ──> build/.against/build/ ──┐
---against=DIR ── a checkout ───────────────────────── doit ──> build/.against/build/ ──┼──> plan
+--against=DIR ── a checkout ──────────────────────── doit ──> build/.against/build/ ──┼──> plan
 build/ ───────────────────────────────────────────────────────────────────────────────┘
 """
 
@@ -11,11 +11,12 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.errors import BadInput, Problem, Refused
 from .console import say
-from .paths import index_of, templates
+from .paths import index_of, templates, templates_of
 from .settings import REPOSITORY, settings, site
 
 if TYPE_CHECKING:
@@ -41,147 +42,161 @@ def place(*parts: str) -> str:
 
 
 def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
-    """A server as the other build would leave it, and what this build wants of it. Raises BadInput, Refused."""
+    """A server as the other build would leave it, and what this build wants of it.
+
+    Raises BadInput, Refused.
+    """
+    from ..core.desired import other_build
+
+    here = other_build.Build(site(), settings().build, templates())
+    if not os.path.isdir(with_):
+        return with_build(here, revision(with_), roots)
+    served = at(os.path.abspath(with_))
+    if os.path.isdir(served.kept("")):
+        return with_deployed(here, served, roots)
+    return with_build(here, checkout(with_), roots)
+
+
+def with_deployed(here: Build, served: Targets, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
+    """The same of a folder that something was deployed to."""
     from ..core.desired import other_build
     from ..core.store import kept
 
-    here = other_build.Build(site(), settings().build, templates())
-    if os.path.isdir(with_):
-        served = at(os.path.abspath(with_))
-        if os.path.isdir(served.kept("")):
-            goal = other_build.desired_of_build(
-                here, {**kept.published(served), **releases(here)}.values(), roots
-            )
-            return read_actual(served, goal), goal
-        other: Other | None = checkout(with_)
-    else:
-        other = revision(with_)
+    known = {**kept.published(served), **releases(here)}
+    goal = other_build.desired_of_build(here, known.values(), roots)
+    return read_actual(served, goal), goal
+
+
+def with_build(here: Build, other: Other | None, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
+    """The same of another site, which is built for that."""
+    from ..core.desired import other_build
+
     before = build(other) if other else None
-    held = (
-        other_build.desired_of_build(before, releases(before).values(), roots)
-        if before
-        else other_build.NOTHING_BUILT
-    )
-    goal = other_build.desired_of_build(
-        here, {**releases(before), **releases(here)}.values(), roots
-    )
-    return other_build.shadow(at(place("server")), held, goal.loaders), goal
+    known = releases(before)
+    held = other_build.NOTHING_BUILT
+    if before:
+        held = other_build.desired_of_build(before, known.values(), roots)
+    every = {**known, **releases(here)}
+    goal = other_build.desired_of_build(here, every.values(), roots)
+    shadow = other_build.shadow(at(place("server")), held, goal.loaders)
+    return shadow, goal
 
 
 def at(destdir: str) -> Targets:
     from ..core.store.paths import Targets
 
-    return Targets(site().deploy.tftp_root, site().deploy.nfs_root, destdir)
+    roots = site().deploy
+    return Targets(roots.tftp_root, roots.nfs_root, destdir)
 
 
 def releases(build: Build | None) -> dict[str, Release]:
-    return {id: built.release for id, built in build.releases.items()} if build else {}
+    """The releases of a build by their ids; none of a site that has not been yet."""
+    if build is None:
+        return {}
+    return {id: built.release for id, built in build.releases.items()}
 
 
 # --- the other site
 
 
 def checkout(folder: str) -> Other:
-    """Another checkout of the site. Raises BadInput for a folder that is none, and nothing was deployed to."""
-    path = os.path.join(os.path.abspath(folder), os.path.basename(settings().site))
+    """Another checkout of the site. Raises BadInput for a folder that is none."""
+    name = os.path.basename(settings().site)
+    path = os.path.join(os.path.abspath(folder), name)
     if not os.path.isfile(path):
-        where = site().deploy.nfs_root
-        raise BadInput.at(
-            folder,
-            f"--against: neither {os.path.basename(path)} nor anything deployed to {where} is in it",
-        )
+        deployed = f"anything deployed to {site().deploy.nfs_root}"
+        raise BadInput.at(folder, f"--against: neither {name} nor {deployed} is in it")
     return Other(path, plugnode(os.path.dirname(path)))
 
 
 def revision(name: str) -> Other | None:
-    """The site at a revision of its repository; None where that has no site yet. Raises BadInput."""
-    from ..core.desired import revision as desired_revision
-    from ..core.desired.revision import commit_of, export
+    """The site at a revision of its repository; None if it has none yet. Raises BadInput."""
+    from ..core.desired import revision as revisions
 
     path = os.path.realpath(settings().site)
-    top = desired_revision.top(os.path.dirname(path))
-    commit = commit_of(top, name)
+    top = revisions.top(os.path.dirname(path))
+    commit = revisions.commit_of(top, name)
     say(f"compared with {name}, {commit[:12]}")
-    export(top, commit, place("checkout"))
+    revisions.export(top, commit, place("checkout"))
     lend(top)
-    there = os.path.join(place("checkout"), os.path.relpath(path, top))
-    if not os.path.isfile(there):
-        say(f"{os.path.relpath(path, top)} is not in {name}: everything is new")
+    inside = os.path.relpath(path, top)
+    site_file = place("checkout", inside)
+    if not os.path.isfile(site_file):
+        say(f"{inside} is not in {name}: everything is new")
         return None
-    inside = os.path.relpath(os.path.realpath(REPOSITORY), top)
-    return Other(there, plugnode(os.path.normpath(os.path.join(place("checkout"), inside))))
+    own = os.path.relpath(os.path.realpath(REPOSITORY), top)
+    return Other(site_file, plugnode(place("checkout", own)))
 
 
 def plugnode(folder: str) -> str:
     """The Plugnode in a folder, with its own code and overlays; this one where there is none."""
-    return folder if os.path.isfile(os.path.join(folder, "dodo.py")) else REPOSITORY
+    has_one = os.path.isfile(os.path.join(folder, "dodo.py"))
+    return folder if has_one else REPOSITORY
 
 
 def lend(top: str) -> None:
-    """What the site names beside itself and git does not have, such as an archive, is the same for both."""
-    named = [
-        path
-        for image in site().images
-        for path in (image.reference.where, image.initrd.base, image.initrd.busybox)
-    ]
-    named += [path for image in site().images for _, path in image.loaders]
-    for path in filter(os.path.exists, named):
-        there = os.path.join(place("checkout"), os.path.relpath(path, top))
-        if os.path.isabs(path) and path.startswith(top + os.sep) and not os.path.lexists(there):
-            os.makedirs(os.path.dirname(there), exist_ok=True)
-            os.symlink(path, there)
+    """Lend the other what the site names beside itself and git has not, such as an archive."""
+    for path in filter(os.path.exists, named_paths()):
+        if not path.startswith(top + os.sep):
+            continue
+        link = place("checkout", os.path.relpath(path, top))
+        if not os.path.lexists(link):
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(path, link)
+
+
+def named_paths() -> Iterator[str]:
+    """Paths, and words in their place, that the site names."""
+    for image in site().images:
+        yield image.reference.where
+        yield image.initrd.base
+        yield image.initrd.busybox
+        yield from dict(image.loaders).values()
 
 
 # --- the other build
 
 
 def build(other: Other) -> Build:
-    """Let its own Plugnode build it, with the snapshots of references that we have. Raises BadInput, Refused."""
+    """Let its own Plugnode build it, with our snapshots of references. Raises BadInput, Refused."""
     from ..core.desired import other_build
     from ..core.site.cache import load_cached
 
     share()
     run(other)
-    folders = tuple(dict.fromkeys((os.path.dirname(other.site), other.plugnode)))
-    own = tuple(
-        path for folder in folders if os.path.isdir(path := os.path.join(folder, "templates"))
-    )
-    return other_build.Build(
-        load_cached(other.site, place("site-cache"), folders), place("build"), own
-    )
+    beside = os.path.dirname(other.site)
+    folders = tuple(dict.fromkeys((beside, other.plugnode)))
+    found = load_cached(other.site, place("site-cache"), folders)
+    return other_build.Build(found, place("build"), templates_of(folders))
 
 
 def share() -> None:
-    """References are taken once for both; what is known of their files is a start for the other's first look."""
+    """Take references once for both, and start the other's first look from what is known."""
     os.makedirs(place("build"), exist_ok=True)
-    os.makedirs(settings().path("references"), exist_ok=True)
-    if not os.path.lexists(place("build", "references")):
-        os.symlink(
-            os.path.relpath(settings().path("references"), place("build")),
-            place("build", "references"),
-        )
+    ours, its = settings().path("references"), place("build", "references")
+    os.makedirs(ours, exist_ok=True)
+    if not os.path.lexists(its):
+        os.symlink(os.path.relpath(ours, place("build")), its)
     for image in site().images:
-        known = index_of(image)
-        its = place("build", os.path.relpath(known, settings().build))
-        if os.path.exists(known) and not os.path.exists(its):
-            os.makedirs(os.path.dirname(its), exist_ok=True)
-            shutil.copy2(known, its)
+        share_index(index_of(image))
+
+
+def share_index(known: str) -> None:
+    """Lend the other what is known of a reference's files, unless it knows something."""
+    its = place("build", os.path.relpath(known, settings().build))
+    if os.path.exists(known) and not os.path.exists(its):
+        os.makedirs(os.path.dirname(its), exist_ok=True)
+        shutil.copy2(known, its)
 
 
 def run(other: Other) -> None:
-    """doit, in a process of its own: its code is another. It writes nothing into the other's folder."""
+    """Build by doit, in a process of its own: its code is another. Its folder stays as it is."""
     from ..core.base.process import Program
 
-    doit = [
-        sys.executable,
-        "-B",
-        "-m",
-        "doit",
-        *MAKES,
-        f"site={other.site}",
-        f"build={place('build')}",
-    ]
-    program, said = Program(["env", "-C", other.plugnode, *doit]), []
+    doit = [sys.executable, "-B", "-m", "doit", *MAKES]
+    variables = [f"site={other.site}", f"build={place('build')}"]
+    program = Program(["env", "-C", other.plugnode, *doit, *variables])
+    said = []
     for line in program.lines():
         said.append(line)
         if line.startswith((".  ", "   ")):
@@ -189,11 +204,14 @@ def run(other: Other) -> None:
     if program.status == 3:
         raise BadInput(filter(None, map(problem, said)))
     if program.status:
-        raise Refused(
-            f"what is compared with cannot be built: {[*filter(str.strip, said), 'no word'][-1]}"
-        )
+        last = [*filter(str.strip, said), "no word"][-1]
+        raise Refused(f"what is compared with cannot be built: {last}")
 
 
 def problem(line: str) -> Problem | None:
+    """The problem that a line tells, if it does."""
     found = re.fullmatch(r"(\S.*?):(\d+):(\d+): (.*)", line)
-    return Problem(found[1], int(found[2]), int(found[3]), found[4]) if found else None
+    if not found:
+        return None
+    file, row, column, message = found.groups()
+    return Problem(file, int(row), int(column), message)

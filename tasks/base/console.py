@@ -1,4 +1,4 @@
-"""What an admin sees while doit runs, and how it ends: one line for what is done, nothing for what was done before."""
+"""What an admin sees while doit runs: a line for what is done, none for what was done before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BAD_INPUT, FOUND_CHANGES, INTERRUPTED, UNREAD = 3, 2, 130, 128 + signal.SIGPIPE
 
 
 def say(text: str) -> None:
-    """A line of progress of the task at work; on stderr, so that `plan --json` is nothing but JSON."""
+    """Say how far a task is; on stderr, so that `plan --json` is nothing but JSON."""
     aside(f"   {text}\n")
 
 
@@ -36,7 +36,10 @@ def aside(text: str) -> None:
 
 
 class Progress:
-    """How far a long step is (`all`: where it is known): a line every ten seconds, none for what is done before."""
+    """How far a long step is: a line every ten seconds, none for what is done before.
+
+    `all` is how much there is, where that is known.
+    """
 
     def __init__(self, what: str, every: float = 10):
         self.what, self.tell = what, Throttle(say, every)
@@ -46,24 +49,22 @@ class Progress:
 
 
 class Reporter(ConsoleReporter):
-    """Tasks that run, failures, and the exit status that design.md gives to each kind of failure."""
+    """Tasks that run, failures, and the exit status that each kind of failure has."""
 
     desc = "what runs, one line each; nothing for what is up to date"
 
     def initialize(self, tasks, selected_tasks) -> None:
-        """Before anything runs: one doit at a time per build folder, what a killed one was writing is removed, and
-        SIGTERM ends this one as Ctrl-C does.
+        """Let one doit at a time into a build folder, and remove what a killed one was writing.
 
-        doit keeps the state of finished tasks on KeyboardInterrupt, and loses all of it on SIGTERM.
+        SIGTERM ends this one as Ctrl-C does: doit keeps the state of finished tasks on
+        KeyboardInterrupt, and loses all of it on SIGTERM.
         """
         refuse_useless({name: tasks[name].meta for name in selected_tasks})
         signal.signal(signal.SIGTERM, _interrupt)
-        os.register_at_fork(
-            after_in_child=die_with_parent
-        )  # those of `-n` would wait for ever, and hold the lock
-        signal.signal(
-            signal.SIGPIPE, signal.SIG_IGN
-        )  # a deploy at work is not ended by who stops reading
+        # children of `-n` would wait for ever, and hold the lock
+        os.register_at_fork(after_in_child=die_with_parent)
+        # a deploy at work is not ended by who stops reading
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self.exits: set[int] = set()
         self.lock = contextlib.ExitStack()
         try:
@@ -102,8 +103,12 @@ class Reporter(ConsoleReporter):
 
 
 def refuse_useless(tasks: Mapping[str, dict | None]) -> None:
-    """End where a variable is given that one of the tasks asked for would ignore. `tasks`: name -> its `meta`."""
-    if problems := useless({name: (meta or {}).get("knows", ()) for name, meta in tasks.items()}):
+    """End where a variable is given that one of the tasks asked for would ignore.
+
+    `tasks`: name -> its `meta`.
+    """
+    known = {name: (meta or {}).get("knows", ()) for name, meta in tasks.items()}
+    if problems := useless(known):
         _leave("ERROR: " + "\n".join(problems), BAD_INPUT)
 
 
@@ -120,7 +125,7 @@ def _leave(words: str, status: int) -> NoReturn:
 
 
 def _unheard(kind, error, trace) -> None:
-    """What nothing caught: an interruption is no bug and has its own exit status, to whoever waits for it."""
+    """End for what nothing caught: an interruption is no bug, and has an exit status of its own."""
     if issubclass(kind, KeyboardInterrupt):
         _leave("interrupted; the next run goes on from here", INTERRUPTED)
     sys.__excepthook__(kind, error, trace)

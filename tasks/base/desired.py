@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from itertools import chain
 
 from ..core.release import Release
-from ..core.site.model import Server
+from ..core.site.model import Image, Server
 from ..core.store.paths import BOOT_FILES, Targets
 from .options import LOADERS
 from .paths import read_release, site_img
@@ -14,8 +16,11 @@ from .settings import settings, site
 
 
 def targets() -> Targets:
-    destdir = os.path.abspath(settings().destdir) if settings().destdir else ""
-    return Targets(site().deploy.tftp_root, site().deploy.nfs_root, destdir)
+    """This machine's targets, below `destdir=` where that is given."""
+    destdir, roots = settings().destdir, site().deploy
+    if destdir:
+        destdir = os.path.abspath(destdir)
+    return Targets(roots.tftp_root, roots.nfs_root, destdir)
 
 
 def wanted(server: Server):
@@ -28,43 +33,65 @@ def wanted(server: Server):
     with open(site_img(), "rb") as file:
         data = file.read()
     configs = generated()
-    named = [pair for image in site().images for pair in image.loaders]
+    id = build.site_id(data)
+    named = chain.from_iterable(image.loaders for image in site().images)
     return state.Desired(
-        releases=tuple(state.BuiltRelease(read_release(image), settings().path(image.name)) for image in site().images),
-        site_id=build.site_id(data), site_img=data,
-        files={**served(configs, server), **pinned(build.site_id(data), server)},
-        loaders=loaders.find_loaders(LOADERS, named),
+        releases=tuple(map(built, site().images)),
+        site_id=id,
+        site_img=data,
+        files={**served(configs, server), **pinned(id, server)},
+        loaders=loaders.find_loaders(LOADERS, list(named)),
         services=daemons.desired_services(site(), configs, services.is_el()),
         nodes=build.node_facts(site()),
-    )  # fmt: skip
+    )
+
+
+def built(image: Image):
+    """An image's release, and the folder that has it."""
+    from ..core.plan import state
+
+    folder = settings().path(image.name)
+    return state.BuiltRelease(read_release(image), folder)
 
 
 def served(configs: dict[str, bytes], server: Server) -> dict[str, bytes]:
-    """Of the generated files those that the server's TFTP daemon serves: path below tftp_root -> bytes."""
-    files = {
-        path.removeprefix("tftp/"): data
-        for path, data in configs.items()
-        if path.startswith("tftp/")
-    }
-    own = BOOT_FILES if len(site().servers) == 1 else f"{BOOT_FILES}{server.name}/"
-    every = {path: data for path, data in files.items() if not path.startswith(BOOT_FILES)}
-    return every | {
-        BOOT_FILES + path.removeprefix(own): data
-        for path, data in files.items()
-        if path.startswith(own)
-    }
+    """Of the generated files those that the server's TFTP daemon serves: path there -> bytes."""
+    own = BOOT_FILES
+    if len(site().servers) > 1:
+        own += f"{server.name}/"
+    files = {}
+    for path, data in of_tftp(configs).items():
+        if path.startswith(own):
+            files[BOOT_FILES + path.removeprefix(own)] = data
+        elif not path.startswith(BOOT_FILES):
+            files[path] = data
+    return files
+
+
+def of_tftp(configs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The generated files that TFTP serves: path below tftp_root -> bytes."""
+    start, files = "tftp/", {}
+    for path, data in configs.items():
+        if path.startswith(start):
+            files[path.removeprefix(start)] = data
+    return files
 
 
 def pinned(data: str, server: Server) -> dict[str, bytes]:
-    """Boot files of releases that nodes are pinned to, of those that are built; the server adds those that it has."""
+    """Boot files of releases that nodes are pinned to, of those that are built.
+
+    The server adds those of releases that it has.
+    """
     ids = {node.release for node in site().nodes if node.release}
     files: dict[str, bytes] = {}
     for release in map(read_release, site().images) if ids else ():
-        files |= boot_files_of(release, data, release.id, server) if release.id in ids else {}
+        if release.id in ids:
+            files |= boot_files_of(release, data, release.id, server)
     return files
 
 
 def boot_files_of(release: Release, data: str, label: str, server: Server) -> dict[str, bytes]:
+    """A server's boot files of one release, by the image's name or the release's as `label`."""
     from ..core.config.boot_files import BootLabel, render_boot
     from .paths import templates
 

@@ -1,88 +1,85 @@
-"""Disk layouts against roots: a node's disk may be its own, the root is its image's, and cannot be written on a node.
+"""Disk layouts against roots: what a node's disk needs, and its image's root has or has not.
 
-examine ── build/.noted/<image>.offers ──> accept, check
+A disk may be a node's own; the root is its image's, and cannot be written on a node.
+
+examine ── build/.noted/<image>.json ──> accept, check
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.errors import BadInput
-from ..core.base.files import write_atomic
-from ..core.site.model import Disk, Image
+from ..core.site.model import Disk, Image, Site
 from .console import say
-from .paths import offers_of
+from .paths import state_of
 from .settings import settings, site
 
 if TYPE_CHECKING:
     from ..core.rootfs.disks import DiskSupport
-    from ..core.tree.model import Tree
 
 
-OFFERS = {"folders": [str], "programs": [str], "bytes": {str: int}}  # see core/offers.py
+class UsedDisk(NamedTuple):
+    """A disk of the site, and the image that is used with it."""
+
+    kind: str  # "images" | "groups" | "nodes"
+    name: str  # the one of them that first has it
+    image: Image
+    disk: Disk
 
 
-def note_offers(image: Image, tree: Tree | None) -> None:
-    """`tree` is None where the root cannot be."""
-    from ..core.rootfs.disks import disk_support
+def disks_of(image: Image) -> DiskSupport | None:
+    """What the image's root has for disks; None where that is not known."""
+    from ..core.image.state import load_state
 
-    write_atomic(offers_of(image), json.dumps(disk_support(tree) if tree else None).encode())
-
-
-def note_grown(image: Image, by: dict[bytes, int]) -> None:
-    """What the root had for disks, when files of it have become larger."""
-    from ..core.rootfs.disks import grown_support
-
-    if has := read_offers(image):
-        write_atomic(offers_of(image), json.dumps(grown_support(has, by)).encode())
+    return load_state(state_of(image), say).disks
 
 
-def read_offers(image: Image) -> DiskSupport | None:
-    from ..core.base.build_state import load_kept_json
-
-    known: DiskSupport | None = load_kept_json(offers_of(image), OFFERS, say)
-    return known
-
-
-def refuse_layouts() -> None:
-    """A partition that cannot be mounted or filled would leave its nodes in memory."""
+def refuse_layouts(wanted: Site) -> None:
+    """Refuse a partition that cannot be mounted or filled: its nodes would be left in memory."""
     from ..core.rootfs.disks import disk_problems
     from ..core.site.strict_yaml import YamlSource
 
-    found = [
-        ((kind, layout, "disk"), f"on image {image.name}: {text}" if kind != "images" else text)
-        for kind, layout, image, disk in used()
-        if (has := read_offers(image))
-        for text in disk_problems(has, disk)
-    ]
+    found: list[tuple[tuple[str, ...], str]] = []
+    for used, has in known_disks(wanted):
+        key = (used.kind, used.name, "disk")
+        start = "" if used.kind == "images" else f"on image {used.image.name}: "
+        found += [(key, start + text) for text in disk_problems(has, used.disk)]
     if found:
         source = YamlSource(settings().site)
-        raise BadInput(source.problem(place, text, key=True) for place, text in found)
+        raise BadInput(source.problem(key, text, key=True) for key, text in found)
 
 
 def lacking() -> list[str]:
-    """Programs that disks need and a root lacks: nodes would leave such a disk alone, and run in memory."""
+    """Programs that disks need and a root lacks: nodes would leave such a disk alone."""
     from ..core.rootfs.disks import missing
 
-    lines = {
-        f"{image.name}: the root lacks {program}, which its nodes' disks need; add {package} to the reference"
-        for *_, image, disk in used()
-        if (has := read_offers(image))
-        for program, package in missing(has, disk).items()
-    }
+    lines = set()
+    for used, has in known_disks(site()):
+        for program, package in missing(has, used.disk).items():
+            what = f"the root lacks {program}, which its nodes' disks need"
+            lines.add(f"{used.image.name}: {what}; add {package} to the reference")
     return sorted(lines)
 
 
-def used() -> list[tuple[str, str, Image, Disk]]:
-    """Every disk: "images", "groups" or "nodes", the one of them that first has it, the image used with it, itself."""
-    nodes = site().nodes
-    names = {node.name for node in nodes}
-    own = [("images", image.name, image, image.disk) for image in site().images]
-    others = {(node.layout, node.image): node.disk for node in nodes}
-    pairs = [(layout, site().image(name), disk) for (layout, name), disk in others.items()]
-    return own + [
-        ("nodes" if layout in names else "groups", layout, image, disk)
-        for layout, image, disk in pairs
-        if disk != image.disk
-    ]
+def known_disks(wanted: Site) -> Iterator[tuple[UsedDisk, DiskSupport]]:
+    """Every disk of the site with what the root of its image has for it, where that is known."""
+    supports = {image: disks_of(image) for image in wanted.images}
+    for used in used_disks(wanted):
+        has = supports[used.image]
+        if has:
+            yield used, has
+
+
+def used_disks(wanted: Site) -> list[UsedDisk]:
+    """Every disk of the site: the images' own, and those of groups and nodes that differ."""
+    found = [UsedDisk("images", image.name, image, image.disk) for image in wanted.images]
+    names = {node.name for node in wanted.nodes}
+    others = {(node.layout, node.image): node.disk for node in wanted.nodes}
+    for (layout, image_name), disk in others.items():
+        image = wanted.image(image_name)
+        if disk != image.disk:
+            kind = "nodes" if layout in names else "groups"
+            found.append(UsedDisk(kind, layout, image, disk))
+    return found

@@ -6,17 +6,19 @@ import os
 import sys
 
 BUILT = ("release", "boot_files", "configs", "site_image")
-LOADERS = (
-    os.path.join(sys.prefix, "share", "loaders"),
-    "/",
-)  # where ./doit unpacks packages; where they are installed
+# where ./doit unpacks packages, and where they are installed
+LOADERS = (os.path.join(sys.prefix, "share", "loaders"), "/")
 
 flag = {"type": bool, "default": False}
 JSON = {"name": "as_json", "long": "json", "help": "for scripts", **flag}
+OTHERS = "a git revision of the site builds, or another checkout, or a folder deployed to"
 AGAINST = {
-    "name": "against", "long": "against", "type": str, "default": "",
-    "help": "compare with what a git revision of the site builds, or another checkout, or a folder deployed to",
-}  # fmt: skip
+    "name": "against",
+    "long": "against",
+    "type": str,
+    "default": "",
+    "help": f"compare with what {OTHERS}",
+}
 EXIT = {
     "name": "detailed",
     "long": "detailed-exitcode",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..core.image.source import ImageSource, settings_for
 from ..core.release import Release, parse_release
+from ..core.site.keys import INITRD, ROOT
 from ..core.site.model import Image
 from ..core.store.paths import BOOT_FILES
 from .settings import NOTED, settings
@@ -15,6 +18,16 @@ if TYPE_CHECKING:
 
 
 OF_RELEASES = f"tftp/{BOOT_FILES}".rstrip("/")  # below build/configs: the files that name a release
+
+
+def _built(image: Image, name: str) -> str:
+    """A file of the image's own folder."""
+    return settings().path(image.name, name)
+
+
+def _noted(image: Image, kind: str) -> str:
+    """What the build keeps of the image for itself: private, and no output."""
+    return settings().path(NOTED, f"{image.name}.{kind}")
 
 
 def config(name: str) -> str:
@@ -27,30 +40,29 @@ def site_img() -> str:
 
 def templates() -> tuple[str, ...]:
     """Folders of templates, the site's own first."""
-    return tuple(
-        path
-        for folder in settings().folders
-        if os.path.isdir(path := os.path.join(folder, "templates"))
-    )
+    return templates_of(settings().folders)
+
+
+def templates_of(folders: Iterable[str]) -> tuple[str, ...]:
+    paths = [os.path.join(folder, "templates") for folder in folders]
+    return tuple(filter(os.path.isdir, paths))
 
 
 def index_of(image: Image) -> str:
-    """What the last scan of the reference knows of each file: of a snapshot all images that are made of it share it."""
+    """What the last scan of the reference knows of each file.
+
+    Images that are made of one snapshot share it.
+    """
     if is_read_in_place(image):
-        return settings().path(NOTED, f"{image.name}.index")
+        return _noted(image, "index")
     from ..core.reference.snapshot import INDEX
 
     return os.path.join(snapshot_of(image), INDEX)
 
 
-def verdict_of(image: Image) -> str:
-    """The complaints about an image, none if it can be."""
-    return settings().path(NOTED, f"{image.name}.verdict")
-
-
-def carried_of(image: Image) -> str:
-    """By what a change of the reference is known to be one of bytes alone, private."""
-    return settings().path(NOTED, f"{image.name}.carried")
+def state_of(image: Image) -> str:
+    """What was decided about an image."""
+    return _noted(image, "json")
 
 
 def results_path(name: str) -> str:
@@ -58,21 +70,16 @@ def results_path(name: str) -> str:
 
 
 def initrd_of(image: Image) -> str:
-    return settings().path(image.name, "initrd.img")
+    return _built(image, "initrd.img")
 
 
 def kernel_of(image: Image) -> str:
-    return settings().path(image.name, "vmlinuz")
+    return _built(image, "vmlinuz")
 
 
 def facts_of(image: Image) -> str:
     """What was found out on the way: kind of the initrd, kernel's version, modules."""
-    return settings().path(image.name, "initrd.json")
-
-
-def offers_of(image: Image) -> str:
-    """What the image's root has for disks."""
-    return settings().path(NOTED, f"{image.name}.offers")
+    return _built(image, "initrd.json")
 
 
 def known_hosts() -> str:
@@ -107,13 +114,41 @@ def pulled(image: Image) -> str:
     return os.path.join(snapshot_of(image), COMPLETE)
 
 
+def snapshot(image: Image) -> list[str]:
+    """The file that says which snapshot an image is made of; a folder read in place has none."""
+    return [] if is_read_in_place(image) else [pulled(image)]
+
+
+def root_source(image: Image) -> ImageSource:
+    """All that the image's root is made of."""
+    return source(ROOT, image)
+
+
+def initrd_source(image: Image) -> ImageSource:
+    """All that its initrd is made of besides."""
+    return source(INITRD, image)
+
+
+def source(made: str, image: Image) -> ImageSource:
+    return ImageSource(
+        made,
+        settings_for(made, image),
+        tree_of(image),
+        is_read_in_place(image),
+        index_of(image),
+        settings().folders,
+        settings().site,
+    )
+
+
 def release_of(image: Image) -> str:
-    return settings().path(image.name, "release.json")
+    return _built(image, "release.json")
 
 
 def read_release(image: Image) -> Release:
     with open(release_of(image), "rb") as file:
-        return parse_release(file.read())
+        text = file.read()
+    return parse_release(text)
 
 
 def page() -> str:
@@ -125,20 +160,20 @@ def timings_of() -> str:
 
 
 def manifest_of(image: Image) -> str:
-    return settings().path(image.name, "root.mtree")
+    return _built(image, "root.mtree")
 
 
 def xattrs_of(image: Image) -> str:
-    return settings().path(image.name, "root.xattrs")
+    return _built(image, "root.xattrs")
 
 
 def notes_of(image: Image) -> str:
-    return settings().path(image.name, "notes.json")
+    return _built(image, "notes.json")
 
 
 def parts_of(image: Image) -> str:
-    """All of the root that its initrd can be made of, as a manifest: of the rest it need not be made anew."""
-    return settings().path(NOTED, f"{image.name}.parts")
+    """A manifest of all in the root that its initrd can be made of."""
+    return _noted(image, "parts")
 
 
 def place_of(image: Image) -> StagedPaths:

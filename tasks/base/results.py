@@ -1,4 +1,4 @@
-"""What commands found of a build, for its report: left beside it, and forgotten when the build is another.
+"""What commands found of a build, for its report: forgotten when the build is another.
 
 plan ──> build/plan.json ──┬──> report
 check ─> build/checks.json ┘
@@ -20,10 +20,8 @@ from .settings import site
 
 def leave(name: str, found: Any) -> None:
     """Keep what a command found of what is built now."""
-    write_atomic(
-        results_path(name),
-        (json.dumps({"of": _mark(name), "found": found}, indent=1) + "\n").encode(),
-    )
+    text = json.dumps({"of": _mark(name), "found": found}, indent=1)
+    write_atomic(results_path(name), f"{text}\n".encode())
 
 
 def left(name: str) -> Any:
@@ -34,31 +32,35 @@ def left(name: str) -> Any:
     plans = {"compared": str, "servers": {str: answers.PLAN}}
     shape = {"of": str, "found": [[str]] if name == "checks" else plans}
     kept = build_state.load_kept_json(results_path(name), shape, say)
-    return kept["found"] if kept and kept["of"] == _mark(name) else None
+    if not kept or kept["of"] != _mark(name):
+        return None
+    return kept["found"]
 
 
 def generated() -> dict[str, bytes]:
-    """Every file below build/configs: its path there -> bytes. The rules that write them let no other be there."""
+    """Every file below build/configs: its path there -> bytes.
+
+    The rules that write them let no other be there.
+    """
     where = config("").rstrip("/")
-    return {os.path.relpath(path, where): _read(path) for path in sorted(files_in(where))}
+    files = sorted(files_in(where))
+    return {os.path.relpath(path, where): _read(path) for path in files}
 
 
 def _mark(name: str) -> str:
     """A digest of what the command looked at."""
     looked = generated()
     if name == "checks":
-        looked = {
-            path: data for path, data in looked.items() if not path.startswith(f"tftp/{BOOT_FILES}")
-        }
+        for path in list(looked):
+            if path.startswith(f"tftp/{BOOT_FILES}"):
+                del looked[path]
     else:
-        looked |= {
-            path: _read(path)
-            for path in (site_img(), *map(release_of, site().images))
-            if os.path.exists(path)
-        }
+        more = filter(os.path.exists, (site_img(), *map(release_of, site().images)))
+        looked |= {path: _read(path) for path in more}
     digest = hashlib.sha256()
     for path, data in looked.items():
-        digest.update(os.fsencode(os.path.basename(path)) + b"\0" + hashlib.sha256(data).digest())
+        digest.update(os.fsencode(os.path.basename(path)) + b"\0")
+        digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()
 
 

@@ -1,8 +1,9 @@
-"""The shape of every task: what it is given decides whether it runs; what it left is looked at before it is trusted.
+"""The shape of every task: what it is given decides whether it runs, and what it left is checked.
 
-doit itself compares neither what an action is given nor what its targets hold, so a build that was interrupted after
-an input changed, and is run again after that input was changed back, would keep the wrong output. Each rule therefore
-saves the fingerprint of its value and the state of its targets, and both must match for the task to be up to date.
+doit itself compares neither what an action is given nor what its targets hold, so a build that was
+interrupted after an input changed, and is run again after that input was changed back, would keep
+the wrong output. Each rule therefore saves the fingerprint of its values and the state of its
+targets, and both must match for the task to be up to date.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import shutil
 import stat
 import sys
 from functools import lru_cache
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
@@ -26,7 +27,8 @@ from ..core.base.files import digest_file, files_in
 
 Task = dict[str, Any]
 
-gc.disable()  # until something is made: a run with nothing to do would look at all that it imported, again and again
+gc.disable()  # until something is made: what a run with nothing to do imports and reads all stays
+COLLECT_AFTER = 500_000  # new values: trees have millions, none of them in a circle
 
 
 class InputFailed(TaskFailed):
@@ -34,36 +36,65 @@ class InputFailed(TaskFailed):
 
 
 class Unread(TaskFailed):
-    """Whoever read the output has gone: the run ends in silence, with the exit status of SIGPIPE."""
+    """Whoever read the output has gone: the run ends in silence, with SIGPIPE's exit status."""
 
 
 class FoundChanges(TaskFailed):
     """`plan --detailed-exitcode` found changes: exit status 2, and nothing went wrong."""
 
 
+class Reads(NamedTuple):
+    """What decides, besides the values it is given, whether a rule runs.
+
+    `given` speaks for inputs that are no files, such as a folder; it is asked only when the task
+    is looked at.
+    """
+
+    files: Sequence[str] = ()
+    given: Callable[[], str] | None = None
+
+
+class Writes(NamedTuple):
+    """What a rule makes.
+
+    `leaves` are folders that it fills besides, for `doit clean`. `fills` is a folder, and what is
+    below it of another rule, where nothing else may be: a file of a run that was killed would be
+    taken for one of this.
+    """
+
+    files: Sequence[str] = ()
+    leaves: Sequence[str] = ()
+    fills: tuple[str, str] | None = None
+
+
+NOTHING_READ, NO_FILES = Reads(), Writes()
+
+
+class Aside(NamedTuple):
+    """A value that decides nothing: a place, or what no output follows from."""
+
+    value: Any
+    fingerprint: str = ""
+
+
 def rule(
     name: str | None,
     make: Callable[..., Any],
-    *value: Any,
-    output: str | Iterable[str],
-    inputs: Iterable[str] = (),
-    given: Callable[[], str] | None = None,
-    leaves: Iterable[str] = (),
-    fills: tuple[str, str] | None = None,
+    *values: Any,
+    reads: Reads = NOTHING_READ,
+    writes: Writes = NO_FILES,
 ) -> Task:
-    """`make(*value)` writes `output`; `value`, what `given()` says, and `inputs` decide whether it runs.
+    """A task by which `make(*values)` writes files where its values, or what it reads, are new.
 
-    `given` is for inputs that are no files: a folder's fingerprint, computed only when the task is looked at.
-    `leaves` are folders that it fills besides, for `doit clean`. `fills` is a folder, and what is below it of another
-    rule, where nothing else may be: a file of a run that was killed would be taken for one of this.
+    A value with a `fingerprint` says by that what of it decides; of another all of it does.
     """
-    outputs = [output] if isinstance(output, str) else list(output)
+    outputs = list(writes.files)
     task = {
-        "actions": [(perform, [make, *value])],
-        "file_dep": list(inputs),
+        "actions": [(perform, [make, *values])],
+        "file_dep": list(reads.files),
         "targets": outputs,
-        "uptodate": [Current(value, given, outputs, fills)],
-        "clean": [(remove, [[*outputs, *leaves]])],
+        "uptodate": [Current(values, reads.given, outputs, writes.fills)],
+        "clean": [(remove, [[*outputs, *writes.leaves]])],
         "verbosity": 2,
     }
     return task if name is None else {"name": name, **task}
@@ -71,35 +102,31 @@ def rule(
 
 def command(
     make: Callable[..., Any],
-    *value: Any,
+    *values: Any,
     after: Iterable[str] = (),
     params: Iterable[dict] = (),
     knows: str = "",
-    **more: Any,
 ) -> Task:
-    """A task that is asked for by name and always runs: `make(*value, **params)`, after the tasks named.
+    """A task that is asked for by name and always runs: `make(*values, **params)`, after others.
 
-    `knows`: the variables of the command line that it has a use for, besides those that every task has.
+    `knows`: the variables of the command line that it has a use for, besides those that every
+    task has. It has no title: what it prints is what was asked for, for scripts too.
     """
     return {
-        "actions": [(perform, [make, *value])],
+        "actions": [(perform, [make, *values])],
         "task_dep": list(after),
         "params": list(params),
         "uptodate": [False],
         "verbosity": 2,
-        "meta": {
-            "knows": knows.split()
-        },  # and no title: what it prints is what was asked for, for scripts too
-        **more,
+        "meta": {"knows": knows.split()},
     }
 
 
-def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
-    """Run `make`, its complaints turned into doit's: the one seam between the core and a task's result."""
-    gc.freeze()  # the site and its nodes stay: no collection need look at them
-    gc.enable()
+def perform(make: Callable[..., Any], *values: Any, **params: Any) -> Any:
+    """Run `make`, its complaints turned into doit's: the one seam between the core and a result."""
+    _collect_seldom()
     try:
-        result = make(*value, **params)
+        result = make(*values, **params)
         sys.stdout.flush()
     except BadInput as error:
         return InputFailed(f"\n{error}")
@@ -108,22 +135,31 @@ def perform(make: Callable[..., Any], *value: Any, **params: Any) -> Any:
     except BrokenPipeError:
         if not _unread():  # another pipe, of a program that we run
             raise
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 1
-        )  # nor is what is still to be flushed read by anybody
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)  # nor is what is still to be flushed read by anybody
         return Unread("")
     except OSError as error:
         if error.errno in (None, errno.EBADF):  # no disk says that: it is a bug
             raise
-        where = error.filename2 or error.filename or ""
-        return TaskError(
-            f"{os.fsdecode(where) if isinstance(where, (str, bytes)) else ''}: {error.strerror}".lstrip(
-                ": "
-            )
-        )
+        return TaskError(_told(error))
     if isinstance(result, (TaskFailed, TaskError)):
         return result
     return {"wrote": result} if result else None
+
+
+def _collect_seldom() -> None:
+    """Python's collector as it suits us: circles are rare here, and values many."""
+    gc.freeze()  # the site and its nodes stay
+    gc.set_threshold(COLLECT_AFTER)
+    gc.enable()
+
+
+def _told(error: OSError) -> str:
+    """The file that a system call failed at, and why."""
+    where = error.filename2 or error.filename
+    if not isinstance(where, (str, bytes)) or not where:
+        return str(error.strerror)
+    return f"{os.fsdecode(where)}: {error.strerror}"
 
 
 def _unread() -> bool:
@@ -134,19 +170,20 @@ def _unread() -> bool:
 
 
 class Current:
-    """A task's `uptodate`: the same value as when its targets were made, and all that it wrote as it was left.
+    """A task's `uptodate`: its values are the same, and all that it wrote is as it was left.
 
     What a task writes is its targets, and the paths that its `make` returned, if it did.
     """
 
     def __init__(
         self,
-        value: tuple,
+        values: tuple,
         given: Callable[[], str] | None,
         targets: list[str],
         fills: tuple[str, str] | None = None,
     ):
-        self.value, self.given, self.targets, self.fills = value, given, targets, fills
+        self.values, self.given = values, given
+        self.targets, self.fills = targets, fills
         self._fingerprint = ""
 
     def configure_task(self, task) -> None:
@@ -170,10 +207,10 @@ class Current:
         return self._fingerprint
 
     def _take(self) -> str:
+        values = tuple(map(_fingerprint_of, self.values))
         given = self.given() if self.given else ""
-        return hashlib.sha256(
-            f"{code()}\0{self.value!r}\0{given}".encode(errors="surrogateescape")
-        ).hexdigest()
+        text = f"{code()}\0{values!r}\0{given}"
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def save(self) -> dict[str, Any]:
         wrote = self.task.values.pop("wrote", [])
@@ -183,18 +220,21 @@ class Current:
         }
 
 
+def _fingerprint_of(value: Any) -> Any:
+    """What of a value decides: its own word for it, or all of it."""
+    return getattr(value, "fingerprint", value)
+
+
 def _as_left(left: dict[str, list], targets: list[str]) -> bool:
-    """Everything is as it was saved; bytes are read only where a status differs."""
-    if not left.keys() >= set(targets):
+    """Everything is as it was saved."""
+    return left.keys() >= set(targets) and all(map(_is_as_it_was, left, left.values()))
+
+
+def _is_as_it_was(path: str, before: list) -> bool:
+    """Its bytes are read only where its status differs."""
+    if not os.path.lexists(path):
         return False
-    for path, before in left.items():
-        if (
-            not os.path.lexists(path)
-            or _status(path) != before[:-1]
-            and _state(path)[-1] != before[-1]
-        ):
-            return False
-    return True
+    return _status(path) == before[:-1] or _state(path)[-1] == before[-1]
 
 
 def _status(path: str) -> list[int]:
@@ -210,7 +250,10 @@ def _state(path: str) -> list:
 
 
 class DependencyChecker(MD5Checker):
-    """doit's check of a `file_dep`: sha256 and mode behind a status in nanoseconds, symlinks as themselves."""
+    """doit's check of a `file_dep`: sha256 and mode behind a status in nanoseconds.
+
+    Symlinks are looked at themselves.
+    """
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
@@ -228,7 +271,7 @@ class DependencyChecker(MD5Checker):
 
 @lru_cache(maxsize=None)
 def code() -> str:
-    """Digest of the code that makes outputs: how is an input too. Where the checkout lies is not in it."""
+    """Digest of the code that makes outputs, wherever the checkout lies: how is an input too."""
     tasks = os.path.dirname(os.path.dirname(__file__))
     digest = hashlib.sha256()
     for path in sorted(files_in(tasks, "")):

@@ -22,6 +22,7 @@ from .rule import remove
 from .settings import settings, site
 
 if TYPE_CHECKING:
+    from ..core.remote.controller import Source
     from ..core.remote.operations import Answer, Sections
     from ..core.remote.options import Options
 
@@ -31,11 +32,9 @@ def chosen() -> list[Server]:
     """The servers to ask: those that `server=` names, or all."""
     from ..core.base.nodeset import expand_nodes, fold_nodes
 
-    names = (
-        expand_nodes(settings().server)
-        if settings().server
-        else [server.name for server in site().servers]
-    )
+    names = {server.name for server in site().servers}
+    if settings().server:
+        names = set(expand_nodes(settings().server))
     servers = [server for server in site().servers if server.name in names]
     here = [server for server in servers if server.ssh is None]
     if len(here) > 1:
@@ -47,8 +46,10 @@ def chosen() -> list[Server]:
 def everywhere(options: Options, with_goal: bool = False) -> dict[str, Answer]:
     """The work done on every chosen server, this machine first: its answers by their names."""
     servers = chosen()
-    answers = {server.name: _here(server, options) for server in servers if server.ssh is None}
+    here = [server for server in servers if server.ssh is None]
     far = [server for server in servers if server.ssh]
+
+    answers = {server.name: _here(server, options) for server in here}
     if far:
         answers |= _far(far, options, with_goal)
     return {server.name: answers[server.name] for server in servers}
@@ -87,7 +88,8 @@ def _here(server: Server, options: Options) -> Answer:
 
     line = ThisMachine(server)
     try:
-        return operations.Answer(operations.do(options, targets(), line), line.shown)
+        done = operations.do(options, targets(), line)
+        return operations.Answer(done, line.shown)
     except (Refused, OSError) as error:
         if _alone():
             raise
@@ -97,38 +99,51 @@ def _here(server: Server, options: Options) -> Answer:
 def _far(servers: Iterable[Server], options: Options, with_goal: bool) -> dict[str, Answer]:
     from ..core.remote import controller
 
-    if settings().destdir and not os.path.isabs(settings().destdir):
-        raise Refused(
-            f"destdir={settings().destdir}: servers that are reached by ssh need an absolute path"
-        )
-    return controller.send([_order(server, options, with_goal) for server in servers], say)
+    destdir = settings().destdir
+    if destdir and not os.path.isabs(destdir):
+        need = "servers that are reached by ssh need an absolute path"
+        raise Refused(f"destdir={destdir}: {need}")
+    requests = [_request(server, options, with_goal) for server in servers]
+    return controller.send(requests, say)
 
 
-def _order(server: Server, options: Options, with_goal: bool):
+def _request(server: Server, options: Options, with_goal: bool):
     from ..core.remote import agent, controller
 
-    where, goal = targets(), None
+    goal = None
+    where = targets()
     sources: dict[str, controller.Source] = {}
     if with_goal:
         held = wanted(server)
         goal = agent.pack(held, services_of_families())
-        folders = {image.name: settings().path(image.name) for image in site().images}
-        parts = frozenset(agent.PARTS)
-        sources = {name: controller.Source(folder, parts) for name, folder in folders.items()}
-        sources |= {
-            f"{name}/root": controller.Source(os.path.join(folder, "root"))
-            for name, folder in folders.items()
-        }
-        loaders = frozenset(held.loaders)
-        sources["loaders"] = controller.Source(gathered(held.loaders), loaders, links=True)
-    roots = (where.tftp, where.nfs, where.destdir)
-    render = ThisMachine(server).render
-    return controller.Request(server.name, server.ssh or "", options, roots, goal, sources, render)
+        sources = _sources(held.loaders)
+    return controller.Request(
+        server=server.name,
+        ssh=server.ssh or "",
+        options=options,
+        targets=(where.tftp, where.nfs, where.destdir),
+        goal=goal,
+        sources=sources,
+        render=ThisMachine(server).render,
+    )
+
+
+def _sources(loaders: Mapping[str, str]) -> dict[str, Source]:
+    """The folders that a server may fetch from, by what it calls them."""
+    from ..core.remote.agent import PARTS
+    from ..core.remote.controller import Source
+
+    sources = {"loaders": Source(gathered(loaders), frozenset(loaders), links=True)}
+    for image in site().images:
+        folder = settings().path(image.name)
+        sources[image.name] = Source(folder, frozenset(PARTS))
+        sources[f"{image.name}/root"] = Source(os.path.join(folder, "root"))
+    return sources
 
 
 @lru_cache(maxsize=None)
 def services_of_families():
-    """What the daemons of any server must have, on EL and elsewhere: only the server knows which it is."""
+    """What daemons must have, on EL and elsewhere: only the server knows which it is."""
     from ..core.desired import daemons
 
     configs = generated()
@@ -151,9 +166,8 @@ def gathered(loaders: Mapping[str, str]) -> str:
 
 def tell(texts: Mapping[str, str]) -> None:
     """Print each server's words: those that say the same together, `boot[1-3]: …`."""
-    for servers, text in _folded(
-        {server: text.rstrip("\n") for server, text in texts.items() if text}
-    ):
+    said = {server: text.rstrip("\n") for server, text in texts.items() if text}
+    for servers, text in _folded(said):
         if _alone():
             print(text)
         elif "\n" in text:
@@ -181,11 +195,13 @@ def _print(title: str, text: str, servers: str) -> None:
     """A section of a plan, of those servers."""
     from ..core.plan.text import painted
 
-    text = painted(text) if coloured() else text
-    if not title:
-        print(f"{servers}: {text}" if servers else text)
+    if coloured():
+        text = painted(text)
+    if title:
+        print(f"{title}, {servers}" if servers else title)
+        print(text)
     else:
-        print(f"{title}, {servers}" if servers else title, text, sep="\n")
+        print(f"{servers}: {text}" if servers else text)
 
 
 def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -203,17 +219,15 @@ def refuse_failed(answers: Mapping[str, Answer]) -> None:
     from ..core.base.nodeset import fold_nodes
 
     failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
-    if failed:
-        by_name = [server.ssh for server in site().servers] != [
-            None
-        ]  # the one that this machine is needs no name
-        lines = [
-            f"{servers}: {failure}" if by_name else failure for servers, failure in _folded(failed)
-        ]
+    if not failed:
+        return
+    first, *others = site().servers
+    by_name = bool(others) or first.ssh is not None  # this machine alone needs no name
+    lines = []
+    for servers, failure in _folded(failed):
+        lines.append(f"{servers}: {failure}" if by_name else failure)
+    if not _alone():
         count = f"{len(failed)} of {len(answers)} servers failed"
-        again = (
-            ""
-            if _alone()
-            else f"{count}; once mended, the same again for them: server={fold_nodes(failed)}"
-        )
-        raise Refused("\n".join(filter(None, [*lines, again])))
+        again = f"server={fold_nodes(failed)}"
+        lines.append(f"{count}; once mended, the same again for them: {again}")
+    raise Refused("\n".join(filter(None, lines)))

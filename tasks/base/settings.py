@@ -1,4 +1,4 @@
-"""What the command line sets: `key=value` variables, the folders that follow from them, and the site they name."""
+"""What the command line sets: `key=value` variables, the folders and the site that follow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 from doit import doit_cmd
@@ -51,10 +52,7 @@ class Settings:
         return os.path.join(self.build, *parts)
 
 
-EVERYWHERE = (
-    "site",
-    "build",
-)  # what every task has a use for; what a command has besides stands where it is declared
+EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
 CHOICES: dict[str, tuple[str, ...]] = {
     "firmware": ("bios", "uefi"),
     "dhcp": tuple(BY_WORD),
@@ -64,14 +62,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 @lru_cache(maxsize=None)
 def settings() -> Settings:
-    """The variables of this run. Raises InvalidDodoFile for an unknown one or a value that is not a choice."""
+    """The variables of this run.
+
+    Raises InvalidDodoFile for an unknown one, and for a value that is not a choice.
+    """
     given = on_command_line()
     problems = [_unknown(name) for name in given if name not in Settings.__dataclass_fields__]
-    problems += [
-        f"{name}={given[name]}: one of {', '.join(filter(None, words))}"
-        for name, words in CHOICES.items()
-        if name in given and given[name] not in words
-    ]
+    for name, words in CHOICES.items():
+        if name in given and given[name] not in words:
+            problems.append(f"{name}={given[name]}: one of {', '.join(filter(None, words))}")
     if problems:
         raise InvalidDodoFile("\n".join(problems))
     if "dhcp" in given:
@@ -80,21 +79,23 @@ def settings() -> Settings:
 
 
 def on_command_line() -> dict[str, str]:
-    """The variables as given; doit has get_var() for names that it is asked for, nothing for the others."""
+    """The variables as given: of doit's get_var() one must know the names."""
     return dict(doit_cmd._CMDLINE_VARS or {})
 
 
 def useless(tasks: Mapping[str, Iterable[str]]) -> list[str]:
-    """A line for each given variable that a task has no use for. `tasks`: name -> the variables it knows besides."""
+    """A line for each given variable that a task has no use for.
+
+    `tasks`: name -> the variables that it knows besides those of every task.
+    """
     alike: dict[tuple[str, ...], list[str]] = {}
     for name, knows in tasks.items():
         alike.setdefault((*knows, *EVERYWHERE), []).append(name)
-    return [
-        _useless(word, names, known)
-        for word in on_command_line()
-        for known, names in alike.items()
-        if word not in known
-    ]
+    lines = []
+    for word, known in product(on_command_line(), alike):
+        if word not in known:
+            lines.append(_useless(word, alike[known], known))
+    return lines
 
 
 def _useless(variable: str, names: list[str], known: tuple[str, ...]) -> str:
@@ -113,7 +114,7 @@ def _unknown(name: str) -> str:
 
 
 def state() -> str:
-    """The file of doit's own state. One that is damaged is removed: everything is looked at anew."""
+    """The file of doit's state. One that is damaged is removed: everything is looked at anew."""
     import sqlite3
 
     path = settings().path(".doit.sqlite")
@@ -141,7 +142,10 @@ def _holds_json(base: sqlite3.Connection) -> bool:
 
 @lru_cache(maxsize=None)
 def site() -> Site:
-    """The site of this run; every problem of its file at once as InvalidDodoFile, or why there is no build folder."""
+    """The site of this run.
+
+    Raises InvalidDodoFile with every problem of its file at once, or why there is no build folder.
+    """
     from ..core.site.cache import load_cached
 
     now = settings()
@@ -180,47 +184,33 @@ def _look_up(variable: str, given: str, known: list[str]) -> None:
     except BadRange as error:
         raise InvalidDodoFile(f"{variable}={given}: {error}") from None
     if missing:
-        raise InvalidDodoFile(
-            f"{variable}={given}: {settings().site} has no {fold_nodes(missing)}; it has {fold_nodes(known)}"
-        )
-
-
-KEYS = {  # words of the stages' complaints -> the key of an image that they are about
-    "kernel: ": ("kernel",),
-    'module "': ("initrd", "modules"),
-    "busybox: ": ("initrd", "busybox"),
-    "initrd: base: ": ("initrd", "base"),
-    " compressed with ": ("initrd", "compression"),
-}
+        lacks = f"{settings().site} has no {fold_nodes(missing)}"
+        raise InvalidDodoFile(f"{variable}={given}: {lacks}; it has {fold_nodes(known)}")
 
 
 @contextlib.contextmanager
 def about(image_name: str) -> Iterator[None]:
-    """Complaints of a stage that name the site file get the place where that file speaks of the image."""
-    from ..core.tree.model import Circle
-
+    """Complaints about an image get the place where the site file speaks of what they are about."""
     try:
         yield
-    except Circle as error:
-        path = os.path.join(
-            site().image(image_name).reference.where or image_name, os.fsdecode(error.path)
-        )
-        raise BadInput.at(path, "is behind symlinks that lead in a circle; correct them") from None
     except BadInput as error:
-        raise BadInput(_placed(image_name, problem) for problem in error.problems) from None
+        raise BadInput(placed(image_name, error.problems)) from None
+
+
+def placed(image_name: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The problems, those of the site file at the key of the image that each is about."""
+    return tuple(_placed(image_name, problem) for problem in problems)
 
 
 def _placed(image_name: str, problem: Problem) -> Problem:
     from ..core.site.strict_yaml import YamlSource
 
-    if (problem.file, problem.line, problem.column) != (settings().site, 1, 1):
+    if problem[:3] != (settings().site, 1, 1):
         return problem
-    inside: tuple[str, ...] = next(
-        (path for words, path in KEYS.items() if words in problem.message), ()
-    )
-    place = YamlSource(problem.file).place(("images", image_name, *inside), key=True)
+    key = ("images", image_name, *problem.subject)
+    line, column = YamlSource(problem.file).place(key, key=True)
     message = problem.message.removeprefix(f"{image_name}: ")
-    return Problem(problem.file, *place, f"images.{image_name}: {message}")
+    return Problem(problem.file, line, column, f"images.{image_name}: {message}")
 
 
 def author() -> dict:

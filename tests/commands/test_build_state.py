@@ -22,12 +22,7 @@ DAMAGE = {
 def test_what_a_build_keeps_for_itself_may_be_damaged(built: Doit, how):
     built("check")
     built("plan", f"destdir={built.folder}/dest")
-    files = [
-        "plan.json",
-        "checks.json",
-        *(f".noted/worker.{kind}" for kind in ("offers", "verdict", "carried")),
-    ]
-    for name in files:
+    for name in ("plan.json", "checks.json", ".noted/worker.json"):
         path = built.build / name
         path.write_bytes(DAMAGE[how](path.read_bytes()))
     out = built()
@@ -36,7 +31,19 @@ def test_what_a_build_keeps_for_itself_may_be_damaged(built: Doit, how):
     built("check")
     out = built("plan", f"destdir={built.folder}/dest")
     assert "damaged" not in out
-    json.loads((built.build / ".noted/worker.offers").read_text())
+    json.loads((built.build / ".noted/worker.json").read_text())
+
+
+def test_what_earlier_versions_kept_is_neither_read_nor_missed(built: Doit):
+    """They had a file for each thing that was decided."""
+    kept = built.build / ".noted"
+    (kept / "worker.json").unlink()
+    for kind, text in {"verdict": "[]", "offers": "null", "carried": "?", "startable": "0"}.items():
+        (kept / f"worker.{kind}").write_text(text)
+    (kept / "drawn").write_text("0")
+    out = built()
+    assert "examine:worker" in out and "anew" not in out, out
+    assert built() == ""
 
 
 def test_damaged_measurements_of_a_boot_are_an_estimate(built: Doit):

@@ -16,6 +16,7 @@ class Problem(NamedTuple):
     line: int
     column: int
     message: str
+    subject: tuple[str, ...] = ()  # the key of an image in site.yaml that it is about
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
@@ -31,6 +32,11 @@ class BadInput(Exception):
     @classmethod
     def at(cls, file: str, message: str, line: int = 1, column: int = 1) -> BadInput:
         return cls([Problem(file, line, column, message)])
+
+    @classmethod
+    def about(cls, subject: tuple[str, ...], file: str, message: str) -> BadInput:
+        """A problem with a key of an image: whoever knows the site file says where it stands."""
+        return cls([Problem(file, 1, 1, message, subject)])
 
 
 class Refused(Exception):

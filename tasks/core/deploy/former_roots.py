@@ -33,6 +33,8 @@ from .prune import (
 )
 
 Author = journal.Record
+IS_RELEASE = re.compile(r"-[0-9a-f]{12}$")
+BOOT_FILE = re.compile(r"^\S+  (/.*)/plugnode/[^/\n]+$", re.MULTILINE)  # in a list of sha256sum
 
 
 class FormerRoot(NamedTuple):
@@ -51,9 +53,11 @@ class FormerRoot(NamedTuple):
     def staying(self) -> list[str]:
         """The releases that are left, those that we know nothing of, too."""
         folder = self.targets.nfs_root
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        releases = {name for name in names if re.search(r"-[0-9a-f]{12}$", name)}
-        return sorted(releases.difference(removed_of(self.verdicts)))
+        if not os.path.isdir(folder):
+            return []
+        removed = removed_of(self.verdicts)
+        there = filter(IS_RELEASE.search, os.listdir(folder))
+        return sorted(set(there).difference(removed))
 
 
 class Past(NamedTuple):
@@ -72,20 +76,30 @@ class Past(NamedTuple):
 
 def foreseen_former(targets: Targets, site: str, rules: Rules) -> Past:
     """What would become of it."""
-    lines = exports.former(content(targets.at(exports.file_of(site))) or b"")
+    file = targets.at(exports.file_of(site))
+    lines = exports.former(content(file) or b"")
     records = journal.read_journal(targets.journal)
-    paths = sorted({line.path for line in lines} - {targets.nfs})
-    roots = {path: _root(targets, path, records, rules) for path in paths}
-    of_clients = [line for line in lines if line.path not in roots]
-    of_roots = [line for line in lines if line.path in roots]
+    paths = {line.path for line in lines}
+    roots = {}
+    for path in sorted(paths - {targets.nfs}):
+        roots[path] = _root(targets, path, records, rules)
 
-    verdicts = {line: _of_client(line, records, rules) for line in of_clients}
-    verdicts |= {line: _of_root(line, roots[line.path]) for line in of_roots}
+    verdicts = {}
+    for line in lines:
+        if line.path not in roots:
+            verdicts[line] = _of_client(line, records, rules)
+    for line in lines:
+        if line.path in roots:
+            verdicts[line] = _of_root(line, roots[line.path])
     return Past(list(roots.values()), verdicts)
 
 
 def prune_former(
-    targets: Targets, site: str, rules: Rules, author: Author, say: Say
+    targets: Targets,
+    site: str,
+    rules: Rules,
+    author: Author,
+    say: Say,
 ) -> list[Verdict]:
     """Remove what `foreseen_former` says; what was decided. Raises Refused."""
     if not os.path.isdir(targets.kept("")):
@@ -96,32 +110,42 @@ def prune_former(
             _prune_root(targets, root, author)
         ended = [line for line, verdict in past.lines.items() if verdict.removed]
         if ended:
-            record = {**author, "action": "prune", "removed": list(map(str, ended))}
+            removed = list(map(str, ended))
+            record = {**author, "action": "prune", "removed": removed}
             with recorded(targets, record):
                 _end(targets, exports.file_of(site), ended, say)
     return past.verdicts
 
 
-def _root(targets: Targets, path: str, records: list[journal.Record], rules: Rules) -> FormerRoot:
+def _root(
+    targets: Targets,
+    path: str,
+    records: list[journal.Record],
+    rules: Rules,
+) -> FormerRoot:
     root = _targets(targets, path)
     own_records = journal.read_journal(root.journal)
     left = _left(records, path, rules.now)
     deploys = [record for record in own_records if "releases" in record]
     if deploys:
-        left = max(left, journal.seconds(deploys[-1]["time"]))
+        last = journal.seconds(deploys[-1]["time"])
+        left = max(left, last)
 
     released = published(root)
-    used = {id: min(last_used(root, id, own_records, rules.now), left) for id in released}
+    used = {}
+    for id in released:
+        used[id] = min(left, last_used(root, id, own_records, rules.now))
     named = named_in_files(root, released, root.nfs)
     named |= named_in_files(targets, released, root.nfs)
-    return FormerRoot(root, release_verdicts(released, used, named, rules._replace(keep=0)))
+    rules = rules._replace(keep=0)  # nobody can roll back to one
+    return FormerRoot(root, release_verdicts(released, used, named, rules))
 
 
 def _targets(targets: Targets, path: str) -> Targets:
     """A former nfs_root with its tftp_root, which stands in the paths of its boot files."""
     root = dataclasses.replace(targets, nfs=path)
-    files = (content(root.kept("files")) or b"").decode(errors="surrogateescape")
-    found = re.search(r"^\S+  (/.*)/plugnode/[^/\n]+$", files, re.MULTILINE)
+    files = content(root.kept("files")) or b""
+    found = BOOT_FILE.search(files.decode(errors="surrogateescape"))
     return dataclasses.replace(root, tftp=found[1]) if found else root
 
 
@@ -130,7 +154,8 @@ def _left(records: list[journal.Record], words: str, now: float) -> float:
     left = now
     for record in records:
         lines = record.get("exports")
-        if record.get("result") != journal.DONE or not isinstance(lines, list):
+        is_done = record.get("result") == journal.DONE
+        if not is_done or not isinstance(lines, list):
             continue
         if any(f"{line} ".startswith(f"{words} ") for line in lines):
             left = now
@@ -140,7 +165,8 @@ def _left(records: list[journal.Record], words: str, now: float) -> float:
 
 
 def _of_client(line: Export, records: list[journal.Record], rules: Rules) -> Verdict:
-    age = (rules.now - _left(records, str(line), rules.now)) / DAY
+    left = _left(records, str(line), rules.now)
+    age = (rules.now - left) / DAY
     until = f"exported until {days_text(age)} ago"
     if age < rules.days:
         why = f"{until}: nodes may have it mounted still ({rules.days} days)"
@@ -159,15 +185,20 @@ def _prune_root(targets: Targets, root: FormerRoot, author: Author) -> None:
     removed = removed_of(root.verdicts)
     if not removed:
         return
-    booted = set(published(targets))
-    booted.update(named_in_files(root.targets, removed), named_in_files(targets, removed))
+    booted = {
+        *published(targets),
+        *named_in_files(root.targets, removed),
+        *named_in_files(targets, removed),
+    }
+    record = {**author, "action": "prune", "removed": removed}
     with held(root.targets, "prune", author):
-        with recorded(root.targets, {**author, "action": "prune", "removed": removed}):
+        with recorded(root.targets, record):
             for id in removed:
                 kept.remove_release(root.targets, id, boot=id not in booted)
 
 
 def _end(targets: Targets, path: str, ended: list[Export], say: Say) -> None:
-    data = exports.without(read(targets.at(path)), ended)
-    service = services.Service(path, data, reload=services.EXPORTFS).placed(targets)
-    services.install_service(service, targets.at(path), say)
+    file = targets.at(path)
+    data = exports.without(read(file), ended)
+    service = services.Service(path, data, reload=services.EXPORTFS)
+    services.install_service(service.placed(targets), file, say)

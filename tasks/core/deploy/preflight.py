@@ -33,6 +33,11 @@ class RoomNeeded(NamedTuple):
     size: int
     names: int
 
+    def plus(self, other: RoomNeeded) -> RoomNeeded:
+        """Both, on the file system of this one."""
+        size = self.size + other.size
+        return RoomNeeded(self.folder, size, self.names + other.names)
+
 
 def check_room_for(plan: Plan, actual: Actual, desired: Desired) -> None:
     """Bytes and inodes of every file system that is written to. Raises Refused with the figures."""
@@ -40,7 +45,7 @@ def check_room_for(plan: Plan, actual: Actual, desired: Desired) -> None:
     for built in plan.roots:
         needs.append(_of_root(actual, built))
     for need in _by_file_system(needs):
-        check_room(*need)
+        _check_room(need)
 
 
 def _of_files(plan: Plan, actual: Actual, desired: Desired) -> RoomNeeded:
@@ -54,8 +59,11 @@ def _of_files(plan: Plan, actual: Actual, desired: Desired) -> RoomNeeded:
             sizes.append(len(change.after))
     if plan.site_img:
         sizes.append(len(desired.site_img))
-    folder = actual.targets.tftp_root
-    return RoomNeeded(folder, sum(map(blocks, sizes)), len(sizes) + len(plan.boots))
+    return RoomNeeded(
+        folder=actual.targets.tftp_root,
+        size=sum(map(blocks, sizes)),
+        names=len(sizes) + len(plan.boots),
+    )
 
 
 def _of_root(actual: Actual, built: BuiltRelease) -> RoomNeeded:
@@ -64,11 +72,13 @@ def _of_root(actual: Actual, built: BuiltRelease) -> RoomNeeded:
     new = [entry.size for entry in entries if entry.type != DIR]
     folders = state.manifest_of_build(built).mtree.count(b" type=dir ")
     # What an earlier deploy brought, which was cut off.
-    received = _sizes(os.path.join(actual.targets.received, built.release.id))
+    targets = actual.targets
+    received = _sizes(os.path.join(targets.received, built.release.id))
 
-    size = sum(blocks(max(size, 1)) for size in new)
-    size += folders * BLOCK - sum(map(blocks, received))
-    return RoomNeeded(actual.targets.nfs_root, size, len(new) + folders - len(received))
+    size = folders * BLOCK - sum(map(blocks, received))
+    size += sum(blocks(max(each, 1)) for each in new)
+    names = len(new) + folders - len(received)
+    return RoomNeeded(targets.nfs_root, size, names)
 
 
 def _sizes(folder: str) -> list[int]:
@@ -76,7 +86,8 @@ def _sizes(folder: str) -> list[int]:
     sizes = []
     for above, _, names in os.walk(folder):
         for name in names:
-            sizes.append(os.lstat(os.path.join(above, name)).st_size)
+            path = os.path.join(above, name)
+            sizes.append(os.lstat(path).st_size)
     return sizes
 
 
@@ -90,9 +101,10 @@ def _by_file_system(needs: Iterable[RoomNeeded]) -> Iterable[RoomNeeded]:
     sums: dict[int, RoomNeeded] = {}
     for need in needs:
         device = os.stat(_nearest(need.folder)).st_dev
-        before = sums.get(device, RoomNeeded(need.folder, 0, 0))
-        size, names = before.size + need.size, before.names + need.names
-        sums[device] = RoomNeeded(before.folder, size, names)
+        if before := sums.get(device):
+            sums[device] = before.plus(need)
+        else:
+            sums[device] = need
     return sums.values()
 
 
@@ -103,14 +115,18 @@ def _nearest(folder: str) -> str:
     return folder
 
 
-def check_room(folder: str, size: int, names: int) -> None:
-    """Raises Refused where they do not fit."""
-    free = os.statvfs(_nearest(folder))
-    needs, room = size * RESERVE, free.f_bavail * free.f_frsize
-    if needs > room:
-        raise Refused(f"{folder}: needs {human(needs)}, {human(room)} free; nothing was changed")
-    if free.f_files and names > free.f_favail:  # btrfs counts none
-        raise Refused(f"{folder}: needs {names} inodes, {free.f_favail} free; nothing was changed")
+def _check_room(need: RoomNeeded) -> None:
+    """Raises Refused where that does not fit."""
+    free = os.statvfs(_nearest(need.folder))
+    size = need.size * RESERVE
+    room = free.f_bavail * free.f_frsize
+    why = ""
+    if size > room:
+        why = f"needs {human(size)}, {human(room)} free"
+    elif free.f_files and need.names > free.f_favail:  # btrfs counts none
+        why = f"needs {need.names} inodes, {free.f_favail} free"
+    if why:
+        raise Refused(f"{need.folder}: {why}; nothing was changed")
 
 
 def must_be_two(targets: Targets) -> None:
@@ -132,8 +148,9 @@ def refusal(plan: Plan, actual: Actual, desired: Desired) -> str:
     Nothing is changed.
     """
     targets = actual.targets
+    folders = (targets.tftp_root, targets.nfs_root, targets.kept(""))
     try:
-        for folder in (targets.tftp_root, targets.nfs_root, targets.kept("")):
+        for folder in folders:
             stay_inside(targets, folder)
         must_be_two(targets)
         unlocked(targets.kept("lock"), at_work(targets, "deploy"))
@@ -168,16 +185,20 @@ def _pins_must_be_there(actual: Actual, desired: Desired) -> None:
 
 def _written_files(plan: Plan, targets: Targets) -> list[str]:
     """The files that a deploy writes."""
-    changes = [change for change in plan.changes if change.after is not None]
-    paths = [targets.at(change.path) for change in changes]
-    return [*paths, *map(targets.served, plan.loaders)]
+    files = []
+    for change in plan.changes:
+        if change.after is not None:
+            files.append(targets.at(change.path))
+    files += map(targets.served, plan.loaders)
+    return files
 
 
 def _written_to(plan: Plan, targets: Targets) -> list[str]:
     """The folders that a deploy writes to."""
     paths = {change.path for change in plan.changes}
     paths.update(f"{targets.tftp}/{name}" for name in plan.loaders)
-    folders = {os.path.dirname(targets.at(path)) for path in paths}
+    files = map(targets.at, paths)
+    folders = set(map(os.path.dirname, files))
     return [targets.incoming_roots, targets.incoming_files, *sorted(folders)]
 
 
@@ -188,7 +209,8 @@ def warn_of_exposure(targets: Targets, say: Say) -> None:
     """
     if targets.destdir:
         return
-    above = os.path.dirname(targets.nfs_root)
-    if os.stat(targets.nfs_root).st_dev == os.stat(above).st_dev:
+    device = os.stat(targets.nfs_root).st_dev
+    above = os.stat(os.path.dirname(targets.nfs_root))
+    if device == above.st_dev:
         what = "is not a file system of its own: NFS clients can read the rest of the one it is on"
         say(f"{targets.nfs} {what}")

@@ -59,20 +59,27 @@ def release_verdicts(
     `used`: when it was last one that nodes boot, seconds since 1970. `named`: release -> a file
     that names it.
     """
-    in_use = {id: f"run by {nodes}" for id, nodes in rules.running.items()}
-    in_use |= {id: f"named by {path}" for id, path in named.items()}
-    spare = sorted(released.keys() - in_use.keys(), key=lambda id: (used[id], id), reverse=True)
-
-    verdicts = {id: Verdict(id, False, why) for id, why in in_use.items()}
+    verdicts = _in_use(named, rules)
+    spare = [id for id in released if id not in verdicts]
+    spare.sort(key=lambda id: (used[id], id), reverse=True)
     newer: Counter[str] = Counter()
     for id in spare:
         image = released[id].image
-        verdicts[id] = _unused(id, newer[image], used[id], rules)
+        verdicts[id] = _unused(id, used[id], newer[image], rules)
         newer[image] += 1
     return [verdicts[id] for id in sorted(released)]
 
 
-def _unused(id: str, rank: int, used: float, rules: Rules) -> Verdict:
+def _in_use(named: Mapping[str, str], rules: Rules) -> dict[str, Verdict]:
+    verdicts = {}
+    for id, nodes in rules.running.items():
+        verdicts[id] = Verdict(id, False, f"run by {nodes}")
+    for id, path in named.items():
+        verdicts[id] = Verdict(id, False, f"named by {path}")
+    return verdicts
+
+
+def _unused(id: str, used: float, rank: int, rules: Rules) -> Verdict:
     """What becomes of a release that is not in use.
 
     `rank`: how many such ones of its image are newer.
@@ -91,7 +98,11 @@ def days_text(age: float) -> str:
     return f"{age:.0f} days" if round(age) != 1 else "1 day"
 
 
-def prune_server(targets: Targets, rules: Rules, author: journal.Record) -> list[Verdict]:
+def prune_server(
+    targets: Targets,
+    rules: Rules,
+    author: journal.Record,
+) -> list[Verdict]:
     """Remove what the rules say; what was decided for each release and each site data.
 
     Raises Refused.
@@ -105,7 +116,8 @@ def prune_server(targets: Targets, rules: Rules, author: journal.Record) -> list
             verdicts += _site_data(targets, rules.now)
         removed = removed_of(verdicts)
         if removed:
-            with recorded(targets, {**author, "action": "prune", "removed": removed}):
+            record = {**author, "action": "prune", "removed": removed}
+            with recorded(targets, record):
                 for id in removed:
                     kept.remove_release(targets, id)
     return verdicts
@@ -119,9 +131,7 @@ def removed_of(verdicts: Iterable[Verdict]) -> list[str]:
 def foreseen(targets: Targets, rules: Rules) -> list[Verdict]:
     """What would become of each release, or of those of one image."""
     records = journal.read_journal(targets.journal)
-    released = published(targets)
-    if rules.image:
-        released = {id: one for id, one in released.items() if one.image == rules.image}
+    released = releases_of(targets, rules.image)
     used = {id: last_used(targets, id, records, rules.now) for id in released}
     verdicts = release_verdicts(released, used, named_by_files(targets, released), rules)
     cut_off = list(_cut_off(targets, records))
@@ -135,6 +145,15 @@ def _image_of(id: str) -> str:
     return id.rpartition("-")[0]
 
 
+def releases_of(targets: Targets, image: str) -> dict[str, Release]:
+    """The releases on a server, of one image, or all: id -> it."""
+    found = {}
+    for id, release in published(targets).items():
+        if image in ("", release.image):
+            found[id] = release
+    return found
+
+
 def _damaged(targets: Targets) -> Iterator[Verdict]:
     """Releases whose facts cannot be read stay: nobody knows what they are."""
     for path in damaged(targets):
@@ -143,14 +162,18 @@ def _damaged(targets: Targets) -> Iterator[Verdict]:
             yield Verdict(id, False, f"{targets.kept(id)}.json is damaged")
 
 
-def _cut_off(targets: Targets, records: Iterable[journal.Record]) -> Iterator[Verdict]:
+def _cut_off(
+    targets: Targets,
+    records: Iterable[journal.Record],
+) -> Iterator[Verdict]:
     """Kernels and initrds of deploys that were cut off before the tree was there.
 
     Those that nobody took up again.
     """
     begun: set[str] = set()
     for record in records:
-        begun.update(filter(is_id, record.get("releases", {}).values()))
+        ids = record.get("releases", {}).values()
+        begun.update(filter(is_id, ids))
     ids = sorted(id for id in begun if _has_only_boot_files(targets, id))
     naming = named_by_files(targets, ids)
     for id in ids:
@@ -161,20 +184,28 @@ def _cut_off(targets: Targets, records: Iterable[journal.Record]) -> Iterator[Ve
 
 
 def _has_only_boot_files(targets: Targets, id: str) -> bool:
-    return os.path.isdir(targets.boot(id)) and not os.path.lexists(targets.root(id))
+    has_root = os.path.lexists(targets.root(id))
+    return os.path.isdir(targets.boot(id)) and not has_root
 
 
-def last_used(targets: Targets, id: str, records: Iterable[journal.Record], now: float) -> float:
+def last_used(
+    targets: Targets,
+    id: str,
+    records: Iterable[journal.Record],
+    now: float,
+) -> float:
     """When a deploy or rollback last put another in its place.
 
     If none did, when it came, or now if nodes boot it.
     """
     last, current = 0.0, False
+    image = id.rpartition("-")[0]
     for record in records:
         if record.get("result") != journal.DONE or "releases" not in record:
             continue
-        named_now = id in record["releases"].values() or id in record.get("pinned", ())
-        named_now |= current and not _is_about(record, id.rpartition("-")[0])
+        named_now = id in record["releases"].values()
+        named_now |= id in record.get("pinned", ())
+        named_now |= current and not _is_about(record, image)
         if current or named_now:
             last = journal.seconds(record["time"])
         current = named_now
@@ -197,16 +228,21 @@ def named_by_files(targets: Targets, ids: Iterable[str]) -> dict[str, str]:
     return named_in_files(targets, ids)
 
 
-def named_in_files(targets: Targets, ids: Iterable[str], root: str = "") -> dict[str, str]:
+def named_in_files(
+    targets: Targets,
+    ids: Iterable[str],
+    root: str = "",
+) -> dict[str, str]:
     """The same; with `root` only those that are named as folders of that one."""
     before = rf"(?<![\w./-]){re.escape(root)}/" if root else ""
-    patterns = {id: re.compile((before + re.escape(id)).encode()) for id in ids}
+    patterns = {id: re.compile(f"{before}{re.escape(id)}".encode()) for id in ids}
     found: dict[str, str] = {}
     for path in _small_files(targets) if patterns else ():
         data = read(path)
+        name = os.path.relpath(path, targets.tftp_root)
         for id, pattern in patterns.items():
             if id not in found and pattern.search(data):
-                found[id] = os.path.join(targets.tftp, os.path.relpath(path, targets.tftp_root))
+                found[id] = os.path.join(targets.tftp, name)
     return found
 
 
@@ -237,8 +273,9 @@ def _is_above(folder: str, top: str) -> bool:
 
 
 def _is_small(path: str) -> bool:
-    is_small = os.path.isfile(path) and os.path.getsize(path) < LARGEST
-    return is_small and not path.endswith(BINARIES)
+    if path.endswith(BINARIES) or not os.path.isfile(path):
+        return False
+    return os.path.getsize(path) < LARGEST
 
 
 def _site_data(targets: Targets, now: float) -> Iterator[Verdict]:
@@ -246,7 +283,8 @@ def _site_data(targets: Targets, now: float) -> Iterator[Verdict]:
     ids = site_data(targets)
     naming = named_by_files(targets, ids)
     for id in ids:
-        age = (now - os.stat(targets.boot(id)).st_mtime) / DAY
+        came = os.stat(targets.boot(id)).st_mtime
+        age = (now - came) / DAY
         if id in naming:
             yield Verdict(id, False, f"named by {naming[id]}")
         else:

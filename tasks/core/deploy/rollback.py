@@ -71,15 +71,22 @@ def rollback_server(
         other_sites.refuse_boot_files(targets, other_sites.nodes_of(targets))
         server = _Server(targets, released, read_files(targets))
         begun = _begun(ended or journal.begun(records))
-        backs = _backs(server, _chosen(server, choice, records, begun), render, begun)
+        ids = _chosen(server, choice, records, begun)
+        backs = _backs(server, ids, render, begun)
 
         is_new = any(back.changes for back in backs)
         if is_new or backs and not ended:
-            record = {**author, "action": "rollback", **_described(backs, server.files)}
-            with recorded(targets, record):
-                complete_site_data(targets, site_named(server.files) or "")
-                commit(targets, _commit(targets, backs, record))
+            _move(server, backs, author)
         return backs
+
+
+def _move(server: _Server, backs: list[Back], author: journal.Record) -> None:
+    """Write the boot files, and who did that."""
+    described = _described(backs, server.files)
+    record = {**author, "action": "rollback", **described}
+    with recorded(server.targets, record):
+        complete_site_data(server.targets, site_named(server.files) or "")
+        commit(server.targets, _commit(server.targets, backs, record))
 
 
 def _records(targets: Targets) -> list[journal.Record]:
@@ -112,7 +119,10 @@ def _chosen(
         if id in server.released:
             earlier[image] = id
 
-    found = [id for image, id in earlier.items() if id and choice.image in ("", image)]
+    found = []
+    for image, id in earlier.items():
+        if id and choice.image in ("", image):
+            found.append(id)
     if not found:
         images = choice.image or ", ".join(earlier)
         raise Refused(f"{images}: nothing to roll back to: no earlier release is on the server")
@@ -140,9 +150,10 @@ def _backs(
 ) -> list[Back]:
     """What changes, and what a rollback that was killed has changed already."""
     backs = []
+    moved = begun.get("releases", {})
     for id in ids:
         back = _back(server, server.released[id], render)
-        if back.changes or back.image in begun.get("releases", {}):
+        if back.changes or back.image in moved:
             backs.append(_since(back, begun))
     return backs
 
@@ -153,7 +164,9 @@ def _since(back: Back, begun: journal.Record) -> Back:
     Where a rollback that was killed has changed that already, it says so.
     """
     left = begun.get("left", {}).get(back.image)
-    return back._replace(before=left) if left and back.before == back.after else back
+    if left and back.before == back.after:
+        return back._replace(before=left)
+    return back
 
 
 def previous(
@@ -163,28 +176,34 @@ def previous(
     image: str,
 ) -> str | None:
     """The last release before the present one that is still on the server."""
-    now, past = current(files, image), journal.history(records, image)
+    now = current(files, image)
+    past = journal.history(records, image)
     if past and past[-1] == now:
         past = past[:-1]
-    return next((id for id in reversed(past) if id != now and id in released), None)
+    for id in reversed(past):
+        if id != now and id in released:
+            return id
+    return None
 
 
 def _back(server: _Server, release: Release, render: Render) -> Back:
-    tftp_root, id = server.targets.tftp, release.id
+    targets, id = server.targets, release.id
     for name in ("vmlinuz", "initrd.img"):
-        if not os.path.isfile(os.path.join(server.targets.boot(id), name)):
-            raise Refused(f"{tftp_root}/{id}/{name} is missing: {id} cannot be booted")
+        path = os.path.join(targets.boot(id), name)
+        if not os.path.isfile(path):
+            raise Refused(f"{targets.tftp}/{id}/{name} is missing: {id} cannot be booted")
     before = server.files
     site = site_named(before)
     if site is None:
-        folder = f"{server.targets.tftp_root}/{BOOT_FILES}"
+        folder = f"{targets.tftp_root}/{BOOT_FILES}"
         raise Refused(f"{folder}: no boot file names site data; run doit deploy")
 
     after = render(release, site)
     changes = []
     for name, data in sorted(after.items()):
         if before.get(name) != data:
-            changes.append(FileChange(f"{tftp_root}/{name}", before.get(name), data))
+            path = f"{targets.tftp}/{name}"
+            changes.append(FileChange(path, before.get(name), data))
     booted = current(before, release.image) or ""
     return Back(release.image, booted, id, tuple(changes), after)
 
@@ -198,12 +217,18 @@ def _described(backs: list[Back], files: Mapping[str, bytes]) -> journal.Record:
     return {"releases": releases, "left": left, "site": site_named(files)}
 
 
-def _commit(targets: Targets, backs: list[Back], record: journal.Record) -> Commit:
+def _commit(
+    targets: Targets,
+    backs: list[Back],
+    record: journal.Record,
+) -> Commit:
     new: dict[str, bytes] = {}
     ours = read_ours(targets)
     for back in backs:
         for change in back.changes:
-            new[change.path.removeprefix(targets.tftp + "/")] = change.after or b""
+            name = change.path.removeprefix(targets.tftp + "/")
+            new[name] = change.after or b""
         for name, data in back.files.items():
             ours[name] = hashlib.sha256(data).hexdigest()
-    return Commit(new, [], {"files": ours_as_text(targets, ours)}, record)
+    kept = {"files": ours_as_text(targets, ours)}
+    return Commit(new, [], kept, record)

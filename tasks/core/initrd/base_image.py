@@ -50,7 +50,8 @@ def _file(path: str, where: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise BadInput.at(where, f"initrd: base: {path}: {error.strerror}") from None
+        what = f"initrd: base: {path}: {error.strerror}"
+        raise BadInput.about(("initrd", "base"), where, what) from None
 
 
 def _refuse_other_kernel(base: BaseImage, kernel: Kernel) -> None:

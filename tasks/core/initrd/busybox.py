@@ -46,7 +46,8 @@ def pick(
             return data, name
         problems.append(f"{name} {problem}")
     what = "; ".join(problems) or "none found"
-    raise BadInput.at(where, f"busybox: {what}; {INSTALL}, or give a path to a static one")
+    text = f"busybox: {what}; {INSTALL}, or give a path to a static one"
+    raise BadInput.about(("initrd", "busybox"), where, text)
 
 
 def _candidates(tree: Tree, named: str) -> Iterator[tuple[str, bytes]]:

@@ -249,7 +249,8 @@ def _refuse_unreadable(recipe: Recipe, how: str) -> None:
         is_readable = version_numbers(version) >= FIRST_KERNELS[how]
     if not is_readable:
         message = f"kernel {version} cannot read an initrd compressed with {how}"
-        raise BadInput.at(recipe.where, f"{message}; say `initrd: {{compression: gzip}}`")
+        remedy = "say `initrd: {compression: gzip}`"
+        raise BadInput.about(("initrd", "compression"), recipe.where, f"{message}; {remedy}")
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

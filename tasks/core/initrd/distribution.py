@@ -74,6 +74,7 @@ def _has_module(recipe: Recipe, base: BaseImage, name: str) -> bool:
     try:
         module = modules.find_module(known, name)
     except KeyError:
-        raise BadInput.at(recipe.where, modules.unknown_module(known, name)) from None
+        what = modules.unknown_module(known, name)
+        raise BadInput.about(modules.SUBJECT, recipe.where, what) from None
     folder = resolve(base.image.tree, b"lib/modules")
     return module is None or module in modules.all_in(base.image.tree, folder)

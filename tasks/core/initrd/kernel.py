@@ -27,7 +27,7 @@ def choose(tree: Tree, named: str, where: str = "site.yaml") -> Kernel:
     try:
         return _newest(tree) if named == "auto" else _of_version(tree, named)
     except ValueError as error:
-        raise BadInput.at(where, f"kernel: {error}") from None
+        raise BadInput.about(("kernel",), where, f"kernel: {error}") from None
 
 
 def _newest(tree: Tree) -> Kernel:

@@ -110,6 +110,9 @@ def _aliases(tree: Tree, kernel: Kernel) -> dict[str, str]:
     return aliases
 
 
+SUBJECT = ("initrd", "modules")  # of complaints about names
+
+
 def find_module(modules: Modules, name: str) -> str | None:
     """The module that `name` means, in any spelling; None where the kernel has it built in.
 
@@ -129,18 +132,18 @@ def closure(
 ) -> tuple[list[str], list[Problem]]:
     """(the modules that loading `names` takes, in insmod order; what is wrong)."""
     chosen: dict[str, None] = {}
-    wrong: list[str] = []
+    wrong: list[Problem] = []
     for name in names:
         try:
             found = find_module(modules, name)
         except KeyError:
-            wrong.append(unknown_module(modules, name))
+            wrong.append(Problem(where, 1, 1, unknown_module(modules, name), SUBJECT))
             continue
         for module in _chain(modules, found) if found else []:
             if modules.paths.get(module) not in tree:
-                wrong.append(_lost(modules, name, module))
+                wrong.append(Problem(where, 1, 1, _lost(modules, name, module)))
             chosen.setdefault(module)
-    return list(chosen), [Problem(where, 1, 1, text) for text in wrong]
+    return list(chosen), wrong
 
 
 def _chain(modules: Modules, name: str, above: tuple[str, ...] = ()) -> list[str]:

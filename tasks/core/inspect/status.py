@@ -21,7 +21,9 @@ from ..store.nodes import NodeFacts, read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
 
+State = dict[str, Any]  # of a server, as plain values
 LAST = 5  # records of the journal that are shown
+SHOWN = ("time", "who", "action", "result")  # of each
 
 
 class _Held(NamedTuple):
@@ -36,11 +38,14 @@ class _Held(NamedTuple):
     @property
     def pins(self) -> dict[str, str]:
         """Of each node that has one, the release that it is pinned to."""
-        pinned = [name for name, node in self.nodes.items() if "release" in node]
-        return {name: self.nodes[name]["release"] for name in pinned}
+        found = {}
+        for name, node in self.nodes.items():
+            if "release" in node:
+                found[name] = node["release"]
+        return found
 
 
-def server_status(targets: Targets, now: float) -> dict[str, Any]:
+def server_status(targets: Targets, now: float) -> State:
     """The state as plain values, for scripts; `now` in seconds since 1970."""
     held = _Held(
         targets,
@@ -49,12 +54,13 @@ def server_status(targets: Targets, now: float) -> dict[str, Any]:
         read_nodes(targets),
         journal.read_journal(targets.journal),
     )
-    images = sorted({release.image for release in held.released.values()})
+    images = {release.image for release in held.released.values()}
+    booted = {image: current(held.files, image) for image in sorted(images)}
     folders = filter(os.path.isdir, (targets.tftp_root, targets.nfs_root))
     disks = {folder: _disk(folder) for folder in folders}
     return {
         "wrong": list(_wrong(held)),
-        "current": {image: current(held.files, image) for image in images},
+        "current": booted,
         "site": site_named(held.files),
         "releases": list(_releases(held, now)),
         "pins": held.pins,
@@ -68,7 +74,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
     """What is told of each release."""
     names = named_by_files(held.targets, held.released)
     for id, release in held.released.items():
-        age = (now - last_used(held.targets, id, held.records, now)) / DAY
+        used = last_used(held.targets, id, held.records, now)
         yield {
             "id": id,
             "image": release.image,
@@ -76,7 +82,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
             "entries": release.entries,
             "bytes": release.bytes,
             "named_by": names.get(id),
-            "days_since_use": round(age, 1),
+            "days_since_use": round((now - used) / DAY, 1),
         }
 
 
@@ -99,16 +105,17 @@ def _is_begun(record: journal.Record) -> bool:
 
 def _wrong(held: _Held) -> Iterator[str]:
     """What needs an admin, a line each."""
-    targets, records = held.targets, held.records
-    if records and records[-1].get("result") != journal.DONE:
-        yield f"the last {records[-1].get('action', 'work')} did not end: run it again"
+    targets = held.targets
+    if begun := journal.begun(held.records):
+        yield f"the last {begun.get('action', 'work')} did not end: run it again"
     present = {*held.released, *site_data(targets)}
     for name, data in held.files.items():
         for id in sorted(named_in(data) - present):
             yield f"{targets.tftp}/{name} names {id}, which is not there"
     yield from other_sites.served(targets, held.nodes)
     yield from notes(targets, read_ours(targets), held.nodes)
-    for id in sorted(set(held.pins.values()) - held.released.keys()):
+    pinned = set(held.pins.values())
+    for id in sorted(pinned - held.released.keys()):
         yield f"{id} is pinned, and not there"
 
 
@@ -133,12 +140,12 @@ def _leases(targets: Targets, nodes: Mapping[str, NodeFacts]) -> dict[str, Any]:
     return {"nodes": sorted(known), "strangers": strangers}
 
 
-def status_text(state: dict[str, Any]) -> str:
+def status_text(state: State) -> str:
     """The state for people."""
     return "\n".join(_lines(state))
 
 
-def _lines(state: dict[str, Any]) -> Iterator[str]:
+def _lines(state: State) -> Iterator[str]:
     if not state["releases"] and not state["journal"]:
         yield "nothing is deployed"
         return
@@ -166,77 +173,81 @@ def _release_text(release: Mapping[str, Any]) -> str:
     return f"{release['id']}  kernel {release['kernel']}, {size}, {use}"
 
 
-def _groups(texts: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def _groups(texts: Mapping[str, str]) -> dict[str, list[str]]:
     """The names that have the same text, by it."""
     groups: dict[str, list[str]] = {}
-    for name, text in texts:
+    for name, text in texts.items():
         groups.setdefault(text, []).append(name)
     return groups
 
 
-def unequal(states: Mapping[str, dict[str, Any]]) -> list[str]:
+def unequal(states: Mapping[str, State]) -> list[str]:
     """A line for each image of which servers boot different releases."""
     images: set[str] = set()
     for state in states.values():
         images.update(state["current"])
     found = []
     for image in sorted(images):
-        pairs = [(server, _booted(state, image)) for server, state in states.items()]
-        boots = _groups(pairs)
-        if len(boots) > 1:
-            parts = [f"{fold_nodes(servers)} {release}" for release, servers in boots.items()]
+        booted = {}
+        for server, state in states.items():
+            booted[server] = state["current"].get(image) or "nothing"
+        groups = _groups(booted)
+        if len(groups) > 1:
+            parts = [f"{fold_nodes(servers)} {release}" for release, servers in groups.items()]
             found.append(f"servers boot different releases of {image}: {', '.join(parts)}")
     return found
 
 
-def _booted(state: Mapping[str, Any], image: str) -> str:
-    return state["current"].get(image) or "nothing"
-
-
 def by_release(runs: Mapping[str, str]) -> list[str]:
     """The nodes that run each release."""
-    groups = _groups(sorted(runs.items(), key=lambda pair: pair[1]))
-    return [f"{fold_nodes(names)}: {release}" for release, names in groups.items()]
+    groups = _groups(runs)
+    return [f"{fold_nodes(groups[release])}: {release}" for release in sorted(groups)]
 
 
 def behind(runs: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """A line for the nodes that run another release, or image, than from their next boot on."""
-    changing = [name for name in runs if after.get(name, runs[name]) not in ("", runs[name])]
-    groups = _groups((name, _change(runs[name], after[name])) for name in changing)
+    changes = {}
+    for name, release in runs.items():
+        if after.get(name, "") not in ("", release):
+            changes[name] = _change(release, after[name])
+    groups = _groups(changes)
     return [f"{fold_nodes(names)}: {words}" for words, names in groups.items()]
 
 
 def _change(release: str, after: str) -> str:
-    is_same_image = after.rpartition("-")[0] == release.rpartition("-")[0]
-    other = "" if is_same_image else "another image: "
+    image = release.rpartition("-")[0]
+    other = "" if after.rpartition("-")[0] == image else "another image: "
     return f"runs {release}, at the next boot {other}{after}"
 
 
-def without_seconds(states: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def without_seconds(states: Mapping[str, State]) -> dict[str, State]:
     """The states; for one that differs from an earlier one only in seconds that one.
 
     So they can be told once.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, State] = {}
     for server, state in states.items():
-        found[server] = next((other for other in found.values() if _alike(state, other)), state)
+        earlier = [other for other in found.values() if _alike(state, other)]
+        found[server] = earlier[0] if earlier else state
     return found
 
 
 MINUTE, TENTH = 60, 0.11  # of a day, which is how exactly a release's age is told
 
 
-def _alike(state: dict[str, Any], other: dict[str, Any]) -> bool:
+def _alike(state: State, other: State) -> bool:
     if status_text(_timeless(state)) != status_text(_timeless(other)):
         return False
-    return _near(_times(state), _times(other), MINUTE) and _near(_ages(state), _ages(other), TENTH)
+    times = zip(_times(state), _times(other))
+    ages = zip(_ages(state), _ages(other))
+    return _near(times, MINUTE) and _near(ages, TENTH)
 
 
-def _near(ones: Iterable[float], others: Iterable[float], limit: float) -> bool:
-    return all(abs(one - other) < limit for one, other in zip(ones, others))
+def _near(pairs: Iterable[tuple[float, float]], limit: float) -> bool:
+    return all(abs(one - other) < limit for one, other in pairs)
 
 
-def _times(state: dict[str, Any]) -> Iterator[float]:
+def _times(state: State) -> Iterator[float]:
     """When each record of the journal was made; one that does not say counts as very old."""
     for record in state["journal"]:
         try:
@@ -245,19 +256,20 @@ def _times(state: dict[str, Any]) -> Iterator[float]:
             yield 0
 
 
-def _ages(state: dict[str, Any]) -> list[float]:
+def _ages(state: State) -> list[float]:
     return [release["days_since_use"] for release in state["releases"]]
 
 
-def _timeless(state: dict[str, Any]) -> dict[str, Any]:
+def _timeless(state: State) -> State:
     records = [{**record, "time": ""} for record in state["journal"]]
     releases = [{**release, "days_since_use": 0} for release in state["releases"]]
     return {**state, "journal": records, "releases": releases}
 
 
 def _pins(pins: Mapping[str, str]) -> Iterator[str]:
-    for release, names in sorted(_groups(pins.items()).items()):
-        yield f"  {fold_nodes(names)} pinned to {release}"
+    groups = _groups(pins)
+    for release in sorted(groups):
+        yield f"  {fold_nodes(groups[release])} pinned to {release}"
 
 
 def _seen(found: Mapping[str, Any]) -> Iterator[str]:
@@ -268,9 +280,9 @@ def _seen(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _record(record: journal.Record) -> str:
-    releases, removed = record.get("releases", {}), record.get("removed", [])
-    what = ", ".join(releases.values()) or ", ".join(removed)
+    released = record.get("releases", {}).values()
+    what = ", ".join(released or record.get("removed", []))
     dirty = " with local changes" if record.get("dirty") else ""
     revision = f" at {record['git'][:12]}{dirty}" if "git" in record else ""
-    words = " ".join(record.get(key, "?") for key in ("time", "who", "action"))
-    return f"{words} {what}{revision}: {record.get('result', '?')}"
+    time, who, action, result = (record.get(key, "?") for key in SHOWN)
+    return f"{time} {who} {action} {what}{revision}: {result}"

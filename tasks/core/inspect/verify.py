@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..base.files import content, digest_file
 from ..base.text import shown_path
 from ..checkout.drift import KINDS, Drift, Reads, drift, drift_since, possible
+from ..deploy.prune import releases_of
 from ..plan.scope import image_of, label_of
 from ..release import Release
 from ..store import kept, shadows
@@ -43,10 +44,12 @@ def of_release(
 
     Without `full`, content is read only where a look has changed.
     """
-    before, root = kept.earlier(targets, release), targets.root(release)
+    before = kept.earlier(targets, release)
+    root = targets.root(release)
     if full or not before.stats:
         tree = possible(kept.load_kept(targets, release), before.note)
-        return drift(tree, root, _counting(release, len(tree), tell))
+        reads = _counting(release, len(tree), tell)
+        return drift(tree, root, reads)
 
     def load(paths: Collection[bytes]) -> Tree:
         return possible(entries_of(before.record, paths), before.note)
@@ -91,23 +94,24 @@ def of_server(
     And what boot files name. `tell` hears how far it is, often. Of one `image` its releases and
     its boot files.
     """
-    released, ids_in = published(targets), _ids_in_boot_files(targets, image)
-    if image:
-        released = {id: one for id, one in released.items() if one.image == image}
+    released = releases_of(targets, image)
+    ids_in = _ids_in_boot_files(targets, image)
     harmed = damaged(targets)
     if not released and not ids_in and not harmed:
-        of_image = f"of {image} " if image else ""
-        yield Finding(targets.nfs, f"nothing {of_image}is deployed there")
+        what = f"nothing of {image}" if image else "nothing"
+        yield Finding(targets.nfs, f"{what} is deployed there")
 
     in_use = set().union(*ids_in.values())
-    for id, release in released.items():
-        yield from _root(targets, id, full, tell)
-        yield from _boot_folder(targets, release, full or id in in_use)
+    for release in released.values():
+        read = full or release.id in in_use
+        yield from _root(targets, release.id, full, tell)
+        yield from _boot_folder(targets, release, read)
     if not image:
         yield from _site_data(targets)
-    yield from map(Finding, harmed.keys(), harmed.values())
+    for path, what in harmed.items():
+        yield Finding(path, what)
     yield from _files(targets, image)
-    yield from _ways(targets, [*released, *site_data(targets)])
+    yield from _ways(targets, released)
     yield from _gone(targets, ids_in)
 
 
@@ -129,8 +133,8 @@ def _root(targets: Targets, id: str, full: bool, tell: Tell) -> Iterator[Finding
     root = f"{targets.nfs}/{id}"
     try:
         for one in of_release(targets, id, full, tell):
-            path = os.path.join(root, shown_path(one.path)) if one.path else root
-            yield Finding(path, one.what)
+            path = os.path.join(root, shown_path(one.path))
+            yield Finding(path if one.path else root, one.what)
     except Refused as error:
         yield Finding(root, f"not compared: {error}")
     except OSError as error:
@@ -147,7 +151,8 @@ def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Fin
 
 def _site_data(targets: Targets) -> Iterator[Finding]:
     for id in site_data(targets):
-        yield from _file(targets, f"{id}/site.img", id.rpartition("-")[2])
+        digest = id.rpartition("-")[2]
+        yield from _file(targets, f"{id}/site.img", digest)
 
 
 def _files(targets: Targets, image: str) -> Iterator[Finding]:
@@ -169,16 +174,18 @@ def _not_there(targets: Targets, name: str, id: str) -> Finding:
     return Finding(f"{targets.tftp}/{name}", f"names {id}, which is not there")
 
 
-def _ways(targets: Targets, ids: Collection[str]) -> Iterator[Finding]:
+def _ways(targets: Targets, released: Iterable[str]) -> Iterator[Finding]:
     """What stands between loaders and what they shall find.
 
     Folders that they may not enter, files of others.
     """
     ours = read_ours(targets)
-    for name in closed_folders(targets, ["", *folders_of(ours), *ids]):
+    folders = ["", *folders_of(ours), *released, *site_data(targets)]
+    for name in closed_folders(targets, folders):
         path = os.path.join(targets.tftp, name).rstrip("/")
         yield Finding(path, "closed to its readers, TFTP servers")
-    for path, what in shadows.shadowing(targets, ours, read_nodes(targets)):
+    nodes = read_nodes(targets)
+    for path, what in shadows.shadowing(targets, ours, nodes):
         yield Finding(path, what)
     yield from _astray(targets, set(ours))
 
@@ -189,14 +196,17 @@ def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
     for name in shadows.looked_at(targets):
         if name in ours:
             continue
-        for id in sorted(named(content(targets.served(name)) or b"")):
-            if id.rpartition("-")[0] in images and not os.path.isdir(targets.boot(id)):
+        data = content(targets.served(name)) or b""
+        for id in sorted(named(data)):
+            image = id.rpartition("-")[0]
+            if image in images and not os.path.isdir(targets.boot(id)):
                 yield _not_there(targets, name, id)
 
 
 def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
     """A file below tftp_root: `digest` is how its sha256 begins."""
-    path, file = f"{targets.tftp}/{name}", targets.served(name)
+    path = f"{targets.tftp}/{name}"
+    file = targets.served(name)
     try:
         status = os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -204,7 +214,8 @@ def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode):
-        yield Finding(path, f"{KINDS[stat.S_IFMT(status.st_mode)]}, not file")
+        kind = KINDS[stat.S_IFMT(status.st_mode)]
+        yield Finding(path, f"{kind}, not file")
     elif mode != 0o644:
         yield Finding(path, f"mode {mode:04o}, not 0644")
     elif digest:

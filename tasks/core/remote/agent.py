@@ -16,6 +16,7 @@ import os
 import queue
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -122,9 +123,11 @@ def _sweep(above: str) -> None:
 def _stale(entry: os.DirEntry[str]) -> bool:
     """Is it a run's folder, of this user, that nothing was put into for long?"""
     status = entry.stat(follow_symlinks=False)
-    is_ours = entry.is_dir(follow_symlinks=False) and status.st_uid == os.geteuid()
+    is_ours = status.st_uid == os.geteuid()
     is_old = time.time() - status.st_mtime > STALE
-    return is_ours and is_old and os.path.isfile(os.path.join(entry.path, CORE))
+    if not (is_ours and is_old and stat.S_ISDIR(status.st_mode)):
+        return False
+    return os.path.isfile(os.path.join(entry.path, CORE))
 
 
 def _reason(error: Exception) -> str:
@@ -194,7 +197,13 @@ class Channel:
         answer = self.ask(render=[dataclasses.asdict(release), label, site])
         return {name: text.encode() for name, text in answer["files"].items()}
 
-    def fetch(self, source: str, to: str, names: list[bytes], like: str = "") -> None:
+    def fetch(
+        self,
+        source: str,
+        to: str,
+        names: list[bytes],
+        like: str = "",
+    ) -> None:
         """Have files of the build brought here.
 
         `source` is "loaders", an image, or IMAGE/root.
@@ -205,7 +214,13 @@ class Channel:
         texts = [name.decode(errors="surrogateescape") for name in names]
         for first in range(0, len(texts), BATCH):
             self.tell(names=texts[first : first + BATCH])
-        self.ask(bring={"source": source, "to": to, "like": like, "owners": privileged(to)})
+        bring = {
+            "source": source,
+            "to": to,
+            "like": like,
+            "owners": privileged(to),
+        }
+        self.ask(bring=bring)
 
 
 # --- what a server is told that it must hold
@@ -219,7 +234,9 @@ def pack(
 
     `families`: daemons' files on EL (True) and elsewhere.
     """
-    packed = {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
+    packed = {}
+    for is_el, found in families.items():
+        packed[str(is_el)] = list(map(_pack_service, found))
     files = {name: data.decode() for name, data in desired.files.items()}
     loaders = {name: digest_file(path) for name, path in desired.loaders.items()}
     return {
@@ -241,11 +258,11 @@ def _pack_release(built: BuiltRelease) -> dict[str, Any]:
     paths_of: dict[int, list[str]] = {}
     for path, inode in built.manifest().inodes.items():
         paths_of.setdefault(inode, []).append(os.fsdecode(path))
-    sizes = {name: built.size(name) for name in PARTS}
+    shared = [paths for paths in paths_of.values() if len(paths) > 1]
     return {
         "release": dataclasses.asdict(built.release),
-        "sizes": sizes,
-        "shared": sorted(paths for paths in paths_of.values() if len(paths) > 1),
+        "sizes": {name: built.size(name) for name in PARTS},
+        "shared": sorted(shared),
     }
 
 
@@ -266,8 +283,11 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
 
 
 def _unpack_service(said: Mapping[str, Any]) -> services.Service:
-    lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
-    return services.Service(**{**said, **lists, "data": said["data"].encode()})
+    values = {**said, "data": said["data"].encode()}
+    for name, value in said.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
+    return services.Service(**values)
 
 
 def _unpack_release(said: Mapping[str, Any], channel: Channel) -> RemoteRelease:
@@ -319,14 +339,17 @@ class RemoteRelease(BuiltRelease):
         brought = os.path.join(self.folder, name)
         if os.path.exists(brought):
             return brought
-        if name in PARTS and (present := self._present(name, PARTS[name])):
+        if present := self._present(name):
             return present
         self.channel.fetch(self.release.image, self.folder, [name.encode()])
         return brought
 
-    def _present(self, name: str, part: str) -> str | None:
+    def _present(self, name: str) -> str | None:
         """A file of a release that is here, with the very bytes."""
-        targets, digest = self.channel.targets, getattr(self.release, part)
+        if name not in PARTS:
+            return None
+        part, targets = PARTS[name], self.channel.targets
+        digest = getattr(self.release, part)
         for id, release in published(targets).items():
             if getattr(release, part) == digest:
                 path = _file_of(targets, id, name)

@@ -79,7 +79,8 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "status": _STATUS,
 }
 
-_RELEASE = {each.name: int if each.type == "int" else str for each in dataclasses.fields(Release)}
+_TYPES = {"int": int, "str": str}
+_RELEASE = {each.name: _TYPES[str(each.type)] for each in dataclasses.fields(Release)}
 MESSAGES: dict[str, Shape] = {  # one of these a line (see agent.py)
     "begun": bool,
     "say": str,

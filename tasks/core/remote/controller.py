@@ -154,7 +154,8 @@ class _Session(EventHandler):  # type: ignore[misc]
     def begin(self) -> None:
         there = shlex.join(["sh", "-c", FIND, BEGIN])
         argv = [*ssh_command(), "-T", "--", self.ssh, there]
-        self.worker = parallel.begin(parallel.Job(argv, self.server, LIMIT), self)
+        job = parallel.Job(argv, self.server, LIMIT)
+        self.worker = parallel.begin(job, self)
 
     def write(self, data: bytes) -> None:
         if self.open:
@@ -197,7 +198,8 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.give_up(f"its answer is not understood ({why}); is its python3 another program?")
 
     def _hear(self, kind: str, said: Any) -> None:
-        self.deadline = time.monotonic() + (PULSE if kind in ("done", "refused") else LIMIT)
+        is_last = kind in ("done", "refused")
+        self.deadline = time.monotonic() + (PULSE if is_last else LIMIT)
         if kind == "names":
             self.names += said
         elif kind == "bring":
@@ -229,7 +231,8 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit(f"it asks for {what}, which it may not have")
         if not (_is_place(asked["to"]) and _is_place(asked["like"] or "/")):
             raise shapes.Misfit("it wants files at a place that is none")
-        self.transfer = _Transfer(self, files).begin(fetch_by_rsync(source, self.ssh, asked))
+        argv = fetch_by_rsync(source, self.ssh, asked)
+        self.transfer = _Transfer(self, files).begin(argv)
 
     def _render(self, release: Values, label: str, site: str) -> None:
         known = {field.name: release[field.name] for field in dataclasses.fields(Release)}
@@ -279,7 +282,8 @@ class _Transfer(EventHandler):  # type: ignore[misc]
         worker.set_write_eof()
 
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
-        self.words = [*self.words[-30:], readable(msg.decode(errors="replace"))]
+        text = msg.decode(errors="replace")
+        self.words = [*self.words[-30:], readable(text)]
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         answer = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
@@ -22,7 +22,7 @@ from ..plan import text as plan_text
 from ..plan.actual import read_actual
 from ..plan.as_json import plan_json
 from ..plan.model import Plan
-from ..plan.state import Desired
+from ..plan.state import Desired, pins
 from ..release import Release
 from ..store import boot_files, kept, loaders
 from ..store.ours import read_ours
@@ -73,30 +73,36 @@ def do(options: Options, targets: Targets, line: AnswerLine) -> Values:
     return OPERATIONS[type(options)](targets, line, options)
 
 
-def plan_server(targets: Targets, line: AnswerLine, options: PlanOptions) -> Values:
+def plan_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: PlanOptions,
+) -> Values:
     """Tell what a deploy would change: `changed`, `sections` and `json`.
 
     And why it would not: `refused`.
     """
     desired = goal_of(targets, line, line.wanted(), options.image)
     prunable = _prunable(targets, options)
-    actual = dataclasses.replace(read_actual(targets, desired), prunable=prunable)
+    found = read_actual(targets, desired)
+    actual = dataclasses.replace(found, prunable=tuple(prunable))
     other_sites.refuse(actual, desired)
     plan = decide.plan(actual, desired)
+    as_json = plan_json(plan, actual)
     refused = preflight.refusal(plan, actual, desired)
     return {
         "changed": plan.changed,
         "sections": plan_text.sections(plan, actual),
-        "json": {**plan_json(plan, actual), "refused": refused},
+        "json": {**as_json, "refused": refused},
         "refused": refused,
     }
 
 
-def _prunable(targets: Targets, options: PlanOptions) -> tuple[tuple[str, str], ...]:
+def _prunable(targets: Targets, options: PlanOptions) -> Iterator[tuple[str, str]]:
     """What a prune would remove, and why."""
-    verdicts = _foreseen(targets, options.site, _rules(options))
-    removed = [verdict for verdict in verdicts if verdict.removed]
-    return tuple((verdict.id, verdict.why) for verdict in removed)
+    for verdict in _foreseen(targets, options):
+        if verdict.removed:
+            yield verdict.id, verdict.why
 
 
 def _rules(options: PlanOptions) -> prune.Rules:
@@ -110,18 +116,24 @@ def _rules(options: PlanOptions) -> prune.Rules:
     )
 
 
-def _foreseen(targets: Targets, site: str, rules: prune.Rules) -> list[prune.Verdict]:
+def _foreseen(targets: Targets, options: PlanOptions) -> list[prune.Verdict]:
     """What a prune would decide."""
-    former = former_roots.foreseen_former(targets, site, rules)
+    rules = _rules(options)
+    former = former_roots.foreseen_former(targets, options.site, rules)
     return [*prune.foreseen(targets, rules), *former.verdicts]
 
 
-def deploy_server(targets: Targets, line: AnswerLine, options: DeployOptions) -> Values:
+def deploy_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: DeployOptions,
+) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     wanted = line.wanted()
-    top = targets.tftp_root
-    served = os.listdir(top) if os.path.isdir(top) else []
-    for text in loaders.missing_loaders([*wanted.loaders, *served]):
+    names = [*wanted.loaders]
+    if os.path.isdir(targets.tftp_root):
+        names += os.listdir(targets.tftp_root)
+    for text in loaders.missing_loaders(names):
         line.say(text)
 
     def show(plan: Plan, actual: state.Actual) -> None:
@@ -149,25 +161,34 @@ def goal_of(
     desired = rolled_back.stay(targets, line.render, with_pinned, again)
     if not image:
         return desired
-    ours = read_ours(targets)
-    found = boot_files.read_files(targets)
-    files = {name: data for name, data in found.items() if name in ours}
-    limited = scope.only(desired, image, files, kept.published(targets), line.render)
+    files = _own_boot_files(targets)
+    released = kept.published(targets)
+    limited = scope.only(desired, image, files, released, line.render)
     for name in _without_boot_file(desired, limited):
         what = "nothing of it is on the server; its nodes boot as before until it is deployed, too"
         line.say(f"{name}: {what}")
     return limited
 
 
-def _without_boot_file(desired: Desired, limited: Desired) -> list[str]:
+def _own_boot_files(targets: Targets) -> dict[str, bytes]:
+    """The boot files on a server that deploys wrote."""
+    files = boot_files.read_files(targets)
+    for name in files.keys() - read_ours(targets).keys():
+        del files[name]
+    return files
+
+
+def _without_boot_file(desired: Desired, limited: Desired) -> Iterator[str]:
     """The images that a deploy of one image alone leaves without a boot file."""
-    images = [built.release.image for built in desired.releases] if limited.left else []
-    return [image for image in images if f"{BOOT_FILES}{image}.cfg" not in limited.files]
+    for built in desired.releases if limited.left else ():
+        image = built.release.image
+        if f"{BOOT_FILES}{image}.cfg" not in limited.files:
+            yield image
 
 
 def with_pins(targets: Targets, line: AnswerLine, wanted: Desired) -> Desired:
     """What is wanted, with the boot files of pinned releases that only the server has."""
-    ids = {node["release"] for node in wanted.nodes.values() if "release" in node}
+    ids = pins(wanted)
     known = kept.published(targets) if ids else {}
     files = dict(wanted.files)
     for id in sorted(ids & known.keys()):
@@ -176,36 +197,57 @@ def with_pins(targets: Targets, line: AnswerLine, wanted: Desired) -> Desired:
     return dataclasses.replace(wanted, files=files)
 
 
-def rollback_server(targets: Targets, line: AnswerLine, options: RollbackOptions) -> Values:
+def rollback_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: RollbackOptions,
+) -> Values:
     """Point boot files back: `moved`, of each image that was: name, before, after."""
 
     def render(release: Release, site: str) -> Mapping[str, bytes]:
         return line.render(release, release.image, site)
 
-    choice = rollback.RollbackChoice(options.images, options.image, options.release)
+    choice = rollback.RollbackChoice(
+        images=options.images,
+        image=options.image,
+        release=options.release,
+    )
     backs = rollback.rollback_server(targets, choice, render, options.author)
-    return {"moved": [[back.image, back.before, back.after] for back in backs]}
+    moved = [[back.image, back.before, back.after] for back in backs]
+    return {"moved": moved}
 
 
-def prune_server(targets: Targets, line: AnswerLine, options: PruneOptions) -> Values:
+def prune_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: PruneOptions,
+) -> Values:
     """Remove what nobody needs, or only say what: `verdicts` (id, removed, why)."""
-    rules, site, author = _rules(options), options.site, options.author
     if options.only_look:
-        verdicts = _foreseen(targets, site, rules)
+        verdicts = _foreseen(targets, options)
     else:
+        rules, author = _rules(options), options.author
         verdicts = prune.prune_server(targets, rules, author)
-        verdicts += former_roots.prune_former(targets, site, rules, author, line.say)
-    return {"verdicts": [list(verdict) for verdict in verdicts]}
+        verdicts += former_roots.prune_former(targets, options.site, rules, author, line.say)
+    return {"verdicts": list(map(list, verdicts))}
 
 
-def verify_server(targets: Targets, line: AnswerLine, options: VerifyOptions) -> Values:
+def verify_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: VerifyOptions,
+) -> Values:
     """Find what is not as it was deployed: `findings`, a line each."""
     tell = Throttle(line.say)
     findings = verify.of_server(targets, options.full, tell, options.image)
-    return {"findings": [str(finding) for finding in findings]}
+    return {"findings": list(map(str, findings))}
 
 
-def status_server(targets: Targets, line: AnswerLine, options: StatusOptions) -> Values:
+def status_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: StatusOptions,
+) -> Values:
     """Tell what the server holds and boots."""
     return status.server_status(targets, time.time())
 
@@ -225,7 +267,8 @@ def failure(error: BaseException) -> str:
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        where = error.filename2 or error.filename or ""
-        path = os.fsdecode(where) if isinstance(where, (str, bytes)) else ""
-        return f"{path}: {error.strerror}".lstrip(": ")
+        where = error.filename2 or error.filename
+        if where and isinstance(where, (str, bytes)):
+            return f"{os.fsdecode(where)}: {error.strerror}"
+        return f"{error.strerror}"
     raise error

@@ -325,3 +325,14 @@ def test_names_of_any_bytes_are_the_same_in_every_locale(whole, tmp_path):
             ).stdout
         )
     assert said[0] == said[1] == said[2]
+
+
+def test_what_others_judged_is_read_and_judged_again(few, index):
+    heard: list[bytes] = []
+    listener = reader.Judge("two", lambda data: heard.append(data) or "")
+    scan(few, index, ScanOptions(judge=reader.Judge("one")))
+    scan(few, index, ScanOptions(judge=listener))
+    assert b"127.0.0.1 localhost\n" in heard
+    heard.clear()
+    scan(few, index, ScanOptions(judge=listener))
+    assert not heard

@@ -1,4 +1,4 @@
-"""Where nothing but bytes of files changed in a reference, the root is what a build from nothing would make of it."""
+"""After any change of a reference, the root is what a build from nothing would make of it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
 from tasks.core.checkout import staged
-from tasks.core.rootfs import disks
 from tasks.core.scan import reader
-from tasks.core.tree import mtree
-from tasks.core.tree.model import FILE, Entry, Tree, generated_file
+from tasks.core.tree.model import FILE
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
-from tests.support.trees import trees
 
 KEY = subprocess.run(["openssl", "genrsa", "1024"], capture_output=True, check=True).stdout
 HOST_KEY = b"a host key, known by its place\n"
@@ -126,9 +121,6 @@ CHANGES = [  # in this order, each after a build of the one before
 ]
 
 
-WITH_BYTES = ("write", "append", "replace", "empty", "copy", "secret", "touch")
-
-
 def outcome(doit: Doit) -> dict[str, object]:
     """What a build of the root leaves, whether it could or not."""
     process = doit.start("root")
@@ -145,27 +137,23 @@ def outcome(doit: Doit) -> dict[str, object]:
         "manifest": (folder / "root.mtree").read_text(),
         "labels": (folder / "root.xattrs").read_text(),
         "notes": json.loads((folder / "notes.json").read_text()),
-        "offers": json.loads((doit.build / ".noted/worker.offers").read_text()),
+        "decided": json.loads((doit.build / ".noted/worker.json").read_text()),
         "entries": {
             path: entry.content
             for path, entry in staged.load_staged(staged.staged_paths(str(folder))).items()
         },
-        "stamps": {
-            path: entry.stamp == stamp(folder, path) for path, entry in loaded(folder).items()
-        },
+        "stamps": fitting_stamps(folder),
     }
 
 
-def loaded(folder: pathlib.Path) -> Tree:
-    return {
-        path: entry
-        for path, entry in staged.load_staged(staged.staged_paths(str(folder))).items()
-        if entry.type == FILE
-    }
-
-
-def stamp(folder: pathlib.Path, path: bytes) -> int:
-    return os.lstat(os.path.join(os.fsencode(folder / "root"), path)).st_ctime_ns
+def fitting_stamps(folder: pathlib.Path) -> dict[bytes, bool]:
+    """Of each file, whether it is known when it last changed."""
+    root = os.fsencode(folder / "root")
+    fits = {}
+    for path, entry in staged.load_staged(staged.staged_paths(str(folder))).items():
+        if entry.type == FILE:
+            fits[path] = entry.stamp == os.lstat(os.path.join(root, path)).st_ctime_ns
+    return fits
 
 
 def test_after_any_change_the_root_is_what_a_build_from_nothing_makes(doit, reference):
@@ -184,44 +172,15 @@ def test_after_any_change_the_root_is_what_a_build_from_nothing_makes(doit, refe
         assert ours.keys() == theirs.keys(), (change, path)
         for what in ours:
             assert ours[what] == theirs[what], (change, path, what)
-    assert renewed_files(doit) == {b"usr/share/0/file7"}, "the last change was one of bytes alone"
 
 
-def renewed_files(doit: Doit) -> set[bytes]:
-    """What was renewed since all steps were last taken."""
-    kept = staged._kept(staged.staged_paths(str(doit.build / "worker")), able=not os.geteuid())
-    assert kept
-    return set(kept.newer)
-
-
-@pytest.mark.parametrize(
-    "change, path, renewed",
-    [
-        ("write other bytes", "usr/share/0/file7", {b"usr/share/0/file7"}),
-        ("replace by another file", "var/lib/data", {b"var.ro/lib/data"}),
-        ("mode 0600", "usr/share/0/file7", set()),
-        ("write root:x:0:0:root:/root:/bin/sh", "etc/passwd", set()),
-        ("copy etc/ssh/ssh_host_rsa_key", "opt/app/data", set()),
-    ],
-)
-def test_only_where_bytes_alone_changed_no_step_is_taken_again(
-    built, reference, change, path, renewed
-):
-    edit(reference, change, path)
-    settle()
-    built("root")
-    assert renewed_files(built) == renewed
-
-
-def test_other_overlays_and_settings_take_all_steps(built, reference):
+def test_other_overlays_and_settings_are_seen_with_a_change_of_bytes(built, reference):
     sample_site.put(built.folder / "overlays/site/usr/share/0/file7", b"of the site\n")
     sample_site.write(built.site, reference, overlays="site")
     edit(reference, "write other bytes", "usr/share/0/file7")
     settle()
     built("root")
-    assert (
-        built.build / "worker/root/usr/share/0/file7"
-    ).read_text() == "of the site\n" and not renewed_files(built)
+    assert (built.build / "worker/root/usr/share/0/file7").read_text() == "of the site\n"
 
 
 def with_key(text: str) -> str:
@@ -234,7 +193,7 @@ def with_disk(text: str) -> str:
     return text.replace("ip: 172.24.10.10}", f"ip: 172.24.10.10, disk: {disk}}}")
 
 
-def test_what_was_decided_and_never_staged_is_no_root_to_renew(doit, reference):
+def test_what_was_decided_and_never_staged_is_decided_again(doit, reference):
     sample_site.put(reference / "etc/ssl/private/web.key", KEY, 0o600)
     sample_site.write(doit.site, reference)
     text = doit.site.read_text()
@@ -259,14 +218,15 @@ def test_what_was_decided_and_never_staged_is_no_root_to_renew(doit, reference):
 def test_a_setting_that_was_refused_and_taken_back_leaves_nothing(built, reference, change):
     settle()
     built()
-    text, offers_then = built.site.read_text(), (built.build / ".noted/worker.offers").read_text()
+    text, state = built.site.read_text(), built.build / ".noted/worker.json"
+    decided = state.read_text()
     built.site.write_text(change(text))
     built("root", status=3)
     built.site.write_text(text)
     edit(reference, "write 7", "usr/share/0/file7")
     settle()
     built("root")
-    assert (built.build / ".noted/worker.offers").read_text() == offers_then
+    assert state.read_text() == decided
     built.site.write_text(with_disk(text))
     assert "no folder /nosuch" in built("root", status=3)
 
@@ -284,22 +244,16 @@ def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_cha
     assert (built.build / "worker/root/etc/motd").read_text() == "of the site\n"
 
 
-@pytest.mark.parametrize(
-    "changed, renewed", [(("7",), {b"usr/share/0/file7"}), (("7", "8"), set())]
-)
-def test_what_another_run_examined_is_renewed_where_no_other_examination_is_between(
-    built, reference, changed, renewed
-):
+@pytest.mark.parametrize("changed", [("7",), ("7", "8")])
+def test_what_another_run_examined_is_staged(built, reference, changed):
     for number in changed:
         edit(reference, f"write other bytes {number}", f"usr/share/0/file{number}")
         settle()
         built("examine")
     built("root")
     root = built.build / "worker/root/usr/share/0"
-    assert [(root / f"file{number}").read_text() for number in changed] == [
-        f"other bytes {n}\n" for n in changed
-    ]
-    assert renewed_files(built) == renewed
+    for number in changed:
+        assert (root / f"file{number}").read_text() == f"other bytes {number}\n"
 
 
 def same_as_from_nothing(doit: Doit) -> None:
@@ -316,7 +270,7 @@ def same_as_from_nothing(doit: Doit) -> None:
     ).read_bytes()
 
 
-def test_an_examination_of_what_has_changed_since_is_no_renewal(built, reference):
+def test_what_has_changed_since_it_was_examined_is_decided_again(built, reference):
     edit(reference, "write other bytes", "usr/share/0/file7")
     settle()
     built("examine")
@@ -379,21 +333,24 @@ sys.exit(main())
 
 
 def test_a_key_that_comes_after_all_was_accepted_is_in_no_root(built, reference):
-    """Where a root cannot be renewed, what it is made of instead is looked through as well."""
-    (built.build / "worker/root.mtree").unlink()
     file = reference / "usr/share/0/file7"
     file.write_text("other bytes, and more of them\n")
     settle()
     words = [sys.executable, "-c", LATE, "root", f"site={built.site}", f"build={built.build}"]
-    done = subprocess.run(
-        words,
-        cwd=REPOSITORY,
-        env={**os.environ, "LATE": str(file), "KEY": KEY.decode()},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 3 and "holds a private key" in done.stderr + done.stdout
+    environment = {**os.environ, "LATE": str(file), "KEY": KEY.decode()}
+    done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    said = done.stderr + done.stdout
+    assert done.returncode == 3 and "changed while the root was staged" in said, said
     assert not (built.build / "worker/root.mtree").exists()
+    assert "holds a private key" in built(status=3)
+
+
+def test_what_a_root_is_made_of_without_an_examination_is_looked_through_as_well(built, reference):
+    before = (built.build / "worker/root.mtree").read_bytes()
+    (reference / "usr/share/0/file7").write_bytes(KEY)
+    settle()
+    assert "holds a private key" in built("-s", "root:worker", status=3)
+    assert (built.build / "worker/root.mtree").read_bytes() == before
 
 
 def test_a_root_that_was_changed_by_hand_is_made_whole_again(built, reference):
@@ -409,150 +366,3 @@ def test_a_root_that_was_changed_by_hand_is_made_whole_again(built, reference):
         for path, entry in reader.scan(str(built.build / "worker/root")).tree.items()
     } == {path: entry.content for path, entry in tree.items()}
     assert (built.build / "worker/root/usr/share/0/file7").read_text() == "other bytes\n"
-
-
-# --- the pieces
-
-
-@pytest.fixture
-def scanned(reference: pathlib.Path, tmp_path: pathlib.Path) -> str:
-    """An index of the reference."""
-    index = str(tmp_path / "index")
-    reader.scan(str(reference), index)
-    return index
-
-
-def renewal_of(
-    reference: pathlib.Path, index: str, judge: reader.Judge = reader.NOBODY
-) -> reader.Renewal | None:
-    return reader.rescan(
-        reader.look(str(reference), index), str(reference), index, reader.ScanOptions(judge=judge)
-    )
-
-
-def test_a_renewal_names_what_has_other_bytes_and_brings_the_index_up_to_date(
-    reference, scanned, monkeypatch
-):
-    edit(reference, "write other bytes", "usr/share/0/file7")
-    edit(reference, "touch", "usr/share/0/file8")
-    settle()
-    found = renewal_of(reference, scanned)
-    assert found and set(found.files) == set(found.before) == {b"usr/share/0/file7"}
-    assert set(found.folders) == {b"usr/share/0"} and found.since != found.signature
-    monkeypatch.setattr(reader, "read_through", lambda *_: pytest.fail("a file was read"))
-    again = reader.scan(str(reference), scanned)
-    assert (
-        again.signature == found.signature
-        and again.tree[b"usr/share/0/file7"] == found.files[b"usr/share/0/file7"]
-    )
-
-
-@pytest.mark.parametrize(
-    "change, path", [each for each in CHANGES[:20] if each[0].split()[0] not in WITH_BYTES]
-)
-def test_no_renewal_and_no_new_index_where_more_than_bytes_changed(
-    reference, scanned, change, path
-):
-    sample_site.put(reference / "usr/share/new/file", b"x")
-    os.link(reference / "usr/share/0/file1", reference / "usr/share/1/linked")
-    if change.startswith(("link", "folder")):
-        edit(reference, "remove", path)
-    if change == "unlabel":
-        edit(reference, "label", path)
-    settle()
-    reader.scan(str(reference), scanned)
-    before = pathlib.Path(scanned).read_bytes()
-    edit(reference, change, path)
-    settle()
-    assert renewal_of(reference, scanned) is None and pathlib.Path(scanned).read_bytes() == before
-
-
-def test_bytes_by_one_of_two_names_are_no_renewal(reference, scanned):
-    os.link(reference / "usr/share/0/file1", reference / "usr/share/1/linked")
-    settle()
-    reader.scan(str(reference), scanned)
-    edit(reference, "write by one of two names", "usr/share/0/file1")
-    settle()
-    assert renewal_of(reference, scanned) is None
-
-
-def test_what_the_judge_has_something_to_say_of_is_no_renewal(reference, tmp_path):
-    judge, index = (
-        reader.Judge("strict", lambda data: "bad" if b"evil" in data else ""),
-        str(tmp_path / "index"),
-    )
-    reader.scan(str(reference), index, reader.ScanOptions(judge=judge))
-    edit(reference, "write evil", "usr/share/0/file7")
-    settle()
-    assert renewal_of(reference, index, judge) is None
-    assert renewal_of(reference, index) is None, "the index is another judge's"
-    assert (
-        "bad"
-        in reader.scan(str(reference), index, reader.ScanOptions(judge=judge)).verdicts.values()
-    )
-
-
-def test_what_others_judged_is_read_and_judged_again(reference, tmp_path):
-    index, heard = str(tmp_path / "index"), list[bytes]()
-    reader.scan(str(reference), index, reader.ScanOptions(judge=reader.Judge("one")))
-    two = reader.ScanOptions(judge=reader.Judge("two", lambda data: heard.append(data) or ""))
-    reader.scan(str(reference), index, two)
-    assert HOST_KEY in heard
-    heard.clear()
-    reader.scan(str(reference), index, two)
-    assert not heard
-
-
-def test_a_folder_that_was_staged_of_something_else_is_not_renewed(reference, tmp_path):
-    place, tree = staged.staged_paths(str(tmp_path / "image")), reader.scan(str(reference)).tree
-    staged.checkout(place, tree, of="one")
-    new = {b"etc/motd": generated_file(b"new\n")}
-    folders = {b"etc": tree[b"etc"]}
-    before = sample_site.contents(tmp_path / "image")
-    update = staged.Update(new, folders, since="one", of="three")
-    other_mode = {b"etc/motd": generated_file(b"new\n", 0o600)}
-    other_name = {b"etc/none": generated_file(b"new\n")}
-    assert staged.update_bytes(place, update._replace(since="two")) is None
-    assert staged.update_bytes(place, update._replace(files=other_mode)) is None
-    assert staged.update_bytes(place, update._replace(files=other_name)) is None
-    assert sample_site.contents(tmp_path / "image") == before
-    assert staged.update_bytes(place, update)
-    assert (tmp_path / "image/root/etc/motd").read_bytes() == b"new\n"
-    assert staged.update_bytes(place, update) is None
-
-
-def test_a_staged_folder_that_somebody_changed_is_given_up_and_repaired(reference, tmp_path):
-    place, tree = staged.staged_paths(str(tmp_path / "image")), reader.scan(str(reference)).tree
-    staged.checkout(place, tree, of="one")
-    (tmp_path / "image/root/etc/motd").unlink()
-    new = {b"etc/motd": generated_file(b"new\n")}
-    update = staged.Update(new, {b"etc": tree[b"etc"]}, since="one", of="two")
-    assert staged.update_bytes(place, update) is None
-    staged.checkout(place, tree | new, of="two")
-    assert reader.scan(place.folder).tree[b"etc/motd"].content == new[b"etc/motd"].content
-
-
-@given(trees, some.data())
-def test_lines_of_a_manifest_are_found_and_replaced_like_in_a_tree(tree, data):
-    manifest = mtree.dump(tree)
-    paths = data.draw(some.lists(some.sampled_from(sorted(tree)), unique=True))
-    assert mtree.found(manifest, paths) == [mtree.line(path, tree[path]) for path in paths]
-    assert not mtree.found(
-        manifest, [path + b"\x01" for path in paths if path + b"\x01" not in tree]
-    )
-    new = {
-        path: Entry(FILE, 0o600, 0, 0, size=data.draw(some.integers(0, 99)), digest="0" * 64)
-        for path in paths
-    }
-    assert mtree.replaced(manifest, new) == mtree.dump(tree | new)
-
-
-def test_what_disks_need_grows_with_the_files(reference):
-    tree = reader.scan(str(reference)).tree
-    has, path = disks.disk_support(tree), b"usr/share/0/file7"
-    grown = tree | {
-        path: tree[path]._replace(size=tree[path].size + 1000),
-        b"etc/motd": generated_file(b""),
-    }
-    by = {path: 1000, b"etc/motd": -tree[b"etc/motd"].size}
-    assert disks.grown_support(has, by) == disks.disk_support(grown) != has

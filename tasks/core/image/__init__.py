@@ -1,0 +1,1 @@
+"""Deciding what an image will be, before anything of it is made."""
