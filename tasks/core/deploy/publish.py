@@ -35,15 +35,20 @@ def publish_root(there: Actual, built: BuiltRelease, say: Say) -> None:
     make_folder(targets, targets.incoming_roots)
     new = os.path.join(targets.incoming_roots, id)
     tell = Throttle(say)
+    base = earlier(targets, like) if like else None
+    if base and like:
+        base = base._replace(difference=differing_trees(targets, like, built))
     published = publish(
-        manifest_of_build(built), new, earlier(targets, like) if like else None, bring,
+        manifest_of_build(built),
+        new,
+        base,
+        bring,
         lambda done, all: tell(f"publishing {id}: {done:,} of {all:,}"),
-        differing_trees(targets, like, built) if like else None,
-    )  # fmt: skip
+    )
     if published.note:
         say(published.note)
-    drift.must_be_made(published.made, new, published.looks)
-    _keep(targets, built, published.note, published.looks)
+    drift.must_be_made(published.made, new, published.stats)
+    _keep(targets, built, published.note, published.stats)
     sync(targets.nfs_root)
     os.rename(new, targets.root(id))
     sync_folder(targets.nfs_root)

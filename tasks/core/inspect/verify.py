@@ -29,7 +29,7 @@ def of_release(
 ) -> Iterator[Drift]:
     """How a published root differs from its manifest. Without `full`, content is read only where a look has changed."""
     before, root = kept.earlier(targets, release), targets.root(release)
-    if full or not before.looks:
+    if full or not before.stats:
         tree = possible(kept.load_kept(targets, release), before.note)
         return drift(
             tree,
@@ -37,7 +37,7 @@ def of_release(
             _counting(lambda count: tell(f"{release}: {count:,} of {len(tree):,} names read")),
         )
     return drift_since(
-        before.looks, lambda paths: possible(entries_of(before.record, paths), before.note), root
+        before.stats, lambda paths: possible(entries_of(before.record, paths), before.note), root
     )
 
 

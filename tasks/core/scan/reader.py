@@ -187,7 +187,7 @@ def rescan(looked: Walked, root: str | bytes, index: str, options: ScanOptions) 
     told. Raises BadInput as `scan` does.
     """
     before, since = looked.before, looked.before.signature
-    if since is None or not _are_known(looked, options.judge):
+    if since is None or not _are_known(looked, options):
         return None
     top = os.fsencode(os.path.abspath(root))
     with without_collection():
@@ -199,19 +199,14 @@ def rescan(looked: Walked, root: str | bytes, index: str, options: ScanOptions) 
         if changed is None or signature is None or new.are_judged(changed):
             return None
         save_index(index, options.rules, new.index(signature))
-    return Renewal(
-        files=new.some(changed),
-        before=old.some(changed),
-        folders=new.some(set(map(parent, changed))),
-        since=since,
-        signature=signature,
-    )
+    folders = new.some(set(map(parent, changed)))
+    return Renewal(new.some(changed), old.some(changed), folders, since, signature)
 
 
-def _are_known(looked: Walked, judge: Judge) -> bool:
+def _are_known(looked: Walked, options: ScanOptions) -> bool:
     """Did no folder come or go, and is known as a whole what each that changed was?"""
     before = looked.before
-    if before.judge != judge.by or len(before.records) != len(looked.folders):
+    if before.judge != options.judge.by or len(before.records) != len(looked.folders):
         return False
     for listing in looked.listings:
         if listing.path not in before.records or not before.known[listing.path][3]:
@@ -275,7 +270,9 @@ class _Reader:
         """Give the files that have other bytes than then; None where more is different."""
         if self.tree.keys() != old.tree.keys():
             return None
-        if (self.others, self.sockets, self.mounts) != (old.others, old.sockets, old.mounts):
+        if self.others != old.others:
+            return None
+        if self.sockets != old.sockets or self.mounts != old.mounts:
             return None
         changed = []
         for path, entry in self.tree.items():
@@ -291,14 +288,21 @@ class _Reader:
             raise BadInput(self.problems)
         self._join_names()
         signature = signature if self.steady else None
-        return Scan(self.tree, self.verdicts, signature, tuple(self.sockets), tuple(self.mounts))
+        return Scan(
+            self.tree,
+            self.verdicts,
+            signature,
+            tuple(self.sockets),
+            tuple(self.mounts),
+        )
 
     def trouble(self, path: bytes, error: OSError) -> None:
         if error.errno in _GONE:
             what = "changed while it was read; try again, or exclude it"
         else:
             what = f"cannot be read: {error.strerror}; run as root, or exclude it"
-        self.problems.append(Problem(os.fsdecode(self.prefix + path), 1, 1, what))
+        file = os.fsdecode(self.prefix + path)
+        self.problems.append(Problem(file, 1, 1, what))
 
     def _take(self, folders: Iterable[Listing | bytes], start: int) -> None:
         """Read folders, and the names in them that are none, and note what the index is to say."""
@@ -388,7 +392,14 @@ class _Reader:
         """Make entries of a folder and of all in it that is none."""
         _, mode, uid, gid, *_ = row
         source = self.prefix + path
-        self.tree[path] = Entry(DIR, mode & 0o7777, uid, gid, xattrs=found, source=source)
+        self.tree[path] = Entry(
+            DIR,
+            mode & 0o7777,
+            uid,
+            gid,
+            xattrs=found,
+            source=source,
+        )
         start = path + b"/" if path else b""
         for name, item in items.items():
             self._put_item(start + name, device, item)
@@ -407,7 +418,17 @@ class _Reader:
             if kind == DIR:
                 self.mounts.append(path)
             bits = 0o777 if kind == LINK else mode & 0o7777
-            self.tree[path] = Entry(kind, bits, uid, gid, 0, link, device, "", found or ())
+            self.tree[path] = Entry(
+                kind,
+                bits,
+                uid,
+                gid,
+                0,
+                link,
+                device,
+                "",
+                found or (),
+            )
 
     def _file(self, path: bytes, row: Row, digest: str, found: Attributes) -> Entry:
         stamp, mode, uid, gid, size, *_ = row

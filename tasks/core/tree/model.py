@@ -91,7 +91,15 @@ def symlink(target: bytes) -> Entry:
 def generated_file(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
     """A file whose bytes we make."""
     digest = hashlib.sha256(data).hexdigest()
-    return Entry(FILE, mode, uid, gid, size=len(data), digest=digest, data=data)
+    return Entry(
+        FILE,
+        mode,
+        uid,
+        gid,
+        size=len(data),
+        digest=digest,
+        data=data,
+    )
 
 
 def edited(entry: Entry, data: bytes) -> Entry:
