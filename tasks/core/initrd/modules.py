@@ -137,7 +137,8 @@ def closure(
         try:
             found = find_module(modules, name)
         except KeyError:
-            wrong.append(Problem(where, 1, 1, unknown_module(modules, name), SUBJECT))
+            what = unknown_module(modules, name)
+            wrong.append(Problem(where, 1, 1, what, SUBJECT))
             continue
         for module in _chain(modules, found) if found else []:
             if modules.paths.get(module) not in tree:
