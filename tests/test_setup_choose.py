@@ -168,3 +168,60 @@ def test_a_node_without_a_disk_says_why_each_one_is_none(node: Machine):
     node.boot()
     assert "64 MiB, serial DISK, : nothing known; has 64 MiB, not 1G.." in node.console
     assert "FAILED: no disk" in node.console and blank(node.image)
+
+
+# Second-hand machines
+
+
+def test_a_group_can_have_the_foreign_disks_of_all_its_nodes_taken_once(node: Machine):
+    command("mkfs.ext4", "-qF", node.image)
+    node.wipe = "foreign:2026-12"
+    node.boot("echo job >home/own")
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert node.boot("cat home/own") == "job\n" and "format" not in node.console
+
+
+def other_site(node: Machine) -> None:
+    other = Node(node.folder / "elsewhere", site="elsewhere")
+    other.boot()
+    node.take(other.image)
+
+
+def damaged(node: Machine) -> None:
+    """Its own state sector is lost, and with it what was remembered."""
+    node.boot("echo job >home/own")
+    with open(node.image, "r+b") as file:
+        file.seek(MIB - 4096)
+        file.write(bytes(512))
+
+
+def of_an_earlier_release(node: Machine) -> None:
+    """The same, and nothing beside it; its file systems are there."""
+    damaged(node)
+    with open(node.image, "r+b") as file:
+        file.seek(MIB - 4096)
+        file.write(bytes(4096))
+
+
+def one_of_two(node: Machine) -> None:
+    command("mkfs.ext4", "-qF", node.image)
+
+
+KEPT = {
+    other_site: "is a disk of Plugnode",
+    damaged: "was a disk of Plugnode",
+    of_an_earlier_release: "was a disk of Plugnode",
+    one_of_two: "is not the only one that devices and match mean",
+}
+
+
+@pytest.mark.parametrize("what", KEPT, ids=lambda what: what.__name__)
+def test_a_groups_word_takes_no_disk_that_may_be_anybodys_data(node: Machine, what):
+    what(node)
+    before = node.digest()
+    node.wipe = "foreign:2026-12"
+    second = node.add("second") if what is one_of_two else ""
+    if second:
+        command("mkfs.ext4", "-qF", second)
+    assert node.boot(MOUNTS, disks="{} " + second).count(" tmpfs") == 3
+    assert node.digest() == before and KEPT[what] in node.console and node.degraded

@@ -40,6 +40,38 @@ forced() { # DISK: one that is not ours, or of several that are: only by its ser
   [ -n "$serial" ] && tokens | grep -Fqx "force:$serial"
 }
 
+taken_by_group() { # DISK: foreign:WORD, for machines that had another life, takes what nobody can call ours
+  tokens | grep -q '^foreign:' || return 1
+  why=$(kept_from_group "$1")
+  [ -z "$why" ] || { say "$1 is not taken by foreign:, it $why" && return 1; }
+}
+
+kept_from_group() { # DISK: why only its own serial number could take it
+  read_state "$1"
+  if [ "$STATE" != none ]; then
+    echo "is a disk of Plugnode"
+  elif [ "$(wc -l <"$WORK/disks")" -ne 1 ]; then
+    echo "is not the only one that devices and match mean"
+  elif [ "$(made_by "$1")" != "an earlier release" ] || has_label "$1"; then
+    echo "was a disk of Plugnode"
+  elif like "$(disk_transport "$1")" fc || like "$(disk_transport "$1")" iscsi; then
+    echo "is on a network"
+  elif readlink -f "$(sys_of "$1")/device" | grep -q /nvme-fabrics/; then
+    echo "is on a network"
+  elif above "$(block_name "$1")" | while read -r name; do cat "/sys/block/$name/dm/uuid"; done 2>/dev/null |
+    grep -q '^mpath-'; then
+    echo "is one of several paths"
+  fi
+}
+
+has_label() { # DISK: a file system with a label of this layout is on it
+  DISK=$1
+  while read -r number _ _ fs label _; do
+    ! node_of "$number" "$fs" "$label" >/dev/null || return 0
+  done <"$WORK/partitions"
+  return 1
+}
+
 wipe_on_request() { # /var/wipe: ours, and only if it was not done before
   [ -n "$(asked)" ] || { say "/var/wipe was done before" && rm -f "$VAR/wipe" && return 0; }
   say "/var/wipe asks for a wipe of $DISK"
