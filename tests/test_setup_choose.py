@@ -72,6 +72,7 @@ def test_the_nodes_own_disk_is_found_whatever_it_is_called_today(node: Machine):
     node.unnamed = (own,)
     assert node.boot("cat home/own", disks=other) == "job\n"
     assert node.degraded == "" and blank(node.folder / "other.img")
+    assert sorted((node.data / "disks").read_text().split()[2::4]) == ["DISK", "OTHER"]
 
 
 def test_a_disk_that_the_layout_does_not_name_is_never_claimed(node: Machine):

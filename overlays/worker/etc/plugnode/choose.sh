@@ -120,6 +120,13 @@ pick_disk() { # sets DISK: the one that is this node's or ours, whatever it is c
   return 1
 }
 
+note_disks() { # for whoever asks the node: DISK MIB SERIAL TRANSPORT, "-" for what it does not say
+  every_disk | while read -r disk; do
+    serial=$(disk_serial "$disk") transport=$(disk_transport "$disk")
+    echo "$disk $(mib_of "$disk") ${serial:--} ${transport:--}"
+  done >"$DATA/disks"
+}
+
 list_disks() { # every one, with what it is and what would take it
   every_disk | while read -r disk; do
     serial=$(disk_serial "$disk") why=$(unfit "$disk")
