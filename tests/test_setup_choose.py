@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_disk import MIB, Node, command
+from node_disk import MIB, PARTS, SETUP, Node, command
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
 MOUNTS = "grep $ROOT /proc/mounts | cut -d' ' -f2,3; "
@@ -226,3 +226,35 @@ def test_a_groups_word_takes_no_disk_that_may_be_anybodys_data(node: Machine, wh
         command("mkfs.ext4", "-qF", second)
     assert node.boot(MOUNTS, disks="{} " + second).count(" tmpfs") == 3
     assert node.digest() == before and KEPT[what] in node.console and node.degraded
+
+
+# How long is waited
+
+
+WAITS = {  # what is known after so many seconds: whether that is enough
+    "the node's own, at once": (0, "mine /dev/sda", "", "/dev/sd?", True),
+    "another's of the site, at once": (0, "ours /dev/sda", "", "/dev/sda", False),
+    "another's of the site, after a while": (5, "ours /dev/sda", "", "/dev/sd?", True),
+    "nothing": (29, "", "", "/dev/null", False),
+    "all that the layout means, at once": (0, "", "{disk}", "{disk}", False),
+    "all that the layout means, after a while": (5, "", "{disk}", "{disk}", True),
+    "not all of it": (29, "", "{disk}", "{disk} /dev/nosuchdisk", False),
+    "a pattern, which may mean more": (29, "", "{disk}", "/dev/loop*", False),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_a_claim_waits_until_nothing_more_can_come(node: Machine, what: str):
+    seconds, ours, disks, devices, enough = WAITS[what]
+    disk = node.add("other")
+    node.site_data("")
+    layout = "".join(f"device {device}\n" for device in devices.format(disk=disk).split())
+    work = node.data / "setup"
+    work.mkdir()
+    for name, text in (("ours", ours), ("disks", disks.format(disk=disk))):
+        (work / name).write_text(text and text + "\n")
+    (node.folder / "layout").write_text(layout)
+    script = f"set -- :; . {SETUP}; LAYOUT_FILE={node.folder}/layout; if enough {seconds}; then echo yes; fi"
+    env = {**os.environ, "ROOT": str(node.root), "PARTS": str(PARTS)}
+    said = subprocess.run(["dash", "-c", script, str(SETUP)], env=env, capture_output=True, text=True, check=True)
+    assert said.stdout == ("yes\n" if enough else "")

@@ -90,12 +90,15 @@ find_disks() { # wait, bounded, for this node's own: SATA and SAS answer seconds
     sleep 1
     waited=$((waited + 1))
   done
+  note_disks
   [ -s "$WORK/disks" ] || [ -s "$WORK/ours" ]
 }
 
-enough() { # SECONDS: this node's disk is there, or all that the layout can mean, and for a while no other came
+enough() { # SECONDS: this node's disk is there; or one of ours, or all that the layout can mean, and for a while no other
   ! grep -q '^mine' "$WORK/ours" || return 0
-  [ "$1" -ge 5 ] && [ -s "$WORK/disks" ] || return 1
+  [ "$1" -ge 5 ] || return 1
+  [ ! -s "$WORK/ours" ] || return 0
+  [ -s "$WORK/disks" ] || return 1
   set -f
   # shellcheck disable=SC2046 # words
   set -- $(layout_values device)

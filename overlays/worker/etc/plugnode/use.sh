@@ -5,8 +5,7 @@
 use_disk() { # the state machine
   if mounted "$VAR"; then say "/var is mounted, so the disks are done" && return; fi
   [ -f "$LAYOUT_FILE" ] || { degrade "site.img has no disk layout for ${ADDRESS:-this node}" && return; }
-  find_disks || { note_disks && without_disk && return; }
-  note_disks
+  find_disks || { without_disk && return; }
   pick_disk || return 0
   verdict=$(judge "$DISK")
   say "$DISK: $(mib_of "$DISK") MiB, $verdict"
