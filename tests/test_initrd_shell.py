@@ -350,6 +350,24 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
     assert link[:3] == ["[Match]", "MACAddress=52:54:00:00:00:10", "OriginalName=eth7"]
 
 
+@pytest.mark.parametrize(
+    ("mac", "said"),
+    [
+        ("52:54:00:00:00:99", "the site has no node with the MAC 52:54:00:00:00:99, which is eth7 here"),
+        ("52:54:00:00:01:00", "172.24.10.10 is not the site's for 52:54:00:00:01:00, 172.24.10.100: did another"),
+    ],
+)
+def test_an_unmodified_image_s_hook_doubts_an_address_that_is_not_the_site_s(machine, mac, said):
+    machine.boots("root=nfs:1.2.3.4:/opt/w-3f9a1c2b4d5e:ro,vers=3 ip=dhcp")
+    machine.card("eth7", mac)
+    machine.write("plugnode/nodes", NODES)
+    machine.write("run/net-eth7.conf", "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\n")
+    for name in ("common.sh", "identity", "handover"):
+        shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
+    machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
+    assert f"plugnode: initrd: address: {said}" in machine.read("dev/console")
+
+
 CLIENT = """\
 echo $$ >"$ROOT/tmp/dhclient.eth0.pid"
 sh -c "sleep 1; echo renewed >>$ROOT/said"
