@@ -211,6 +211,16 @@ def test_swap_that_something_else_switched_on_goes_off_for_a_wipe(node: Taken):
     assert Path("/proc/swaps").read_text() == swaps
 
 
+def test_swap_of_our_own_that_is_on_already_is_fine(node: Taken):
+    """systemd switches on what has the right type."""
+    node.layout = (("swap", "8", "swap", "pn-swap", "-"), ("/var", "rest", "ext4", "pn-var", "/var.ro"))
+    off = "swapoff $ROOT/nodes/1"
+    node.boot(off)
+    node.before = 'swapon "$ROOT/nodes/1"'
+    node.boot(off)
+    assert node.degraded == "" and "failed" not in node.console
+
+
 def test_a_volume_is_not_taken_for_another_whose_name_goes_on(node: Taken):
     (node.folder / "mounts").write_text(
         "/dev/mapper/vg-root2 /a ext4\n/dev/mapper/vg-root /b ext4\n/dev/md1p2 /c xfs\n"
