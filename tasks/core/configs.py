@@ -260,12 +260,20 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
 
 
 def _nodes_table(site: Site) -> bytes:
-    """A line a node, sorted by address: address, name, MAC, groups, layout, wipe token; tabs between, `-` for none."""
+    """A line a node, sorted by address: address, name, MAC, groups, layout, wipe token; tabs between, `-` for none.
+
+    A token for foreign disks is in a column of its own, for an earlier setup.sh would wipe with it a disk of ours.
+    """
     rows = [
-        (node.ip, node.name, node.mac, ",".join(node.groups) or "-", node.layout or "-", node.wipe or "-")
+        (node.ip, node.name, node.mac, ",".join(node.groups) or "-", node.layout or "-", *_tokens(node))
         for node in site.nodes
     ]
     return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _tokens(node: Node) -> tuple[str, ...]:
+    token = node.wipe or "-"
+    return ("-", token) if token.startswith("foreign:") else (token,)
 
 
 def _site_values(site: Site) -> bytes:
