@@ -182,6 +182,13 @@ def test_a_group_can_have_the_foreign_disks_of_all_its_nodes_taken_once(node: Ma
     assert node.boot("cat home/own") == "job\n" and "format" not in node.console
 
 
+def test_a_groups_word_is_no_wish_to_wipe_a_disk_that_is_ours(node: Machine):
+    node.boot("echo job >home/own")
+    node.wipe, node.cmdline = "foreign:2026-12", "plugnode.wipe=foreign:2027-01"
+    assert node.boot("cat home/own") == "job\n"
+    assert "format" not in node.console and node.state[3] == "-"
+
+
 def other_site(node: Machine) -> None:
     other = Node(node.folder / "elsewhere", site="elsewhere")
     other.boot()

@@ -3,7 +3,7 @@
 # Plugnode: a token that the disk does not remember is done once. Read in by /etc/setup.sh.
 
 tokens() { # all that are asked for, a line each: by site.yaml, the kernel command line, /var/wipe
-  { own_field 6; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
+  { own_field 6; own_field 7; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
 }
 
 var_token() { # what is in /var/wipe; an empty one is a new wish each time it is made
@@ -13,8 +13,9 @@ var_token() { # what is in /var/wipe; an empty one is a new wish each time it is
   echo "$token"
 }
 
-hashes() { # of the tokens, a line each
-  tokens | while read -r token; do
+hashes() { # of the tokens, a line each; what is for foreign disks is no wish for ours
+  case $STATE in CLAIMING | COMMITTED) others='^foreign:' ;; *) others='^$' ;; esac
+  tokens | grep -v "$others" | while read -r token; do
     printf %s "$token" | checksum
     echo
   done
