@@ -317,6 +317,13 @@ def test_a_lease_is_kept_as_files_whatever_the_server_sends(machine):
     assert machine.run("leased address; leased servers; leased from") == "1.2.3.4\n1.1.1.1 8.8.8.8\n1.2.3.9"
 
 
+@pytest.mark.parametrize(("usage", "asked"), [("[-O OPT] [-s PROG]", " -O mtu -O staticroutes"), ("[-s script]", "")])
+def test_a_dhcp_client_that_can_ask_for_nothing_besides_is_not_told_to(machine, usage, asked):
+    client = f'udhcpc() {{ case $1 in --help) echo \'{usage}\' ;; *) echo "$*" >>"$ROOT/asked" ;; esac; }}'
+    machine.run(f"{client}; interface=eth0; ask_dhcp")
+    assert machine.read("asked") == f"-i eth0 -n -q -t 4 -T 2{asked} -s {machine.root}/udhcpc.script\n"
+
+
 # ---- images with hooks
 
 

@@ -143,7 +143,7 @@ contents() { # DISK: a word or two for what is on it
   case $STATE in
   CLAIMING | COMMITTED) echo "ours, $STATE, of $HAS_NODE" ;;
   other) echo "another site's, of $HAS_NODE" ;;
-  *) { "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || wipefs -p "$1" | sed '1d; s/.*,//'; } 2>/dev/null |
+  *) { "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || tag "$1" TYPE | grep . || wipefs -p "$1" | sed '1d; s/.*,//'; } 2>/dev/null |
     tr '\n' ' ' | sed 's/ $//' | grep . || echo "nothing known" ;;
   esac
 }
