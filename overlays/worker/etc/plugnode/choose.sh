@@ -94,7 +94,7 @@ find_disks() { # wait, bounded, for this node's own: SATA and SAS answer seconds
   [ -s "$WORK/disks" ] || [ -s "$WORK/ours" ]
 }
 
-enough() { # SECONDS: this node's disk is there; or one of ours, or all that the layout can mean, and for a while no other
+enough() { # SECONDS: this node's disk is there; or one of ours, or all that the layout means, and for a while no other
   ! grep -q '^mine' "$WORK/ours" || return 0
   [ "$1" -ge 5 ] || return 1
   [ ! -s "$WORK/ours" ] || return 0
@@ -143,7 +143,11 @@ contents() { # DISK: a word or two for what is on it
   case $STATE in
   CLAIMING | COMMITTED) echo "ours, $STATE, of $HAS_NODE" ;;
   other) echo "another site's, of $HAS_NODE" ;;
-  *) { "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || tag "$1" TYPE | grep . || wipefs -p "$1" | sed '1d; s/.*,//'; } 2>/dev/null |
-    tr '\n' ' ' | sed 's/ $//' | grep . || echo "nothing known" ;;
+  *) signature "$1" 2>/dev/null | tr '\n' ' ' | sed 's/ $//' | grep . || echo "nothing known" ;;
   esac
+}
+
+signature() { # DISK: blkid's words, or wipefs's where it knows none
+  "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || tag "$1" TYPE | grep . ||
+    wipefs -p "$1" | sed '1d; s/.*,//'
 }
