@@ -516,7 +516,9 @@ class Node(NamedTuple):
             "a token: once per token its disk is wiped",
             "a token, any word such as a date. A token that the node's disk does not remember yet"
             " is done once,"
-            " and remembered: its disk is wiped at the next boot",
+            " and remembered: its disk is wiped at the next boot. `force:SERIAL` also takes a"
+            " foreign disk with that serial number, `foreign:WORD` the foreign disk of a second-hand"
+            " machine, once (`overlays/worker/README.md` says which never)",
             merge=REPLACE,
         ),
     ] = None
