@@ -112,7 +112,7 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
 
 
 def complete_site_data(targets: Targets, site: str) -> None:
-    """What releases of before load beside site.img, where an earlier version put only that there."""
+    """What releases of before load beside site.img, where an earlier version left only that."""
     image = content(os.path.join(targets.boot(site), "site.img")) or b""
     for name, data in site_data.beside(image).items():
         if not os.path.exists(os.path.join(targets.boot(site), name)):

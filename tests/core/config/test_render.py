@@ -405,7 +405,7 @@ def test_a_nodes_line_is_what_awk_on_an_old_system_expects(tmp_path):
 
 def test_a_token_for_foreign_disks_is_where_an_earlier_setup_sh_does_not_look():
     site = site_with(node(1, wipe="foreign:2026-12"), node(2, wipe="2026-12"))
-    rows = configs.site_image(site, b"")["plugnode/nodes"].decode().splitlines()
+    rows = site_image.site_image(site, b"")["plugnode/nodes"].decode().splitlines()
     assert [row.split("\t")[5:] for row in rows] == [["-", "foreign:2026-12"], ["2026-12"]]
 
 
