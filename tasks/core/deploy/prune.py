@@ -133,16 +133,12 @@ def foreseen(targets: Targets, rules: Rules) -> list[Verdict]:
     records = journal.read_journal(targets.journal)
     released = releases_of(targets, rules.image)
     used = {id: last_used(targets, id, records, rules.now) for id in released}
-    verdicts = release_verdicts(released, used, named_by_files(targets, released), rules)
-    cut_off = list(_cut_off(targets, records))
-    if rules.image:
-        cut_off = [each for each in cut_off if _image_of(each.id) == rules.image]
-    return [*verdicts, *_damaged(targets), *cut_off]
-
-
-def _image_of(id: str) -> str:
-    """Of `worker-3f9a1c2b4d5e` it is `worker`."""
-    return id.rpartition("-")[0]
+    named = named_by_files(targets, released)
+    return [
+        *release_verdicts(released, used, named, rules),
+        *_damaged(targets),
+        *_cut_off(targets, records, rules.image),
+    ]
 
 
 def releases_of(targets: Targets, image: str) -> dict[str, Release]:
@@ -152,6 +148,11 @@ def releases_of(targets: Targets, image: str) -> dict[str, Release]:
         if image in ("", release.image):
             found[id] = release
     return found
+
+
+def _image_of(id: str) -> str:
+    """Of `worker-3f9a1c2b4d5e` it is `worker`."""
+    return id.rpartition("-")[0]
 
 
 def _damaged(targets: Targets) -> Iterator[Verdict]:
@@ -165,6 +166,7 @@ def _damaged(targets: Targets) -> Iterator[Verdict]:
 def _cut_off(
     targets: Targets,
     records: Iterable[journal.Record],
+    image: str,
 ) -> Iterator[Verdict]:
     """Kernels and initrds of deploys that were cut off before the tree was there.
 
@@ -174,6 +176,8 @@ def _cut_off(
     for record in records:
         ids = record.get("releases", {}).values()
         begun.update(filter(is_id, ids))
+    if image:
+        begun = {id for id in begun if _image_of(id) == image}
     ids = sorted(id for id in begun if _has_only_boot_files(targets, id))
     naming = named_by_files(targets, ids)
     for id in ids:
@@ -199,7 +203,7 @@ def last_used(
     If none did, when it came, or now if nodes boot it.
     """
     last, current = 0.0, False
-    image = id.rpartition("-")[0]
+    image = _image_of(id)
     for record in records:
         if record.get("result") != journal.DONE or "releases" not in record:
             continue

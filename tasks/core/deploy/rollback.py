@@ -85,7 +85,7 @@ def _move(server: _Server, backs: list[Back], author: journal.Record) -> None:
     described = _described(backs, server.files)
     record = {**author, "action": "rollback", **described}
     with recorded(server.targets, record):
-        complete_site_data(server.targets, site_named(server.files) or "")
+        complete_site_data(server.targets, described["site"] or "")
         commit(server.targets, _commit(server.targets, backs, record))
 
 
