@@ -17,10 +17,9 @@ from ..base.errors import BadInput, Refused
 from ..base.files import read, unlink_if_there, write_atomic
 from ..scan.folder import Folder
 from ..scan.reader import scan
-from ..tree import mtree
 from ..tree.diff import Changes, changes_between, deep_order
-from ..tree.manifest import Manifest, difference, entries_of, is_same, manifest_of, read_manifest
-from ..tree.model import FILE, Entry, Tree, is_but_for_bytes, without_collection
+from ..tree.manifest import Manifest, difference, is_same, manifest_of, read_manifest
+from ..tree.model import FILE, Entry, Tree, without_collection
 from .rootless import as_possible, privileged
 from .writer import Changed, Progress, lend_from, perform_changes
 
@@ -55,28 +54,15 @@ class CheckedOut(NamedTuple):
     note: str  # what this user could not put on disk, one line; "" as root
 
 
-class Update(NamedTuple):
-    """What is new in a root of which nothing but the bytes of files is."""
-
-    files: Tree
-    folders: Tree  # that they are in
-    since: str  # what it was made of
-    of: str  # and now
-
-
 class _Recorded(NamedTuple):
     """What was recorded of the folder, which is all there."""
 
     mtree: bytes
     xattrs: bytes
-    of: str  # names what it was made of; "" for unknown
+    of: str  # what earlier versions made it of; they alone read that
     note: str
     facts: bytes  # inodes and stamps of the manifest, marshalled: most are never asked for
     newer: dict[bytes, int]  # stamps of files that were renewed since
-
-    def updated(self, update: Update, stamps: dict[bytes, int]) -> _Recorded:
-        manifest = mtree.replaced(self.mtree, update.files)
-        return self._replace(mtree=manifest, of=update.of, newer=self.newer | stamps)
 
     def manifest(self, paths: StagedPaths) -> Manifest:
         inodes, stamps = marshal.loads(self.facts)
@@ -89,14 +75,12 @@ def checkout(
     tree: Tree,
     owned: Tree | None = None,
     progress: Progress | None = None,
-    of: str = "",
 ) -> CheckedOut:
     """Make the folder equal to the tree, changing only what differs, and write what is beside it.
 
     Files of `owned`, a scan of a folder of the build's own, become hard links of those where they
     are to be the same. Without root rights the folder holds what an ordinary user can make; the
-    manifest has the true values. `of` names what the tree was made of, by which `update_bytes`
-    knows it again. Raises BadInput where a source changed since it was read.
+    manifest has the true values. Raises BadInput where a source changed since it was read.
     """
     folder = os.path.dirname(paths.folder)
     os.makedirs(folder, exist_ok=True)
@@ -106,52 +90,11 @@ def checkout(
         new, recorded = manifest_of(tree), _recorded(paths, able)
         before = recorded.manifest(paths) if recorded else None
         if recorded and before and is_same(before, new):
-            _record(paths, recorded._replace(of=of), able)
             return CheckedOut(_NOTHING, note)
         job = _Job(paths, goal, able, owned, progress)
         changes, facts = job.make(before, new)
-        _record(paths, _Recorded(new.mtree, new.xattrs, of, note, facts, {}), able)
+        _record(paths, _Recorded(new.mtree, new.xattrs, "", note, facts, {}), able)
     return CheckedOut(changes, note)
-
-
-def update_bytes(
-    paths: StagedPaths, update: Update, progress: Progress | None = None
-) -> CheckedOut | None:
-    """As `checkout`, for a tree in which nothing but the bytes of these files is new.
-
-    None, and nothing is done, where the folder is not what was staged of `since`, or is not as it
-    was left. What is done takes as long as what is new, not as what there is.
-    """
-    with without_collection():
-        able = privileged(os.path.dirname(paths.folder))
-        recorded = _recorded(paths, able)
-        goal = _updated(recorded, update) if recorded and recorded.of == update.since else None
-        if not recorded or goal is None:
-            return None
-        goal, _ = as_possible(goal, able)
-        changed = tuple((path, goal[path]) for path in deep_order(update.files))
-        changes = Changes((), (), changed, ())
-
-        unlink_if_there(paths.manifest)
-        try:
-            stamps = _Job(paths, goal, able, None, progress).perform(changes)
-        except _DISTURBED:
-            return None
-        _record(paths, recorded.updated(update, stamps), able)
-    return CheckedOut(changes, recorded.note)
-
-
-def _updated(recorded: _Recorded, update: Update) -> Tree | None:
-    """Give the new entries; None where more than bytes is new in one of them."""
-    manifest = Manifest(recorded.mtree, recorded.xattrs, {})
-    tree = entries_of(manifest, [*update.files, *update.folders])
-    for path, new in update.files.items():
-        if path not in tree or not is_but_for_bytes(tree[path], new):
-            return None
-        tree[path] = new
-    for path, folder in update.folders.items():
-        tree[path] = tree[path]._replace(source=folder.source)
-    return tree
 
 
 class _Job(NamedTuple):
