@@ -146,21 +146,33 @@ def with_a_shell(node: Node) -> dict[str, bytes]:
 
 
 def job(node: Node, server: Server, targets: Targets, raw: bool):
-    """The lab that boots the node."""
+    """The lab that boots the node, with a disk that has nothing on it."""
     from .core.lab.machine import has, has_systemd
-    from .core.lab.network import Lab
     from .core.lab.run import BootJob, PowerState
 
-    lab = Lab(
-        server.ip, int(site().network.subnet.rpartition("/")[2]), targets.destdir, targets.tftp,
-        os.path.abspath(config("").rstrip("/")), settings().dhcp, place("logs"),
-    )  # fmt: skip
-    empty_folder(place("logs"))
     keep = settings().power == "keep"
     then = "keep" if keep else "button" if has_systemd(root(node)) else "cut"
+    empty_folder(place("logs"))
     sshd = has(root(node), "usr/sbin/sshd")
-    power = PowerState((machine_of(node),), then=then, sshd=sshd)
-    return BootJob(lab, (power,), raw or keep)
+    state = PowerState((machine_of(node),), then=then, sshd=sshd)
+    return BootJob(network(server, targets), (state,), raw or keep)
+
+
+def network(server: Server, targets: Targets):
+    """The lab that stands for the network of the node and its server."""
+    from .core.lab.network import Lab
+
+    prefix = int(site().network.subnet.rpartition("/")[2])
+    configs = os.path.abspath(config("").rstrip("/"))
+    return Lab(
+        server.ip,
+        prefix,
+        targets.destdir,
+        targets.tftp,
+        configs,
+        settings().dhcp,
+        place("logs"),
+    )
 
 
 def machine_of(node: Node):
@@ -282,7 +294,11 @@ def expected(node: Node, server: Server, targets: Targets):
 
     release = read_release(site().image(node.image)).id
     return Expected(
-        node.name, node.ip, release, f"{server.ip}:{targets.nfs}/{release}", node.disk,
+        node.name,
+        node.ip,
+        release,
+        f"{server.ip}:{targets.nfs}/{release}",
+        node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
-    )  # fmt: skip
+    )

@@ -384,6 +384,17 @@ def test_a_lease_is_kept_as_files_whatever_the_server_sends(machine):
     )
 
 
+@pytest.mark.parametrize(
+    ("usage", "asked"), [("[-O OPT] [-s PROG]", " -O mtu -O staticroutes"), ("[-s script]", "")]
+)
+def test_a_dhcp_client_that_can_ask_for_nothing_besides_is_not_told_to(machine, usage, asked):
+    client = f'udhcpc() {{ case $1 in --help) echo \'{usage}\' ;; *) echo "$*" >>"$ROOT/asked" ;; esac; }}'
+    machine.run(f"{client}; interface=eth0; ask_dhcp")
+    assert (
+        machine.read("asked") == f"-i eth0 -n -q -t 4 -T 2{asked} -s {machine.root}/udhcpc.script\n"
+    )
+
+
 # ---- images with hooks
 
 
@@ -415,6 +426,30 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
     assert machine.read("dev/console") == "plugnode: initrd: identity wn010\n"
     link = machine.read("run/systemd/network/00-plugnode.link").splitlines()
     assert link[:3] == ["[Match]", "MACAddress=52:54:00:00:00:10", "OriginalName=eth7"]
+
+
+@pytest.mark.parametrize(
+    ("mac", "said"),
+    [
+        (
+            "52:54:00:00:00:99",
+            "the site has no node with the MAC 52:54:00:00:00:99, which is eth7 here",
+        ),
+        (
+            "52:54:00:00:01:00",
+            "172.24.10.10 is not the site's for 52:54:00:00:01:00, 172.24.10.100: did another",
+        ),
+    ],
+)
+def test_an_unmodified_image_s_hook_doubts_an_address_that_is_not_the_site_s(machine, mac, said):
+    machine.boots("root=nfs:1.2.3.4:/opt/w-3f9a1c2b4d5e:ro,vers=3 ip=dhcp")
+    machine.card("eth7", mac)
+    machine.write("plugnode/nodes", NODES)
+    machine.write("run/net-eth7.conf", "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\n")
+    for name in ("common.sh", "identity", "handover"):
+        shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
+    machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
+    assert f"plugnode: initrd: address: {said}" in machine.read("dev/console")
 
 
 CLIENT = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.loop_disk import MIB, Node, command
+from tests.support.loop_disk import MIB, PARTS, SETUP, Node, command
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
 MOUNTS = "grep $ROOT /proc/mounts | cut -d' ' -f2,3; "
@@ -73,6 +73,7 @@ def test_the_nodes_own_disk_is_found_whatever_it_is_called_today(node: Machine):
     node.unnamed = (own,)
     assert node.boot("cat home/own", disks=other) == "job\n"
     assert node.degraded == "" and blank(node.folder / "other.img")
+    assert sorted((node.data / "disks").read_text().split()[2::4]) == ["DISK", "OTHER"]
 
 
 def test_a_disk_that_the_layout_does_not_name_is_never_claimed(node: Machine):
@@ -187,3 +188,101 @@ def test_a_node_without_a_disk_says_why_each_one_is_none(node: Machine):
     node.boot()
     assert "64 MiB, serial DISK, : nothing known; has 64 MiB, not 1G.." in node.console
     assert "FAILED: no disk" in node.console and blank(node.image)
+
+
+# Second-hand machines
+
+
+def test_a_group_can_have_the_foreign_disks_of_all_its_nodes_taken_once(node: Machine):
+    command("mkfs.ext4", "-qF", node.image)
+    node.wipe = "foreign:2026-12"
+    node.boot("echo job >home/own")
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert node.boot("cat home/own") == "job\n" and "format" not in node.console
+
+
+def test_a_groups_word_is_no_wish_to_wipe_a_disk_that_is_ours(node: Machine):
+    node.boot("echo job >home/own")
+    node.wipe, node.cmdline = "foreign:2026-12", "plugnode.wipe=foreign:2027-01"
+    assert node.boot("cat home/own") == "job\n"
+    assert "format" not in node.console and node.state[3] == "-"
+
+
+def other_site(node: Machine) -> None:
+    other = Node(node.folder / "elsewhere", site="elsewhere")
+    other.boot()
+    node.take(other.image)
+
+
+def damaged(node: Machine) -> None:
+    """Its own state sector is lost, and with it what was remembered."""
+    node.boot("echo job >home/own")
+    with open(node.image, "r+b") as file:
+        file.seek(MIB - 4096)
+        file.write(bytes(512))
+
+
+def of_an_earlier_release(node: Machine) -> None:
+    """The same, and nothing beside it; its file systems are there."""
+    damaged(node)
+    with open(node.image, "r+b") as file:
+        file.seek(MIB - 4096)
+        file.write(bytes(4096))
+
+
+def one_of_two(node: Machine) -> None:
+    command("mkfs.ext4", "-qF", node.image)
+
+
+KEPT = {
+    other_site: "is a disk of Plugnode",
+    damaged: "was a disk of Plugnode",
+    of_an_earlier_release: "was a disk of Plugnode",
+    one_of_two: "is not the only one that devices and match mean",
+}
+
+
+@pytest.mark.parametrize("what", KEPT, ids=lambda what: what.__name__)
+def test_a_groups_word_takes_no_disk_that_may_be_anybodys_data(node: Machine, what):
+    what(node)
+    before = node.digest()
+    node.wipe = "foreign:2026-12"
+    second = node.add("second") if what is one_of_two else ""
+    if second:
+        command("mkfs.ext4", "-qF", second)
+    assert node.boot(MOUNTS, disks="{} " + second).count(" tmpfs") == 3
+    assert node.digest() == before and KEPT[what] in node.console and node.degraded
+
+
+# How long is waited
+
+
+WAITS = {  # what is known after so many seconds: whether that is enough
+    "the node's own, at once": (0, "mine /dev/sda", "", "/dev/sd?", True),
+    "another's of the site, at once": (0, "ours /dev/sda", "", "/dev/sda", False),
+    "another's of the site, after a while": (5, "ours /dev/sda", "", "/dev/sd?", True),
+    "nothing": (29, "", "", "/dev/null", False),
+    "all that the layout means, at once": (0, "", "{disk}", "{disk}", False),
+    "all that the layout means, after a while": (5, "", "{disk}", "{disk}", True),
+    "not all of it": (29, "", "{disk}", "{disk} /dev/nosuchdisk", False),
+    "a pattern, which may mean more": (29, "", "{disk}", "/dev/loop*", False),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_a_claim_waits_until_nothing_more_can_come(node: Machine, what: str):
+    seconds, ours, disks, devices, enough = WAITS[what]
+    disk = node.add("other")
+    node.site_data("")
+    layout = "".join(f"device {device}\n" for device in devices.format(disk=disk).split())
+    work = node.data / "setup"
+    work.mkdir()
+    for name, text in (("ours", ours), ("disks", disks.format(disk=disk))):
+        (work / name).write_text(text and text + "\n")
+    (node.folder / "layout").write_text(layout)
+    script = f"set -- :; . {SETUP}; LAYOUT_FILE={node.folder}/layout; if enough {seconds}; then echo yes; fi"
+    env = {**os.environ, "ROOT": str(node.root), "PARTS": str(PARTS)}
+    said = subprocess.run(
+        ["dash", "-c", script, str(SETUP)], env=env, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == ("yes\n" if enough else "")

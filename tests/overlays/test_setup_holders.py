@@ -170,6 +170,27 @@ def test_what_stands_on_another_disk_too_is_never_taken_down(node: Taken, second
     assert "dm-9 (vg-wide) stands on loop" in node.console and "left alone" in node.console
 
 
+GROUP = {  # what stands on the disk: whether the word of a group takes it
+    "a volume": (LVM, True),
+    "one path of several": (f"{LVM}; echo mpath-3600508 >$sys/dm-9/dm/uuid", False),
+    "a volume of two disks": (f"{LVM} {{second}}", False),
+}
+
+
+@pytest.mark.parametrize("what", GROUP)
+def test_a_groups_word_takes_a_disk_in_use_only_if_all_of_it_is_on_that_disk(
+    node: Taken, second: str, what: str
+):
+    command("mkfs.ext4", "-qF", node.image)
+    stack, taken = GROUP[what]
+    node.stands(stack.replace("{second}", second[5:]))
+    node.wipe = "foreign:2026-12"
+    before = node.digest()
+    node.boot()
+    assert (node.state[2:3] == ["COMMITTED"], bool(node.degraded)) == (taken, not taken)
+    assert taken or (node.digest() == before and not node.asked)
+
+
 def test_a_blank_disk_is_taken_before_one_that_is_in_use(node: Taken, second: str):
     command("mkfs.ext4", "-qF", second)
     node.stands(f"stand dm-9 vg-lv 253:9 {second[5:]}")
@@ -202,6 +223,19 @@ def test_swap_that_something_else_switched_on_goes_off_for_a_wipe(node: Taken):
     swaps = Path("/proc/swaps").read_text()
     assert node.boot(SAME) == "SAME\n" and node.degraded == ""
     assert Path("/proc/swaps").read_text() == swaps
+
+
+def test_swap_of_our_own_that_is_on_already_is_fine(node: Taken):
+    """systemd switches on what has the right type."""
+    node.layout = (
+        ("swap", "8", "swap", "pn-swap", "-"),
+        ("/var", "rest", "ext4", "pn-var", "/var.ro"),
+    )
+    off = "swapoff $ROOT/nodes/1"
+    node.boot(off)
+    node.before = 'swapon "$ROOT/nodes/1"'
+    node.boot(off)
+    assert node.degraded == "" and "failed" not in node.console
 
 
 def test_a_volume_is_not_taken_for_another_whose_name_goes_on(node: Taken):

@@ -1,12 +1,13 @@
 """Cut the power of a worker node's disk, and see whether the next boot recovers by itself.
 
-    .venv/bin/python -m tests.stress.power_cuts [--every 1] [--reordered 250] [--wipe 250]
-                                                [--upgrade 250] [--double 100] [--origin 1]
+    .venv/bin/python -m tests.stress.power_cuts [--every 1] [--reordered 250] [--zapped 250]
+                                                [--wipe 250] [--upgrade 250] [--double 100] [--origin 1]
 
 Needs root, qemu-utils, e2fsprogs and fdisk. Every cut is: a crash image, one boot, and a look at
 the result.
   first    the first boot, cut after every n-th write, and in reordered windows: then complete,
            /var equal to /var.ro
+  zapped   the first boot of a disk that had another life and was emptied at both ends only
   double   the boot that recovers is cut as well
   wipe     a committed disk that is asked for a wipe: untouched or wiped, complete in both cases
   upgrade  a committed disk and a new release: nothing of the node's own is lost, everything new is
@@ -28,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.crash_replay import Cut, available, crash, in_order, record, reordered
-from tests.support.loop_disk import SAME, Node
+from tests.support.loop_disk import MIB, SAME, Node
 
 OWN = "cat var/lib/own 2>/dev/null || echo none; "
 Verdict = Callable[[Node, str], str]
@@ -41,6 +42,7 @@ def main() -> int:
     for name, default in (
         ("every", 1),
         ("reordered", 250),
+        ("zapped", 250),
         ("wipe", 250),
         ("upgrade", 250),
         ("double", 100),
@@ -83,6 +85,10 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
         reordered(first, wanted.double, wanted.seed + 1),
         twice(wanted.seed),
     )
+    zapped = another_life(folder / "zapped.img", blank)
+    log = record(folder / "zapped", zapped)
+    cuts = in_order(log, 1)[: wanted.zapped // 10] + reordered(log, wanted.zapped, wanted.seed)
+    bad += trial("zapped", folder, zapped, log, cuts, recovered)
     wipe = record(folder / "wiped", done.image, wipe="t1")
     cuts = in_order(wipe, 1)[: wanted.wipe // 10] + reordered(wipe, wanted.wipe, wanted.seed)
     bad += trial("wipe", folder, done.image, wipe, cuts, wiped)
@@ -96,6 +102,13 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
         upgraded,
     )
     return bad
+
+
+def another_life(image: Path, blank: Path) -> Path:
+    """A disk that is blank by its first and last MiB, and full of anything between them."""
+    size = blank.stat().st_size
+    image.write_bytes(bytes(MIB) + random.Random(2).randbytes(size - 2 * MIB) + bytes(MIB))
+    return image
 
 
 def record_upgrade(folder: Path, done: Node) -> list:

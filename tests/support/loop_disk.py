@@ -151,7 +151,8 @@ class Node:
         others = "".join(
             f"172.24.10.{n}\twn{n:03}x\t52:54:00:00:01:{n:02x}\t-\tdefault\t-\n" for n in (1, 10)
         )
-        mine = f"{self.address}\t{self.name}\t52:54:00:00:00:01\t-\tdefault\t{self.wipe}\n"
+        tokens = f"-\t{self.wipe}" if self.wipe.startswith("foreign:") else self.wipe
+        mine = f"{self.address}\t{self.name}\t52:54:00:00:00:01\t-\tdefault\t{tokens}\n"
         hosts = (
             "# 172.24.10.100 comment\n172.24.10.1 other\n172.24.10.10 ten\n"
             + f"{self.address} {self.name}\n"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable
+from typing import Any
 
 LIMIT = 512 << 20  # bytes that an image may expand to: more is a mistake or a bomb
+# Bytes that a decompressor is fed at a time: even zstd makes no more than 256 MiB of them.
+PIECE = 8 << 10
 
 COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
@@ -24,15 +30,15 @@ class Corrupt(Exception):
 
 
 def compression(data: bytes) -> str:
-    """ "none" for anything that starts with no compressor's magic."""
-    return next((name for magic, name in COMPRESSIONS.items() if data.startswith(magic)), "none")
-
-
-# ---- compression ---------------------------------------------------------------------------------------------------
+    """Tell what data is compressed with, "none" where it begins with no compressor's magic."""
+    for magic, name in COMPRESSIONS.items():
+        if data.startswith(magic):
+            return name
+    return "none"
 
 
 def expand(how: str, data: bytes, start: int = 0, room: int = LIMIT) -> tuple[bytes, int]:
-    """The stream of `how` at `start`, expanded, and where it ends. Raises Corrupt."""
+    """Expand the stream of `how` at `start`; give it, and where it ends. Raises Corrupt."""
     machine = expander(how)
     out, at = bytearray(), start
     try:
@@ -43,22 +49,41 @@ def expand(how: str, data: bytes, start: int = 0, room: int = LIMIT) -> tuple[by
                 raise Corrupt(f"it expands beyond {LIMIT >> 20} MiB")
     except Corrupt:
         raise
-    except (
-        Exception
-    ) as error:  # zlib.error, lzma.LZMAError, OSError of bz2, ZstdError: all say what is wrong
+    except Exception as error:  # of zlib, lzma, bz2, zstandard: all say what is wrong
         raise Corrupt(f"{how} data at byte {start} is damaged ({error})") from None
     if not machine.eof:
         raise Corrupt(f"{how} data truncated at byte {len(data)}")
     return bytes(out), min(at, len(data)) - len(machine.unused_data)
 
 
-PIECE = (
-    8 << 10
-)  # bytes fed to a decompressor at a time: even zstd makes no more than 256 MiB of them
+def expand_start(how: str, data: bytes, room: int) -> tuple[bytes, int]:
+    """As `expand`, as much as can be had of a damaged stream, and little more than `room`."""
+    piece = PIECE if how == "zstd" else 1 << 20
+    out, at = bytearray(), 0
+    try:
+        machine = expander(how)
+        while at < len(data) and not machine.eof and len(out) < room:
+            out += expand_some(machine, data[at : at + piece], room - len(out))
+            at += piece
+    except Exception:  # as above
+        return bytes(out), len(data)
+    return bytes(out), min(at, len(data)) - len(machine.unused_data)
+
+
+def expanded(data: bytes) -> bytes:
+    """Give data without its compression, if it has one: all its streams. Raises Corrupt."""
+    how = compression(data[:8])
+    if how == "none":
+        return data
+    parts, at = [], 0
+    while compression(data[at : at + 8]) == how:
+        part, at = expand(how, data, at)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def expand_some(machine: Any, piece: bytes, room: int) -> bytes:
-    """What `piece` expands to; a little more than `room` at most, where the decompressor can stop."""
+    """Give what `piece` expands to; little more than `room` where the decompressor can stop."""
     try:
         return bytes(machine.decompress(piece, room))
     except TypeError:  # zstandard has no limit: PIECE is one
@@ -66,40 +91,35 @@ def expand_some(machine: Any, piece: bytes, room: int) -> bytes:
 
 
 def expander(how: str) -> Any:
-    """A decompressor with `decompress`, `eof` and `unused_data`. Raises Corrupt for a compression without one."""
-    import bz2
-    import lzma
-    import zlib
+    """Give a decompressor with `decompress`, `eof` and `unused_data`.
 
+    Raises Corrupt for a compression that has none.
+    """
+    if how == "gzip":
+        return zlib.decompressobj(31)
+    if how == "xz":
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    if how == "lzma":
+        return lzma.LZMADecompressor(lzma.FORMAT_ALONE)
+    if how == "bzip2":
+        return bz2.BZ2Decompressor()
     if how == "zstd":
         import zstandard
 
         return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-    makers: dict[str, Callable[[], Any]] = {
-        "gzip": lambda: zlib.decompressobj(31),
-        "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
-        "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE),
-        "bzip2": bz2.BZ2Decompressor,
-    }
-    if how not in makers:
-        raise Corrupt(
-            f"{how} compression is not supported (gzip, zstd, xz, lzma, bzip2 and none are)"
-        )
-    return makers[how]()
+    raise Corrupt(f"{how} compression is not supported (gzip, zstd, xz, lzma, bzip2 and none are)")
 
 
 def compress(data: bytes, how: str) -> bytes:
-    """`data` as the kernel reads it; the same bytes on every machine, whatever its number of CPUs."""
+    """Compress for the kernel; the same bytes on every machine, whatever its number of CPUs."""
     return {"gzip": gzip, "zstd": zstd, "xz": xz}[how](data)
 
 
 def gzip(data: bytes, level: int = 6, block: int = 1 << 20) -> bytes:
-    """One gzip member without name or time.
+    """Make one gzip member without name or time.
 
     Its blocks are made side by side, as pigz does: each knows the 32 KiB before it.
     """
-    import struct
-    import zlib
 
     def deflate(start: int) -> bytes:
         before = data[max(0, start - 32768) : start]
@@ -114,15 +134,13 @@ def gzip(data: bytes, level: int = 6, block: int = 1 << 20) -> bytes:
 
 
 def zstd(data: bytes, level: int = 3) -> bytes:
-    """The bytes of one worker and of several are the same, of none they are not: the number is given."""
+    """By two workers: one and several make the same bytes, none makes others."""
     import zstandard
 
     return zstandard.ZstdCompressor(level=level, threads=2).compress(data)
 
 
 def xz(data: bytes) -> bytes:
-    """The kernel's decoder knows CRC32 only, and 1 MiB of dictionary is what dracut gives it (xz --check=crc32)."""
-    import lzma
-
+    """With what the kernel's decoder knows: CRC32, and dracut's 1 MiB of dictionary."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 20}]
     return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=filters)

@@ -1,14 +1,17 @@
-"""Initial RAM disks in memory: read any mix of segments, write one newc archive that is the same on every machine.
+"""Initial RAM disks in memory: any mix of segments is read, one newc archive written.
 
-The kernel reads a sequence of newc archives, each plain or compressed, with zero bytes between them
-(Documentation/driver-api/early-userspace/buffer-format.rst); leading plain ones carry CPU microcode.
-Nothing is ever unpacked on disk, so names cannot lead anywhere and neither root nor device nodes are needed.
+The kernel reads a sequence of newc archives, each plain or compressed, with zero bytes between
+them (Documentation/driver-api/early-userspace/buffer-format.rst); leading plain ones carry CPU
+microcode. Nothing is ever unpacked on disk, so names cannot lead anywhere and neither root nor
+device nodes are needed. What is written is the same on every machine.
 """
 
 from __future__ import annotations
 
 import stat
-from typing import Any, Callable, Iterator, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
 from ..tree.model import (
@@ -24,7 +27,7 @@ from ..tree.model import (
     read_content,
     resolve_parent,
 )
-from .compression import LIMIT, PIECE, Corrupt, compression, expand, expand_some, expander
+from .compression import LIMIT, Corrupt, compression, expand
 
 EARLY = (b"kernel", b"early_cpio")  # what the segments that the kernel reads before unpacking hold
 FORMATS = {  # (offset, magic): a name
@@ -39,6 +42,13 @@ FORMATS = {  # (offset, magic): a name
     (0x438, b"\x53\xef"): "an ext2 file system",
 }
 BITS = {name: bits for bits, name in TYPES.items()}
+
+
+_MAGIC = b"070701"
+_TRAILER = b"TRAILER!!!"
+_HEAD = 110  # bytes of a header
+_MOST = 128  # bytes of an entry beside its name and data: the header, and up to 7 of padding
+_END = 1024  # bytes of the trailer, and what an archive is filled up to
 
 
 class InitrdArchive(NamedTuple):
@@ -63,11 +73,7 @@ def _read_image(data: bytes) -> InitrdArchive:
     how = "none"
     for how, archive, raw in segments(data):
         part = read_archives(archive)
-        if (
-            how == "none"
-            and not tree
-            and all(path.split(b"/")[0] in (b"", *EARLY) for path in part)
-        ):
+        if how == "none" and not tree and _is_early(part):
             early.append(raw)
         else:
             lay_over(tree, part)
@@ -76,8 +82,12 @@ def _read_image(data: bytes) -> InitrdArchive:
     return InitrdArchive(b"".join(early), tree, how)
 
 
+def _is_early(part: Tree) -> bool:
+    return all(path.split(b"/")[0] in (b"", *EARLY) for path in part)
+
+
 def segments(data: bytes) -> Iterator[tuple[str, bytes, bytes]]:
-    """(compression, archives, the bytes as they stand with their padding) of every segment, in order."""
+    """Give (compression, archives, the bytes as they stand with their padding) of every segment."""
     start, room = 0, LIMIT
     if not data.strip(b"\0"):
         raise Corrupt("it is empty")
@@ -104,12 +114,14 @@ def _after_zeros(data: bytes, start: int) -> int:
 
 
 def recognised(data: bytes) -> str:
-    """What data that is no newc archive is, as far as one can tell."""
-    names = (name for (at, magic), name in FORMATS.items() if data[at : at + len(magic)] == magic)
-    return next(names, f"something unknown (it begins {data[:6].hex(' ') or 'with nothing'})")
+    """Tell what data that is no newc archive is, as far as one can."""
+    for (at, magic), name in FORMATS.items():
+        if data[at : at + len(magic)] == magic:
+            return name
+    return f"something unknown (it begins {data[:6].hex(' ') or 'with nothing'})"
 
 
-# ---- newc ----------------------------------------------------------------------------------------------------------
+# ---- newc
 
 
 class _Header(NamedTuple):
@@ -135,50 +147,65 @@ def _pad4(number: int) -> int:
 
 
 def _header(data: bytes, at: int, base: int) -> _Header:
-    """The entry at `at`; archives are aligned to their own start, `base`."""
-    head = data[at : at + 110]
-    if len(head) < 110:
-        raise Corrupt(f"truncated at byte {len(data)} (no TRAILER!!! entry)")
-    if head[:6] != b"070701":
+    """Read the entry at `at`; archives are aligned to their own start, `base`."""
+    fields = _fields(data, at)
+    inode, mode, uid, gid, links, _, size, _, _, major, minor, length, _ = fields
+    name = data[at + _HEAD : at + _HEAD + length]
+    start = base + _pad4(at + _HEAD + length - base)
+    end = start + size
+    if end > len(data):
         raise Corrupt(
-            f"corrupt entry at byte {at}: {recognised(data[at : at + 2048])} where a newc entry should be"
-        )
-    try:
-        field = [int(head[place : place + 8], 16) for place in range(6, 110, 8)]
-    except ValueError:
-        raise Corrupt(f"corrupt entry at byte {at}: a field is no hexadecimal number") from None
-    inode, mode, uid, gid, links, _, size, _, _, major, minor, length, _ = field
-    name = data[at + 110 : at + 110 + length]
-    start = base + _pad4(at + 110 + length - base)
-    if start + size > len(data):
-        raise Corrupt(
-            f"truncated at byte {len(data)}: the entry at byte {at} goes on to byte {start + size}"
+            f"truncated at byte {len(data)}: the entry at byte {at} goes on to byte {end}"
         )
     if not name.endswith(b"\0"):
         raise Corrupt(f"corrupt entry at byte {at}: its name has no end")
-    return _Header(inode, mode, uid, gid, links, (major, minor), name[:-1], start, size)
+    return _Header(
+        inode,
+        mode,
+        uid,
+        gid,
+        links,
+        (major, minor),
+        name[:-1],
+        start,
+        size,
+    )
+
+
+def _fields(data: bytes, at: int) -> list[int]:
+    """Read the numbers of the entry at `at`."""
+    head = data[at : at + _HEAD]
+    if len(head) < _HEAD:
+        raise Corrupt(f"truncated at byte {len(data)} (no TRAILER!!! entry)")
+    if head[:6] != _MAGIC:
+        found = recognised(data[at : at + 2048])
+        raise Corrupt(f"corrupt entry at byte {at}: {found} where a newc entry should be")
+    try:
+        return [int(head[place : place + 8], 16) for place in range(6, _HEAD, 8)]
+    except ValueError:
+        raise Corrupt(f"corrupt entry at byte {at}: a field is no hexadecimal number") from None
 
 
 def _headers(data: bytes, base: int) -> Iterator[_Header]:
-    """Every entry from `base` on, TRAILER!!! last."""
+    """Give every entry from `base` on, TRAILER!!! last."""
     at = base
     while True:
         header = _header(data, at, base)
         yield header
-        if header.name == b"TRAILER!!!":
+        if header.name == _TRAILER:
             return
         at = base + _pad4(header.start + header.size - base)
 
 
 def _end_of_newc(data: bytes, start: int) -> int:
-    if data[start : start + 6] != b"070701":
+    if data[start : start + 6] != _MAGIC:
         raise Corrupt(f"{recognised(data[start:])} at byte {start} is not supported")
     *_, trailer = _headers(data, start)
     return trailer.start
 
 
 def read_archives(data: bytes) -> Tree:
-    """The files of one or more newc archives, one after the other with zeros between them."""
+    """Read the files of one or more newc archives, one after the other with zeros between them."""
     tree: Tree = {}
     start = _after_zeros(data, 0)
     while start < len(data):
@@ -189,10 +216,13 @@ def read_archives(data: bytes) -> Tree:
 
 
 def files_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(name, bytes) of each file of newc archives, one after the other. Raises Corrupt behind the last whole one."""
+    """Give (name, bytes) of each file of newc archives, one after the other.
+
+    Raises Corrupt behind the last whole one.
+    """
     start = _after_zeros(data, 0)
     while start < len(data):
-        if data[start : start + 6] != b"070701":
+        if data[start : start + 6] != _MAGIC:
             return
         for header in _headers(data, start):
             if stat.S_ISREG(header.mode):
@@ -201,12 +231,12 @@ def files_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def read_newc(archive: bytes) -> Tree:
-    """The files of one newc archive, hard links resolved: every name of a file has its bytes."""
+    """Read the files of one newc archive; each name of a hard-linked file has its bytes."""
     tree: Tree = {}
     shared: dict[int, bytes] = {}
     for header in _headers(archive, 0):
         path = _path(header)
-        if header.name == b"TRAILER!!!" or path is None:
+        if header.name == _TRAILER or path is None:
             continue
         entry = _entry(header, archive)
         if entry.inode:
@@ -230,124 +260,137 @@ def _entry(header: _Header, archive: bytes) -> Entry:
     content = archive[header.start : header.start + header.size]
     entry = Entry(kind, stat.S_IMODE(header.mode), header.uid, header.gid)
     if kind == FILE:
-        return entry._replace(
-            size=len(content), data=content, inode=header.inode if header.links > 1 else 0
-        )
+        inode = header.inode if header.links > 1 else 0
+        return entry._replace(size=len(content), data=content, inode=inode)
     if kind == LINK:
         return entry._replace(link=content.rstrip(b"\0"))
-    return entry._replace(device=header.device) if kind in (CHAR, BLOCK) else entry
+    if kind in (CHAR, BLOCK):
+        return entry._replace(device=header.device)
+    return entry
 
 
 def _with_shared(entry: Entry, shared: dict[int, bytes]) -> Entry:
     if not entry.inode:
         return entry
-    return entry._replace(data=shared[entry.inode], size=len(shared[entry.inode]))
+    data = shared[entry.inode]
+    return entry._replace(data=data, size=len(data))
 
 
 def lay_over(tree: Tree, part: Tree) -> None:
-    """Unpack `part` over `tree` as init/initramfs.c does: parents' symlinks are followed, another type replaces.
+    """Unpack `part` over `tree` as init/initramfs.c does.
 
-    Inode numbers of the two are kept apart.
+    Symlinks of folders are followed, another type replaces. Inode numbers are kept apart.
     """
     first = max((entry.inode for entry in tree.values()), default=0)
     for path, entry in part.items():
         place = resolve_parent(tree, path)
-        before = tree.get(place)
-        if (
-            before
-            and before.type == DIR
-            and entry.type != DIR
-            and any(parent(other) == place for other in tree)
-        ):
+        if entry.type != DIR and _is_full(tree, place):
             continue  # rmdir(2) fails, and the kernel goes on
-        tree[place] = entry._replace(inode=entry.inode + first) if entry.inode else entry
+        if entry.inode:
+            entry = entry._replace(inode=entry.inode + first)
+        tree[place] = entry
 
 
-_MORE = (
-    128  # bytes that newc has for an entry, beside its name and data: 110, and up to 7 of padding
-)
-_TRAILER = 1024
+def _is_full(tree: Tree, path: bytes) -> bool:
+    """Is that a folder with something in it?"""
+    if path not in tree or tree[path].type != DIR:
+        return False
+    return any(parent(other) == path for other in tree)
 
 
 def write_newc(tree: Tree) -> bytes:
-    """A newc archive of `tree`: sorted, owned by root, no times, inodes counted from 1. Same tree, same bytes.
+    """Make a newc archive: sorted, owned by root, no times, inodes counted from 1.
 
-    Into memory that libarchive fills itself: an interrupt within a function that it calls back would be lost, and a
-    piece of the archive with it (ctypes).
+    The same tree gives the same bytes. Into memory that libarchive fills itself: an interrupt
+    within a function that it calls back would be lost, and a piece of the archive with it (ctypes).
     """
     from ctypes import byref, c_size_t, create_string_buffer
 
     from libarchive import ffi
     from libarchive.write import new_archive_write
 
-    sizes = (max(entry.size, len(entry.data or b"")) for entry in tree.values())
-    room = sum(sizes) + sum(_MORE + len(path) + len(entry.link) for path, entry in tree.items())
-    packed, used = create_string_buffer(_TRAILER + room), c_size_t()
-    last = {entry.inode: path for path, entry in sorted(tree.items()) if entry.inode}
-    names = [entry.inode for entry in tree.values() if entry.inode]
-    put = _putter()
-    with new_archive_write(
-        "cpio_newc"
-    ) as archive:  # memory_writer, but for that it does not tell how much is used
+    room = _END + sum(_most(path, entry) for path, entry in tree.items())
+    packed, used = create_string_buffer(room), c_size_t()
+    # as memory_writer, but for that it does not tell how much is used
+    with new_archive_write("cpio_newc") as archive:
         ffi.write_open_memory(archive, packed, len(packed), byref(used))
-        numbers: dict[int, int] = {}
-        for count, (path, entry) in enumerate(sorted(tree.items()), 1):
-            if path:
-                number = numbers.setdefault(entry.inode, count) if entry.inode else count
-                data = (
-                    _bytes(entry)
-                    if entry.type == FILE and last.get(entry.inode, path) == path
-                    else b""
-                )
-                links = names.count(entry.inode) if entry.inode else 1
-                put(archive, path, entry, data, number, links)
+        writer = _Writer(archive)
+        for item in _items(tree):
+            writer.put(item)
     return memoryview(packed)[: used.value].tobytes()
 
 
-def _bytes(entry: Entry) -> bytes:
-    return read_content(entry)
+def _most(path: bytes, entry: Entry) -> int:
+    """Give the most bytes that an entry takes."""
+    size = max(entry.size, len(entry.data or b""))
+    return _MOST + len(path) + len(entry.link) + size
 
 
-def _putter() -> Callable[..., None]:
-    """A function that writes one entry, by libarchive's own calls: libarchive-c's `linkpath=` loses symlinks (#143)."""
-    from ctypes import c_char_p, c_int64, c_uint
+class _Item(NamedTuple):
+    """An entry as it is written."""
 
-    from libarchive import ffi
-    from libarchive.entry import ArchiveEntry
+    path: bytes
+    entry: Entry
+    data: bytes
+    inode: int
+    links: int
 
-    pointer = ffi.c_archive_entry_p
-    set_path = ffi.ffi("entry_copy_pathname", [pointer, c_char_p], None)
-    set_link = ffi.ffi("entry_copy_symlink", [pointer, c_char_p], None)
-    set_inode = ffi.ffi("entry_set_ino64", [pointer, c_int64], None)
-    set_links = ffi.ffi("entry_set_nlink", [pointer, c_uint], None)
 
-    def put(archive: Any, path: bytes, entry: Entry, data: bytes, inode: int, links: int) -> None:
+def _items(tree: Tree) -> Iterator[_Item]:
+    """Of a file of several names the last one has the bytes, all have the number of the first."""
+    names: dict[int, list[bytes]] = defaultdict(list)
+    for path, entry in sorted(tree.items()):
+        if entry.inode:
+            names[entry.inode].append(path)
+
+    numbers: dict[int, int] = {}
+    for number, (path, entry) in enumerate(sorted(tree.items()), 1):
+        if not path:
+            continue
+        same = names[entry.inode] if entry.inode else [path]
+        if entry.inode:
+            number = numbers.setdefault(entry.inode, number)
+        has_data = entry.type == FILE and path == same[-1]
+        data = read_content(entry) if has_data else b""
+        yield _Item(path, entry, data, number, len(same))
+
+
+class _Writer:
+    """Writes by libarchive's own calls: libarchive-c's `linkpath=` loses symlinks (#143)."""
+
+    def __init__(self, archive: Any):
+        from ctypes import c_char_p, c_int64, c_uint
+
+        from libarchive import ffi
+
+        self.archive, self.ffi = archive, ffi
+        pointer = ffi.c_archive_entry_p
+        self.set_path = ffi.ffi("entry_copy_pathname", [pointer, c_char_p], None)
+        self.set_link = ffi.ffi("entry_copy_symlink", [pointer, c_char_p], None)
+        self.set_inode = ffi.ffi("entry_set_ino64", [pointer, c_int64], None)
+        self.set_links = ffi.ffi("entry_set_nlink", [pointer, c_uint], None)
+
+    def put(self, item: _Item) -> None:
+        from libarchive.entry import ArchiveEntry
+
+        entry, data = item.entry, item.data
+        mode = BITS[entry.type] | entry.mode
         made = ArchiveEntry(
-            mode=BITS[entry.type] | entry.mode, size=len(data), mtime=0, uid=0, gid=0
+            mode=mode,
+            size=len(data),
+            mtime=0,
+            uid=0,
+            gid=0,
         )
-        set_path(made._entry_p, path)
-        set_inode(made._entry_p, inode)
-        set_links(made._entry_p, links)
+        pointer = made._entry_p
+        self.set_path(pointer, item.path)
+        self.set_inode(pointer, item.inode)
+        self.set_links(pointer, item.links)
         if entry.type == LINK:
-            set_link(made._entry_p, entry.link)
+            self.set_link(pointer, entry.link)
         if entry.device:
             made.rdev = entry.device
-        ffi.write_header(archive, made._entry_p)
+        self.ffi.write_header(self.archive, pointer)
         if data:
-            ffi.write_data(archive, data, len(data))
-        ffi.write_finish_entry(archive)
-
-    return put
-
-
-def expand_start(how: str, data: bytes, room: int) -> tuple[bytes, int]:
-    """The same, but as much as can be had of a damaged stream, and no more than a little over `room`."""
-    out, at, piece = bytearray(), 0, PIECE if how == "zstd" else 1 << 20
-    try:
-        machine = expander(how)
-        while at < len(data) and not machine.eof and len(out) < room:
-            out += expand_some(machine, data[at : at + piece], room - len(out))
-            at += piece
-    except Exception:  # as above
-        return bytes(out), len(data)
-    return bytes(out), min(at, len(data)) - len(machine.unused_data)
+            self.ffi.write_data(self.archive, data, len(data))
+        self.ffi.write_finish_entry(self.archive)

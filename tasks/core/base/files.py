@@ -20,7 +20,11 @@ Owner = tuple[int, int]  # user, group
 
 
 def write_atomic(
-    path: str, data: bytes, mode: int = 0o644, durable: bool = False, owner: Owner | None = None
+    path: str,
+    data: bytes,
+    mode: int = 0o644,
+    durable: bool = False,
+    owner: Owner | None = None,
 ) -> bool:
     """Make `path` hold `data`, by a rename; False (and nothing touched) where it already does.
 
@@ -40,7 +44,7 @@ def replace(
     durable: bool = False,
     owner: Owner | None = None,
 ) -> None:
-    """The same of bytes that it surely does not hold, one part after the other."""
+    """As `write_atomic`, one part after the other, for what `path` surely does not hold."""
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
     new = os.path.join(folder, f".{name}.new")
@@ -63,6 +67,7 @@ def replace(
 
 
 def unlink_if_there(path: str) -> None:
+    """Remove a file; nothing where there is none."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
@@ -103,7 +108,8 @@ def naming(path: str | bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not isinstance(error.filename, (str, bytes)) or "/" not in os.fsdecode(error.filename):
+        name = error.filename
+        if not isinstance(name, (str, bytes)) or "/" not in os.fsdecode(name):
             error.filename, error.filename2 = path, None
         raise
 
@@ -177,7 +183,8 @@ def _take(fd: int, kind: int, what: str) -> None:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(fd, 200).decode(errors="replace").strip() or "somebody"
+        said = os.read(fd, 200).decode(errors="replace")
+        holder = said.strip() or "somebody"
         raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
 
 
@@ -259,6 +266,7 @@ def _remove(path: bytes, device: int) -> None:
 def exchange(one: str, other: str) -> None:
     """Let two names change places at once (renameat2(2), which Python does not have)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+    old, new = os.fsencode(one), os.fsencode(other)
+    if libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_EXCHANGE):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), one, None, other)

@@ -1,4 +1,4 @@
-"""Paths, sizes and numbers as a person reads them."""
+"""Paths, sizes and numbers as a person reads them; bytes as octal escapes, and back."""
 
 from __future__ import annotations
 

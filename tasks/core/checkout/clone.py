@@ -1,13 +1,14 @@
-"""A release's root: a new, complete folder made of a staged root, that shares equal names with an earlier release.
+"""A release's root: a new, complete folder that shares equal names with an earlier release.
 
-First the earlier release, all of it, by hard links and without a look at any manifest; then the steps from there.
+First the earlier release, all of it, by hard links and without a look at any manifest; then the
+steps from there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from stat import S_IMODE
 from typing import NamedTuple
 
@@ -20,13 +21,13 @@ from ..tree import xattrs
 from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
 from ..tree.model import DIR, FILE, Entry, Tree, without_collection
-from .rootless import privileged, without_privileges
+from .rootless import as_possible, privileged, without_privileges
 from .writer import (
     Changed,
     Done,
-    Lender,
     Progress,
     finish_entry,
+    lend_from,
     link,
     perform_changes,
     stop_inheritance,
@@ -38,8 +39,9 @@ class Earlier(NamedTuple):
 
     folder: str
     record: Manifest
-    looks: Stats
+    stats: Stats
     note: str = ""  # as below
+    difference: tuple[Tree, Tree] | None = None  # to what is published now, where it is known
 
 
 class Published(NamedTuple):
@@ -48,115 +50,136 @@ class Published(NamedTuple):
     bytes: int  # of those
     note: str  # what this user could not put on disk, one line; "" as root
     made: Tree  # all that was made anew, and every folder in which something was
-    looks: Stats  # of all the rest
+    stats: Stats  # of all the rest
 
 
-Bring = Callable[
-    [list[bytes]], "str | None"
-]  # have the bytes of these files; a folder whose files may be linked to
+# Have the bytes of these files; it gives a folder whose files may be linked to.
+Fetch = Callable[[list[bytes]], "str | None"]
 
 
 def publish(
-    record: Manifest,
+    manifest: Manifest,
     folder: str | bytes,
     earlier: Earlier | None = None,
-    bring: Bring = lambda paths: None,
+    fetch: Fetch = lambda paths: None,
     progress: Progress | None = None,
-    differing: tuple[Tree, Tree] | None = None,
 ) -> Published:
-    """Make `folder`, which must not exist, with all that is staged; flushing it to disk is the caller's.
+    """Make `folder`, which must not exist, with all of a staged root.
 
-    `record` is what `staged.recorded` gives. What is equal in the earlier release, and still looks as it did, becomes
-    a hard link of that; where none can be made (another file system, too many names) it is copied. `differing`:
-    `difference` of both, where it is known. Raises Refused where a staged file is not any more what the manifest says;
-    the folder is then to be removed.
+    Flushing it to disk is the caller's. `manifest` is what `staged_manifest` gives. What is equal
+    in the earlier release, and has the status that it had, becomes a hard link of that; where none
+    can be made (another file system, too many names) it is copied. Raises Refused where a staged
+    file is not any more what the manifest says; the folder is then to be removed.
     """
     able = privileged(os.path.dirname(os.path.abspath(os.fsdecode(folder))))
     os.mkdir(folder, 0o700)
     with without_collection(), Folder(folder) as new:
         stop_inheritance(new.root)
-        if earlier is None or not earlier.looks or bool(earlier.note) == able:
-            # nothing is known of how it looked, or an ordinary user's is not what root's would be
-            earlier, differing = Earlier(os.fsdecode(folder), NOTHING, {}), None
-        shared = _share(earlier, new)
-        if differing is None or shared.lost:
-            differing = difference(earlier.record, record, shared.lost)
-        before, goal = differing
-        before = {path: entry for path, entry in before.items() if path not in shared.lost}
-        note = "" if able else without_privileges(read_manifest(record))[1]
-        if note:
-            before, goal = without_privileges(before)[0], without_privileges(goal)[0]
-        steps = changes_between(before, goal)
-        done = _perform(steps, goal, new, bring, progress)
-    for path in steps.removed:
-        drop_stat(shared.looks, path)
+        base = _base(earlier, able) or Earlier(os.fsdecode(folder), NOTHING, {})
+        shared = _share(base, new)
+        before, goal = _difference(base, manifest, shared.lost, able)
+        changes = changes_between(before, goal)
+        done = _perform(changes, goal, new, fetch, progress)
+        note = "" if able else without_privileges(read_manifest(manifest))[1]
+    return _published(shared.without(changes.removed), done, goal, note)
+
+
+def _published(shared: _Shared, done: Done, goal: Tree, note: str) -> Published:
     made = {path: goal[path] for path in done.made}
-    return Published(shared.linked, done.copied, done.size, note, made, shared.looks)
+    return Published(
+        shared.linked,
+        done.copied,
+        done.size,
+        note,
+        made,
+        shared.stats,
+    )
+
+
+def _base(earlier: Earlier | None, able: bool) -> Earlier | None:
+    """None unless its status is known, and it was made as this one will be: by root, or not."""
+    if earlier and earlier.stats and bool(earlier.note) != able:
+        return earlier
+    return None
+
+
+def _difference(
+    earlier: Earlier, manifest: Manifest, lost: set[bytes], able: bool
+) -> tuple[Tree, Tree]:
+    """Give of both trees what differs, as it can be made; of the earlier one without the lost."""
+    trees = earlier.difference
+    if trees is None or lost:
+        trees = difference(earlier.record, manifest, lost)
+    before, goal = trees
+    before = {path: entry for path, entry in before.items() if path not in lost}
+    return as_possible(before, able)[0], as_possible(goal, able)[0]
 
 
 def _perform(
-    steps: Changes, goal: Tree, new: Folder, bring: Bring, progress: Progress | None
+    changes: Changes, goal: Tree, new: Folder, fetch: Fetch, progress: Progress | None
 ) -> Done:
-    files = [
-        path for path, entry in (*steps.added, *steps.changed, *steps.touched) if entry.type == FILE
-    ]
-    own = bring(files)
+    steps = (*changes.added, *changes.changed, *changes.touched)
+    received = fetch([path for path, entry in steps if entry.type == FILE])
     with contextlib.ExitStack() as stack:
-        lend = _lender(stack.enter_context(Folder(own))) if own else None
+        lend = lend_from(stack.enter_context(Folder(received)), _is_whole) if received else None
         try:
             with naming(new.path):
-                return perform_changes(steps, goal, new, lend, progress)
+                return perform_changes(changes, goal, new, lend, progress)
         except Changed as error:
             raise Refused(
-                f"{error.path}: changed after it was staged; remove the root.mtree beside it and build again"
+                f"{error.path}: changed after it was staged; "
+                "remove the root.mtree beside it and build again"
             ) from None
 
 
-def _lender(received: Folder) -> Lender:
-    """Lends files that came to a folder of their own, where their attributes are those of the entry, too."""
-    start = received.path + b"/"
-
-    def lend(path: bytes, entry: Entry) -> tuple[int, bytes] | None:
-        if entry.type != FILE or entry.data is not None or not entry.source.startswith(start):
-            return None
-        above, _, name = entry.source[len(start) :].rpartition(b"/")
-        try:
-            fd = received.at(above)
-            return (
-                (fd, name)
-                if attributes(b"/proc/self/fd/%d/%s" % (fd, name)) == entry.xattrs
-                else None
-            )
-        except OSError:  # it is gone; to copy it says so
-            return None
-
-    return lend
+def _is_whole(entry: Entry, path: bytes, file: bytes) -> bool:
+    """What came to a folder of its own may lack attributes."""
+    return attributes(file) == entry.xattrs
 
 
 class _Shared(NamedTuple):
-    looks: Stats
+    stats: Stats
     lost: set[bytes]  # what is not any more as it was published, or cannot be linked
     linked: int
+
+    def without(self, removed: Iterable[bytes]) -> _Shared:
+        """Forget the status of what was removed again."""
+        for path in removed:
+            drop_stat(self.stats, path)
+        return self
 
 
 def _share(earlier: Earlier, new: Folder) -> _Shared:
     """Fill the new folder with an earlier release: its folders made anew, all else by links."""
-    folders, looks, lost = _folders(earlier), Stats(), set[bytes]()
+    stats: Stats = {}
+    lost = set[bytes]()
+    folders = _folders(earlier)
     with Folder(earlier.folder) as old:
-        for path, (_, names) in earlier.looks.items():
-            start = path + b"/" if path else b""
-            try:
-                source = old.at(path)
-            except (FileNotFoundError, NotADirectoryError):
-                lost |= {path, *(start + name for name in names)}
+        for path, (_, names) in earlier.stats.items():
+            source = _inner(old, path)
+            if source is None:
+                lost |= {path, *_below(path, names)}
                 continue
             with naming(os.path.join(new.path, path)):
                 fd = _made(new, path)
                 linked = _linked(source, names, fd)
                 finish_entry(fd, folders[path], os.fstat(source).st_mtime_ns)
-            lost |= {start + name for name in names.keys() - linked.keys()}
-            looks[path] = stat_of_folder(os.fstat(fd)), linked
-    return _Shared(looks, lost, sum(len(names) for _, names in looks.values()))
+                stats[path] = stat_of_folder(os.fstat(fd)), linked
+            lost |= _below(path, names.keys() - linked)
+    count = sum(len(names) for _, names in stats.values())
+    return _Shared(stats, lost, count)
+
+
+def _inner(folder: Folder, path: bytes) -> int | None:
+    try:
+        return folder.at(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _below(folder: bytes, names: Iterable[bytes]) -> set[bytes]:
+    start = folder + b"/" if folder else b""
+    return {start + name for name in names}
 
 
 def _made(new: Folder, path: bytes) -> int:
@@ -167,23 +190,23 @@ def _made(new: Folder, path: bytes) -> int:
 
 
 def _linked(source: int, names: dict[bytes, Stat], fd: int) -> dict[bytes, Stat]:
-    """Those that still look as they did, and are links to that in the other folder now."""
+    """Link those that have the status that they had into the other folder; give them."""
     linked, lstat = {}, os.lstat
-    for name, look in names.items():
+    for name, before in names.items():
         try:
-            same = stat_of_name(lstat(name, dir_fd=source)) == look and link(source, name, fd, name)
+            is_same = stat_of_name(lstat(name, dir_fd=source)) == before
+            if is_same and link(source, name, fd, name):
+                linked[name] = before
         except FileNotFoundError:
-            continue
-        if same:
-            linked[name] = look
+            pass
     return linked
 
 
 def _folders(earlier: Earlier) -> Tree:
-    """The folders of a release, without a look at its manifest."""
-    labels = xattrs.parse_xattrs(earlier.record.xattrs)
-    tree = {
-        path: Entry(DIR, S_IMODE(mode), uid, gid, xattrs=labels.get(path, ()))
-        for path, ((mode, uid, gid, _), _) in earlier.looks.items()
-    }
-    return without_privileges(tree)[0] if earlier.note else tree
+    """Give the folders of a release, without a look at its manifest."""
+    attributes = xattrs.parse_xattrs(earlier.record.xattrs)
+    tree: Tree = {}
+    for path, ((mode, uid, gid, _), _) in earlier.stats.items():
+        own = attributes.get(path, ())
+        tree[path] = Entry(DIR, S_IMODE(mode), uid, gid, xattrs=own)
+    return as_possible(tree, able=not earlier.note)[0]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..base.files import digest_file
 from ..base.text import shown_path
 from ..scan.content import attributes
-from ..scan.stat import Stats, changed_paths, note_stat, unknown_stats
+from ..scan.stat import ChangedPath, Stats, changed_paths, note_stat, unknown_stats
 from ..tree.model import FILE, LINK, TYPES, Entry, Tree
-from .rootless import without_privileges
+from .rootless import as_possible
 
 KINDS = {**TYPES, stat.S_IFSOCK: "socket"}
 
 
 class Drift(NamedTuple):
-    """One name that is not as its manifest says; `path` without leading slash, b"" is the folder itself."""
+    """One name that is not as its manifest says; `path` is b"" for the folder itself."""
 
     path: bytes
     what: str  # "missing", "added", "mode 0600, not 0644", …
@@ -32,45 +32,41 @@ Reads = Callable[[bytes], bool]  # is the content of this path compared, too?
 
 
 def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
-    """Every difference of the folder `root` from its manifest, folder by folder.
+    """Give every difference of the folder `root` from its manifest, folder by folder.
 
-    Compares type, mode, owner, size, link and device; and, of the names that `reads` says, digest and attributes.
+    Compares type, mode, owner, size, link and device; and, of the names that `reads` says, digest
+    and attributes.
     """
-    return (
-        one
-        for path, status in changed_paths(unknown_stats(tree), root)
-        for one in _judged(tree, root, path, status, reads)
-    )
+    return _compared(tree, root, changed_paths(unknown_stats(tree), root), reads)
 
 
 def drift_since(
-    looks: Stats, load: Callable[[Collection[bytes]], Tree], root: str
+    stats: Stats, load: Callable[[Collection[bytes]], Tree], root: str
 ) -> Iterator[Drift]:
-    """As `drift`, of a folder whose looks were recorded: only what looks otherwise now is compared, content too.
+    """As `drift`, of a folder whose status was recorded: only what has another one is compared.
 
     `load` gives what of the tree is asked for.
     """
-    suspects = list(changed_paths(looks, root))
+    suspects = list(changed_paths(stats, root))
     tree = load([path for path, _ in suspects])
-    return (one for path, status in suspects for one in _judged(tree, root, path, status, always))
+    return _compared(tree, root, suspects, always)
 
 
 def always(path: bytes) -> bool:
     return True
 
 
-def _judged(
-    tree: Tree, root: str, path: bytes, status: os.stat_result | None, reads: Reads
-) -> Iterator[Drift]:
-    if path not in tree:
-        yield Drift(path, "added")
-    elif status is None:
-        yield Drift(path, "missing")
-    else:
-        file = os.path.join(os.fsencode(root), path) if path else os.fsencode(root)
-        yield from (
-            Drift(path, what) for what in _differences(tree[path], status, file, reads(path))
-        )
+def _compared(tree: Tree, root: str, found: Iterable[ChangedPath], reads: Reads) -> Iterator[Drift]:
+    top = os.fsencode(root)
+    for path, status in found:
+        if path not in tree:
+            yield Drift(path, "added")
+        elif status is None:
+            yield Drift(path, "missing")
+        else:
+            file = os.path.join(top, path) if path else top
+            for what in _differences(tree[path], status, file, reads(path)):
+                yield Drift(path, what)
 
 
 def _differences(entry: Entry, status: os.stat_result, file: bytes, read: bool) -> Iterator[str]:
@@ -85,9 +81,8 @@ def _differences(entry: Entry, status: os.stat_result, file: bytes, read: bool) 
     if kind == LINK and os.readlink(file) != entry.link:
         yield f"link to {shown_path(os.readlink(file))}, not {shown_path(entry.link)}"
     if entry.device and status.st_rdev != os.makedev(*entry.device):
-        yield "device {}:{}, not {}:{}".format(
-            os.major(status.st_rdev), os.minor(status.st_rdev), *entry.device
-        )
+        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        yield "device {}:{}, not {}:{}".format(major, minor, *entry.device)
     if kind == FILE and status.st_size != entry.size:
         yield f"size {status.st_size}, not {entry.size}"
     elif kind != LINK and read:
@@ -106,21 +101,17 @@ def _content(entry: Entry, file: bytes) -> Iterator[str]:
         yield f"cannot be read: {error.strerror}"
 
 
-# --- releases
-
-
 def must_equal(tree: Tree, root: str, reads: Reads = always) -> None:
-    """Raises Refused with the first differences."""
+    """Raise Refused with the first differences."""
     found = list(drift(tree, root, reads))
     if found:
+        first = "; ".join(map(str, found[:3]))
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise Refused(
-            f"{root} is not what its manifest says: {'; '.join(map(str, found[:3]))}{more}"
-        )
+        raise Refused(f"{root} is not what its manifest says: {first}{more}")
 
 
-def must_be_made(tree: Tree, root: str | bytes, looks: Stats) -> None:
-    """What of a folder was made just now, read back, and how it looks noted. All above it must be in `looks`.
+def must_be_made(tree: Tree, root: str | bytes, stats: Stats) -> None:
+    """Read back what of a folder was made just now, and note its status. All above is in `stats`.
 
     Raises Refused where something is not what the manifest says.
     """
@@ -128,14 +119,14 @@ def must_be_made(tree: Tree, root: str | bytes, looks: Stats) -> None:
     for path in sorted(tree):
         file = top + b"/" + path if path else top
         status = os.lstat(file)
-        note_stat(looks, path, status)
+        note_stat(stats, path, status)
         for what in _differences(tree[path], status, file, read=True):
             raise Refused(
-                f"{os.fsdecode(file)} did not become what its manifest says: {what}; is the disk sound?"
+                f"{os.fsdecode(file)} did not become what its manifest says: {what}; "
+                "is the disk sound?"
             )
 
 
 def possible(tree: Tree, note: str) -> Tree:
-    """The tree as it could be published."""
-
-    return without_privileges(tree)[0] if note else tree
+    """Give the tree as it could be published."""
+    return as_possible(tree, able=not note)[0]

@@ -1,4 +1,4 @@
-"""What an ordinary user can put on disk of a tree: no owners, no devices, nothing that gives rights."""
+"""What an ordinary user can put on disk of a tree: no owners, no devices, no rights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _RIGHTS = "security."  # attributes that only root sets
 
 
 def privileged(folder: str) -> bool:
-    """May this process give files away and make device nodes in `folder`? (Root in some containers may not.)"""
+    """May this process give files away and make device nodes in `folder`?
+
+    Root in some containers may not.
+    """
     if os.geteuid():
         return False
     probe = os.path.join(folder, f".plugnode-{os.getpid()}")
@@ -28,17 +31,35 @@ def privileged(folder: str) -> bool:
 
 
 def without_privileges(tree: Tree) -> tuple[Tree, str]:
-    """The tree as this user can make it, and one line that says what is missing of the true one."""
-    owners = sum(entry.uid != os.geteuid() or entry.gid != os.getegid() for entry in tree.values())
-    devices = sum(entry.type in (CHAR, BLOCK) for entry in tree.values())
-    goal = {path: _own(entry) for path, entry in tree.items() if entry.type not in (CHAR, BLOCK)}
+    """Give the tree as this user can make it, and one line that says what is missing of it."""
+    ours = os.geteuid(), os.getegid()
+    owners, devices = 0, 0
+    goal: Tree = {}
+    for path, entry in tree.items():
+        owners += (entry.uid, entry.gid) != ours
+        if entry.type in (CHAR, BLOCK):
+            devices += 1
+        else:
+            goal[path] = _own(entry)
     kept = f"{owners} owners and {devices} device nodes are only in the manifest"
     return goal, f"not root: {kept}; `doit deploy` as root makes them"
 
 
+def as_possible(tree: Tree, able: bool) -> tuple[Tree, str]:
+    """Give the tree as it can be made, and one line of what is missing; "" where nothing is."""
+    return (tree, "") if able else without_privileges(tree)
+
+
 def _own(entry: Entry) -> Entry:
     """Ours, and never closed to us: a build must be able to change and read it again."""
-    ours = {DIR: 0o700, FILE: 0o600}.get(entry.type, 0)
-    mode = entry.mode if entry.type not in (DIR, FILE) else entry.mode & 0o777 | ours
+    mode = entry.mode
+    if entry.type in (DIR, FILE):
+        needed = 0o700 if entry.type == DIR else 0o600
+        mode = mode & 0o777 | needed
     kept = tuple(pair for pair in entry.xattrs if not pair[0].startswith(_RIGHTS))
-    return entry._replace(mode=mode, uid=os.geteuid(), gid=os.getegid(), xattrs=kept)
+    return entry._replace(
+        mode=mode,
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        xattrs=kept,
+    )

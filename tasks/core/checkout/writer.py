@@ -1,4 +1,4 @@
-"""Doing what a plan says, to a real folder."""
+"""Making a real folder what a tree says, step by step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IMODE
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import NamedTuple
 
 from ..scan.content import attributes, digest_of
@@ -14,28 +14,41 @@ from ..scan.folder import OPEN_FOLDER, Folder
 from ..tree.diff import Changes
 from ..tree.model import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree, parent
 
+# ns: the mtime of what no file of the inputs gives one to; 2001, which no tool takes for a mistake
+EPOCH = 10**18
+
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_KINDS = {DIR: S_IFDIR, FILE: S_IFREG, LINK: S_IFLNK, CHAR: S_IFCHR, BLOCK: S_IFBLK, FIFO: S_IFIFO}
+_KINDS = {
+    DIR: S_IFDIR,
+    FILE: S_IFREG,
+    LINK: S_IFLNK,
+    CHAR: S_IFCHR,
+    BLOCK: S_IFBLK,
+    FIFO: S_IFIFO,
+}
 _BLOCK = 1 << 26
+
+# copy_file_range(2) is not for these two files
 _NO_COPY = (
     errno.EXDEV,
     errno.EINVAL,
     errno.ENOSYS,
     errno.EOPNOTSUPP,
-)  # copy_file_range(2) is not for these two files
+)
+# On another file system, of too many names already, of a kind that has one only, or gone: then it
+# is copied.
+_NO_LINK = (
+    errno.EXDEV,
+    errno.EMLINK,
+    errno.EPERM,
+    errno.EOPNOTSUPP,
+    errno.ENOENT,
+)
 
-EPOCH = (
-    10**18
-)  # ns: the mtime of what no file of the inputs gives one to; 2001, which no tool takes for a mistake
-
-Lender = Callable[
-    [bytes, Entry], "tuple[int, bytes] | None"
-]  # whose file may be hard-linked: its folder, its name
+# Gives a file that may be hard-linked: its folder, its name.
+Lender = Callable[[Entry], "tuple[int, bytes] | None"]
 Progress = Callable[[int, int], None]  # steps done, of how many
-
-# On another file system, of too many names already, of a kind that has one only, or gone: then it is copied.
-_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOENT)
 
 
 class Done(NamedTuple):
@@ -45,13 +58,11 @@ class Done(NamedTuple):
     copied: int  # files written
     size: int  # of those
     stamps: dict[bytes, int]  # those of one name -> ctime in ns
-    made: set[
-        bytes
-    ]  # all that the steps name and did not remove, and the folders that this disturbed
+    made: set[bytes]  # all that was named and not removed, and the folders that this disturbed
 
 
 def perform_changes(
-    steps: Changes,
+    changes: Changes,
     tree: Tree,
     folder: Folder,
     lend: Lender | None = None,
@@ -59,32 +70,76 @@ def perform_changes(
 ) -> Done:
     """Do the steps to `tree`. A file for which `lend` has an equal one becomes a hard link of that.
 
-    Raises OSError where the folder is not what the plan began with, Changed where a source is not what it was.
+    Raises OSError where the folder is not what the steps begin with, Changed where a source is not
+    what it was.
     """
-    made = [*steps.added, *steps.changed, *(step for step in steps.touched if step[1].type != DIR)]
-    disturbed = {
-        parent(path) for path in (*steps.removed, *(path for path, _ in made)) if path
-    } & tree.keys()
-    new = {path for path, _ in steps.added if path}
-    for path in disturbed - new:
-        stop_inheritance(folder.at(path))
-    for path in (*steps.removed, *(path for path, _ in made[len(steps.added) :])):
-        remove_entry(folder.at(parent(path)), path.rpartition(b"/")[2])
-    folder.close_inner()
+    touched = [step for step in changes.touched if step[1].type != DIR]
+    replaced = [*changes.changed, *touched]
+    gone = [*changes.removed, *(path for path, _ in replaced)]
+    added = {path for path, _ in changes.added if path}
+    disturbed = set(map(parent, filter(None, [*gone, *added]))) & tree.keys()
+    _make_room(folder, disturbed - added, gone)
+
+    made = [*changes.added, *replaced]
     done = _Maker(folder, lend).make(made, progress)
-    folders = disturbed | {
-        path for path, entry in (*steps.added, *steps.touched) if entry.type == DIR
-    }
-    for path in sorted(folders):
-        finish_entry(folder.at(path), tree[path])
+    folders = disturbed | _folders(changes)
+    _finish(folder, folders, tree)
     return done._replace(made=folders.union(path for path, _ in made))
 
 
+def _make_room(folder: Folder, disturbed: set[bytes], gone: list[bytes]) -> None:
+    for path in disturbed:
+        stop_inheritance(folder.at(path))
+    for path in gone:
+        above, _, name = path.rpartition(b"/")
+        remove_entry(folder.at(above), name)
+    folder.close_inner()
+
+
+def _finish(folder: Folder, paths: set[bytes], tree: Tree) -> None:
+    for path in sorted(paths):
+        finish_entry(folder.at(path), tree[path])
+
+
+def _folders(changes: Changes) -> set[bytes]:
+    steps = (*changes.added, *changes.touched)
+    return {path for path, entry in steps if entry.type == DIR}
+
+
+def lend_from(folder: Folder, is_fit: Callable[[Entry, bytes, bytes], bool]) -> Lender:
+    """Give who lends the files of a folder that entries have as their source.
+
+    `is_fit(entry, path, file)` says whether the file is to be had for the entry: `path` is where it
+    is below the folder, `file` how to open it. Mode, owner, size are looked at when it is linked.
+    """
+    start = folder.path + b"/"
+
+    def lend(entry: Entry) -> tuple[int, bytes] | None:
+        if entry.type != FILE or entry.data is not None or not entry.source.startswith(start):
+            return None
+        path = entry.source[len(start) :]
+        above, _, name = path.rpartition(b"/")
+        try:
+            fd = folder.at(above)
+            file = _path_at(fd, name)
+            return (fd, name) if is_fit(entry, path, file) else None
+        except OSError:  # it is gone; to copy it says so
+            return None
+
+    return lend
+
+
+def _path_at(fd: int, name: bytes) -> bytes:
+    """Give a path for calls that take no descriptor of a folder."""
+    return b"/proc/self/fd/%d/%s" % (fd, name)
+
+
 class _Maker:
-    """Makes entries under names that are free; folders stay closed to others until they are finished."""
+    """Makes entries under free names; folders stay closed to others until they are finished."""
 
     def __init__(self, folder: Folder, lend: Lender | None):
-        self.folder, self.lend = folder, lend
+        self.folder = folder
+        self.lend = lend
         self.first: dict[int, bytes] = {}  # the names of one file: where its first one is
         self.linked = self.copied = self.size = 0
         self.stamps: dict[bytes, int] = {}
@@ -94,16 +149,21 @@ class _Maker:
             if progress and not number & 255:
                 progress(number, len(steps))
             try:
-                self._place(path, entry)
+                self._put(path, entry)
             except OSError as error:
-                raise OSError(
-                    error.errno, error.strerror, os.path.join(self.folder.path, path)
-                ) from error
+                whole = os.path.join(self.folder.path, path)
+                raise OSError(error.errno, error.strerror, whole) from error
         if progress:
             progress(len(steps), len(steps))
-        return Done(self.linked, self.copied, self.size, self.stamps, set())
+        return Done(
+            self.linked,
+            self.copied,
+            self.size,
+            self.stamps,
+            set(),
+        )
 
-    def _place(self, path: bytes, entry: Entry) -> None:
+    def _put(self, path: bytes, entry: Entry) -> None:
         if not path:  # the folder itself
             return
         above, _, name = path.rpartition(b"/")
@@ -111,17 +171,14 @@ class _Maker:
         if entry.type == DIR:
             os.mkdir(name, 0o700, dir_fd=fd)
         elif entry.inode in self.first:
-            known_as = self.first[entry.inode]
-            os.link(
-                known_as, name, src_dir_fd=self.folder.root, dst_dir_fd=fd, follow_symlinks=False
-            )
+            _link(self.folder.root, self.first[entry.inode], fd, name)
         else:
             self._first_name(fd, name, path, entry)
 
     def _first_name(self, fd: int, name: bytes, path: bytes, entry: Entry) -> None:
         if entry.inode:
             self.first[entry.inode] = path
-        lent = self.lend(path, entry) if self.lend else None
+        lent = self.lend(entry) if self.lend else None
         stamp = _linked(*lent, fd, name, entry) if lent else 0
         if stamp:
             self.linked += 1
@@ -134,7 +191,10 @@ class _Maker:
 
 
 def _linked(source: int, known_as: bytes, fd: int, name: bytes, entry: Entry) -> int:
-    """Make a name a link to a lent file: its ctime, which that has moved; 0 where that cannot be, or it is another."""
+    """Make a name a link to a lent file; give its ctime, which that has moved.
+
+    0 where that cannot be, or where it is another file.
+    """
     if not link(source, known_as, fd, name):
         return 0
     status = os.lstat(name, dir_fd=fd)
@@ -147,12 +207,16 @@ def _linked(source: int, known_as: bytes, fd: int, name: bytes, entry: Entry) ->
 def link(source: int, known_as: bytes, fd: int, name: bytes) -> bool:
     """Give a file of one folder a name in another; False where that cannot be, and a copy can."""
     try:
-        os.link(known_as, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+        _link(source, known_as, fd, name)
         return True
     except OSError as error:
         if error.errno in _NO_LINK:
             return False
         raise
+
+
+def _link(source: int, known_as: bytes, fd: int, name: bytes) -> None:
+    os.link(known_as, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
 
 
 class Changed(Exception):
@@ -164,13 +228,13 @@ class Changed(Exception):
 
 
 def stop_inheritance(fd: int) -> None:
-    """Without its default ACL a folder gives none to what is made in it; `finish` puts it back."""
+    """Without its default ACL a folder gives none to what is made in it."""
     with contextlib.suppress(OSError):
         os.removexattr(fd, "system.posix_acl_default")
 
 
 def remove_entry(fd: int, name: bytes) -> None:
-    """Remove a name and, where it is a folder that holds more than is known of, everything below it."""
+    """Remove a name; of a folder that holds more than is known of, everything below it, too."""
     try:
         os.unlink(name, dir_fd=fd)
     except IsADirectoryError:
@@ -184,8 +248,10 @@ def remove_entry(fd: int, name: bytes) -> None:
 
 
 def make_entry(fd: int, name: bytes, entry: Entry) -> int:
-    """Make an entry, no folder, under a free name of an open folder; for a file its ctime in ns, else 0."""
-    return _file(fd, name, entry) if entry.type == FILE else _special(fd, name, entry)
+    """Make an entry, no folder, under a free name; give a file's ctime in ns, else 0."""
+    if entry.type == FILE:
+        return _file(fd, name, entry)
+    return _special(fd, name, entry)
 
 
 def _special(fd: int, name: bytes, entry: Entry) -> int:
@@ -194,23 +260,26 @@ def _special(fd: int, name: bytes, entry: Entry) -> int:
         os.symlink(entry.link, name, dir_fd=fd)
         os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
         return 0
-    os.mknod(name, _KINDS[entry.type] | 0o600, os.makedev(*(entry.device or (0, 0))), dir_fd=fd)
+    device = os.makedev(*(entry.device or (0, 0)))
+    os.mknod(name, _KINDS[entry.type] | 0o600, device, dir_fd=fd)
     os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
     os.chmod(name, entry.mode, dir_fd=fd)  # of what was made a moment ago: no symlink
     for key, value in entry.xattrs:
-        os.setxattr(b"/proc/self/fd/%d/%s" % (fd, name), key, value, follow_symlinks=False)
+        os.setxattr(_path_at(fd, name), key, value, follow_symlinks=False)
     return 0
 
 
 def _file(fd: int, name: bytes, entry: Entry) -> int:
     new = os.open(name, _NEW, entry.mode & 0o777, dir_fd=fd)
     try:
-        mtime = _write(new, entry.data) if entry.data is not None else _copy(entry, new)
+        if entry.data is None:
+            mtime = _copy(entry, new)
+        else:
+            mtime = _write(new, entry.data)
         os.utime(new, ns=(mtime, mtime))
         status = os.fstat(new)
-        if entry.xattrs or not is_like(
-            status, entry
-        ):  # seldom: most files are root's, and of a plain mode
+        # seldom: most files are root's, and of a plain mode
+        if entry.xattrs or not is_like(status, entry):
             os.fchown(new, entry.uid, entry.gid)  # clears setuid and capabilities: before both
             os.fchmod(new, entry.mode)
             for key, value in entry.xattrs:
@@ -229,14 +298,17 @@ def _write(new: int, data: bytes) -> int:
 
 
 def _copy(entry: Entry, new: int) -> int:
-    """Fill the new file with the entry's bytes; gives their mtime. Raises Changed where they are others by now."""
+    """Fill the new file with the entry's bytes; give their mtime.
+
+    Raises Changed where they are others by now.
+    """
     try:
         source = os.open(entry.source, _SOURCE)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Changed(entry.source) from error
     try:
         status = os.fstat(source)
-        if S_IFREG | S_IMODE(status.st_mode) != status.st_mode or status.st_size != entry.size:
+        if not S_ISREG(status.st_mode) or status.st_size != entry.size:
             raise Changed(entry.source)
         _copy_bytes(source, new, status)
         if status.st_ctime_ns != entry.stamp and digest_of(new, os.fstat(new)) != entry.digest:
@@ -263,7 +335,7 @@ def _copy_bytes(source: int, new: int, status: os.stat_result) -> None:
 
 
 def _copy_range(source: int, new: int, start: int, end: int) -> None:
-    """Copy within the kernel, as a reflink where the file system has them; short where the source became so."""
+    """Copy within the kernel, as a reflink where it can; short where the source became so."""
     copy: Callable[[int, int, int, int], int] = _in_kernel
     while start < end:
         try:
@@ -283,11 +355,12 @@ def _in_kernel(source: int, new: int, count: int, at: int) -> int:
 
 
 def _by_hand(source: int, new: int, count: int, at: int) -> int:
-    return os.pwrite(new, os.pread(source, min(count, 1 << 20), at), at)
+    data = os.pread(source, min(count, 1 << 20), at)
+    return os.pwrite(new, data, at)
 
 
 def finish_entry(fd: int, entry: Entry, mtime: int | None = None) -> None:
-    """A folder's owner, mode and attributes, when everything is in it; and its mtime, which that has moved.
+    """Give a folder that is full its owner, mode, attributes and, moved by all that, its mtime.
 
     `mtime`, in ns, is its source's, where that is known.
     """

@@ -42,9 +42,15 @@ def _nodes_table(site: Site) -> bytes:
 
 
 def _node_row(node: Node) -> tuple[str, ...]:
-    """Address, name, MAC, groups, layout, wipe token."""
+    """Address, name, MAC, groups, layout, wipe token.
+
+    A token for foreign disks is in a column of its own: an earlier setup.sh would wipe with it a
+    disk of ours.
+    """
     groups = ",".join(node.groups) or "-"
-    return node.ip, node.name, node.mac, groups, node.layout or "-", node.wipe or "-"
+    wipe = node.wipe or "-"
+    tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
+    return node.ip, node.name, node.mac, groups, node.layout or "-", *tokens
 
 
 def _site_values(site: Site) -> bytes:

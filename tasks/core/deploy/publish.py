@@ -31,18 +31,14 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     new = os.path.join(targets.incoming_roots, id)
     like = nearest(actual, built)
     source = _Source(built, like)
-    published = publish(
-        manifest_of_build(built),
-        new,
-        earlier(targets, like) if like else None,
-        source.bring,
-        _progress(id, say),
-        differing_trees(targets, like, built) if like else None,
-    )
+    base = earlier(targets, like) if like else None
+    if base:
+        base = base._replace(difference=differing_trees(targets, like, built))
+    published = publish(manifest_of_build(built), new, base, source.bring, _progress(id, say))
     if published.note:
         say(published.note)
-    drift.must_be_made(published.made, new, published.looks)
-    _keep(targets, built, published.note, published.looks)
+    drift.must_be_made(published.made, new, published.stats)
+    _keep(targets, built, published.note, published.stats)
     _put_in_place(targets, new, id)
     source.clear()
 
@@ -117,10 +113,7 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
 
 
 def complete_site_data(targets: Targets, site: str) -> None:
-    """Put beside site.img what releases of before load.
-
-    An earlier version put only site.img there.
-    """
+    """What releases of before load beside site.img, where an earlier version left only that."""
     folder = targets.boot(site)
     image = content(os.path.join(folder, "site.img")) or b""
     for name, data in site_data.beside(image).items():

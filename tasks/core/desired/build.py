@@ -10,7 +10,8 @@ from ..store.nodes import NodeFacts
 
 def site_id(site_img: bytes) -> str:
     """The folder of site data, named by its bytes: `site-0b1c2d3e4f50`."""
-    return f"site-{hashlib.sha256(site_img).hexdigest()[:12]}"
+    digest = hashlib.sha256(site_img).hexdigest()
+    return f"site-{digest[:12]}"
 
 
 OPTIONAL = ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
@@ -24,6 +25,7 @@ def node_facts(site: Site) -> dict[str, NodeFacts]:
 def _facts(node: Node) -> NodeFacts:
     facts: NodeFacts = {"ip": node.ip, "mac": str(node.mac), "image": node.image}
     for name in OPTIONAL:
-        if value := getattr(node, name):
+        value = getattr(node, name)
+        if value:
             facts[name] = value if isinstance(value, str) else ",".join(value)
     return facts

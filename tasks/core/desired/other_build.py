@@ -80,7 +80,8 @@ NOTHING_BUILT = state.Desired(releases=(), site_id="", site_img=b"", files={}, l
 
 
 def _files(folder: str) -> dict[str, bytes]:
-    return {os.path.relpath(path, folder): read(path) for path in sorted(files_in(folder))}
+    paths = sorted(files_in(folder))
+    return {os.path.relpath(path, folder): read(path) for path in paths}
 
 
 def _served(site: Site, configs: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -93,7 +94,9 @@ def _served(site: Site, configs: Mapping[str, bytes]) -> dict[str, bytes]:
     for path, data in configs.items():
         if path.startswith(TFTP):
             name = path.removeprefix(TFTP)
-            files[name.replace(first, BOOT_FILES) if len(site.servers) > 1 else name] = data
+            if len(site.servers) > 1:
+                name = name.replace(first, BOOT_FILES)
+            files[name] = data
     return files
 
 
@@ -117,8 +120,9 @@ def shadow(targets: Targets, other: state.Desired, loaders: Mapping[str, str]) -
     clear(targets.destdir)
     for built in other.releases:
         for path, name in _compared(targets, built.release.id).items():
+            source = os.path.abspath(built.path(name))
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.symlink(os.path.abspath(built.path(name)), path)
+            os.symlink(source, path)
     return as_deployed(targets, other, loaders)
 
 

@@ -37,10 +37,12 @@ def use_as_is(
 
     `lacking`: what the kind itself has found to be missing.
     """
-    drivers = _drivers(recipe)
-    missing = _missing_paths(base, image.needs) + _missing_modules(recipe, base, drivers)
-    missing += lacking
-    version = recipe.kernel.version
+    version, drivers = recipe.kernel.version, _drivers(recipe)
+    missing = [
+        *_missing_paths(base, image.needs),
+        *_missing_modules(recipe, base, drivers),
+        *lacking,
+    ]
     if missing:
         what = f"cannot mount an NFS root, it lacks {', '.join(missing)}"
         remedy = f"{image.remedy.format(version)}; or say `initrd: {{base: none}}`"

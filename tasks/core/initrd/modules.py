@@ -131,28 +131,31 @@ def closure(
     tree: Tree, modules: Modules, names: Iterable[str], where: str = "site.yaml"
 ) -> tuple[list[str], list[Problem]]:
     """(the modules that loading `names` takes, in insmod order; what is wrong)."""
-    order: dict[str, None] = {}
-    problems: list[Problem] = []
+    chosen: dict[str, None] = {}
+    wrong: list[Problem] = []
     for name in names:
         try:
             found = find_module(modules, name)
         except KeyError:
-            problems.append(Problem(where, 1, 1, unknown_module(modules, name), SUBJECT))
+            what = unknown_module(modules, name)
+            wrong.append(Problem(where, 1, 1, what, SUBJECT))
             continue
         for module in _chain(modules, found) if found else []:
             if modules.paths.get(module) not in tree:
-                problems.append(Problem(where, 1, 1, _lost(modules, name, module)))
-            order.setdefault(module)
-    return list(order), problems
+                wrong.append(Problem(where, 1, 1, _lost(modules, name, module)))
+            chosen.setdefault(module)
+    return list(chosen), wrong
 
 
 def _chain(modules: Modules, name: str, above: tuple[str, ...] = ()) -> list[str]:
     """`name` after all it needs, soft dependencies that exist included."""
     chain: list[str] = []
-    for module in [*reversed(modules.needs.get(name, ())), name]:
+    needed = reversed(modules.needs.get(name, ()))
+    for module in [*needed, name]:
         for soft in modules.before.get(module, ()):
             if soft not in above and _is_loadable(modules, soft):
-                chain += _chain(modules, modules.aliases.get(soft, soft), (*above, soft, name))
+                real = modules.aliases.get(soft, soft)
+                chain += _chain(modules, real, (*above, soft, name))
         chain.append(module)
     return chain
 
@@ -258,7 +261,8 @@ def information(data: bytes, key: bytes) -> list[str]:
 
 def version_of(data: bytes) -> str:
     """The kernel that a module was made for, "" where it does not say."""
-    return next((value.split()[0] for value in information(data, b"vermagic")), "")
+    said = information(data, b"vermagic")
+    return said[0].split()[0] if said else ""
 
 
 def firmware(tree: Tree, data: bytes) -> tuple[dict[str, bytes], list[str]]:

@@ -46,7 +46,7 @@ def of_release(
     """
     before = kept.earlier(targets, release)
     root = targets.root(release)
-    if full or not before.looks:
+    if full or not before.stats:
         tree = possible(kept.load_kept(targets, release), before.note)
         reads = _counting(release, len(tree), tell)
         return drift(tree, root, reads)
@@ -54,7 +54,7 @@ def of_release(
     def load(paths: Collection[bytes]) -> Tree:
         return possible(entries_of(before.record, paths), before.note)
 
-    return drift_since(before.looks, load, root)
+    return drift_since(before.stats, load, root)
 
 
 def _counting(release: str, size: int, tell: Tell) -> Reads:

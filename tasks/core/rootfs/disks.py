@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ..site.model import Disk
@@ -44,16 +44,6 @@ def disk_support(tree: Tree) -> DiskSupport:
     names = itertools.chain.from_iterable(PROGRAMS.values())
     programs = [name for name in names if _is_there(tree, name)]
     return {"folders": folders, "programs": programs, "bytes": _sizes(tree)}
-
-
-def grown_support(has: DiskSupport, by: Mapping[bytes, int]) -> DiskSupport:
-    """The same when files have become larger, by so many bytes each."""
-    sizes = dict(has["bytes"])
-    for path, more in by.items():
-        for folder in map(_text, _top_folders(path)):
-            if folder in sizes:
-                sizes[folder] += more
-    return {**has, "bytes": sizes}
 
 
 def _sizes(tree: Tree) -> dict[str, int]:

@@ -15,7 +15,6 @@ from ..tree.model import (
     Circle,
     Entry,
     Tree,
-    note,
     parent,
     parents,
     read_content,
@@ -105,7 +104,6 @@ def _acted(tree: Tree, verdicts: Verdicts) -> tuple[Tree, list[Note]]:
         if not rule:
             left[path] = entry
             continue
-        note(entry)  # an empty one may have something to scrub the next time
         after = scrubbed(rule, entry)
         if after:
             left[path] = after

@@ -22,8 +22,6 @@ from ..tree.model import (
     TYPES,
     Entry,
     Tree,
-    is_but_for_bytes,
-    parent,
     without_collection,
 )
 from ..tree.xattrs import Attributes
@@ -74,16 +72,6 @@ class Scan(NamedTuple):
     mounts: tuple[bytes, ...]  # folders of other file systems, taken without their content
 
 
-class Renewal(NamedTuple):
-    """What has changed in a folder since its index was written: nothing but bytes of files."""
-
-    files: Tree  # those with other bytes
-    before: Tree  # as they were
-    folders: Tree  # those that hold them
-    since: str  # the signature at that time
-    signature: str  # now
-
-
 class Walked(NamedTuple):
     """A walk that was taken, for a scan to go on from."""
 
@@ -91,11 +79,6 @@ class Walked(NamedTuple):
     start: int = 0
     before: Index = Index()
     folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
-
-    @property
-    def listings(self) -> list[Listing]:
-        """Give the folders that are not as the index knows them."""
-        return [seen for seen in self.folders if not isinstance(seen, bytes)]
 
 
 def signature(
@@ -179,46 +162,6 @@ def _walk_and_read(
     return reader, found
 
 
-def rescan(looked: Walked, root: str | bytes, index: str, options: ScanOptions) -> Renewal | None:
-    """Read what is new by a look at a folder that is not owned, and put it into its index.
-
-    The rest is not visited. None, and nothing is written, where more has changed than bytes of
-    files that have one name, where the judge has something to say of them, or where it cannot be
-    told. Raises BadInput as `scan` does.
-    """
-    before, since = looked.before, looked.before.signature
-    if since is None or not _are_known(looked, options.judge):
-        return None
-    top = os.fsencode(os.path.abspath(root))
-    with without_collection():
-        old = _Reader(top, before, options, whole=False)
-        old.put_as_before(looked.listings)
-        new = _Reader(top, before, options, whole=False)
-        signature = new.go_on(looked).signature
-        changed = new.only_bytes_since(old)
-        if changed is None or signature is None or new.are_judged(changed):
-            return None
-        save_index(index, options.rules, new.index(signature))
-    return Renewal(
-        files=new.some(changed),
-        before=old.some(changed),
-        folders=new.some(set(map(parent, changed))),
-        since=since,
-        signature=signature,
-    )
-
-
-def _are_known(looked: Walked, judge: Judge) -> bool:
-    """Did no folder come or go, and is known as a whole what each that changed was?"""
-    before = looked.before
-    if before.judge != judge.by or len(before.records) != len(looked.folders):
-        return False
-    for listing in looked.listings:
-        if listing.path not in before.records or not before.known[listing.path][3]:
-            return False
-    return True
-
-
 class _Reader:
     """Turns a walk's listings into entries, and into what the next scan needs to know of them."""
 
@@ -228,14 +171,12 @@ class _Reader:
         before: Index,
         options: ScanOptions,
         progress: Progress = _unheard,
-        whole: bool = True,
     ):
         self.root, self.prefix = root, root.rstrip(b"/") + b"/"
         self.before = before
         self.options = options
         self.row = OWNED_ROW if options.owned else ROW
         self.progress = progress
-        self.whole = whole  # are entries made of what is as the index knows it?
         self.tree: Tree = {}
         self.verdicts: dict[str, str] = {}
         self.known: Known = {}
@@ -251,13 +192,6 @@ class _Reader:
         """Give what the next scan is to know."""
         return Index(self.known, self.records, self.options.judge.by, signature)
 
-    def some(self, paths: Iterable[bytes]) -> Tree:
-        return {path: self.tree[path] for path in paths}
-
-    def are_judged(self, paths: Iterable[bytes]) -> bool:
-        """Had the judge something to say of any of them?"""
-        return any(self.verdicts[self.tree[path].digest] for path in paths)
-
     def read(self, walk: Walk) -> Scan:
         walk.trouble = self.trouble
         try:
@@ -271,34 +205,26 @@ class _Reader:
         self._take(looked.folders, looked.start)
         return self._end(looked.signature)
 
-    def only_bytes_since(self, old: _Reader) -> list[bytes] | None:
-        """Give the files that have other bytes than then; None where more is different."""
-        if self.tree.keys() != old.tree.keys():
-            return None
-        if (self.others, self.sockets, self.mounts) != (old.others, old.sockets, old.mounts):
-            return None
-        changed = []
-        for path, entry in self.tree.items():
-            before = old.tree[path]
-            if entry.content != before.content:
-                if entry.inode or not is_but_for_bytes(before, entry):
-                    return None
-                changed.append(path)
-        return changed
-
     def _end(self, signature: str | None) -> Scan:
         if self.problems:
             raise BadInput(self.problems)
         self._join_names()
         signature = signature if self.steady else None
-        return Scan(self.tree, self.verdicts, signature, tuple(self.sockets), tuple(self.mounts))
+        return Scan(
+            self.tree,
+            self.verdicts,
+            signature,
+            tuple(self.sockets),
+            tuple(self.mounts),
+        )
 
     def trouble(self, path: bytes, error: OSError) -> None:
         if error.errno in _GONE:
             what = "changed while it was read; try again, or exclude it"
         else:
             what = f"cannot be read: {error.strerror}; run as root, or exclude it"
-        self.problems.append(Problem(os.fsdecode(self.prefix + path), 1, 1, what))
+        file = os.fsdecode(self.prefix + path)
+        self.problems.append(Problem(file, 1, 1, what))
 
     def _take(self, folders: Iterable[Listing | bytes], start: int) -> None:
         """Read folders, and the names in them that are none, and note what the index is to say."""
@@ -318,8 +244,7 @@ class _Reader:
         """A folder that is as the index knows it."""
         self.records[path] = self.before.records[path]
         self.known[path] = self.before.known[path]
-        if self.whole:
-            self.put(path, *marshal.loads(self.records[path]))
+        self.put(path, *marshal.loads(self.records[path]))
 
     def _read_folder(self, fd: int, seen: Listing, start: int) -> None:
         self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
@@ -377,18 +302,20 @@ class _Reader:
         number = listing.number if is_whole else 0
         self.known[listing.path] = stamp, listing.names, listing.places, number
 
-    def put_as_before(self, listings: Iterable[Listing]) -> None:
-        """Make entries of folders as they were when the index was written."""
-        for listing in listings:
-            self.put(listing.path, *marshal.loads(self.before.records[listing.path]))
-
     def put(
         self, path: bytes, device: int, row: Row, found: Attributes, items: dict[bytes, Item]
     ) -> None:
         """Make entries of a folder and of all in it that is none."""
         _, mode, uid, gid, *_ = row
         source = self.prefix + path
-        self.tree[path] = Entry(DIR, mode & 0o7777, uid, gid, xattrs=found, source=source)
+        self.tree[path] = Entry(
+            DIR,
+            mode & 0o7777,
+            uid,
+            gid,
+            xattrs=found,
+            source=source,
+        )
         start = path + b"/" if path else b""
         for name, item in items.items():
             self._put_item(start + name, device, item)
@@ -407,7 +334,17 @@ class _Reader:
             if kind == DIR:
                 self.mounts.append(path)
             bits = 0o777 if kind == LINK else mode & 0o7777
-            self.tree[path] = Entry(kind, bits, uid, gid, 0, link, device, "", found or ())
+            self.tree[path] = Entry(
+                kind,
+                bits,
+                uid,
+                gid,
+                0,
+                link,
+                device,
+                "",
+                found or (),
+            )
 
     def _file(self, path: bytes, row: Row, digest: str, found: Attributes) -> Entry:
         stamp, mode, uid, gid, size, *_ = row

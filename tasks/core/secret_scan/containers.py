@@ -80,7 +80,7 @@ def _expanded(how: str, data: bytes) -> Iterator[Member]:
     if how.startswith("lz4") or how == "lzop":
         yield from _archive(data, "raw")
         return
-    plain, end = cpio.expand_start(how, data, ROOM)
+    plain, end = compression.expand_start(how, data, ROOM)
     if plain.startswith(_NEWC):
         yield from _files(plain)
         yield from _image(data[end:])
@@ -91,7 +91,7 @@ def _expanded(how: str, data: bytes) -> Iterator[Member]:
 def _others(how: str, data: bytes, room: int) -> Iterator[bytes]:
     """The streams of the same kind that follow: pigz makes many of a file."""
     while room > 0 and compression.compression(data[:8]) == how:
-        plain, end = cpio.expand_start(how, data, room)
+        plain, end = compression.expand_start(how, data, room)
         room -= len(plain)
         data = data[end:]
         yield plain

@@ -234,8 +234,8 @@ class Disk(NamedTuple):
         Key(
             ListOf(Text("device"), least=1),
             "the first that exists is taken",
-            "whole disks; the node's own is found whatever it is called today, and where there is none"
-            " the first blank one of these is taken; `*` and `?` match, as in"
+            "whole disks; the node's own is found whatever it is called today, and where there"
+            " is none the first blank one of these is taken; `*` and `?` match, as in"
             " `/dev/disk/by-id/ata-*`",
             merge=REPLACE,
             examples=(["/dev/sda", "/dev/hda"],),
@@ -410,7 +410,8 @@ class Image(NamedTuple):
             ListOf(Text("relative")),
             "paths that the secrets rules would scrub or refuse, allowed",
             "files, or folders with all that is in them, that the secrets rules would scrub or"
-            " refuse, allowed into the export: [secrets.md](secrets.md). `plan` names what it lets out",
+            " refuse, allowed into the export: [secrets.md](secrets.md). `plan`"
+            " names what it lets out",
             recipe=ROOT,
         ),
     ] = ()
@@ -482,8 +483,10 @@ class Node(NamedTuple):
             Text("interface"),
             "the network card that the node boots from",
             "the network card that they boot from, where it is another than the image's:"
-            " `plugnode.interface=` in their kernel arguments. At boot the loader's word (BOOTIF) and"
-            " the node's MAC come first; an initrd of dracut or initramfs-tools goes by the loader's"
+            " `plugnode.interface=` in their kernel arguments. At boot the"
+            " loader's word (BOOTIF) and"
+            " the node's MAC come first; an initrd of dracut or initramfs-tools"
+            " goes by the loader's"
             " word alone",
             merge=REPLACE,
             of_image=True,
@@ -516,7 +519,10 @@ class Node(NamedTuple):
             "a token: once per token its disk is wiped",
             "a token, any word such as a date. A token that the node's disk does not remember yet"
             " is done once,"
-            " and remembered: its disk is wiped at the next boot",
+            " and remembered: its disk is wiped at the next boot. `force:SERIAL` also takes a"
+            " foreign disk with that serial number, `foreign:WORD` the foreign"
+            " disk of a second-hand"
+            " machine, once (`overlays/worker/README.md` says which never)",
             merge=REPLACE,
         ),
     ] = None

@@ -26,27 +26,36 @@ class Changes(NamedTuple):
 
 def changes_between(old: Tree, new: Tree) -> Changes:
     """Give the steps that make `old` equal to `new`."""
-    common = old.keys() & new.keys()
-    retyped = {path for path in common if old[path].type != new[path].type}
-    kept = common - retyped
-    differing = {path for path in kept if old[path].content != new[path].content}
-    changed = _changed(old, new, kept, differing)
+    retyped, differing, changed = _compared(old, new)
+    removed = (old.keys() - new.keys()) | retyped
+    added = (new.keys() - old.keys()) | retyped
+    kept = old.keys() - removed
 
-    removed = deep_order((old.keys() - new.keys()) | retyped)
+    names = groups(new)
+    changed |= _regrouped(groups(old), names) & kept
+    changed |= _with_their_names(changed | differing, names) & kept
     return Changes(
-        removed=tuple(reversed(removed)),
-        added=_steps(new, (new.keys() - old.keys()) | retyped),
+        removed=tuple(reversed(deep_order(removed))),
+        added=_steps(new, added),
         changed=_steps(new, changed),
         touched=_steps(new, differing - changed),
     )
 
 
-def _changed(old: Tree, new: Tree, kept: Set[bytes], differing: Set[bytes]) -> set[bytes]:
-    """Give of the paths that keep their type those that have other content, or other names."""
-    names = groups(new)
-    changed = {path for path in differing if _bytes(old[path]) != _bytes(new[path])}
-    changed |= _regrouped(groups(old), names) & kept
-    return changed | (_with_their_names(changed | differing, names) & kept)
+def _compared(old: Tree, new: Tree) -> tuple[set[bytes], set[bytes], set[bytes]]:
+    """Give of the paths in both: those of another type; the others that differ; those in bytes."""
+    retyped: set[bytes] = set()
+    differing: set[bytes] = set()
+    changed: set[bytes] = set()
+    for path in old.keys() & new.keys():
+        before, after = old[path], new[path]
+        if before.type != after.type:
+            retyped.add(path)
+        elif before.content != after.content:
+            differing.add(path)
+            if _bytes(before) != _bytes(after):
+                changed.add(path)
+    return retyped, differing, changed
 
 
 def _steps(tree: Tree, paths: Set[bytes]) -> Steps:
@@ -68,12 +77,14 @@ def groups(tree: Tree) -> Names:
     found: Names = {}
     for paths in names.values():
         if len(paths) > 1:
-            found |= dict.fromkeys(paths, frozenset(paths))
+            together = frozenset(paths)
+            found |= dict.fromkeys(paths, together)
     return found
 
 
 def _regrouped(old: Names, new: Names) -> set[bytes]:
-    return {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
+    paths = old.keys() | new.keys()
+    return {path for path in paths if old.get(path) != new.get(path)}
 
 
 def _with_their_names(paths: Set[bytes], names: Names) -> set[bytes]:

@@ -11,11 +11,13 @@ from .model import Tree, parent
 
 
 class Manifest(NamedTuple):
+    """What is written down of a tree, and where the bytes of its files are."""
+
     mtree: bytes
-    xattrs: bytes
+    xattrs: bytes  # as getfattr dumps them
     inodes: dict[bytes, int]  # names that share a file -> a number for it
-    folder: bytes = b""  # where the files' bytes are, if anywhere
-    stamps: dict[bytes, int] | None = None  # of those: Entry.stamp
+    folder: bytes = b""  # where those are, if anywhere
+    stamps: dict[bytes, int] | None = None  # of files: Entry.stamp
 
 
 NOTHING = Manifest(b"#mtree\n", b"", {})
@@ -28,11 +30,13 @@ def manifest_of(tree: Tree) -> Manifest:
 
 def is_same(old: Manifest, new: Manifest) -> bool:
     """Do both say the same? (The numbers of shared files mean nothing, only who shares.)"""
+    if (old.mtree, old.xattrs) != (new.mtree, new.xattrs):
+        return False
     paths = old.inodes.keys() | new.inodes.keys()
     pairs = {(old.inodes.get(path), new.inodes.get(path)) for path in paths}
-    numbers = set(old.inodes.values()), set(new.inodes.values())
-    same_groups = len(pairs) == len(numbers[0]) == len(numbers[1])
-    return (old.mtree, old.xattrs) == (new.mtree, new.xattrs) and same_groups
+    old_numbers = set(old.inodes.values())
+    new_numbers = set(new.inodes.values())
+    return len(pairs) == len(old_numbers) == len(new_numbers)
 
 
 def read_manifest(manifest: Manifest) -> Tree:
@@ -56,13 +60,16 @@ def difference(old: Manifest, new: Manifest, besides: Collection[bytes] = ()) ->
     Entries with attributes or several names are in it whether they differ or not, as are the paths
     `besides`. Raises ValueError where a manifest is damaged.
     """
-    old_lines, new_lines = set(mtree.lines(old.mtree)), set(mtree.lines(new.mtree))
-    old_xattrs, new_xattrs = xattrs.parse_xattrs(old.xattrs), xattrs.parse_xattrs(new.xattrs)
+    old_lines = set(mtree.lines(old.mtree))
+    new_lines = set(mtree.lines(new.mtree))
+    old_xattrs = xattrs.parse_xattrs(old.xattrs)
+    new_xattrs = xattrs.parse_xattrs(new.xattrs)
 
     differing = {_path_of(line) for line in old_lines ^ new_lines}
     special = {*old_xattrs, *new_xattrs, *old.inodes, *new.inodes}
     paths = differing | special | set(besides)
-    equal = (paths | set(map(parent, paths))) - differing
+    above = set(map(parent, paths))
+    equal = (paths | above) - differing
 
     before = [*(old_lines - new_lines), *mtree.found(old.mtree, equal)]
     after = [*(new_lines - old_lines), *mtree.found(new.mtree, equal)]

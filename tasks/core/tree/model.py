@@ -59,12 +59,6 @@ class Entry(NamedTuple):
         return self[:9]
 
 
-def is_but_for_bytes(one: Entry, other: Entry) -> bool:
-    """Are those two files between which nothing but the bytes is different?"""
-    with_its_bytes = one._replace(size=other.size, digest=other.digest)
-    return one.type == FILE and with_its_bytes.content == other.content
-
-
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
 
 
@@ -91,7 +85,15 @@ def symlink(target: bytes) -> Entry:
 def generated_file(data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
     """A file whose bytes we make."""
     digest = hashlib.sha256(data).hexdigest()
-    return Entry(FILE, mode, uid, gid, size=len(data), digest=digest, data=data)
+    return Entry(
+        FILE,
+        mode,
+        uid,
+        gid,
+        size=len(data),
+        digest=digest,
+        data=data,
+    )
 
 
 def edited(entry: Entry, data: bytes) -> Entry:
@@ -100,31 +102,10 @@ def edited(entry: Entry, data: bytes) -> Entry:
     return new._replace(xattrs=entry.xattrs)
 
 
-_noted: list[set[bytes]] = []
-
-
-@contextmanager
-def noting() -> Iterator[set[bytes]]:
-    """Collect the sources of all files that decide about something meanwhile: read, or `note`d."""
-    sources: set[bytes] = set()
-    _noted.append(sources)
-    try:
-        yield sources
-    finally:
-        _noted[:] = [each for each in _noted if each is not sources]
-
-
-def note(entry: Entry) -> None:
-    """Say that other bytes of this file could lead to something else, though they were not read."""
-    for sources in _noted:
-        sources.add(entry.source)
-
-
 def read_content(entry: Entry) -> bytes:
     """Give the bytes of a file. Raises BadInput where they are not those that its digest says."""
     if entry.data is not None:
         return entry.data
-    note(entry)
     data = read(entry.source)
     if entry.digest and hashlib.sha256(data).hexdigest() != entry.digest:
         remedy = "build again; in a staged root, remove the root.mtree beside it first"

@@ -112,16 +112,6 @@ def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:
     return [data[start:end] for start, end in places(data, paths).values()]
 
 
-def replaced(data: bytes, entries: Tree) -> bytes:
-    """Give a manifest with other lines for these paths, which it has."""
-    parts, done = [], 0
-    in_order = sorted(places(data, entries).items(), key=lambda item: item[1])
-    for path, (start, end) in in_order:
-        parts += [data[done:start], line(path, entries[path])]
-        done = end
-    return b"".join([*parts, data[done:]])
-
-
 def size_of(data: bytes) -> tuple[int, int]:
     """Count a manifest's names, and the bytes of all their files."""
     sizes = re.findall(rb" size=(\d+)", data)

@@ -142,6 +142,12 @@ def test_an_image_of_any_compression_is_read(how):
     assert shape(image.tree) == shape(TREE) and image.compression == how
 
 
+@pytest.mark.parametrize("how", COMPRESSORS)
+def test_a_file_of_any_compression_is_expanded_with_all_its_streams(how):
+    one, two = COMPRESSORS[how](b"one, "), COMPRESSORS[how](b"two")
+    assert compression.expanded(one + two) == b"one, two"
+
+
 @pytest.mark.parametrize("how", ["gzip", "zstd", "xz"])
 def test_microcode_stays_first_and_uncompressed(how):
     early = newc(MICROCODE) + bytes(1024)

@@ -42,8 +42,8 @@ def released(place, folder, earlier: Earlier | None = None) -> Earlier:
     """Publish what is staged; what is known of it then."""
     record = staged.staged_manifest(place)
     done = publish(record, folder, earlier)
-    drift.must_be_made(done.made, folder, done.looks)
-    return Earlier(str(folder), record, done.looks, done.note)
+    drift.must_be_made(done.made, folder, done.stats)
+    return Earlier(str(folder), record, done.stats, done.note)
 
 
 def test_a_release_is_exactly_its_manifest(place, nfs):
@@ -121,7 +121,7 @@ def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
 def test_of_a_release_of_whose_looks_nothing_is_known_nothing_is_shared(place, nfs):
     """As releases were made before there were looks."""
     one = released(place, nfs / "one")
-    done = publish(staged.staged_manifest(place), nfs / "two", one._replace(looks={}))
+    done = publish(staged.staged_manifest(place), nfs / "two", one._replace(stats={}))
     assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(
         staged.load_staged(place)
     )

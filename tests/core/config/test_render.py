@@ -403,6 +403,12 @@ def test_a_nodes_line_is_what_awk_on_an_old_system_expects(tmp_path):
     assert files["plugnode/hosts"] == b"hosts\n"
 
 
+def test_a_token_for_foreign_disks_is_where_an_earlier_setup_sh_does_not_look():
+    site = site_with(node(1, wipe="foreign:2026-12"), node(2, wipe="2026-12"))
+    rows = site_image.site_image(site, b"")["plugnode/nodes"].decode().splitlines()
+    assert [row.split("\t")[5:] for row in rows] == [["-", "foreign:2026-12"], ["2026-12"]]
+
+
 def test_nothing_of_the_nodes_layouts_is_missing():
     disk = Disk(("/dev/sd[a-c]",), (Partition("/var", None, "xfs", "pn-var"),), "dos", False)
     site = site_with(node(1, layout="odd", disk=disk))

@@ -12,6 +12,7 @@ from tasks.core.archive import compression, cpio
 from tasks.core.base.errors import BadInput
 from tasks.core.config import site_image
 from tasks.core.initrd import busybox, content, nash
+from tasks.core.initrd.build import KINDS as ALL_KINDS
 from tasks.core.initrd.build import build_initrd, recipe_of
 from tasks.core.tree.model import CHAR, FILE, LINK, Tree, read_content, resolve
 from tests.support.commands import REPOSITORY
@@ -293,6 +294,13 @@ def modern(kind: str, without: str = "", **options) -> tuple[content.BuiltInitrd
 def test_an_image_that_can_mount_nfs_is_used_as_it_is(kind):
     made, data = modern(kind)
     assert (made.kind, made.data) == (kind, data)
+
+
+def test_an_image_is_recognised_by_one_kind_alone():
+    images = {name: of_files(files) for name, files in KINDS.items()} | {"nash": el5_base()}
+    for name, tree in images.items():
+        init = read_content(tree[resolve(tree, b"init")])
+        assert [kind.name for kind in ALL_KINDS if kind.recognises(tree, init)] == [name]
 
 
 LACKING = {

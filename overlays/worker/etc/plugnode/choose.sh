@@ -90,12 +90,15 @@ find_disks() { # wait, bounded, for this node's own: SATA and SAS answer seconds
     sleep 1
     waited=$((waited + 1))
   done
+  note_disks
   [ -s "$WORK/disks" ] || [ -s "$WORK/ours" ]
 }
 
-enough() { # SECONDS: this node's disk is there, or all that the layout can mean, and for a while no other came
+enough() { # SECONDS: this node's disk is there; or one of ours, or all that the layout means, and for a while no other
   ! grep -q '^mine' "$WORK/ours" || return 0
-  [ "$1" -ge 5 ] && [ -s "$WORK/disks" ] || return 1
+  [ "$1" -ge 5 ] || return 1
+  [ ! -s "$WORK/ours" ] || return 0
+  [ -s "$WORK/disks" ] || return 1
   set -f
   # shellcheck disable=SC2046 # words
   set -- $(layout_values device)
@@ -120,6 +123,13 @@ pick_disk() { # sets DISK: the one that is this node's or ours, whatever it is c
   return 1
 }
 
+note_disks() { # for whoever asks the node: DISK MIB SERIAL TRANSPORT, "-" for what it does not say
+  every_disk | while read -r disk; do
+    serial=$(disk_serial "$disk") transport=$(disk_transport "$disk")
+    echo "$disk $(mib_of "$disk") ${serial:--} ${transport:--}"
+  done >"$DATA/disks"
+}
+
 list_disks() { # every one, with what it is and what would take it
   every_disk | while read -r disk; do
     serial=$(disk_serial "$disk") why=$(unfit "$disk")
@@ -133,7 +143,11 @@ contents() { # DISK: a word or two for what is on it
   case $STATE in
   CLAIMING | COMMITTED) echo "ours, $STATE, of $HAS_NODE" ;;
   other) echo "another site's, of $HAS_NODE" ;;
-  *) { "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || wipefs -p "$1" | sed '1d; s/.*,//'; } 2>/dev/null |
-    tr '\n' ' ' | sed 's/ $//' | grep . || echo "nothing known" ;;
+  *) signature "$1" 2>/dev/null | tr '\n' ' ' | sed 's/ $//' | grep . || echo "nothing known" ;;
   esac
+}
+
+signature() { # DISK: blkid's words, or wipefs's where it knows none
+  "$(tool blkid)" -p -s TYPE -s PTTYPE -o value "$1" || tag "$1" TYPE | grep . ||
+    wipefs -p "$1" | sed '1d; s/.*,//'
 }

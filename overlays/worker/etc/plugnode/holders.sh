@@ -63,10 +63,18 @@ take_down() { # DISK: what stands on it, from the top; nothing at all, if any of
   done
 }
 
+each_use() { # FILE DEVICE COMMAND…: with the last one until there is none; busybox's umount ends several at once
+  file=$1 device=$2
+  shift 2
+  while path=$(uses "$file" "$device" | tail -n 1) && [ -n "$path" ]; do
+    run "$@" "${path%% *}" || break
+  done
+}
+
 let_go() { # NAME: what is mounted from it or swaps to it, then itself, by its own number or name
   for device in "/dev/$(echo "$1" | tr '!' /)" "/dev/mapper/$(cat "/sys/block/$1/dm/name" 2>/dev/null)"; do
-    uses /proc/swaps "$device" | while read -r path _; do run swapoff "$path"; done
-    uses /proc/mounts "$device" | sort -r -k 2,2 | while read -r path _; do run umount -n "$path"; done
+    each_use /proc/swaps "$device" swapoff
+    each_use /proc/mounts "$device" umount -n
   done
   case $1 in dm-* | md* | bcache*) step "take down $(called "$1")" ;; esac
   case $1 in

@@ -36,7 +36,7 @@ entitled() { # DISK TOKENS: asks the disk itself once more, and takes down what 
   case $(judge "$1") in
   BLANK | CLAIMING) ;;
   COMMITTED) read_state "$1" && [ "$2" != "$TOKENS" ] ;;
-  *) forced "$1" ;;
+  *) forced "$1" || taken_by_group "$1" ;;
   esac || return 1
   ! in_use "$1" || take_down "$1"
 }

@@ -14,7 +14,7 @@ use_disk() { # the state machine
     provision_then_mount
   elif [ "$verdict" = COMMITTED ]; then
     if [ -n "$(asked)" ]; then provision_then_mount; else mount_all; fi
-  elif forced "$DISK"; then
+  elif forced "$DISK" || taken_by_group "$DISK"; then
     provision_then_mount
   else
     list_disks

@@ -3,7 +3,7 @@
 # Plugnode: a token that the disk does not remember is done once. Read in by /etc/setup.sh.
 
 tokens() { # all that are asked for, a line each: by site.yaml, the kernel command line, /var/wipe
-  { own_field 6; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
+  { own_field 6; own_field 7; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
 }
 
 var_token() { # what is in /var/wipe; an empty one is a new wish each time it is made
@@ -13,8 +13,9 @@ var_token() { # what is in /var/wipe; an empty one is a new wish each time it is
   echo "$token"
 }
 
-hashes() { # of the tokens, a line each
-  tokens | while read -r token; do
+hashes() { # of the tokens, a line each; what is for foreign disks is no wish for ours
+  case $STATE in CLAIMING | COMMITTED) others='^foreign:' ;; *) others='^$' ;; esac
+  tokens | grep -v "$others" | while read -r token; do
     printf %s "$token" | checksum
     echo
   done
@@ -38,6 +39,38 @@ remembered() { # TOKENS, and all that is asked for now: the sector has room for 
 forced() { # DISK: one that is not ours, or of several that are: only by its serial number, force:SERIAL
   serial=$(disk_serial "$1")
   [ -n "$serial" ] && tokens | grep -Fqx "force:$serial"
+}
+
+taken_by_group() { # DISK: foreign:WORD, for machines that had another life, takes what nobody can call ours
+  tokens | grep -q '^foreign:' || return 1
+  why=$(kept_from_group "$1")
+  [ -z "$why" ] || { say "$1 is not taken by foreign:, it $why" && return 1; }
+}
+
+kept_from_group() { # DISK: why only its own serial number could take it
+  read_state "$1"
+  if [ "$STATE" != none ]; then
+    echo "is a disk of Plugnode"
+  elif [ "$(wc -l <"$WORK/disks")" -ne 1 ]; then
+    echo "is not the only one that devices and match mean"
+  elif [ "$(made_by "$1")" != "an earlier release" ] || has_label "$1"; then
+    echo "was a disk of Plugnode"
+  elif like "$(disk_transport "$1")" fc || like "$(disk_transport "$1")" iscsi; then
+    echo "is on a network"
+  elif readlink -f "$(sys_of "$1")/device" | grep -q /nvme-fabrics/; then
+    echo "is on a network"
+  elif above "$(block_name "$1")" | while read -r name; do cat "/sys/block/$name/dm/uuid"; done 2>/dev/null |
+    grep -q '^mpath-'; then
+    echo "is one of several paths"
+  fi
+}
+
+has_label() { # DISK: a file system with a label of this layout is on it
+  DISK=$1
+  while read -r number _ _ fs label _; do
+    ! node_of "$number" "$fs" "$label" >/dev/null || return 0
+  done <"$WORK/partitions"
+  return 1
 }
 
 wipe_on_request() { # /var/wipe: ours, and only if it was not done before
