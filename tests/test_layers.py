@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks.core.remote import agent
+from tasks.core.remote import agent, controller
 from tests.support import source_code
 from tests.support.commands import REPOSITORY
 from tests.support.source_code import Imported, Module
@@ -87,6 +87,12 @@ def test_a_package_has_a_dozen_modules_at_the_most():
     del held["tasks"]  # the stages, as many as there are
     large = {name: len(names) for name, names in held.items() if len(names) > MOST}
     assert large == {}
+
+
+def test_a_boot_server_is_sent_these_packages_and_no_others():
+    names = [name.split("/") for name in controller.core_files()]
+    sent = {parts[2].removesuffix(".py") for parts in names if parts[:2] == ["tasks", "core"]}
+    assert sent == {*AGENT, "__init__"}
 
 
 def test_what_a_boot_server_is_sent_imports_nothing_else():
