@@ -15,6 +15,7 @@ from .base.errors import BadInput
 from .tree.model import directory, generated_file
 
 HOSTS = "plugnode/hosts"
+SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
 
 
@@ -31,6 +32,17 @@ def files_of(site_img: bytes) -> dict[str, bytes]:
     return found
 
 
+def site_of_image(site_img: bytes) -> str:
+    """The site whose data that is; "" where that cannot be seen."""
+    return value_of("site", files_of(site_img).get(SITE, b""))
+
+
+def value_of(name: str, text: bytes) -> str:
+    """A value of the file `plugnode/site`; "" where it has none of that name."""
+    found = re.search(rf"^{name}=(.*)$".encode(), text, re.MULTILINE)
+    return found[1].decode(errors="replace") if found else ""
+
+
 def beside(site_img: bytes) -> dict[str, bytes]:
     """The files of a server's folder of site data, by name."""
     names = _names_img(files_of(site_img))
@@ -39,10 +51,10 @@ def beside(site_img: bytes) -> dict[str, bytes]:
 
 def _names_img(files: dict[str, bytes]) -> bytes:
     """An archive of hosts with each node's own name first; b"" for a site without a domain."""
-    domain = re.search(rb"^domain=(.+)$", files.get("plugnode/site", b""), re.MULTILINE)
+    domain = value_of("domain", files.get(SITE, b""))
     if not domain:
         return b""
-    hosts = short_names_first(files.get(HOSTS, b""), domain[1].decode())
+    hosts = short_names_first(files.get(HOSTS, b""), domain)
     tree = {b"plugnode": directory(), HOSTS.encode(): generated_file(hosts)}
     return compression.gzip(cpio.write_newc(tree))
 

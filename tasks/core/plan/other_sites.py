@@ -10,10 +10,10 @@ from ..base.errors import Refused
 from ..base.nodeset import fold_nodes
 from ..services import exports
 from ..services.merged_exports import exported_by_site
+from ..site_data import site_of_image
 from ..store.boot_files import read_files
 from ..store.nodes import NodeFacts, read_nodes
 from ..store.paths import RELEASE_ID, Targets
-from .site_image import site_in
 from .state import Actual, Desired
 
 Nodes = Mapping[str, NodeFacts]
@@ -26,7 +26,7 @@ def refuse(actual: Actual, desired: Desired) -> None:
     """Raises Refused where tftp_root or nfs_root is another site's: its nodes would boot ours."""
     paths = [service.path for service in desired.services if exports.site_of(service.path)]
     path = paths[0] if paths else ""
-    site = exports.site_of(path) or site_in(desired.site_img)
+    site = exports.site_of(path) or site_of_image(desired.site_img)
     if site:
         _refuse_root(actual, desired, site)
     exported = exported_by_site(path, actual.targets.nfs, actual.exports)
@@ -37,7 +37,7 @@ def refuse(actual: Actual, desired: Desired) -> None:
 def _refuse_root(actual: Actual, desired: Desired, site: str) -> None:
     targets = actual.targets
     lost = strangers(nodes_of(targets), desired.nodes)
-    deployed = site_in(actual.site_img)
+    deployed = site_of_image(actual.site_img)
     names = set(_exporting(actual.exports, targets.nfs, site))
     if deployed and not names:
         names = {deployed}

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from ..base.nodeset import fold_nodes
 from ..base.text import counted, human, shown_path
 from ..release import Release
+from ..site_data import SITE, value_of
 from .compare import TreeChange
 from .model import FileChange, Plan, ReleaseChange
 from .nearest import initrd_change, nearest, rights_change, root_change
-from .site_image import SITE, site_name
 from .state import Actual, BuiltRelease
 
 LONGEST_DIFF = 120  # lines of one file in the text; JSON has all
@@ -197,8 +197,8 @@ def _site_data(plan: Plan) -> Iterator[str]:
 
 def _renamed(change: FileChange) -> Iterator[str]:
     """A disk is known by the site's name (setup.sh)."""
-    before = site_name(change.before or b"")
-    after = site_name(change.after or b"")
+    before = value_of("site", change.before or b"")
+    after = value_of("site", change.after or b"")
     if before != after:
         lost = "the disks of all nodes are another site's, and stay untouched"
         yield f"  ! the site is {after} now: {lost}"
