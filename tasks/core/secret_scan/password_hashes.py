@@ -91,7 +91,10 @@ def _htpasswd(data: bytes) -> bool:
 
 
 def _is_no_word(text: bytes) -> bool:
-    return bool(re.search(rb".[A-Z0-9./]", text) and re.search(rb"[a-z]", text))
+    """Whether two kinds of characters are in it, of which one is letters of a kind."""
+    small = re.search(rb"[a-z]", text) and re.search(rb".[A-Z0-9./]", text)
+    large = re.search(rb"[A-Z]", text) and re.search(rb".[0-9./]", text)
+    return bool(small or large)
 
 
 BY_HINT = (
