@@ -31,14 +31,14 @@ images:
     kernel: {full}
     overlays: [probe]
     initrd: {{base: auto, modules: [mii, pcnet32, e1000]}}
-    cmdline: "console=ttyS0,115200 loglevel=4"
+    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
     disk: {disk}
   light:                               # a kernel that is faster here
     reference: {{path: {tree}}}
     kernel: {cloud}
     overlays: [probe]
     initrd: {{base: none, modules: [virtio_net]}}
-    cmdline: "console=ttyS0,115200 loglevel=4"
+    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
     disk: {disk}
 groups:
   light: {{image: light}}

@@ -32,7 +32,7 @@ images:
     kernel: {{kernel}}
     overlays: [cuts]
     initrd: {{{{base: none, modules: [virtio_net]}}}}
-    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check init=/etc/cuts.sh"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=6 init=/etc/cuts.sh"
     disk:
       devices: [/dev/vda]
       partitions:

@@ -82,16 +82,25 @@ size_within() { # MIB LOW..HIGH: either end may be missing; units as in site.yam
 
 find_disks() { # wait, bounded, for this node's own: SATA and SAS answer seconds after their module is in
   [ "$(layout_values required)" = no ] && limit=10 || limit=30
-  limit=$(argument plugnode.wait | grep . || echo "${WAIT:-$limit}") waited=0
+  limit=$(argument plugnode.wait | grep . || echo "${WAIT:-$limit}") waited=0 said=
+  begun=$(uptime_seconds)
   settle
   until candidates && enough "$waited"; do
     [ "$waited" -lt "$limit" ] || break
-    [ "$waited" -ne 3 ] || say "waiting for a disk: $(layout_values device | tr '\n' ' ')"
+    if [ "$waited" -ge 3 ] && [ -z "$said" ]; then
+      said=yes
+      say "waiting for a disk: $(layout_values device | tr '\n' ' ')"
+    fi
     sleep 1
-    waited=$((waited + 1))
+    waited=$(($(uptime_seconds) - begun)) # by the clock: a look takes seconds where disks are many or slow
   done
   note_disks
   [ -s "$WORK/disks" ] || [ -s "$WORK/ours" ]
+}
+
+uptime_seconds() {
+  read -r up _ </proc/uptime
+  echo "${up%%.*}"
 }
 
 enough() { # SECONDS: this node's disk is there; or one of ours, or all that the layout means, and for a while no other
