@@ -28,9 +28,9 @@ from .base.paths import (
 )
 from .base.results import generated, left
 from .base.rule import Reads, Task, Writes, rule
-from .base.settings import REPOSITORY, settings, site
+from .base.settings import settings, site
 from .configs import templates_digest
-from .core.base.files import digest_file, write_atomic
+from .core.base.files import REPOSITORY, digest_file, write_atomic
 from .core.site.model import Image, Site
 
 if TYPE_CHECKING:

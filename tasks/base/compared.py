@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.errors import BadInput, Problem, Refused
+from ..core.base.files import REPOSITORY
 from .console import say
 from .paths import index_of, templates, templates_of
-from .settings import REPOSITORY, settings, site
+from .settings import settings, site
 
 if TYPE_CHECKING:
     from ..core.desired.other_build import Build
