@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import difflib
 import functools
-import gzip
-import lzma
 import os
 import re
-from typing import Callable, Iterable, NamedTuple
+from typing import Iterable, NamedTuple
 
+from ..archive import compression
 from ..base.errors import Problem
 from ..tree.model import Tree, read_content, resolve, under
 from .kernel import Kernel
@@ -217,30 +216,11 @@ def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
 
 
 def expanded(data: bytes) -> bytes:
-    """`data` without its compression, gzip, xz or zstd, if it has one.
-
-    Raises ValueError where it is damaged.
-    """
-    for magic, expand in EXPANDERS.items():
-        if data.startswith(magic):
-            try:
-                return expand(data)
-            except Exception as error:  # each compressor has its own
-                raise ValueError(f"is damaged ({error})") from None
-    return data
-
-
-def _expand_zstd(data: bytes) -> bytes:
-    import zstandard
-
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-
-
-EXPANDERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"\xfd7zXZ\x00": lzma.decompress,
-    b"\x28\xb5\x2f\xfd": _expand_zstd,
-}
+    """`data` without its compression, if it has one. Raises ValueError where it is damaged."""
+    try:
+        return compression.expanded(data)
+    except compression.Corrupt as error:
+        raise ValueError(f"is damaged ({error})") from None
 
 
 def information(data: bytes, key: bytes) -> list[str]:
