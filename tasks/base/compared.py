@@ -22,7 +22,6 @@ from .settings import settings, site
 
 if TYPE_CHECKING:
     from ..core.desired.other_build import Build
-    from ..core.plan.actual import read_actual
     from ..core.plan.state import Actual, Desired
     from ..core.release import Release
     from ..core.store.paths import Targets
@@ -61,6 +60,7 @@ def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
 def with_deployed(here: Build, served: Targets, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
     """The same of a folder that something was deployed to."""
     from ..core.desired import other_build
+    from ..core.plan.actual import read_actual
     from ..core.store import kept
 
     known = {**kept.published(served), **releases(here)}
