@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..core.base.errors import BadInput, Problem, Refused
 from ..core.base.files import REPOSITORY
 from .console import say
-from .paths import index_of, templates, templates_of
+from .desired import this_build
+from .paths import index_of, templates_of
 from .settings import settings, site
 
 if TYPE_CHECKING:
-    from ..core.desired.other_build import Build
+    from ..core.desired.build import Build
     from ..core.plan.state import Actual, Desired
     from ..core.release import Release
     from ..core.store.paths import Targets
@@ -46,9 +47,7 @@ def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
 
     Raises BadInput, Refused.
     """
-    from ..core.desired import other_build
-
-    here = other_build.Build(site(), settings().build, templates())
+    here = this_build()
     if not os.path.isdir(with_):
         return with_build(here, revision(with_), roots)
     served = at(os.path.abspath(with_))
@@ -160,7 +159,7 @@ def named_paths() -> Iterator[str]:
 
 def build(other: Other) -> Build:
     """Let its own Plugnode build it, with our snapshots of references. Raises BadInput, Refused."""
-    from ..core.desired import other_build
+    from ..core.desired.build import Build
     from ..core.site.cache import load_cached
 
     share()
@@ -168,7 +167,7 @@ def build(other: Other) -> Build:
     beside = os.path.dirname(other.site)
     folders = tuple(dict.fromkeys((beside, other.plugnode)))
     found = load_cached(other.site, place("site-cache"), folders)
-    return other_build.Build(found, place("build"), templates_of(folders))
+    return Build(found, place("build"), templates_of(folders))
 
 
 def share() -> None:
