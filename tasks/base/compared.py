@@ -18,6 +18,7 @@ from ..core.base.errors import BadInput, Problem, Refused
 from ..core.base.files import REPOSITORY
 from .console import say
 from .desired import this_build
+from .options import BUILT
 from .paths import index_of, templates_of
 from .settings import settings, site
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ..core.plan.state import Actual, Desired
     from ..core.release import Release
     from ..core.store.paths import Targets
-
-
-MAKES = ("release", "boot_files", "configs", "site_image")  # what another build must make
 
 
 class Other(NamedTuple):
@@ -193,7 +191,7 @@ def run(other: Other) -> None:
     """Build by doit, in a process of its own: its code is another. Its folder stays as it is."""
     from ..core.base.process import Program
 
-    doit = [sys.executable, "-B", "-m", "doit", *MAKES]
+    doit = [sys.executable, "-B", "-m", "doit", *BUILT]
     variables = [f"site={other.site}", f"build={place('build')}"]
     program = Program(["env", "-C", other.plugnode, *doit, *variables])
     said = []
