@@ -38,6 +38,15 @@ class Build:
         return os.path.join(self.folder, *parts)
 
     @cached_property
+    def site_img(self) -> bytes:
+        return read(self.path("site.img"))
+
+    @property
+    def site_id(self) -> str:
+        """The folder of its site data."""
+        return site_id(self.site_img)
+
+    @cached_property
     def releases(self) -> dict[str, BuiltRelease]:
         """Each release by its id."""
         built: dict[str, BuiltRelease] = {}
@@ -65,14 +74,13 @@ def desired_state(
 
     `roots`: where loaders are; `known`: releases that pins may name, of those that are had.
     """
-    site, data = build.site, read(build.path("site.img"))
-    folder = site_id(data)
+    site = build.site
     named = [pair for image in site.images for pair in image.loaders]
-    pinned = _pinned(build, server, known, folder)
+    pinned = _pinned(build, server, known)
     return Desired(
         releases=tuple(build.releases.values()),
-        site_id=folder,
-        site_img=data,
+        site_id=build.site_id,
+        site_img=build.site_img,
         files={**_served(build, server), **pinned},
         loaders=find_loaders(roots, named),
         services=desired_services(site, build.configs, services.is_el()),
@@ -103,15 +111,13 @@ def of_tftp(configs: Mapping[str, bytes]) -> dict[str, bytes]:
     return files
 
 
-def _pinned(
-    build: Build, server: Server, known: Iterable[Release], site_id: str
-) -> dict[str, bytes]:
+def _pinned(build: Build, server: Server, known: Iterable[Release]) -> dict[str, bytes]:
     """Boot files of the releases that nodes are pinned to."""
     ids = {node.release for node in build.site.nodes}
     files: dict[str, bytes] = {}
     for release in known:
         if release.id in ids:
-            files |= build.boot_files(server, BootLabel(release.id, release, site_id))
+            files |= build.boot_files(server, BootLabel(release.id, release, build.site_id))
     return files
 
 

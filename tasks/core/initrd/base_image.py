@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..archive import cpio
 from ..base.errors import BadInput
+from ..base.files import read
 from ..tree.model import FILE, Tree, read_content, resolve
 from . import modules
 from .content import Recipe
@@ -47,8 +48,7 @@ def _of_distribution(recipe: Recipe) -> tuple[str, bytes]:
 
 def _file(path: str, where: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read(path)
     except OSError as error:
         what = f"initrd: base: {path}: {error.strerror}"
         raise BadInput.about(("initrd", "base"), where, what) from None
