@@ -58,7 +58,8 @@ def _refuse_other_kernel(base: BaseImage, kernel: Kernel) -> None:
     """Raises BadInput where its modules are another kernel's."""
     for path, entry in base.image.tree.items():
         if entry.type == FILE and modules.MODULE.search(path):
-            version = modules.version_of(modules.expanded(read_content(entry)))
+            data = modules.expanded(base.image.tree, path, base.name)
+            version = modules.version_of(data)
             if version and version != kernel.version:
                 message = f"has modules for kernel {version}, but the kernel is {kernel.version}"
                 raise BadInput.at(base.name, f"{message}; give the initrd of {kernel.version}")

@@ -13,7 +13,8 @@ import re
 from typing import Iterable, NamedTuple
 
 from ..archive import compression
-from ..base.errors import Problem
+from ..base.errors import BadInput, Problem
+from ..base.text import show_path
 from ..tree.model import Tree, read_content, resolve, under
 from .kernel import Kernel
 
@@ -212,15 +213,20 @@ def file_name(modules: Modules, name: str) -> str:
 
 def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
     """A module as insmod takes it, expanded."""
-    return expanded(read_content(tree[modules.paths[name]]))
+    return expanded(tree, modules.paths[name])
 
 
-def expanded(data: bytes) -> bytes:
-    """`data` without its compression, if it has one. Raises ValueError where it is damaged."""
+def expanded(tree: Tree, path: bytes, image: str = "") -> bytes:
+    """A file, of the root or of an `image`, without its compression, if it has one.
+
+    Raises BadInput where it is damaged.
+    """
     try:
-        return compression.expanded(data)
+        return compression.expanded(read_content(tree[path]))
     except compression.Corrupt as error:
-        raise ValueError(f"is damaged ({error})") from None
+        what = f"is damaged ({error}); put a whole one there"
+        where = f"{image}: {show_path(path)}" if image else show_path(path)
+        raise BadInput.at(where, what) from None
 
 
 def information(data: bytes, key: bytes) -> list[str]:
@@ -263,8 +269,7 @@ def _firmware_file(tree: Tree, path: bytes) -> bytes | None:
     for ending in (b"", b".xz", b".zst"):
         place = resolve(tree, path + ending)
         if place in tree:
-            held = read_content(tree[place])
-            return expanded(held) if ending else held
+            return expanded(tree, place) if ending else read_content(tree[place])
     return None
 
 
