@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from .base.rule import command
-from .base.settings import REPOSITORY
+from .core.base.files import REPOSITORY
 from .core.base.errors import Refused
 
 QUICK = {

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 
 from .base.console import say
-from .base.desired import of_tftp, wanted
+from .base.desired import wanted
 from .base.options import BUILT, LOADERS
 from .base.paths import config, facts_of, read_release, timings_of
 from .base.rule import command
@@ -122,10 +122,11 @@ def served(node: Node, server: Server) -> Targets:
 
     targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
     goal = wanted(server)
-    files = goal.files | (with_a_shell(node) if settings().power == "keep" else {})
-    goal = dataclasses.replace(
-        goal, files=files, services=(), nodes={}
-    )  # other nodes' pins are not looked for
+    files = dict(goal.files)
+    if settings().power == "keep":
+        files |= with_a_shell(node)
+    # other nodes' pins are not looked for
+    goal = dataclasses.replace(goal, files=files, services=(), nodes={})
     apply.deploy(targets, goal, author(), say)
     prune.prune_server(targets, prune.Rules(0, 0, time.time() + 2 * prune.DAY), author())
     return targets
@@ -138,6 +139,7 @@ def with_a_shell(node: Node) -> dict[str, bytes]:
     """
     from .base.paths import templates
     from .core.config.render import render_configs
+    from .core.desired.build import of_tftp
 
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
     nodes = tuple(kept if other is node else other for other in site().nodes)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from .base.paths import OF_RELEASES, config, site_img, templates
 from .base.rule import Reads, Writes, rule
 from .base.settings import settings, site
-from .core.base.files import mirror, write_atomic
+from .core.base.files import mirror, read, write_atomic
 from .core.site.model import Site
 
 
@@ -22,8 +22,8 @@ def templates_digest() -> str:
     digest = hashlib.sha256()
     for folder in templates():
         for name in sorted(os.listdir(folder)):
-            with open(os.path.join(folder, name), "rb") as file:
-                digest.update(name.encode() + b"\0" + file.read() + b"\0")
+            data = read(os.path.join(folder, name))
+            digest.update(name.encode() + b"\0" + data + b"\0")
     return digest.hexdigest()
 
 
@@ -66,5 +66,5 @@ def pack(wanted: Site) -> None:
     from .core.config.site_image import site_image
     from .core.config.site_image import site_img as packed
 
-    with open(config("hosts"), "rb") as file:
-        write_atomic(site_img(), packed(site_image(wanted, file.read())))
+    files = site_image(wanted, read(config("hosts")))
+    write_atomic(site_img(), packed(files))

@@ -11,8 +11,9 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from .base.console import say
+from .base.desired import this_build
 from .base.options import BUILT, flag
-from .base.paths import read_release, site_img
+from .base.paths import read_release
 from .base.rule import command
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import author, images, settings, site
@@ -71,10 +72,8 @@ def deploy(again: bool) -> None:
 def too_long() -> list[str]:
     """Kernel command lines that the kernel would cut, one line each."""
     from .core.config.boot_files import cmdline_warnings
-    from .core.desired.build import site_id
 
-    with open(site_img(), "rb") as file:
-        data = site_id(file.read())
+    data = this_build().site_id
     lines: list[str] = []
     for server, release in product(chosen(), map(read_release, images())):
         lines += cmdline_warnings(site(), server, release.image, release, data)

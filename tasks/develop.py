@@ -8,9 +8,8 @@ import subprocess
 import sys
 
 from .base.rule import command
-from .base.settings import REPOSITORY
 from .core.base.errors import Refused
-from .core.base.files import write_atomic
+from .core.base.files import REPOSITORY, write_atomic
 
 
 def task_schema():

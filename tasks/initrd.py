@@ -14,7 +14,7 @@ from .base.console import say
 from .base.paths import facts_of, initrd_of, initrd_source, kernel_of, parts_of, place_of
 from .base.rule import Reads, Writes, rule
 from .base.settings import about, site
-from .core.base.files import write_atomic
+from .core.base.files import read, write_atomic
 from .core.image.source import ImageSource
 from .core.site.model import Image
 
@@ -64,8 +64,7 @@ def parts(image: Image) -> Tree:
     from .core.tree import mtree
 
     folder = os.path.abspath(place_of(image).folder)
-    with open(parts_of(image), "rb") as file:
-        return mtree.parse(file.read(), os.fsencode(folder))
+    return mtree.parse(read(parts_of(image)), os.fsencode(folder))
 
 
 def facts(made: BuiltInitrd) -> bytes:

@@ -14,7 +14,7 @@ from .base.paths import config, known_hosts
 from .base.rule import command
 from .base.settings import settings, site
 from .core.base.errors import BadInput, Refused
-from .core.base.files import write_atomic
+from .core.base.files import read, write_atomic
 from .core.base.text import counted
 from .core.site.model import Node
 
@@ -95,8 +95,7 @@ def site_data() -> bytes:
 
     from .core.config.site_image import site_image
 
-    with open(config("hosts"), "rb") as file:
-        files = site_image(site(), file.read())
+    files = site_image(site(), read(config("hosts")))
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):

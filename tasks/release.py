@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 
+from .base.desired import this_build
 from .base.paths import (
     OF_RELEASES,
     config,
@@ -109,10 +110,8 @@ def write_boot_files(wanted: Site) -> list[str]:
 def boot_files(wanted: Site, server: Server) -> dict[str, bytes]:
     """Every image's boot files for one server: `plugnode/<image>.cfg` and its kin -> bytes."""
     from .core.config.boot_files import BootLabel, render_boot
-    from .core.desired.build import site_id
 
-    with open(site_img(), "rb") as file:
-        data = site_id(file.read())
+    data = this_build().site_id
     files: dict[str, bytes] = {}
     for image in wanted.images:
         label = BootLabel(image.name, read_release(image), data)

@@ -28,9 +28,9 @@ from .base.paths import (
 )
 from .base.results import generated, left
 from .base.rule import Reads, Task, Writes, rule
-from .base.settings import REPOSITORY, settings, site
+from .base.settings import settings, site
 from .configs import templates_digest
-from .core.base.files import digest_file, write_atomic
+from .core.base.files import REPOSITORY, digest_file, read, write_atomic
 from .core.site.model import Image, Site
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def built(image: Image) -> BuiltImage:
 
     with open(notes_of(image)) as notes, open(facts_of(image)) as facts:
         known = json.load(notes), json.load(facts)
-    with open(manifest_of(image), "rb") as manifest, open(initrd_of(image), "rb") as initrd:
-        held = manifest.read(), initrd.read()
+    held = read(manifest_of(image)), read(initrd_of(image))
     return BuiltImage(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
 
 

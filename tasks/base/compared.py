@@ -15,19 +15,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.errors import BadInput, Problem, Refused
+from ..core.base.files import REPOSITORY
 from .console import say
-from .paths import index_of, templates, templates_of
-from .settings import REPOSITORY, settings, site
+from .desired import this_build
+from .options import BUILT
+from .paths import index_of, templates_of
+from .settings import settings, site
 
 if TYPE_CHECKING:
-    from ..core.desired.other_build import Build
-    from ..core.plan.actual import read_actual
+    from ..core.desired.build import Build
     from ..core.plan.state import Actual, Desired
     from ..core.release import Release
     from ..core.store.paths import Targets
-
-
-MAKES = ("release", "boot_files", "configs", "site_image")  # what another build must make
 
 
 class Other(NamedTuple):
@@ -46,9 +45,7 @@ def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
 
     Raises BadInput, Refused.
     """
-    from ..core.desired import other_build
-
-    here = other_build.Build(site(), settings().build, templates())
+    here = this_build()
     if not os.path.isdir(with_):
         return with_build(here, revision(with_), roots)
     served = at(os.path.abspath(with_))
@@ -60,6 +57,7 @@ def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
 def with_deployed(here: Build, served: Targets, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
     """The same of a folder that something was deployed to."""
     from ..core.desired import other_build
+    from ..core.plan.actual import read_actual
     from ..core.store import kept
 
     known = {**kept.published(served), **releases(here)}
@@ -159,7 +157,7 @@ def named_paths() -> Iterator[str]:
 
 def build(other: Other) -> Build:
     """Let its own Plugnode build it, with our snapshots of references. Raises BadInput, Refused."""
-    from ..core.desired import other_build
+    from ..core.desired.build import Build
     from ..core.site.cache import load_cached
 
     share()
@@ -167,7 +165,7 @@ def build(other: Other) -> Build:
     beside = os.path.dirname(other.site)
     folders = tuple(dict.fromkeys((beside, other.plugnode)))
     found = load_cached(other.site, place("site-cache"), folders)
-    return other_build.Build(found, place("build"), templates_of(folders))
+    return Build(found, place("build"), templates_of(folders))
 
 
 def share() -> None:
@@ -193,7 +191,7 @@ def run(other: Other) -> None:
     """Build by doit, in a process of its own: its code is another. Its folder stays as it is."""
     from ..core.base.process import Program
 
-    doit = [sys.executable, "-B", "-m", "doit", *MAKES]
+    doit = [sys.executable, "-B", "-m", "doit", *BUILT]
     variables = [f"site={other.site}", f"build={place('build')}"]
     program = Program(["env", "-C", other.plugnode, *doit, *variables])
     said = []

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..core.base.files import read
 from ..core.image.source import ImageSource, settings_for
 from ..core.release import Release, parse_release
 from ..core.site.keys import INITRD, ROOT
@@ -146,9 +147,7 @@ def release_of(image: Image) -> str:
 
 
 def read_release(image: Image) -> Release:
-    with open(release_of(image), "rb") as file:
-        text = file.read()
-    return parse_release(text)
+    return parse_release(read(release_of(image)))
 
 
 def page() -> str:

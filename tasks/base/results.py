@@ -11,10 +11,11 @@ import json
 import os
 from typing import Any
 
-from ..core.base.files import files_in, write_atomic
+from ..core.base.files import read, write_atomic
 from ..core.store.paths import BOOT_FILES
 from .console import say
-from .paths import config, release_of, results_path, site_img
+from .desired import this_build
+from .paths import release_of, results_path, site_img
 from .settings import site
 
 
@@ -42,9 +43,7 @@ def generated() -> dict[str, bytes]:
 
     The rules that write them let no other be there.
     """
-    where = config("").rstrip("/")
-    files = sorted(files_in(where))
-    return {os.path.relpath(path, where): _read(path) for path in files}
+    return this_build().configs
 
 
 def _mark(name: str) -> str:
@@ -56,14 +55,9 @@ def _mark(name: str) -> str:
                 del looked[path]
     else:
         more = filter(os.path.exists, (site_img(), *map(release_of, site().images)))
-        looked |= {path: _read(path) for path in more}
+        looked |= {path: read(path) for path in more}
     digest = hashlib.sha256()
     for path, data in looked.items():
         digest.update(os.fsencode(os.path.basename(path)) + b"\0")
         digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

@@ -23,7 +23,7 @@ from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 
 from ..core.base.errors import BadInput, Refused
-from ..core.base.files import digest_file, files_in
+from ..core.base.files import digest_file, files_in, read
 
 Task = dict[str, Any]
 
@@ -277,8 +277,7 @@ def code() -> str:
     for path in sorted(files_in(tasks, "")):
         if path.endswith((".py", ".table")):
             name = os.path.relpath(path, tasks)
-            with open(path, "rb") as file:
-                digest.update(name.encode() + b"\0" + file.read() + b"\0")
+            digest.update(name.encode() + b"\0" + read(path) + b"\0")
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
 from ..core.base.errors import BadInput, Problem
+from ..core.base.files import REPOSITORY
 from ..core.dhcp.servers import BY_WORD, SERVERS
 from ..core.site.model import Image, Site
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 NOTED = ".noted"  # below the build folder: what was found in inputs, private and no output
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @dataclass(frozen=True)

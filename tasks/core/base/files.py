@@ -16,6 +16,9 @@ from .errors import Refused
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
+# Where Plugnode itself is: overlays/, templates/ and docs/ are in it
+REPOSITORY = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+
 Owner = tuple[int, int]  # user, group
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..archive import compression, cpio
-from ..initrd.build import REPOSITORY
+from ..base.files import REPOSITORY
 from ..initrd.content import file_entry, put_entry, script_of
 from ..site.model import Disk, DiskMatch, Node, Partition, Site
 from ..site_data import HOSTS

@@ -11,12 +11,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
+from ..base.files import REPOSITORY
 from .cmdline import grub_words
 
 if TYPE_CHECKING:
     import jinja2
 
-TEMPLATES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "templates"))
+TEMPLATES = os.path.join(REPOSITORY, "templates")
 
 View = Mapping[str, Any]
 

@@ -1,11 +1,124 @@
-"""What servers must hold of site data: its name, and the facts of its nodes."""
+"""What a server must hold, by a site and by what was built of it.
+
+Only what `doit` leaves for everybody is read (build/<image>/, build/configs/, build/site.img), so
+that a build may be of an earlier Plugnode.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
-from ..site.model import Node, Site
+from ..base.files import files_in, read
+from ..config.boot_files import BootLabel, render_boot
+from ..plan.state import BuiltRelease, Desired
+from ..release import Release, parse_release
+from ..services import services
+from ..site.model import Node, Server, Site
+from ..store.loaders import find_loaders
 from ..store.nodes import NodeFacts
+from ..store.paths import BOOT_FILES
+from .daemons import desired_services
+
+TFTP = "tftp/"  # of build/configs, what lies below tftp_root
+
+
+@dataclass(frozen=True)
+class Build:
+    """A site, and the folders with what was built of it and with its templates."""
+
+    site: Site
+    folder: str
+    templates: tuple[str, ...]
+
+    def path(self, *parts: str) -> str:
+        return os.path.join(self.folder, *parts)
+
+    @cached_property
+    def site_img(self) -> bytes:
+        return read(self.path("site.img"))
+
+    @property
+    def site_id(self) -> str:
+        """The folder of its site data."""
+        return site_id(self.site_img)
+
+    @cached_property
+    def releases(self) -> dict[str, BuiltRelease]:
+        """Each release by its id."""
+        built: dict[str, BuiltRelease] = {}
+        for image in self.site.images:
+            release = parse_release(read(self.path(image.name, "release.json")))
+            built[release.id] = BuiltRelease(release, self.path(image.name))
+        return built
+
+    @cached_property
+    def configs(self) -> dict[str, bytes]:
+        """Every generated file: its path below build/configs -> bytes."""
+        folder = self.path("configs")
+        paths = sorted(files_in(folder))
+        return {os.path.relpath(path, folder): read(path) for path in paths}
+
+    def boot_files(self, server: Server, label: BootLabel) -> dict[str, bytes]:
+        """A server's files of one label of `plugnode/`."""
+        return render_boot(self.site, server, label, self.templates)
+
+
+def desired_state(
+    build: Build, server: Server, roots: Iterable[str], known: Iterable[Release]
+) -> Desired:
+    """Everything that a server must hold.
+
+    `roots`: where loaders are; `known`: releases that pins may name, of those that are had.
+    """
+    site = build.site
+    named = [pair for image in site.images for pair in image.loaders]
+    pinned = _pinned(build, server, known)
+    return Desired(
+        releases=tuple(build.releases.values()),
+        site_id=build.site_id,
+        site_img=build.site_img,
+        files={**_served(build, server), **pinned},
+        loaders=find_loaders(roots, named),
+        services=desired_services(site, build.configs, services.is_el()),
+        nodes=node_facts(site),
+    )
+
+
+def _served(build: Build, server: Server) -> dict[str, bytes]:
+    """Of the generated files those that the server's TFTP daemon serves: path there -> bytes."""
+    own = BOOT_FILES
+    if len(build.site.servers) > 1:
+        own += f"{server.name}/"
+    files: dict[str, bytes] = {}
+    for path, data in of_tftp(build.configs).items():
+        if path.startswith(own):
+            files[BOOT_FILES + path.removeprefix(own)] = data
+        elif not path.startswith(BOOT_FILES):
+            files[path] = data
+    return files
+
+
+def of_tftp(configs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The generated files that TFTP serves: path below tftp_root -> bytes."""
+    files: dict[str, bytes] = {}
+    for path, data in configs.items():
+        if path.startswith(TFTP):
+            files[path.removeprefix(TFTP)] = data
+    return files
+
+
+def _pinned(build: Build, server: Server, known: Iterable[Release]) -> dict[str, bytes]:
+    """Boot files of the releases that nodes are pinned to."""
+    ids = {node.release for node in build.site.nodes}
+    files: dict[str, bytes] = {}
+    for release in known:
+        if release.id in ids:
+            files |= build.boot_files(server, BootLabel(release.id, release, build.site_id))
+    return files
 
 
 def site_id(site_img: bytes) -> str:

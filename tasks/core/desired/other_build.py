@@ -1,72 +1,42 @@
-"""Another build of the site, as a server that holds exactly what that build made.
-
-Only what `doit` leaves for everybody is read (build/<image>/, build/configs/, build/site.img), so
-that the other build may be of an earlier Plugnode.
-"""
+"""Another build of the site, as a server that holds exactly what that build made."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import replace
 
-from ..base.files import clear, files_in, read
-from ..config.boot_files import BootLabel, render_boot
+from ..base.files import clear
 from ..config.render import OF_SITE
 from ..plan import state
 from ..plan.actual import as_deployed
-from ..release import Release, parse_release
-from ..services import services
+from ..release import Release
 from ..services.services import Service
 from ..site.model import Site
-from ..store.loaders import find_loaders
 from ..store.paths import BOOT_FILES, Targets
-from .build import node_facts, site_id
-from .daemons import desired_services
+from .build import Build, desired_state, of_tftp
 
-TFTP = "tftp/"  # of build/configs, what lies below tftp_root
-
-
-class Build(NamedTuple):
-    """A site, and the folders with what was built of it and with its templates."""
-
-    site: Site
-    folder: str
-    templates: tuple[str, ...]
-
-    def path(self, *parts: str) -> str:
-        return os.path.join(self.folder, *parts)
-
-    @property
-    def releases(self) -> dict[str, state.BuiltRelease]:
-        """Each release by its id."""
-        built: dict[str, state.BuiltRelease] = {}
-        for image in self.site.images:
-            release = parse_release(read(self.path(image.name, "release.json")))
-            built[release.id] = state.BuiltRelease(release, self.path(image.name))
-        return built
+NOTHING_BUILT = state.Desired(releases=(), site_id="", site_img=b"", files={}, loaders={})
 
 
 def desired_of_build(build: Build, known: Iterable[Release], roots: Iterable[str]) -> state.Desired:
-    """What the first server of a site must hold.
+    """What the first server of a site must hold, with what others must beside it.
 
     `known`: releases that pins may name; `roots`: where loaders are.
     """
-    site, data = build.site, read(build.path("site.img"))
-    folder = site_id(data)
-    configs = _files(build.path("configs"))
-    daemons = desired_services(site, configs, services.is_el())
-    named = [pair for image in site.images for pair in image.loaders]
-    return state.Desired(
-        releases=tuple(build.releases.values()),
-        site_id=folder,
-        site_img=data,
-        files={**_served(site, configs), **_pinned(build, known, folder)},
-        loaders=find_loaders(roots, named),
-        services=daemons,
-        nodes=node_facts(site),
-        by_hand=_by_hand(configs, daemons),
+    first = desired_state(build, build.site.servers[0], roots, known)
+    return replace(
+        first,
+        files={**_of_others(build.site, build.configs), **first.files},
+        by_hand=_by_hand(build.configs, first.services),
     )
+
+
+def _of_others(site: Site, configs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The boot files of each server but the first, in a folder of its name."""
+    folders = tuple(f"{BOOT_FILES}{server.name}/" for server in site.servers[1:])
+    files = of_tftp(configs).items()
+    return {path: data for path, data in files if path.startswith(folders)}
 
 
 def _by_hand(configs: Mapping[str, bytes], daemons: Iterable[Service]) -> dict[str, bytes]:
@@ -74,42 +44,6 @@ def _by_hand(configs: Mapping[str, bytes], daemons: Iterable[Service]) -> dict[s
     installed = {service.data for service in daemons}
     installed.add(configs["hosts"])  # in site.img
     return {name: configs[name] for name in OF_SITE if configs[name] not in installed}
-
-
-NOTHING_BUILT = state.Desired(releases=(), site_id="", site_img=b"", files={}, loaders={})
-
-
-def _files(folder: str) -> dict[str, bytes]:
-    paths = sorted(files_in(folder))
-    return {os.path.relpath(path, folder): read(path) for path in paths}
-
-
-def _served(site: Site, configs: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Files below tftp_root.
-
-    Of several servers the first one's are in their places, those of others beside them.
-    """
-    first = f"{BOOT_FILES}{site.servers[0].name}/"
-    files: dict[str, bytes] = {}
-    for path, data in configs.items():
-        if path.startswith(TFTP):
-            name = path.removeprefix(TFTP)
-            if len(site.servers) > 1:
-                name = name.replace(first, BOOT_FILES)
-            files[name] = data
-    return files
-
-
-def _pinned(build: Build, known: Iterable[Release], site_id: str) -> dict[str, bytes]:
-    """Boot files of the releases that nodes are pinned to."""
-    ids = {node.release for node in build.site.nodes}
-    server = build.site.servers[0]
-    files: dict[str, bytes] = {}
-    for release in known:
-        if release.id in ids:
-            label = BootLabel(release.id, release, site_id)
-            files |= render_boot(build.site, server, label, build.templates)
-    return files
 
 
 def shadow(targets: Targets, other: state.Desired, loaders: Mapping[str, str]) -> state.Actual:

@@ -10,7 +10,7 @@ import subprocess
 
 from ..base import git
 from ..base.errors import BadInput
-from ..base.files import clear, write_atomic
+from ..base.files import clear, content, write_atomic
 
 
 def top(folder: str) -> str:
@@ -52,10 +52,7 @@ def export(top: str, commit: str, folder: str) -> None:
 
 
 def _holds(marker: str, commit: str) -> bool:
-    if not os.path.exists(marker):
-        return False
-    with open(marker) as file:
-        return file.read() == commit
+    return content(marker) == commit.encode()
 
 
 def _git(folder: str, *words: str, **environment: str) -> git.Done:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..archive import cpio
 from ..base.errors import BadInput
+from ..base.files import read
 from ..tree.model import FILE, Tree, read_content, resolve
 from . import modules
 from .content import Recipe
@@ -47,8 +48,7 @@ def _of_distribution(recipe: Recipe) -> tuple[str, bytes]:
 
 def _file(path: str, where: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read(path)
     except OSError as error:
         what = f"initrd: base: {path}: {error.strerror}"
         raise BadInput.about(("initrd", "base"), where, what) from None
@@ -58,7 +58,8 @@ def _refuse_other_kernel(base: BaseImage, kernel: Kernel) -> None:
     """Raises BadInput where its modules are another kernel's."""
     for path, entry in base.image.tree.items():
         if entry.type == FILE and modules.MODULE.search(path):
-            version = modules.version_of(modules.expanded(read_content(entry)))
+            data = modules.expanded(base.image.tree, path, base.name)
+            version = modules.version_of(data)
             if version and version != kernel.version:
                 message = f"has modules for kernel {version}, but the kernel is {kernel.version}"
                 raise BadInput.at(base.name, f"{message}; give the initrd of {kernel.version}")

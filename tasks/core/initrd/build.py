@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from ..base.errors import BadInput
+from ..base.files import REPOSITORY
 from ..base.process import Say
 from ..site.model import Image
 from ..tree.model import FILE, Tree, read_content, resolve
@@ -17,9 +17,6 @@ from .kernel import Kernel
 from .kind import InitrdKind
 from .minimal import OWN
 from .nash import NASH
-
-CORE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-REPOSITORY = os.path.dirname(os.path.dirname(CORE))
 
 KINDS = (OWN, NASH, DRACUT, INITRAMFS_TOOLS)
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -6,6 +6,7 @@ import os
 from typing import Iterable, Iterator
 
 from ..base.errors import BadInput
+from ..base.files import read
 from ..tree.model import FILE, Tree, read_content, resolve
 
 X86, X86_64 = 3, 62  # e_machine (elf(5))
@@ -64,8 +65,7 @@ def _candidates(tree: Tree, named: str) -> Iterator[tuple[str, bytes]]:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read(path)
     except OSError:
         return b""
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..archive import cpio
 from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
+from ..base.files import read
 from ..site.model import Image
 from ..tree.model import (
     FILE,
@@ -163,8 +164,7 @@ def script_of(folders: Iterable[str], name: str) -> bytes:
     for folder in folders:
         path = os.path.join(folder, "overlays", "initrd", name)
         if os.path.isfile(path):
-            with open(path, "rb") as file:
-                return file.read()
+            return read(path)
     raise FileNotFoundError(f"overlays/initrd/{name}")
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import functools
-import gzip
-import lzma
 import os
 import re
-from typing import Callable, Iterable, NamedTuple
+from typing import Iterable, NamedTuple
 
-from ..base.errors import Problem
+from ..archive import compression
+from ..base.errors import BadInput, Problem
+from ..base.text import show_path
 from ..tree.model import Tree, read_content, resolve, under
 from .kernel import Kernel
 
@@ -213,34 +213,20 @@ def file_name(modules: Modules, name: str) -> str:
 
 def load_module(tree: Tree, modules: Modules, name: str) -> bytes:
     """A module as insmod takes it, expanded."""
-    return expanded(read_content(tree[modules.paths[name]]))
+    return expanded(tree, modules.paths[name])
 
 
-def expanded(data: bytes) -> bytes:
-    """`data` without its compression, gzip, xz or zstd, if it has one.
+def expanded(tree: Tree, path: bytes, image: str = "") -> bytes:
+    """A file, of the root or of an `image`, without its compression, if it has one.
 
-    Raises ValueError where it is damaged.
+    Raises BadInput where it is damaged.
     """
-    for magic, expand in EXPANDERS.items():
-        if data.startswith(magic):
-            try:
-                return expand(data)
-            except Exception as error:  # each compressor has its own
-                raise ValueError(f"is damaged ({error})") from None
-    return data
-
-
-def _expand_zstd(data: bytes) -> bytes:
-    import zstandard
-
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-
-
-EXPANDERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"\x1f\x8b": gzip.decompress,
-    b"\xfd7zXZ\x00": lzma.decompress,
-    b"\x28\xb5\x2f\xfd": _expand_zstd,
-}
+    try:
+        return compression.expanded(read_content(tree[path]))
+    except compression.Corrupt as error:
+        what = f"is damaged ({error}); put a whole one there"
+        where = f"{image}: {show_path(path)}" if image else show_path(path)
+        raise BadInput.at(where, what) from None
 
 
 def information(data: bytes, key: bytes) -> list[str]:
@@ -283,8 +269,7 @@ def _firmware_file(tree: Tree, path: bytes) -> bytes | None:
     for ending in (b"", b".xz", b".zst"):
         place = resolve(tree, path + ending)
         if place in tree:
-            held = read_content(tree[place])
-            return expanded(held) if ending else held
+            return expanded(tree, place) if ending else read_content(tree[place])
     return None
 
 

@@ -23,9 +23,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
+from ..base.files import REPOSITORY
 from .capture import Capture
 from .network import BRIDGE, UNSHARE, Daemons, Lab, boot_server
 from .qemu import DIED, VM, Ended, Machine
@@ -35,7 +35,6 @@ HUNG = 90  # seconds that a system gets to power itself off
 # What each event tells of its node since power-on: bytes, and calls of NFS
 MOVED = ("tftp", "nfs", "calls")
 LEAVE = b"\x1d"  # Ctrl-], as in telnet
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 BootEvent = dict[str, Any]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..base.errors import BadInput, Problem
+from ..base.files import read
 from ..base.text import show_path
 from ..tree.model import FILE, Tree, read_content, resolve
 
@@ -96,8 +97,7 @@ def _id(name: bytes, known: dict[bytes, int]) -> int | None:
 
 def _lines(name: bytes) -> list[bytes]:
     try:
-        with open(name, "rb") as file:
-            return file.read().split(b"\n")
+        return read(name).split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:

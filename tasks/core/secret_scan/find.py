@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..archive import cpio
 from ..base.errors import BadInput
-from ..base.files import digest_file
+from ..base.files import digest_file, read
 from ..base.text import show_path
 from ..rootfs import scrub, scrub_rules
 from ..rootfs.transforms import in_reference
@@ -122,8 +122,7 @@ def in_base(base: str) -> list[Find]:
     """The same of an initrd that the site names by its path: every node loads it."""
     if not os.path.isfile(base):
         return []
-    with open(base, "rb") as file:
-        rule = broken_rule(file.read())
+    rule = broken_rule(read(base))
     return [Find(base.lstrip("/"), rule)] if rule else []
 
 

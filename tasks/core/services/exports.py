@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..base.files import content
+from ..base.text import unescape_octal
 from ..store.paths import Targets
 
 MAIN = "/etc/exports"  # the admin's; nothing of ours is ever in it
@@ -151,12 +152,9 @@ def _exports(text: str) -> Iterator[Export]:
 
 
 def _path(word: str) -> str:
-    plain = re.sub(r"\\([0-7]{3})", _character, word.strip('"'))
+    written = os.fsencode(word.strip('"'))
+    plain = os.fsdecode(unescape_octal(written))
     return plain.rstrip("/") or "/"
-
-
-def _character(octal: re.Match[str]) -> str:
-    return chr(int(octal[1], 8))
 
 
 def present(data: bytes) -> bytes:

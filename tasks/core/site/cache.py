@@ -67,16 +67,14 @@ def _code() -> str:
     digest = hashlib.sha256(sys.version.encode())
     names = sorted(name for name in os.listdir(HERE) if name.endswith(".py"))
     for path in (*(os.path.join(HERE, name) for name in names), *BESIDES):
-        with open(path, "rb") as source:
-            digest.update(source.read())
+        digest.update(files.read(path))
     return digest.hexdigest()
 
 
 def _remembered(cache_file: str, key: bytes) -> Site | None:
     """What other code wrote is not even unpacked: its Site may be another."""
     try:
-        with open(cache_file, "rb") as opened:
-            data = opened.read()
+        data = files.read(cache_file)
     except FileNotFoundError:
         return None
     made_from, digest = data[:DIGEST], data[DIGEST : 2 * DIGEST]

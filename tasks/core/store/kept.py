@@ -178,8 +178,7 @@ def site_data(targets: Targets) -> list[str]:
 def _release(targets: Targets, id: str) -> Release | str:
     path = targets.kept(f"{id}.json")
     try:
-        with open(path, "rb") as file:
-            found = parse_release(file.read())
+        found = parse_release(read(path))
         if not found.id == id_of(found) == id:
             raise ValueError("what it says has another id")
         return found

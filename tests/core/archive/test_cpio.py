@@ -148,6 +148,12 @@ def test_a_file_of_any_compression_is_expanded_with_all_its_streams(how):
     assert compression.expanded(one + two) == b"one, two"
 
 
+@pytest.mark.parametrize("how", sorted(COMPRESSORS.keys() - {"none"}))
+def test_half_a_file_of_any_compression_is_damaged(how):
+    with pytest.raises(compression.Corrupt, match="ended before the end-of-stream marker"):
+        compression.expanded(COMPRESSORS[how](bytes(range(256)))[:-12])
+
+
 @pytest.mark.parametrize("how", ["gzip", "zstd", "xz"])
 def test_microcode_stays_first_and_uncompressed(how):
     early = newc(MICROCODE) + bytes(1024)

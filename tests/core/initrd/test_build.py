@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import pathlib
 import subprocess
 
 import pytest
+import zstandard
 
 from tasks.core.archive import compression, cpio
 from tasks.core.base.errors import BadInput
@@ -118,6 +120,34 @@ def test_firmware_comes_along_and_what_is_missing_is_said():
     made = build_initrd(recipe, notes.append)
     assert read_content(unpacked(made).tree[b"lib/firmware/tigon/tg3.bin"]) == b"firmware"
     assert notes == ["worker: module tg3 names firmware that the reference lacks: tigon/gone.bin"]
+
+
+HALVES = {"gzip": gzip.compress, "xz": lzma.compress, "zstd": zstandard.compress}
+TG3 = f"lib/modules/{MODERN}/kernel/drivers/net/ethernet/broadcom/tg3.ko"
+FIRMWARE = "lib/firmware/tigon/tg3.bin.xz"
+
+
+@pytest.mark.parametrize("how", HALVES)
+def test_a_module_that_was_copied_by_half_is_named(how):
+    tree = of_files(kernel_files(MODERN, MODULES) | {TG3: HALVES[how](module(MODERN, "tg3"))[:-9]})
+    with pytest.raises(BadInput) as error:
+        build(tree, base="none", modules=("tg3",))
+    assert str(error.value).startswith(f"{TG3}:1:1: is damaged (Compressed ")
+    assert str(error.value).endswith("); put a whole one there")
+
+
+def test_firmware_that_was_copied_by_half_is_named():
+    files = {TG3: module(MODERN, "tg3", "tigon/tg3.bin"), FIRMWARE: lzma.compress(b"firmware")[:-9]}
+    with pytest.raises(BadInput, match=f"^{FIRMWARE}:1:1: is damaged"):
+        build(of_files(kernel_files(MODERN, MODULES) | files), base="none", modules=("tg3",))
+
+
+def test_a_damaged_module_of_the_distributions_image_is_named_with_the_image():
+    half = lzma.compress(module(MODERN, "nfs"))[:-9]
+    name = f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfs.ko.xz"
+    data = cpio.write_newc(of_files({**DRACUT, name: half}))
+    with pytest.raises(BadInput, match=f"^boot/{NAMES['dracut']}: {name}:1:1: is damaged"):
+        build(root(**{f"boot__{NAMES['dracut']}": data}))
 
 
 def test_what_an_initrd_can_be_made_of_is_told_from_the_rest():

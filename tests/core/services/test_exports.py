@@ -77,6 +77,7 @@ def merged(files: dict[str, bytes], data: bytes = wanted(), gone: str = "", own:
         ),
         ('"/srv/two words/" a(ro)', [Export("/srv/two words", "a", "ro")]),
         ("/srv/two\\040words a(ro)", [Export("/srv/two words", "a", "ro")]),
+        ("/srv/\\303\\251t\\303\\251 a(ro)", [Export("/srv/été", "a", "ro")]),
         ("/srv (ro)", [Export("/srv", "*", "ro")]),
         ("/srv", [Export("/srv", "*", "")]),
     ],
