@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import NamedTuple
 
-from ..archive import cpio
+from ..archive import compression, cpio
 from ..base.errors import BadInput
 from ..base.files import digest_file, read
 from ..base.text import show_path
@@ -129,7 +129,13 @@ def in_base(base: str) -> list[Find]:
 def scanner() -> Judge:
     """Who looks for secrets in what is read: known by all that decides."""
     own = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(__file__)), "*.py")))
-    others = (cpio.__file__, scrub_rules.__file__, scrub_rules.TABLE, filter.__file__)
+    others = (
+        cpio.__file__,
+        compression.__file__,
+        scrub_rules.__file__,
+        scrub_rules.TABLE,
+        filter.__file__,
+    )
     digests = "".join(map(digest_file, (*own, *others)))
     return Judge(hashlib.sha256(digests.encode()).hexdigest(), broken_rule)
 
