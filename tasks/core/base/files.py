@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import time
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator
 
 from .errors import Refused
 
@@ -244,25 +244,28 @@ def sync(folder: str) -> None:
         os.close(fd)
 
 
-def clear(folder: str) -> None:
-    """Remove a folder and all in it: no symlink is followed, no other file system entered."""
+def clear(folder: str, unlink: Callable[[bytes], None] = os.unlink) -> None:
+    """Remove a folder and all in it: no symlink is followed, no other file system entered.
+
+    `unlink` removes what is no folder.
+    """
     try:
         device = os.lstat(folder).st_dev
     except FileNotFoundError:
         return
-    _remove(os.fsencode(folder), device)
+    _remove(os.fsencode(folder), device, unlink)
 
 
-def _remove(path: bytes, device: int) -> None:
+def _remove(path: bytes, device: int, unlink: Callable[[bytes], None]) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
-        return os.unlink(path)
+        return unlink(path)
     if status.st_dev != device:
         raise Refused(f"{os.fsdecode(path)} is a mount point: unmount it, then run this again")
     if status.st_mode & 0o700 != 0o700 and os.geteuid():
         os.chmod(path, 0o700)
     for name in os.listdir(path):
-        _remove(path + b"/" + name, device)
+        _remove(path + b"/" + name, device, unlink)
     os.rmdir(path)
 
 

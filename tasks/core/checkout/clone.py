@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from stat import S_IMODE
 from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..base.files import naming
 from ..scan.content import attributes
+from ..scan.ctimes import Ctimes, is_known, note_ctime
 from ..scan.folder import Folder
-from ..scan.stat import Stat, Stats, drop_stat, stat_of_folder, stat_of_name
+from ..scan.stat import Stat, Stats, drop_stat, is_moved, stat_of_folder, stat_of_name
 from ..tree import xattrs
 from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
-from ..tree.model import DIR, FILE, Entry, Tree, without_collection
+from ..tree.model import DIR, FILE, Entry, Tree, parent, without_collection
+from .drift import is_as_said
 from .rootless import as_possible, privileged, without_privileges
 from .writer import (
     Changed,
@@ -42,6 +45,7 @@ class Earlier(NamedTuple):
     stats: Stats
     note: str = ""  # as below
     difference: tuple[Tree, Tree] | None = None  # to what is published now, where it is known
+    ctimes: Ctimes | None = None  # of the server's releases; what is linked is noted in it
 
 
 class Published(NamedTuple):
@@ -67,7 +71,7 @@ def publish(
     """Make `folder`, which must not exist, with all of a staged root.
 
     Flushing it to disk is the caller's. `manifest` is what `staged_manifest` gives. What is equal
-    in the earlier release, and has the status that it had, becomes a hard link of that; where none
+    in the earlier release, and is known to be what it was, becomes a hard link of that; where none
     can be made (another file system, too many names) it is copied. Raises Refused where a staged
     file is not any more what the manifest says; the folder is then to be removed.
     """
@@ -154,6 +158,7 @@ def _share(earlier: Earlier, new: Folder) -> _Shared:
     stats: Stats = {}
     lost = set[bytes]()
     folders = _folders(earlier)
+    lender = _Lender(earlier)
     with Folder(earlier.folder) as old:
         for path, (_, names) in earlier.stats.items():
             source = _inner(old, path)
@@ -162,12 +167,19 @@ def _share(earlier: Earlier, new: Folder) -> _Shared:
                 continue
             with naming(os.path.join(new.path, path)):
                 fd = _made(new, path)
-                linked = _linked(source, names, fd)
+                linked = lender.link(path, source, fd)
                 finish_entry(fd, folders[path], os.fstat(source).st_mtime_ns)
                 stats[path] = stat_of_folder(os.fstat(fd)), linked
             lost |= _below(path, names.keys() - linked)
-    count = sum(len(names) for _, names in stats.values())
-    return _Shared(stats, lost, count)
+    _note_outer(stats, new)
+    return _Shared(stats, lost, lender.linked)
+
+
+def _note_outer(stats: Stats, new: Folder) -> None:
+    """Note folders again that changed when others were made in them."""
+    for path in sorted(set(map(parent, stats))):
+        status = os.fstat(new.at(path))
+        stats[path] = stat_of_folder(status), stats[path][1]
 
 
 def _inner(folder: Folder, path: bytes) -> int | None:
@@ -189,17 +201,52 @@ def _made(new: Folder, path: bytes) -> int:
     return new.at(path)
 
 
-def _linked(source: int, names: dict[bytes, Stat], fd: int) -> dict[bytes, Stat]:
-    """Link those that have the status that they had into the other folder; give them."""
-    linked, lstat = {}, os.lstat
-    for name, before in names.items():
-        try:
-            is_same = stat_of_name(lstat(name, dir_fd=source)) == before
-            if is_same and link(source, name, fd, name):
-                linked[name] = before
-        except FileNotFoundError:
-            pass
-    return linked
+class _Lender:
+    """Links files of an earlier release into a new one: those that are what their names say.
+
+    That is known by their ctime, else by reading them.
+    """
+
+    def __init__(self, earlier: Earlier):
+        self.earlier = earlier
+        self.ctimes: Ctimes = {} if earlier.ctimes is None else earlier.ctimes
+        self.moved: set[bytes] = set()  # folders that may be others: no ctime says what is there
+        self.linked = 0
+
+    @cached_property
+    def tree(self) -> Tree:
+        tree = read_manifest(self.earlier.record)
+        return as_possible(tree, able=not self.earlier.note)[0]
+
+    def link(self, folder: bytes, source: int, fd: int) -> dict[bytes, Stat]:
+        """Link all that may be of one folder, open as `source`, into another; give that."""
+        own, names = self.earlier.stats[folder]
+        if is_moved(folder, own, os.fstat(source), self.moved):
+            self.moved.add(folder)
+        linked, lstat = {}, os.lstat
+        for name, before in names.items():
+            try:
+                status = lstat(name, dir_fd=source)
+                if stat_of_name(status) != before or not self._is_sound(folder, name, status):
+                    continue
+                if link(source, name, fd, name):
+                    linked[name] = before
+                    note_ctime(self.ctimes, lstat(name, dir_fd=fd))
+            except FileNotFoundError:
+                pass
+        self.linked += len(linked)
+        return linked
+
+    def _is_sound(self, folder: bytes, name: bytes, status: os.stat_result) -> bool:
+        if is_known(self.ctimes, status) and folder not in self.moved:
+            return True
+        return self._is_whole(folder, name, status)
+
+    def _is_whole(self, folder: bytes, name: bytes, status: os.stat_result) -> bool:
+        path = folder + b"/" + name if folder else name
+        file = os.path.join(os.fsencode(self.earlier.folder), path)
+        entry = self.tree.get(path)
+        return entry is not None and is_as_said(entry, status, file)
 
 
 def _folders(earlier: Earlier) -> Tree:

@@ -11,8 +11,9 @@ from ..base.errors import Refused
 from ..base.files import digest_file
 from ..base.text import shown_path
 from ..scan.content import attributes
+from ..scan.ctimes import Ctimes, note_ctime
 from ..scan.stat import ChangedPath, Stats, changed_paths, note_stat, unknown_stats
-from ..tree.model import FILE, LINK, TYPES, Entry, Tree
+from ..tree.model import DIR, FILE, LINK, TYPES, Entry, Tree
 from .rootless import as_possible
 
 KINDS = {**TYPES, stat.S_IFSOCK: "socket"}
@@ -37,17 +38,20 @@ def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
     Compares type, mode, owner, size, link and device; and, of the names that `reads` says, digest
     and attributes.
     """
-    return _compared(tree, root, changed_paths(unknown_stats(tree), root), reads)
+    return _compared(tree, root, changed_paths(unknown_stats(tree), root, {}), reads)
 
 
 def drift_since(
-    stats: Stats, load: Callable[[Collection[bytes]], Tree], root: str
+    stats: Stats,
+    load: Callable[[Collection[bytes]], Tree],
+    root: str,
+    ctimes: Ctimes,
 ) -> Iterator[Drift]:
     """As `drift`, of a folder whose status was recorded: only what has another one is compared.
 
-    `load` gives what of the tree is asked for.
+    Or a ctime at which it was not known. `load` gives what of the tree is asked for.
     """
-    suspects = list(changed_paths(stats, root))
+    suspects = list(changed_paths(stats, root, ctimes))
     tree = load([path for path, _ in suspects])
     return _compared(tree, root, suspects, always)
 
@@ -110,10 +114,16 @@ def must_equal(tree: Tree, root: str, reads: Reads = always) -> None:
         raise Refused(f"{root} is not what its manifest says: {first}{more}")
 
 
-def must_be_made(tree: Tree, root: str | bytes, stats: Stats) -> None:
+def is_as_said(entry: Entry, status: os.stat_result, file: bytes) -> bool:
+    """Is a name, all of it, what its manifest says?"""
+    return not any(_differences(entry, status, file, read=True))
+
+
+def must_be_made(tree: Tree, root: str | bytes, stats: Stats, ctimes: Ctimes) -> None:
     """Read back what of a folder was made just now, and note its status. All above is in `stats`.
 
-    Raises Refused where something is not what the manifest says.
+    Its files are known from then on: their ctimes are noted, too. Raises Refused where something is
+    not what the manifest says.
     """
     top = os.fsencode(root)
     for path in sorted(tree):
@@ -125,6 +135,8 @@ def must_be_made(tree: Tree, root: str | bytes, stats: Stats) -> None:
                 f"{os.fsdecode(file)} did not become what its manifest says: {what}; "
                 "is the disk sound?"
             )
+        if tree[path].type != DIR:
+            note_ctime(ctimes, status)
 
 
 def possible(tree: Tree, note: str) -> Tree:

@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 from .. import site_data
 from ..base.errors import Refused
-from ..base.files import clear, content, read, sync, sync_folder, write_atomic
+from ..base.files import content, read, sync, sync_folder, write_atomic
 from ..base.process import Say, Throttle
 from ..checkout import drift
-from ..checkout.clone import publish
+from ..checkout.clone import Earlier, Published, publish
 from ..plan.nearest import differing_trees, nearest
 from ..plan.state import Actual, BuiltRelease, load_built, manifest_of_build
+from ..scan.ctimes import Ctimes, read_ctimes, write_ctimes
 from ..scan.stat import Stats, dump_stats
-from ..store.kept import earlier
+from ..store.kept import clear_noted, earlier
 from ..store.paths import Targets
+from ..store.served import note_served
 from ..store.tftp import make_folder, publish_folder, replace_files
 
 # --- the tree that nodes mount
@@ -31,16 +33,22 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     new = os.path.join(targets.incoming_roots, id)
     like = nearest(actual, built)
     source = _Source(built, like)
-    base = earlier(targets, like) if like else None
-    if base:
-        base = base._replace(difference=differing_trees(targets, like, built))
+    ctimes = read_ctimes(targets.ctimes)
+    base = _base(targets, like, built, ctimes) if like else None
     published = publish(manifest_of_build(built), new, base, source.bring, _progress(id, say))
     if published.note:
         say(published.note)
-    drift.must_be_made(published.made, new, published.stats)
-    _keep(targets, built, published.note, published.stats)
+    drift.must_be_made(published.made, new, published.stats, ctimes)
+    write_ctimes(targets.ctimes, ctimes)
+    _keep(targets, built, published)
     _put_in_place(targets, new, id)
-    source.clear()
+    source.clear(targets)
+
+
+def _base(targets: Targets, like: str, built: BuiltRelease, ctimes: Ctimes) -> Earlier:
+    """The release that the new one is made from."""
+    difference = differing_trees(targets, like, built)
+    return earlier(targets, like)._replace(difference=difference, ctimes=ctimes)
 
 
 class _Source:
@@ -55,9 +63,10 @@ class _Source:
         self.folder = self.folder or folder
         return self.folder
 
-    def clear(self) -> None:
+    def clear(self, targets: Targets) -> None:
+        """Remove it; what the release has of it is known still."""
         if self.folder:
-            clear(self.folder)
+            clear_noted(targets, self.folder)
 
 
 def _progress(id: str, say: Say) -> Callable[[int, int], None]:
@@ -87,11 +96,13 @@ def adopt(targets: Targets, built: BuiltRelease) -> None:
     must_be_free(targets, built)
     looks: Stats = {}
     root = targets.root(built.release.id)
-    drift.must_be_made(load_built(built), root, looks)
-    _keep(targets, built, "", looks)
+    ctimes = read_ctimes(targets.ctimes)
+    drift.must_be_made(load_built(built), root, looks, ctimes)
+    write_ctimes(targets.ctimes, ctimes)
+    _keep(targets, built, Published(0, 0, 0, "", {}, looks))
 
 
-def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> None:
+def _keep(targets: Targets, built: BuiltRelease, published: Published) -> None:
     """Write what plan, verify and rollback need of a release when its build is gone.
 
     The .json, last, says that all is there.
@@ -100,10 +111,10 @@ def _keep(targets: Targets, built: BuiltRelease, note: str, looks: Stats) -> Non
     kept = {
         "mtree": written.mtree,
         "xattrs": written.xattrs,
-        "seen": dump_stats(looks, written.inodes),
+        "seen": dump_stats(published.stats, written.inodes),
     }
-    if note:
-        kept["note"] = note.encode()
+    if published.note:
+        kept["note"] = published.note.encode()
     kept["json"] = built.release.dump()
     for kind, data in kept.items():
         write_atomic(targets.kept(f"{built.release.id}.{kind}"), data)
@@ -127,7 +138,9 @@ def publish_boot(targets: Targets, built: BuiltRelease) -> None:
         "vmlinuz": _read(built, "vmlinuz", built.release.kernel),
         "initrd.img": _read(built, "initrd.img", built.release.initrd),
     }
-    publish_folder(targets, built.release.id, files)
+    id = built.release.id
+    publish_folder(targets, id, files)
+    note_served(targets, [f"{id}/{name}" for name in files])
 
 
 def _read(built: BuiltRelease, name: str, digest: str) -> bytes:

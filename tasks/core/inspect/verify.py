@@ -17,12 +17,14 @@ from ..checkout.drift import KINDS, Drift, Reads, drift, drift_since, possible
 from ..deploy.prune import releases_of
 from ..plan.scope import image_of, label_of
 from ..release import Release
+from ..scan.ctimes import read_ctimes
 from ..store import kept, shadows
 from ..store.boot_files import named, read_files
 from ..store.kept import damaged, published, site_data
 from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
+from ..store.served import is_unchanged
 from ..store.tftp import closed_folders, folders_of
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
@@ -42,7 +44,7 @@ def of_release(
 ) -> Iterator[Drift]:
     """How a published root differs from its manifest.
 
-    Without `full`, content is read only where a look has changed.
+    Without `full`, content is read only where a file has changed since it was known.
     """
     before = kept.earlier(targets, release)
     root = targets.root(release)
@@ -54,7 +56,7 @@ def of_release(
     def load(paths: Collection[bytes]) -> Tree:
         return possible(entries_of(before.record, paths), before.note)
 
-    return drift_since(before.stats, load, root)
+    return drift_since(before.stats, load, root, read_ctimes(targets.ctimes))
 
 
 def _counting(release: str, size: int, tell: Tell) -> Reads:
@@ -143,10 +145,16 @@ def _root(targets: Targets, id: str, full: bool, tell: Tell) -> Iterator[Finding
 
 
 def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:
-    """Of kernel and initrd."""
+    """Of kernel and initrd; without `read` they are read where they may have changed."""
     digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
     for name, digest in digests.items():
-        yield from _file(targets, f"{release.id}/{name}", digest if read else "")
+        path = f"{release.id}/{name}"
+        is_read = read or not _is_unchanged(targets, path)
+        yield from _file(targets, path, digest if is_read else "")
+
+
+def _is_unchanged(targets: Targets, name: str) -> bool:
+    return os.path.lexists(targets.served(name)) and is_unchanged(targets, name)
 
 
 def _site_data(targets: Targets) -> Iterator[Finding]:

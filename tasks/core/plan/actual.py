@@ -15,9 +15,9 @@ from ..store.kept import damaged, published
 from ..store.nodes import NodeFacts, read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.served import contents_of, mode_of, readable_content, served_size
+from ..store.served import contents_of, is_served, mode_of, readable_content, served_size
 from ..store.tftp import closed_folders, folders_of
-from .state import Actual, Desired, digest
+from .state import Actual, BuiltRelease, Desired, digest
 
 
 def read_actual(targets: Targets, desired: Desired) -> Actual:
@@ -126,15 +126,23 @@ def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts
 
 
 def _booted(targets: Targets, desired: Desired) -> Iterator[str]:
-    """Folders appear by a rename, whole; a look at sizes finds what was done to them later."""
+    """Folders appear by a rename, whole; what was done to their files later is found here."""
     for built in desired.releases:
-        folder = targets.boot(built.release.id)
-        names = ("vmlinuz", "initrd.img")
-        if all(served_size(f"{folder}/{name}") == built.size(name) for name in names):
+        if _is_bootable(targets, built):
             yield built.release.id
-    folder = targets.boot(desired.site_id)
-    if served_size(f"{folder}/site.img") == len(desired.site_img):
+    site_img, size = f"{desired.site_id}/site.img", len(desired.site_img)
+    if is_served(targets, site_img, size, digest(desired.site_img)):
         yield desired.site_id
+
+
+def _is_bootable(targets: Targets, built: BuiltRelease) -> bool:
+    """Are kernel and initrd of a release what they shall be?"""
+    release = built.release
+    digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
+    for name, wanted in digests.items():
+        if not is_served(targets, f"{release.id}/{name}", built.size(name), wanted):
+            return False
+    return True
 
 
 def _loaders(targets: Targets, desired: Desired) -> Iterator[tuple[str, bool]]:

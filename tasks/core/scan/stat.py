@@ -11,6 +11,7 @@ from stat import S_ISDIR
 
 from ..tree.diff import deep_order
 from ..tree.model import DIR, Tree, parent
+from .ctimes import Ctimes, is_known
 from .folder import Folder
 
 Stat = tuple[int, ...]
@@ -29,7 +30,8 @@ _DAMAGED = (
     RecursionError,
 )
 
-# A later release's links to a file move its ctime; of a folder it tells of every change.
+# A later release's links to a file move its ctime, which `ctimes` knows for all of them; of a
+# folder it tells of every change.
 stat_of_name = attrgetter("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_rdev")
 stat_of_folder = attrgetter("st_mode", "st_uid", "st_gid", "st_ctime_ns")
 UNKNOWN: Stat = ()
@@ -87,8 +89,16 @@ def unknown_stats(tree: Tree) -> Stats:
     return stats
 
 
-def changed_paths(stats: Stats, root: str) -> Iterator[ChangedPath]:
-    """Give every path that is not as it was, with its status now; None where it is not there.
+def is_moved(path: bytes, own: Stat, status: os.stat_result, moved: Collection[bytes]) -> bool:
+    """Is a folder not where it was, perhaps, by its status or because one above it is `moved`?
+
+    What is in it has the ctime that it had. A root is moved to its place when it is complete.
+    """
+    return bool(path) and (parent(path) in moved or stat_of_folder(status) != own)
+
+
+def changed_paths(stats: Stats, root: str, ctimes: Ctimes) -> Iterator[ChangedPath]:
+    """Give every path that is not known to be as it was, with its status now; None without one.
 
     Folder by folder. One that is as it was is not listed: no name came or went. Of one that is
     gone, only itself is told.
@@ -98,6 +108,7 @@ def changed_paths(stats: Stats, root: str) -> Iterator[ChangedPath]:
         yield b"", top
         return
     lost: set[bytes] = set()
+    moved: set[bytes] = set()
     with Folder(root) as folder:
         for path in stats:
             try:
@@ -107,10 +118,12 @@ def changed_paths(stats: Stats, root: str) -> Iterator[ChangedPath]:
                     yield path, _status(folder.at(parent(path)), path.rpartition(b"/")[2])
                 lost.add(path)
             else:
-                yield from _changed_in(fd, path, stats)
+                if is_moved(path, stats[path][0], os.fstat(fd), moved):
+                    moved.add(path)
+                yield from _changed_in(fd, path, stats, {} if path in moved else ctimes)
 
 
-def _changed_in(fd: int, path: bytes, stats: Stats) -> Iterator[ChangedPath]:
+def _changed_in(fd: int, path: bytes, stats: Stats, ctimes: Ctimes) -> Iterator[ChangedPath]:
     """Of one folder: itself, and what in it is no folder that is known."""
     own, names = stats[path]
     start = path + b"/" if path else b""
@@ -122,7 +135,7 @@ def _changed_in(fd: int, path: bytes, stats: Stats) -> Iterator[ChangedPath]:
         names = dict.fromkeys(came, UNKNOWN) | names
     for name, before in names.items():
         now = _status(fd, name)
-        if now is None or stat_of_name(now) != before:
+        if now is None or stat_of_name(now) != before or not is_known(ctimes, now):
             yield start + name, now
 
 

@@ -6,12 +6,13 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ..base.errors import Refused
 from ..base.files import clear, content, read
 from ..checkout.clone import Earlier
 from ..release import Release, id_of, parse_release
+from ..scan.ctimes import read_ctimes, unlink_noted, write_ctimes
 from ..scan.stat import parse_stats
 from ..tree.manifest import Manifest, read_manifest
 from ..tree.model import Tree, without_collection
@@ -110,11 +111,25 @@ def remove_release(targets: Targets, id: str, boot: bool = True) -> None:
             make_folder(targets, incoming)
             gone = os.path.join(incoming, f"{id}.pruned")
             os.rename(folder, gone)
-            clear(gone)
+            if incoming == targets.incoming_roots:
+                clear_noted(targets, gone)
+            else:
+                clear(gone)
     for kind in KEPT:
         path = targets.kept(f"{id}.{kind}")
         if os.path.lexists(path):
             os.unlink(path)
+
+
+def clear_noted(targets: Targets, folder: str) -> None:
+    """Remove a folder of nfs_root, if it is there; what releases share of it is known as before."""
+    if not os.path.lexists(folder):
+        return
+    ctimes = read_ctimes(targets.ctimes)
+    try:
+        clear(folder, partial(unlink_noted, ctimes))
+    finally:
+        write_ctimes(targets.ctimes, ctimes)
 
 
 def sweep_kept(targets: Targets) -> None:

@@ -80,7 +80,7 @@ def _clear(targets: Targets, all: bool = False) -> None:
     stay_inside(targets, targets.incoming_files)
     stay_inside(targets, targets.incoming_roots)
     with contextlib.suppress(OSError, Refused):  # below a mount point: the next one tries it again
-        files.clear(targets.incoming_roots)
+        kept.clear_noted(targets, targets.incoming_roots)
     with contextlib.suppress(OSError, Refused):
         if all or not os.path.lexists(targets.commit):
             files.clear(targets.incoming_files)

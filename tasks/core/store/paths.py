@@ -59,6 +59,16 @@ class Targets:
         return self.kept("journal.jsonl")
 
     @property
+    def ctimes(self) -> str:
+        """By which files of the roots are known to be what they were."""
+        return self.kept("ctimes")
+
+    @property
+    def boot_ctimes(self) -> str:
+        """The same of kernels and initrds: tftp_root can be another file system."""
+        return self.kept("boot-ctimes")
+
+    @property
     def incoming_roots(self) -> str:
         """Where trees are written before they are published: nfs_root's file system."""
         return self.kept("incoming")

@@ -6,7 +6,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from ..base.files import content
+from ..base.files import content, digest_file
+from ..scan.ctimes import is_known, note_ctime, read_ctimes, write_ctimes
 from .paths import Targets
 
 
@@ -36,6 +37,34 @@ def served_size(path: str) -> int:
     except (FileNotFoundError, NotADirectoryError):
         return -1
     return status.st_size if status.st_mode == stat.S_IFREG | 0o644 else -1
+
+
+def is_served(targets: Targets, name: str, size: int, digest: str) -> bool:
+    """Is a file below tftp_root of that size and sha256, and may everybody read it?
+
+    It is read unless it is known not to have changed since it was put there.
+    """
+    path = targets.served(name)
+    if served_size(path) != size:
+        return False
+    try:
+        return is_unchanged(targets, name) or digest_file(path) == digest
+    except OSError:
+        return False
+
+
+def is_unchanged(targets: Targets, name: str) -> bool:
+    """Is a kernel or initrd known to be as it was put there?"""
+    status = os.lstat(targets.served(name))
+    return is_known(read_ctimes(targets.boot_ctimes), status)
+
+
+def note_served(targets: Targets, names: Iterable[str]) -> None:
+    """Note that some files below tftp_root, kernels and initrds, are what they shall be."""
+    ctimes = read_ctimes(targets.boot_ctimes)
+    for name in names:
+        note_ctime(ctimes, os.lstat(targets.served(name)))
+    write_ctimes(targets.boot_ctimes, ctimes)
 
 
 def mode_of(path: str) -> int | None:

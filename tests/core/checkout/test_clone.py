@@ -41,9 +41,10 @@ def nfs(tmp_path):
 def released(place, folder, earlier: Earlier | None = None) -> Earlier:
     """Publish what is staged; what is known of it then."""
     record = staged.staged_manifest(place)
+    ctimes = {} if earlier is None else earlier.ctimes
     done = publish(record, folder, earlier)
-    drift.must_be_made(done.made, folder, done.stats)
-    return Earlier(str(folder), record, done.stats, done.note)
+    drift.must_be_made(done.made, folder, done.stats, ctimes)
+    return Earlier(str(folder), record, done.stats, done.note, ctimes=ctimes)
 
 
 def test_a_release_is_exactly_its_manifest(place, nfs):
@@ -107,6 +108,21 @@ def test_names_share_a_file_as_they_do_in_the_build(place, nfs):
         checkout(place, tree)
         earlier = released(place, nfs / str(number), earlier)
         assert contents(scan(nfs / str(number)).tree) == contents(tree)
+
+
+def test_folders_that_changed_places_are_not_taken_for_each_other(place, nfs):
+    """The files in them have the status that they had, and the ctime."""
+    tree = {b"": directory(), b"changed": generated_file(b"1")}
+    for name in (b"one", b"two"):
+        tree |= {name: directory(), name + b"/inner": directory()}
+        tree[name + b"/inner/file"] = generated_file(name)
+    checkout(place, tree)
+    first = released(place, nfs / "first")
+    for old, new in (("one", "away"), ("two", "one"), ("away", "two")):
+        (nfs / "first" / old).rename(nfs / "first" / new)
+    checkout(place, tree | {b"changed": generated_file(b"2")})
+    publish(staged.staged_manifest(place), nfs / "second", first)
+    assert contents(scan(nfs / "second").tree) == contents(staged.load_staged(place))
 
 
 def test_what_is_gone_from_the_release_before_is_copied(place, nfs):

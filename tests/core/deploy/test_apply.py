@@ -49,6 +49,8 @@ def test_a_fresh_deploy_puts_everything_where_the_design_says(tmp_path, targets)
             f"{id}.mtree",
             f"{id}.xattrs",
             f"{id}.seen",
+            "boot-ctimes",
+            "ctimes",
             "files",
             "journal.jsonl",
             "lock",
