@@ -303,4 +303,5 @@ def expected(node: Node, server: Server, targets: Targets):
         node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
+        units=has_systemd(root(node)),
     )

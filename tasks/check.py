@@ -17,10 +17,13 @@ from .core.base.errors import Refused
 from .core.base.files import content
 from .core.dhcp.servers import BY_WORD
 from .report import refresh
-from .root import lost_hosts
+from .root import Notes, lost_hosts, lost_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .core.config.checkers import CheckResult
+    from .core.site.model import Image
 
 
 def task_check():
@@ -103,12 +106,34 @@ def unread() -> list[str]:
     return [server.elsewhere.format(file=deploy.dhcp_conf, path=server.path)]
 
 
-def unnamed() -> list[str]:
-    """What the references of images that are built already call others, and nodes will not."""
-    lines: list[str] = []
+def staged() -> Iterator[tuple[Image, Notes]]:
+    """The images that are built already, each with what was noted of its root."""
     for image in site().images:
-        notes = content(notes_of(image))
-        lines += lost_hosts(image, json.loads(notes), site()) if notes else []
+        if notes := content(notes_of(image)):
+            yield image, json.loads(notes)
+
+
+def unnamed() -> list[str]:
+    """What the references call others, and nodes will not."""
+    lines: list[str] = []
+    for image, notes in staged():
+        lines += lost_hosts(image, notes, site())
+    return lines
+
+
+def unwritable() -> list[str]:
+    """What services need, and no node can write."""
+    lines: list[str] = []
+    for image, notes in staged():
+        lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
+    return lines
+
+
+def unlabelled() -> list[str]:
+    """That nodes would ask for labels that they will not have."""
+    lines: list[str] = []
+    for image, notes in staged():
+        lines += lost_labels(image, notes, site())
     return lines
 
 
@@ -122,5 +147,7 @@ WARNINGS = {  # what they are about -> lines of warning
     "deploy.nfs_root": exposed,
     "disk": lacking,
     "hosts": unnamed,
+    "services": unwritable,
+    "selinux": unlabelled,
     "deploy.dhcp_conf": unread,
 }

@@ -83,7 +83,7 @@ def say_of(image: Image, notes: Notes, wanted: Site) -> None:
     """Tell what of a root an admin may not expect."""
     if notes["unprivileged"]:
         say(notes["unprivileged"])
-    for line in lost_hosts(image, notes, wanted):
+    for line in [*lost_hosts(image, notes, wanted), *lost_labels(image, notes, wanted)]:
         say(line)
     for name in notes["keep_idle"]:
         say(IDLE.format(image.name, name))
@@ -95,6 +95,15 @@ def lost_hosts(image: Image, notes: Notes, wanted: Site) -> list[str]:
 
     names = hosts.lost(notes.get("hosts", []), rendered(wanted)["hosts"])
     return [f"{image.name}: {hosts.told(names)}"] if names else []
+
+
+def lost_labels(image: Image, notes: Notes, wanted: Site) -> list[str]:
+    """A line where the nodes would ask for SELinux's labels, which they will not have."""
+    from .core.rootfs import selinux
+
+    if not notes.get("selinux") or selinux.is_off(wanted.image(image.name).cmdline):
+        return []
+    return [f"{image.name}: {selinux.WARNING}"]
 
 
 def said_of_keep(image: Image) -> list[str]:

@@ -49,6 +49,13 @@ filled() { # FOLDER FROM: how many of the names of one the other has
   echo "$has of $all"
 }
 
+tell_failed() { # the names of units that have failed; some versions of systemctl put a mark before them
+  listed=$(systemctl --failed --no-legend --no-pager) || return 0
+  names=$(echo "$listed" | awk 'NF { printf "%s ", ($1 ~ /[.]/ ? $1 : $2) }')
+  names=${names% }
+  tell "failed ${names:-none}"
+}
+
 main() {
   trap 'tell "ready $(cut -d " " -f 1 "$ROOT/proc/uptime") s"' EXIT
   tell "name $(uname -n)"
@@ -59,6 +66,7 @@ main() {
     # shellcheck disable=SC2086 # fields
     tell_partition $line
   done
+  [ ! -d "$ROOT/run/systemd/system" ] || tell_failed
   [ ! -s "$DATA/degraded" ] || while read -r why; do tell "degraded $why"; done <"$DATA/degraded"
 }
 

@@ -53,6 +53,7 @@ STAGES = (
     Stage("setup", "console", r"plugnode: setup: done: (.*)"),
     Stage("ready", "console", rf"{READY} ?(.*)"),
 )
+NONE = "none"  # of a node's units have failed
 # Of files that loaders ask for and that need not be there
 USUAL_TFTP_ERRORS = re.compile(
     r"pxelinux\.cfg/(01-|[0-9A-F]+:)|\.lst:|cfg-01-|ipxe-01-|User aborted"
@@ -175,6 +176,7 @@ class Expected:
     disk: Disk
     sshd: bool
     powers_off: bool  # by the power button
+    units: bool = True  # systemd's: the node says which have failed
 
 
 class Check(NamedTuple):
@@ -188,6 +190,9 @@ def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
     yield from _identity_checks(boot.facts, expected)
     yield from _disk_checks(boot.facts, expected.disk)
     yield Check(not boot.degraded, "nothing degraded", "; ".join(boot.degraded))
+    if expected.units:
+        failed = boot.facts.get("failed", "the node does not say")
+        yield Check(failed == NONE, "no unit failed", "" if failed == NONE else failed)
     if expected.sshd:
         yield Check(bool(boot.sshd), "sshd answers", boot.sshd or "nothing")
     if expected.powers_off and boot.off != "cut":

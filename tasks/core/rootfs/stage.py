@@ -13,7 +13,7 @@ from ..base.overlays import BUILT_IN_OVERLAYS
 from ..base.text import show_path
 from ..site.model import Image
 from ..tree.model import FILE, Entry, Tree
-from . import hosts, modes, overlay, rc_sysinit, transforms
+from . import hosts, modes, overlay, rc_sysinit, selinux, transforms, units
 from .scrub import kept, scrub
 
 REMEDY = (
@@ -39,7 +39,7 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     read. Raises BadInput with what is wrong.
     """
     with _named(image):
-        tree = {path: reference[path] for path in sorted(reference)}
+        tree = dict(sorted(reference.items()))
         transforms.check_tree(tree)
         let_out = kept(tree, image.keep)
         tree, scrubbed = scrub(tree, image.keep)
@@ -51,12 +51,12 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
         made = _completed(laid, image, init, bare)
 
     notes = {
-        "init": init,
         "hosts": hosts.others(reference),
         "scrubbed": list(map(list, scrubbed)),
         "kept": list(map(list, let_out)),
     }
-    return StagedRoot(made, notes | listed(made), tuple(each.folder for each in over))
+    notes |= listed(made) | _started(made, image, init)
+    return StagedRoot(made, notes, tuple(each.folder for each in over))
 
 
 def _shareable(tree: Tree, image: Image, init: str) -> Tree:
@@ -70,7 +70,19 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     """What can only be done with the overlays over it."""
     tree = transforms.add_hook(laid, init)
     tree = transforms.make_local_files(tree, local_files(image, init), before)
+    if init == transforms.SYSTEMD:
+        tree = units.keep_configuration(tree)
     return transforms.var_ro(tree)
+
+
+def _started(tree: Tree, image: Image, init: str) -> dict[str, Any]:
+    """How a root starts, and what nodes would stumble over then."""
+    is_systemd = init == transforms.SYSTEMD
+    return {
+        "init": init,
+        "unwritable": units.unwritable(tree, mounts(image)) if is_systemd else [],
+        "selinux": selinux.is_enforced(tree),
+    }
 
 
 def mounts(image: Image) -> list[str]:

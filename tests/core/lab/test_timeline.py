@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tasks.core.lab.timeline import BootTimeline, Expected, checks, failure, table, timings
@@ -28,6 +29,7 @@ console plugnode: node: mount /var /dev/sda1 ext3 rw
 console plugnode: node: fill /var 11 of 11
 console plugnode: node: mount /tmp /dev/sda2 ext3 rw
 console plugnode: node: mount /home /dev/sda3 ext3 rw
+console plugnode: node: failed none
 reached plugnode: node: ready 12.3 s
 sshd SSH-2.0-OpenSSH_4.3
 off by itself
@@ -59,7 +61,7 @@ def failed(text: str) -> dict[str, str]:
 
 def test_a_whole_boot_passes_every_check():
     assert failed(WHOLE) == {}
-    assert len(list(checks(story(WHOLE), EXPECTED))) == 11
+    assert len(list(checks(story(WHOLE), EXPECTED))) == 12
 
 
 def test_each_thing_that_is_not_as_it_should_be_is_found():
@@ -85,7 +87,16 @@ def test_each_thing_that_is_not_as_it_should_be_is_found():
 
 
 def test_a_node_that_says_nothing_passes_no_check_of_itself():
-    assert len(failed("power bios\n")) == 10  # all but "nothing degraded"
+    assert len(failed("power bios\n")) == 11  # all but "nothing degraded"
+
+
+def test_units_that_have_failed_are_named_where_there_are_units():
+    found = failed(WHOLE.replace("failed none", "failed chrony.service munge.service"))
+    assert found == {"no unit failed": "chrony.service munge.service"}
+    found = failed(WHOLE.replace("console plugnode: node: failed none\n", ""))
+    assert found == {"no unit failed": "the node does not say"}
+    sysvinit = replace(EXPECTED, units=False)
+    assert "no unit failed" not in {check.what for check in checks(story(WHOLE), sysvinit)}
 
 
 def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():
@@ -107,17 +118,17 @@ def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():
         "power", "dhcp", "loader", "kernel", "linux", "start", "root", "setup", "ready", "all",
     ]  # fmt: skip
     assert rows[3].split() == ["loader", "2.0", "2.0", "20", "2", "4"]
-    assert rows[-1].split() == ["all", "17.0", "170", "17", "34"]
+    assert rows[-1].split() == ["all", "18.0", "180", "18", "36"]
 
 
 def test_other_programs_are_told_what_a_boot_took_and_what_held():
     whole = story(WHOLE)
     told = timings(whole, list(checks(whole, EXPECTED)))
     assert (told["seconds"], told["tftp_bytes"], told["nfs_bytes"], told["nfs_calls"]) == (
-        17.0,
-        170_000,
-        17_000,
-        34,
+        18.0,
+        180_000,
+        18_000,
+        36,
     )
     assert told["stages"][2] == {
         "stage": "loader", "at": 2.0, "seconds": 2.0, "tftp": 20_000, "nfs": 2000, "calls": 4,
