@@ -12,6 +12,7 @@ from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, ta
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 from tasks.examine import task_accept, task_examine  # can all of it be? nothing is made before
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
+from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
 from tasks.push import task_push  # new site data for nodes that run
 from tasks.references import task_pull, task_snapshot  # the node that the others are copies of

@@ -148,6 +148,21 @@ def test_status_shows_what_nodes_say_that_they_run(crowd):
     assert "  wn[001-002]: worker-0123456789ab" in crowd("status", "node=@first")
 
 
+def test_nodes_that_are_asked_say_what_they_run_beside_what_they_boot_next(crowd):
+    crowd.nodes[1].path("/run/plugnode/degraded").write_text("var: no disk\n")
+    out = crowd("nodes", "--ask", "node=wn[001-002,005]")
+    assert "wn001\n  image      worker\n" in out, "it says something else than wn002"
+    assert "  runs       worker-0123456789ab\n" in out, out
+    assert "  runs       worker-0123456789ab, degraded\n" in out, out
+    assert "  runs       -\n" in out, out
+    assert "wn005: it runs, but has no /run/plugnode" in out, out
+    told = crowd("nodes", "--ask", "--json", "node=wn[001-002,005]")
+    lines = [line.rstrip(",") for line in told.splitlines() if line.startswith("{")]
+    runs = [(node["runs"], node["degraded"]) for node in map(json.loads, lines)]
+    assert runs == [("worker-0123456789ab", False), ("worker-0123456789ab", True), (None, None)]
+    crowd.nodes[1].path("/run/plugnode/degraded").unlink()
+
+
 def test_what_a_node_says_is_looked_at_before_it_is_shown_or_believed(crowd):
     for number, words in ((1, "Welcome to this node\n"), (2, "Hello ")):
         crowd.nodes[number - 1].path("/root/.bashrc").write_text(f"printf '%s' '{words}'\n")

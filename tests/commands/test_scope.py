@@ -96,6 +96,7 @@ USELESS = {
     "verify release=x": f"release=: verify has no use for it; it knows image=, server=, destdir=, {EVERY}",
     "status image=gpu": f"image=: status has no use for it; it knows server=, node=, destdir=, {EVERY}",
     "push destdir=/nowhere": f"destdir=: push has no use for it; it knows node=, {EVERY}",
+    "nodes image=gpu": f"image=: nodes has no use for it; it knows node=, destdir=, {EVERY}",
     "boot server=boot1": f"server=: boot has no use for it; it knows node=, firmware=, dhcp=, power=, {EVERY}",
     "pull node=wn001": f"node=: pull has no use for it; it knows image=, {EVERY}",
     "plan deploy node=@all": f"node=: plan, deploy have no use for it; they know image=, server=, destdir=, {EVERY}",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
 from ..release import SITE_DATA, Release
-from ..site.model import Node, Server, Site
+from ..site.model import Image, Node, Server, Site
 from ..site_data import NAMES
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
@@ -54,14 +54,22 @@ def _card(site: Site, node: Node) -> str:
     return f"plugnode.interface={node.interface}" if node.interface != usual else ""
 
 
+def usual_image(site: Site) -> Image:
+    """The image of most nodes."""
+    images = Counter(node.image for node in site.nodes)
+    return max(site.images, key=lambda image: images[image.name])
+
+
 def default_boot(site: Site) -> BootSettings:
     """What nodes boot that have no file of their own.
 
-    It is the image of most nodes, with the arguments most common there.
+    It is the image of most nodes, or the release that this image stays at, with the arguments most
+    common there.
     """
-    images = Counter(node.image for node in site.nodes)
-    label = max((image.name for image in site.images), key=lambda name: images[name])
+    image = usual_image(site)
     boots = [boot_of(site, node) for node in site.nodes]
+    stays = any(boot.label == image.release for boot in boots)
+    label = image.release if image.release and stays else image.name
     cmdlines = Counter(boot.cmdline for boot in boots if boot.label == label)
     by_use = sorted(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline))
     return BootSettings(label, by_use[0] if by_use else "")
@@ -85,7 +93,7 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
     boots = [(node, boot_of(site, node)) for node in site.nodes]
     different = [(node, boot) for node, boot in boots if boot != usual]
 
-    view = {**_boot_view(site, usual, usual.label, FOR_ALL), "others": bool(different)}
+    view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
     views: dict[str, tuple[str, View]] = {}
     for path, template in DEFAULTS.items():
         views[path] = (template, view)

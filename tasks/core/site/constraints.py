@@ -17,7 +17,7 @@ from . import resolve
 from .model import EXISTS
 from .nodes import Complain, Member
 from .schema import Section
-from .values import MAX_CMDLINE, number, suggestion
+from .values import MAX_CMDLINE, NEWEST, number, suggestion
 
 Path = tuple[Any, ...]
 Names = list[str]
@@ -276,6 +276,7 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
             hint = "paths count from the site file's folder"
             complain((*path, *file.place), f"{problem} {file.kind}", hint, file.path)
     _local_files((*path, "local_files"), image.local_files or [], complain)
+    _releases(path[-1], [Layer(path, image)], complain)
 
 
 def _loaders(site: Section, folder: str, complain: Complain) -> None:
@@ -391,7 +392,7 @@ def _together(site: Section, image: str, layers: list[Layer], complain: Complain
 def _releases(image: str, layers: list[Layer], complain: Complain) -> None:
     for path, layer in layers:
         of, _, _ = (layer.release or "").rpartition("-")
-        if layer.release and of != image:
+        if layer.release and layer.release != NEWEST and of != image:
             what = f"not a release of image {image}"
             hint = f"write {image}-<12 hex digits>, as `doit status` lists them"
             complain((*path, "release"), what, hint, layer.release)

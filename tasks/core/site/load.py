@@ -17,23 +17,40 @@ from .strict_yaml import Path, YamlSource, shown_value
 Folders = tuple[str, ...]
 
 
+class Written(NamedTuple):
+    """A site as it was written, and was found to be right."""
+
+    source: YamlSource
+    said: schema.Section
+    members: list[nodes.Member]
+
+
+def read_written(path: str, folders: Folders, content: bytes | None = None) -> Written:
+    """The site as written, each node by itself. Raises BadInput with every problem.
+
+    Overlays are looked up below `folders` (`overlays/<name>`).
+    """
+    source = YamlSource(path, content)
+    complaints = _Complaints(source)
+    said = validate.validate_site(schema.SiteFile, source.data, complaints)
+    members = nodes.members(said.nodes or {}, complaints)
+    constraints.constraint_problems(said, members, _folder(path), folders, complaints)
+    complaints.end()
+    return Written(source, said, members)
+
+
 def read_site(
     path: str, folders: Folders, content: bytes | None = None
 ) -> tuple[Site, resolve.Needs]:
-    """The site, and what must exist on this machine for it to stay right.
-
-    Overlays are looked up below `folders` (`overlays/<name>`). Raises BadInput with every problem.
-    """
+    """The site, and what must exist on this machine for it to stay right. Raises BadInput."""
     with without_collection():
-        source = YamlSource(path, content)
-        complaints = _Complaints(source)
-        said = validate.validate_site(schema.SiteFile, source.data, complaints)
-        members = nodes.members(said.nodes or {}, complaints)
-        folder = os.path.dirname(path) or "."
-        constraints.constraint_problems(said, members, folder, folders, complaints)
-        complaints.end()
-        site = resolve.resolve_site(said, members, folder)
-        return site, resolve.needs(said, folder, folders)
+        _, said, members = read_written(path, folders, content)
+        site = resolve.resolve_site(said, members, _folder(path))
+        return site, resolve.needs(said, _folder(path), folders)
+
+
+def _folder(path: str) -> str:
+    return os.path.dirname(path) or "."
 
 
 class _Where(NamedTuple):

@@ -425,6 +425,16 @@ class Image(NamedTuple):
             default="the distribution's",
         ),
     ] = ()
+    release: Annotated[
+        Optional[str],
+        Key(
+            Text("release_id"),
+            "a pin: the release that its nodes stay at, as doit status lists them",
+            "a pin: `<image>-<12 hex digits>`, as `doit status` lists them. The image's nodes stay"
+            " at that release, but those that a group or the node itself has with"
+            " `release: newest`: see [servers.md](servers.md)",
+        ),
+    ] = None
     also: Annotated[
         Optional[tuple[str, ...]],  # None: those at /boot, /usr, /var, /opt
         Key(
@@ -505,11 +515,13 @@ class Node(NamedTuple):
     release: Annotated[
         Optional[str],
         Key(
-            Text("release_id"),
-            "a pin: the release that it boots, as doit status lists them",
+            Text("release_or_newest"),
+            "a pin: the release that it boots, as doit status lists them; or newest",
             "a pin: `<image>-<12 hex digits>`, as `doit status` lists them."
-            " The node boots that release instead of the newest",
+            " The node boots that release instead of the newest. `newest` takes back the pin of the"
+            " image, or of a group before",
             merge=REPLACE,
+            of_image=True,
         ),
     ] = None
     wipe: Annotated[

@@ -17,7 +17,7 @@ from . import model
 from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, PathHere, Row, rows
 from .nodes import Member
 from .schema import Section
-from .values import number
+from .values import NEWEST, number
 
 Sections = dict[str, "Section"]
 Names = tuple[str, ...]
@@ -271,6 +271,8 @@ class _Nodes:
         settings = self.shared(image, tuple(said.groups))
         if said.model_fields_set & LAYERED:
             settings = self._over(settings, said, member.name)
+        if settings["release"] == NEWEST:
+            settings = {**settings, "release": None}
         return model.Node(member.name, member.mac, member.ip, **settings)  # type: ignore[arg-type]
 
     def _shared(self, image: str, groups: Names) -> Settings:

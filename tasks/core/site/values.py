@@ -181,6 +181,15 @@ def release_id(value: str) -> str:
     return value
 
 
+NEWEST = "newest"
+
+
+@editors(r"^(newest|[a-z0-9][a-z0-9.-]*-[0-9a-f]{12})$")
+def release_or_newest(value: str) -> str:
+    """A pin, or the word that takes back one of a layer below."""
+    return value if value == NEWEST else release_id(value)
+
+
 @editors(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 def name(value: str) -> str:
     """Of a group or an overlay."""

@@ -314,6 +314,19 @@ def test_a_pin_never_becomes_what_the_other_nodes_boot():
     assert boot_files.default_boot(site_with(*pinned)) == ("worker", "")
 
 
+def test_the_release_that_an_image_stays_at_is_what_its_nodes_boot_by_one_file():
+    old = "worker-0123456789ab"
+    held = [node(number, release=old) for number in range(1, 4)]
+    ahead = node(4)
+    site = site_with(*held, ahead)
+    images = tuple(image._replace(release=old) for image in site.images[:1]) + site.images[1:]
+    site = site._replace(images=images)
+    assert boot_files.default_boot(site) == (old, "")
+    assert own_files(site) == {f"tftp/{path}{ahead.mac.pxe}" for path in boot_files.OF_NODE}
+    all_ahead = site._replace(read_nodes=lambda: (ahead,))
+    assert boot_files.default_boot(all_ahead) == ("worker", ""), "nobody leads to that release"
+
+
 def test_the_serial_line_of_the_loader_is_the_kernels():
     assert cmdline.serial_console("console=tty0 console=ttyS1,115200n8 quiet") == ("1", "115200")
     assert cmdline.serial_console("console=ttyS0") == ("0", "9600")

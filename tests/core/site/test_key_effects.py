@@ -99,6 +99,22 @@ def test_a_key_of_a_group_or_node_alone_has_an_effect(tmp_path: pathlib.Path, pl
     assert changed(tmp_path, place, {key: SHARED[key]})
 
 
+@pytest.mark.parametrize("place", ["group", "node"])
+def test_newest_takes_back_the_pin_of_a_layer_below(tmp_path: pathlib.Path, place: str):
+    held = site(place)
+    held["images"]["worker"] = {**held["images"]["worker"], "release": "worker-0123456789ab"}
+    ahead = copy.deepcopy(held)
+    one = ahead["groups"]["mine"] if place == "group" else ahead["nodes"]["wn001"]
+    one["release"] = "newest"
+    names = []
+    for said in (site(place), held, ahead):
+        (tmp_path / "site.yaml").write_text(json.dumps(said))
+        nodes = read_site(str(tmp_path / "site.yaml"), ())[0].nodes
+        names.append([node.release for node in nodes])
+    old = "worker-0123456789ab"
+    assert names == [[None, None], [old, old], [None, old]]
+
+
 @pytest.mark.parametrize("key", OF_NODE)
 def test_a_key_of_a_node_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
     assert changed(tmp_path, "node", {key: OF_NODE[key]})

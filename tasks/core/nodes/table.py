@@ -1,0 +1,98 @@
+"""Nodes as a person reads them: those that say the same together, as clush folds them."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..base.nodeset import fold_nodes
+from .effective import Described
+
+SHARED = ("image", "release", "runs", "groups", "cmdline", "interface", "disk", "wipe")
+OWN = ("ip", "mac", "server")  # of each node, in a line of its own
+OPTIONAL = ("runs", "wipe")  # without a line where there is nothing to say
+WIDTH = 80
+INDENT = " " * 13
+
+
+def nodes_text(found: Iterable[Described]) -> Iterator[str]:
+    """Lines for people: what nodes share once, then what is each one's own."""
+    alike: dict[str, list[Described]] = {}
+    for node in found:
+        lines = "\n".join(_shared(node))
+        alike.setdefault(lines, []).append(node)
+    for lines, nodes in alike.items():
+        yield fold_nodes(node["node"] for node in nodes)
+        yield lines
+        yield from _own(nodes)
+
+
+def nodes_json(found: Iterable[Described]) -> str:
+    """One list, with a line for each node."""
+    lines = ",\n".join(map(json.dumps, found))
+    return f"[\n{lines}\n]"
+
+
+def _shared(node: Described) -> Iterator[str]:
+    for key in SHARED:
+        if key in OPTIONAL and key not in node:
+            continue
+        text = _text(node, key)
+        if key != "wipe" or text != "-":
+            yield _wrapped(key, text + _why(node, key))
+
+
+def _own(nodes: list[Described]) -> Iterator[str]:
+    """A node's own values, in columns; with the lines that gave them, in words."""
+    longest = max(len(node["node"]) for node in nodes)
+    for node in nodes:
+        if "why" in node:
+            words = [f"{_text(node, key)}{_why(node, key)}" for key in OWN]
+            yield _wrapped(node["node"], ", ".join(words))
+        else:
+            ip, mac, server = (node[key] for key in OWN)
+            yield f"  {node['node']:<{max(longest, 10)}} {ip:<15}  {mac}  {server}"
+
+
+def _wrapped(label: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<10} ",
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _why(node: Described, key: str) -> str:
+    if "why" not in node or key not in node["why"]:
+        return ""
+    return f" ({', '.join(node['why'][key])})"
+
+
+def _text(node: Described, key: str) -> str:
+    value = node[key]
+    if key == "disk":
+        return _disk(node["layout"], value)
+    if key == "groups":
+        return ", ".join(value) or "-"
+    if key == "runs" and node["degraded"]:
+        return f"{value}, degraded"
+    return value or "-"
+
+
+def _disk(layout: str, disk: dict[str, Any]) -> str:
+    """`layout worker: /dev/sda, /dev/vda; gpt; /var 6000M ext4, /home rest ext4`."""
+    partitions = []
+    for part in disk["partitions"]:
+        partitions.append(f"{part['mount']} {part['size']} {part['fs']}")
+    parts = [", ".join(disk["devices"]), disk["table"], ", ".join(partitions)]
+    matched = [f"{name} {value}" for name, value in disk["match"].items() if value]
+    if matched:
+        parts.append(f"match {', '.join(matched)}")
+    if not disk["required"]:
+        parts.append("not required")
+    return f"layout {layout}: {'; '.join(parts)}"
