@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core import site_data
 from tasks.core.config import render, site_image
-from tasks.core.config.boot_files import render_boot
+from tasks.core.config.boot_files import BootLabel, render_boot
 from tasks.core.release import Release, parse_release
 from tasks.core.rootfs import hosts
 from tasks.core.site import cache
@@ -94,7 +94,8 @@ def test_only_releases_of_before_load_it_and_only_where_the_site_has_a_domain(tm
     site, names = site_of(tmp_path), b"site-1/names.img"
 
     def boots(site: Site, **more) -> list[bool]:
-        files = render_boot(site, site.servers[0], "worker", release(**more), "site-1")
+        label = BootLabel("worker", release(**more), "site-1")
+        files = render_boot(site, site.servers[0], label)
         return [names in data for data in files.values()]
 
     assert boots(site, site_data=1) == [True] * 3 and boots(site) == [False] * 3

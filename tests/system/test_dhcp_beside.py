@@ -150,7 +150,7 @@ NAMES = "infinite ignore 12h 3s 2w 1d 5m deny all host not known none set tag id
 def is_refused(name: str) -> bool:
     try:
         return values.host(name) != name
-    except values.Wrong:
+    except values.InvalidValue:
         return True
 
 

@@ -127,7 +127,7 @@ def changed_services(plan: Plan, actual: Actual, desired: Desired) -> list[Servi
     All of them after one that was killed: maybe it wrote one of which its daemon has not heard yet.
     """
     services = [_merged(actual, service) for service in desired.services]
-    if plan.unfinished:
+    if journal.unfinished(actual.records):
         return services
     changed = {change.path for change in plan.services}
     return [service for service in services if not changed.isdisjoint(service.paths)]

@@ -27,8 +27,10 @@ HERE = os.path.dirname(__file__)
 CORE = os.path.dirname(HERE)
 # Of the code that makes a Site, what is not in this package
 BESIDES = (
-    os.path.join(CORE, "base", "nodeset.py"),
-    os.path.join(CORE, "base", "overlays.py"),
+    *(
+        os.path.join(CORE, "base", f"{name}.py")
+        for name in ("files", "nodeset", "overlays", "programs")
+    ),
     *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
 )
 DIGEST = 32

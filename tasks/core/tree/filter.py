@@ -47,6 +47,7 @@ _CLASSES = {  # wildmatch.c's, in the C locale
     "graph": "".join(map(chr, range(0x21, 0x7F))),
     "cntrl": "".join(map(chr, [*range(0x20), 0x7F])),
 }
+SLASH = ord("/")
 _NEVER = b"(?!)"
 _SLASH, _BACKSLASH, _HYPHEN, _CLOSE = b"/\\-]"
 
@@ -237,7 +238,7 @@ def _token(body: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
-    """A set of bytes, never the slash; without an end or of an unknown class it matches nothing."""
+    """A set of bytes. Without an end, of an unknown class or with a slash it matches none."""
     negated = body[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
@@ -249,6 +250,8 @@ def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
         except (IndexError, KeyError):
             return _NEVER, len(body)
         members |= more
+    if SLASH in members and not negated:
+        return _NEVER, len(body)
     return _one_of(set(range(256)) - members if negated else members), at + 1
 
 

@@ -97,6 +97,7 @@ def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[str]:
 @example(["+ /a/foo", "/a/*"])
 @example(["- *.o"])
 @example(["a\\b"])
+@example(["[x/[ab]"])
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
