@@ -90,8 +90,8 @@ class ArchiveTrouble(Exception):
 
 
 def _confined(archive: int, folder: str) -> list[str]:
-    # what pax's names are in, so that libarchive leaves them as they are
-    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    # names are bytes: in a locale of UTF-8 libarchive would compose those of pax
+    locale.setlocale(locale.LC_CTYPE, "C")
     os.chroot(folder)
     os.chdir("/")
     os.umask(0)
@@ -190,7 +190,7 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         words = record.getMessage()
-        # names that are no UTF-8 are kept byte by byte
+        # such names are kept byte by byte, which is what we want
         if "can't be converted from UTF-8" not in words:
             self.lines.append(words)
 

@@ -573,6 +573,30 @@ def test_a_gnu_archive_keeps_names_of_any_bytes_in_any_locale(node, tmp_path):
     )
 
 
+COMPOSED, DECOMPOSED = "caf\u00e9".encode(), "cafe\u0301".encode()
+FOREIGN = [
+    "\u1100\u1161".encode(),
+    "\uac00".encode(),
+    "\u212b".encode(),
+    b"latin-\xe9",
+    b"\xed\xa0\x80",
+]
+
+
+@needs_root
+def test_names_in_an_archive_are_bytes_and_those_that_look_alike_stay_two(tmp_path):
+    root = os.fsencode(tmp_path / "root")
+    for name in (COMPOSED, DECOMPOSED, *FOREIGN):
+        os.makedirs(root + b"/" + name)
+        for place in (name + b"/" + name, name + b".txt"):
+            pathlib.Path(os.fsdecode(root + b"/" + place)).write_bytes(name)
+        os.symlink(name, root + b"/" + name + b".link")
+        os.link(root + b"/" + name + b".txt", root + b"/" + name + b".hard")
+    path = packed(tmp_path / "root", tmp_path / "root.tar", "--format=pax")
+    assert len(pull(image("archive", path), tmp_path / "snap")) == 1
+    assert listing(tmp_path / "snap/tree") == listing(tmp_path / "root")
+
+
 @needs_root
 def test_the_same_archive_is_unpacked_once_and_a_changed_one_again(node, tmp_path):
     what, snap = image("archive", packed(node, tmp_path / "root.tar")), tmp_path / "snap"
