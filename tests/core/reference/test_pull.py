@@ -597,6 +597,50 @@ def test_names_in_an_archive_are_bytes_and_those_that_look_alike_stay_two(tmp_pa
     assert listing(tmp_path / "snap/tree") == listing(tmp_path / "root")
 
 
+def with_acls(root: pathlib.Path) -> pathlib.Path:
+    """Files and folders whose ACLs name games and mail, which the root has by other numbers."""
+    for folder in ("etc", "journal/inner"):
+        (root / folder).mkdir(parents=True)
+    (root / "etc/passwd").write_text("root:x:0:0::/:\ngames:x:4242:60::/:\n")
+    (root / "etc/group").write_text("root:x:0:\nmail:x:4343:\n")
+    (root / "journal/file").write_text("x")
+    run("setfacl", "-m", "u:games:rwx,g:mail:r", "journal", "journal/file", cwd=root)
+    run("setfacl", "-m", "d:g:mail:rx,u:99999:r", "journal/inner", cwd=root)
+    return root
+
+
+def unpacked_acls(root: pathlib.Path, folder: pathlib.Path, *words: str) -> tuple[list[str], str]:
+    run("tar", *words, "--format=pax", "-cf", f"{root}.tar", ".", cwd=root)
+    said = pull(image("archive", f"{root}.tar"), folder)
+    return said[1:], run("getfacl", "-nRp", "journal", cwd=folder / "tree")
+
+
+@needs_root
+def test_an_acl_of_an_archive_is_of_whom_the_archives_own_passwd_names(tmp_path):
+    said, acls = unpacked_acls(with_acls(tmp_path / "root"), tmp_path / "snap", "--acls")
+    assert said == []
+    assert acls.count("user:4242:rwx") == 2 and acls.count("group:4343:r--") == 2
+    assert acls.count("default:group:4343:r-x") == 1 and acls.count("user:99999:r--") == 1
+
+
+@needs_root
+def test_an_acl_that_names_nobody_of_the_archive_is_said_with_its_path(tmp_path):
+    root = with_acls(tmp_path / "root")
+    (root / "etc/group").unlink()
+    said, acls = unpacked_acls(root, tmp_path / "snap", "--acls")
+    for path in ("journal", "journal/file", "journal/inner"):
+        lost = f"{path}: its ACL is not kept: no group mail in the archive's /etc/group"
+        assert f"{root}.tar: {lost}" in said
+    assert "4242" not in acls and "group::rwx" not in acls
+
+
+@needs_root
+def test_an_acl_that_was_packed_as_an_extended_attribute_is_kept(tmp_path):
+    root = with_acls(tmp_path / "root")
+    said, acls = unpacked_acls(root, tmp_path / "snap", "--xattrs", "--xattrs-include=*")
+    assert (said, acls) == ([], run("getfacl", "-nRp", "journal", cwd=root))
+
+
 @needs_root
 def test_the_same_archive_is_unpacked_once_and_a_changed_one_again(node, tmp_path):
     what, snap = image("archive", packed(node, tmp_path / "root.tar")), tmp_path / "snap"
