@@ -287,8 +287,7 @@ class _Reader:
         if kind == S_IFREG:
             if self._is_unread(path, row):
                 return row, b"", None, "", "", attributes(path)
-            row, digest, verdict, found = self._open(fd, name, row, known)
-            return row, b"", None, digest, verdict, found
+            return self._file_item(fd, name, row, known)
         if kind == S_IFLNK:
             return row, os.readlink(name, dir_fd=fd), None, "", "", ()
         if kind in (S_IFCHR, S_IFBLK):
@@ -296,6 +295,10 @@ class _Reader:
             numbers = os.major(device), os.minor(device)
             return row, b"", numbers, "", "", attributes(path)
         return row, b"", None, "", "", attributes(path) if kind == S_IFIFO else ()
+
+    def _file_item(self, fd: int, name: bytes, row: Row, known: Item | None) -> Item:
+        row, digest, verdict, found = self._open(fd, name, row, known)
+        return row, b"", None, digest, verdict, found
 
     def _remember(self, listing: Listing, record: IndexRecord, start: int) -> None:
         """Note a folder for the next scan.
