@@ -227,3 +227,26 @@ def test_an_image_that_the_site_has_not_is_a_mistake_of_whoever_typed_it(built, 
     for command in ("pull", "rollback"):
         out = built(command, "image=wroker", f"destdir={tmp_path}/there", status=3)
         assert out.startswith("ERROR: image=wroker: no such image") and "worker" in out
+
+
+def test_a_log_that_is_emptied_is_not_read_however_large_and_is_read_when_it_is_kept(
+    doit, reference
+):
+    log = reference / "var/log/lastlog"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as file:
+        file.truncate(400 << 30)
+        file.seek(399 << 30)
+        file.write(b"here")
+    sample_site.write(doit.site, reference)
+    doit()
+    assert (doit.build / "worker/root/var.ro/log/lastlog").stat().st_size == 0
+
+    kept = doit.site.read_text().replace("overlays:", "keep: [/var/log/lastlog]\n    overlays:")
+    doit.site.write_text(kept)
+    assert f"{log}:1:1: has holes of 399 GiB; exclude it" in doit(status=3)
+
+    os.truncate(log, 1 << 20)
+    doit()
+    assert (doit.build / "worker/root/var.ro/log/lastlog").stat().st_size == 1 << 20
+    assert doit() == ""

@@ -148,7 +148,7 @@ def _loaded(recipe: Recipe, known: Modules, names: list[str]) -> ModuleSet:
         data = load_module(recipe.tree, known, name)
         machine = busybox.processor(data)
         files[file_name(known, name)] = data
-        found, missing = firmware(recipe.tree, data)
+        found, missing = firmware(recipe.tree, data, known.version)
         held |= found
         if missing:
             what = f"module {name} names firmware that the reference lacks: {', '.join(missing)}"

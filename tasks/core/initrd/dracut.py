@@ -26,7 +26,8 @@ IMAGE = MadeElsewhere(
 # Seen: with systemd-networkd of dracut 059 the node gets its address, and nothing mounts the root
 NO_CALLER = (
     "a network module that mounts network roots (add_dracutmodules: network-legacy or "
-    "network-manager; systemd-networkd does not before dracut 060)"
+    "network-manager; systemd-networkd does not before dracut 060; on Debian 12 network-legacy "
+    "needs isc-dhcp-client and iputils-arping)"
 )
 
 

@@ -10,9 +10,11 @@ from .base_image import BaseImage, find_base
 from .content import (
     BuiltInitrd,
     Origin,
+    ModuleSet,
     Recipe,
     file_entry,
     finish_image,
+    known_modules,
     module_set,
     nfs_note,
     pick_busybox,
@@ -22,8 +24,10 @@ from .content import (
 )
 from .initramfs_tools import listed_modules
 from .kind import KERNELS_NETWORK_ROOT, InitrdKind
+from .modules import network_drivers
 from .nash import is_nash, loaded
 
+VIRTUAL = {"virtio_net", "net_failover"}  # cards of no real machine
 FOLDERS = (b"dev", b"proc", b"sys", b"newroot", b"sbin", b"tmp", b"run")
 
 
@@ -42,7 +46,18 @@ def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
         put_entry(tree, f"bin/{applet}", symlink(b"busybox"))
 
     made_from = Origin("own", f"busybox: {origin}")
-    return finish_image(recipe, made_from, tree, chosen, nfs_note(recipe, program))
+    notes = _card_note(recipe, chosen) + nfs_note(recipe, program)
+    return finish_image(recipe, made_from, tree, chosen, notes)
+
+
+def _card_note(recipe: Recipe, chosen: ModuleSet) -> list[str]:
+    """A note where no card of a real machine will work, and nobody has said so."""
+    cards = network_drivers(known_modules(recipe), chosen.names)
+    if recipe.image.initrd.modules or not set(cards) <= VIRTUAL:
+        return []
+    what = "its initrd drives no network card but virtio_net, of virtual machines"
+    remedy = "name those of the nodes by `initrd: {modules: [e1000e, tg3, …]}`"
+    return [f"{recipe.image.name}: {what}; {remedy}"]
 
 
 def _put_modules(tree: Tree, files: dict[str, bytes]) -> None:

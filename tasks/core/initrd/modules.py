@@ -251,12 +251,15 @@ def version_of(data: bytes) -> str:
     return said[0].split()[0] if said else ""
 
 
-def firmware(tree: Tree, data: bytes) -> tuple[dict[str, bytes], list[str]]:
-    """({name: bytes} of the firmware that a module names and the tree has, names that it lacks)."""
+def firmware(tree: Tree, data: bytes, version: str) -> tuple[dict[str, bytes], list[str]]:
+    """({name: bytes} of the firmware that a module names and the tree has, names that it lacks).
+
+    `version` is the kernel's, which looks into folders of its own first.
+    """
     found: dict[str, bytes] = {}
     missing: list[str] = []
     for name in sorted(set(information(data, b"firmware"))):
-        content = _firmware_file(tree, b"lib/firmware/" + name.encode())
+        content = _firmware_file(tree, name.encode(), version.encode())
         if content is None:
             missing.append(name)
         else:
@@ -264,12 +267,19 @@ def firmware(tree: Tree, data: bytes) -> tuple[dict[str, bytes], list[str]]:
     return found, missing
 
 
-def _firmware_file(tree: Tree, path: bytes) -> bytes | None:
-    """What the kernel makes of a file of firmware, which may lie there compressed."""
-    for ending in (b"", b".xz", b".zst"):
-        place = resolve(tree, path + ending)
-        if place in tree:
-            return expanded(tree, place) if ending else read_content(tree[place])
+def _firmware_file(tree: Tree, name: bytes, version: bytes) -> bytes | None:
+    """What the kernel makes of a file of firmware, which may lie there compressed.
+
+    It tries all its folders for the plain file, then all of them for each compression
+    (firmware/fw_search_path.rst, drivers/base/firmware_loader/main.c).
+    """
+    folders = (b"updates/" + version, b"updates", version, b"")
+    for ending in (b"", b".zst", b".xz"):
+        for folder in folders:
+            path = b"/".join([b"lib/firmware", folder, name + ending])
+            place = resolve(tree, path)
+            if place in tree:
+                return expanded(tree, place) if ending else read_content(tree[place])
     return None
 
 

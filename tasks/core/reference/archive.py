@@ -18,6 +18,7 @@ from ..base.errors import BadInput, Refused
 from ..base.files import digest_file
 from ..base.process import Say, die_with_parent
 from ..site.model import Image, Reference
+from .acls import Acls
 from .kind import Facts, ReferenceKind, where
 from .snapshot import Snapshot
 
@@ -90,15 +91,17 @@ class ArchiveTrouble(Exception):
 
 
 def _confined(archive: int, folder: str) -> list[str]:
-    # what pax's names are in, so that libarchive leaves them as they are
-    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    # names are bytes: in a locale of UTF-8 libarchive would compose those of pax
+    locale.setlocale(locale.LC_CTYPE, "C")
     os.chroot(folder)
     os.chdir("/")
     os.umask(0)
 
+    acls = Acls()
     heard = _Warnings()
     logging.getLogger("libarchive").handlers = [heard]
-    _unpack_here(archive)
+    _unpack_here(archive, acls, heard.names)
+    heard.lines += acls.set_all()
 
     more = len(heard.lines) - _TOLD
     if more > 0:
@@ -106,16 +109,16 @@ def _confined(archive: int, folder: str) -> list[str]:
     return heard.lines
 
 
-def _unpack_here(archive: int) -> None:
+def _unpack_here(archive: int, acls: Acls, names: list[bytes]) -> None:
+    """Unpack into the root folder; `names` has the newest entry's."""
     import libarchive
     from libarchive import extract, ffi
     from libarchive.exception import ArchiveError
 
-    names: list[bytes] = []
     try:
         with libarchive.fd_reader(archive, format_name="tar") as entries:
             # all at once: folders get their times at the end
-            extract.extract_entries(_noting(entries, names), _flags())
+            extract.extract_entries(_noting(entries, acls, names), _flags())
             is_plain = ffi.filter_count(entries._pointer) == 1
     except ArchiveError as error:
         raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
@@ -133,7 +136,6 @@ def _flags() -> int:
         extract.EXTRACT_OWNER
         | extract.EXTRACT_PERM
         | extract.EXTRACT_TIME
-        | extract.EXTRACT_ACL
         | extract.EXTRACT_XATTR
         | extract.EXTRACT_SPARSE
         | extract.EXTRACT_UNLINK
@@ -142,12 +144,13 @@ def _flags() -> int:
     return flags
 
 
-def _noting(entries: Iterable[Any], names: list[bytes]) -> Iterator[Any]:
-    """The entries, the name of the newest in `names`."""
+def _noting(entries: Iterable[Any], acls: Acls, names: list[bytes]) -> Iterator[Any]:
+    """The entries, the name of the newest in `names`, and their ACLs noted."""
     from libarchive import ffi
 
     for entry in entries:
         names[:] = [ffi.entry_pathname(entry._entry_p) or b"?"]
+        acls.note(names[0], entry._entry_p)
         yield entry
 
 
@@ -182,17 +185,18 @@ def _ends_as_tar(archive: int) -> bool:
 
 
 class _Warnings(logging.Handler):
-    """libarchive's warnings: what it could not keep."""
+    """libarchive's warnings: what it could not keep, and of which entry."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
+        self.names: list[bytes] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         words = record.getMessage()
-        # names that are no UTF-8 are kept byte by byte
+        # such names are kept byte by byte, which is what we want
         if "can't be converted from UTF-8" not in words:
-            self.lines.append(words)
+            self.lines.append(f"{words}{_at(self.names)}")
 
 
 def _report(said: int, lines: list[str]) -> None:

@@ -76,6 +76,14 @@ def is_kept(path: bytes, allowed: frozenset[bytes]) -> bool:
     return path in allowed or not allowed.isdisjoint(parents(path))
 
 
+def is_emptied(path: bytes, allowed: frozenset[bytes]) -> bool:
+    """Whether a file is state that is emptied, whatever is in it."""
+    rule = rule_for(path, False)
+    if not rule or rule.action != "empty" or rule.kind != STATE:
+        return False
+    return not is_kept(path, allowed)
+
+
 def not_pulled(keep: Iterable[str]) -> tuple[str, ...]:
     """Exclude patterns for rsync, so that secrets do not even reach the build.
 

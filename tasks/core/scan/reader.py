@@ -25,7 +25,7 @@ from ..tree.model import (
     without_collection,
 )
 from ..tree.xattrs import Attributes
-from .content import READ_SIZE, attributes, read_through
+from .content import HOLES_MAX, READ_SIZE, attributes, data_at, hole_size, read_through
 from .folder import Folder
 from .index import Index, IndexRecord, Item, load_index, save_index
 from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
@@ -35,6 +35,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)  # it was there, and of that kind, a moment ago
 _OVERLAP = 4 << 10  # what is judged with the next block, too
 _TRIES = 3  # to read a file that is written to
+_LARGE = 64 << 10  # bytes: reading less costs no more than asking whether it must be
 
 Progress = Callable[[int], None]  # how many names are read
 
@@ -57,6 +58,7 @@ class ScanOptions(NamedTuple):
     rules: str = ""  # says in words what `skip` does: an index of other rules is not used
     owned: bool = False  # a snapshot of the build's own, hard-linked from: links move its ctimes
     judge: Judge = NOBODY
+    unread: Callable[[bytes], bool] | None = None  # of which large files no bytes are wanted
 
 
 EVERYTHING = ScanOptions()
@@ -221,6 +223,8 @@ class _Reader:
     def trouble(self, path: bytes, error: OSError) -> None:
         if error.errno in _GONE:
             what = "changed while it was read; try again, or exclude it"
+        elif error.errno == errno.EFBIG:
+            what = f"{error.strerror}; exclude it"
         else:
             what = f"cannot be read: {error.strerror}; run as root, or exclude it"
         file = os.fsdecode(self.prefix + path)
@@ -261,12 +265,19 @@ class _Reader:
             if S_IFMT(row[1]) == S_IFDIR and name not in listing.mounts:
                 continue
             known = before.get(name)
-            if known and known[0] != row:
+            if known and (known[0] != row or _was_unread(known)):
                 known = None
             try:
                 yield name, self._item(fd, name, self.prefix + above + name, row, known)
             except OSError as error:
                 self.trouble(above + name, error)
+
+    def _is_unread(self, path: bytes, row: Row) -> bool:
+        """Whether a file is a large one of which no bytes are wanted."""
+        unread = self.options.unread
+        if not unread or row[4] < _LARGE:
+            return False
+        return unread(path[len(self.prefix) :])
 
     def _item(self, fd: int, name: bytes, path: bytes, row: Row, known: Item | None) -> Item:
         """Give what is to be known of a name that is no folder of this file system."""
@@ -274,8 +285,9 @@ class _Reader:
             return known
         kind = S_IFMT(row[1])
         if kind == S_IFREG:
-            row, digest, verdict, found = self._open(fd, name, row, known)
-            return row, b"", None, digest, verdict, found
+            if self._is_unread(path, row):
+                return row, b"", None, "", "", attributes(path)
+            return self._file_item(fd, name, row, known)
         if kind == S_IFLNK:
             return row, os.readlink(name, dir_fd=fd), None, "", "", ()
         if kind in (S_IFCHR, S_IFBLK):
@@ -283,6 +295,10 @@ class _Reader:
             numbers = os.major(device), os.minor(device)
             return row, b"", numbers, "", "", attributes(path)
         return row, b"", None, "", "", attributes(path) if kind == S_IFIFO else ()
+
+    def _file_item(self, fd: int, name: bytes, row: Row, known: Item | None) -> Item:
+        row, digest, verdict, found = self._open(fd, name, row, known)
+        return row, b"", None, digest, verdict, found
 
     def _remember(self, listing: Listing, record: IndexRecord, start: int) -> None:
         """Note a folder for the next scan.
@@ -380,7 +396,10 @@ class _Reader:
 
     def _read(self, fd: int, status: os.stat_result) -> tuple[str, str]:
         """Give digest and verdict; the same bytes are judged once."""
-        digest, start = read_through(fd, status)
+        holes = hole_size(fd, status)
+        if holes > HOLES_MAX:
+            raise OSError(errno.EFBIG, f"has holes of {holes >> 30:,} GiB")
+        digest, start = read_through(fd, status, lambda: self.progress(len(self.tree)))
         verdict = self.verdicts.get(digest)
         if verdict is None:
             later = later_blocks(fd, status) if digest and self.options.judge.by else ()
@@ -400,6 +419,11 @@ class _Reader:
                 self.tree[path] = self.tree[path]._replace(inode=number)
 
 
+def _was_unread(item: Item) -> bool:
+    """Whether a file's bytes were not wanted when that was noted."""
+    return S_IFMT(item[0][1]) == S_IFREG and not item[3]
+
+
 def _is_labelled(found: Attributes | None) -> bool:
     return any(name.startswith("user.") for name, _ in found or ())
 
@@ -409,4 +433,4 @@ def later_blocks(fd: int, status: os.stat_result) -> Iterator[bytes]:
     at = READ_SIZE - _OVERLAP
     while at + _OVERLAP < status.st_size and (block := os.pread(fd, READ_SIZE, at)):
         yield block
-        at += READ_SIZE - _OVERLAP
+        at = max(at + READ_SIZE, data_at(fd, at + READ_SIZE)) - _OVERLAP

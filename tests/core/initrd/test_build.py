@@ -94,6 +94,15 @@ def test_without_modules_named_it_can_run_on_virtio():
     ]
 
 
+def test_without_modules_named_it_says_that_no_real_card_will_work():
+    without = build(root(), base="none").notes
+    assert [note.partition(";")[0] for note in without] == [
+        "worker: its initrd drives no network card but virtio_net, of virtual machines"
+    ]
+    assert build(root(), base="none", modules=("virtio_net",)).notes == ()
+    assert build(root(), base="none", modules=("tg3",)).notes == ()
+
+
 def test_without_modules_named_the_reference_s_own_cards_are_added():
     nash_image = gzip.compress(cpio.write_newc(el5_base()))
     made = build(root(EL5, **{f"boot__initrd-{EL5}.img": nash_image}), EL5, base="none")

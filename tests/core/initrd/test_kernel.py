@@ -204,10 +204,31 @@ def test_a_tree_where_depmod_never_ran_says_so():
 
 def test_firmware_that_a_module_names_is_found_in_any_compression():
     tree = of_files({"lib/firmware/a.bin": b"a", "lib/firmware/b.bin.xz": lzma.compress(b"b")})
-    assert modules.firmware(tree, module(EL5, "x", "a.bin", "b.bin", "c.bin")) == (
+    assert modules.firmware(tree, module(EL5, "x", "a.bin", "b.bin", "c.bin"), EL5) == (
         {"a.bin": b"a", "b.bin": b"b"},
         ["c.bin"],
     )
+
+
+def test_firmware_is_looked_for_where_the_kernel_looks_and_in_its_order():
+    places = [f"updates/{EL5}/", "updates/", f"{EL5}/", ""]
+    files = {f"lib/firmware/{place}nic/fw.bin": place.encode() for place in places}
+    others = {"lib/firmware/5.0/nic/fw.bin": b"of another kernel"}
+    driver = module(EL5, "x", "nic/fw.bin")
+    while files:
+        first = next(iter(files.values()))
+        found = modules.firmware(of_files(others | files), driver, EL5)
+        assert found == ({"nic/fw.bin": first}, [])
+        files.pop(next(iter(files)))
+    assert modules.firmware(of_files(others), driver, EL5) == ({}, ["nic/fw.bin"])
+
+
+def test_firmware_that_is_plain_comes_before_compressed_firmware_of_a_folder_before_it():
+    packed = {"lib/firmware/updates/a.bin.xz": lzma.compress(b"packed")}
+    plain = {"lib/firmware/a.bin": b"plain"}
+    driver = module(EL5, "x", "a.bin")
+    assert modules.firmware(of_files(packed), driver, EL5) == ({"a.bin": b"packed"}, [])
+    assert modules.firmware(of_files(packed | plain), driver, EL5) == ({"a.bin": b"plain"}, [])
 
 
 def test_a_module_says_which_kernel_it_is_for():

@@ -242,12 +242,12 @@ def write_while_reading(monkeypatch, path, times: int) -> None:
     """Somebody writes to the file each time that it is read, `times` times."""
     read = content.read_through
 
-    def digest(fd, status):
+    def digest(fd, status, *tell):
         nonlocal times
         if os.path.samestat(status, os.stat(path)) and times:
             times -= 1
             path.write_bytes(path.read_bytes() + b"x")
-        return read(fd, status)
+        return read(fd, status, *tell)
 
     monkeypatch.setattr(reader, "read_through", digest)
 
@@ -336,3 +336,35 @@ def test_what_others_judged_is_read_and_judged_again(few, index):
     heard.clear()
     scan(few, index, ScanOptions(judge=listener))
     assert not heard
+
+
+def with_holes(path, *data: tuple[int, bytes], size: int) -> None:
+    with open(path, "wb") as file:
+        file.truncate(size)
+        for at, held in data:
+            os.pwrite(file.fileno(), held, at)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[], [(0, b"start")], [(70 << 20, b"middle")], [(150 << 20, b"end")], [(63 << 20, bytes(9 << 20)), (140 << 20, b"x")]],
+    ids=["a hole", "start", "middle", "end", "parts"],
+)  # fmt: skip
+def test_a_file_with_holes_has_the_digest_of_all_its_bytes(data, few):
+    with_holes(few / "sparse", *data, size=(150 << 20) + 5)
+    expected = subprocess.run(["sha256sum", few / "sparse"], capture_output=True, check=True)
+    assert scan(few).tree[b"sparse"].digest == expected.stdout.split()[0].decode()
+
+
+def test_what_lies_behind_a_hole_is_judged(few):
+    with_holes(few / "sparse", (300 << 20, b"a secret"), size=500 << 20)
+    judge = reader.Judge("test", lambda data: "found" if b"a secret" in data else "")
+    assert "found" in scan(few, options=ScanOptions(judge=judge)).verdicts.values()
+
+
+def test_a_file_that_is_all_but_holes_is_named_and_not_read(few):
+    with_holes(few / "sparse", (1 << 40, b"end"), size=2 << 40)
+    with pytest.raises(BadInput) as raised:
+        scan(few)
+    said = "has holes of 2,047 GiB; exclude it"
+    assert str(raised.value) == f"{few}/sparse:1:1: {said}"
