@@ -13,7 +13,7 @@ from functools import lru_cache
 from .base.paths import OF_RELEASES, config, site_img, templates
 from .base.rule import Reads, Writes, rule
 from .base.settings import settings, site
-from .core.base.files import mirror, write_atomic
+from .core.base.files import mirror, read, write_atomic
 from .core.site.model import Site
 
 
@@ -22,8 +22,9 @@ def templates_digest() -> str:
     digest = hashlib.sha256()
     for folder in templates():
         for name in sorted(os.listdir(folder)):
-            with open(os.path.join(folder, name), "rb") as file:
-                digest.update(name.encode() + b"\0" + file.read() + b"\0")
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):  # what else is there is refused
+                digest.update(os.fsencode(name) + b"\0" + read(path) + b"\0")
     return digest.hexdigest()
 
 

@@ -27,6 +27,7 @@ HERE = os.path.dirname(__file__)
 CORE = os.path.dirname(HERE)
 # Of the code that makes a Site, what is not in this package
 BESIDES = (
+    os.path.join(CORE, "base", "boot_programs.py"),
     os.path.join(CORE, "base", "nodeset.py"),
     os.path.join(CORE, "base", "overlays.py"),
     *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),

@@ -508,7 +508,7 @@ def test_a_range_of_millions_is_refused_without_making_them() -> None:
 
 
 def test_two_images_may_name_the_same_loader_in_any_spelling(tmp_path: Path) -> None:
-    (tmp_path / "l.efi").write_bytes(b"loader")
+    (tmp_path / "l.efi").write_bytes(b"MZ loader")
     loaders = f"loaders: {{grubnetx64.efi: ./l.efi, l.0: {tmp_path}/l.efi}}"
     first = GOOD.replace("    kernel: auto\n", f"    kernel: auto\n    {loaders}\n")
     text = first.replace(
