@@ -579,7 +579,8 @@ class Deploy(NamedTuple):
             Text("target_file"),
             "its file, where the distribution's is not it",
             "that file, where it is another one: in `/etc/dhcp/` (or `/etc/dhcpd.conf`), in"
-            " `/etc/kea/` or in `/etc/dnsmasq.d/` (or `/etc/dnsmasq.conf`); see [servers.md](servers.md)",
+            " `/etc/kea/` or in `/etc/dnsmasq.d/` (or `/etc/dnsmasq.conf`);"
+            " see [servers.md](servers.md)",
             default=EACH_PATH,
         ),
     ] = None
