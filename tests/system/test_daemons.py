@@ -108,7 +108,6 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("daemons")
     with lan(folder / "lan") as net:
         made = Site(net, folder)
-        made.server.path("/etc/dnsmasq.d").mkdir()
         made.server.path("/srv/dnsmasq.conf").write_text(ADMIN)
         yield made
 
