@@ -95,11 +95,11 @@ USELESS = {
     "prune node=wn001": f"node=: prune has no use for it; it knows image=, server=, destdir=, {EVERY}",
     "verify release=x": f"release=: verify has no use for it; it knows image=, server=, destdir=, {EVERY}",
     "status image=gpu": f"image=: status has no use for it; it knows server=, node=, destdir=, {EVERY}",
-    "push destdir=/nowhere": f"destdir=: push has no use for it; it knows node=, {EVERY}",
+    "push server=boot1": f"server=: push has no use for it; it knows node=, destdir=, {EVERY}",
     "boot server=boot1": f"server=: boot has no use for it; it knows node=, firmware=, dhcp=, power=, {EVERY}",
     "pull node=wn001": f"node=: pull has no use for it; it knows image=, {EVERY}",
     "plan deploy node=@all": f"node=: plan, deploy have no use for it; they know image=, server=, destdir=, {EVERY}",
-    "status push server=boot1": f"server=: push has no use for it; it knows node=, {EVERY}",
+    "status push server=boot1": f"server=: push has no use for it; it knows node=, destdir=, {EVERY}",
     "root:gpu image=gpu": f"image=: root:gpu has no use for it; it knows {EVERY}",
     "image=gpu": f"image=: release, boot_files, configs, site_image, report have no use for it; they know {EVERY}",
 }
