@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from .base.rule import command
-from .core.base.files import REPOSITORY
 from .core.base.errors import Refused
+from .core.base.files import REPOSITORY
 
 QUICK = {
     "name": "quick",

@@ -88,12 +88,15 @@ def long_lines() -> list[str]:
 
 
 def exposed() -> list[str]:
-    """That nodes can read more than nfs_root, where it is there already."""
-    from .core.deploy.preflight import warn_of_exposure
+    """What nodes or local users can do with nfs_root, where it is there already."""
+    from .core.deploy.preflight import missing_options, warn_of_exposure
 
     lines: list[str] = []
     if os.path.isdir(targets().nfs_root):
         warn_of_exposure(targets(), lines.append)
+        if options := ",".join(missing_options(targets())):
+            what = "setuid programs and devices of roots are for nodes, not for local users"
+            lines.append(f"mount {targets().nfs} with {options}: {what}")
     return lines
 
 

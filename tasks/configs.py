@@ -22,8 +22,9 @@ def templates_digest() -> str:
     digest = hashlib.sha256()
     for folder in templates():
         for name in sorted(os.listdir(folder)):
-            data = read(os.path.join(folder, name))
-            digest.update(name.encode() + b"\0" + data + b"\0")
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):  # what else is there is refused
+                digest.update(os.fsencode(name) + b"\0" + read(path) + b"\0")
     return digest.hexdigest()
 
 

@@ -1,25 +1,26 @@
 """Nodes that run: new site data for them, and what they say that they run.
 
-site.yaml ──> hosts, nodes, site, layouts ── ssh ──> /run/plugnode/ of each node
+site.img of each server ──> hosts, nodes, site, layouts ── ssh ──> /run/plugnode/ of its nodes
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .base.console import say
-from .base.paths import config, known_hosts
+from .base.paths import known_hosts, site_img
 from .base.rule import command
+from .base.servers import everywhere, tell
 from .base.settings import settings, site
 from .core.base.errors import BadInput, Refused
 from .core.base.files import read, write_atomic
-from .core.base.text import counted
+from .core.base.text import counted, readable
 from .core.site.model import Node
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Runs
+    from .core.remote.operations import Answer
 
 
 def nodes() -> list[Node]:
@@ -62,46 +63,105 @@ def no_such(missing: list[str], known: Iterable[str]) -> str:
 
 
 def task_push():
-    """send new site data to nodes that run, without a reboot; `node=wn[003-007],@gpu`"""
-    return command(push, after=["configs"], knows="node")
+    """send the site data that is deployed to nodes that run, no reboot; `node=wn[003-007],@gpu`"""
+    return command(push, after=["site_image"], knows="node destdir")
 
 
 def push() -> None:
     from .core.nodes import ask
 
-    file = settings().path(".push.tar")
-    write_atomic(file, site_data())
     asked = nodes()
-    replies = ask.ask(asked, ask.TAKE, known_hosts(), file)
-    for line in ask.folded(dict.fromkeys(replies.said, "new site data")):
+    held = held_by_servers({of_server(node) for node in asked})
+    tell(not_as_built(held))
+    said, failed = dict[str, str](), dict[str, str]()
+    for data, members in of_same_data(asked, held, failed).items():
+        file = settings().path(".push.tar")
+        write_atomic(file, data)
+        replies = ask.ask(members, ask.TAKE, known_hosts(), file)
+        said |= dict.fromkeys(replies.said, "new site data")
+        failed |= replies.failed
+    for line in [*ask.folded(said), *ask.folded(failed, known_hosts())]:
         print(line)
-    for line in ask.folded(replies.failed, known_hosts()):
-        print(line)
-    if replies.failed:
-        count = f"{len(replies.failed)} of {counted(len(asked), 'node')}"
-        alone = len(replies.failed) == 1
-        end = (
-            "has not got it; it will when it boots"
-            if alone
-            else "have not got it; they will when they boot"
-        )
-        raise Refused(f"{count} {end}")
+    refuse_missed(len(failed), len(asked))
 
 
-def site_data() -> bytes:
-    """What site.img brings a node, as a tar."""
+def of_server(node: Node) -> str:
+    """The server that a node boots from."""
+    from .core.config.boot_files import server_of
+
+    return server_of(site(), node).name
+
+
+def held_by_servers(names: Collection[str]) -> dict[str, Answer]:
+    """What those servers have deployed, by their names."""
+    from .core.remote.options import SiteDataOptions
+
+    answers = everywhere(SiteDataOptions())
+    return {name: answer for name, answer in answers.items() if name in names}
+
+
+def not_as_built(held: Mapping[str, Answer]) -> dict[str, str]:
+    """A line for each server whose nodes get other site data than what is built."""
+    from .core.desired.build import site_id
+
+    built = site_id(read(site_img()))
+    lines = {}
+    for server, answer in held.items():
+        id = answer.done.get("site", built)
+        if id != built:
+            after = "which nodes get once it is deployed"
+            lines[server] = f"! sent is what is deployed, {readable(id)}; built is {built}, {after}"
+    return lines
+
+
+def of_same_data(
+    asked: Iterable[Node], held: Mapping[str, Answer], failed: dict[str, str]
+) -> dict[bytes, list[Node]]:
+    """What to send -> the nodes of it, each by its own server; into `failed` why not to others."""
+    packed = {server: site_data(answer.done["files"]) for server, answer in sound(held)}
+    groups: dict[bytes, list[Node]] = {}
+    for node in asked:
+        server = of_server(node)
+        if server in packed:
+            groups.setdefault(packed[server], []).append(node)
+        else:
+            unasked = "it was not asked; `ssh:` says how to reach it"
+            why = held[server].failure if server in held else unasked
+            failed[node.name] = f"{server}, its server: {why}"
+    return groups
+
+
+def sound(held: Mapping[str, Answer]) -> Iterator[tuple[str, Answer]]:
+    """The servers that could say what they have."""
+    for server, answer in held.items():
+        if not answer.failure:
+            yield server, answer
+
+
+def refuse_missed(missed: int, of: int) -> None:
+    """Raises Refused where nodes have not got what was sent."""
+    if not missed:
+        return
+    have, they, boot = ("has", "it", "boots") if missed == 1 else ("have", "they", "boot")
+    count = f"{missed} of {counted(of, 'node')}"
+    raise Refused(f"{count} {have} not got it; {they} will when {they} {boot}")
+
+
+def site_data(files: Mapping[str, str]) -> bytes:
+    """What site.img brings a node, as a tar. `files`: as a server has them."""
     import io
     import tarfile
 
-    from .core.config.site_image import site_image
+    from .core.site_data import is_of_nodes
 
-    files = site_image(site(), read(config("hosts")))
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, data in sorted(files.items()):
-            member = tarfile.TarInfo(os.path.relpath(name, "plugnode"))
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
+        for name, text in sorted(files.items()):
+            if is_of_nodes(name):
+                data = text.encode(errors="surrogateescape")
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
     return packed.getvalue()
 
 

@@ -17,6 +17,7 @@ from .tree.model import directory, generated_file
 HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
+OF_NODES = re.compile(r"hosts|nodes|site|layouts/\w[\w.-]*", re.ASCII)  # what nodes that run take
 
 
 def files_of(site_img: bytes) -> dict[str, bytes]:
@@ -35,6 +36,11 @@ def files_of(site_img: bytes) -> dict[str, bytes]:
 def site_of_image(site_img: bytes) -> str:
     """The site whose data that is; "" where that cannot be seen."""
     return value_of("site", files_of(site_img).get(SITE, b""))
+
+
+def is_of_nodes(name: str) -> bool:
+    """Whether a file below `plugnode/` is site data, and no program of an initrd."""
+    return bool(OF_NODES.fullmatch(name))
 
 
 def value_of(name: str, text: bytes) -> str:

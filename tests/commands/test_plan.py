@@ -159,7 +159,7 @@ def new_image(place: Place) -> None:
 
 
 def loader(place: Place) -> None:
-    (place.folder / "own.0").write_bytes(b"a loader of the site's own\n")
+    (place.folder / "own.0").write_bytes(b"MZ: a loader of the site's own\n")
     place.worker["loaders"] = {"own.0": "own.0"}
 
 

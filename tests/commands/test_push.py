@@ -77,10 +77,14 @@ def crowd(tmp_path_factory):
 
 
 def test_nodes_that_run_get_new_site_data_and_those_that_cannot_are_named_by_reason(crowd):
+    out = crowd("push", "node=wn001", status=1)
+    assert "wn001: boot1, its server: no site data is deployed; ./doit deploy first" in out, out
+    crowd("deploy")
     crowd("push", "node=wn[001-006]")  # each key is taken the first time that its node shows it
     held = crowd.nodes[0].path("/run/plugnode/hosts").open()
     before = held.read()
     crowd.write(8)
+    crowd("deploy")
     crowd.nodes[2].unplug()
     crowd.nodes[3].unplug()
     run(*crowd.nodes[4].inside("rm", "-r", "/run/plugnode"))
@@ -191,7 +195,8 @@ def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
         ids.append(json.loads((crowd.folder / "build/worker/release.json").read_text())["id"])
     crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[0]}\n")
     told = json.loads(crowd("plan", "--json").partition("{")[2].join(["{", ""]))
-    assert [each["release"] for each in told["prunable"]] == [ids[1]], "nor does plan announce it"
+    prunable = [each["release"] for each in told["prunable"]]
+    assert ids[1] in prunable and ids[0] not in prunable, "nor does plan announce it"
     out = crowd("prune")
     assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, (
         out
@@ -200,3 +205,80 @@ def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
     assert f"kept    {ids[2]}: among the 1 newest" in out, out
     crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[3]}\n")
     assert f"removed {ids[0]}: in use until" in crowd("prune")
+
+
+def test_what_is_deployed_is_sent_and_not_what_is_built(crowd):
+    crowd.write(7)
+    crowd("deploy")
+    crowd.write(9)
+    out = crowd("push", "node=wn001")
+    (line,) = [line for line in out.splitlines() if line.startswith("! ")]
+    assert line.startswith("! sent is what is deployed, site-") and "; built is site-" in line
+    assert "wn007" in crowd.data(1, "hosts") and "wn009" not in crowd.data(1, "hosts")
+    assert "wn009" not in crowd.data(1, "nodes")
+    crowd("deploy")
+    out = crowd("push", "node=wn001")
+    assert "! " not in out and "wn009" in crowd.data(1, "hosts"), out
+
+
+def test_a_site_img_that_is_damaged_or_gone_is_not_sent(crowd):
+    crowd("deploy")
+    before = crowd.data(1, "hosts")
+    (image,) = list_of_site_data(crowd.server)[-1:]
+    held = image.read_bytes()
+    for spoil in (image.unlink, lambda: image.write_bytes(held[: len(held) // 2])):
+        spoil()
+        out = crowd("push", "node=wn001", status=1)
+        assert "site.img: boot files name it, and it is missing or damaged; deploy again" in out
+        assert crowd.data(1, "hosts") == before
+    image.write_bytes(held)
+    crowd("push", "node=wn001")
+
+
+def list_of_site_data(server: Machine) -> list[pathlib.Path]:
+    """The images of site data on a server, by their age."""
+    found = server.path("/srv/tftp").glob("site-*/site.img")
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+TWO = """\
+site: pair
+network: {{subnet: 10.99.0.0/24}}
+servers:
+  boot1: {{ip: 10.99.0.201, ssh: root@10.99.0.201}}
+  boot2: {{ip: 10.99.0.202, ssh: root@10.99.0.202}}
+images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, disk: {{devices: [/dev/vda]}}}}}}
+groups: {{second: {{server: boot2}}}}
+nodes:
+  wn001: {{mac: 'ae:d6:90:bb:00:01', ip: 10.99.0.1}}
+  wn002: {{mac: 'ae:d6:90:bb:00:02', ip: 10.99.0.2, groups: [second]}}
+{more}deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
+"""
+THIRD = "  wn003: {mac: 'ae:d6:90:bb:00:03', ip: 10.99.0.3}\n"
+
+
+def test_each_node_gets_what_its_own_server_has(tmp_path: pathlib.Path):
+    with lan(tmp_path / "lan") as net:
+        nodes = [net.machine(f"wn00{n}", n, known=False, own=("/run",)) for n in (1, 2)]
+        servers = [net.machine(f"boot{n}", 200 + n, own=("/var/lib/nfs",)) for n in (1, 2)]
+        reference, site = sample_site.reference(tmp_path / "ref", files=5), tmp_path / "site.yaml"
+        for node in nodes:
+            node.path("/run/plugnode").mkdir()
+
+        def call(*words: str, more: str = "", status: int = 0) -> str:
+            site.write_text(TWO.format(reference=reference, more=more))
+            done = doit(net, site, *words)
+            out = done.communicate(timeout=300)[0]
+            assert done.returncode == status and "Traceback" not in out, out
+            return out
+
+        call("deploy")
+        call("deploy", "server=boot2", more=THIRD)
+        out = call("push", "node=wn[001-002]", more=THIRD)
+        hosts = [node.path("/run/plugnode/hosts").read_text() for node in nodes]
+        assert ["wn003" in text for text in hosts] == [False, True]
+        assert "boot1: ! sent is what is deployed, site-" in out and "boot2: ! " not in out, out
+        servers[1].unplug()
+        out = call("push", status=1)
+        assert "wn001: new site data" in out and "wn002: boot2, its server: " in out, out
+        assert "1 of 2 nodes has not got it; it will when it boots" in out, out

@@ -83,7 +83,7 @@ def a_link_of_boot_files(place: Place) -> str:
 def too_little_room(place: Place, size: str = "size=1m") -> str:
     shutil.rmtree(place.tftp)
     place.tftp.mkdir()
-    (place.doit.folder / "large").write_bytes(os.urandom(2_000_000))
+    (place.doit.folder / "large").write_bytes(b"MZ" + os.urandom(2_000_000))
     site = place.doit.site
     site.write_text(
         site.read_text().replace(

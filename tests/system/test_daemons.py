@@ -40,14 +40,14 @@ case $unit in
 isc-dhcp-server) touch /run/leases; dhcpd -4 -q -cf /etc/dhcp/dhcpd.conf -pf "$pid" -lf /run/leases eth0 ;;
 kea-dhcp4-server) KEA_LOCKFILE_DIR=/run KEA_PIDFILE_DIR=/run kea-dhcp4 -c /etc/kea/kea-dhcp4.conf >/srv/kea.log 2>&1 &
   echo $! >"$pid" ;;
-dnsmasq) dnsmasq -C /srv/dnsmasq.conf -7 /srv/dnsmasq.d --pid-file="$pid" ;;
+dnsmasq) dnsmasq -C /srv/dnsmasq.conf -7 /etc/dnsmasq.d --pid-file="$pid" ;;
 esac
 """
 UNITS = {"isc": "isc-dhcp-server", "kea": "kea-dhcp4-server", "dnsmasq": "dnsmasq"}
 PATHS = {
     "isc": "/etc/dhcp/dhcpd.conf",
     "kea": "/etc/kea/kea-dhcp4.conf",
-    "dnsmasq": "/srv/dnsmasq.d/plugnode.conf",
+    "dnsmasq": "/etc/dnsmasq.d/plugnode.conf",
 }
 ADMIN = "address=/admin.example/10.99.0.77\nno-resolv\n"  # what the server's own dnsmasq is for
 
@@ -56,13 +56,13 @@ class Site:
     def __init__(self, net: Lan, folder: pathlib.Path):
         self.net, self.folder, self.site = net, folder, folder / "site.yaml"
         self.reference = sample_site.reference(folder / "reference", files=5)
-        own = ("/run", "/etc/dhcp", "/etc/kea", "/var/lib/nfs")
+        own = ("/run", "/etc/dhcp", "/etc/dnsmasq.d", "/etc/kea", "/var/lib/nfs")
         self.server, self.client = net.machine("boot1", 1, own=own), net.machine("client", 9)
         self.server.shim("systemctl", SYSTEMCTL)
         run(*self.client.inside("ip", "link", "set", "eth0", "address", "ae:d6:90:bb:00:01"))
 
     def write(self, dhcp: str, last: int, net: str = "10.99.0") -> None:
-        more = ", dhcp_conf: /srv/dnsmasq.d/plugnode.conf" if dhcp == "dnsmasq" else ""
+        more = ", dhcp_conf: /etc/dnsmasq.d/plugnode.conf" if dhcp == "dnsmasq" else ""
         text = SITE.format(
             subnet=f"{net}.0/24", net=net, last=last, reference=self.reference, dhcp=dhcp, more=more
         )
@@ -108,7 +108,6 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("daemons")
     with lan(folder / "lan") as net:
         made = Site(net, folder)
-        made.server.path("/srv/dnsmasq.d").mkdir()
         made.server.path("/srv/dnsmasq.conf").write_text(ADMIN)
         yield made
 

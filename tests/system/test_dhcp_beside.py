@@ -193,7 +193,7 @@ def test_only_more_nodes_than_dnsmasq_has_leases_raise_its_limit(tmp_path):
     [
         ("dhcp: kea", False),
         ("dhcp: kea, dhcp_conf: /etc/kea/mine.conf", True),
-        ("dhcp: isc, dhcp_conf: /etc/mine", False),
+        ("dhcp: isc, dhcp_conf: /etc/dhcp/mine", False),
     ],
 )
 def test_a_file_of_keas_that_nothing_would_read_is_warned_of(doit, deploy, is_warned):

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..base.errors import BadInput, Problem
+from ..base.errors import BadInput
 from ..base.files import REPOSITORY
+from ..base.overlays import outside_problems, refuse_outside
 from .cmdline import grub_words
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
             return super().getattr(obj, attribute)
 
     environment = Sandbox(
-        loader=jinja2.FileSystemLoader(folders),
+        loader=template_loader(folders),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         trim_blocks=True,
@@ -83,15 +84,37 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
     return environment
 
 
+def template_loader(folders: tuple[str, ...]) -> jinja2.BaseLoader:
+    """What reads templates: the first folder that has one of a name wins."""
+    import jinja2
+
+    sites = tuple(map(os.path.dirname, folders))
+
+    class Loader(jinja2.FileSystemLoader):
+        """Raises BadInput where a link leads elsewhere: all nodes read what is rendered."""
+
+        def get_source(self, environment: jinja2.Environment, template: str) -> Any:
+            source = super().get_source(environment, template)
+            refuse_outside(source[1], sites)
+            return source
+
+    return Loader(folders)
+
+
 def check_templates(templates: Iterable[str] = (TEMPLATES,)) -> None:
     """Raises BadInput with every template that is none."""
-    environment = template_environment(tuple(templates))
+    folders = tuple(templates)
+    if problems := outside_problems(folders, map(os.path.dirname, folders)):
+        raise BadInput(problems)
+    environment = template_environment(folders)
     assert environment.loader
-    problems: list[Problem] = []
     for name in environment.list_templates():
         try:
             with _complaints(name):
                 source, path, _ = environment.loader.get_source(environment, name)
+                if "/" in name:
+                    what = "a template in a folder of its own; put it into templates/ itself"
+                    raise BadInput.at(path or name, what)
                 environment.parse(source, name, path)
         except BadInput as error:
             problems += error.problems

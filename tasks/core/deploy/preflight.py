@@ -214,3 +214,15 @@ def warn_of_exposure(targets: Targets, say: Say) -> None:
     if device == above.st_dev:
         what = "is not a file system of its own: NFS clients can read the rest of the one it is on"
         say(f"{targets.nfs} {what}")
+
+
+def missing_options(targets: Targets) -> list[str]:
+    """The mount options that nfs_root's own file system lacks for local users' sake.
+
+    Nothing where it is on another's: that cannot have them.
+    """
+    if targets.destdir or not os.path.ismount(targets.nfs_root):
+        return []
+    flags = os.statvfs(targets.nfs_root).f_flag
+    wanted = {"nosuid": os.ST_NOSUID, "nodev": os.ST_NODEV}
+    return [option for option, flag in wanted.items() if not flags & flag]

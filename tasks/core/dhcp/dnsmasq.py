@@ -38,6 +38,7 @@ DNSMASQ = DhcpServer(
     packages=Packages("dnsmasq-base", "dnsmasq"),
     source="dnsmasq.conf",
     path="/etc/dnsmasq.d/plugnode.conf",
+    places=("/etc/dnsmasq.d/", "/etc/dnsmasq.conf"),
     test=("dnsmasq", "--test", "-C"),
     units=Units("dnsmasq", "dnsmasq"),
     lease_files=("/var/lib/misc/dnsmasq.leases", "/var/lib/dnsmasq/dnsmasq.leases"),  # Debian, EL

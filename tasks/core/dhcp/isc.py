@@ -54,6 +54,7 @@ ISC = DhcpServer(
     packages=Packages("isc-dhcp-server", "dhcp-server"),
     source="dhcpd.conf",
     path="/etc/dhcp/dhcpd.conf",
+    places=("/etc/dhcp/", "/etc/dhcpd.conf"),
     test=("dhcpd", "-4", "-q", "-t", "-cf"),
     units=Units("isc-dhcp-server", "dhcpd"),
     lease_files=("/var/lib/dhcp/dhcpd.leases", "/var/lib/dhcpd/dhcpd.leases"),  # Debian, EL

@@ -42,6 +42,7 @@ KEA = DhcpServer(
     packages=Packages("kea-dhcp4-server", "kea"),
     source="kea-dhcp4.json",
     path="/etc/kea/kea-dhcp4.conf",
+    places=("/etc/kea/",),
     test=("kea-dhcp4", "-t"),
     units=Units("kea-dhcp4-server", "kea-dhcp4"),
     lease_files=("/var/lib/kea/kea-leases4.csv",),

@@ -50,6 +50,7 @@ class DhcpServer(NamedTuple):
     packages: Packages
     source: str  # its file below build/configs, and that file's template
     path: str  # where the distribution has it
+    places: tuple[str, ...]  # where the daemon looks: files, and folders that end in a slash
     test: tuple[str, ...]  # makes the program check the file whose name follows
     units: Units
     lease_files: tuple[str, ...]
@@ -60,3 +61,8 @@ class DhcpServer(NamedTuple):
     reads_drop_ins: bool = False  # every file of a folder `*.d`, besides its own
     # What becomes of a {file} that is not at its usual {path}, where nobody would read it
     elsewhere: str = ""
+
+    def may_have(self, path: str) -> bool:
+        """Whether a file of this server may lie there: root of the boot server writes it."""
+        folders = tuple(place for place in self.places if place.endswith("/"))
+        return path in self.places or path.startswith(folders)

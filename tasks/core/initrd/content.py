@@ -11,6 +11,7 @@ from ..archive import cpio
 from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
 from ..base.files import read
+from ..base.overlays import refuse_outside
 from ..site.model import Image
 from ..tree.model import (
     FILE,
@@ -160,10 +161,12 @@ def _loaded(recipe: Recipe, known: Modules, names: list[str]) -> ModuleSet:
 
 
 def script_of(folders: Iterable[str], name: str) -> bytes:
-    """A file of overlays/initrd/, from the first folder that has it."""
+    """A file of overlays/initrd/, from the first folder that has it. Raises BadInput."""
+    folders = tuple(folders)
     for folder in folders:
         path = os.path.join(folder, "overlays", "initrd", name)
         if os.path.isfile(path):
+            refuse_outside(path, folders)
             return read(path)
     raise FileNotFoundError(f"overlays/initrd/{name}")
 

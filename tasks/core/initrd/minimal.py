@@ -9,8 +9,8 @@ from . import busybox
 from .base_image import BaseImage, find_base
 from .content import (
     BuiltInitrd,
-    Origin,
     ModuleSet,
+    Origin,
     Recipe,
     file_entry,
     finish_image,

@@ -77,6 +77,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "prune": {"verdicts": [(str, bool, str)]},
     "verify": {"findings": [str]},
     "status": _STATUS,
+    "site_data": {"site": str, "files": {str: str}},
 }
 
 _TYPES = {"int": int, "str": str}

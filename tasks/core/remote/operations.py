@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from ..base.errors import Refused
 from ..base.process import Throttle
 from ..deploy import apply, former_roots, preflight, prune, rollback
-from ..inspect import status, verify
+from ..inspect import deployed, status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
 from ..plan.actual import read_actual
@@ -33,6 +33,7 @@ from .options import (
     PlanOptions,
     PruneOptions,
     RollbackOptions,
+    SiteDataOptions,
     StatusOptions,
     Values,
     VerifyOptions,
@@ -252,6 +253,15 @@ def status_server(
     return status.server_status(targets, time.time())
 
 
+def site_data_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: SiteDataOptions,
+) -> Values:
+    """Give the site data that nodes get when they boot: `site`, its id, and `files`."""
+    return deployed.deployed_site_data(targets)
+
+
 OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PlanOptions: plan_server,
     DeployOptions: deploy_server,
@@ -259,6 +269,7 @@ OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PruneOptions: prune_server,
     VerifyOptions: verify_server,
     StatusOptions: status_server,
+    SiteDataOptions: site_data_server,
 }
 
 

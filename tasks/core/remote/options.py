@@ -68,6 +68,11 @@ class StatusOptions(Options):
     """Tell what is there."""
 
 
+@dataclass(frozen=True)
+class SiteDataOptions(Options):
+    """Give the site data that nodes get when they boot."""
+
+
 KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "plan": PlanOptions,
     "deploy": DeployOptions,
@@ -75,6 +80,7 @@ KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "prune": PruneOptions,
     "verify": VerifyOptions,
     "status": StatusOptions,
+    "site_data": SiteDataOptions,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 

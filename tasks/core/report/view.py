@@ -17,7 +17,7 @@ from ..archive import cpio
 from ..base.nodeset import fold_nodes
 from ..base.text import human, show_path
 from ..config.boot_files import arguments_of, server_of
-from ..config.templates import render_template
+from ..config.templates import render_template, template_loader
 from ..initrd.build import BY_NAME
 from ..reference.kinds import kind_of
 from ..release import Release
@@ -98,7 +98,7 @@ def render_report(view: View, templates: Iterable[str]) -> bytes:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(tuple(templates)),
+        loader=template_loader(tuple(templates)),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
         trim_blocks=True,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..base.errors import BadInput, Problem
 from ..base.files import digest_file
-from ..base.overlays import BUILT_IN_OVERLAYS
+from ..base.overlays import BUILT_IN_OVERLAYS, outside_problems
 from ..base.text import show_path
 from ..tree.model import (
     BLOCK,
@@ -59,13 +59,17 @@ def find_layers(folders: Iterable[str], names: Iterable[str]) -> list[tuple[str,
     """(name, folder) of each overlay: `overlays/NAME` in the first of `folders` that has it.
 
     A built-in one is never lost to a site's own of that name: that one is laid over it. Raises
-    BadInput.
+    BadInput, also for one that lies elsewhere, behind a link.
     """
+    folders = tuple(folders)
     found: list[tuple[str, bytes]] = []
     problems = []
     for name in names:
         places = _places(folders, name)
         found += [(name, os.fsencode(place)) for place in places]
+        for place in places:
+            read = (place, os.path.join(place, os.fsdecode(MODES)))
+            problems += outside_problems(read, folders)[:1]
         if not places:
             what = "no such overlay; make that folder, or correct the name"
             problems.append(_problem(f"overlays/{name}", what))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
+from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
-from ..dhcp.servers import EACH_NAME
+from ..dhcp.servers import BY_WORD, EACH_NAME
 from . import resolve
 from .model import EXISTS
 from .nodes import Complain, Member
@@ -272,11 +273,19 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
     for file in resolve.files(image):
         there = resolve.resolve_node(place.folder, file.path)
         if not EXISTS[file.kind](there):
-            problem = "is no" if os.path.exists(there) else "no such"
-            hint = "paths count from the site file's folder"
-            complain((*path, *file.place), f"{problem} {file.kind}", hint, file.path)
+            complain((*path, *file.place), *_missing(file.kind, there), file.path)
     _local_files((*path, "local_files"), image.local_files or [], complain)
     _releases(path[-1], [Layer(path, image)], complain)
+
+
+def _missing(kind: str, there: str) -> tuple[str, str]:
+    """What is wrong with something of this machine that the site needs, and what to do."""
+    if kind.startswith("loader"):
+        kind = "file"
+        if refused := refused_loader(there):
+            return refused
+    problem = "is no" if os.path.exists(there) else "no such"
+    return f"{problem} {kind}", "paths count from the site file's folder"
 
 
 def _loaders(site: Section, folder: str, complain: Complain) -> None:
@@ -516,3 +525,9 @@ def _deploy(deploy: Section, complain: Complain) -> None:
         names = EACH_NAME.replace("`", "")
         hint = f"name the server with dhcp: {names}"
         complain(("deploy", "dhcp_conf"), "has no effect with `dhcp: none`", hint, deploy.dhcp_conf)
+    server = BY_WORD.get(deploy.dhcp)
+    if server and deploy.dhcp_conf and not server.may_have(deploy.dhcp_conf):
+        what = f"{server.name} has no files there"
+        files = [place + "FILE" * place.endswith("/") for place in server.places]
+        hint = f"write {' or '.join(files)}"
+        complain(("deploy", "dhcp_conf"), what, hint, deploy.dhcp_conf)

@@ -10,6 +10,7 @@ import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
+from ..base.boot_programs import is_loader, is_no_refused_loader
 from ..dhcp.servers import BY_WORD, EACH_NAME, EACH_PATH
 from .keys import (
     APPEND,
@@ -29,7 +30,12 @@ from .keys import (
 )
 
 # What of this machine a site needs: a kind, and whether a path is such a thing
-EXISTS = {"folder": os.path.isdir, "file": os.path.isfile}
+EXISTS = {
+    "folder": os.path.isdir,
+    "file": os.path.isfile,
+    "loader": is_loader,
+    "loader, if any": is_no_refused_loader,
+}
 
 
 class Mac(str):
@@ -421,7 +427,8 @@ class Image(NamedTuple):
             MapOf(Text("loader_name"), PathHere()),
             "boot loader files: name below tftp_root, path here",
             "boot loader files by their name below `tftp_root`: a path on this machine."
-            " Images that name one name the same file for it: it serves all nodes",
+            " Images that name one name the same file for it: it serves all nodes. A boot program"
+            " (EFI, PXE, syslinux, GRUB) that all may read: TFTP gives it to everybody",
             default="the distribution's",
         ),
     ] = ()
@@ -583,7 +590,9 @@ class Deploy(NamedTuple):
         Key(
             Text("target_file"),
             "its file, where the distribution's is not it",
-            "that file, where it is another one; see [servers.md](servers.md)",
+            "that file, where it is another one: in `/etc/dhcp/` (or `/etc/dhcpd.conf`), in"
+            " `/etc/kea/` or in `/etc/dnsmasq.d/` (or `/etc/dnsmasq.conf`);"
+            " see [servers.md](servers.md)",
             default=EACH_PATH,
         ),
     ] = None

@@ -79,14 +79,15 @@ class File(NamedTuple):
     """What an image needs of this machine."""
 
     place: Names  # in the image
-    kind: str  # "folder" | "file"
+    kind: str  # one of EXISTS
     path: str  # as written
 
 
 def files(image: Section) -> Iterator[File]:
     """What an image needs of this machine.
 
-    Not an absolute loader: the boot server has it, the machine that checks a site need not.
+    An absolute loader may be missing: the boot server has it, the machine that checks a site need
+    not. Of what is there, all nodes would get it.
     """
     reference = image.reference
     if reference and reference.path:
@@ -95,8 +96,9 @@ def files(image: Section) -> Iterator[File]:
         yield File(("reference", "archive"), "file", reference.archive)
     loaders: dict[str, str | None] = image.loaders or {}
     for name, path in loaders.items():
-        if path and not path.startswith("/"):
-            yield File(("loaders", name), "file", path)
+        if path:
+            kind = "loader, if any" if path.startswith("/") else "loader"
+            yield File(("loaders", name), kind, path)
     for field in ("base", "busybox"):
         path = getattr(image.initrd, field, None)
         if path and "/" in path:

@@ -397,7 +397,7 @@ def test_the_cache_is_keyed_by_all_the_code_that_makes_a_site(tmp_path: Path) ->
     command = [sys.executable, "-c", script, str(tmp_path / "site.yaml")]
     assert (
         subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout
-        == "['base.errors', 'base.files', 'base.nodeset', 'base.overlays', 'base.programs', 'tree.model']\n"
+        == "['base.boot_programs', 'base.errors', 'base.files', 'base.nodeset', 'base.overlays', 'base.programs', 'tree.model']\n"
     )
 
 
@@ -508,7 +508,7 @@ def test_a_range_of_millions_is_refused_without_making_them() -> None:
 
 
 def test_two_images_may_name_the_same_loader_in_any_spelling(tmp_path: Path) -> None:
-    (tmp_path / "l.efi").write_bytes(b"loader")
+    (tmp_path / "l.efi").write_bytes(b"MZ loader")
     loaders = f"loaders: {{grubnetx64.efi: ./l.efi, l.0: {tmp_path}/l.efi}}"
     first = GOOD.replace("    kernel: auto\n", f"    kernel: auto\n    {loaders}\n")
     text = first.replace(
