@@ -117,7 +117,7 @@ def generous(tmp_path: pathlib.Path):
 
 def test_neither_servers_nor_nodes_are_given_anything_of_this_machine(generous: Generous):
     assert "worker: worker-" in generous("deploy", "destdir=/srv/dest")
-    assert "no /run/plugnode" in generous("push", status=1)
+    assert "no /run/plugnode" in generous("push", "destdir=/srv/dest", status=1)
     assert generous.server.path("/srv/environment").read_text().count("SSH_CONNECTION=") >= 2, (
         "python and rsync"
     )
@@ -128,7 +128,7 @@ def test_not_even_where_the_variable_that_names_ssh_says_so(generous: Generous):
     generous(
         "deploy", "destdir=/srv/dest", rsh=" -A -X -K -oForwardAgent=yes -oPermitLocalCommand=yes"
     )
-    generous("push", status=1, rsh=" -A -Y -t")
+    generous("push", "destdir=/srv/dest", status=1, rsh=" -A -Y -t")
     assert generous.gave() == []
 
 
