@@ -16,7 +16,7 @@ import select
 import shutil
 import stat
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from doit.dependency import MD5Checker
@@ -102,24 +102,29 @@ def rule(
 
 def command(
     make: Callable[..., Any],
-    *values: Any,
+    given: Callable[[], Any] | None = None,
     after: Iterable[str] = (),
     params: Iterable[dict] = (),
     knows: str = "",
 ) -> Task:
-    """A task that is asked for by name and always runs: `make(*values, **params)`, after others.
+    """A task that is asked for by name and always runs: `make(given(), **params)`, after others.
 
-    `knows`: the variables of the command line that it has a use for, besides those that every
+    What it is given is taken when it runs: only to look at a command, as for its help, needs no
+    site. `knows`: the variables of the command line that it has a use for, besides those that every
     task has. It has no title: what it prints is what was asked for, for scripts too.
     """
     return {
-        "actions": [(perform, [make, *values])],
+        "actions": [(perform, [partial(_with_given, make, given) if given else make])],
         "task_dep": list(after),
         "params": list(params),
         "uptodate": [False],
         "verbosity": 2,
         "meta": {"knows": knows.split()},
     }
+
+
+def _with_given(make: Callable[..., Any], given: Callable[[], Any], **params: Any) -> Any:
+    return make(given(), **params)
 
 
 def perform(make: Callable[..., Any], *values: Any, **params: Any) -> Any:
