@@ -23,7 +23,7 @@ from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 
 from ..core.base.errors import BadInput, Refused
-from ..core.base.files import digest_file, files_in, read
+from ..core.base.files import digest_file, files_in
 
 Task = dict[str, Any]
 
@@ -279,10 +279,14 @@ def code() -> str:
     """Digest of the code that makes outputs, wherever the checkout lies: how is an input too."""
     tasks = os.path.dirname(os.path.dirname(__file__))
     digest = hashlib.sha256()
-    for path in sorted(files_in(tasks, "")):
-        if path.endswith((".py", ".table")):
-            name = os.path.relpath(path, tasks)
-            digest.update(name.encode() + b"\0" + read(path) + b"\0")
+    for folder, below, names in os.walk(tasks):
+        below[:] = sorted(name for name in below if name != "__pycache__")
+        for name in sorted(names):
+            if name.endswith((".py", ".table")):
+                path = os.path.join(folder, name)
+                with open(path, "rb", buffering=0) as file:
+                    data = file.readall()
+                digest.update(path.removeprefix(tasks).encode() + b"\0" + data + b"\0")
     return digest.hexdigest()
 
 
