@@ -13,21 +13,26 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from .base.console import say
 from .base.desired import wanted
 from .base.options import BUILT, LOADERS
-from .base.paths import config, facts_of, read_release, timings_of
+from .base.paths import BuildPaths, read_release
 from .base.rule import command
-from .base.settings import author, settings, site
+from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
+from .core.release import Release
 from .core.site.model import Node, Server
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
+
+if TYPE_CHECKING:
+    from .core.lab.network import Lab
 
 RAW = {
     "name": "raw",
@@ -48,37 +53,36 @@ PROGRAMS = {  # what it takes besides a DHCP server -> Debian's package of it
 
 def task_boot():
     """boot a node as a virtual machine from what would be deployed; `node=NAME`, `firmware=uefi`"""
-    return command(boot, after=BUILT, params=[RAW], knows="node firmware dhcp power")
+    return command(boot, this_run, after=BUILT, params=[RAW], knows="node firmware dhcp power")
 
 
-def boot(raw: bool) -> None:
+def boot(run: Run, raw: bool) -> None:
     from .core.config.boot_files import server_of
 
-    node = chosen()
-    ready(node)
-    server = server_of(site(), node)
+    node = chosen(run)
+    ready(run, node)
+    server = server_of(run.site, node)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(timings_of())
-    targets = served(node, server)
+        os.unlink(run.paths.timings)
+    targets = served(run, node, server)
     try:
-        story = watch(node, job(node, server, targets, raw), raw)
+        story = watch(run, node, job(run, node, network(run, server, targets), raw), raw)
     except RuntimeError as error:
-        raise Refused(
-            f"the servers or the machine did not start: {error}; see {place('logs')}"
-        ) from None
-    judge(node, story, expected(node, server, targets))
+        logs = place(run.paths, "logs")
+        raise Refused(f"the servers or the machine did not start: {error}; see {logs}") from None
+    judge(run, node, story, expected(run, node, server, targets))
 
 
-def chosen() -> Node:
+def chosen(run: Run) -> Node:
     """The node to boot, the first of several. Raises BadInput for one that the site has not."""
-    first, *others = nodes()
-    if others and settings().node:
+    first, *others = nodes(run)
+    if others and run.settings.node:
         count = len(others) + 1
-        say(f"{first.name}, the first of the {count} nodes that node={settings().node} names")
+        say(f"{first.name}, the first of the {count} nodes that node={run.settings.node} names")
     return first
 
 
-def ready(node: Node) -> None:
+def ready(run: Run, node: Node) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
     from .core.config.cmdline import serial_console
 
@@ -86,14 +90,14 @@ def ready(node: Node) -> None:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
-    needed = programs(BY_WORD[settings().dhcp])
+    needed = programs(BY_WORD[run.settings.dhcp])
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
         )
     if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
-    built = read_release(site().image(node.image))
+    built = release_of(run, node)
     if node.release not in (None, built.id):
         pinned = f"{node.name} is pinned to {node.release}"
         raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
@@ -109,86 +113,93 @@ def programs(dhcp: DhcpServer) -> dict[str, str]:
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
-def place(*parts: str) -> str:
-    return os.path.abspath(settings().path("boot", *parts))
+def release_of(run: Run, node: Node) -> Release:
+    """What was built of the node's image."""
+    return read_release(run.paths.release(run.site.image(node.image)))
 
 
-def served(node: Node, server: Server) -> Targets:
+def place(paths: BuildPaths, *parts: str) -> str:
+    return os.path.abspath(paths.path("boot", *parts))
+
+
+def served(run: Run, node: Node, server: Server) -> Targets:
     """What the node's server serves, deployed by deploy's own code; no earlier release stays."""
     import dataclasses
     import time
 
     from .core.deploy import apply, prune
 
-    targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
-    goal = wanted(server)
+    roots = run.site.deploy
+    targets = Targets(roots.tftp_root, roots.nfs_root, place(run.paths, "served"))
+    goal = wanted(run, server)
     files = dict(goal.files)
-    if settings().power == "keep":
-        files |= with_a_shell(node)
+    if run.settings.power == "keep":
+        files |= with_a_shell(run, node)
     # other nodes' pins are not looked for
     goal = dataclasses.replace(goal, files=files, services=(), nodes={})
-    apply.deploy(targets, goal, author(), say)
-    prune.prune_server(targets, prune.Rules(0, 0, time.time() + 2 * prune.DAY), author())
+    author = run.author()
+    apply.deploy(targets, goal, author, say)
+    prune.prune_server(targets, prune.Rules(0, 0, time.time() + 2 * prune.DAY), author)
     return targets
 
 
-def with_a_shell(node: Node) -> dict[str, bytes]:
+def with_a_shell(run: Run, node: Node) -> dict[str, bytes]:
     """The loaders' files, with one word more in the node's own.
 
     Its console is root's by that word (overlays/initrd/identity).
     """
-    from .base.paths import templates
     from .core.config.render import render_configs
     from .core.desired.build import of_tftp
 
     kept = node._replace(cmdline=f"{node.cmdline} plugnode.debug".strip())
-    nodes = tuple(kept if other is node else other for other in site().nodes)
-    configs = render_configs(site()._replace(read_nodes=lambda: nodes), templates())
+    nodes = tuple(kept if other is node else other for other in run.site.nodes)
+    configs = render_configs(run.site._replace(read_nodes=lambda: nodes), run.paths.templates)
     return of_tftp(configs)
 
 
-def job(node: Node, server: Server, targets: Targets, raw: bool):
-    """The lab that boots the node, with a disk that has nothing on it."""
+def job(run: Run, node: Node, lab: Lab, raw: bool):
+    """What the lab is to do: boot the node, with a disk that has nothing on it."""
     from .core.lab.machine import has, has_systemd
     from .core.lab.run import BootJob, PowerState
 
-    keep = settings().power == "keep"
-    then = "keep" if keep else "button" if has_systemd(root(node)) else "cut"
-    empty_folder(place("logs"))
-    sshd = has(root(node), "usr/sbin/sshd")
-    state = PowerState((machine_of(node),), then=then, sshd=sshd)
-    return BootJob(network(server, targets), (state,), raw or keep)
+    keep = run.settings.power == "keep"
+    root = root_of(run, node)
+    then = "keep" if keep else "button" if has_systemd(root) else "cut"
+    empty_folder(lab.logs)
+    sshd = has(root, "usr/sbin/sshd")
+    state = PowerState((machine_of(run, node),), then=then, sshd=sshd)
+    return BootJob(lab, (state,), raw or keep)
 
 
-def network(server: Server, targets: Targets):
+def network(run: Run, server: Server, targets: Targets) -> Lab:
     """The lab that stands for the network of the node and its server."""
     from .core.lab.network import Lab
 
-    prefix = int(site().network.subnet.rpartition("/")[2])
-    configs = os.path.abspath(config("").rstrip("/"))
+    prefix = int(run.site.network.subnet.rpartition("/")[2])
+    configs = os.path.abspath(run.paths.configs)
     return Lab(
         server.ip,
         prefix,
         targets.destdir,
         targets.tftp,
         configs,
-        settings().dhcp,
-        place("logs"),
+        run.settings.dhcp,
+        place(run.paths, "logs"),
     )
 
 
-def machine_of(node: Node):
+def machine_of(run: Run, node: Node):
     """The virtual machine that the node is, with a disk that has nothing on it."""
     from .core.lab.machine import bus, card, empty_disk
     from .core.lab.qemu import Machine, pxe_rom
 
-    with open(facts_of(site().image(node.image))) as file:
+    with open(run.paths.initrd_facts(run.site.image(node.image))) as file:
         initrd = json.load(file)
-    firmware = settings().firmware
+    firmware = run.settings.firmware
     return Machine(
         str(node.mac),
-        empty_disk(place("disk.img"), node.disk),
-        place("logs"),
+        empty_disk(place(run.paths, "disk.img"), node.disk),
+        place(run.paths, "logs"),
         nic=card(initrd),
         bus=bus(node.disk),
         firmware=firmware,
@@ -201,11 +212,12 @@ def empty_folder(path: str) -> None:
     os.makedirs(path)
 
 
-def root(node: Node) -> str:
-    return settings().path(node.image, "root")
+def root_of(run: Run, node: Node) -> str:
+    """The staged root that the node has."""
+    return run.paths.root(run.site.image(node.image))
 
 
-def watch(node: Node, job, raw: bool):
+def watch(run: Run, node: Node, job, raw: bool):
     """Show the boot as it goes: a line a stage, or the console itself.
 
     Where the machine stays on, its console follows.
@@ -214,8 +226,8 @@ def watch(node: Node, job, raw: bool):
     from .core.lab.timeline import BootTimeline, line
 
     story, lab = BootTimeline(), ""
-    keep = settings().power == "keep"
-    by = f"{settings().firmware}, {settings().dhcp}"
+    keep = run.settings.power == "keep"
+    by = f"{run.settings.firmware}, {run.settings.dhcp}"
     say(f"{node.name} ({node.mac}) by {by}; logs in {job.lab.logs}")
     with contextlib.ExitStack() as until_it_is_off:
         for event in power_on(job, stdin=None if keep else subprocess.DEVNULL):
@@ -253,20 +265,21 @@ def terminal() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def judge(node: Node, story, wanted) -> None:
+def judge(run: Run, node: Node, story, wanted) -> None:
     """Print the table and the checks, and leave both for other programs.
 
     Raises Refused unless all hold.
     """
-    from .core.lab.timeline import checks, failure, table
+    from .core.lab.timeline import checks, failure, table, timings
 
     print("\n" + table(story) + "\n")
     if story.ended:
         raise Refused(
-            f"{node.name} does not boot: " + failure(story, place("logs"), node.ip, str(node.mac))
+            f"{node.name} does not boot: "
+            + failure(story, place(run.paths, "logs"), node.ip, str(node.mac))
         )
     found = list(checks(story, wanted))
-    record(node, wanted.release, story, found)
+    record(run, {"release": wanted.release, "node": node.name}, timings(story, found))
     for check in found:
         verdict = "ok    " if check.holds else "FAILED"
         print(f"{verdict} {check.what}{': ' if check.found else ''}{check.found}")
@@ -274,34 +287,27 @@ def judge(node: Node, story, wanted) -> None:
         raise Refused(f"{node.name} boots, but not as it should: {', '.join(failed)}")
 
 
-def record(node: Node, release: str, story, found) -> None:
+def record(run: Run, booted: dict[str, str], took: dict[str, Any]) -> None:
     """For the report and for capacity; only of the last boot, and only if that came up."""
-    from .core.lab.timeline import timings
-
-    now = {
-        "release": release,
-        "node": node.name,
-        "firmware": settings().firmware,
-        "dhcp": settings().dhcp,
-    }
-    write_atomic(
-        timings_of(), (json.dumps({**now, **timings(story, found)}, indent=1) + "\n").encode()
-    )
-    refresh()
+    by = {"firmware": run.settings.firmware, "dhcp": run.settings.dhcp}
+    text = json.dumps({**booted, **by, **took}, indent=1)
+    write_atomic(run.paths.timings, f"{text}\n".encode())
+    refresh(run.site, run.paths)
 
 
-def expected(node: Node, server: Server, targets: Targets):
+def expected(run: Run, node: Node, server: Server, targets: Targets):
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
-    release = read_release(site().image(node.image)).id
+    release = release_of(run, node).id
+    root = root_of(run, node)
     return Expected(
         node.name,
         node.ip,
         release,
         f"{server.ip}:{targets.nfs}/{release}",
         node.disk,
-        sshd=has(root(node), "usr/sbin/sshd"),
-        powers_off=has_systemd(root(node)) and settings().power != "keep",
-        units=has_systemd(root(node)),
+        sshd=has(root, "usr/sbin/sshd"),
+        powers_off=has_systemd(root) and run.settings.power != "keep",
+        units=has_systemd(root),
     )

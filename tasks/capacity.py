@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from typing import Any, NamedTuple
 
 from .base.console import say
-from .base.paths import initrd_of, kernel_of, site_img
 from .base.rule import command
-from .base.settings import settings, site
+from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.capacity import ASSUMED, BootCost, assumptions, capacity_text
 from .report import timings
@@ -19,7 +19,7 @@ from .report import timings
 USUAL = BootCost(
     60, 0, 45_000_000, 4_000
 )  # of a worker of some years' ago's size on metal: seconds, NFS bytes and calls
-OWN = (
+OWN: tuple[dict[str, Any], ...] = (
     {
         "name": "nodes",
         "long": "nodes",
@@ -63,38 +63,48 @@ def task_capacity():
         }
         for each in ASSUMED
     ]
-    return command(show, params=[*OWN, *known], knows="image")
+    return command(show, this_run, params=[*OWN, *known], knows="image")
 
 
-def show(nodes: int, servers: int, within: float, alone: float, **known: float) -> None:
+class Asked(NamedTuple):
+    """What `doit capacity` is asked: OWN's values."""
+
+    nodes: int
+    servers: int
+    within: float
+    alone: float
+
+
+def show(run: Run, **said: Any) -> None:
+    nodes, servers, within, alone = Asked(*(said.pop(option["name"]) for option in OWN))
     if min(nodes, servers, within, alone) < 0:
         raise Refused("--nodes, --servers, --within and --alone cannot be less than 0")
-    by = assumptions(**{name.replace("_", "-"): value for name, value in known.items()})
-    boot = one_boot()
+    by = assumptions(**{name.replace("_", "-"): value for name, value in said.items()})
+    boot = one_boot(run)
     boot = boot._replace(seconds=alone or boot.seconds)
     for line in capacity_text(
-        boot, nodes or len(site().nodes), servers or len(site().servers), by, within
+        boot, nodes or len(run.site.nodes), servers or len(run.site.servers), by, within
     ):
         print(line)
 
 
-def one_boot() -> BootCost:
+def one_boot(run: Run) -> BootCost:
     """What `doit boot` measured; an estimate where it never ran here.
 
     Raises Refused where nothing was built either.
     """
-    seen = timings()
+    seen = timings(run.paths)
     if seen is None:
-        return estimate()
+        return estimate(run)
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
     return BootCost(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
 
 
-def estimate() -> BootCost:
+def estimate(run: Run) -> BootCost:
     """The sizes of what was built, and what systems usually read of their root."""
-    images = Counter(node.image for node in site().nodes)
-    image = site().image(settings().image or images.most_common(1)[0][0])
-    files = [kernel_of(image), initrd_of(image), site_img()]
+    images = Counter(node.image for node in run.site.nodes)
+    image = run.site.image(run.settings.image or images.most_common(1)[0][0])
+    files = [run.paths.kernel(image), run.paths.initrd(image), run.paths.site_img]
     if missing := [path for path in files if not os.path.exists(path)]:
         lacking = f"{missing[0]} is not there, and no boot was measured"
         raise Refused(f"{lacking}: run ./doit boot, or ./doit for an estimate")

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from .base.paths import OF_RELEASES, config, site_img, templates
+from .base.paths import OF_RELEASES, BuildPaths, templates_in
 from .base.rule import Reads, Writes, rule
-from .base.settings import settings, site
+from .base.settings import build_paths, site
 from .core.base.files import mirror, read, write_atomic
 from .core.site.model import Site
 
 
 @lru_cache(maxsize=None)
-def templates_digest() -> str:
+def templates_digest(folders: tuple[str, ...]) -> str:
+    """What the templates hold that lie in folders of these."""
     digest = hashlib.sha256()
-    for folder in templates():
+    for folder in templates_in(folders):
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
             if os.path.isfile(path):  # what else is there is refused
@@ -30,42 +31,46 @@ def templates_digest() -> str:
 
 def task_configs():
     """render the configuration files of DHCP, NFS and TFTP servers, of loaders, and hosts"""
-    where = settings().path("configs")
+    paths = build_paths()
+    hosts, configs = paths.config("hosts"), paths.configs
     return rule(
         None,
         render,
         site(),
-        reads=Reads(given=templates_digest),
-        writes=Writes([config("hosts")], leaves=[where], fills=(where, OF_RELEASES)),
+        paths,
+        reads=Reads(given=partial(templates_digest, paths.folders)),
+        writes=Writes([hosts], leaves=[configs], fills=(configs, OF_RELEASES)),
     )
 
 
-def render(wanted: Site) -> list[str]:
-    return mirror(settings().path("configs"), rendered(wanted), besides=OF_RELEASES)
+def render(wanted: Site, paths: BuildPaths) -> list[str]:
+    return mirror(paths.configs, rendered(wanted, paths.folders), besides=OF_RELEASES)
 
 
 @lru_cache(maxsize=None)
-def rendered(wanted: Site) -> dict[str, bytes]:
+def rendered(wanted: Site, folders: tuple[str, ...]) -> dict[str, bytes]:
     """The generated files of a site that name no release: path below build/configs -> bytes."""
     from .core.config.render import render_configs
 
-    return render_configs(wanted, templates())
+    return render_configs(wanted, templates_in(folders))
 
 
 def task_site_image():
     """pack who the nodes are into build/site.img"""
+    paths = build_paths()
     return rule(
         None,
         pack,
         site(),
-        reads=Reads([config("hosts")]),
-        writes=Writes([site_img()]),
+        paths,
+        reads=Reads([paths.config("hosts")]),
+        writes=Writes([paths.site_img]),
     )
 
 
-def pack(wanted: Site) -> None:
+def pack(wanted: Site, paths: BuildPaths) -> None:
     from .core.config.site_image import site_image
     from .core.config.site_image import site_img as packed
 
-    files = site_image(wanted, read(config("hosts")))
-    write_atomic(site_img(), packed(files))
+    files = site_image(wanted, read(paths.config("hosts")))
+    write_atomic(paths.site_img, packed(files))

@@ -11,18 +11,19 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from .base.console import say
-from .base.desired import this_build
+from .base.desired import build_of
 from .base.options import BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
-from .base.settings import author, images, settings, site
+from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.base.text import counted
 from .push import ask_nodes, degraded, hear, said_of
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
+    from .core.site.model import Site
 
 
 FULL = {
@@ -47,56 +48,57 @@ AGAIN = {
 
 def task_deploy():
     """make the targets match what was built; `image=NAME` for the releases of that one alone"""
-    return command(deploy, after=BUILT, params=[AGAIN], knows="image server destdir")
+    return command(deploy, this_run, after=BUILT, params=[AGAIN], knows="image server destdir")
 
 
-def deploy(again: bool) -> None:
+def deploy(run: Run, again: bool) -> None:
     from .core.remote.options import DeployOptions
 
-    for line in too_long():
+    for line in too_long(run):
         say(line)
-    options = DeployOptions(author(), settings().image, again)
-    answers = everywhere(options, with_goal=True)
+    options = DeployOptions(run.author(), run.settings.image, again)
+    answers = everywhere(run, options, with_goal=True)
     shown, deployed = {}, {}
     for server, answer in answers.items():
         if answer.shown:
             shown[server] = answer.shown
         if answer.done.get("changed"):
             deployed[server] = "deployed"
-    tell_plans(shown)
-    if len(site().servers) > 1:
-        tell(deployed)
-    refuse_failed(answers)
+    tell_plans(run, shown)
+    if len(run.site.servers) > 1:
+        tell(run, deployed)
+    refuse_failed(run, answers)
 
 
-def too_long() -> list[str]:
+def too_long(run: Run) -> list[str]:
     """Kernel command lines that the kernel would cut, one line each."""
     from .core.config.boot_files import cmdline_warnings
 
-    data = this_build().site_id
+    data = build_of(run.site, run.paths).site_id
+    releases = map(read_release, map(run.paths.release, run.images))
     lines: list[str] = []
-    for server, release in product(chosen(), map(read_release, images())):
-        lines += cmdline_warnings(site(), server, release.image, release, data)
+    for server, release in product(chosen(run), releases):
+        lines += cmdline_warnings(run.site, server, release.image, release, data)
     return lines
 
 
 def task_rollback():
     """point the boot files back to the previous release; `image=NAME`, `release=ID`"""
-    return command(rollback, knows="image release server destdir")
+    return command(rollback, this_run, knows="image release server destdir")
 
 
-def rollback() -> None:
+def rollback(run: Run) -> None:
     from .core.remote.options import RollbackOptions
 
     options = RollbackOptions(
-        images=[image.name for image in site().images],
-        image=settings().image,
-        release=settings().release,
-        author=author(),
+        images=[image.name for image in run.site.images],
+        image=run.settings.image,
+        release=run.settings.release,
+        author=run.author(),
     )
-    answers = everywhere(options)
-    tell(texts(answers, moved))
-    refuse_failed(answers)
+    answers = everywhere(run, options)
+    tell(run, texts(answers, moved))
+    refuse_failed(run, answers)
 
 
 def moved(done: dict) -> str:
@@ -113,26 +115,26 @@ def texts(answers: dict[str, Answer], words) -> dict[str, str]:
 
 def task_prune():
     """remove releases that nobody boots, beyond `keep` and older than `keep_days`"""
-    return command(prune, knows="image server destdir")
+    return command(prune, this_run, knows="image server destdir")
 
 
-def prune() -> None:
+def prune(run: Run) -> None:
     from .core.remote.options import PruneOptions
 
     options = PruneOptions(
-        keep=site().deploy.keep,
-        keep_days=site().deploy.keep_days,
-        site=site().name,
-        image=settings().image,
+        keep=run.site.deploy.keep,
+        keep_days=run.site.deploy.keep_days,
+        site=run.site.name,
+        image=run.settings.image,
         running={},
-        author=author(),
+        author=run.author(),
         only_look=True,
     )
-    foreseen = everywhere(options)
-    run_by = ask_nodes() if any(map(removes, foreseen.values())) else {}
-    answers = everywhere(replace(options, running=run_by, only_look=False))
-    tell(texts(answers, verdicts))
-    refuse_failed(answers)
+    foreseen = everywhere(run, options)
+    run_by = ask_nodes(run) if any(map(removes, foreseen.values())) else {}
+    answers = everywhere(run, replace(options, running=run_by, only_look=False))
+    tell(run, texts(answers, verdicts))
+    refuse_failed(run, answers)
 
 
 def removes(answer: Answer) -> bool:
@@ -150,18 +152,18 @@ def verdicts(done: dict) -> str:
 
 def task_verify():
     """compare what is deployed with its manifests"""
-    return command(verify, params=[FULL], knows="image server destdir")
+    return command(verify, this_run, params=[FULL], knows="image server destdir")
 
 
-def verify(full: bool) -> None:
+def verify(run: Run, full: bool) -> None:
     from .core.remote.options import VerifyOptions
 
-    answers = everywhere(VerifyOptions(full, settings().image))
+    answers = everywhere(run, VerifyOptions(full, run.settings.image))
     right = "ok: as it was deployed"
     if full:
         right += ", every byte"
-    tell(texts(answers, lambda done: "\n".join(done["findings"]) or right))
-    refuse_failed(answers)
+    tell(run, texts(answers, lambda done: "\n".join(done["findings"]) or right))
+    refuse_failed(run, answers)
     count = sum(len(answer.done["findings"]) for answer in answers.values())
     if count:
         raise Refused(f"{counted(count, 'difference')} from what was deployed")
@@ -169,7 +171,7 @@ def verify(full: bool) -> None:
 
 def task_status():
     """show what servers hold and boot, last deploys; with --nodes or `node=`, what nodes run"""
-    return command(status, params=[NODES], knows="server node destdir")
+    return command(status, this_run, params=[NODES], knows="server node destdir")
 
 
 def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
@@ -185,44 +187,44 @@ def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
     return {server: answer.done for server, answer in answers.items() if not answer.failure}
 
 
-def of_nodes(states: Mapping[str, dict]) -> list[str]:
+def of_nodes(run: Run, states: Mapping[str, dict]) -> list[str]:
     """What nodes say that they run, and with a `!` those that are not as they shall be."""
     from .core.inspect.status import behind, by_release
 
-    heard = hear()
+    heard = hear(run)
     runs = {name: one.release for name, one in heard.runs.items()}
-    late = behind(runs, next_releases(states))
+    late = behind(runs, next_releases(run.site, states))
     marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
     return [*by_release(runs), *marked, *heard.unheard]
 
 
-def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
+def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
     """What each node runs from its next boot on: what it is pinned to, or else its image boots."""
     from .core.config.boot_files import server_of
 
     found = {}
-    for node in site().nodes:
-        state = states.get(server_of(site(), node).name, {})
+    for node in site.nodes:
+        state = states.get(server_of(site, node).name, {})
         release = node.release or state.get("current", {}).get(node.image)
         if release:
             found[node.name] = release
     return found
 
 
-def status(nodes: bool) -> None:
+def status(run: Run, nodes: bool) -> None:
     from .core.inspect.status import status_text, unequal
     from .core.remote.options import StatusOptions
 
-    answers = everywhere(StatusOptions())
-    tell(texts(folded(answers), status_text))
+    answers = everywhere(run, StatusOptions())
+    tell(run, texts(folded(answers), status_text))
     states = states_of(answers)
     apart = unequal(states)
     for line in apart:
         print(f"! {line}")
-    if nodes or settings().node:
-        lines = [f"  {line}" for line in of_nodes(states)]
+    if nodes or run.settings.node:
+        lines = [f"  {line}" for line in of_nodes(run, states)]
         print("Nodes", *lines, sep="\n")
-    refuse_failed(answers)
+    refuse_failed(run, answers)
     count = len(apart)
     for answer in answers.values():
         count += len(answer.done["wrong"])

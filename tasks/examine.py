@@ -1,6 +1,6 @@
 """What each image will be, decided before anything of any image is made.
 
-reference, overlays/ ── examine:<image> ──> build/.noted/<image>.json ── accept ──> root, initrd
+reference, overlays/ ── examine:<image> ──> build/.noted/<image>.state ── accept ──> root, initrd
 
 One site, one answer: where one image cannot be, the others stay as they were, too, and all
 complaints come at once.
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from .base.complaints import placed
 from .base.console import Progress, say
 from .base.disk_layouts import refuse_layouts
-from .base.paths import initrd_source, root_source, snapshot, state_of, templates
-from .base.rule import Aside, Reads, Writes, code, rule
-from .base.settings import NOTED, placed, settings, site
+from .base.paths import BuildPaths
+from .base.rule import Reads, Writes, code, rule
+from .base.settings import build_paths, site
 from .configs import rendered, templates_digest
 from .core.base.errors import BadInput, Problem
 from .core.image.source import ImageSource
@@ -23,18 +24,17 @@ from .core.site.model import Site
 
 def task_examine():
     """decide what each image's root will hold, and whether a node could start from it"""
+    paths = build_paths()
     for image in site().images:
-        sources = root_source(image), initrd_source(image)
-        state = state_of(image)
+        sources = paths.root_source(image), paths.initrd_source(image)
         task = rule(
             image.name,
             examine,
             *sources,
-            Aside(state),
-            reads=Reads(snapshot(image), partial(seen, *sources)),
-            writes=Writes([state], leaves=[settings().path(NOTED)]),
+            reads=Reads(paths.marks(image), partial(seen, *sources)),
+            writes=Writes([paths.state(image)], leaves=[paths.noted]),
         )
-        task["uptodate"].append((is_fine, [state]))
+        task["uptodate"].append((is_fine, [paths.state(image)]))
         yield task
 
 
@@ -52,32 +52,46 @@ def is_fine(state: str) -> bool:
     return not load_state(state, say).problems
 
 
-def examine(root: ImageSource, initrd: ImageSource, state: Aside) -> None:
+def examine(root: ImageSource, initrd: ImageSource) -> None:
     from .core.image import decide
     from .core.image.state import load_state, save_state
 
     name = root.image.name
     tell = Progress(f"reading what {name} is made of, names")
-    known = load_state(state.value, say)
-    found = decide.examine(root, initrd, known, code(), tell)
-    save_state(state.value, found._replace(problems=placed(name, found.problems)))
+    known = load_state(root.state, say)
+    found, index = decide.examine(root, initrd, known, code(), tell)
+    problems = placed(name, found.problems, root.site)
+    save_state(root.state, found._replace(problems=problems), index)
 
 
 def task_accept():
     """refuse what cannot be, of every image and template at once"""
-    states = [state_of(image) for image in site().images]
-    return rule(None, accept, site(), reads=Reads(states, templates_digest))
+    paths, wanted = build_paths(), site()
+    reads = Reads(given=partial(decided, wanted, paths))
+    return {**rule(None, accept, wanted, paths, reads=reads), "task_dep": ["examine"]}
 
 
-def accept(wanted: Site) -> None:
+def decided(wanted: Site, paths: BuildPaths) -> str:
+    """What was decided of every image, and what templates hold."""
+    from .core.image.state import load_state
+
+    states = [load_state(paths.state(image), say) for image in wanted.images]
+    return f"{states} {templates_digest(paths.folders)}"
+
+
+def accept(wanted: Site, paths: BuildPaths) -> None:
     from .core.config.templates import check_templates
     from .core.image.state import load_state
 
     problems: list[Problem] = []
     for image in wanted.images:
-        problems += load_state(state_of(image), say).problems
-    templates_are_right = partial(check_templates, templates())
-    for check in (templates_are_right, partial(rendered, wanted), partial(refuse_layouts, wanted)):
+        problems += load_state(paths.state(image), say).problems
+    checks = (
+        partial(check_templates, paths.templates),
+        partial(rendered, wanted, paths.folders),
+        partial(refuse_layouts, wanted, paths),
+    )
+    for check in checks:
         try:
             check()
         except BadInput as error:

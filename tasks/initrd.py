@@ -1,6 +1,6 @@
 """The kernel of an image, and the initrd that mounts its root.
 
-build/.noted/<image>.parts, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
+build/<image>/root.mtree, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
 """
 
 from __future__ import annotations
@@ -10,61 +10,67 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .base.complaints import about
 from .base.console import say
-from .base.paths import facts_of, initrd_of, initrd_source, kernel_of, parts_of, place_of
+from .base.paths import BuildPaths
 from .base.rule import Reads, Writes, rule
-from .base.settings import about, site
+from .base.settings import build_paths, site
 from .core.base.files import read, write_atomic
 from .core.image.source import ImageSource
-from .core.site.model import Image
 
 if TYPE_CHECKING:
+    from .core.checkout.staged import StagedPaths
     from .core.initrd.content import BuiltInitrd
     from .core.tree.model import Tree
 
 
 def task_initrd():
     """take each image's kernel from its root, and make its initrd"""
+    paths = build_paths()
     for image in site().images:
-        source = initrd_source(image)
+        source = paths.initrd_source(image)
+        outputs = [paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
         made = rule(
             image.name,
             make_initrd,
             source,
-            reads=Reads([parts_of(image)], partial(seen, source)),
-            writes=Writes([initrd_of(image), kernel_of(image), facts_of(image)]),
+            paths,
+            reads=Reads(given=partial(startable, source.state)),
+            writes=Writes(outputs),
         )
-        yield {**made, "task_dep": ["accept"]}
+        yield {**made, "task_dep": ["accept", f"root:{image.name}"]}
 
 
-def seen(source: ImageSource) -> str:
-    from .core.image.seen import initrd_seen
+def startable(state: str) -> str:
+    """All that it is made of, by one name: of the root much may change, and nothing of that."""
+    from .core.image.state import load_state
 
-    return initrd_seen(source)
+    return load_state(state, say).startable
 
 
-def make_initrd(source: ImageSource) -> None:
+def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
     from .core.image.decide import circles_named
     from .core.initrd import build, kernel
     from .core.tree.model import read_content
 
     image = source.image
-    tree = parts(image)
-    with about(image.name), circles_named(source):
+    tree = staged_parts(paths.staged(image))
+    with about(image.name, source.site), circles_named(source):
         chosen = kernel.choose(tree, image.kernel, source.site)
         recipe = build.recipe_of(image, tree, chosen, source.folders, source.site)
         made = build.build_initrd(recipe, say)
-    write_atomic(kernel_of(image), read_content(tree[chosen.path]))
-    write_atomic(initrd_of(image), made.data)
-    write_atomic(facts_of(image), facts(made))
+    write_atomic(paths.kernel(image), read_content(tree[chosen.path]))
+    write_atomic(paths.initrd(image), made.data)
+    write_atomic(paths.initrd_facts(image), facts(made))
 
 
-def parts(image: Image) -> Tree:
+def staged_parts(staged: StagedPaths) -> Tree:
     """All of the staged root that an initrd can be made of."""
+    from .core.initrd import content
     from .core.tree import mtree
 
-    folder = os.path.abspath(place_of(image).folder)
-    return mtree.parse(read(parts_of(image)), os.fsencode(folder))
+    folder = os.path.abspath(staged.folder)
+    return content.parts(mtree.parse(read(staged.manifest), os.fsencode(folder)))
 
 
 def facts(made: BuiltInitrd) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .base.compared import compared
@@ -16,9 +16,9 @@ from .base.desired import boot_files_of
 from .base.options import AGAINST, BUILT, EXIT, JSON, LOADERS
 from .base.results import leave
 from .base.rule import FoundChanges, command, remove
-from .base.settings import settings, site
+from .base.settings import Run, build_paths, this_run
 from .core.base.errors import BadInput
-from .core.release import Release
+from .core.site.model import Site
 from .push import ask_nodes
 from .report import refresh
 from .root import said_of_keep
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 def task_plan():
     """show what deploy would change, and change nothing; `image=NAME` for that one alone"""
     options = [JSON, EXIT, AGAINST]
-    task = command(show_plan, after=BUILT, params=options, knows="image server destdir")
-    return {**task, "clean": [(remove, [[settings().path(".against")]])]}
+    task = command(show_plan, this_run, after=BUILT, params=options, knows="image server destdir")
+    return {**task, "clean": [(remove, [[build_paths().path(".against")]])]}
 
 
-def show_plan(as_json: bool, detailed: bool, against: str):
+def show_plan(run: Run, as_json: bool, detailed: bool, against: str):
     from .base.servers import refuse_failed
 
     answers: dict[str, Answer] = {}
     if against:
-        found = {"": effect(against)}
+        found = {"": effect(run, against)}
     else:
-        answers = on_servers()
+        answers = on_servers(run)
         found = foreseen(answers)
-    tell(found, as_json)
-    refuse_failed(answers)
-    if not settings().image:  # the report is of all of them
+    tell(run, found, as_json)
+    refuse_failed(run, answers)
+    if not run.settings.image:  # the report is of all of them
         plans = {server: done["json"] for server, done in found.items()}
-        leave("plan", {"compared": against, "servers": plans})
-        refresh()
-    refuse_failed(refused(answers))
+        leave("plan", {"compared": against, "servers": plans}, run.site, run.paths)
+        refresh(run.site, run.paths)
+    refuse_failed(run, refused(answers))
     if detailed and any_changed(found):
         return FoundChanges("")
     return None
@@ -72,23 +72,25 @@ def refused(answers: Mapping[str, Answer]) -> dict[str, Answer]:
     }
 
 
-def tell(found: dict[str, dict], as_json: bool) -> None:
+def tell(run: Run, found: dict[str, dict], as_json: bool) -> None:
     """Print the plans, and what `keep` lets out."""
     from .base.servers import tell_plans
 
-    kept = list(chain.from_iterable(map(said_of_keep, site().images)))
+    kept: list[str] = []
+    for image in run.site.images:
+        kept += said_of_keep(image, run.paths)
     if as_json:
-        plan = dict(every_json(found))
+        plan = dict(every_json(run.site, found))
         if kept:
             plan["kept"] = kept
         print(json.dumps(plan, indent=1))
         return
-    tell_plans({server: done["sections"] for server, done in found.items()})
+    tell_plans(run, {server: done["sections"] for server, done in found.items()})
     for line in kept:
         print(line)
 
 
-def on_servers():
+def on_servers(run: Run):
     """What a deploy would change on each server, with what a prune would remove.
 
     A prune leaves what nodes say that they run; they are asked only where it would remove any.
@@ -97,19 +99,19 @@ def on_servers():
     from .core.remote.options import PlanOptions
 
     options = PlanOptions(
-        keep=site().deploy.keep,
-        keep_days=site().deploy.keep_days,
-        site=site().name,
-        image=settings().image,
+        keep=run.site.deploy.keep,
+        keep_days=run.site.deploy.keep_days,
+        site=run.site.name,
+        image=run.settings.image,
         running={},
     )
-    answers = everywhere(options, with_goal=True)
+    answers = everywhere(run, options, with_goal=True)
     if not any(map(prunes, answers.values())):
         return answers
-    run_by = ask_nodes()
+    run_by = ask_nodes(run)
     if not run_by:
         return answers
-    return everywhere(replace(options, running=run_by), with_goal=True)
+    return everywhere(run, replace(options, running=run_by), with_goal=True)
 
 
 def prunes(answer: Answer) -> bool:
@@ -117,19 +119,18 @@ def prunes(answer: Answer) -> bool:
     return bool(answer.done and answer.done["json"]["prunable"])
 
 
-def effect(against: str) -> dict:
+def effect(run: Run, against: str) -> dict:
     """The same of another build."""
     from .core.plan import decide, scope, text
     from .core.plan.as_json import plan_json
 
-    if settings().server:
-        raise BadInput.at(
-            settings().site,
-            f"server={settings().server}: --against looks at no server; leave it out",
-        )
-    there, goal = compared(against, LOADERS)
-    if image := settings().image:
-        goal = scope.only(goal, image, there.files, there.released, boot_files_there)
+    if server := run.settings.server:
+        told = f"server={server}: --against looks at no server; leave it out"
+        raise BadInput.at(run.settings.site, told)
+    there, goal = compared(run, against, LOADERS)
+    if image := run.settings.image:
+        render = partial(boot_files_of, run, run.site.servers[0])
+        goal = scope.only(goal, image, there.files, there.released, render)
     steps = decide.plan(there, goal)
     return {
         "changed": steps.changed,
@@ -138,13 +139,9 @@ def effect(against: str) -> dict:
     }
 
 
-def boot_files_there(release: Release, label: str, data: str) -> Mapping[str, bytes]:
-    return boot_files_of(release, data, label, site().servers[0])
-
-
-def every_json(found: dict) -> dict:
+def every_json(site: Site, found: dict) -> dict:
     """One server's plan; those of several by their names."""
     plans = {server: done["json"] for server, done in found.items()}
-    if len(site().servers) == 1 or "" in plans:
+    if len(site.servers) == 1 or "" in plans:
         return next(iter(plans.values()), {})
     return {"changed": any_changed(found), "servers": plans}

@@ -9,48 +9,46 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .base.console import say
-from .base.paths import known_hosts, site_img
 from .base.rule import command
 from .base.servers import everywhere, tell
-from .base.settings import settings, site
+from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Refused
 from .core.base.files import read, write_atomic
 from .core.base.text import counted, readable
-from .core.site.model import Node
+from .core.site.model import Node, Site
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Runs
     from .core.remote.operations import Answer
 
 
-def nodes() -> list[Node]:
+def nodes(run: Run) -> list[Node]:
     """Those that `node=` names, or all. Raises BadInput."""
     from .core.base.nodeset import BadRange, select
 
-    every = {node.name: node for node in site().nodes}
-    if not settings().node:
+    asked, file = run.settings.node, run.settings.site
+    every = {node.name: node for node in run.site.nodes}
+    if not asked:
         return list(every.values())
     try:
-        wanted = set(select(settings().node, every, groups()))
+        wanted = set(select(asked, every, groups(run.site)))
     except BadRange as error:
-        raise BadInput.at(settings().site, f"node={settings().node}: {error}") from None
+        raise BadInput.at(file, f"node={asked}: {error}") from None
     if missing := wanted - every.keys():
-        raise BadInput.at(
-            settings().site, f"node={settings().node}: {no_such(sorted(missing), every)}"
-        )
+        raise BadInput.at(file, f"node={asked}: {no_such(asked, sorted(missing), every)}")
     return [node for name, node in every.items() if name in wanted]
 
 
-def groups() -> dict[str, list[str]]:
+def groups(site: Site) -> dict[str, list[str]]:
     """The nodes of each group that has some."""
     found: dict[str, list[str]] = {}
-    for node in site().nodes:
+    for node in site.nodes:
         for name in node.groups:
             found.setdefault(name, []).append(node.name)
     return found
 
 
-def no_such(missing: list[str], known: Iterable[str]) -> str:
+def no_such(asked: str, missing: list[str], known: Iterable[str]) -> str:
     """That the site has no such nodes as `node=` names; of one, which was likely meant."""
     import difflib
 
@@ -59,52 +57,52 @@ def no_such(missing: list[str], known: Iterable[str]) -> str:
     names = fold_nodes(missing)
     near = difflib.get_close_matches(missing[0], known, 1) if len(missing) == 1 else []
     hint = f"did you mean {near[0]}?" if near else "name those of `nodes:`"
-    return f"{'' if names == settings().node else f'{names}: '}no such node; {hint}"
+    return f"{'' if names == asked else f'{names}: '}no such node; {hint}"
 
 
 def task_push():
     """send the site data that is deployed to nodes that run, no reboot; `node=wn[003-007],@gpu`"""
-    return command(push, after=["site_image"], knows="node destdir")
+    return command(push, this_run, after=["site_image"], knows="node destdir")
 
 
-def push() -> None:
+def push(run: Run) -> None:
     from .core.nodes import ask
 
-    asked = nodes()
-    held = held_by_servers({of_server(node) for node in asked})
-    tell(not_as_built(held))
+    asked, known_hosts = nodes(run), run.paths.known_hosts
+    held = held_by_servers(run, {of_server(run.site, node) for node in asked})
+    tell(run, not_as_built(held, run.paths.site_img))
     said, failed = dict[str, str](), dict[str, str]()
-    for data, members in of_same_data(asked, held, failed).items():
-        file = settings().path(".push.tar")
+    for data, members in of_same_data(run.site, asked, held, failed).items():
+        file = run.paths.path(".push.tar")
         write_atomic(file, data)
-        replies = ask.ask(members, ask.TAKE, known_hosts(), file)
+        replies = ask.ask(members, ask.TAKE, known_hosts, file)
         said |= dict.fromkeys(replies.said, "new site data")
         failed |= replies.failed
-    for line in [*ask.folded(said), *ask.folded(failed, known_hosts())]:
+    for line in [*ask.folded(said), *ask.folded(failed, known_hosts)]:
         print(line)
     refuse_missed(len(failed), len(asked))
 
 
-def of_server(node: Node) -> str:
+def of_server(site: Site, node: Node) -> str:
     """The server that a node boots from."""
     from .core.config.boot_files import server_of
 
-    return server_of(site(), node).name
+    return server_of(site, node).name
 
 
-def held_by_servers(names: Collection[str]) -> dict[str, Answer]:
+def held_by_servers(run: Run, names: Collection[str]) -> dict[str, Answer]:
     """What those servers have deployed, by their names."""
     from .core.remote.options import SiteDataOptions
 
-    answers = everywhere(SiteDataOptions())
+    answers = everywhere(run, SiteDataOptions())
     return {name: answer for name, answer in answers.items() if name in names}
 
 
-def not_as_built(held: Mapping[str, Answer]) -> dict[str, str]:
+def not_as_built(held: Mapping[str, Answer], site_img: str) -> dict[str, str]:
     """A line for each server whose nodes get other site data than what is built."""
     from .core.desired.build import site_id
 
-    built = site_id(read(site_img()))
+    built = site_id(read(site_img))
     lines = {}
     for server, answer in held.items():
         id = answer.done.get("site", built)
@@ -115,13 +113,13 @@ def not_as_built(held: Mapping[str, Answer]) -> dict[str, str]:
 
 
 def of_same_data(
-    asked: Iterable[Node], held: Mapping[str, Answer], failed: dict[str, str]
+    site: Site, asked: Iterable[Node], held: Mapping[str, Answer], failed: dict[str, str]
 ) -> dict[bytes, list[Node]]:
     """What to send -> the nodes of it, each by its own server; into `failed` why not to others."""
     packed = {server: site_data(answer.done["files"]) for server, answer in sound(held)}
     groups: dict[bytes, list[Node]] = {}
     for node in asked:
-        server = of_server(node)
+        server = of_server(site, node)
         if server in packed:
             groups.setdefault(packed[server], []).append(node)
         else:
@@ -165,9 +163,9 @@ def site_data(files: Mapping[str, str]) -> bytes:
     return packed.getvalue()
 
 
-def ask_nodes() -> dict[str, str]:
+def ask_nodes(run: Run) -> dict[str, str]:
     """Release -> nodes that run it, of those that can be asked; its age speaks for the others."""
-    run_by, unheard = running()
+    run_by, unheard = running(run)
     for line in unheard:
         say(line)
     return run_by
@@ -183,13 +181,13 @@ class Heard(NamedTuple):
     unheard: list[str]
 
 
-def hear() -> Heard:
+def hear(run: Run) -> Heard:
     """Ask nodes what they run."""
     from .core.nodes import ask
 
-    asked = nodes()
+    asked, known_hosts = nodes(run), run.paths.known_hosts
     say(f"asking {counted(len(asked), 'node')} what they run")
-    replies = ask.ask(asked, ask.RUNS, known_hosts())
+    replies = ask.ask(asked, ask.RUNS, known_hosts)
     runs: dict[str, Runs] = {}
     failed = dict(replies.failed)
     for name, text in replies.said.items():
@@ -198,7 +196,7 @@ def hear() -> Heard:
             failed[name] = "what it says that it runs is no release"
         else:
             runs[name] = one
-    return Heard(runs, ask.folded(failed, known_hosts()))
+    return Heard(runs, ask.folded(failed, known_hosts))
 
 
 def said_of(words: dict[str, str]) -> list[str]:
@@ -208,11 +206,11 @@ def said_of(words: dict[str, str]) -> list[str]:
     return ask.folded(words)
 
 
-def running() -> tuple[dict[str, str], list[str]]:
+def running(run: Run) -> tuple[dict[str, str], list[str]]:
     """Release -> the nodes that say that they run it, folded; and a line for those that do not."""
     from .core.base.nodeset import fold_nodes
 
-    heard = hear()
+    heard = hear(run)
     found: dict[str, list[str]] = {}
     for name, one in heard.runs.items():
         found.setdefault(one.release, []).append(name)

@@ -7,18 +7,18 @@ path ─────────────────────────
 from __future__ import annotations
 
 from .base.console import say
-from .base.paths import is_read_in_place, pulled, snapshot_of
+from .base.paths import is_read_in_place
 from .base.rule import Aside, Reads, Writes, command, perform, rule
-from .base.settings import settings, site
+from .base.settings import Run, this_run
 from .core.site.model import Image
 
 
-def snapshots() -> dict[str, list[Image]]:
+def snapshots(run: Run) -> dict[str, list[Image]]:
     """Each snapshot's folder with the images that are made of it."""
     found: dict[str, list[Image]] = {}
-    for image in site().images:
+    for image in run.site.images:
         if not is_read_in_place(image):
-            found.setdefault(snapshot_of(image), []).append(image)
+            found.setdefault(run.paths.snapshot(image), []).append(image)
     return found
 
 
@@ -26,7 +26,8 @@ def task_snapshot():
     """take the references that are not there yet, and archives that changed"""
     from .core.reference.kinds import kind_of
 
-    for folder, images in snapshots().items():
+    run = this_run()
+    for folder, images in snapshots(run).items():
         image, wanted = images[0], Aside(shared(images))
         files = kind_of(image.reference).files(image.reference)
         if files:
@@ -36,13 +37,13 @@ def task_snapshot():
                 folder,
                 wanted,
                 reads=Reads(files),
-                writes=Writes([pulled(image)]),
+                writes=Writes([run.paths.pulled(image)]),
             )
         else:
             task = {
                 "name": image.name,
                 "actions": [(perform, [pull, folder, wanted])],
-                "targets": [pulled(image)],
+                "targets": [run.paths.pulled(image)],
             }
         yield {
             **task,
@@ -98,10 +99,10 @@ def forget(folder: str) -> None:
 
 def task_pull():
     """take the references anew: rsync, archive and bootstrap; `image=NAME` for that one alone"""
-    return command(pull_all, knows="image")
+    return command(pull_all, this_run, knows="image")
 
 
-def pull_all() -> None:
-    for folder, images in snapshots().items():
-        if settings().image in ("", *(image.name for image in images)):
+def pull_all(run: Run) -> None:
+    for folder, images in snapshots(run).items():
+        if run.settings.image in ("", *(image.name for image in images)):
             pull(folder, Aside(shared(images)))

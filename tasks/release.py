@@ -11,57 +11,53 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import partial
 
-from .base.desired import this_build
-from .base.paths import (
-    OF_RELEASES,
-    config,
-    facts_of,
-    initrd_of,
-    kernel_of,
-    manifest_of,
-    read_release,
-    release_of,
-    site_img,
-    templates,
-    xattrs_of,
-)
+from .base.desired import build_of
+from .base.paths import BuildPaths, read_release
 from .base.rule import Aside, Reads, Writes, remove, rule
-from .base.settings import settings, site
+from .base.settings import build_paths, site
 from .configs import templates_digest
 from .core.base.files import content, digest_file, mirror, write_atomic
 from .core.release import Release, release_id
 from .core.site.model import Image, Server, Site
 from .core.store.paths import BOOT_FILES
 
-PARTS = (manifest_of, xattrs_of, initrd_of, kernel_of, facts_of)  # of an image: its release's
-
 
 def task_release():
     """name each image's release by its content"""
+    paths = build_paths()
     for image in site().images:
         yield rule(
             image.name,
             name,
+            paths,
             Aside(image),
             image.name,
             image.cmdline,
-            reads=Reads([part(image) for part in PARTS]),
-            writes=Writes([release_of(image)]),
+            reads=Reads(parts(image, paths)),
+            writes=Writes([paths.release(image)]),
         )
 
 
-def name(of: Aside, image_name: str, cmdline: str) -> None:
-    """Write the release of the image whose files stand where `of` says."""
+def parts(image: Image, paths: BuildPaths) -> list[str]:
+    """The files of an image that its release is named by."""
+    root = paths.manifest(image), paths.xattrs(image)
+    return [*root, paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
+
+
+def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str) -> None:
+    """Write the release of an image; of all that the site says of it only these two are in it."""
     from .core.tree import mtree
 
     image: Image = of.value
-    facts, manifest = read_facts(image), content(manifest_of(image)) or b""
+    facts = read_facts(paths.initrd_facts(image))
+    manifest = content(paths.manifest(image)) or b""
     entries, size = mtree.size_of(manifest)
     root = hashlib.sha256(manifest).hexdigest()
-    xattrs = digest_file(xattrs_of(image))
-    initrd = digest_file(initrd_of(image))
-    kernel = digest_file(kernel_of(image))
+    xattrs = digest_file(paths.xattrs(image))
+    initrd = digest_file(paths.initrd(image))
+    kernel = digest_file(paths.kernel(image))
     release = Release(
         id=release_id(image_name, root, xattrs, initrd, kernel, cmdline),
         image=image_name,
@@ -75,54 +71,56 @@ def name(of: Aside, image_name: str, cmdline: str) -> None:
         entries=entries,
         bytes=size,
     )
-    write_atomic(release_of(image), release.dump())
+    write_atomic(paths.release(image), release.dump())
 
 
-def read_facts(image: Image) -> dict[str, str]:
-    with open(facts_of(image)) as text:
+def read_facts(path: str) -> dict[str, str]:
+    with open(path) as text:
         found: dict[str, str] = json.load(text)
     return found
 
 
 def task_boot_files():
     """write the loaders' files that name a release and the site data"""
-    releases = [release_of(image) for image in site().images]
+    paths, wanted = build_paths(), site()
+    files = [*map(paths.release, wanted.images), paths.site_img]
     return rule(
         None,
         write_boot_files,
-        site(),
-        reads=Reads([*releases, site_img()], templates_digest),
-        writes=Writes(fills=(config(OF_RELEASES), "")),
+        wanted,
+        paths,
+        reads=Reads(files, partial(templates_digest, paths.folders)),
+        writes=Writes(fills=(paths.boot_files, "")),
     )
 
 
-def write_boot_files(wanted: Site) -> list[str]:
+def write_boot_files(wanted: Site, paths: BuildPaths) -> list[str]:
     """Write one server's files as they are served; those of several each in a folder of its own."""
     files: dict[str, bytes] = {}
     for server in wanted.servers:
         below = "" if len(wanted.servers) == 1 else f"{server.name}/"
-        for path, data in boot_files(wanted, server).items():
+        for path, data in boot_files(wanted, paths, server).items():
             files[below + path.removeprefix(BOOT_FILES)] = data
-    forget_removed(wanted)
-    return mirror(config(OF_RELEASES), files)
+    forget_removed(wanted, paths.build)
+    return mirror(paths.boot_files, files)
 
 
-def boot_files(wanted: Site, server: Server) -> dict[str, bytes]:
+def boot_files(wanted: Site, paths: BuildPaths, server: Server) -> dict[str, bytes]:
     """Every image's boot files for one server: `plugnode/<image>.cfg` and its kin -> bytes."""
-    from .core.config.boot_files import BootLabel, render_boot
+    from .core.config.boot_files import BootLabel
 
-    data = this_build().site_id
+    build = build_of(wanted, paths)
     files: dict[str, bytes] = {}
     for image in wanted.images:
-        label = BootLabel(image.name, read_release(image), data)
-        files |= render_boot(wanted, server, label, templates())
+        release = read_release(paths.release(image))
+        files |= build.boot_files(server, BootLabel(image.name, release, build.site_id))
     return files
 
 
-def forget_removed(wanted: Site) -> None:
+def forget_removed(wanted: Site, build: str) -> None:
     """Remove what was built of images that the site no longer has: a root is gigabytes."""
     names = {image.name for image in wanted.images}
-    with os.scandir(settings().build) as found:
+    with os.scandir(build) as found:
         folders = [each for each in found if each.is_dir(follow_symlinks=False)]
     others = [folder.path for folder in folders if folder.name not in names]
     remove(list(filter(is_of_image, others)))

@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .base.console import say
-from .base.paths import (
-    config,
-    facts_of,
-    initrd_of,
-    kernel_of,
-    manifest_of,
-    notes_of,
-    page,
-    read_release,
-    release_of,
-    results_path,
-    site_img,
-    templates,
-    timings_of,
-)
-from .base.results import generated, left
+from .base.desired import build_of
+from .base.paths import BuildPaths, read_release
+from .base.results import left
 from .base.rule import Reads, Task, Writes, rule
-from .base.settings import settings, site
+from .base.settings import build_paths, site
 from .configs import templates_digest
 from .core.base.files import REPOSITORY, digest_file, read, write_atomic
 from .core.site.model import Image, Site
@@ -41,67 +29,80 @@ TIMINGS = {
     **{"node": str, "release": str, "seconds": int | float},
     **dict.fromkeys(("tftp_bytes", "nfs_bytes", "nfs_calls"), int),
 }  # of boot/timings.json, as far as it matters here
-PARTS = (release_of, manifest_of, notes_of, initrd_of, kernel_of, facts_of)  # of an image
 
 
 def task_report() -> Task:
     """describe what was built on one page, build/report.html"""
-    parts = [part(image) for image in site().images for part in PARTS]
+    paths, wanted = build_paths(), site()
+    files = [*parts(wanted, paths), paths.site_img, paths.config("hosts")]
     made = rule(
         None,
         write,
-        site(),
-        reads=Reads([*parts, site_img(), config("hosts")], seen),
-        writes=Writes([page()]),
+        wanted,
+        paths,
+        reads=Reads(files, partial(seen, paths)),
+        writes=Writes([paths.report]),
     )
     # files of these two follow from the inputs above
     return {**made, "task_dep": ["configs", "boot_files"]}
 
 
-def seen() -> str:
+def parts(wanted: Site, paths: BuildPaths) -> list[str]:
+    """What of each image is on the page."""
+    files: list[str] = []
+    for image in wanted.images:
+        files += [paths.release(image), paths.manifest(image), paths.notes(image)]
+        files += [paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
+    return files
+
+
+def seen(paths: BuildPaths) -> str:
     """Digests of the templates, and of what commands found."""
-    found = filter(os.path.exists, [results_path("plan"), results_path("checks"), timings_of()])
-    return " ".join([templates_digest(), *map(digest_file, found)])
+    left_by_commands = [paths.results("plan"), paths.results("checks"), paths.timings]
+    found = filter(os.path.exists, left_by_commands)
+    return " ".join([templates_digest(paths.folders), *map(digest_file, found)])
 
 
-def write(wanted: Site) -> None:
+def write(wanted: Site, paths: BuildPaths) -> None:
     from .core.report import view
 
-    found = view.Findings(left("plan"), left("checks"), timings())
-    images = tuple(map(built, wanted.images))
-    facts = view.ReportFacts(wanted, images, generated(), places(wanted), found)
-    write_atomic(page(), view.render_report(view.view(facts), templates()))
+    plan, checks = left("plan", wanted, paths), left("checks", wanted, paths)
+    found = view.Findings(plan, checks, timings(paths))
+    images = tuple(built(image, paths) for image in wanted.images)
+    configs = build_of(wanted, paths).configs
+    facts = view.ReportFacts(wanted, images, configs, places(wanted, paths), found)
+    write_atomic(paths.report, view.render_report(view.view(facts), paths.templates))
 
 
-def refresh() -> None:
+def refresh(wanted: Site, paths: BuildPaths) -> None:
     """Put what a command just found on the page, where all that belongs there is built."""
-    if all(os.path.exists(part(image)) for image in site().images for part in PARTS):
-        write(site())
+    if all(map(os.path.exists, parts(wanted, paths))):
+        write(wanted, paths)
 
 
-def timings() -> Any:
+def timings(paths: BuildPaths) -> Any:
     """What the last boot took, if there was one."""
     from .core.base.build_state import load_kept_json
 
-    return load_kept_json(timings_of(), TIMINGS, say)
+    return load_kept_json(paths.timings, TIMINGS, say)
 
 
-def built(image: Image) -> BuiltImage:
+def built(image: Image, paths: BuildPaths) -> BuiltImage:
     """What is known of one image."""
     from .core.report.view import BuiltImage
 
-    with open(notes_of(image)) as notes, open(facts_of(image)) as facts:
+    with open(paths.notes(image)) as notes, open(paths.initrd_facts(image)) as facts:
         known = json.load(notes), json.load(facts)
-    held = read(manifest_of(image)), read(initrd_of(image))
-    return BuiltImage(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
+    held = read(paths.manifest(image)), read(paths.initrd(image))
+    release = read_release(paths.release(image))
+    return BuiltImage(image, release, *known, *held, os.path.getsize(paths.kernel(image)))
 
 
-def places(wanted: Site) -> tuple[str, ...]:
+def places(wanted: Site, paths: BuildPaths) -> tuple[str, ...]:
     """Folders of this machine that stages may have named: a report is the same on any other."""
-    now = settings()
-    beside = os.path.dirname(os.path.abspath(now.site))
-    named = [now.build, os.path.abspath(now.build), beside, REPOSITORY]
+    beside = os.path.dirname(os.path.abspath(paths.site_file))
+    named = [paths.build, os.path.abspath(paths.build), beside, REPOSITORY]
     for image in wanted.images:
-        paths = image.reference.where, image.initrd.base, image.initrd.busybox
-        named += filter(os.path.isabs, paths)
+        said = image.reference.where, image.initrd.base, image.initrd.busybox
+        named += filter(os.path.isabs, said)
     return tuple(named)

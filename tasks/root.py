@@ -1,8 +1,7 @@
 """The root that an image's nodes share.
 
 reference − excluded − scrubbed + overlays + hooks ──┬─> build/<image>/root/  root.mtree
-                                                     │   root.xattrs  notes.json
-                                                     └─> build/.noted/<image>.parts ──> initrd
+                                                     └─> root.xattrs  notes.json
 """
 
 from __future__ import annotations
@@ -12,18 +11,11 @@ import os
 from functools import partial
 from typing import Any
 
+from .base.complaints import about
 from .base.console import Progress, say
-from .base.paths import (
-    manifest_of,
-    notes_of,
-    parts_of,
-    place_of,
-    root_source,
-    snapshot,
-    xattrs_of,
-)
+from .base.paths import BuildPaths
 from .base.rule import Aside, Reads, Writes, rule
-from .base.settings import about, settings, site
+from .base.settings import build_paths, site
 from .configs import rendered
 from .core.base.files import write_atomic
 from .core.image.source import ImageSource
@@ -38,22 +30,21 @@ IDLE = (
 
 def task_root():
     """stage each image's root"""
+    paths = build_paths()
     for image in site().images:
-        source, folder = root_source(image), settings().path(image.name)
+        source = paths.root_source(image)
+        outputs = [paths.manifest(image), paths.xattrs(image), paths.notes(image)]
         made = rule(
             image.name,
             make_root,
             source,
+            paths,
             Aside(site()),
-            reads=Reads(snapshot(image), partial(seen, source)),
-            writes=Writes(list(outputs(image)), leaves=[folder]),
+            reads=Reads(paths.marks(image), partial(seen, source)),
+            writes=Writes(outputs, leaves=[paths.folder(image)]),
         )
-        there = os.path.isdir(os.path.join(folder, "root"))
+        there = os.path.isdir(paths.root(image))
         yield {**made, "uptodate": [there, *made["uptodate"]], "task_dep": ["accept"]}
-
-
-def outputs(image: Image) -> tuple[str, ...]:
-    return manifest_of(image), xattrs_of(image), notes_of(image), parts_of(image)
 
 
 def seen(source: ImageSource) -> str:
@@ -62,38 +53,38 @@ def seen(source: ImageSource) -> str:
     return root_seen(source)
 
 
-def make_root(source: ImageSource, wanted: Aside) -> None:
+def make_root(source: ImageSource, paths: BuildPaths, wanted: Aside) -> None:
     from .core.checkout import staged
     from .core.image.decide import decide
 
     image = source.image
-    with about(image.name):
+    with about(image.name, source.site):
         decided = decide(source, Progress(f"reading what {image.name} is made of, names"))
     owned = None if source.in_place else decided.reference.tree
     tell = Progress(f"staging {image.name}")
-    done = staged.checkout(place_of(image), decided.tree, owned, tell)
-    write_atomic(parts_of(image), decided.listed)
+    done = staged.checkout(paths.staged(image), decided.tree, owned, tell)
     notes = {**decided.notes(image.keep), "unprivileged": done.note}
-    say_of(image, notes, wanted.value)
+    say_of(image, notes, wanted.value, paths.folders)
     text = json.dumps(notes, indent=1, sort_keys=True)
-    write_atomic(notes_of(image), f"{text}\n".encode())
+    write_atomic(paths.notes(image), f"{text}\n".encode())
 
 
-def say_of(image: Image, notes: Notes, wanted: Site) -> None:
+def say_of(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -> None:
     """Tell what of a root an admin may not expect."""
     if notes["unprivileged"]:
         say(notes["unprivileged"])
-    for line in [*lost_hosts(image, notes, wanted), *lost_labels(image, notes, wanted)]:
+    hosts = rendered(wanted, folders)["hosts"]
+    for line in [*lost_hosts(image, notes, hosts), *lost_labels(image, notes, wanted)]:
         say(line)
     for name in notes["keep_idle"]:
         say(IDLE.format(image.name, name))
 
 
-def lost_hosts(image: Image, notes: Notes, wanted: Site) -> list[str]:
+def lost_hosts(image: Image, notes: Notes, rendered_hosts: bytes) -> list[str]:
     """A line where the reference knows machines by names that the nodes will not."""
     from .core.rootfs import hosts
 
-    names = hosts.lost(notes.get("hosts", []), rendered(wanted)["hosts"])
+    names = hosts.lost(notes.get("hosts", []), rendered_hosts)
     return [f"{image.name}: {hosts.told(names)}"] if names else []
 
 
@@ -106,9 +97,9 @@ def lost_labels(image: Image, notes: Notes, wanted: Site) -> list[str]:
     return [f"{image.name}: {selinux.WARNING}"]
 
 
-def said_of_keep(image: Image) -> list[str]:
+def said_of_keep(image: Image, paths: BuildPaths) -> list[str]:
     """For plan: what `keep` lets out, and what of it lets out nothing."""
-    with open(notes_of(image), "rb") as file:
+    with open(paths.notes(image), "rb") as file:
         notes = json.load(file)
     let_out = [f"{image.name}: keep lets out /{path}: {reason}" for path, reason in notes["kept"]]
     return let_out + [IDLE.format(image.name, name) for name in notes["keep_idle"]]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -80,6 +81,44 @@ def test_a_run_that_does_nothing_pays_for_no_heavy_import():
         done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_no_action_asks_for_the_site_or_the_command_line():
+    """It is given what decides whether it runs: only what makes a task takes that from the run.
+
+    Beside them doit's reporter does, which is no action.
+    """
+    found = [f"{place.module}.{place.function}" for place in asked_of_the_run()]
+    assert [name for name in found if ".task_" not in name] == [
+        "tasks.base.console.Reporter",
+        "tasks.base.console.refuse_useless",
+    ]
+    assert len(found) > 20
+
+
+class Place(NamedTuple):
+    module: str
+    function: str  # or the class
+
+
+def asked_of_the_run() -> list[Place]:
+    """Where a name is used that tells of this run: its site, its variables, its paths."""
+    settings = MODULES["tasks.base.settings"]
+    values = {node.name for node in settings.tree.body if isinstance(node, ast.FunctionDef)}
+    found = set()
+    for module in MODULES.values():
+        taken = {each.name for each in source_code.imports(module, MODULES)} & values
+        if module is not settings:
+            found |= {Place(module.name, name) for name in users(module.tree, taken)}
+    return sorted(found)
+
+
+def users(tree: ast.Module, names: set[str]) -> Iterator[str]:
+    """The definitions of a module that use one of the names; "" for what runs as it is read."""
+    for node in tree.body:
+        inside = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        if inside & names:
+            yield getattr(node, "name", "")
 
 
 def test_the_table_of_contents_is_only_that():

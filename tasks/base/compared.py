@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.errors import BadInput, Problem, Refused
 from ..core.base.files import REPOSITORY
+from ..core.site.model import Site
 from .console import say
-from .desired import this_build
+from .desired import build_of
 from .options import BUILT
-from .paths import index_of, templates_of
-from .settings import settings, site
+from .paths import BuildPaths, is_read_in_place, templates_in
+from .settings import Run
 
 if TYPE_CHECKING:
     from ..core.desired.build import Build
@@ -36,22 +37,22 @@ class Other(NamedTuple):
     plugnode: str
 
 
-def place(*parts: str) -> str:
-    return os.path.abspath(settings().path(".against", *parts))
+def place(paths: BuildPaths, *parts: str) -> str:
+    return os.path.abspath(paths.path(".against", *parts))
 
 
-def compared(with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
+def compared(run: Run, with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
     """A server as the other build would leave it, and what this build wants of it.
 
     Raises BadInput, Refused.
     """
-    here = this_build()
+    here = build_of(run.site, run.paths)
     if not os.path.isdir(with_):
-        return with_build(here, revision(with_), roots)
-    served = at(os.path.abspath(with_))
+        return with_build(run, here, revision(run, with_), roots)
+    served = at(run.site, os.path.abspath(with_))
     if os.path.isdir(served.kept("")):
         return with_deployed(here, served, roots)
-    return with_build(here, checkout(with_), roots)
+    return with_build(run, here, checkout(run, with_), roots)
 
 
 def with_deployed(here: Build, served: Targets, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
@@ -65,25 +66,28 @@ def with_deployed(here: Build, served: Targets, roots: tuple[str, ...]) -> tuple
     return read_actual(served, goal), goal
 
 
-def with_build(here: Build, other: Other | None, roots: tuple[str, ...]) -> tuple[Actual, Desired]:
+def with_build(
+    run: Run, here: Build, other: Other | None, roots: tuple[str, ...]
+) -> tuple[Actual, Desired]:
     """The same of another site, which is built for that."""
     from ..core.desired import other_build
 
-    before = build(other) if other else None
+    before = build(run, other) if other else None
     known = releases(before)
     held = other_build.NOTHING_BUILT
     if before:
         held = other_build.desired_of_build(before, known.values(), roots)
     every = {**known, **releases(here)}
     goal = other_build.desired_of_build(here, every.values(), roots)
-    shadow = other_build.shadow(at(place("server")), held, goal.loaders)
+    shadow = other_build.shadow(at(run.site, place(run.paths, "server")), held, goal.loaders)
     return shadow, goal
 
 
-def at(destdir: str) -> Targets:
+def at(site: Site, destdir: str) -> Targets:
+    """Where the site is deployed below a folder."""
     from ..core.store.paths import Targets
 
-    roots = site().deploy
+    roots = site.deploy
     return Targets(roots.tftp_root, roots.nfs_root, destdir)
 
 
@@ -97,33 +101,34 @@ def releases(build: Build | None) -> dict[str, Release]:
 # --- the other site
 
 
-def checkout(folder: str) -> Other:
+def checkout(run: Run, folder: str) -> Other:
     """Another checkout of the site. Raises BadInput for a folder that is none."""
-    name = os.path.basename(settings().site)
+    name = os.path.basename(run.settings.site)
     path = os.path.join(os.path.abspath(folder), name)
     if not os.path.isfile(path):
-        deployed = f"anything deployed to {site().deploy.nfs_root}"
+        deployed = f"anything deployed to {run.site.deploy.nfs_root}"
         raise BadInput.at(folder, f"--against: neither {name} nor {deployed} is in it")
     return Other(path, plugnode(os.path.dirname(path)))
 
 
-def revision(name: str) -> Other | None:
+def revision(run: Run, name: str) -> Other | None:
     """The site at a revision of its repository; None if it has none yet. Raises BadInput."""
     from ..core.desired import revision as revisions
 
-    path = os.path.realpath(settings().site)
+    path = os.path.realpath(run.settings.site)
     top = revisions.top(os.path.dirname(path))
     commit = revisions.commit_of(top, name)
     say(f"compared with {name}, {commit[:12]}")
-    revisions.export(top, commit, place("checkout"))
-    lend(top)
+    checked_out = place(run.paths, "checkout")
+    revisions.export(top, commit, checked_out)
+    lend(run.site, top, checked_out)
     inside = os.path.relpath(path, top)
-    site_file = place("checkout", inside)
+    site_file = os.path.join(checked_out, inside)
     if not os.path.isfile(site_file):
         say(f"{inside} is not in {name}: everything is new")
         return None
     own = os.path.relpath(os.path.realpath(REPOSITORY), top)
-    return Other(site_file, plugnode(place("checkout", own)))
+    return Other(site_file, plugnode(os.path.join(checked_out, own)))
 
 
 def plugnode(folder: str) -> str:
@@ -132,20 +137,20 @@ def plugnode(folder: str) -> str:
     return folder if has_one else REPOSITORY
 
 
-def lend(top: str) -> None:
+def lend(site: Site, top: str, checked_out: str) -> None:
     """Lend the other what the site names beside itself and git has not, such as an archive."""
-    for path in filter(os.path.exists, named_paths()):
+    for path in filter(os.path.exists, named_paths(site)):
         if not path.startswith(top + os.sep):
             continue
-        link = place("checkout", os.path.relpath(path, top))
+        link = os.path.join(checked_out, os.path.relpath(path, top))
         if not os.path.lexists(link):
             os.makedirs(os.path.dirname(link), exist_ok=True)
             os.symlink(path, link)
 
 
-def named_paths() -> Iterator[str]:
+def named_paths(site: Site) -> Iterator[str]:
     """Paths, and words in their place, that the site names."""
-    for image in site().images:
+    for image in site.images:
         yield image.reference.where
         yield image.initrd.base
         yield image.initrd.busybox
@@ -155,44 +160,45 @@ def named_paths() -> Iterator[str]:
 # --- the other build
 
 
-def build(other: Other) -> Build:
+def build(run: Run, other: Other) -> Build:
     """Let its own Plugnode build it, with our snapshots of references. Raises BadInput, Refused."""
     from ..core.desired.build import Build
     from ..core.site.cache import load_cached
 
-    share()
-    run(other)
+    folder = place(run.paths, "build")
+    share(run.site, run.paths, folder)
+    make(other, folder)
     beside = os.path.dirname(other.site)
     folders = tuple(dict.fromkeys((beside, other.plugnode)))
-    found = load_cached(other.site, place("site-cache"), folders)
-    return Build(found, place("build"), templates_of(folders))
+    found = load_cached(other.site, place(run.paths, "site-cache"), folders)
+    return Build(found, folder, templates_in(folders))
 
 
-def share() -> None:
+def share(site: Site, paths: BuildPaths, folder: str) -> None:
     """Take references once for both, and start the other's first look from what is known."""
-    os.makedirs(place("build"), exist_ok=True)
-    ours, its = settings().path("references"), place("build", "references")
+    os.makedirs(folder, exist_ok=True)
+    ours, its = paths.path("references"), os.path.join(folder, "references")
     os.makedirs(ours, exist_ok=True)
     if not os.path.lexists(its):
-        os.symlink(os.path.relpath(ours, place("build")), its)
-    for image in site().images:
-        share_index(index_of(image))
+        os.symlink(os.path.relpath(ours, folder), its)
+    for image in filter(is_read_in_place, site.images):
+        known = paths.state(image)
+        share_state(known, os.path.join(folder, os.path.relpath(known, paths.build)))
 
 
-def share_index(known: str) -> None:
+def share_state(known: str, its: str) -> None:
     """Lend the other what is known of a reference's files, unless it knows something."""
-    its = place("build", os.path.relpath(known, settings().build))
     if os.path.exists(known) and not os.path.exists(its):
         os.makedirs(os.path.dirname(its), exist_ok=True)
         shutil.copy2(known, its)
 
 
-def run(other: Other) -> None:
+def make(other: Other, folder: str) -> None:
     """Build by doit, in a process of its own: its code is another. Its folder stays as it is."""
     from ..core.base.process import Program
 
     doit = [sys.executable, "-B", "-m", "doit", *BUILT]
-    variables = [f"site={other.site}", f"build={place('build')}"]
+    variables = [f"site={other.site}", f"build={folder}"]
     program = Program(["env", "-C", other.plugnode, *doit, *variables])
     said = []
     for line in program.lines():

@@ -15,8 +15,9 @@ from doit.reporter import ConsoleReporter
 from ..core.base.errors import Refused
 from ..core.base.files import locked, sweep
 from ..core.base.process import Throttle, die_with_parent
+from .paths import NOTED
 from .rule import FoundChanges, InputFailed, Unread
-from .settings import NOTED, settings, site, useless
+from .settings import build_paths, settings, site, useless
 
 BAD_INPUT, FOUND_CHANGES, INTERRUPTED, UNREAD = 3, 2, 130, 128 + signal.SIGPIPE
 
@@ -69,12 +70,12 @@ class Reporter(ConsoleReporter):
         self.lock = contextlib.ExitStack()
         try:
             self.lock.enter_context(
-                locked(settings().path(".lock"), f"{settings().build} is being built")
+                locked(build_paths().path(".lock"), f"{settings().build} is being built")
             )
         except (Refused, OSError) as error:
             _leave(f"ERROR: {error}", 1 if isinstance(error, Refused) else BAD_INPUT)
         for part in ("", NOTED, *(image.name for image in site().images)):
-            sweep(settings().path(part))
+            sweep(build_paths().path(part))
 
     def execute_task(self, task) -> None:
         if task.actions and not task.name.startswith("_") and not task.meta:

@@ -2,7 +2,7 @@
 
 A disk may be a node's own; the root is its image's, and cannot be written on a node.
 
-examine ── build/.noted/<image>.json ──> accept, check
+examine ── build/.noted/<image>.state ──> accept, check
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..core.base.errors import BadInput
 from ..core.site.model import Disk, Image, Site
 from .console import say
-from .paths import state_of
-from .settings import settings, site
+from .paths import BuildPaths
 
 if TYPE_CHECKING:
     from ..core.rootfs.disks import DiskSupport
@@ -29,56 +28,56 @@ class UsedDisk(NamedTuple):
     disk: Disk
 
 
-def disks_of(image: Image) -> DiskSupport | None:
+def disks_of(image: Image, paths: BuildPaths) -> DiskSupport | None:
     """What the image's root has for disks; None where that is not known."""
     from ..core.image.state import load_state
 
-    return load_state(state_of(image), say).disks
+    return load_state(paths.state(image), say).disks
 
 
-def refuse_layouts(wanted: Site) -> None:
+def refuse_layouts(site: Site, paths: BuildPaths) -> None:
     """Refuse a partition that cannot be mounted or filled: its nodes would be left in memory."""
     from ..core.rootfs.disks import disk_problems
     from ..core.site.strict_yaml import YamlSource
 
     found: list[tuple[tuple[str, ...], str]] = []
-    for used, has in known_disks(wanted):
+    for used, has in known_disks(site, paths):
         key = (used.kind, used.name, "disk")
         start = "" if used.kind == "images" else f"on image {used.image.name}: "
         found += [(key, start + text) for text in disk_problems(has, used.disk)]
     if found:
-        source = YamlSource(settings().site)
+        source = YamlSource(paths.site_file)
         raise BadInput(source.problem(key, text, key=True) for key, text in found)
 
 
-def lacking() -> list[str]:
+def lacking(site: Site, paths: BuildPaths) -> list[str]:
     """Programs that disks need and a root lacks: nodes would leave such a disk alone."""
     from ..core.rootfs.disks import missing
 
     lines = set()
-    for used, has in known_disks(site()):
+    for used, has in known_disks(site, paths):
         for program, package in missing(has, used.disk).items():
             what = f"the root lacks {program}, which its nodes' disks need"
             lines.add(f"{used.image.name}: {what}; add {package} to the reference")
     return sorted(lines)
 
 
-def known_disks(wanted: Site) -> Iterator[tuple[UsedDisk, DiskSupport]]:
+def known_disks(site: Site, paths: BuildPaths) -> Iterator[tuple[UsedDisk, DiskSupport]]:
     """Every disk of the site with what the root of its image has for it, where that is known."""
-    supports = {image: disks_of(image) for image in wanted.images}
-    for used in used_disks(wanted):
+    supports = {image: disks_of(image, paths) for image in site.images}
+    for used in used_disks(site):
         has = supports[used.image]
         if has:
             yield used, has
 
 
-def used_disks(wanted: Site) -> list[UsedDisk]:
+def used_disks(site: Site) -> list[UsedDisk]:
     """Every disk of the site: the images' own, and those of groups and nodes that differ."""
-    found = [UsedDisk("images", image.name, image, image.disk) for image in wanted.images]
-    names = {node.name for node in wanted.nodes}
-    others = {(node.layout, node.image): node.disk for node in wanted.nodes}
+    found = [UsedDisk("images", image.name, image, image.disk) for image in site.images]
+    names = {node.name for node in site.nodes}
+    others = {(node.layout, node.image): node.disk for node in site.nodes}
     for (layout, image_name), disk in others.items():
-        image = wanted.image(image_name)
+        image = site.image(image_name)
         if disk != image.disk:
             kind = "nodes" if layout in names else "groups"
             found.append(UsedDisk(kind, layout, image, disk))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.files import read
 from ..core.image.source import ImageSource, settings_for
@@ -12,87 +12,162 @@ from ..core.release import Release, parse_release
 from ..core.site.keys import INITRD, ROOT
 from ..core.site.model import Image
 from ..core.store.paths import BOOT_FILES
-from .settings import NOTED, settings
 
 if TYPE_CHECKING:
     from ..core.checkout.staged import StagedPaths
 
-
+NOTED = ".noted"  # below the build folder: what was found in inputs, private and no output
 OF_RELEASES = f"tftp/{BOOT_FILES}".rstrip("/")  # below build/configs: the files that name a release
 
 
-def _built(image: Image, name: str) -> str:
-    """A file of the image's own folder."""
-    return settings().path(image.name, name)
+class BuildPaths(NamedTuple):
+    """Where a run reads and writes: a value, for actions."""
+
+    build: str  # the build folder
+    site_file: str
+    folders: tuple[str, ...]  # where overlays/ and templates/ are looked up, the site's own first
+
+    @property
+    def fingerprint(self) -> str:
+        """Where files lie decides nothing."""
+        return ""
+
+    def path(self, *parts: str) -> str:
+        """A path below the build folder."""
+        return os.path.join(self.build, *parts)
+
+    # --- of the site
+
+    def config(self, name: str) -> str:
+        return self.path("configs", name)
+
+    @property
+    def configs(self) -> str:
+        return self.path("configs")
+
+    @property
+    def boot_files(self) -> str:
+        """The folder of the files that name a release."""
+        return self.config(OF_RELEASES)
+
+    @property
+    def site_img(self) -> str:
+        return self.path("site.img")
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Folders of templates, the site's own first."""
+        return templates_in(self.folders)
+
+    @property
+    def report(self) -> str:
+        return self.path("report.html")
+
+    @property
+    def timings(self) -> str:
+        """What the last boot of a virtual machine took."""
+        return self.path("boot", "timings.json")
+
+    @property
+    def known_hosts(self) -> str:
+        """Nodes' ssh host keys, as each first showed them: state, that no build makes again."""
+        return self.path("nodes.known_hosts")
+
+    @property
+    def noted(self) -> str:
+        """The folder of what the build keeps for itself of images: private, and no output."""
+        return self.path(NOTED)
+
+    def results(self, name: str) -> str:
+        """What a command left for the report."""
+        return self.path(f"{name}.json")
+
+    # --- of an image
+
+    def folder(self, image: Image) -> str:
+        return self.path(image.name)
+
+    def state(self, image: Image) -> str:
+        """All that the build keeps of the image for itself."""
+        return self.path(NOTED, f"{image.name}.state")
+
+    def manifest(self, image: Image) -> str:
+        return self._built(image, "root.mtree")
+
+    def xattrs(self, image: Image) -> str:
+        return self._built(image, "root.xattrs")
+
+    def notes(self, image: Image) -> str:
+        return self._built(image, "notes.json")
+
+    def initrd(self, image: Image) -> str:
+        return self._built(image, "initrd.img")
+
+    def kernel(self, image: Image) -> str:
+        return self._built(image, "vmlinuz")
+
+    def initrd_facts(self, image: Image) -> str:
+        """What was found out on the way: kind of the initrd, kernel's version, modules."""
+        return self._built(image, "initrd.json")
+
+    def release(self, image: Image) -> str:
+        return self._built(image, "release.json")
+
+    def root(self, image: Image) -> str:
+        """The staged root itself."""
+        return self._built(image, "root")
+
+    def staged(self, image: Image) -> StagedPaths:
+        from ..core.checkout import staged
+
+        return staged.staged_paths(self.folder(image))
+
+    def _built(self, image: Image, name: str) -> str:
+        return self.path(image.name, name)
+
+    # --- of its reference
+
+    def snapshot(self, image: Image) -> str:
+        """The folder of the build's own copy of a reference."""
+        from ..core.reference.kinds import key
+
+        return self.path("references", key(image))
+
+    def pulled(self, image: Image) -> str:
+        """What says that the snapshot is whole, and which one it is."""
+        from ..core.reference.snapshot import COMPLETE
+
+        return os.path.join(self.snapshot(image), COMPLETE)
+
+    def marks(self, image: Image) -> list[str]:
+        """The file that says which snapshot an image is made of; a folder in place has none."""
+        return [] if is_read_in_place(image) else [self.pulled(image)]
+
+    def root_source(self, image: Image) -> ImageSource:
+        """All that the image's root is made of."""
+        return self._made_of(ROOT, image)
+
+    def initrd_source(self, image: Image) -> ImageSource:
+        """All that its initrd is made of besides."""
+        return self._made_of(INITRD, image)
+
+    def _made_of(self, made: str, image: Image) -> ImageSource:
+        in_place = is_read_in_place(image)
+        return ImageSource(
+            made,
+            settings_for(made, image),
+            image.reference.where if in_place else os.path.join(self.snapshot(image), "tree"),
+            in_place,
+            self.state(image),
+            self.folders,
+            self.site_file,
+        )
 
 
-def _noted(image: Image, kind: str) -> str:
-    """What the build keeps of the image for itself: private, and no output."""
-    return settings().path(NOTED, f"{image.name}.{kind}")
-
-
-def config(name: str) -> str:
-    return settings().path("configs", name)
-
-
-def site_img() -> str:
-    return settings().path("site.img")
-
-
-def templates() -> tuple[str, ...]:
-    """Folders of templates, the site's own first."""
-    return templates_of(settings().folders)
-
-
-def templates_of(folders: Iterable[str]) -> tuple[str, ...]:
+def templates_in(folders: Iterable[str]) -> tuple[str, ...]:
+    """The folders of templates that are there."""
     paths = [os.path.join(folder, "templates") for folder in folders]
     return tuple(filter(os.path.isdir, paths))
-
-
-def index_of(image: Image) -> str:
-    """What the last scan of the reference knows of each file.
-
-    Images that are made of one snapshot share it.
-    """
-    if is_read_in_place(image):
-        return _noted(image, "index")
-    from ..core.reference.snapshot import INDEX
-
-    return os.path.join(snapshot_of(image), INDEX)
-
-
-def state_of(image: Image) -> str:
-    """What was decided about an image."""
-    return _noted(image, "json")
-
-
-def results_path(name: str) -> str:
-    return settings().path(f"{name}.json")
-
-
-def initrd_of(image: Image) -> str:
-    return _built(image, "initrd.img")
-
-
-def kernel_of(image: Image) -> str:
-    return _built(image, "vmlinuz")
-
-
-def facts_of(image: Image) -> str:
-    """What was found out on the way: kind of the initrd, kernel's version, modules."""
-    return _built(image, "initrd.json")
-
-
-def known_hosts() -> str:
-    """The ssh host keys of nodes, as each first showed them: state, that no build makes again."""
-    return settings().path("nodes.known_hosts")
-
-
-def tree_of(image: Image) -> str:
-    """The folder that is the image's reference, pulled or in place."""
-    if is_read_in_place(image):
-        return image.reference.where
-    return os.path.join(snapshot_of(image), "tree")
 
 
 def is_read_in_place(image: Image) -> bool:
@@ -102,80 +177,5 @@ def is_read_in_place(image: Image) -> bool:
     return kind_of(image.reference).is_in_place
 
 
-def snapshot_of(image: Image) -> str:
-    from ..core.reference.kinds import key
-
-    return settings().path("references", key(image))
-
-
-def pulled(image: Image) -> str:
-    """What says that the snapshot is whole, and which one it is."""
-    from ..core.reference.snapshot import COMPLETE
-
-    return os.path.join(snapshot_of(image), COMPLETE)
-
-
-def snapshot(image: Image) -> list[str]:
-    """The file that says which snapshot an image is made of; a folder read in place has none."""
-    return [] if is_read_in_place(image) else [pulled(image)]
-
-
-def root_source(image: Image) -> ImageSource:
-    """All that the image's root is made of."""
-    return source(ROOT, image)
-
-
-def initrd_source(image: Image) -> ImageSource:
-    """All that its initrd is made of besides."""
-    return source(INITRD, image)
-
-
-def source(made: str, image: Image) -> ImageSource:
-    return ImageSource(
-        made,
-        settings_for(made, image),
-        tree_of(image),
-        is_read_in_place(image),
-        index_of(image),
-        settings().folders,
-        settings().site,
-    )
-
-
-def release_of(image: Image) -> str:
-    return _built(image, "release.json")
-
-
-def read_release(image: Image) -> Release:
-    return parse_release(read(release_of(image)))
-
-
-def page() -> str:
-    return settings().path("report.html")
-
-
-def timings_of() -> str:
-    return settings().path("boot", "timings.json")
-
-
-def manifest_of(image: Image) -> str:
-    return _built(image, "root.mtree")
-
-
-def xattrs_of(image: Image) -> str:
-    return _built(image, "root.xattrs")
-
-
-def notes_of(image: Image) -> str:
-    return _built(image, "notes.json")
-
-
-def parts_of(image: Image) -> str:
-    """A manifest of all in the root that its initrd can be made of."""
-    return _noted(image, "parts")
-
-
-def place_of(image: Image) -> StagedPaths:
-    from ..core.checkout import staged
-
-    return staged.staged_paths(settings().path(image.name))
+def read_release(file: str) -> Release:
+    return parse_release(read(file))

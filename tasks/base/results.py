@@ -12,49 +12,41 @@ import os
 from typing import Any
 
 from ..core.base.files import read, write_atomic
+from ..core.site.model import Site
 from ..core.store.paths import BOOT_FILES
 from .console import say
-from .desired import this_build
-from .paths import release_of, results_path, site_img
-from .settings import site
+from .desired import build_of
+from .paths import BuildPaths
 
 
-def leave(name: str, found: Any) -> None:
+def leave(name: str, found: Any, site: Site, paths: BuildPaths) -> None:
     """Keep what a command found of what is built now."""
-    text = json.dumps({"of": _mark(name), "found": found}, indent=1)
-    write_atomic(results_path(name), f"{text}\n".encode())
+    text = json.dumps({"of": _mark(name, site, paths), "found": found}, indent=1)
+    write_atomic(paths.results(name), f"{text}\n".encode())
 
 
-def left(name: str) -> Any:
+def left(name: str, site: Site, paths: BuildPaths) -> Any:
     """What was found of what is built now; None where nothing was, or of an earlier build."""
     from ..core.base import build_state
     from ..core.remote import answers
 
     plans = {"compared": str, "servers": {str: answers.PLAN}}
     shape = {"of": str, "found": [[str]] if name == "checks" else plans}
-    kept = build_state.load_kept_json(results_path(name), shape, say)
-    if not kept or kept["of"] != _mark(name):
+    kept = build_state.load_kept_json(paths.results(name), shape, say)
+    if not kept or kept["of"] != _mark(name, site, paths):
         return None
     return kept["found"]
 
 
-def generated() -> dict[str, bytes]:
-    """Every file below build/configs: its path there -> bytes.
-
-    The rules that write them let no other be there.
-    """
-    return this_build().configs
-
-
-def _mark(name: str) -> str:
+def _mark(name: str, site: Site, paths: BuildPaths) -> str:
     """A digest of what the command looked at."""
-    looked = generated()
+    looked = build_of(site, paths).configs
     if name == "checks":
         for path in list(looked):
             if path.startswith(f"tftp/{BOOT_FILES}"):
                 del looked[path]
     else:
-        more = filter(os.path.exists, (site_img(), *map(release_of, site().images)))
+        more = filter(os.path.exists, (paths.site_img, *map(paths.release, site.images)))
         looked |= {path: read(path) for path in more}
     digest = hashlib.sha256()
     for path, data in looked.items():

@@ -16,14 +16,14 @@ import select
 import shutil
 import stat
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 
 from ..core.base.errors import BadInput, Refused
-from ..core.base.files import digest_file, files_in, read
+from ..core.base.files import digest_file, files_in
 
 Task = dict[str, Any]
 
@@ -102,24 +102,29 @@ def rule(
 
 def command(
     make: Callable[..., Any],
-    *values: Any,
+    given: Callable[[], Any] | None = None,
     after: Iterable[str] = (),
     params: Iterable[dict] = (),
     knows: str = "",
 ) -> Task:
-    """A task that is asked for by name and always runs: `make(*values, **params)`, after others.
+    """A task that is asked for by name and always runs: `make(given(), **params)`, after others.
 
-    `knows`: the variables of the command line that it has a use for, besides those that every
+    What it is given is taken when it runs: only to look at a command, as for its help, needs no
+    site. `knows`: the variables of the command line that it has a use for, besides those that every
     task has. It has no title: what it prints is what was asked for, for scripts too.
     """
     return {
-        "actions": [(perform, [make, *values])],
+        "actions": [(perform, [partial(_with_given, make, given) if given else make])],
         "task_dep": list(after),
         "params": list(params),
         "uptodate": [False],
         "verbosity": 2,
         "meta": {"knows": knows.split()},
     }
+
+
+def _with_given(make: Callable[..., Any], given: Callable[[], Any], **params: Any) -> Any:
+    return make(given(), **params)
 
 
 def perform(make: Callable[..., Any], *values: Any, **params: Any) -> Any:
@@ -274,10 +279,14 @@ def code() -> str:
     """Digest of the code that makes outputs, wherever the checkout lies: how is an input too."""
     tasks = os.path.dirname(os.path.dirname(__file__))
     digest = hashlib.sha256()
-    for path in sorted(files_in(tasks, "")):
-        if path.endswith((".py", ".table")):
-            name = os.path.relpath(path, tasks)
-            digest.update(name.encode() + b"\0" + read(path) + b"\0")
+    for folder, below, names in os.walk(tasks):
+        below[:] = sorted(name for name in below if name != "__pycache__")
+        for name in sorted(names):
+            if name.endswith((".py", ".table")):
+                path = os.path.join(folder, name)
+                with open(path, "rb", buffering=0) as file:
+                    data = file.readall()
+                digest.update(path.removeprefix(tasks).encode() + b"\0" + data + b"\0")
     return digest.hexdigest()
 
 

@@ -15,11 +15,11 @@ from ..core.base.errors import Refused
 from ..core.release import Release
 from ..core.site.model import Server
 from .console import say
-from .desired import boot_files_of, targets, wanted
+from .desired import boot_files_of, build_of, targets, wanted
 from .options import coloured
-from .results import generated
+from .paths import BuildPaths
 from .rule import remove
-from .settings import settings, site
+from .settings import Run
 
 if TYPE_CHECKING:
     from ..core.remote.controller import Source
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=None)
-def chosen() -> list[Server]:
+def chosen(run: Run) -> list[Server]:
     """The servers to ask: those that `server=` names, or all."""
     from ..core.base.nodeset import expand_nodes, fold_nodes
 
-    names = {server.name for server in site().servers}
-    if settings().server:
-        names = set(expand_nodes(settings().server))
-    servers = [server for server in site().servers if server.name in names]
+    names = {server.name for server in run.site.servers}
+    if run.settings.server:
+        names = set(expand_nodes(run.settings.server))
+    servers = [server for server in run.site.servers if server.name in names]
     here = [server for server in servers if server.ssh is None]
     if len(here) > 1:
         others = fold_nodes(server.name for server in here[1:])
@@ -43,80 +43,82 @@ def chosen() -> list[Server]:
     return [server for server in servers if server not in here[1:]]
 
 
-def everywhere(options: Options, with_goal: bool = False) -> dict[str, Answer]:
+def everywhere(run: Run, options: Options, with_goal: bool = False) -> dict[str, Answer]:
     """The work done on every chosen server, this machine first: its answers by their names."""
-    servers = chosen()
+    servers = chosen(run)
     here = [server for server in servers if server.ssh is None]
     far = [server for server in servers if server.ssh]
 
-    answers = {server.name: _here(server, options) for server in here}
+    answers = {server.name: _here(run, server, options) for server in here}
     if far:
-        answers |= _far(far, options, with_goal)
+        answers |= _far(run, far, options, with_goal)
     return {server.name: answers[server.name] for server in servers}
 
 
 class ThisMachine:
     """The line of work that is done on this machine."""
 
-    def __init__(self, server: Server):
-        self.server = server
+    def __init__(self, run: Run, server: Server):
+        self.run, self.server = run, server
         self.shown: Sections = ()
 
     def say(self, text: str) -> None:
-        say(text if _alone() else f"{self.server.name}: {text}")
+        say(text if _is_alone(self.run) else f"{self.server.name}: {text}")
 
     def show(self, sections: Sections) -> None:
-        if _alone():
-            tell_plans({self.server.name: sections})
+        if _is_alone(self.run):
+            tell_plans(self.run, {self.server.name: sections})
         else:
             self.shown = sections
 
     def wanted(self):
-        return wanted(self.server)
+        return wanted(self.run, self.server)
 
     def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
-        return boot_files_of(release, data, label, self.server)
+        return boot_files_of(self.run, self.server, release, label, data)
 
 
-def _alone() -> bool:
-    return len(site().servers) == 1
+def _is_alone(run: Run) -> bool:
+    return len(run.site.servers) == 1
 
 
-def _here(server: Server, options: Options) -> Answer:
+def _here(run: Run, server: Server, options: Options) -> Answer:
     """One server's errors are its own; the only one's are the run's."""
     from ..core.remote import operations
 
-    line = ThisMachine(server)
+    line = ThisMachine(run, server)
     try:
-        done = operations.do(options, targets(), line)
+        done = operations.do(options, targets(run), line)
         return operations.Answer(done, line.shown)
     except (Refused, OSError) as error:
-        if _alone():
+        if _is_alone(run):
             raise
         return operations.Answer({}, line.shown, operations.failure(error))
 
 
-def _far(servers: Iterable[Server], options: Options, with_goal: bool) -> dict[str, Answer]:
+def _far(
+    run: Run, servers: Iterable[Server], options: Options, with_goal: bool
+) -> dict[str, Answer]:
     from ..core.remote import controller
 
-    destdir = settings().destdir
+    destdir = run.settings.destdir
     if destdir and not os.path.isabs(destdir):
         need = "servers that are reached by ssh need an absolute path"
         raise Refused(f"destdir={destdir}: {need}")
-    requests = [_request(server, options, with_goal) for server in servers]
+    requests = [_request(run, server, options, with_goal) for server in servers]
     return controller.send(requests, say)
 
 
-def _request(server: Server, options: Options, with_goal: bool):
+def _request(run: Run, server: Server, options: Options, with_goal: bool):
     from ..core.remote import agent, controller
 
     goal = None
-    where = targets()
+    where = targets(run)
     sources: dict[str, controller.Source] = {}
     if with_goal:
-        held = wanted(server)
-        goal = agent.pack(held, services_of_families())
-        sources = _sources(held.loaders)
+        held = wanted(run, server)
+        goal = agent.pack(held, services_of_families(run))
+        sources = _sources(run, held.loaders)
     return controller.Request(
         server=server.name,
         ssh=server.ssh or "",
@@ -124,35 +126,35 @@ def _request(server: Server, options: Options, with_goal: bool):
         targets=(where.tftp, where.nfs, where.destdir),
         goal=goal,
         sources=sources,
-        render=ThisMachine(server).render,
+        render=ThisMachine(run, server).render,
     )
 
 
-def _sources(loaders: Mapping[str, str]) -> dict[str, Source]:
+def _sources(run: Run, loaders: Mapping[str, str]) -> dict[str, Source]:
     """The folders that a server may fetch from, by what it calls them."""
     from ..core.remote.agent import PARTS
     from ..core.remote.controller import Source
 
-    sources = {"loaders": Source(gathered(loaders), frozenset(loaders), links=True)}
-    for image in site().images:
-        folder = settings().path(image.name)
-        sources[image.name] = Source(folder, frozenset(PARTS))
-        sources[f"{image.name}/root"] = Source(os.path.join(folder, "root"))
+    links = gathered(loaders, run.paths)
+    sources = {"loaders": Source(links, frozenset(loaders), links=True)}
+    for image in run.site.images:
+        sources[image.name] = Source(run.paths.folder(image), frozenset(PARTS))
+        sources[f"{image.name}/root"] = Source(run.paths.root(image))
     return sources
 
 
 @lru_cache(maxsize=None)
-def services_of_families():
+def services_of_families(run: Run):
     """What daemons must have, on EL and elsewhere: only the server knows which it is."""
     from ..core.desired import daemons
 
-    configs = generated()
-    return {is_el: daemons.desired_services(site(), configs, is_el) for is_el in (False, True)}
+    configs = build_of(run.site, run.paths).configs
+    return {is_el: daemons.desired_services(run.site, configs, is_el) for is_el in (False, True)}
 
 
-def gathered(loaders: Mapping[str, str]) -> str:
+def gathered(loaders: Mapping[str, str], paths: BuildPaths) -> str:
     """A folder of links to the loaders, by the names that they are served by."""
-    folder = settings().path(".loaders")
+    folder = paths.path(".loaders")
     remove([folder])
     for name, path in loaders.items():
         link = os.path.join(folder, name)
@@ -164,11 +166,11 @@ def gathered(loaders: Mapping[str, str]) -> str:
 # --- what they answered
 
 
-def tell(texts: Mapping[str, str]) -> None:
+def tell(run: Run, texts: Mapping[str, str]) -> None:
     """Print each server's words: those that say the same together, `boot[1-3]: …`."""
     said = {server: text.rstrip("\n") for server, text in texts.items() if text}
     for servers, text in _folded(said):
-        if _alone():
+        if _is_alone(run):
             print(text)
         elif "\n" in text:
             print(f"{servers}:", *text.splitlines(), sep="\n  ")
@@ -177,14 +179,14 @@ def tell(texts: Mapping[str, str]) -> None:
     sys.stdout.flush()
 
 
-def tell_plans(plans: Mapping[str, Sections]) -> None:
+def tell_plans(run: Run, plans: Mapping[str, Sections]) -> None:
     """Print plans: a section that is the same for several servers once."""
     by_title: dict[str, dict[str, str]] = {}
     for server, sections in plans.items():
         for title, text in sections:
             by_title.setdefault(title, {})[server] = text
     last = by_title.pop("", {})  # what each comes to
-    named = not _alone() and "" not in plans
+    named = not _is_alone(run) and "" not in plans
     for title, texts in [*by_title.items(), ("", last)]:
         for servers, text in _folded(texts):
             _print(title, text, servers if named else "")
@@ -214,19 +216,19 @@ def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(fold_nodes(servers), text) for text, servers in groups.items()]
 
 
-def refuse_failed(answers: Mapping[str, Answer]) -> None:
+def refuse_failed(run: Run, answers: Mapping[str, Answer]) -> None:
     """Raises Refused, a line for each way to fail, where a server failed."""
     from ..core.base.nodeset import fold_nodes
 
     failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
     if not failed:
         return
-    first, *others = site().servers
+    first, *others = run.site.servers
     by_name = bool(others) or first.ssh is not None  # this machine alone needs no name
     lines = []
     for servers, failure in _folded(failed):
         lines.append(f"{servers}: {failure}" if by_name else failure)
-    if not _alone():
+    if not _is_alone(run):
         count = f"{len(failed)} of {len(answers)} servers failed"
         again = f"server={fold_nodes(failed)}"
         lines.append(f"{count}; once mended, the same again for them: {again}")

@@ -1,29 +1,31 @@
-"""What the command line sets: `key=value` variables, the folders and the site that follow."""
+"""What the command line sets: `key=value` variables, the folders and the site that follow.
+
+Tasks are made of it, and hand what they need of it to their actions as a value: a rule its paths,
+a command its Run. No action asks for it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from doit import doit_cmd
 from doit.exceptions import InvalidDodoFile
 
-from ..core.base.errors import BadInput, Problem
+from ..core.base.errors import BadInput
 from ..core.base.files import REPOSITORY
 from ..core.dhcp.servers import BY_WORD, SERVERS
 from ..core.site.model import Image, Site
+from .paths import BuildPaths
 
 if TYPE_CHECKING:
     import sqlite3
-
-
-NOTED = ".noted"  # below the build folder: what was found in inputs, private and no output
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,10 @@ class Settings:
     power: str = ""
 
     @property
-    def folders(self) -> tuple[str, ...]:
-        """Where overlays/ and templates/ are looked up: beside the site file first, then here."""
+    def paths(self) -> BuildPaths:
+        """Where all is: overlays/ and templates/ beside the site file first, then here."""
         beside = os.path.dirname(os.path.abspath(self.site))
-        return tuple(dict.fromkeys((beside, REPOSITORY)))
-
-    def path(self, *parts: str) -> str:
-        """A path below the build folder."""
-        return os.path.join(self.build, *parts)
+        return BuildPaths(self.build, self.site, tuple(dict.fromkeys((beside, REPOSITORY))))
 
 
 EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
@@ -117,7 +115,7 @@ def state() -> str:
     """The file of doit's state. One that is damaged is removed: everything is looked at anew."""
     import sqlite3
 
-    path = settings().path(".doit.sqlite")
+    path = build_paths().path(".doit.sqlite")
     try:
         with contextlib.closing(sqlite3.connect(path)) as base:
             sound = base.execute("pragma quick_check").fetchall() == [("ok",)] and _holds_json(base)
@@ -156,7 +154,7 @@ def site() -> Site:
             f"build={now.build}: {error.strerror}; name a folder to build in"
         ) from None
     try:
-        found = load_cached(now.site, now.path(".site-cache"), now.folders)
+        found = load_cached(now.site, now.paths.path(".site-cache"), now.paths.folders)
     except BadInput as error:
         raise InvalidDodoFile(f"\n{error}") from None
     names = [image.name for image in found.images]
@@ -168,9 +166,36 @@ def site() -> Site:
     return found
 
 
-def images() -> list[Image]:
-    """Those that `image=` names, or all."""
-    return [image for image in site().images if settings().image in ("", image.name)]
+def build_paths() -> BuildPaths:
+    """The paths of this run."""
+    return settings().paths
+
+
+class Run(NamedTuple):
+    """What a command works with."""
+
+    settings: Settings
+    site: Site
+
+    @property
+    def paths(self) -> BuildPaths:
+        return self.settings.paths
+
+    @property
+    def images(self) -> list[Image]:
+        """Those that `image=` names, or all."""
+        return [image for image in self.site.images if self.settings.image in ("", image.name)]
+
+    def author(self) -> dict:
+        """Who does it, and at which revision of the site, for the journal."""
+        from ..core.store import journal
+
+        return journal.author(os.path.dirname(os.path.abspath(self.settings.site)))
+
+
+def this_run() -> Run:
+    """This run, for its commands."""
+    return Run(settings(), site())
 
 
 def _look_up(variable: str, given: str, known: list[str]) -> None:
@@ -186,34 +211,3 @@ def _look_up(variable: str, given: str, known: list[str]) -> None:
     if missing:
         lacks = f"{settings().site} has no {fold_nodes(missing)}"
         raise InvalidDodoFile(f"{variable}={given}: {lacks}; it has {fold_nodes(known)}")
-
-
-@contextlib.contextmanager
-def about(image_name: str) -> Iterator[None]:
-    """Complaints about an image get the place where the site file speaks of what they are about."""
-    try:
-        yield
-    except BadInput as error:
-        raise BadInput(placed(image_name, error.problems)) from None
-
-
-def placed(image_name: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """The problems, those of the site file at the key of the image that each is about."""
-    return tuple(_placed(image_name, problem) for problem in problems)
-
-
-def _placed(image_name: str, problem: Problem) -> Problem:
-    from ..core.site.strict_yaml import YamlSource
-
-    if problem[:3] != (settings().site, 1, 1):
-        return problem
-    key = ("images", image_name, *problem.subject)
-    line, column = YamlSource(problem.file).place(key, key=True)
-    message = problem.message.removeprefix(f"{image_name}: ")
-    return Problem(problem.file, line, column, f"images.{image_name}: {message}")
-
-
-def author() -> dict:
-    from ..core.store import journal
-
-    return journal.author(os.path.dirname(os.path.abspath(settings().site)))

@@ -22,7 +22,7 @@ DAMAGE = {
 def test_what_a_build_keeps_for_itself_may_be_damaged(built: Doit, how):
     built("check")
     built("plan", f"destdir={built.folder}/dest")
-    for name in ("plan.json", "checks.json", ".noted/worker.json"):
+    for name in ("plan.json", "checks.json", ".noted/worker.state"):
         path = built.build / name
         path.write_bytes(DAMAGE[how](path.read_bytes()))
     out = built()
@@ -31,15 +31,15 @@ def test_what_a_build_keeps_for_itself_may_be_damaged(built: Doit, how):
     built("check")
     out = built("plan", f"destdir={built.folder}/dest")
     assert "damaged" not in out
-    json.loads((built.build / ".noted/worker.json").read_text())
+    json.loads((built.build / ".noted/worker.state").read_bytes().splitlines()[0])
 
 
 def test_what_earlier_versions_kept_is_neither_read_nor_missed(built: Doit):
     """They had a file for each thing that was decided."""
     kept = built.build / ".noted"
-    (kept / "worker.json").unlink()
-    for kind, text in {"verdict": "[]", "offers": "null", "carried": "?", "startable": "0"}.items():
-        (kept / f"worker.{kind}").write_text(text)
+    (kept / "worker.state").unlink()
+    for kind in ("verdict", "offers", "carried", "startable", "json", "index", "parts"):
+        (kept / f"worker.{kind}").write_text("?")
     (kept / "drawn").write_text("0")
     out = built()
     assert "examine:worker" in out and "anew" not in out, out

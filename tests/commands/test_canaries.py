@@ -255,7 +255,7 @@ def test_what_was_looked_through_is_what_is_there(run: Run):
     assert any(b"TRAILER!!!" in data for data in looked_at(initrd))
     state = b"".join(path.read_bytes() for path in run.doit.build.glob(".*") if path.is_file())
     assert b"root:worker" in state
-    assert (run.doit.build / ".noted/worker.index").stat().st_size > 1000
+    assert (run.doit.build / ".noted/worker.state").stat().st_size > 1000
     assert "Plan:" in "".join(path.read_text() for path in run.said.iterdir())
 
 

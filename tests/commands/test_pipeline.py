@@ -79,10 +79,9 @@ def test_a_root_that_was_removed_is_made_again(built):
     assert built() == ""
 
 
-@pytest.mark.parametrize("name", ["worker.json", "worker.parts"])
 @pytest.mark.parametrize("held", [None, b"", b"{"], ids=["removed", "empty", "broken"])
-def test_what_was_noted_and_is_removed_or_damaged_is_noted_again(built, name, held):
-    clean, path = made(built), built.build / ".noted" / name
+def test_what_was_noted_and_is_removed_or_damaged_is_noted_again(built, held):
+    clean, path = made(built), built.build / ".noted/worker.state"
     if held is None:
         path.unlink()
     else:
@@ -263,7 +262,7 @@ def test_what_no_stage_wrote_is_not_left_where_deploy_would_serve_it(built, plac
 def test_what_a_killed_run_was_writing_is_gone_after_the_next(built):
     cut = [
         built.build / name
-        for name in (".site.img.new", "worker/.initrd.img.new", ".noted/.worker.json.new")
+        for name in (".site.img.new", "worker/.initrd.img.new", ".noted/.worker.state.new")
     ]
     for path in cut:
         path.write_bytes(b"half")

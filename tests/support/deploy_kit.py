@@ -17,6 +17,7 @@ from tasks.core.release import Release, release_id
 from tasks.core.scan.reader import scan
 from tasks.core.store.paths import Targets
 from tests.support.commands import REPOSITORY, opened
+from tests.support.trees import load_staged
 
 AUTHOR = {"who": "admin", "host": "boot1"}
 NODES = {
@@ -67,7 +68,7 @@ def finish(
     names = ("root.mtree", "root.xattrs", "initrd.img", "vmlinuz")
     digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
     id = release_id(image, *digests, cmdline)
-    tree = staged.load_staged(staged.staged_paths(str(folder)))
+    tree = load_staged(staged.staged_paths(str(folder)))
     release = Release(
         id,
         image,

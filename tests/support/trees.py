@@ -6,7 +6,9 @@ import os
 
 from hypothesis import strategies as some
 
-from tasks.core.tree.diff import groups
+from tasks.core.checkout import staged
+from tasks.core.tree.diff import Changes, groups
+from tasks.core.tree.manifest import read_manifest
 from tasks.core.tree.model import BLOCK, CHAR, DIR, FIFO, FILE, LINK, Entry, Tree
 
 names = some.binary(min_size=1, max_size=20).filter(
@@ -41,6 +43,18 @@ anything = some.one_of(
 )
 paths = some.lists(names, min_size=1, max_size=4).map(b"/".join)
 trees = some.dictionaries(paths, anything).map({b"": Entry(DIR, 0o755, 0, 0)}.__or__)
+
+
+def applied(changes: Changes, old: Tree) -> Tree:
+    """What `old` is after the steps: `applied(changes_between(a, b), a)` equals `b`."""
+    removed = set(changes.removed)
+    tree = {path: entry for path, entry in old.items() if path not in removed}
+    return tree | dict(changes.added) | dict(changes.changed) | dict(changes.touched)
+
+
+def load_staged(place: staged.StagedPaths) -> Tree:
+    """The tree that is staged there, with the files of its folder as sources."""
+    return read_manifest(staged.staged_manifest(place))
 
 
 def contents(tree: Tree) -> dict:

@@ -236,7 +236,7 @@ THEFTS = {
     "an absolute name": asked("worker/root", "/etc/shadow"),
     "a loader that is none": asked("loaders", "../../secret"),
     "another folder": asked("worker/../..", "secret"),
-    "what the build keeps to itself": asked("worker", "../.noted/worker.index"),
+    "what the build keeps to itself": asked("worker", "../.noted/worker.state"),
     "a place that is a module of a daemon": asked("worker", "initrd.img", to=":module/"),
     "a release before that is an option": asked("worker", "initrd.img", like="x --rsh=sh"),
 }

@@ -13,12 +13,19 @@ from .shapes import Shape, fit
 def load_kept_json(path: str, shape: Shape, say: Callable[[str], None]) -> Any:
     """Give what a file of that shape holds; None where there is none, it is `null`, or damaged."""
     try:
-        value = json.loads(read(path))
+        data = read(path)
+    except FileNotFoundError:
+        return None
+    return parse_kept_json(path, data, shape, say)
+
+
+def parse_kept_json(path: str, data: bytes, shape: Shape, say: Callable[[str], None]) -> Any:
+    """The same of what was read of that file."""
+    try:
+        value = json.loads(data)
         if value is not None:
             fit(value, shape, path)
         return value
-    except FileNotFoundError:
-        return None
     except (ValueError, RecursionError):
         say(f"{path}: damaged; it is made anew")
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -234,6 +233,8 @@ def files_in(folder: str, besides: str = "") -> Iterator[str]:
 
 def sync(folder: str) -> None:
     """Flush all of a file system (syncfs(2), which Python does not have). Raises OSError."""
+    import ctypes  # not for a run with nothing to do
+
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -271,6 +272,8 @@ def _remove(path: bytes, device: int, unlink: Callable[[bytes], None]) -> None:
 
 def exchange(one: str, other: str) -> None:
     """Let two names change places at once (renameat2(2), which Python does not have)."""
+    import ctypes  # not for a run with nothing to do
+
     libc = ctypes.CDLL(None, use_errno=True)
     old, new = os.fsencode(one), os.fsencode(other)
     if libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_EXCHANGE):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -19,6 +18,8 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 def die_with_parent() -> None:
     """Have this process, forked just now, killed when the thread that forked it ends."""
+    import ctypes  # not for a run with nothing to do
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 _KEPT = "\n\t\u202f"
-_OCTAL = re.compile(rb"\\([0-7]{3})")
+_OCTAL = rb"\\([0-7]{3})"
 
 
 def readable(text: str) -> str:
@@ -41,7 +41,7 @@ def unescape_octal(text: bytes) -> bytes:
     """`a\\040b` -> `a b`, as mtree, getfattr, fstab(5) and /proc/mounts write special bytes."""
     if b"\\" not in text:
         return text
-    return _OCTAL.sub(_byte, text)
+    return re.sub(_OCTAL, _byte, text)
 
 
 def _byte(found: re.Match[bytes]) -> bytes:

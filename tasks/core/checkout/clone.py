@@ -22,7 +22,7 @@ from ..scan.stat import Stat, Stats, drop_stat, is_moved, stat_of_folder, stat_o
 from ..tree import xattrs
 from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
-from ..tree.model import DIR, FILE, Entry, Tree, parent, without_collection
+from ..tree.model import DIR, FILE, Entry, Tree, parent
 from .drift import is_as_said
 from .rootless import as_possible, privileged, without_privileges
 from .writer import (
@@ -77,7 +77,7 @@ def publish(
     """
     able = privileged(os.path.dirname(os.path.abspath(os.fsdecode(folder))))
     os.mkdir(folder, 0o700)
-    with without_collection(), Folder(folder) as new:
+    with Folder(folder) as new:
         stop_inheritance(new.root)
         base = _base(earlier, able) or Earlier(os.fsdecode(folder), NOTHING, {})
         shared = _share(base, new)

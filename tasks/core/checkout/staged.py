@@ -18,12 +18,12 @@ from ..base.files import read, unlink_if_there, write_atomic
 from ..scan.folder import Folder
 from ..scan.reader import scan
 from ..tree.diff import Changes, changes_between, deep_order
-from ..tree.manifest import Manifest, difference, is_same, manifest_of, read_manifest
-from ..tree.model import FILE, Entry, Tree, without_collection
+from ..tree.manifest import Manifest, difference, is_same, manifest_of
+from ..tree.model import FILE, Entry, Tree
 from .rootless import as_possible, privileged
 from .writer import Changed, Progress, lend_from, perform_changes
 
-_FORMAT = "plugnode staged 2"
+_FORMAT = "plugnode staged 3"
 _NOTHING = Changes((), (), (), ())
 
 # What is met where somebody else changed the folder.
@@ -59,15 +59,13 @@ class _Recorded(NamedTuple):
 
     mtree: bytes
     xattrs: bytes
-    of: str  # what earlier versions made it of; they alone read that
     note: str
     facts: bytes  # inodes and stamps of the manifest, marshalled: most are never asked for
-    newer: dict[bytes, int]  # stamps of files that were renewed since
 
     def manifest(self, paths: StagedPaths) -> Manifest:
         inodes, stamps = marshal.loads(self.facts)
         folder = _source(paths)
-        return Manifest(self.mtree, self.xattrs, inodes, folder, stamps | self.newer)
+        return Manifest(self.mtree, self.xattrs, inodes, folder, stamps)
 
 
 def checkout(
@@ -84,16 +82,15 @@ def checkout(
     """
     folder = os.path.dirname(paths.folder)
     os.makedirs(folder, exist_ok=True)
-    with without_collection():
-        able = privileged(folder)
-        goal, note = as_possible(tree, able)
-        new, recorded = manifest_of(tree), _recorded(paths, able)
-        before = recorded.manifest(paths) if recorded else None
-        if recorded and before and is_same(before, new):
-            return CheckedOut(_NOTHING, note)
-        job = _Job(paths, goal, able, owned, progress)
-        changes, facts = job.make(before, new)
-        _record(paths, _Recorded(new.mtree, new.xattrs, "", note, facts, {}), able)
+    able = privileged(folder)
+    goal, note = as_possible(tree, able)
+    new, recorded = manifest_of(tree), _recorded(paths, able)
+    before = recorded.manifest(paths) if recorded else None
+    if recorded and before and is_same(before, new):
+        return CheckedOut(_NOTHING, note)
+    job = _Job(paths, goal, able, owned, progress)
+    changes, facts = job.make(before, new)
+    _record(paths, _Recorded(new.mtree, new.xattrs, note, facts), able)
     return CheckedOut(changes, note)
 
 
@@ -213,16 +210,6 @@ def staged_manifest(paths: StagedPaths) -> Manifest:
         return Manifest(read(paths.manifest), read(paths.xattrs), {}, _source(paths))
     except FileNotFoundError as error:
         raise Refused(f"{error.filename}: not there; build the image first") from None
-
-
-def load_staged(paths: StagedPaths) -> Tree:
-    """Give the staged tree, with the files of the folder as sources.
-
-    Raises Refused where it was not completed.
-    """
-    manifest = staged_manifest(paths)
-    with without_collection():
-        return read_manifest(manifest)
 
 
 def _source(paths: StagedPaths) -> bytes:

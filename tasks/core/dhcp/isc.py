@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from ..base.programs import ask_program, complaint_of
 from .server import DhcpServer, LabPlace, LabStart, Lease, Packages, Units
 
-_BLOCK = re.compile(r"^lease ([\d.]+) \{(.*?)^\}", re.S | re.M)
-_CARD = re.compile(r"hardware ethernet ([0-9a-f:]{17})")
+_BLOCK = r"(?sm)^lease ([\d.]+) \{(.*?)^\}"
+_CARD = r"hardware ethernet ([0-9a-f:]{17})"
 
 
 def read_leases(text: str) -> Iterator[Lease]:
     """dhcpd.leases(5): of an address the last block counts."""
-    for ip, block in dict(_BLOCK.findall(text)).items():
-        card = _CARD.search(block)
+    for ip, block in dict(re.findall(_BLOCK, text)).items():
+        card = re.search(_CARD, block)
         if card and "binding state active" in block:
             yield Lease(card[1], ip)
 

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 from ..base.errors import BadInput, Problem
 from ..initrd import build, content, kernel
 from ..reference.exclude import bounds
+from ..reference.snapshot import INDEX
 from ..rootfs import stage
 from ..rootfs.disks import disk_support
 from ..scan import reader
+from ..scan.index import dump_index
 from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanner
 from ..tree import mtree
 from ..tree.model import Circle, Tree
@@ -29,13 +31,14 @@ from .state import ImageState
 Tell = Callable[[int], None]
 
 
+IndexBytes = list[bytes | memoryview]
+
+
 class DecidedRoot(NamedTuple):
     """What a root will be."""
 
     reference: reader.Scan
     staged: stage.StagedRoot
-    parts: Tree  # of what is staged, all that an initrd can be made of
-    listed: bytes  # the manifest of those
     secrets: SecretFound
 
     @property
@@ -67,49 +70,67 @@ _DECIDED: dict[ImageSource, DecidedRoot] = {}  # what was found to be right, unt
 
 def examine(
     root: ImageSource, initrd: ImageSource, known: ImageState, code: str, tell: Tell
-) -> ImageState:
+) -> tuple[ImageState, IndexBytes]:
     """Decide what an image will be: what is wrong with it, and what its root has for disks.
 
     Secrets must not leave, and what could not start must not be deployed; both are said at once.
-    `code` names the code that decides; what was startable by it before is not tried again.
+    `code` names the code that decides; what was startable by it before is not tried again. Given
+    back with it is what the next look at the reference is to know.
     """
     _DECIDED.pop(root, None)
+    index: IndexBytes = []
     try:
-        decided = _decide(root, tell)
+        found, index = _read(root, tell)
+        decided = _lay(root, found)
     except BadInput as error:
-        return ImageState(error.problems)
+        return ImageState(error.problems), index or _known(root)
     problems = _complaints([*decided.secrets.refused, *in_base(initrd.image.initrd.base)], root)
-    startable = _mark(initrd, decided, code)
+    parts = content.parts(decided.tree)
+    startable = _mark(initrd, parts, code)
     if known.startable != startable:
-        unbootable = _unbootable(initrd, decided.parts)
+        unbootable = _unbootable(initrd, parts)
         problems += unbootable
         startable = "" if unbootable else startable
     if not problems:
         _DECIDED[root] = decided
-    return ImageState(tuple(problems), disk_support(decided.tree), startable)
+    return ImageState(tuple(problems), disk_support(decided.tree), startable), index
 
 
 def decide(root: ImageSource, tell: Tell) -> DecidedRoot:
     """The root as it was decided in this run, or is decided now. Raises BadInput for secrets."""
     decided = _DECIDED.pop(root, None)
     if decided is None:
-        decided = _decide(root, tell)
+        found, _ = _read(root, tell)
+        decided = _lay(root, found)
         if decided.secrets.refused:
             raise BadInput(_complaints(decided.secrets.refused, root))
     return decided
 
 
-def _decide(root: ImageSource, tell: Tell) -> DecidedRoot:
-    """Read the reference, and lay everything over it, in memory. Raises BadInput."""
+def _read(root: ImageSource, tell: Tell) -> tuple[reader.Scan, IndexBytes]:
+    """The reference; and its index, where that is no snapshot's own. Raises BadInput."""
+    options = bounds(root.image)._replace(owned=not root.in_place, judge=scanner())
+    if not root.in_place:
+        index_file = os.path.join(os.path.dirname(root.reference), INDEX)
+        return reader.scan(root.reference, index_file, options, tell), []
+    found, index = reader.scan_on(root.reference, walked(root), options, tell)
+    return found, dump_index(options.rules, index)
+
+
+def _known(root: ImageSource) -> IndexBytes:
+    """What is known of a reference that could not be read."""
+    if not root.in_place:
+        return []
+    return dump_index(bounds(root.image).rules, walked(root).before)
+
+
+def _lay(root: ImageSource, found: reader.Scan) -> DecidedRoot:
+    """Lay everything over the reference, in memory. Raises BadInput."""
     image = root.image
-    options = bounds(image)._replace(owned=not root.in_place, judge=scanner())
-    look = walked(root) if root.in_place else None
     with circles_named(root):
-        found = reader.scan(root.reference, root.index_file, options, look, tell)
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
-        parts = content.parts(staged.tree)
-    return DecidedRoot(found, staged, parts, mtree.dump(parts), secrets)
+    return DecidedRoot(found, staged, secrets)
 
 
 @contextlib.contextmanager
@@ -128,10 +149,11 @@ def _complaints(finds: Iterable[Find], source: ImageSource) -> list[Problem]:
     return [Problem(source.site, 1, 1, str(find)) for find in finds]
 
 
-def _mark(initrd: ImageSource, decided: DecidedRoot, code: str) -> str:
+def _mark(initrd: ImageSource, parts: Tree, code: str) -> str:
     """Names all that a kernel and an initrd are made of."""
     facts = repr((code, initrd.fingerprint, initrd_seen(initrd)))
-    return hashlib.sha256(facts.encode(errors="surrogateescape") + decided.listed).hexdigest()
+    listed = mtree.dump(parts)
+    return hashlib.sha256(facts.encode(errors="surrogateescape") + listed).hexdigest()
 
 
 def _unbootable(initrd: ImageSource, parts: Tree) -> tuple[Problem, ...]:

@@ -13,6 +13,7 @@ from ..reference.exclude import bounds
 from ..rootfs import overlay
 from ..scan import reader
 from .source import ImageSource
+from .state import load_known
 
 
 @lru_cache(maxsize=None)
@@ -29,7 +30,8 @@ def root_seen(source: ImageSource) -> str:
 @lru_cache(maxsize=None)
 def walked(source: ImageSource) -> reader.Walked:
     """The one walk of a reference in a run; what it found to be new is all that is read then."""
-    return reader.look(source.reference, source.index_file, bounds(source.image))
+    options = bounds(source.image)
+    return reader.look(source.reference, load_known(source.state, options.rules), options)
 
 
 @lru_cache(maxsize=None)

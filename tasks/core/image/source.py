@@ -15,7 +15,7 @@ class ImageSource(NamedTuple):
     image: Image  # of its settings those by which that is made
     reference: str  # the folder that is the reference
     in_place: bool  # it is not the build's own
-    index_file: str  # the file that knows what the last scan of it found
+    state: str  # the file of what the build keeps of the image for itself
     folders: tuple[str, ...]  # where overlays/ are looked up
     site: str  # the file that complaints are about
 

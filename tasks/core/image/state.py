@@ -1,17 +1,20 @@
-"""State: what was decided about an image, kept in one private file of the build.
+"""State: all that a build keeps of an image for itself, in one private file.
 
-Where there is none, or it is not to be understood, all is decided anew.
+Its first line is what was decided of the image, as JSON. The rest is the index of a reference that
+is read in place: what is known of each of its files, so that only new ones are read. Where there is
+none, or it is not to be understood, all is read and decided anew.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..base.build_state import load_kept_json
+from ..base.build_state import parse_kept_json
 from ..base.errors import Problem
-from ..base.files import write_atomic
+from ..base.files import replace
+from ..scan.index import NOTHING_KNOWN, Index, read_index
 
 if TYPE_CHECKING:
     from ..rootfs.disks import DiskSupport
@@ -26,30 +29,47 @@ class ImageState(NamedTuple):
 
     problems: tuple[Problem, ...] = ()  # all that is wrong with it
     disks: DiskSupport | None = None  # what its root has for disks; None where that cannot be
-    startable: str = ""  # names that of which a kernel and an initrd could be made
+    startable: str = ""  # names that of which a kernel and an initrd can be made
 
 
 def load_state(path: str, say: Callable[[str], None]) -> ImageState:
-    """What is known of an image, if anything is; `say` is told of a damaged file."""
-    held = load_kept_json(path, SHAPE, say)
+    """What was decided of an image, if anything was; `say` is told of a damaged file."""
+    try:
+        with open(path, "rb") as file:
+            data = file.readline()
+    except FileNotFoundError:
+        return ImageState()
+    held = parse_kept_json(path, data, SHAPE, say)
     if held is None:
         return ImageState()
     problems = map(_problem, held["problems"])
     return ImageState(tuple(problems), held.get("disks"), held["startable"])
 
 
+def load_known(path: str, rules: str) -> Index:
+    """What is known of the files of its reference, if anything is; `rules`: of what is read."""
+    try:
+        with open(path, "rb") as file:
+            file.readline()
+            return read_index(file, rules)
+    except OSError:
+        return NOTHING_KNOWN
+
+
 def _problem(held: dict[str, Any]) -> Problem:
     return Problem(**{name: held[name] for name in PROBLEM})
 
 
-def save_state(path: str, state: ImageState) -> None:
+def save_state(path: str, state: ImageState, index: Iterable[bytes | memoryview] = ()) -> None:
+    """Write it for its owner alone. `index`: its bytes, in pieces; nothing of a snapshot."""
     found: dict[str, Any] = {
         "problems": list(map(_plain, state.problems)),
         "startable": state.startable,
     }
     if state.disks is not None:
         found["disks"] = state.disks
-    write_atomic(path, json.dumps(found).encode())
+    line = json.dumps(found).encode() + b"\n"
+    replace(path, [line, *index], mode=0o600)
 
 
 def _plain(problem: Problem) -> dict[str, Any]:

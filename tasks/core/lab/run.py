@@ -132,7 +132,7 @@ def _power_state(written: dict[str, Any]) -> PowerState:
 # --- inside the namespaces
 
 
-class Run:
+class LabRun:
     """A job at work."""
 
     def __init__(self, job: BootJob, daemons: Daemons):
@@ -244,7 +244,7 @@ def banner(address: str, port: int, seconds: float = 20) -> str:
 def main(path: str) -> None:
     job = read_job(path)
     with boot_server(job.lab) as daemons:
-        run = Run(job, daemons)
+        run = LabRun(job, daemons)
         for power in job.powers:
             if not run.power(power):
                 break

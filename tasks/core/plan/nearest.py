@@ -13,7 +13,7 @@ from ..store.boot_files import current
 from ..store.kept import earlier
 from ..store.paths import Targets
 from ..tree.manifest import NOTHING, Manifest, difference
-from ..tree.model import Tree, without_collection
+from ..tree.model import Tree
 from .compare import Rights, TreeChange, compare, compare_initrds, rights
 from .state import Actual, BuiltRelease, manifest_of_build
 
@@ -83,8 +83,7 @@ def _without(tree: Tree, same: set[bytes]) -> Tree:
 def differing_trees(targets: Targets, like: str | None, built: BuiltRelease) -> tuple[Tree, Tree]:
     """The names whose lines in the two manifests differ."""
     try:
-        with without_collection():
-            return difference(*_manifests(targets, like, built))
+        return difference(*_manifests(targets, like, built))
     except ValueError as error:
         raise Refused(f"{targets.kept(like or '')}.mtree or .xattrs: {error}") from None
 

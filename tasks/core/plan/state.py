@@ -17,7 +17,7 @@ from ..store.nodes import NodeFacts
 from ..store.paths import BOOT_FILES, Targets
 from ..store.served import served_size
 from ..tree.manifest import Manifest, read_manifest
-from ..tree.model import Tree, without_collection
+from ..tree.model import Tree
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def manifest_of_build(built: BuiltRelease) -> Manifest:
 
 def load_built(built: BuiltRelease) -> Tree:
     """The tree of a build, its bytes in build/<image>/root."""
-    with without_collection():
-        return read_manifest(manifest_of_build(built))
+    return read_manifest(manifest_of_build(built))
 
 
 @dataclass(frozen=True)

@@ -212,4 +212,4 @@ def _files(reference: Reference) -> list[str]:
     return [reference.where]
 
 
-ARCHIVE = ReferenceKind("archive", describe=where, label=_label, take=_take, files=_files)
+KIND = ReferenceKind("archive", describe=where, label=_label, take=_take, files=_files)

@@ -302,4 +302,4 @@ def _label(reference: Reference) -> str:
     return f"{_describe(reference)}, {len(reference.packages)} packages named"
 
 
-BOOTSTRAP = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take)
+KIND = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take)

@@ -1,22 +1,24 @@
-"""The kinds of reference that there are."""
+"""The kinds of reference that there are: the one list, each word a module beside this one.
+
+A site has one or two of them: only theirs is loaded.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from importlib import import_module
 
 from ..site.model import Image, Reference
-from .archive import ARCHIVE
-from .bootstrap import BOOTSTRAP
 from .kind import ReferenceKind
-from .path import PATH
-from .rsync import RSYNC
 
-KINDS = {kind.name: kind for kind in (RSYNC, PATH, ARCHIVE, BOOTSTRAP)}
+KINDS = ("rsync", "path", "archive", "bootstrap")
 
 
 def kind_of(reference: Reference) -> ReferenceKind:
     """All that is known of the kind of a reference."""
-    return KINDS[reference.kind]
+    module = import_module(f".{reference.kind}", __package__)
+    kind: ReferenceKind = module.KIND
+    return kind
 
 
 def describe(image: Image) -> str:

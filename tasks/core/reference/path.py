@@ -12,4 +12,4 @@ def _label(reference: Reference) -> str:
     return f"path {os.path.basename(reference.where.rstrip('/'))}"
 
 
-PATH = ReferenceKind("path", describe=where, label=_label, take=None)
+KIND = ReferenceKind("path", describe=where, label=_label, take=None)

@@ -158,4 +158,4 @@ def _identity(image: Image) -> tuple[Any, ...]:
     return image.reference, image.also
 
 
-RSYNC = ReferenceKind("rsync", describe=where, label=_label, take=_take, identity=_identity)
+KIND = ReferenceKind("rsync", describe=where, label=_label, take=_take, identity=_identity)

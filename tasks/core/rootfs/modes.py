@@ -13,7 +13,7 @@ from ..base.text import show_path
 from ..tree.model import FILE, Tree, read_content, resolve
 
 MODES = b"MODES"
-_ROW = re.compile(rb"\s*(\S.*?)\s+(\S+)\s+(\S+)\s+(\S+)\s*")
+_ROW = rb"\s*(\S.*?)\s+(\S+)\s+(\S+)\s+(\S+)\s*"
 
 
 class Accounts(NamedTuple):
@@ -46,7 +46,7 @@ def read_modes(folder: bytes, known: Accounts, problems: list[Problem]) -> dict[
     name = show_path(file)
     declared: dict[bytes, Mode] = {}
     for number, line in _rows(file):
-        row = _ROW.fullmatch(line)
+        row = re.fullmatch(_ROW, line)
         if not row:
             problems.append(Problem(name, number, 1, "not `path mode owner group`"))
             continue

@@ -22,12 +22,11 @@ from ..tree.model import (
     TYPES,
     Entry,
     Tree,
-    without_collection,
 )
 from ..tree.xattrs import Attributes
 from .content import HOLES_MAX, READ_SIZE, attributes, data_at, hole_size, read_through
 from .folder import Folder
-from .index import Index, IndexRecord, Item, load_index, save_index
+from .index import NOTHING_KNOWN, Index, IndexRecord, Item, load_index, save_index
 from .walk import OWNED_ROW, ROW, Known, Listing, Row, Skip, Walk, racy
 
 # Opening never waits where a file became a fifo.
@@ -78,44 +77,37 @@ class Walked(NamedTuple):
     """A walk that was taken, for a scan to go on from."""
 
     signature: str | None  # over the status of everything; None: it cannot be told
+    before: Index = NOTHING_KNOWN  # what was known
     start: int = 0
-    before: Index = Index()
     folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
 
 
-def signature(
-    root: str | bytes, index: str | None = None, options: ScanOptions = EVERYTHING
-) -> str | None:
-    """Give a text that is another one after any change in a folder; None where none can be had."""
-    return look(root, index, options).signature
-
-
-def look(root: str | bytes, index: str | None = None, options: ScanOptions = EVERYTHING) -> Walked:
+def look(
+    root: str | bytes, before: Index = NOTHING_KNOWN, options: ScanOptions = EVERYTHING
+) -> Walked:
     """Give the status of everything in a folder, and what of it is new; no file is read.
 
-    `index` (a file that `scan` wrote) makes it faster, and changes nothing. There is no signature
-    where something was changed within the clock's grain, or cannot be read; `scan` then says what.
+    `before` (of the last scan) makes it faster, and changes nothing. There is no signature where
+    something was changed within the clock's grain, or cannot be read; a scan then says what.
     """
-    with without_collection():
-        before = _load(index, options)
-        for _ in range(2):
-            walk = Walk(os.fsencode(root), before.known, options.skip, options.also)
-            try:
-                folders = list(walk)
-            except OSError:
-                return Walked(None)
-            if not walk.racy:
-                new = folders if before.known else ()
-                return Walked(walk.digest.hexdigest(), walk.start, before, new)
-            if not walk.settle():
-                return Walked(None)
-    return Walked(None)
+    for _ in range(2):
+        walk = Walk(os.fsencode(root), before.known, options.skip, options.also)
+        try:
+            folders = list(walk)
+        except OSError:
+            return Walked(None, before)
+        if not walk.racy:
+            new = folders if before.known else ()
+            return Walked(walk.digest.hexdigest(), before, walk.start, new)
+        if not walk.settle():
+            return Walked(None, before)
+    return Walked(None, before)
 
 
 def _load(index: str | None, options: ScanOptions) -> Index:
     """Nothing is known where something is skipped and no words say what."""
     if bool(options.skip) != bool(options.rules):
-        return Index()
+        return NOTHING_KNOWN
     return load_index(index, options.rules)
 
 
@@ -127,27 +119,32 @@ def scan(
     root: str | bytes,
     index: str | None = None,
     options: ScanOptions = EVERYTHING,
-    looked: Walked | None = None,
     progress: Progress = _unheard,
 ) -> Scan:
     """Read everything in a folder, on its own file system and on those that the options name.
 
-    `looked` is a look at it with the same index: it saves a walk. Raises BadInput with every file
-    that cannot be read, or that changes while it is read.
+    `index`: a file to remember it in. Raises BadInput with every file that cannot be read, or that
+    changes while it is read.
     """
-    top = os.fsencode(os.path.abspath(root))
-    with without_collection():
-        before = looked.before if looked and looked.folders else _load(index, options)
-        if before.judge != options.judge.by:
-            before, looked = Index(), None
-        if looked and looked.folders:
-            reader = _Reader(top, before, options, progress)
-            found = reader.go_on(looked)
-        else:
-            reader, found = _walk_and_read(top, before, options, progress)
-        if index:
-            save_index(index, options.rules, reader.index(found.signature))
+    found, known = scan_on(root, Walked(None, _load(index, options)), options, progress)
+    if index:
+        save_index(index, options.rules, known)
     return found
+
+
+def scan_on(
+    root: str | bytes, looked: Walked, options: ScanOptions, progress: Progress = _unheard
+) -> tuple[Scan, Index]:
+    """The same, from a look at the folder, which may save a walk; and what the next is to know."""
+    top = os.fsencode(os.path.abspath(root))
+    if looked.before.judge != options.judge.by:
+        looked = Walked(None)
+    if looked.folders:
+        reader = _Reader(top, looked.before, options, progress)
+        found = reader.go_on(looked)
+    else:
+        reader, found = _walk_and_read(top, looked.before, options, progress)
+    return found, reader.index(found.signature)
 
 
 def _walk_and_read(

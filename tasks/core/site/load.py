@@ -9,7 +9,6 @@ import os
 from typing import NamedTuple
 
 from ..base.errors import BadInput, Problem
-from ..tree.model import without_collection
 from . import constraints, nodes, resolve, schema, validate
 from .model import Site
 from .strict_yaml import Path, YamlSource, shown_value
@@ -43,10 +42,9 @@ def read_site(
     path: str, folders: Folders, content: bytes | None = None
 ) -> tuple[Site, resolve.Needs]:
     """The site, and what must exist on this machine for it to stay right. Raises BadInput."""
-    with without_collection():
-        _, said, members = read_written(path, folders, content)
-        site = resolve.resolve_site(said, members, _folder(path))
-        return site, resolve.needs(said, _folder(path), folders)
+    _, said, members = read_written(path, folders, content)
+    site = resolve.resolve_site(said, members, _folder(path))
+    return site, resolve.needs(said, _folder(path), folders)
 
 
 def _folder(path: str) -> str:

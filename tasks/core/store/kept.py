@@ -15,7 +15,7 @@ from ..release import Release, id_of, parse_release
 from ..scan.ctimes import read_ctimes, unlink_noted, write_ctimes
 from ..scan.stat import parse_stats
 from ..tree.manifest import Manifest, read_manifest
-from ..tree.model import Tree, without_collection
+from ..tree.model import Tree
 from .nodes import undamaged_nodes
 from .ours import damaged_ours
 from .paths import Targets
@@ -50,8 +50,7 @@ def _state(path: str) -> _State:
 def _earlier(targets: Targets, release: str, states: tuple[_State, ...]) -> Earlier:
     """Read it once, as long as the `states` of what is kept are the same."""
     kept = targets.kept(release)
-    with without_collection():
-        stats, inodes = parse_stats(_seen(f"{kept}.seen"))
+    stats, inodes = parse_stats(_seen(f"{kept}.seen"))
     record = Manifest(read(f"{kept}.mtree"), read(f"{kept}.xattrs"), inodes)
     _refuse_another(kept, record)
     note = content(f"{kept}.note") or b""

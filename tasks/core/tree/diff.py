@@ -95,13 +95,6 @@ def _with_their_names(paths: Set[bytes], names: Names) -> set[bytes]:
     return found
 
 
-def applied(changes: Changes, old: Tree) -> Tree:
-    """Give what `old` is after the steps: `applied(changes_between(a, b), a)` equals `b`."""
-    removed = set(changes.removed)
-    tree = {path: entry for path, entry in old.items() if path not in removed}
-    return tree | dict(changes.added) | dict(changes.changed) | dict(changes.touched)
-
-
 def deep_order(paths: Iterable[bytes]) -> list[bytes]:
     """Sort so that a folder is followed by all below it (bytewise, `a-b` is before `a/c`)."""
     return sorted(paths, key=lambda path: path.replace(b"/", b"\0"))

@@ -5,12 +5,10 @@ Every step of staging is a function from trees to a tree.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..base.errors import BadInput
@@ -60,18 +58,6 @@ class Entry(NamedTuple):
 
 
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Python's cycle collector off: it would look at each of many live values again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def directory(mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:

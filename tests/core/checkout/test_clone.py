@@ -17,7 +17,7 @@ from tasks.core.scan.reader import scan
 from tasks.core.tree.model import FILE, LINK, directory, generated_file
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
-from tests.support.trees import contents
+from tests.support.trees import contents, load_staged
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def released(place, folder, earlier: Earlier | None = None) -> Earlier:
 
 
 def test_a_release_is_exactly_its_manifest(place, nfs):
-    tree = staged.load_staged(place)
+    tree = load_staged(place)
     done = publish(staged.staged_manifest(place), nfs / "one")
     assert contents(scan(nfs / "one").tree) == contents(tree)
     files = [entry for path, entry in tree.items() if entry.type == FILE]
@@ -122,7 +122,7 @@ def test_folders_that_changed_places_are_not_taken_for_each_other(place, nfs):
         (nfs / "first" / old).rename(nfs / "first" / new)
     checkout(place, tree | {b"changed": generated_file(b"2")})
     publish(staged.staged_manifest(place), nfs / "second", first)
-    assert contents(scan(nfs / "second").tree) == contents(staged.load_staged(place))
+    assert contents(scan(nfs / "second").tree) == contents(load_staged(place))
 
 
 def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
@@ -131,16 +131,14 @@ def test_what_is_gone_from_the_release_before_is_copied(place, nfs):
     shutil.rmtree(nfs / "one" / "a")
     os.symlink("/etc", nfs / "one" / "a")
     publish(staged.staged_manifest(place), nfs / "two", one)
-    assert contents(scan(nfs / "two").tree) == contents(staged.load_staged(place))
+    assert contents(scan(nfs / "two").tree) == contents(load_staged(place))
 
 
 def test_of_a_release_of_whose_looks_nothing_is_known_nothing_is_shared(place, nfs):
     """As releases were made before there were looks."""
     one = released(place, nfs / "one")
     done = publish(staged.staged_manifest(place), nfs / "two", one._replace(stats={}))
-    assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(
-        staged.load_staged(place)
-    )
+    assert done.linked == 0 and contents(scan(nfs / "two").tree) == contents(load_staged(place))
     assert not inodes(nfs / "one") & inodes(nfs / "two")
 
 
@@ -151,15 +149,13 @@ def test_across_file_systems_files_are_copied(place, nfs, tmp_path):
     try:
         done = publish(staged.staged_manifest(place), tmp_path / "mount" / "two", one)
         assert done.linked == 0
-        assert contents(scan(tmp_path / "mount" / "two").tree) == contents(
-            staged.load_staged(place)
-        )
+        assert contents(scan(tmp_path / "mount" / "two").tree) == contents(load_staged(place))
     finally:
         subprocess.run(["umount", tmp_path / "mount"], check=True)
 
 
 def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
-    tree = staged.load_staged(place)
+    tree = load_staged(place)
     all_file_types.write(os.fsencode(place.folder) + b"/a b", b"B A")
     with pytest.raises(
         Refused,
@@ -175,7 +171,7 @@ def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
 def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(
     place, nfs, tmp_path, monkeypatch
 ):
-    tree = staged.load_staged(place)
+    tree = load_staged(place)
     made = staged.staged_paths(str(tmp_path / "by-nobody"))
     monkeypatch.setattr(staged, "privileged", lambda folder: False)
     assert checkout(made, tree).note.startswith("not root: ")
@@ -214,6 +210,6 @@ def test_nothing_is_inherited_from_the_folder_above(place, nfs):
     subprocess.run(["setfacl", "-d", "-m", "u:99:rwx", nfs], check=True)
     os.chown(nfs, 0, 77)
     os.chmod(nfs, 0o2755)
-    tree = staged.load_staged(place)
+    tree = load_staged(place)
     publish(staged.staged_manifest(place), nfs / "one")
     assert contents(scan(nfs / "one").tree) == contents(tree)

@@ -20,7 +20,7 @@ from tasks.core.checkout import staged, writer
 from tasks.core.checkout.staged import checkout
 from tasks.core.scan.reader import ScanOptions, scan
 from tasks.core.tree import mtree
-from tasks.core.tree.diff import applied, changes_between
+from tasks.core.tree.diff import changes_between
 from tasks.core.tree.model import (
     BLOCK,
     CHAR,
@@ -36,7 +36,7 @@ from tasks.core.tree.model import (
 )
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
-from tests.support.trees import contents
+from tests.support.trees import applied, contents, load_staged
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_folder_holds_each_tree_that_is_staged_into_it(tmp_path_factory, seque
     for tree in sequence:
         checkout(place, tree)
         assert on_disk(place) == contents(tree)
-        assert contents(staged.load_staged(place)) == contents(tree)
+        assert contents(load_staged(place)) == contents(tree)
     assert not checkout(place, sequence[-1]).plan
     shutil.rmtree(top)
 
@@ -334,7 +334,7 @@ def test_a_source_that_changed_since_it_was_read_is_named(whole, place, tmp_path
     with pytest.raises(BadInput, match="changed while"):
         checkout(place, tree)
     with pytest.raises(Refused, match="root.mtree: not there; build the image first"):
-        staged.load_staged(place)
+        load_staged(place)
 
 
 def test_a_source_that_was_only_touched_is_not_refused(place, tmp_path):
@@ -387,7 +387,7 @@ def test_a_damaged_record_beside_the_folder_is_not_trusted(whole, place, part):
     DAMAGE["other bytes"](place.folder)
     os.truncate(place[part], os.path.getsize(place[part]) - 1)
     checkout(place, tree)
-    assert on_disk(place) == contents(tree) and staged.load_staged(place).keys() == tree.keys()
+    assert on_disk(place) == contents(tree) and load_staged(place).keys() == tree.keys()
 
 
 STAGE = """

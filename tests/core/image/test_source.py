@@ -23,8 +23,8 @@ IMAGE = Image(
 
 def source(made: str, image: Image = IMAGE, folder: str = "/srv") -> ImageSource:
     wanted = settings_for(made, image)
-    tree, index = f"{folder}/tree", f"{folder}/index"
-    return ImageSource(made, wanted, tree, True, index, (folder,), "site.yaml")
+    tree, state = f"{folder}/tree", f"{folder}/state"
+    return ImageSource(made, wanted, tree, True, state, (folder,), "site.yaml")
 
 
 def test_a_root_is_told_no_setting_of_the_initrd():

@@ -16,7 +16,8 @@ ALL = [NODE, FOLDER, ARCHIVE, PACKAGES]
 
 
 def test_every_kind_that_a_site_may_name_is_known():
-    assert ReferenceKeys.__annotations__.keys() == KINDS.keys()
+    assert ReferenceKeys.__annotations__.keys() == set(KINDS)
+    assert [kind_of(each).name for each in ALL] == [each.kind for each in ALL]
 
 
 def test_only_a_folder_is_read_in_place():

@@ -12,7 +12,8 @@ import pytest
 
 from tasks.core.base.errors import BadInput
 from tasks.core.scan import content, reader
-from tasks.core.scan.reader import ScanOptions, scan, signature
+from tasks.core.scan.index import load_index
+from tasks.core.scan.reader import ScanOptions, scan
 from tasks.core.tree.model import BLOCK, CHAR, DIR, FIFO, FILE, LINK
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
@@ -37,6 +38,11 @@ def few(tmp_path):
 @pytest.fixture
 def index(tmp_path):
     return str(tmp_path / "index")
+
+
+def signature(root, index=None, options=reader.EVERYTHING):
+    """A text that is another one after any change in a folder; None where none can be had."""
+    return reader.look(root, load_index(index, options.rules), options).signature
 
 
 def test_everything_in_a_folder_is_in_its_tree(whole):
