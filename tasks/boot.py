@@ -24,7 +24,7 @@ from .core.base.errors import Refused
 from .core.base.files import write_atomic
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
-from .core.site.model import Node, Server
+from .core.site.model import NFS_OVERLAY, Node, Server
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -304,4 +304,5 @@ def expected(node: Node, server: Server, targets: Targets):
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
         units=has_systemd(root(node)),
+        writable=site().image(node.image).root == NFS_OVERLAY,
     )

@@ -126,9 +126,12 @@ def unnamed() -> list[str]:
 
 def unwritable() -> list[str]:
     """What services need, and no node can write."""
+    from .core.site.model import NFS_OVERLAY
+
     lines: list[str] = []
     for image, notes in staged():
-        lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
+        if image.root != NFS_OVERLAY:
+            lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
     return lines
 
 

@@ -45,7 +45,7 @@ def task_release():
             name,
             Aside(image),
             image.name,
-            image.cmdline,
+            image.arguments,
             reads=Reads([part(image) for part in PARTS]),
             writes=Writes([release_of(image)]),
         )

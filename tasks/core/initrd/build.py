@@ -10,7 +10,7 @@ from ..base.process import Say
 from ..site.model import Image
 from ..tree.model import FILE, Tree, read_content, resolve
 from .base_image import BaseImage, find_base
-from .content import BuiltInitrd, Recipe, parts
+from .content import BuiltInitrd, Recipe, overlay_modules, parts
 from .dracut import DRACUT
 from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
@@ -37,6 +37,7 @@ def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
     """The initial RAM disk of an image. Raises BadInput; `say` gets the notes."""
     base = None if recipe.image.initrd.base == "none" else find_base(recipe)
     kind = kind_of(base) if base else OWN
+    overlay_modules(recipe)  # of images that others made, the root has it
     made = kind.make(recipe, base)
     for note in made.notes:
         say(note)

@@ -15,7 +15,7 @@ from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from . import resolve
-from .model import EXISTS
+from .model import EXISTS, NFS_OVERLAY
 from .nodes import Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, NEWEST, number, suggestion
@@ -276,6 +276,9 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
             complain((*path, *file.place), *_missing(file.kind, there), file.path)
     _local_files((*path, "local_files"), image.local_files or [], complain)
     _releases(path[-1], [Layer(path, image)], complain)
+    if image.overlay_size and image.root != NFS_OVERLAY:
+        what, hint = f"has no effect with `root: {image.root}`", f"say `root: {NFS_OVERLAY}`"
+        complain((*path, "overlay_size"), what, hint, f"{image.overlay_size}M")
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:

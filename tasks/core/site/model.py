@@ -330,6 +330,10 @@ class Initrd(NamedTuple):
     ] = "gzip"
 
 
+NFS, NFS_OVERLAY = "nfs", "nfs-overlay"
+OVERLAY_SIZE = 1024  # MiB
+
+
 class Image(NamedTuple):
     name: str
     reference: Annotated[
@@ -380,7 +384,8 @@ class Image(NamedTuple):
             Text("cmdline"),
             "kernel arguments",
             "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`;"
-            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
+            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`,"
+            " `plugnode.overlay=`",
             examples=("console=ttyS0",),
         ),
     ] = ""
@@ -453,6 +458,34 @@ class Image(NamedTuple):
             recipe=ROOT,
         ),
     ] = None
+    root: Annotated[
+        str,
+        Key(
+            Choice(NFS, NFS_OVERLAY),
+            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory",
+            "`nfs`: shared by all nodes and read-only. `nfs-overlay`: the same, and each node can"
+            " write above it, in its memory, see below",
+            recipe=INITRD,
+        ),
+    ] = NFS
+    overlay_size: Annotated[
+        Optional[int],  # MiB
+        Key(
+            Text("memory_size"),
+            "how much a node may write above its root; never more than half of its memory",
+            "with `root: nfs-overlay`, how much a node may write above its root: `512M`, `2G`;"
+            " never more than half of its memory",
+            default="1G",
+        ),
+    ] = None
+
+    @property
+    def arguments(self) -> str:
+        """Its kernel arguments, with the one that has nodes write above the root."""
+        if self.root != NFS_OVERLAY:
+            return self.cmdline
+        size = self.overlay_size or OVERLAY_SIZE
+        return f"{self.cmdline} plugnode.overlay={size}".strip()
 
 
 class Node(NamedTuple):

@@ -640,7 +640,7 @@ def module(value: str) -> str:
 _module = text(r"[A-Za-z0-9][A-Za-z0-9_-]*", "not a module's name", "write it as e1000e", 64)
 _words = re.compile(r"[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*", re.ASCII).fullmatch
 MAX_CMDLINE = 2047  # COMMAND_LINE_SIZE of x86 less its end; 255 on 2.6.18: `doit check` warns
-OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF)=)", re.ASCII)
+OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF|plugnode\.overlay)=)", re.ASCII)
 
 
 @editors(r"^[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*$")
@@ -684,6 +684,14 @@ def size(value: str) -> int:
     if not SMALLEST <= mib <= LARGEST:
         raise InvalidValue("size out of range", "16M to 16384G can be used")
     return mib
+
+
+@editors(r"^[0-9]+(M|MiB|G|GiB)$")
+def memory_size(value: str) -> int:
+    """MiB of a node's memory."""
+    if value == "rest":
+        raise InvalidValue("not a size", "write a whole number with M, MiB, G or GiB")
+    return size(value)
 
 
 _BYTES = {"M": 1, "G": 2**10, "T": 2**20}

@@ -424,6 +424,47 @@ def test_a_kernel_without_nfs_cannot_mount_an_nfs_root():
         build(tree, base="none")
 
 
+def overlaid(tree: Tree, version: str = MODERN, **options) -> content.BuiltInitrd:
+    wanted = image(**options)._replace(root="nfs-overlay")
+    return build_initrd(recipe_of(wanted, tree, kernel(version)), lambda note: None)
+
+
+def test_a_root_that_is_written_above_has_the_module_of_it():
+    tree = of_files(kernel_files(MODERN, MODULES | {"fs/overlayfs/overlay.ko": ""}))
+    made = overlaid(tree, base="none", modules=("tg3",))
+    assert made.modules == (*build(tree, base="none", modules=("tg3",)).modules, "overlay")
+    builtin = root(
+        **{f"lib__modules__{MODERN}__modules.builtin": b"kernel/fs/overlayfs/overlay.ko\n"}
+    )
+    assert "overlay" not in overlaid(builtin, base="none", modules=("tg3",)).modules
+
+
+@pytest.mark.parametrize(
+    ("version", "has", "why"),
+    [
+        (EL5, "", "has no overlay file system"),
+        (MODERN, "", "has no overlay file system"),
+        ("3.19.0-25-generic", "fs/overlayfs/overlay.ko", "lays no overlay over NFS, as Linux does"),
+    ],
+)
+def test_a_kernel_that_cannot_write_above_an_nfs_root_is_refused(version, has, why):
+    needs = EL5_MODULES if version == EL5 else MODULES
+    files = kernel_files(version, needs | ({has: ""} if has else {}), version == EL5)
+    with pytest.raises(BadInput, match=f"root: nfs-overlay: kernel {version} {why}.*`root: nfs`"):
+        overlaid(of_files(files), version, base="none")
+
+
+@pytest.mark.parametrize("kind", ["dracut", "initramfs-tools"])
+def test_so_is_that_of_a_distributions_image_whose_module_the_root_has(kind):
+    files = of_files(KINDS[kind])
+    data = gzip.compress(cpio.write_newc({path: each for path, each in files.items() if path}))
+    tree = root(**{f"boot__{NAMES[kind]}": data})
+    with pytest.raises(BadInput, match="has no overlay file system"):
+        overlaid(tree)
+    more = of_files(kernel_files(MODERN, MODULES | {"fs/overlayfs/overlay.ko": ""}))
+    assert overlaid(tree | more).data == data
+
+
 def test_a_compression_that_the_kernel_cannot_read_is_refused():
     with pytest.raises(BadInput, match="cannot read an initrd compressed with zstd"):
         build(root(EL5), EL5, base="none", compression="zstd")
