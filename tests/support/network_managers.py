@@ -40,7 +40,8 @@ exec chroot "$0" "$@"
 
 # Packages into the root $0, by this machine's apt and lists; no service is started, and postfix wants a whole name
 APT = ["unshare", "--mount", "--pid", "--fork", "--uts", "sh", "-ec", """
-hostname wn-ref.grid.example.org
+hostname wn-ref
+echo 127.0.1.1 wn-ref.grid.example.org wn-ref >"$0/etc/hosts"
 mount -t proc proc "$0/proc"
 mount --rbind /dev "$0/dev"
 mkdir -p "$0/var/cache/apt/archives/partial" "$0/var/log/apt"
