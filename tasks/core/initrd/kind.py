@@ -12,6 +12,10 @@ from .content import BuiltInitrd, Recipe
 # How the kernel itself is told its root (nfsroot.rst); initrds of Plugnode's scripts read the same
 KERNELS_NETWORK_ROOT = "ip=dhcp root=/dev/nfs nfsroot={server}:{path},ro,vers=3,proto=tcp,nolock"
 
+# What is published never changes: nothing is asked for again. Klibc's nfsmount knows no `actimeo`.
+# Plugnode's own scripts add the same, for a line of EL5 is short
+ASKED_ONCE = "nocto,acregmin=3600,acregmax=3600,acdirmin=3600,acdirmax=3600"
+
 
 class InitrdKind(NamedTuple):
     """A kind of initrd, by who made the image that it starts from."""
