@@ -174,6 +174,8 @@ def network(server: Server, targets: Targets):
         configs,
         settings().dhcp,
         place("logs"),
+        nfs_server=server.nfs_server or "",
+        gateway=site().network.gateway or "",
     )
 
 
@@ -291,6 +293,7 @@ def record(node: Node, release: str, story, found) -> None:
 
 
 def expected(node: Node, server: Server, targets: Targets):
+    from .core.config.boot_files import roots_of
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
@@ -299,7 +302,7 @@ def expected(node: Node, server: Server, targets: Targets):
         node.name,
         node.ip,
         release,
-        f"{server.ip}:{targets.nfs}/{release}",
+        f"{roots_of(site(), server)}/{release}",
         node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",

@@ -46,12 +46,13 @@ def task_release():
             Aside(image),
             image.name,
             image.arguments,
+            image.nfs_words,
             reads=Reads([part(image) for part in PARTS]),
             writes=Writes([release_of(image)]),
         )
 
 
-def name(of: Aside, image_name: str, cmdline: str) -> None:
+def name(of: Aside, image_name: str, cmdline: str, nfs: str) -> None:
     """Write the release of the image whose files stand where `of` says."""
     from .core.tree import mtree
 
@@ -63,7 +64,7 @@ def name(of: Aside, image_name: str, cmdline: str) -> None:
     initrd = digest_file(initrd_of(image))
     kernel = digest_file(kernel_of(image))
     release = Release(
-        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline),
+        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline, nfs),
         image=image_name,
         cmdline=cmdline,
         root=root,
@@ -74,6 +75,7 @@ def name(of: Aside, image_name: str, cmdline: str) -> None:
         network_root=facts["kind"],
         entries=entries,
         bytes=size,
+        nfs=nfs,
     )
     write_atomic(release_of(image), release.dump())
 

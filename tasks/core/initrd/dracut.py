@@ -55,8 +55,8 @@ DRACUT = InitrdKind(
     description="the distribution's, made by dracut",
     maker="dracut",
     # dracut.cmdline(7); its udev renames eth0 unless it is told not to (systemd-udevd(8))
-    network_root="ip=dhcp rd.neednet=1 root=nfs:{server}:{path}:ro,vers=3,proto=tcp,nolock,"
-    f"{ASKED_ONCE} net.ifnames=0 biosdevname=0",
+    network_root="ip=dhcp rd.neednet=1 root=nfs:{root}:ro,{vers},proto=tcp,nolock,"
+    f"{ASKED_ONCE}{{more}} net.ifnames=0 biosdevname=0",
     recognises=is_dracut,
     make=make_dracut,
     has_udev=True,

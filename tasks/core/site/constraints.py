@@ -119,6 +119,9 @@ def _servers(site: Section, subnet: IPv4Network | None, complain: Complain) -> O
             complain(path, f"same address as {first}", "give each server its own", address)
         if subnet:
             _inside(path, address, subnet, complain)
+        if server.nfs_server and server.nfs_server.startswith(f"{address}:"):
+            what, hint = "is this server itself", "leave it out"
+            complain(("servers", name, "nfs_server"), what, hint, server.nfs_server)
     return owners
 
 
