@@ -26,7 +26,7 @@ from .core.base.files import write_atomic
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
 from .core.release import Release
-from .core.site.model import Node, Server
+from .core.site.model import NFS_OVERLAY, Node, Server
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -185,6 +185,8 @@ def network(run: Run, server: Server, targets: Targets) -> Lab:
         configs,
         run.settings.dhcp,
         place(run.paths, "logs"),
+        nfs_server=server.nfs_server or "",
+        gateway=run.site.network.gateway or "",
     )
 
 
@@ -296,6 +298,7 @@ def record(run: Run, booted: dict[str, str], took: dict[str, Any]) -> None:
 
 
 def expected(run: Run, node: Node, server: Server, targets: Targets):
+    from .core.config.boot_files import roots_of
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
@@ -305,9 +308,10 @@ def expected(run: Run, node: Node, server: Server, targets: Targets):
         node.name,
         node.ip,
         release,
-        f"{server.ip}:{targets.nfs}/{release}",
+        f"{roots_of(run.site, server)}/{release}",
         node.disk,
         sshd=has(root, "usr/sbin/sshd"),
         powers_off=has_systemd(root) and run.settings.power != "keep",
         units=has_systemd(root),
+        writable=run.site.image(node.image).root == NFS_OVERLAY,
     )

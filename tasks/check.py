@@ -129,9 +129,12 @@ def unnamed(run: Run) -> list[str]:
 
 def unwritable(run: Run) -> list[str]:
     """What services need, and no node can write."""
+    from .core.site.model import NFS_OVERLAY
+
     lines: list[str] = []
     for image, notes in staged(run):
-        lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
+        if image.root != NFS_OVERLAY:
+            lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
     return lines
 
 

@@ -34,7 +34,8 @@ def task_release():
             paths,
             Aside(image),
             image.name,
-            image.cmdline,
+            image.arguments,
+            image.nfs_words,
             reads=Reads(parts(image, paths)),
             writes=Writes([paths.release(image)]),
         )
@@ -46,7 +47,7 @@ def parts(image: Image, paths: BuildPaths) -> list[str]:
     return [*root, paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
 
 
-def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str) -> None:
+def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str, nfs: str) -> None:
     """Write the release of an image; of all that the site says of it only these two are in it."""
     from .core.tree import mtree
 
@@ -59,7 +60,7 @@ def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str) -> None:
     initrd = digest_file(paths.initrd(image))
     kernel = digest_file(paths.kernel(image))
     release = Release(
-        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline),
+        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline, nfs),
         image=image_name,
         cmdline=cmdline,
         root=root,
@@ -70,6 +71,7 @@ def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str) -> None:
         network_root=facts["kind"],
         entries=entries,
         bytes=size,
+        nfs=nfs,
     )
     write_atomic(paths.release(image), release.dump())
 

@@ -117,7 +117,7 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
     sources: dict[str, controller.Source] = {}
     if with_goal:
         held = wanted(run, server)
-        goal = agent.pack(held, services_of_families(run))
+        goal = agent.pack(held, services_of_families(run, server))
         sources = _sources(run, held.loaders)
     return controller.Request(
         server=server.name,
@@ -144,12 +144,15 @@ def _sources(run: Run, loaders: Mapping[str, str]) -> dict[str, Source]:
 
 
 @lru_cache(maxsize=None)
-def services_of_families(run: Run):
-    """What daemons must have, on EL and elsewhere: only the server knows which it is."""
+def services_of_families(run: Run, server: Server):
+    """What a server's daemons must have, on EL and elsewhere: only the server knows which it is."""
     from ..core.desired import daemons
 
     configs = build_of(run.site, run.paths).configs
-    return {is_el: daemons.desired_services(run.site, configs, is_el) for is_el in (False, True)}
+    return {
+        is_el: daemons.desired_services(run.site, server, configs, is_el)
+        for is_el in (False, True)
+    }
 
 
 def gathered(loaders: Mapping[str, str], paths: BuildPaths) -> str:

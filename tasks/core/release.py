@@ -30,6 +30,7 @@ class Release:
     entries: int  # names in the root
     bytes: int  # of all its files
     site_data: int = SITE_DATA  # the form of site data that its scripts read
+    nfs: str = ""  # how its root is mounted: "vers=4.2,nconnect=4"; "" for "vers=3"
 
     def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
@@ -53,16 +54,19 @@ def parse_release(data: bytes) -> Release:
 
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
-    return release_id(
-        release.image, release.root, release.xattrs, release.initrd, release.kernel, release.cmdline
-    )
+    parts = (release.root, release.xattrs, release.initrd, release.kernel, release.cmdline)
+    return release_id(release.image, *parts, release.nfs)
 
 
 def release_id(image: str, *parts: str) -> str:
     """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
+    Behind them how its root is mounted, where that is not as it was before one could say it: empty
+    ones at the end are none.
+
     Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
     any machine.
     """
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    said = parts[:5] + tuple(filter(None, parts[5:]))
+    digest = hashlib.sha256("\0".join(said).encode()).hexdigest()
     return f"{image}-{digest[:12]}"

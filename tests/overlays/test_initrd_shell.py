@@ -36,7 +36,7 @@ class Machine:
 
     def __init__(self, root: pathlib.Path, shell: list[str]):
         self.root, self.shell = root, shell
-        for name in ("common.sh", "identity", "netroot"):
+        for name in ("common.sh", "identity", "above", "netroot"):
             shutil.copy(OVERLAY / name, root / name)
         for folder in (
             "proc/sys/kernel",
@@ -302,10 +302,13 @@ def test_plugnode_debug_makes_the_console_root_s_for_systemd_and_for_sysv_init(m
 # ---- the root
 
 OPTIONS = {
-    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r": "ro,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
-    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,nocto,actimeo=3600,addr=1.2.3.4",
+    "1.2.3.4:/r": "ro,nocto,actimeo=3600,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,cto,acregmin=5": "ro,cto,acregmin=5,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,noac": "ro,noac,nocto,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,rw,nolock": "rw,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nocto,actimeo=3600,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
+    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nocto,actimeo=3600,nolock,addr=1.2.3.4",
 }
 
 
@@ -340,7 +343,7 @@ def test_a_server_that_does_not_answer_is_tried_again_and_then_named(machine):
     lines = machine.read("dev/console").splitlines()
     assert lines[:2] == ["plugnode: initrd: root 1.2.3.4:/r: Connection refused; waiting"] * 2
     assert (
-        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nolock,addr=1.2.3.4: Connection refused"
+        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nocto,actimeo=3600,nolock,addr=1.2.3.4: Connection refused"
         in lines[2]
     )
 
@@ -353,6 +356,62 @@ def test_a_silent_server_is_not_waited_for_longer_than_it_is_worth(machine):
         machine.read("dev/console").splitlines()[0]
         == "plugnode: initrd: root 1.2.3.4:/r: no answer in 1 seconds; waiting"
     )
+
+
+# ---- a root that can be written
+
+ABOVE = """\
+mkdir "$ROOT/lower" "$ROOT/new"
+mount -t tmpfs tmpfs "$ROOT/lower"
+mkdir "$ROOT/lower/dev" "$ROOT/lower/etc"
+echo shared >"$ROOT/lower/etc/file"
+mount -o bind "$ROOT/lower" "$ROOT/new"
+mount -o remount,ro,bind "$ROOT/new"
+mount --make-rprivate /
+mount -t tmpfs dev "$ROOT/new/dev"
+echo node >"$ROOT/new/dev/null0"
+mount -t proc proc "$ROOT/proc"
+cmdline() { echo "$*" >"$ROOT/run/cmdline"; mount -o bind "$ROOT/run/cmdline" "$ROOT/proc/cmdline"; }
+"""
+
+
+def test_what_is_mounted_is_written_above_and_stays_as_it_is_below(machine):
+    """Whatever the lower file system is; what initramfs-tools has mounted in it stays there."""
+    script = """cmdline quiet plugnode.overlay=16; write_above "$ROOT/new" 1.2.3.4:/r
+echo own >"$ROOT/new/etc/file"; cat "$ROOT/lower/etc/file" "$ROOT/new/etc/file" "$ROOT/new/dev/null0"
+sed -n "s|$ROOT||; /new overlay/p" /proc/mounts | cut -d " " -f 1-3; grep -c "plugnode-aside tmpfs" /proc/mounts || :
+dd if=/dev/zero of="$ROOT/new/etc/much" bs=1M count=40 2>/dev/null || echo full
+df -kP "$ROOT/new" | awk 'NR == 2 { print $2 }'"""
+    said = machine.run(ABOVE + script).splitlines()
+    assert said == ["shared", "own", "node", "1.2.3.4:/r /new overlay", "0", "full", "16384"]
+
+
+@pytest.mark.parametrize(
+    "words", ["quiet", "quiet plugnode.overlay=none", "plugnode.overlay=8 refused"]
+)
+def test_a_root_that_need_not_or_cannot_be_written_stays_as_it_was(machine, words):
+    script = f"""has_overlay() {{ return 1; }}; cmdline {words}; write_above "$ROOT/new" x; echo "$above_lacks"
+touch "$ROOT/new/etc/file" 2>/dev/null || cat $ROOT/new/dev/null0"""
+    said = machine.run(ABOVE + script)
+    lacks = {
+        "quiet": "",
+        "quiet plugnode.overlay=none": "nothing can be written to the root: plugnode.overlay=none is no number of MiB",
+    }.get(words, "nothing can be written to the root: this kernel has no overlay file system")
+    assert said == f"{lacks}\nnode".strip()
+
+
+def test_a_node_that_should_write_above_its_root_and_cannot_is_degraded(machine):
+    machine.run(
+        "address=1 interface=eth0 mac=52:54:00:00:00:10 path=/r domain= servers=; above_lacks=why; "
+        'identify "$ROOT/run" /'
+    )
+    assert machine.read("run/plugnode/degraded") == "why\n"
+    assert machine.read("dev/console") == "plugnode: initrd: why\n"
+
+
+def test_what_is_written_above_a_root_never_takes_more_than_half_of_the_memory(machine):
+    machine.write("proc/meminfo", "MemTotal:         500000 kB\nMemFree:  1 kB\n")
+    assert machine.run("room_above 1024; room_above 16").split() == ["250000", "16384"]
 
 
 # ---- DHCP
@@ -414,7 +473,7 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
         "run/net-eth7.conf",
         "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\nHOSTNAME='d'\nDNSDOMAIN='x.org'\nIPV4DNS0='1.1.1.1'\nIPV4DNS1='0.0.0.0'\n",
     )
-    for name in ("common.sh", "identity", "handover"):
+    for name in ("common.sh", "identity", "above", "handover"):
         shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
     machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
     assert machine.read("run/plugnode/release") == "w-3f9a1c2b4d5e\n"
@@ -446,7 +505,7 @@ def test_an_unmodified_image_s_hook_doubts_an_address_that_is_not_the_site_s(mac
     machine.card("eth7", mac)
     machine.write("plugnode/nodes", NODES)
     machine.write("run/net-eth7.conf", "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\n")
-    for name in ("common.sh", "identity", "handover"):
+    for name in ("common.sh", "identity", "above", "handover"):
         shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
     machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
     assert f"plugnode: initrd: address: {said}" in machine.read("dev/console")

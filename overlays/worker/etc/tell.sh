@@ -49,6 +49,11 @@ filled() { # FOLDER FROM: how many of the names of one the other has
   echo "$has of $all"
 }
 
+tell_above() { # how much has been written above a root that can be, as its file system counts
+  case $(mounted /) in *' overlay rw') ;; *) return 0 ;; esac
+  tell "above $(df -kP "$ROOT/" | awk 'NR == 2 { print $3 " of " $2 " kB" }')"
+}
+
 tell_failed() { # the names of units that have failed; some versions of systemctl put a mark before them
   listed=$(systemctl --failed --no-legend --no-pager) || return 0
   names=$(echo "$listed" | awk 'NF { printf "%s ", ($1 ~ /[.]/ ? $1 : $2) }')
@@ -62,6 +67,7 @@ main() {
   tell "address $(address_of "$(fact interface)") $(fact interface)"
   tell "release $(fact release)"
   tell "mount / $(mounted /)"
+  tell_above
   layout | sed -n 's/^partition[[:space:]]*//p' | while read -r line; do
     # shellcheck disable=SC2086 # fields
     tell_partition $line

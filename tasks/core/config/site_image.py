@@ -14,6 +14,7 @@ from ..tree.model import Tree
 HOOKS = {  # path in the image: file of overlays/initrd/
     "plugnode/common.sh": "common.sh",
     "plugnode/identity": "identity",
+    "plugnode/above": "above",
     "plugnode/handover": "handover",
     "plugnode/dracut.hook": "dracut.hook",
     "etc/conf.d/plugnode.conf": "dracut.conf",

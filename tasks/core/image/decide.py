@@ -130,6 +130,7 @@ def _lay(root: ImageSource, found: reader.Scan) -> DecidedRoot:
     with circles_named(root):
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
+        staged = stage.pack(staged, image)  # of what was looked at by now
     return DecidedRoot(found, staged, secrets)
 
 

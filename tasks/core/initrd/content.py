@@ -12,7 +12,7 @@ from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
 from ..base.files import read
 from ..base.overlays import refuse_outside
-from ..site.model import Image
+from ..site.model import NFS_OVERLAY, Image
 from ..tree.model import (
     FILE,
     LINK,
@@ -120,9 +120,10 @@ def module_set(recipe: Recipe, usual: Iterable[str]) -> ModuleSet:
     if "nfs" not in known.builtin and "nfs" not in known.paths:
         what = f"kernel {known.version} cannot mount an NFS root: it has no nfs module"
         lost.append(Problem(recipe.where, 1, 1, f"{what}; install its modules package"))
-    if problems + lost:
-        raise BadInput(problems + lost)
-    return _loaded(recipe, known, list(dict.fromkeys(names + nfs)))
+    above, unwritable = closure(recipe.tree, known, overlay_modules(recipe), recipe.where)
+    if wrong := problems + lost + unwritable:
+        raise BadInput(wrong)
+    return _loaded(recipe, known, list(dict.fromkeys(names + nfs + above)))
 
 
 def known_modules(recipe: Recipe) -> Modules:
@@ -130,6 +131,49 @@ def known_modules(recipe: Recipe) -> Modules:
         return read_modules(recipe.tree, recipe.kernel)
     except ValueError as error:
         raise BadInput.at(recipe.where, f"{recipe.image.name}: {error}") from None
+
+
+def overlay_modules(recipe: Recipe) -> list[str]:
+    """The module by which the image's root can be written; none where it need not be.
+
+    Raises BadInput where its kernel has no overlayfs, or one that lies over no NFS: that came with
+    Linux 4.1, and to EL7's 3.10.
+    """
+    if recipe.image.root != NFS_OVERLAY:
+        return []
+    known, version = known_modules(recipe), recipe.kernel.version
+    what = ""
+    if "overlay" not in known.builtin and "overlay" not in known.paths:
+        what = "has no overlay file system (module overlay)"
+    elif version_numbers(version) < (4, 1) and ".el7" not in version:
+        what = "lays no overlay over NFS, as Linux does from 4.1"
+    if what:
+        remedy = "take another kernel, or say `root: nfs`"
+        message = f"root: {NFS_OVERLAY}: kernel {version} {what}; {remedy}"
+        raise BadInput.about(("root",), recipe.where, message)
+    return present(known, ["overlay"])
+
+
+# The first kernels whose mount options can say each (fs/nfs/super.c)
+FIRST_NFS = {"4.1": (3, 4), "4.2": (3, 11)}
+
+
+def refuse_version(recipe: Recipe, only_3: bool) -> None:
+    """Raises BadInput where a node could not mount its root by the image's version of NFS."""
+    vers, version = recipe.image.nfs.vers, recipe.kernel.version
+    if vers == "3":
+        return
+    known = known_modules(recipe)
+    what = ""
+    if only_3:
+        what = "this initrd mounts by klibc's nfsmount, which knows version 3 alone"
+    elif version_numbers(version) < FIRST_NFS[vers]:
+        what = f"kernel {version} is too old for it"
+    elif "nfsv4" not in known.paths and "nfsv4" not in known.builtin:
+        what = f"kernel {version} has no module nfsv4"
+    if what:
+        remedy = "say `vers: 3`" + (", or `initrd: {base: none}`" if only_3 else "")
+        raise BadInput.about(("nfs", "vers"), recipe.where, f"nfs: vers: {vers}: {what}; {remedy}")
 
 
 def _drivers(recipe: Recipe, known: Modules, usual: Iterable[str]) -> list[str]:
@@ -190,7 +234,7 @@ def file_entry(data: bytes, mode: int = 0o644) -> Entry:
 def put_network_root(tree: Tree, recipe: Recipe, program: bytes, chosen: ModuleSet) -> None:
     """What both our own image and nash's have."""
     put_entry(tree, "bin/busybox", file_entry(program, 0o755))
-    for name in ("common.sh", "identity", "netroot"):
+    for name in ("common.sh", "identity", "above", "netroot"):
         put_entry(tree, name, file_entry(script_of(recipe.folders, name)))
     put_entry(tree, "udhcpc.script", file_entry(script_of(recipe.folders, "udhcpc.script"), 0o755))
     put_entry(tree, "etc/plugnode/interface", file_entry(recipe.image.interface.encode() + b"\n"))

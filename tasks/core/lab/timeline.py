@@ -177,6 +177,7 @@ class Expected:
     sshd: bool
     powers_off: bool  # by the power button
     units: bool = True  # systemd's: the node says which have failed
+    writable: bool = False  # what is written to the root stays in memory
 
 
 class Check(NamedTuple):
@@ -203,8 +204,14 @@ def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[C
     yield _equal("host name", facts.get("name"), expected.name)
     yield _equal("address", facts.get("address", "").split(" ")[0], expected.address)
     yield _equal("release", facts.get("release"), expected.release)
-    roots = [f"{expected.root} {fs} ro" for fs in ("nfs", "nfs4")]
-    yield _equal("root over NFS, read-only", facts.get("mount /"), *roots)
+    mounted = facts.get("mount /")
+    if expected.writable:
+        yield _equal("root over NFS, written in memory", mounted, f"{expected.root} overlay rw")
+        above = facts.get("above", "")
+        yield Check(bool(above), "what is written above it", above or "the node does not say")
+    else:
+        roots = [f"{expected.root} {fs} ro" for fs in ("nfs", "nfs4")]
+        yield _equal("root over NFS, read-only", mounted, *roots)
 
 
 def _disk_checks(facts: Mapping[str, str], disk: Disk) -> Iterator[Check]:

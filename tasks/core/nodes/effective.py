@@ -37,7 +37,7 @@ def describe(site: Site, nodes: Iterable[Node], known: Known) -> list[Described]
 
 
 def _described(site: Site, node: Node, known: Known) -> Described:
-    words = (site.image(node.image).cmdline, node.cmdline)
+    words = (site.image(node.image).arguments, node.cmdline)
     server = server_of(site, node).name
     found: Described = {
         "node": node.name,

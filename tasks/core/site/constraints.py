@@ -15,7 +15,7 @@ from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from . import resolve
-from .model import EXISTS
+from .model import EXISTS, NFS_OVERLAY
 from .nodes import Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, NEWEST, number, suggestion
@@ -119,6 +119,9 @@ def _servers(site: Section, subnet: IPv4Network | None, complain: Complain) -> O
             complain(path, f"same address as {first}", "give each server its own", address)
         if subnet:
             _inside(path, address, subnet, complain)
+        if server.nfs_server and server.nfs_server.startswith(f"{address}:"):
+            what, hint = "is this server itself", "leave it out"
+            complain(("servers", name, "nfs_server"), what, hint, server.nfs_server)
     return owners
 
 
@@ -276,6 +279,9 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
             complain((*path, *file.place), *_missing(file.kind, there), file.path)
     _local_files((*path, "local_files"), image.local_files or [], complain)
     _releases(path[-1], [Layer(path, image)], complain)
+    if image.overlay_size and image.root != NFS_OVERLAY:
+        what, hint = f"has no effect with `root: {image.root}`", f"say `root: {NFS_OVERLAY}`"
+        complain((*path, "overlay_size"), what, hint, f"{image.overlay_size}M")
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:

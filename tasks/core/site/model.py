@@ -107,6 +107,17 @@ class Server(NamedTuple):
             " this machine",
         ),
     ] = None
+    nfs_server: Annotated[
+        Optional[str],  # None: itself
+        Key(
+            Text("nfs_server"),
+            "ADDRESS:/PATH of the machine that serves the roots, mounted here at nfs_root",
+            "`ADDRESS:/PATH`, where another machine serves the roots by NFS, such as a filer: its"
+            " export is mounted here at `nfs_root`, see below",
+            default="itself",
+            examples=("172.24.10.5:/vol/roots",),
+        ),
+    ] = None
 
 
 class Reference(NamedTuple):
@@ -330,6 +341,31 @@ class Initrd(NamedTuple):
     ] = "gzip"
 
 
+class NfsMount(NamedTuple):
+    vers: Annotated[
+        str,
+        Key(
+            Text("nfs_version", number=True),
+            "the version of NFS by which nodes mount their root",
+            "`3`, `4.1` or `4.2`",
+        ),
+    ] = "3"
+    options: Annotated[
+        str,
+        Key(
+            Text("nfs_options"),
+            "further mount options, as for mount -o",
+            "further mount options, as for `mount -o`: `nconnect=4,rsize=1048576`. They come after"
+            " Plugnode's own and win: `actimeo=60` has nodes ask again each minute",
+            examples=("nconnect=4,rsize=1048576",),
+        ),
+    ] = ""
+
+
+NFS, NFS_OVERLAY = "nfs", "nfs-overlay"
+OVERLAY_SIZE = 1024  # MiB
+
+
 class Image(NamedTuple):
     name: str
     reference: Annotated[
@@ -380,7 +416,8 @@ class Image(NamedTuple):
             Text("cmdline"),
             "kernel arguments",
             "kernel arguments. Letters, digits and `. _ , : = / @ % + ~ ! [ ] * ? ^ ( ) -`;"
-            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`",
+            " no quotes. Plugnode itself gives `root=`, `nfsroot=`, `initrd=`, `BOOTIF=`,"
+            " `plugnode.overlay=`",
             examples=("console=ttyS0",),
         ),
     ] = ""
@@ -453,6 +490,51 @@ class Image(NamedTuple):
             recipe=ROOT,
         ),
     ] = None
+    root: Annotated[
+        str,
+        Key(
+            Choice(NFS, NFS_OVERLAY),
+            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory",
+            "`nfs`: shared by all nodes and read-only. `nfs-overlay`: the same, and each node can"
+            " write above it, in its memory, see below",
+            recipe=INITRD,
+        ),
+    ] = NFS
+    overlay_size: Annotated[
+        Optional[int],  # MiB
+        Key(
+            Text("memory_size"),
+            "how much a node may write above its root; never more than half of its memory",
+            "with `root: nfs-overlay`, how much a node may write above its root: `512M`, `2G`;"
+            " never more than half of its memory",
+            default="1G",
+        ),
+    ] = None
+
+    nfs: Annotated[
+        NfsMount,
+        Key(
+            NfsMount,
+            "how nodes mount their root",
+            "how nodes mount their root, see below",
+            recipe=INITRD,
+        ),
+    ] = NfsMount()
+
+    @property
+    def nfs_words(self) -> str:
+        """How nodes mount the root, as a release says it: "" for NFS 3 and nothing else."""
+        if self.nfs == NfsMount():
+            return ""
+        return ",".join(filter(None, (f"vers={self.nfs.vers}", self.nfs.options)))
+
+    @property
+    def arguments(self) -> str:
+        """Its kernel arguments, with the one that has nodes write above the root."""
+        if self.root != NFS_OVERLAY:
+            return self.cmdline
+        size = self.overlay_size or OVERLAY_SIZE
+        return f"{self.cmdline} plugnode.overlay={size}".strip()
 
 
 class Node(NamedTuple):

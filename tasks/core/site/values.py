@@ -640,7 +640,7 @@ def module(value: str) -> str:
 _module = text(r"[A-Za-z0-9][A-Za-z0-9_-]*", "not a module's name", "write it as e1000e", 64)
 _words = re.compile(r"[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*", re.ASCII).fullmatch
 MAX_CMDLINE = 2047  # COMMAND_LINE_SIZE of x86 less its end; 255 on 2.6.18: `doit check` warns
-OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF)=)", re.ASCII)
+OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF|plugnode\.overlay)=)", re.ASCII)
 
 
 @editors(r"^[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*$")
@@ -684,6 +684,14 @@ def size(value: str) -> int:
     if not SMALLEST <= mib <= LARGEST:
         raise InvalidValue("size out of range", "16M to 16384G can be used")
     return mib
+
+
+@editors(r"^[0-9]+(M|MiB|G|GiB)$")
+def memory_size(value: str) -> int:
+    """MiB of a node's memory."""
+    if value == "rest":
+        raise InvalidValue("not a size", "write a whole number with M, MiB, G or GiB")
+    return size(value)
 
 
 _BYTES = {"M": 1, "G": 2**10, "T": 2**20}
@@ -767,6 +775,39 @@ _mount_options = text(
     "write them by commas, as noatime,nosuid",
     200,
 )
+
+
+nfs_version = editors(r"^(3|4\.1|4\.2)$")(choice("3", "4.1", "4.2"))
+NFS_OURS = (
+    "ro rw vers nfsvers v3 v4 v4.1 v4.2 proto tcp udp rdma addr clientaddr lock nolock".split()
+)
+
+
+def nfs_options(value: str) -> str:
+    """Options of nfs(5), but for those that decide what Plugnode itself says."""
+    for option in _mount_options(value).split(","):
+        name = option.partition("=")[0]
+        if name in NFS_OURS:
+            hint = "say vers:" if name in ("vers", "nfsvers") else "leave it out"
+            raise InvalidValue(f"Plugnode itself gives {name}", hint)
+        if name in FSTAB_ONLY or name.startswith("x-") or ":" in option:
+            raise InvalidValue(f"{option} has no effect here", "leave it out")
+    return value
+
+
+_NFS_PLACE = re.compile(r"([0-9.]+):(/[A-Za-z0-9._+@/-]*)", re.ASCII)
+
+
+@editors(r"^[0-9.]+:/[A-Za-z0-9._+@/-]*$")
+def nfs_server(value: str) -> str:
+    """ADDRESS:/PATH, as nodes are told it."""
+    found = _NFS_PLACE.fullmatch(value)
+    if not found:
+        raise InvalidValue("not ADDRESS:/PATH", "write it as 172.24.10.5:/vol/roots")
+    path = found[2].rstrip("/")
+    if "//" in path or ".." in path.split("/"):
+        raise InvalidValue("not a plain path", "write it as 172.24.10.5:/vol/roots")
+    return f"{ipv4(found[1])}:{path or '/'}"
 
 
 def loader_name(value: str) -> str:

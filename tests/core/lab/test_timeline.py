@@ -99,6 +99,15 @@ def test_units_that_have_failed_are_named_where_there_are_units():
     assert "no unit failed" not in {check.what for check in checks(story(WHOLE), sysvinit)}
 
 
+def test_a_root_that_is_written_above_says_how_much():
+    expected = replace(EXPECTED, writable=True)
+    told = WHOLE.replace(f"{ROOT} nfs ro", f"{ROOT} overlay rw")
+    said = told + "console plugnode: node: above 812 of 1048576 kB\n"
+    assert all(check.holds for check in checks(story(said), expected))
+    lacking = {check.what for check in checks(story(WHOLE), expected) if not check.holds}
+    assert lacking == {"root over NFS, written in memory", "what is written above it"}
+
+
 def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():
     rows = table(story(WHOLE)).splitlines()
     assert rows[0].split() == [
