@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from .base.compared import compared
-from .base.desired import boot_files_of
+from .base.desired import boot_files_of, changes_told
 from .base.options import AGAINST, BUILT, EXIT, JSON, LOADERS
 from .base.results import leave
 from .base.rule import FoundChanges, command, remove
@@ -119,8 +119,8 @@ def prunes(answer: Answer) -> bool:
 
 def effect(against: str) -> dict:
     """The same of another build."""
-    from .core.plan import decide, scope, text
-    from .core.plan.as_json import plan_json
+    from .core.plan import decide, scope
+    from .core.remote.operations import described_plan
 
     if settings().server:
         raise BadInput.at(
@@ -130,12 +130,7 @@ def effect(against: str) -> dict:
     there, goal = compared(against, LOADERS)
     if image := settings().image:
         goal = scope.only(goal, image, there.files, there.released, boot_files_there)
-    steps = decide.plan(there, goal)
-    return {
-        "changed": steps.changed,
-        "sections": text.sections(steps, there),
-        "json": plan_json(steps, there),
-    }
+    return described_plan(decide.plan(there, goal), there, changes_told)
 
 
 def boot_files_there(release: Release, label: str, data: str) -> Mapping[str, bytes]:

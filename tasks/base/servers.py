@@ -9,19 +9,20 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.base.errors import Refused
 from ..core.release import Release
 from ..core.site.model import Server
 from .console import say
-from .desired import boot_files_of, targets, wanted
+from .desired import boot_files_of, changes_told, targets, wanted
 from .options import coloured
 from .results import generated
 from .rule import remove
 from .settings import settings, site
 
 if TYPE_CHECKING:
+    from ..core.history.releases import Asked
     from ..core.remote.controller import Source
     from ..core.remote.operations import Answer, Sections
     from ..core.remote.options import Options
@@ -77,6 +78,9 @@ class ThisMachine:
     def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
         return boot_files_of(release, data, label, self.server)
 
+    def changes(self, asked: Asked) -> Mapping[str, Any]:
+        return changes_told(asked)
+
 
 def _alone() -> bool:
     return len(site().servers) == 1
@@ -125,6 +129,7 @@ def _request(server: Server, options: Options, with_goal: bool):
         goal=goal,
         sources=sources,
         render=ThisMachine(server).render,
+        changes=changes_told,
     )
 
 
