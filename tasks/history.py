@@ -27,10 +27,8 @@ def show_range(words: Sequence[str]) -> None:
 
     before, _, after = words[0].partition(BETWEEN)
     if len(words) > 1 or not before or not after:
-        wrong = (
-            f"status {' '.join(words)}: two releases as in worker-3f9a1c2b4d5e..worker-0b1c2d3e4f50"
-        )
-        raise BadInput.at(settings().site, f"{wrong}; doit status lists them")
+        wanted = "name two releases, as doit status lists them, with .. between"
+        raise BadInput.at(settings().site, f"status {' '.join(words)}: {wanted}")
     answers = everywhere(HistoryOptions(before, after))
     answered = {server: answer.done for server, answer in answers.items() if answer.done}
     tell({server: text(done) for server, done in answered.items()})

@@ -30,6 +30,7 @@ from .base.results import generated, left
 from .base.rule import Reads, Task, Writes, rule
 from .base.settings import settings, site
 from .configs import templates_digest
+from .core.base import git
 from .core.base.files import REPOSITORY, digest_file, read, write_atomic
 from .core.site.model import Image, Site
 
@@ -59,9 +60,9 @@ def task_report() -> Task:
 
 
 def seen() -> str:
-    """Digests of the templates, and of what commands found."""
+    """Digests of the templates, the commit, and digests of what commands found."""
     found = filter(os.path.exists, [results_path("plan"), results_path("checks"), timings_of()])
-    return " ".join([templates_digest(), *map(digest_file, found)])
+    return " ".join([templates_digest(), git.head(beside()), *map(digest_file, found)])
 
 
 def write(wanted: Site) -> None:
@@ -69,7 +70,8 @@ def write(wanted: Site) -> None:
 
     found = view.Findings(left("plan"), left("checks"), timings())
     images = tuple(map(built, wanted.images))
-    facts = view.ReportFacts(wanted, images, generated(), places(wanted), found)
+    revision = git.revision(beside())
+    facts = view.ReportFacts(wanted, images, generated(), places(wanted), found, revision)
     write_atomic(page(), view.render_report(view.view(facts), templates()))
 
 
@@ -96,11 +98,15 @@ def built(image: Image) -> BuiltImage:
     return BuiltImage(image, read_release(image), *known, *held, os.path.getsize(kernel_of(image)))
 
 
+def beside() -> str:
+    """The folder of the site's file."""
+    return os.path.dirname(os.path.abspath(settings().site))
+
+
 def places(wanted: Site) -> tuple[str, ...]:
     """Folders of this machine that stages may have named: a report is the same on any other."""
     now = settings()
-    beside = os.path.dirname(os.path.abspath(now.site))
-    named = [now.build, os.path.abspath(now.build), beside, REPOSITORY]
+    named = [now.build, os.path.abspath(now.build), beside(), REPOSITORY]
     for image in wanted.images:
         paths = image.reference.where, image.initrd.base, image.initrd.busybox
         named += filter(os.path.isabs, paths)
