@@ -64,7 +64,7 @@ def main() -> int:
 def bootstrap(suite: str, root: Path) -> None:
     """Make a minimal system, with git and nothing else of what Plugnode needs."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    minimal = ["--variant=minbase", "--include=git,ca-certificates"]
+    minimal = ["--variant=minbase", "--include=apt,git,ca-certificates"]
     print(f"{suite}: bootstrapped to {root}", flush=True)
     words = ["mmdebstrap", "--quiet", *minimal, suite, root, *HOSTS[suite]]
     subprocess.run(words, check=True)
