@@ -192,7 +192,7 @@ def test_a_package_has_the_name_of_this_release_or_distribution(checkout, tmp_pa
 
 OLD_PYTHON = """\
 #!/bin/sh
-[ "$1" = --version ] && echo "Python 3.9.2"
+[ "$1" = --version ] && exec echo "Python 3.9.2"
 exit 1
 """
 
