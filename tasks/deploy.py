@@ -5,6 +5,7 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -15,6 +16,7 @@ from .base.desired import build_of
 from .base.options import BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
+from .history import is_range, show_range
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import Run, this_run
 from .core.base.errors import Refused
@@ -170,7 +172,10 @@ def verify(run: Run, full: bool) -> None:
 
 
 def task_status():
-    """show what servers hold and boot, last deploys; with --nodes or `node=`, what nodes run"""
+    """show what servers hold and boot; --nodes, `node=`: what nodes run; A..B: what changed"""
+    if any(map(is_range, sys.argv[1:])):
+        shown = command(show_range, this_run, knows="server destdir")
+        return {**shown, "pos_arg": "words"}
     return command(status, this_run, params=[NODES], knows="server node destdir")
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .base.compared import compared
-from .base.desired import boot_files_of
+from .base.desired import boot_files_of, changes_told
 from .base.options import AGAINST, BUILT, EXIT, JSON, LOADERS
 from .base.results import leave
 from .base.rule import FoundChanges, command, remove
@@ -121,8 +121,8 @@ def prunes(answer: Answer) -> bool:
 
 def effect(run: Run, against: str) -> dict:
     """The same of another build."""
-    from .core.plan import decide, scope, text
-    from .core.plan.as_json import plan_json
+    from .core.plan import decide, scope
+    from .core.remote.operations import described_plan
 
     if server := run.settings.server:
         told = f"server={server}: --against looks at no server; leave it out"
@@ -131,12 +131,7 @@ def effect(run: Run, against: str) -> dict:
     if image := run.settings.image:
         render = partial(boot_files_of, run, run.site.servers[0])
         goal = scope.only(goal, image, there.files, there.released, render)
-    steps = decide.plan(there, goal)
-    return {
-        "changed": steps.changed,
-        "sections": text.sections(steps, there),
-        "json": plan_json(steps, there),
-    }
+    return described_plan(decide.plan(there, goal), there, partial(changes_told, run))
 
 
 def every_json(site: Site, found: dict) -> dict:

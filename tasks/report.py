@@ -18,6 +18,7 @@ from .base.results import left
 from .base.rule import Reads, Task, Writes, rule
 from .base.settings import build_paths, site
 from .configs import templates_digest
+from .core.base import git
 from .core.base.files import REPOSITORY, digest_file, read, write_atomic
 from .core.site.model import Image, Site
 
@@ -57,10 +58,11 @@ def parts(wanted: Site, paths: BuildPaths) -> list[str]:
 
 
 def seen(paths: BuildPaths) -> str:
-    """Digests of the templates, and of what commands found."""
+    """Digests of the templates, the commit, and digests of what commands found."""
     left_by_commands = [paths.results("plan"), paths.results("checks"), paths.timings]
     found = filter(os.path.exists, left_by_commands)
-    return " ".join([templates_digest(paths.folders), *map(digest_file, found)])
+    commit = git.head(beside(paths))
+    return " ".join([templates_digest(paths.folders), commit, *map(digest_file, found)])
 
 
 def write(wanted: Site, paths: BuildPaths) -> None:
@@ -70,7 +72,8 @@ def write(wanted: Site, paths: BuildPaths) -> None:
     found = view.Findings(plan, checks, timings(paths))
     images = tuple(built(image, paths) for image in wanted.images)
     configs = build_of(wanted, paths).configs
-    facts = view.ReportFacts(wanted, images, configs, places(wanted, paths), found)
+    revision = git.revision(beside(paths))
+    facts = view.ReportFacts(wanted, images, configs, places(wanted, paths), found, revision)
     write_atomic(paths.report, view.render_report(view.view(facts), paths.templates))
 
 
@@ -98,10 +101,14 @@ def built(image: Image, paths: BuildPaths) -> BuiltImage:
     return BuiltImage(image, release, *known, *held, os.path.getsize(paths.kernel(image)))
 
 
+def beside(paths: BuildPaths) -> str:
+    """The folder of the site's file."""
+    return os.path.dirname(os.path.abspath(paths.site_file))
+
+
 def places(wanted: Site, paths: BuildPaths) -> tuple[str, ...]:
     """Folders of this machine that stages may have named: a report is the same on any other."""
-    beside = os.path.dirname(os.path.abspath(paths.site_file))
-    named = [paths.build, os.path.abspath(paths.build), beside, REPOSITORY]
+    named = [paths.build, os.path.abspath(paths.build), beside(paths), REPOSITORY]
     for image in wanted.images:
         said = image.reference.where, image.initrd.base, image.initrd.busybox
         named += filter(os.path.isabs, said)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..core.release import Release
 from ..core.site.model import Server, Site
@@ -14,6 +15,7 @@ from .settings import Run
 
 if TYPE_CHECKING:
     from ..core.desired.build import Build
+    from ..core.history.releases import Asked
     from ..core.plan.state import Desired
 
 
@@ -55,3 +57,23 @@ def boot_files_of(
 
     build = build_of(run.site, run.paths)
     return build.boot_files(server, BootLabel(label, release, data))
+
+
+def changes_told(run: Run, asked: Asked) -> Mapping[str, Any]:
+    """What changes from a server's release to another there, or to one of this build.
+
+    Raises ValueError where it asks for what is not built.
+    """
+    from ..core import disclosure
+    from ..core.history.sides import parse_side, read_side
+
+    if asked["new"]:
+        new = parse_side(asked["new"])
+    else:
+        built = build_of(run.site, run.paths).releases.get(asked["after"])
+        if built is None:
+            raise ValueError(f"it asks for {asked['after']}, which is not built here")
+        root = built.path("root")
+        new = read_side(built.manifest(), root, asked["paths"], asked["packages"])
+    keep = {image.name: image.keep for image in run.site.images}
+    return disclosure.told(asked, new, keep.get(asked["image"], ()))

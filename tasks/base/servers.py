@@ -9,19 +9,20 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.base.errors import Refused
 from ..core.release import Release
 from ..core.site.model import Server
 from .console import say
-from .desired import boot_files_of, build_of, targets, wanted
+from .desired import boot_files_of, build_of, changes_told, targets, wanted
 from .options import coloured
 from .paths import BuildPaths
 from .rule import remove
 from .settings import Run
 
 if TYPE_CHECKING:
+    from ..core.history.releases import Asked
     from ..core.remote.controller import Source
     from ..core.remote.operations import Answer, Sections
     from ..core.remote.options import Options
@@ -77,6 +78,9 @@ class ThisMachine:
     def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
         return boot_files_of(self.run, self.server, release, label, data)
 
+    def changes(self, asked: Asked) -> Mapping[str, Any]:
+        return changes_told(self.run, asked)
+
 
 def _is_alone(run: Run) -> bool:
     return len(run.site.servers) == 1
@@ -127,6 +131,7 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
         goal=goal,
         sources=sources,
         render=ThisMachine(run, server).render,
+        changes=ThisMachine(run, server).changes,
     )
 
 
@@ -150,8 +155,7 @@ def services_of_families(run: Run, server: Server):
 
     configs = build_of(run.site, run.paths).configs
     return {
-        is_el: daemons.desired_services(run.site, server, configs, is_el)
-        for is_el in (False, True)
+        is_el: daemons.desired_services(run.site, server, configs, is_el) for is_el in (False, True)
     }
 
 

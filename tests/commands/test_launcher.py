@@ -172,6 +172,49 @@ def test_without_root_and_without_sudo_the_missing_packages_are_named_in_one_lin
     )
 
 
+@pytest.mark.skipif(not shutil.which("dpkg-query"), reason="dpkg's part")
+@pytest.mark.parametrize("key", ["ID", "VERSION_CODENAME"])
+def test_a_package_has_the_name_of_this_release_or_distribution(checkout, tmp_path, key):
+    without_sbin(checkout)
+    os_release = pathlib.Path("/etc/os-release").read_text()
+    here = re.search(rf'(?m)^{key}="?(\w+)', os_release)[1]
+    line = (
+        f"run no-such,other=no-such-there,{here}=no-such-here,more=no-such-more - - # of a test\n"
+    )
+    (checkout / "packages.txt").write_text(line + f"run nor-this,{here}=- - - # of a test\n")
+    for folder in (checkout, *checkout.parents):
+        if str(folder).startswith("/tmp/"):
+            os.chmod(folder, 0o777)
+    programs = ("apt-get", "dpkg-query", "setpriv")
+    done = start(*NOBODY, "./doit", cwd=checkout, env=only(tmp_path / "bin", *programs))
+    assert done.stderr.endswith("may it sudo: no-such-here\n"), done.stderr
+
+
+OLD_PYTHON = """\
+#!/bin/sh
+[ "$1" = --version ] && exec echo "Python 3.9.2"
+exit 1
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("apt-cache"), reason="mounts; apt's part")
+def test_a_host_whose_python_is_too_old_is_told_what_to_install(checkout, tmp_path):
+    without_sbin(checkout)
+    (checkout / "packages.txt").write_text("run dpkg - - # is there\n")
+    fake = tmp_path / "python3"
+    fake.write_text(OLD_PYTHON)
+    fake.chmod(0o755)
+    hide = f"mount --bind {fake} $(readlink -f /usr/bin/python3); exec ./doit"
+    programs = ("apt-get", "apt-cache", "dpkg-query", "mount")
+    words = [shutil.which("unshare") or "", "--mount", "sh", "-c", hide]
+    done = start(*words, cwd=checkout, env=only(tmp_path / "bin", *programs))
+    assert done.returncode == 1 and done.stdout == ""
+    why = "Plugnode needs Python 3.11 or newer, and this system has Python 3.9.2"
+    remedy = r": apt install python3\.1\d python3\.1\d-venv, then ./doit again|, as do its packages: use .*"
+    assert re.match(f"plugnode: {re.escape(why)}({remedy})", done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_two_first_starts_at_once_wait_for_each_other(checkout):
     words = ["flock", "packages.txt", "sh", "-c", "echo held; sleep 100"]
     holder = subprocess.Popen(

@@ -73,6 +73,8 @@ class Node:
     ssh: bool = False  # making keys takes longer than all the rest
     sector: int = 512  # bytes
     unnamed: tuple[str, ...] = ()  # further disks of this machine, which the layout does not name
+    setup: Path = SETUP
+    parts: Path = PARTS
     before: str = ""  # shell commands in the boot's own mount namespace, before setup.sh
     loops: list[str] = field(default_factory=list)
 
@@ -183,12 +185,12 @@ class Node:
         shell = SHELLS[self.shell]
         before, setup = (
             f"set -e; {self.before or ':'}; set +e",
-            f'{shell} {SETUP} || echo "setup.sh failed: $?"',
+            f'{shell} {self.setup} || echo "setup.sh failed: $?"',
         )
         script = f'{before}; {setup}; cd "$ROOT"; {then or ":"}'
         seams = {
             "ROOT": str(self.root),
-            "PARTS": str(PARTS),
+            "PARTS": str(self.parts),
             "NODES": str(self.root / "nodes"),
             "SH": shell,
             "MOCK": "echo",
@@ -228,9 +230,9 @@ class Node:
             (self.data / "hosts").unlink()
         if hosts and hosts.exists():
             (self.data / "hosts").write_bytes(hosts.read_bytes())
-        seams = {"ROOT": str(self.root), "PARTS": str(PARTS), "WAIT": "0"}
+        seams = {"ROOT": str(self.root), "PARTS": str(self.parts), "WAIT": "0"}
         seams["NODES"] = str(self.root / "nodes") if self.nodes else ""
-        script = f'{self.before or ":"} && exec {SHELLS[self.shell]} {SETUP} "$@"'
+        script = f'{self.before or ":"} && exec {SHELLS[self.shell]} {self.setup} "$@"'
         apart = ["unshare", "--mount", "--propagation", "private"] if self.before else []
         return command(*apart, "sh", "-c", script, "sh", *words, env={**os.environ, **seams})
 
@@ -238,9 +240,9 @@ class Node:
         """What setup.sh reads in `hosts` for each address, in one process."""
         self.site_data("")
         (self.data / "hosts").write_text(hosts)
-        script = f"set -- :; . {SETUP}; while read -r ADDRESS; do hosts_name || echo; done"
-        seams = {"ROOT": str(self.root), "PARTS": str(PARTS), "WAIT": "0"}
-        shell = [*SHELLS[self.shell].split(), "-c", script, str(SETUP)]
+        script = f"set -- :; . {self.setup}; while read -r ADDRESS; do hosts_name || echo; done"
+        seams = {"ROOT": str(self.root), "PARTS": str(self.parts), "WAIT": "0"}
+        shell = [*SHELLS[self.shell].split(), "-c", script, str(self.setup)]
         return command(
             *shell, input="".join(f"{each}\n" for each in addresses), env={**os.environ, **seams}
         ).splitlines()

@@ -43,7 +43,14 @@ class Fleet:
         self.servers = {f"boot{n}": net.machine(f"boot{n}", n) for n in (1, 2, 3)}
         self.reference = sample_site.reference(folder / "reference", files=1200)
         sample_site.put(self.reference / "usr/share/large", os.urandom(4_000_000))
+        self.install("3.0.1")
         self.write()
+
+    def install(self, version: str) -> None:
+        """A package of that version, and a file of /etc that names it."""
+        status = f"Package: openssl\nStatus: install ok installed\nVersion: {version}\n"
+        sample_site.put(self.reference / "var/lib/dpkg/status", status.encode())
+        sample_site.put(self.reference / "etc/openssl.conf", f"{version}\n".encode())
 
     def write(self, cmdline: str = "console=ttyS0", nodes: int = 9, first: str = "") -> None:
         """The site; `first`: what is said of the first node besides."""
@@ -158,9 +165,12 @@ def test_an_update_shares_what_is_equal_and_only_what_changed_travels(fleet):
     data[2_000_000:2_000_010] = b"0123456789"
     large.write_bytes(data)
     same_size_and_time(fleet.reference / "usr/share/3/file333", b"999\n")
+    fleet.install("3.0.2")
     before = {name: received(server) for name, server in fleet.servers.items()}
-    fleet("deploy")
+    out = fleet("deploy")
     new = fleet.release()
+    assert "~ 1 package: openssl 3.0.1 -> 3.0.2\n      ~ /etc/openssl.conf\n" in out
+    assert out.count("+3.0.2") == 1
     for name, server in fleet.servers.items():
         assert roots(server) == sorted([old, new]) and new in boots(server)
         inodes = [
@@ -177,6 +187,9 @@ def test_an_update_shares_what_is_equal_and_only_what_changed_travels(fleet):
         )
         assert not list(nfs(server, ".plugnode", "received").iterdir())
     assert fleet("verify", "--full").strip() == "boot[1-3]: ok: as it was deployed, every byte"
+    back = fleet("status", f"{new}..{old}")
+    assert back.startswith("boot[1-3]:\n  ~ root: 4 paths: 0 added, 0 removed, 4 changed")
+    assert "  ~ 1 package: openssl 3.0.2 -> 3.0.1\n" in back and "    +3.0.1\n" in back
 
 
 FILES = ("usr/share/large", "usr/share/3/file333", "usr/share/1/file150", "etc/passwd")

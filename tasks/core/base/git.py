@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from typing import Any
+
+from .files import content
 
 LIMIT = 60  # seconds; a repository's files can be fifos
 NOT_OURS = "detected dubious ownership"  # as git says it of a repository of somebody else's
@@ -36,6 +39,62 @@ def ask(folder: str, *words: str, **environment: str) -> Done:
     """Run git in a folder. Raises FileNotFoundError where there is no git, TimeoutExpired."""
     options = {**OFF, **dict(_no_filters(folder))}
     return _run(folder, words, {**_configured(options), **environment})
+
+
+def head(folder: str) -> str:
+    """What another commit or checkout changes, read without a program; "" where there is none.
+
+    What HEAD says, and what the branch says that it names (gitrepository-layout(5)).
+    """
+    held = _git_folder(os.path.abspath(folder))
+    if not held:
+        return ""
+    said = _line(held, "HEAD")
+    common = os.path.join(held, _line(held, "commondir"))
+    branch = said.removeprefix("ref: ")
+    where = _line(common, branch) or str(_changed(common, "packed-refs"))
+    return f"{said} {where}"
+
+
+def _git_folder(folder: str) -> str:
+    """The folder of git's that a checkout has, or names in a file."""
+    while not os.path.lexists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return ""
+        folder = above
+    path = os.path.join(folder, ".git")
+    return path if os.path.isdir(path) else os.path.join(folder, _line(folder, ".git")[8:])
+
+
+def _line(folder: str, name: str) -> str:
+    """A small file's text; "" where it cannot be read."""
+    try:
+        data = content(os.path.join(folder, name)) or b""
+    except OSError:
+        return ""
+    return data[:4096].decode(errors="replace").strip()
+
+
+def _changed(folder: str, name: str) -> int:
+    try:
+        return os.stat(os.path.join(folder, name)).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def revision(folder: str) -> dict[str, Any] | None:
+    """The commit of a checkout: `commit`, `author`, `time`, `dirty`; None where there is none."""
+    try:
+        shown = ask(folder, "log", "-1", "--format=%H%n%an%n%aI")
+        state = ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = shown.stdout.splitlines()
+    if shown.returncode or len(words) != 3:
+        return None
+    commit, author, when = words
+    return {"commit": commit, "author": author, "time": when, "dirty": bool(state.stdout)}
 
 
 def why(done: Done) -> str:

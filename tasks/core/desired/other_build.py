@@ -66,4 +66,5 @@ def _compared(targets: Targets, id: str) -> dict[str, str]:
         targets.kept(f"{id}.mtree"): "root.mtree",
         targets.kept(f"{id}.xattrs"): "root.xattrs",
         targets.boot(id) + "/initrd.img": "initrd.img",
+        targets.root(id): "root",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..base.nodeset import fold_nodes
 from ..base.text import counted, human, shown_path
@@ -26,15 +26,16 @@ COLOURS = {
 
 
 Section = tuple[str, str]  # a title and what stands below it; of the last one only the text
+History = Mapping[str, Sequence[str]]  # release -> what it changes, in lines
 
 
-def sections(plan: Plan, actual: Actual) -> list[Section]:
+def sections(plan: Plan, actual: Actual, history: History) -> list[Section]:
     """The plan for a terminal or a log; `no changes` where there is nothing to do."""
     if not plan.changed:
         lines = ["no changes", *_remarks(plan, actual)]
         return [("", "\n".join(lines))]
     parts = (
-        _releases(plan, actual),
+        _releases(plan, actual, history),
         _site_data(plan),
         _files(plan, actual),
         _by_hand(plan),
@@ -49,7 +50,7 @@ def sections(plan: Plan, actual: Actual) -> list[Section]:
 
 def plan_text(plan: Plan, actual: Actual) -> str:
     """All sections as one text."""
-    return "\n".join(map(section_text, sections(plan, actual)))
+    return "\n".join(map(section_text, sections(plan, actual, {})))
 
 
 def section_text(section: Section) -> str:
@@ -67,7 +68,7 @@ def _coloured(line: str) -> str:
     return f"{start}{line}\033[0m" if start else line
 
 
-def _releases(plan: Plan, actual: Actual) -> Iterator[str]:
+def _releases(plan: Plan, actual: Actual, history: History) -> Iterator[str]:
     """What will run, and where; each release with how it differs from the one nearest to it."""
     moves = {move.after: move for move in plan.moves}
     boots = {built.release.id: built for built in plan.boots}
@@ -80,6 +81,7 @@ def _releases(plan: Plan, actual: Actual) -> Iterator[str]:
             yield from _boot_parts(boots[id], actual)
         if id in roots:
             yield from _root(roots[id], actual)
+        yield from (f"      {line}" for line in history.get(id, ()))
     for switch in plan.switches:
         yield f"  ~ {switch.before or 'nothing'} -> {switch.after}"
         yield f"    {_count(switch.nodes, 'node')} at the next boot: {fold_nodes(switch.nodes)}"

@@ -11,20 +11,15 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
 
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
+from . import apt_sources
 from .kind import Facts, ReferenceKind
 from .snapshot import Snapshot
 
-SOURCES = (
-    "/etc/apt/sources.list",
-    "/etc/apt/sources.list.d/*.list",
-    "/etc/apt/sources.list.d/*.sources",
-)
 # 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
 EPOCH = "1577836800"
 
@@ -142,6 +137,7 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
         reason = explain_packages(reference, words)
         raise Refused(f"{image.name}: {_describe(reference)}: {reason}")
     tidy(tree)
+    apt_sources.say_in_root(tree, reference)
     return {}
 
 
@@ -154,7 +150,7 @@ def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory"),
         "--include=" + ",".join(reference.packages),
         *(reference.suite, snapshot.incoming),
-        *_mirror(reference, snapshot),
+        *_sources(reference, snapshot),
     ]
 
 
@@ -172,67 +168,17 @@ def _dnf(reference: Reference, release: str, tree: str) -> list[str]:
     ]
 
 
-def _mirror(reference: Reference, snapshot: Snapshot) -> list[str]:
-    """Where Debian's packages come from, as words for mmdebstrap.
-
-    That is `mirror`, this machine's own sources of that suite, or Debian's own server.
-    """
+def _sources(reference: Reference, snapshot: Snapshot) -> list[str]:
+    """Where Debian's packages come from, as words for mmdebstrap; none: it knows itself."""
     if reference.mirror:
         return [reference.mirror]
-    own = own_sources(reference.suite, *SOURCES)
-    if not own:
+    text = apt_sources.fetched_from(reference.suite)
+    if not text:
         return []
     path = os.path.join(snapshot.folder, "sources.list")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(own)
+        file.write(text)
     return [path]
-
-
-def own_sources(suite: str, *patterns: str) -> str:
-    """This machine's apt sources of the suite, its updates and security; "" where it has none."""
-    suites = {suite, f"{suite}-updates", f"{suite}-security"}
-    lines: list[str] = []
-    for pattern in patterns:
-        for path in sorted(glob.glob(pattern)):
-            lines += _sources_in(path, suites)
-    if not any(f" {suite} " in line for line in lines):
-        return ""
-    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
-
-
-def _sources_in(path: str, suites: set[str]) -> Iterable[str]:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        text = file.read()
-    return _stanzas(text, suites) if path.endswith(".sources") else _lines(text, suites)
-
-
-def _lines(text: str, suites: set[str]) -> Iterator[str]:
-    for line in text.splitlines():
-        words = re.sub(r"\[[^]]*\]", "", line).split()
-        if words[:1] == ["deb"] and len(words) > 3 and words[2] in suites:
-            yield line.strip()
-
-
-def _stanzas(text: str, suites: set[str]) -> Iterator[str]:
-    """deb822 stanzas as lines of the older form, which can be put after one another."""
-    for stanza in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
-        fields = _fields(stanza)
-        signed = fields.get("signed-by", [])
-        is_off = fields.get("enabled") == ["no"]
-        if "deb" not in fields.get("types", []) or is_off or len(signed) > 1:
-            continue
-
-        option = f"[signed-by={signed[0]}] " if signed else ""
-        components = " ".join(fields.get("components", []))
-        for name in fields.get("suites", []):
-            for uri in fields.get("uris", []) if name in suites else ():
-                yield f"deb {option}{uri} {name} {components}"
-
-
-def _fields(stanza: str) -> dict[str, list[str]]:
-    """The words of each field, which may go on in lines that are indented."""
-    found = re.findall(r"(?m)^(\S+):[ \t]*(.*(?:\n[ \t].*)*)", stanza)
-    return {name.lower(): value.split() for name, value in found}
 
 
 def _listen(program: Program, reference: Reference, say: Say) -> list[str]:

@@ -52,6 +52,7 @@ PACKAGES = (  # of tasks.core: all that runs here
     "services",
     "plan",
     "deploy",
+    "history",
     "inspect",
     "remote",
 )
@@ -196,6 +197,10 @@ class Channel:
     def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
         answer = self.ask(render=[dataclasses.asdict(release), label, site])
         return {name: text.encode() for name, text in answer["files"].items()}
+
+    def changes(self, asked: Values) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = self.ask(changes=asked)["told"]
+        return told
 
     def fetch(
         self,

@@ -23,6 +23,21 @@ _TREE = {
 _FILE = {"path": str, "action": str, "found": str, "diff": [str]}
 _RIGHTS = {"before": {str: int}, "after": {str: int}}
 _PART = {"before": str | None, "after": str}
+_TOLD = {  # see disclosure.told
+    "before": str,
+    "after": str,
+    "packages": dict | None,
+    "unknown": str,
+    "texts": [{"path": str, "diff": [str], "why": str}],
+}
+_SIDE = {"packages": dict | None, "texts": {str: str}, "closed": {str: str}}
+_ASKED = {  # see history/releases.py
+    **dict.fromkeys(("image", "before", "after"), str),
+    "paths": [str],
+    "packages": bool,
+    "old": _SIDE,
+    "new": dict | None,
+}
 PLAN = {
     "changed": bool,
     "releases": [{"image": str, "before": str | None, "after": str, "nodes": [str]}],
@@ -44,6 +59,7 @@ PLAN = {
     "by_hand": [_FILE],
     "reloads": [{"path": str, "command": str}],
     "prunable": [{"release": str, "why": str}],
+    "history?": [_TOLD],
 }
 _RECORD = {
     **dict.fromkeys(("time?", "who?", "action?", "result?", "git?"), str),
@@ -77,6 +93,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "prune": {"verdicts": [(str, bool, str)]},
     "verify": {"findings": [str]},
     "status": _STATUS,
+    "history": {"lines": [str], "asked": _ASKED},
     "site_data": {"site": str, "files": {str: str}},
 }
 
@@ -87,6 +104,7 @@ MESSAGES: dict[str, Shape] = {  # one of these a line (see agent.py)
     "say": str,
     "show": [(str, str)],
     "render": (_RELEASE, str, str),
+    "changes": _ASKED,
     "names": [str],
     "bring": {"source": str, "to": str, "like": str, "owners": bool},
     "refused": str,

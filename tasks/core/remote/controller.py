@@ -29,6 +29,7 @@ from ..base import shapes
 from ..base.errors import BadInput
 from ..base.ssh import Meanings, explain, ssh_command
 from ..base.text import all_readable, readable
+from ..history.releases import Tell
 from ..release import Release
 from . import agent, answers, parallel
 from .operations import Answer, Render, Sections
@@ -98,6 +99,7 @@ class Request:
     goal: Values | None = None  # what `agent.pack` gives
     sources: Mapping[str, Source] = field(default_factory=dict)
     render: Render | None = None
+    changes: Tell | None = None
 
     @property
     def message(self) -> Values:
@@ -207,6 +209,8 @@ class _Session(EventHandler):  # type: ignore[misc]
             self._bring(names, said)
         elif kind == "render":
             self._render(*said)
+        elif kind == "changes":
+            self._tell_changes(said)
         else:
             self._keep(kind, all_readable(said))
 
@@ -244,6 +248,11 @@ class _Session(EventHandler):  # type: ignore[misc]
             return self.send({"refused": str(error)})
         texts = {name: data.decode() for name, data in files.items()}
         self.send({"files": texts})
+
+    def _tell_changes(self, asked: Values) -> None:
+        if self.request.changes is None:
+            raise shapes.Misfit("it asks for what changed, which it needs not")
+        self.send({"told": self.request.changes(asked)})
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if self.done is not None or self.failure:

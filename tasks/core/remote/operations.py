@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from ..base.errors import Refused
 from ..base.process import Throttle
 from ..deploy import apply, former_roots, preflight, prune, rollback
+from ..history.releases import Asked, Tell, plan_history, server_history
+from ..history.words import SHORT, history_lines
 from ..inspect import deployed, status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
@@ -29,6 +31,7 @@ from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 from .options import (
     DeployOptions,
+    HistoryOptions,
     Options,
     PlanOptions,
     PruneOptions,
@@ -68,6 +71,9 @@ class AnswerLine(Protocol):
     def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
         """The boot files of a release, below tftp_root."""
 
+    def changes(self, asked: Asked) -> Mapping[str, Any]:
+        """What of the changes between two releases may be told; see disclosure.told."""
+
 
 def do(options: Options, targets: Targets, line: AnswerLine) -> Values:
     """Do the work that these options are of. Raises Refused."""
@@ -89,14 +95,24 @@ def plan_server(
     actual = dataclasses.replace(found, prunable=tuple(prunable))
     other_sites.refuse(actual, desired)
     plan = decide.plan(actual, desired)
-    as_json = plan_json(plan, actual)
     refused = preflight.refusal(plan, actual, desired)
+    return {**described_plan(plan, actual, line.changes, refused), "refused": refused}
+
+
+def described_plan(plan: Plan, actual: state.Actual, changes: Tell, refused: str = "") -> Values:
+    """A plan as who asked gets it: `changed`, `sections` and `json`."""
+    history = plan_history(plan, actual, changes)
+    as_json = plan_json(plan, actual)
     return {
         "changed": plan.changed,
-        "sections": plan_text.sections(plan, actual),
-        "json": {**as_json, "refused": refused},
-        "refused": refused,
+        "sections": plan_text.sections(plan, actual, in_lines(history)),
+        "json": {**as_json, "history": history, "refused": refused},
     }
+
+
+def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What each release changes, in lines, by its id."""
+    return {told["after"]: list(history_lines(told, SHORT)) for told in history}
 
 
 def _prunable(targets: Targets, options: PlanOptions) -> Iterator[tuple[str, str]]:
@@ -138,7 +154,8 @@ def deploy_server(
         line.say(text)
 
     def show(plan: Plan, actual: state.Actual) -> None:
-        line.show(plan_text.sections(plan, actual))
+        history = in_lines(plan_history(plan, actual, line.changes))
+        line.show(plan_text.sections(plan, actual, history))
 
     def settle() -> Desired:
         return goal_of(targets, line, wanted, options.image, options.again)
@@ -253,6 +270,15 @@ def status_server(
     return status.server_status(targets, time.time())
 
 
+def history_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: HistoryOptions,
+) -> Values:
+    """Compare two releases that are there: `lines`, and `asked`, of which not all may be told."""
+    return server_history(targets, options.before, options.after)
+
+
 def site_data_server(
     targets: Targets,
     line: AnswerLine,
@@ -269,6 +295,7 @@ OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PruneOptions: prune_server,
     VerifyOptions: verify_server,
     StatusOptions: status_server,
+    HistoryOptions: history_server,
     SiteDataOptions: site_data_server,
 }
 

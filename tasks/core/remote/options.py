@@ -69,6 +69,14 @@ class StatusOptions(Options):
 
 
 @dataclass(frozen=True)
+class HistoryOptions(Options):
+    """What changed from one release on the server to another?"""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class SiteDataOptions(Options):
     """Give the site data that nodes get when they boot."""
 
@@ -80,6 +88,7 @@ KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "prune": PruneOptions,
     "verify": VerifyOptions,
     "status": StatusOptions,
+    "history": HistoryOptions,
     "site_data": SiteDataOptions,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}

@@ -6,7 +6,7 @@ The JSON that a command left ──> a part of the view
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..base.nodeset import fold_nodes
@@ -23,6 +23,7 @@ GROUPS = {  # of files, by key of the plan
     "files": "Files on the server",
     "by_hand": "Generated files that no deploy installs",
 }
+_CHANGED = {"action": "change", "found": ""}
 VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok": "passed"}
 
 
@@ -31,24 +32,96 @@ VERDICTS = {"failed": "failed", "warning": "warned", "skipped": "skipped", "ok":
 
 def plan_view(found: Mapping[str, Any]) -> View:
     """What `doit plan` left: {"compared": words, "servers": {name: a plan's JSON}}."""
-    servers = [_server(name, plan) for name, plan in found["servers"].items()]
-    return {"compared": found["compared"], "servers": servers}
-
-
-def _server(name: str, plan: Mapping[str, Any]) -> View:
+    plans = found["servers"]
     return {
-        "name": name,
+        "compared": found["compared"],
+        "count": len(plans),
+        "tiles": _folded(plans, _tiles),
+        "servers": _folded(plans, _releases),
+        "files": _folded(plans, _files),
+    }
+
+
+def _folded(
+    plans: Mapping[str, Mapping[str, Any]], part: Callable[[Mapping[str, Any]], View]
+) -> list[View]:
+    """A part of each plan, with the `name` of the servers that have it so: `boot[1-3]`."""
+    parts: list[View] = []
+    names: list[list[str]] = []
+    for name, plan in plans.items():
+        view = part(plan)
+        if view not in parts:
+            parts.append(view)
+            names.append([])
+        names[parts.index(view)].append(name)
+    return [{**view, "name": fold_nodes(same)} for view, same in zip(parts, names)]
+
+
+def _tiles(plan: Mapping[str, Any]) -> View:
+    return {"counts": list(_counts(plan))}
+
+
+def _releases(plan: Mapping[str, Any]) -> View:
+    """What nodes run, and who they are: the same on most servers."""
+    return {
         "changed": plan["changed"],
         "moves": list(map(_with_nodes, plan["releases"])),
         "switches": list(map(_with_nodes, plan["switches"])),
         "boots": _boots(plan["boots"]),
         "roots": list(map(_root, plan["roots"])),
+        "history": list(map(_history, plan.get("history", []))),
         "nodes": _changes(plan["nodes"]),
+    }
+
+
+def _files(plan: Mapping[str, Any]) -> View:
+    """What is written, and what happens then."""
+    return {
         "groups": _groups(plan),
         "loaders": plan["loaders"],
         "reloads": plan["reloads"],
         "warnings": plan.get("warnings", []),  # none in a plan that an earlier version left
         "prunable": plan["prunable"],
+    }
+
+
+def _counts(plan: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
+    """What a plan comes to: numbers, each with its word for one and for several."""
+    moved = [node for change in plan["releases"] + plan["switches"] for node in change["nodes"]]
+    actions = Counter(change["action"] for change in plan["files"])
+    packages = 0
+    for told in plan.get("history", []):
+        packages += sum(map(len, (told["packages"] or {}).values()))
+    every = [
+        (len(moved), "node boots another release", "nodes boot another release"),
+        (len(plan["roots"]), "release to publish", "releases to publish"),
+        (packages, "package differs", "packages differ"),
+        (actions["add"], "file to add", "files to add"),
+        (actions["change"], "file to change", "files to change"),
+        (actions["remove"], "file to remove", "files to remove"),
+    ]
+    return (row for row in every if row[0])
+
+
+def _history(told: Mapping[str, Any]) -> View:
+    """What a release changes in an admin's terms."""
+    packages = told["packages"] or {"added": {}, "removed": {}, "changed": {}}
+    rows = [(name, *versions) for name, versions in packages["changed"].items()]
+    rows += [(name, "", version) for name, version in packages["added"].items()]
+    rows += [(name, version, "") for name, version in packages["removed"].items()]
+    texts, hidden = [], []
+    for text in told["texts"]:
+        if text["why"]:
+            hidden.append(text)
+        else:
+            texts.append(_file({**text, "path": f"/{text['path']}", **_CHANGED}))
+    return {
+        "before": told["before"],
+        "after": told["after"],
+        "packages": {"rows": sorted(rows)[:MOST_PATHS], "count": len(rows)},
+        "unknown": told["unknown"],
+        "texts": texts,
+        "hidden": hidden,
     }
 
 
@@ -134,7 +207,8 @@ def _tree(tree: Mapping[str, Any]) -> View:
 def _folder(name: str, counts: Sequence[int]) -> View:
     """A folder with the names added, removed and changed in it, and the bytes that makes."""
     *names, size = counts[:4]
-    return {"name": "/" + ("" if name == "." else name), "counts": names, "bytes": size}
+    counted = list(zip(("added", "removed", "changed"), names))
+    return {"name": "/" + ("" if name == "." else name), "counts": counted, "bytes": size}
 
 
 def _file(change: Mapping[str, Any]) -> View:

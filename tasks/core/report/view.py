@@ -70,6 +70,7 @@ class ReportFacts:
     files: Mapping[str, bytes]  # path below build/configs -> bytes
     places: tuple[str, ...] = ()  # folders of this machine, which notes may name
     found: Findings = Findings()
+    revision: Mapping[str, Any] | None = None  # the site's commit, see base/git.py
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def view(facts: ReportFacts) -> View:
     few = len(site.nodes) <= MOST_CELLS
     return {
         "site": site.name,
+        "revision": facts.revision,
         "network": network_view(site),
         "servers": servers_view(site),
         "node_count": len(site.nodes),

@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pathlib
+import re
 import signal
 import socket
 import stat
@@ -17,7 +18,7 @@ import time
 import pytest
 
 from tasks.core.base.errors import BadInput, Refused
-from tasks.core.reference import bootstrap, snapshot
+from tasks.core.reference import apt_sources, bootstrap, snapshot
 from tasks.core.reference.exclude import bounds
 from tasks.core.reference.pull import pull_reference
 from tasks.core.reference.snapshot import Snapshot
@@ -824,12 +825,49 @@ def test_this_machines_own_sources_of_the_suite_are_used_and_no_others(tmp_path)
     )
     patterns = (f"{tmp_path}/*.sources", f"{tmp_path}/*.list")
     signed = "[signed-by=/usr/share/keyrings/k.gpg] "
-    assert bootstrap.own_sources("bookworm", *patterns).splitlines() == [
+    assert apt_sources.own_sources("bookworm", *patterns).splitlines() == [
         f"deb {signed}http://mirror.example/debian bookworm main contrib",
         f"deb {signed}http://mirror.example/debian bookworm-updates main contrib",
         "deb [arch=amd64] http://security.example bookworm-security main",
     ]
-    assert bootstrap.own_sources("trixie", *patterns) == ""
+    assert apt_sources.own_sources("trixie", *patterns) == ""
+    fetched = apt_sources.fetched_from("bookworm", patterns)
+    assert fetched == apt_sources.own_sources("bookworm", *patterns)
+    others = apt_sources.fetched_from("trixie", patterns)
+    assert re.findall(r"http://\S+ \S+", others) == TRIXIE
+    assert apt_sources.fetched_from("nosuch", patterns) == ""
+
+
+TRIXIE = [
+    "http://deb.ab.example/debian trixie",
+    "http://deb.ab.example/debian trixie-updates",
+    "http://security.ab.example/debian-security trixie-security",
+]
+
+
+@pytest.mark.parametrize(
+    "suite, mirror, said",
+    [
+        ("trixie", "", TRIXIE),
+        ("sid", "", ["http://deb.ab.example/debian sid"]),
+        ("trixie", "http://mirror.example/debian", ["http://mirror.example/debian trixie"]),
+        ("noble", "", [f"http://archive.cd.example/ubuntu noble{more}" for more in ("", "-updates")]
+         + ["http://security.cd.example/ubuntu noble-security"]),
+    ],
+)  # fmt: skip
+def test_a_root_says_the_sources_of_the_site_and_none_of_this_machines(
+    tmp_path, suite, mirror, said
+):
+    held = tmp_path / "etc/apt/sources.list.d"
+    held.mkdir(parents=True)
+    (held / "0000sources.list").write_text("deb http://of.this.machine trixie main\n")
+    (held / "of-a-package.list").write_text("# a package's own\n")
+    apt_sources.say_in_root(
+        str(tmp_path), Reference("bootstrap", suite=suite, mirror=mirror or None)
+    )
+    text = (tmp_path / "etc/apt/sources.list").read_text()
+    assert text == "".join(f"deb {where} main\n" for where in said)
+    assert [path.name for path in held.iterdir()] == ["of-a-package.list"]
 
 
 @needs_root
