@@ -97,7 +97,7 @@ def ready(run: Run, node: Node) -> None:
         )
     if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
-    built = release_of(run, node)
+    built = built_release(run, node)
     if node.release not in (None, built.id):
         pinned = f"{node.name} is pinned to {node.release}"
         raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
@@ -113,7 +113,7 @@ def programs(dhcp: DhcpServer) -> dict[str, str]:
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
-def release_of(run: Run, node: Node) -> Release:
+def built_release(run: Run, node: Node) -> Release:
     """What was built of the node's image."""
     return read_release(run.paths.release(run.site.image(node.image)))
 
@@ -302,7 +302,7 @@ def expected(run: Run, node: Node, server: Server, targets: Targets):
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
-    release = release_of(run, node).id
+    release = built_release(run, node).id
     root = root_of(run, node)
     return Expected(
         node.name,

@@ -55,10 +55,8 @@ def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str, nfs: str) 
     facts = read_facts(paths.initrd_facts(image))
     manifest = content(paths.manifest(image)) or b""
     entries, size = mtree.size_of(manifest)
+    xattrs, initrd, kernel = map(digest_file, parts(image, paths)[1:4])
     root = hashlib.sha256(manifest).hexdigest()
-    xattrs = digest_file(paths.xattrs(image))
-    initrd = digest_file(paths.initrd(image))
-    kernel = digest_file(paths.kernel(image))
     release = Release(
         id=release_id(image_name, root, xattrs, initrd, kernel, cmdline, nfs),
         image=image_name,

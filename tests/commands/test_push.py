@@ -196,7 +196,7 @@ def test_prune_keeps_what_a_node_says_that_it_runs(crowd):
     crowd.nodes[0].path("/run/plugnode/release").write_text(f"{ids[0]}\n")
     told = json.loads(crowd("plan", "--json").partition("{")[2].join(["{", ""]))
     prunable = [each["release"] for each in told["prunable"]]
-    assert ids[1] in prunable and ids[0] not in prunable, "nor does plan announce it"
+    assert [id for id in prunable if id in ids] == [ids[1]], "nor does plan announce it"
     out = crowd("prune")
     assert f"kept    {ids[0]}: run by wn001" in out and f"removed {ids[1]}: in use until" in out, (
         out

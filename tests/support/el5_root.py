@@ -6,13 +6,13 @@ of its full kernel: mkinitrd's lines, run by a stand-in for nash.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from tests.support.unpacked_root import kept_root, unpack
 
 PACKAGES = (
     "bash coreutils diffutils grep sed findutils mawk hostname sysvinit-core sysvinit-utils util-linux mount fdisk "
@@ -231,32 +231,12 @@ NOT_NEEDED = (
 
 
 def reference(cache: Path) -> Path:
-    """The reference, of a download of its own the first time; `cache` survives, and may be another test run's, too."""
-    made_by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    tree = cache / f"el5-{made_by}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not tree.exists():
-            for old in cache.glob("el5-*"):
-                shutil.rmtree(old)
-            new = cache / f"el5-{made_by}.new"
-            make(new)
-            new.rename(tree)
-    return tree
+    """The reference."""
+    return kept_root(cache, "el5", Path(__file__), make)
 
 
 def make(tree: Path) -> None:
-    """Unpack, never install: no package's script has run in it."""
-    words = [
-        "mmdebstrap",
-        "--quiet",
-        "--variant=extract",
-        '--aptopt=APT::Install-Recommends "false"',
-    ]
-    subprocess.run([*words, f"--include={','.join(PACKAGES)}", "bookworm", tree], check=True)
-    for path in NOT_NEEDED:
-        shutil.rmtree(tree / path, ignore_errors=True)
+    unpack(tree, PACKAGES, NOT_NEEDED)
     for version in os.listdir(tree / "lib/modules"):
         trim(tree / "lib/modules" / version / "kernel")
         subprocess.run(["depmod", "-b", tree, version], check=True)

@@ -6,8 +6,6 @@ boots a node's disk again and again. What each boot said is told by its title.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -15,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.loop_disk import PARTS, SETUP
+from tests.support.unpacked_root import kept_root, unpack
 
 PACKAGES = (
     "bash dash coreutils grep sed findutils mawk util-linux mount fdisk e2fsprogs kmod udev systemd lvm2 dmsetup mdadm "
@@ -121,30 +120,12 @@ boot "a group of two disks by force" /dev/vdd force:SERVDD "/dev/vdd /dev/vde"
 
 
 def root(cache: Path) -> Path:
-    """Its root but for setup.sh, of a download of its own the first time; `cache` survives."""
-    made_by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    tree = cache / f"last-life-{made_by}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "last-life.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not tree.exists():
-            for old in cache.glob("last-life-*"):
-                shutil.rmtree(old)
-            make(cache / "last-life-new").rename(tree)
-    return tree
+    """Its root but for setup.sh."""
+    return kept_root(cache, "last-life", Path(__file__), make)
 
 
-def make(tree: Path) -> Path:
-    """Unpack, never install: no package's script has run in it."""
-    words = [
-        "mmdebstrap",
-        "--quiet",
-        "--variant=extract",
-        '--aptopt=APT::Install-Recommends "false"',
-    ]
-    subprocess.run([*words, f"--include={','.join(PACKAGES)}", "bookworm", tree], check=True)
-    for path in NOT_NEEDED:
-        shutil.rmtree(tree / path, ignore_errors=True)
+def make(tree: Path) -> None:
+    unpack(tree, PACKAGES, NOT_NEEDED)
     (modules,) = (tree / "lib/modules").iterdir()
     for path in sorted((modules / "kernel").rglob("*.ko")):
         if not str(path.relative_to(modules / "kernel")).startswith(DRIVERS):
@@ -156,7 +137,6 @@ def make(tree: Path) -> Path:
         if not os.path.lexists(tree / name):
             (tree / name).symlink_to(path)
     (tree / "etc/udev/rules.d/99-last-life.rules").write_text(RULES)
-    return tree
 
 
 def boots(folder: Path, tree: Path) -> dict[str, str]:

@@ -44,7 +44,7 @@ FORMATS = {  # (offset, magic): a name
 BITS = {name: bits for bits, name in TYPES.items()}
 
 
-_MAGIC = b"070701"
+NEWC = b"070701"
 _TRAILER = b"TRAILER!!!"
 _HEAD = 110  # bytes of a header
 _MOST = 128  # bytes of an entry beside its name and data: the header, and up to 7 of padding
@@ -177,7 +177,7 @@ def _fields(data: bytes, at: int) -> list[int]:
     head = data[at : at + _HEAD]
     if len(head) < _HEAD:
         raise Corrupt(f"truncated at byte {len(data)} (no TRAILER!!! entry)")
-    if head[:6] != _MAGIC:
+    if head[:6] != NEWC:
         found = recognised(data[at : at + 2048])
         raise Corrupt(f"corrupt entry at byte {at}: {found} where a newc entry should be")
     try:
@@ -198,7 +198,7 @@ def _headers(data: bytes, base: int) -> Iterator[_Header]:
 
 
 def _end_of_newc(data: bytes, start: int) -> int:
-    if data[start : start + 6] != _MAGIC:
+    if data[start : start + 6] != NEWC:
         raise Corrupt(f"{recognised(data[start:])} at byte {start} is not supported")
     *_, trailer = _headers(data, start)
     return trailer.start
@@ -222,7 +222,7 @@ def files_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     start = _after_zeros(data, 0)
     while start < len(data):
-        if data[start : start + 6] != _MAGIC:
+        if data[start : start + 6] != NEWC:
             return
         for header in _headers(data, start):
             if stat.S_ISREG(header.mode):

@@ -16,7 +16,7 @@ from ..plan.actual import read_actual
 from ..plan.decide import changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
-from ..services import exports, services
+from ..services import daemon_files, exports
 from ..store import journal, tftp
 from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
@@ -64,7 +64,7 @@ def _make_folders_of_services(plan: Plan, actual: Actual, desired: Desired) -> N
         _make_folder_of(service, actual.targets)
 
 
-def _make_folder_of(service: services.Service, targets: Targets) -> None:
+def _make_folder_of(service: daemon_files.Service, targets: Targets) -> None:
     tftp.make_folder(targets, os.path.dirname(targets.at(service.path)))
 
 
@@ -139,8 +139,8 @@ def _name(targets: Targets, path: str) -> str:
     return path.removeprefix(targets.tftp + "/")
 
 
-def _install(daemons: Iterable[services.Service], targets: Targets, say: Say) -> None:
+def _install(daemons: Iterable[daemon_files.Service], targets: Targets, say: Say) -> None:
     """Daemons' files; with `destdir` they are put in place and no daemon hears of it."""
     for service in daemons:
         _make_folder_of(service, targets)
-        services.install_service(service.placed(targets), targets.at(service.path), say)
+        daemon_files.install_service(service.placed(targets), targets.at(service.path), say)

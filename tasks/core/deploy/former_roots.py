@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..base.files import content, read
 from ..base.process import Say
-from ..services import exports, services
+from ..services import daemon_files, exports
 from ..services.exports import Export
 from ..store import journal, kept
 from ..store.kept import published
@@ -200,5 +200,5 @@ def _prune_root(targets: Targets, root: FormerRoot, author: Author) -> None:
 def _end(targets: Targets, path: str, ended: list[Export], say: Say) -> None:
     file = targets.at(path)
     data = exports.without(read(file), ended)
-    service = services.Service(path, data, reload=services.EXPORTFS)
-    services.install_service(service.placed(targets), file, say)
+    service = daemon_files.Service(path, data, reload=daemon_files.EXPORTFS)
+    daemon_files.install_service(service.placed(targets), file, say)

@@ -14,7 +14,7 @@ from ..plan import nearest, state
 from ..plan.decide import changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, BuiltRelease, Desired, pins
-from ..services import services
+from ..services import daemon_files
 from ..store import tftp
 from ..store.operation import at_work
 from ..store.paths import Targets, stay_inside
@@ -172,7 +172,7 @@ def refuse_unready(plan: Plan, actual: Actual, desired: Desired) -> None:
     _pins_must_be_there(actual, desired)
     tftp.refuse_folders(_written_files(plan, targets))
     for service in changed_services(plan, actual, desired):
-        services.check_service(service, targets.at(service.path))
+        daemon_files.check_service(service, targets.at(service.path))
 
 
 def _pins_must_be_there(actual: Actual, desired: Desired) -> None:

@@ -16,7 +16,7 @@ from ..base.files import files_in, read
 from ..config.boot_files import BootLabel, render_boot
 from ..plan.state import BuiltRelease, Desired
 from ..release import Release, parse_release
-from ..services import services
+from ..services import daemon_files
 from ..site.model import Node, Server, Site
 from ..store.loaders import find_loaders
 from ..store.nodes import NodeFacts
@@ -83,7 +83,7 @@ def desired_state(
         site_img=build.site_img,
         files={**_served(build, server), **pinned},
         loaders=find_loaders(roots, named),
-        services=desired_services(site, server, build.configs, services.is_el()),
+        services=desired_services(site, server, build.configs, daemon_files.is_el()),
         nodes=node_facts(site),
         nfs_server=server.nfs_server or "",
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..dhcp.servers import BY_WORD
 from ..services import exports
-from ..services.services import EXPORTFS, FILE, Service
+from ..services.daemon_files import EXPORTFS, FILE, Service
 from ..site.model import Server, Site
 
 

@@ -11,7 +11,7 @@ from ..config.render import OF_SITE
 from ..plan import state
 from ..plan.actual import as_deployed
 from ..release import Release
-from ..services.services import Service
+from ..services.daemon_files import Service
 from ..site.model import Site
 from ..store.paths import BOOT_FILES, Targets
 from .build import Build, desired_state, of_tftp

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ..services.exports import site_of
 from ..services.merged_exports import MergedExports, merge_exports
-from ..services.services import KEPT, Service, is_foreign, lost
+from ..services.daemon_files import KEPT, Service, is_foreign, lost
 from ..site_data import files_of
 from ..store import journal
 from ..store.boot_files import current

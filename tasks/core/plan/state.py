@@ -11,7 +11,7 @@ from functools import lru_cache
 from ..checkout import staged
 from ..release import Release
 from ..services.exports import NONE, Export, ExportsFound, exports_of, site_of
-from ..services.services import Service
+from ..services.daemon_files import Service
 from ..store import journal
 from ..store.nodes import NodeFacts
 from ..store.paths import BOOT_FILES, Targets

@@ -13,7 +13,7 @@ import os
 import shutil
 
 from ..base.errors import Refused
-from ..base.files import sync
+from ..base.files import sync, unlink_if_there
 from ..base.process import Say, Throttle
 from ..scan.reader import scan
 from ..secret_scan.find import scanner
@@ -21,7 +21,7 @@ from ..site.model import Image
 from .exclude import bounds
 from .kind import Facts
 from .kinds import describe, kind_of
-from .snapshot import Snapshot, unlink_if_there
+from .snapshot import Snapshot
 
 
 def pull_reference(image: Image, folder: str, say: Say) -> None:

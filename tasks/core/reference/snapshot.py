@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from ..base.files import clear, exchange, sync_folder, write_atomic
+from ..base.files import clear, exchange, sync_folder, unlink_if_there, write_atomic
 from ..site.model import Image
 
 COMPLETE = "snapshot.json"  # is there when the snapshot is whole, and another one after each pull
@@ -129,9 +129,3 @@ def _load(path: str) -> dict[str, Any]:
             return noted
     except (OSError, ValueError):  # not there, or not ours to read: not whole either way
         return {}
-
-
-def unlink_if_there(path: str) -> None:
-    """Remove a name, if it is there."""
-    if os.path.lexists(path):
-        os.unlink(path)

@@ -30,7 +30,7 @@ from ..base.files import clear, digest_file, read
 from ..checkout.rootless import privileged
 from ..plan.state import BuiltRelease, Desired
 from ..release import Release
-from ..services import services
+from ..services import daemon_files
 from ..store.kept import published
 from ..store.paths import Targets
 from ..tree.manifest import Manifest
@@ -233,7 +233,7 @@ class Channel:
 
 def pack(
     desired: Desired,
-    families: Mapping[bool, Iterable[services.Service]],
+    families: Mapping[bool, Iterable[daemon_files.Service]],
 ) -> dict[str, Any]:
     """A desired state as JSON, without the large files.
 
@@ -256,7 +256,7 @@ def pack(
     }
 
 
-def _pack_service(service: services.Service) -> dict[str, Any]:
+def _pack_service(service: daemon_files.Service) -> dict[str, Any]:
     return {**service._asdict(), "data": service.data.decode()}
 
 
@@ -274,7 +274,7 @@ def _pack_release(built: BuiltRelease) -> dict[str, Any]:
 
 def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
     """The desired state on the server that it is of; what is large comes when it is read."""
-    family = str(services.is_el())
+    family = str(daemon_files.is_el())
     files = {name: text.encode() for name, text in goal["files"].items()}
     releases = [_unpack_release(said, channel) for said in goal["releases"]]
     return Desired(
@@ -289,12 +289,12 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
     )
 
 
-def _unpack_service(said: Mapping[str, Any]) -> services.Service:
+def _unpack_service(said: Mapping[str, Any]) -> daemon_files.Service:
     values = {**said, "data": said["data"].encode()}
     for name, value in said.items():
         if isinstance(value, list):
             values[name] = tuple(value)
-    return services.Service(**values)
+    return daemon_files.Service(**values)
 
 
 def _unpack_release(said: Mapping[str, Any], channel: Channel) -> RemoteRelease:

@@ -105,10 +105,7 @@ def _counts(plan: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
 
 def _history(told: Mapping[str, Any]) -> View:
     """What a release changes in an admin's terms."""
-    packages = told["packages"] or {"added": {}, "removed": {}, "changed": {}}
-    rows = [(name, *versions) for name, versions in packages["changed"].items()]
-    rows += [(name, "", version) for name, version in packages["added"].items()]
-    rows += [(name, version, "") for name, version in packages["removed"].items()]
+    rows = _package_rows(told["packages"] or {})
     texts, hidden = [], []
     for text in told["texts"]:
         if text["why"]:
@@ -118,11 +115,19 @@ def _history(told: Mapping[str, Any]) -> View:
     return {
         "before": told["before"],
         "after": told["after"],
-        "packages": {"rows": sorted(rows)[:MOST_PATHS], "count": len(rows)},
+        "packages": {"rows": rows[:MOST_PATHS], "count": len(rows)},
         "unknown": told["unknown"],
         "texts": texts,
         "hidden": hidden,
     }
+
+
+def _package_rows(packages: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Give (name, version before, version after), "" for none, by name."""
+    rows = [(name, *versions) for name, versions in packages.get("changed", {}).items()]
+    rows += [(name, "", version) for name, version in packages.get("added", {}).items()]
+    rows += [(name, version, "") for name, version in packages.get("removed", {}).items()]
+    return sorted(rows)
 
 
 def _with_nodes(change: Mapping[str, Any]) -> View:

@@ -18,7 +18,6 @@ from .form import is_text
 ROOM = 256 << 20  # bytes that a file may expand to; what is beyond is not seen
 Member = tuple[bytes, bytes]  # (path inside, b"" where it has none; bytes)
 
-_NEWC = b"070701"
 _ARCHIVES = {  # (offset, magic) of what libarchive takes apart
     (0, b"PK\x03\x04"): "zip",
     (0, b"7z\xbc\xaf\x27\x1c"): "7zip",
@@ -32,7 +31,7 @@ _ARCHIVES = {  # (offset, magic) of what libarchive takes apart
 def members(data: bytes) -> Iterator[Member]:
     """What a file holds that is packed: an archive's files, or what it expands to."""
     how = compression.compression(data[:8])
-    if data.startswith(_NEWC):
+    if data.startswith(cpio.NEWC):
         yield from _image(data)
     elif how != "none":
         yield from _expanded(how, data)
@@ -81,7 +80,7 @@ def _expanded(how: str, data: bytes) -> Iterator[Member]:
         yield from _archive(data, "raw")
         return
     plain, end = compression.expand_start(how, data, ROOM)
-    if plain.startswith(_NEWC):
+    if plain.startswith(cpio.NEWC):
         yield from _files(plain)
         yield from _image(data[end:])
     else:

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.desired.daemons import desired_services
 from tasks.core.dhcp.servers import BY_WORD, SERVERS
-from tasks.core.services.services import Service
+from tasks.core.services.daemon_files import Service
 from tasks.core.site.model import Deploy, Network, Server, Site
 from tests.support.commands import REPOSITORY
 

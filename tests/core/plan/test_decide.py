@@ -16,7 +16,7 @@ from tasks.core.plan import decide
 from tasks.core.plan.actual import read_actual
 from tasks.core.plan.as_json import plan_json
 from tasks.core.plan.text import painted, plan_text
-from tasks.core.services.services import FILE, Service
+from tasks.core.services.daemon_files import FILE, Service
 from tasks.core.site.model import Deploy, Network, Server, Site
 from tasks.core.store import loaders
 from tasks.core.store.paths import Targets

@@ -24,7 +24,7 @@ from tasks.core.services.exports import (
     fsid_of,
 )
 from tasks.core.services.merged_exports import merge_exports
-from tasks.core.services.services import Service
+from tasks.core.services.daemon_files import Service
 from tasks.core.store.paths import Targets
 from tests.support import sample_site
 from tests.support.commands import Doit
@@ -530,7 +530,7 @@ KILLED = """
 import os, signal, sys
 from tasks.core.services.exports import read_exports
 from tasks.core.services.merged_exports import merge_exports
-from tasks.core.services.services import Service, install_service
+from tasks.core.services.daemon_files import Service, install_service
 from tasks.core.store.paths import Targets
 dest, own, shared = sys.argv[1:]
 targets = Targets("/srv/tftp", "/srv/nfs", dest)
