@@ -304,4 +304,5 @@ def expected(node: Node, server: Server, targets: Targets):
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
         units=has_systemd(root(node)),
+        lockdown=settings().firmware == "secure",
     )

@@ -54,7 +54,7 @@ class Settings:
 
 EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
 CHOICES: dict[str, tuple[str, ...]] = {
-    "firmware": ("bios", "uefi"),
+    "firmware": ("bios", "uefi", "secure"),
     "dhcp": tuple(BY_WORD),
     "power": ("", "keep"),
 }

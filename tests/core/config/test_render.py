@@ -520,6 +520,22 @@ def requests(site: Site) -> list:
     ]
 
 
+GRUB, SHIM = ("grubnetx64.efi", "/srv/g.efi"), ("shimx64.efi", "/srv/s.efi")
+
+
+@pytest.mark.parametrize(
+    "brought, named",
+    [((), "shimx64.efi"), ((GRUB,), "grubnetx64.efi"), ((GRUB, SHIM), "shimx64.efi")],
+)
+def test_dhcp_names_shim_but_where_the_site_brings_a_grub_of_its_own_alone(brought, named):
+    """shim would start the distribution's in its place."""
+    site = site_of("two-nodes")
+    images = tuple(image._replace(loaders=brought) for image in site.images)
+    files = render.render_configs(site._replace(images=images))
+    for name in ("dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf"):
+        assert re.findall(rb"\w+x64\.efi", files[name]) == [named.encode()]
+
+
 STRANGER, NEW_CARD = "52:54:00:ff:00:01", "52:54:00:ff:00:02"
 
 
@@ -544,8 +560,8 @@ def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader
     site = site_of(name)
     known = site.nodes[:5]
     *answers, stranger, new_card = handshakes(site, server, tmp_path)
-    files = ["pxelinux.0", "pxelinux.0", "grubnetx64.efi", "grubnetx64.efi", *[None] * len(STRANGE)]
-    files += ["boot.ipxe"] * len(IPXE) + ["grubnetx64.efi"] * len(OTHER)
+    files = ["pxelinux.0", "pxelinux.0", "shimx64.efi", "shimx64.efi", *[None] * len(STRANGE)]
+    files += ["boot.ipxe"] * len(IPXE) + ["shimx64.efi"] * len(OTHER)
     firmwares, others = answers[: len(files)], answers[len(files) :]
     assert [answer.get("bootfile") or answer.get("boot_file") for answer in firmwares] == files
     for each, answer in zip(
