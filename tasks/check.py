@@ -89,7 +89,7 @@ def long_lines() -> list[str]:
 
 def exposed() -> list[str]:
     """What nodes or local users can do with nfs_root, where it is there already."""
-    from .core.deploy.preflight import missing_options, warn_of_exposure
+    from .core.deploy.preflight import is_open, missing_options, warn_of_exposure
 
     lines: list[str] = []
     if os.path.isdir(targets().nfs_root):
@@ -97,6 +97,9 @@ def exposed() -> list[str]:
         if options := ",".join(missing_options(targets())):
             what = "setuid programs and devices of roots are for nodes, not for local users"
             lines.append(f"mount {targets().nfs} with {options}: {what}")
+        if is_open(targets()):
+            why = "local users can enter it, and nodes need no way through it"
+            lines.append(f"chmod 0700 {targets().nfs}: {why}")
     return lines
 
 

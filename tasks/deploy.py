@@ -17,6 +17,7 @@ from .base.paths import read_release
 from .base.rule import command
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import author, images, settings, site
+from .base.trust import keys, sign_build
 from .core.base.errors import Refused
 from .core.base.text import counted
 from .push import ask_nodes, degraded, hear, said_of
@@ -47,7 +48,7 @@ AGAIN = {
 
 def task_deploy():
     """make the targets match what was built; `image=NAME` for the releases of that one alone"""
-    return command(deploy, after=BUILT, params=[AGAIN], knows="image server destdir")
+    return command(deploy, after=BUILT, params=[AGAIN], knows="image server destdir key")
 
 
 def deploy(again: bool) -> None:
@@ -55,6 +56,8 @@ def deploy(again: bool) -> None:
 
     for line in too_long():
         say(line)
+    for id in sign_build():
+        say(f"signed {id}")
     options = DeployOptions(author(), settings().image, again)
     answers = everywhere(options, with_goal=True)
     shown, deployed = {}, {}
@@ -93,6 +96,7 @@ def rollback() -> None:
         image=settings().image,
         release=settings().release,
         author=author(),
+        keys=keys(),
     )
     answers = everywhere(options)
     tell(texts(answers, moved))
@@ -156,7 +160,7 @@ def task_verify():
 def verify(full: bool) -> None:
     from .core.remote.options import VerifyOptions
 
-    answers = everywhere(VerifyOptions(full, settings().image))
+    answers = everywhere(VerifyOptions(full, settings().image, keys()))
     right = "ok: as it was deployed"
     if full:
         right += ", every byte"

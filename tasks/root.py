@@ -30,6 +30,7 @@ from .core.image.source import ImageSource
 from .core.site.model import Image, Site
 
 Notes = dict[str, Any]  # for the report and plan
+DEVICES = "`exclude` it, or correct its mode where it comes from"
 IDLE = (
     "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused;"
     " correct or remove it"
@@ -85,6 +86,8 @@ def say_of(image: Image, notes: Notes, wanted: Site) -> None:
         say(notes["unprivileged"])
     for line in [*lost_hosts(image, notes, wanted), *lost_labels(image, notes, wanted)]:
         say(line)
+    for path in notes["open_devices"]:
+        say(f"{image.name}: /{path} is a device that every user of a node may open; {DEVICES}")
     for name in notes["keep_idle"]:
         say(IDLE.format(image.name, name))
 

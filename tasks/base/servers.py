@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ from .options import coloured
 from .results import generated
 from .rule import remove
 from .settings import settings, site
+from .trust import trusted
 
 if TYPE_CHECKING:
+    from ..core.plan.state import Desired
     from ..core.remote.controller import Source
     from ..core.remote.operations import Answer, Sections
     from ..core.remote.options import Options
@@ -72,10 +75,15 @@ class ThisMachine:
             self.shown = sections
 
     def wanted(self):
-        return wanted(self.server)
+        return with_trust(self.server)
 
     def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
         return boot_files_of(release, data, label, self.server)
+
+
+def with_trust(server: Server) -> Desired:
+    """What a server must hold, and who must have signed it."""
+    return replace(wanted(server), trust=trusted())
 
 
 def _alone() -> bool:
@@ -114,7 +122,7 @@ def _request(server: Server, options: Options, with_goal: bool):
     where = targets()
     sources: dict[str, controller.Source] = {}
     if with_goal:
-        held = wanted(server)
+        held = with_trust(server)
         goal = agent.pack(held, services_of_families())
         sources = _sources(held.loaders)
     return controller.Request(

@@ -40,6 +40,7 @@ class Settings:
     firmware: str = "bios"
     dhcp: str = SERVERS[0].daemon
     power: str = ""
+    key: str = ""  # a private key, to sign with
 
     @property
     def folders(self) -> tuple[str, ...]:

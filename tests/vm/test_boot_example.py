@@ -123,9 +123,9 @@ def test_a_node_of_the_second_server_boots_by_secure_boot_and_stays_on_at_a_term
     print(told.getvalue())
     assert node.exitstatus == 0
     assert verdicts(told.getvalue().replace("\r", "")) == dict.fromkeys(
-        WHOLE - {"power button switches it off"} | {"Secure Boot: kernel lockdown"}, "ok"
+        WHOLE - {"power button switches it off"} | {"kernel lockdown (Secure Boot)"}, "ok"
     )
-    assert "kernel lockdown: integrity" in told.getvalue()
+    assert "kernel lockdown (Secure Boot): integrity" in told.getvalue()
     assert re.search(r"s  loader +shimx64\.efi\r$", told.getvalue(), re.M)
 
 

@@ -84,6 +84,7 @@ def checkout(
     """
     folder = os.path.dirname(paths.folder)
     os.makedirs(folder, exist_ok=True)
+    os.chmod(folder, 0o700)  # it holds programs that run as root, whoever starts them
     with without_collection():
         able = privileged(folder)
         goal, note = as_possible(tree, able)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..dhcp.servers import BY_WORD, SERVERS
-from ..services.exports import fsid_of
+from ..services.exports import fewest_prefixes, fsid_of
 from ..site.model import Deploy, Network, Node, Site
 from .boot_files import boot_views, server_of
 from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
@@ -55,6 +55,7 @@ def site_view(site: Site) -> View:
         "next_server": site.servers[0].ip if len(site.servers) == 1 else "",
         "nodes": [_row(site, node) for node in site.nodes],
         "hosts": site.hosts,
+        "clients": _clients(site),
         **_deploy_view(site),
         "loaders": loaders_of(site),
         "ipxe_class": IPXE_CLASS,
@@ -105,8 +106,16 @@ def _deploy_view(site: Site) -> dict[str, str]:
         "nfs_root": deploy.nfs_root,
         "tftp_root": deploy.tftp_root,
         "fsid": fsid_of(site.name, deploy.nfs_root),
+        "export_options": f",{deploy.export_options}" if deploy.export_options else "",
         "drop_in": "yes" if _is_drop_in(deploy) else "",
     }
+
+
+def _clients(site: Site) -> list[str]:
+    """Who may have the roots mounted."""
+    if site.deploy.export_to == "nodes":
+        return fewest_prefixes(node.ip for node in site.nodes)
+    return [site.network.subnet]
 
 
 def _is_drop_in(deploy: Deploy) -> bool:

@@ -196,7 +196,7 @@ def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
         yield Check(failed == NONE, "no unit failed", "" if failed == NONE else failed)
     if expected.lockdown:
         found = boot.facts.get("lockdown", "nothing")
-        yield _equal("Secure Boot: kernel lockdown", found, "integrity", "confidentiality")
+        yield _equal("kernel lockdown (Secure Boot)", found, "integrity", "confidentiality")
     if expected.sshd:
         yield Check(bool(boot.sshd), "sshd answers", boot.sshd or "nothing")
     if expected.powers_off and boot.off != "cut":

@@ -36,6 +36,7 @@ def sections(plan: Plan, actual: Actual) -> list[Section]:
     parts = (
         _releases(plan, actual),
         _site_data(plan),
+        _signed(plan),
         _files(plan, actual),
         _by_hand(plan),
         _actions(plan, actual),
@@ -227,6 +228,13 @@ def _file(change: FileChange) -> Iterator[str]:
     yield from (f"    {line}" for line in lines[:LONGEST_DIFF])
     if len(lines) > LONGEST_DIFF:
         yield f"      … and {len(lines) - LONGEST_DIFF} more lines (--json has all)"
+
+
+def _signed(plan: Plan) -> Iterator[str]:
+    if plan.signed:
+        yield "Signatures"
+    for id in plan.signed:
+        yield f"  + {id}"
 
 
 def _by_hand(plan: Plan) -> Iterator[str]:

@@ -36,6 +36,7 @@ from ..store.paths import Targets
 from ..tree.manifest import Manifest
 from ..tree.manifest import read_manifest as read_record
 from ..tree.model import Tree
+from ..trust.signatures import Trusted
 from . import operations
 from .options import Values, unpack_options
 
@@ -48,6 +49,7 @@ PACKAGES = (  # of tasks.core: all that runs here
     "archive",
     "checkout",
     "store",
+    "trust",
     "dhcp",
     "services",
     "plan",
@@ -247,7 +249,18 @@ def pack(
         "loaders": loaders,
         "services": packed,
         "nodes": dict(desired.nodes),
+        "trust": _pack_trust(desired.trust),
     }
+
+
+def _pack_trust(trust: Trusted) -> dict[str, Any]:
+    signatures = {id: signature.decode() for id, signature in trust.signatures.items()}
+    return {**trust._asdict(), "signatures": signatures}
+
+
+def _unpack_trust(said: Mapping[str, Any]) -> Trusted:
+    signatures = {id: text.encode() for id, text in said["signatures"].items()}
+    return Trusted(**{**said, "signatures": signatures})
 
 
 def _pack_service(service: services.Service) -> dict[str, Any]:
@@ -279,6 +292,7 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
         loaders=_loaders(goal["loaders"], channel),
         services=tuple(map(_unpack_service, goal["services"][family])),
         nodes=goal["nodes"],
+        trust=_unpack_trust(goal["trust"]),
     )
 
 

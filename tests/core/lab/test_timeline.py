@@ -103,7 +103,7 @@ def test_where_firmware_verifies_the_kernel_the_node_must_say_that_it_is_locked_
     def found(words: str) -> Check:
         expected = replace(EXPECTED, lockdown=True)
         made = checks(story(WHOLE + words), expected)
-        return next(check for check in made if check.what == "Secure Boot: kernel lockdown")
+        return next(check for check in made if check.what == "kernel lockdown (Secure Boot)")
 
     assert found("console plugnode: node: lockdown integrity\n").holds
     assert found("console plugnode: node: lockdown confidentiality\n").holds
