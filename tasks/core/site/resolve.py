@@ -41,8 +41,8 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     hosts = _hosts(said.hosts)
     last = filter(None, (hosts, trust))
     return model.Site(
-        name=said.site,
-        network=network,
+        said.site,
+        network,
         servers=servers,
         images=images,
         deploy=deploy,
