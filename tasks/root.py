@@ -70,7 +70,8 @@ def make_root(source: ImageSource, wanted: Aside) -> None:
     image = source.image
     with about(image.name):
         decided = decide(source, Progress(f"reading what {image.name} is made of, names"))
-    owned = None if source.in_place else decided.reference.tree
+    is_ours = decided.is_plain and not source.in_place
+    owned = decided.reference.tree if is_ours else None
     tell = Progress(f"staging {image.name}")
     done = staged.checkout(place_of(image), decided.tree, owned, tell)
     write_atomic(parts_of(image), decided.listed)

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
 from ..initrd import build, content, kernel
+from ..reference.claims import claimed
 from ..reference.exclude import bounds
+from ..reference.snapshot import claims_of
 from ..rootfs import stage
 from ..rootfs.disks import disk_support
 from ..scan import reader
@@ -37,6 +39,7 @@ class DecidedRoot(NamedTuple):
     parts: Tree  # of what is staged, all that an initrd can be made of
     listed: bytes  # the manifest of those
     secrets: SecretFound
+    is_plain: bool  # the reference's folder is as its tree says, and claims nothing besides
 
     @property
     def tree(self) -> Tree:
@@ -106,10 +109,12 @@ def _decide(root: ImageSource, tell: Tell) -> DecidedRoot:
     look = walked(root) if root.in_place else None
     with circles_named(root):
         found = reader.scan(root.reference, root.index_file, options, look, tell)
+        claims = None if root.in_place else claims_of(os.path.dirname(root.reference))
+        found = found._replace(tree=claimed(found.tree, claims))
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
         parts = content.parts(staged.tree)
-    return DecidedRoot(found, staged, parts, mtree.dump(parts), secrets)
+    return DecidedRoot(found, staged, parts, mtree.dump(parts), secrets, claims is None)
 
 
 @contextlib.contextmanager
