@@ -45,16 +45,13 @@ class Claims:
         if ffi.entry_hardlink(entry) and not ffi.entry_size(entry):
             return  # another name of what is known
         kind, mode = stat.S_IFMT(ffi.entry_mode(entry)), ffi.entry_perm(entry)
-        values = dict(attributes_of(entry))
-        kept = [key for key in values if is_kept(key) and key not in (ACCESS, DEFAULT)]
-        xattrs = {key: values[key].hex() for key in kept}
         device = None
         if kind in DEVICES:
             device = [DEVICES[kind], ffi.entry_rdevmajor(entry), ffi.entry_rdevminor(entry)]
             ffi.entry_set_filetype(entry, stat.S_IFREG)
             ffi.entry_set_size(entry, 0)
         owner = ffi.entry_uid(entry), ffi.entry_gid(entry)
-        self._noted[os.path.normpath(path)] = Claim(mode, *owner, device, xattrs)
+        self._noted[os.path.normpath(path)] = Claim(mode, *owner, device, _kept(entry))
         ffi.entry_set_perm(entry, possible(mode, kind == stat.S_IFDIR))
 
     def put(self, path: bytes, key: str, value: bytes) -> None:
@@ -83,6 +80,15 @@ class Claims:
             if claim != plain and not (stat.S_ISLNK(status.st_mode) and not any(claim[1:])):
                 found[os.fsdecode(path.removeprefix(b".").removeprefix(b"/"))] = claim
         return json.dumps(found).encode()
+
+
+def _kept(entry: Any) -> dict[str, str]:
+    """The attributes of an entry that come into a root; its ACLs are put when all is unpacked."""
+    found = {}
+    for key, value in attributes_of(entry):
+        if is_kept(key) and key not in (ACCESS, DEFAULT):
+            found[key] = value.hex()
+    return found
 
 
 def _paths() -> Iterator[bytes]:
