@@ -313,5 +313,6 @@ def expected(run: Run, node: Node, server: Server, targets: Targets):
         sshd=has(root, "usr/sbin/sshd"),
         powers_off=has_systemd(root) and run.settings.power != "keep",
         units=has_systemd(root),
+        lockdown=run.settings.firmware == "secure",
         writable=run.site.image(node.image).root == NFS_OVERLAY,
     )

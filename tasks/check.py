@@ -90,7 +90,7 @@ def long_lines(run: Run) -> list[str]:
 
 def exposed(run: Run) -> list[str]:
     """What nodes or local users can do with nfs_root, where it is there already."""
-    from .core.deploy.preflight import missing_options, warn_of_exposure
+    from .core.deploy.preflight import is_open, missing_options, warn_of_exposure
 
     lines: list[str] = []
     here = targets(run)
@@ -99,6 +99,9 @@ def exposed(run: Run) -> list[str]:
         if options := ",".join(missing_options(here)):
             what = "setuid programs and devices of roots are for nodes, not for local users"
             lines.append(f"mount {here.nfs} with {options}: {what}")
+        if is_open(here):
+            why = "local users can enter it, and nodes need no way through it"
+            lines.append(f"chmod 0700 {here.nfs}: {why}")
     return lines
 
 

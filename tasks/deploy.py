@@ -19,6 +19,7 @@ from .base.rule import command
 from .history import is_range, show_range
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import Run, this_run
+from .base.trust import keys, sign_build
 from .core.base.errors import Refused
 from .core.base.text import counted
 from .push import ask_nodes, degraded, hear, said_of
@@ -50,7 +51,7 @@ AGAIN = {
 
 def task_deploy():
     """make the targets match what was built; `image=NAME` for the releases of that one alone"""
-    return command(deploy, this_run, after=BUILT, params=[AGAIN], knows="image server destdir")
+    return command(deploy, this_run, after=BUILT, params=[AGAIN], knows="image server destdir key")
 
 
 def deploy(run: Run, again: bool) -> None:
@@ -58,6 +59,8 @@ def deploy(run: Run, again: bool) -> None:
 
     for line in too_long(run):
         say(line)
+    for id in sign_build(run):
+        say(f"signed {id}")
     options = DeployOptions(run.author(), run.settings.image, again)
     answers = everywhere(run, options, with_goal=True)
     shown, deployed = {}, {}
@@ -97,6 +100,7 @@ def rollback(run: Run) -> None:
         image=run.settings.image,
         release=run.settings.release,
         author=run.author(),
+        keys=keys(run),
     )
     answers = everywhere(run, options)
     tell(run, texts(answers, moved))
@@ -160,7 +164,7 @@ def task_verify():
 def verify(run: Run, full: bool) -> None:
     from .core.remote.options import VerifyOptions
 
-    answers = everywhere(run, VerifyOptions(full, run.settings.image))
+    answers = everywhere(run, VerifyOptions(full, run.settings.image, keys(run)))
     right = "ok: as it was deployed"
     if full:
         right += ", every byte"

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 def task_plan():
     """show what deploy would change, and change nothing; `image=NAME` for that one alone"""
     options = [JSON, EXIT, AGAINST]
-    task = command(show_plan, this_run, after=BUILT, params=options, knows="image server destdir")
+    task = command(
+        show_plan, this_run, after=BUILT, params=options, knows="image server destdir key"
+    )
     return {**task, "clean": [(remove, [[build_paths().path(".against")]])]}
 
 

@@ -22,6 +22,7 @@ from .core.image.source import ImageSource
 from .core.site.model import Image, Site
 
 Notes = dict[str, Any]  # for the report and plan
+DEVICES = "`exclude` it, or correct its mode where it comes from"
 IDLE = (
     "{}: keep: {} lets nothing out: it is not there, or nothing of it would be taken or refused;"
     " correct or remove it"
@@ -60,7 +61,8 @@ def make_root(source: ImageSource, paths: BuildPaths, wanted: Aside) -> None:
     image = source.image
     with about(image.name, source.site):
         decided = decide(source, Progress(f"reading what {image.name} is made of, names"))
-    owned = None if source.in_place else decided.reference.tree
+    is_ours = decided.is_plain and not source.in_place
+    owned = decided.reference.tree if is_ours else None
     tell = Progress(f"staging {image.name}")
     done = staged.checkout(paths.staged(image), decided.tree, owned, tell)
     notes = {**decided.notes(image.keep), "unprivileged": done.note}
@@ -76,6 +78,8 @@ def say_of(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -
     hosts = rendered(wanted, folders)["hosts"]
     for line in [*lost_hosts(image, notes, hosts), *lost_labels(image, notes, wanted)]:
         say(line)
+    for path in notes["open_devices"]:
+        say(f"{image.name}: /{path} is a device that every user of a node may open; {DEVICES}")
     for name in notes["keep_idle"]:
         say(IDLE.format(image.name, name))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,11 @@ from .options import coloured
 from .paths import BuildPaths
 from .rule import remove
 from .settings import Run
+from .trust import trusted
 
 if TYPE_CHECKING:
     from ..core.history.releases import Asked
+    from ..core.plan.state import Desired
     from ..core.remote.controller import Source
     from ..core.remote.operations import Answer, Sections
     from ..core.remote.options import Options
@@ -73,13 +76,18 @@ class ThisMachine:
             self.shown = sections
 
     def wanted(self):
-        return wanted(self.run, self.server)
+        return with_trust(self.run, self.server)
 
     def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
         return boot_files_of(self.run, self.server, release, label, data)
 
     def changes(self, asked: Asked) -> Mapping[str, Any]:
         return changes_told(self.run, asked)
+
+
+def with_trust(run: Run, server: Server) -> Desired:
+    """What a server must hold, and who must have signed it."""
+    return replace(wanted(run, server), trust=trusted(run))
 
 
 def _is_alone(run: Run) -> bool:
@@ -120,7 +128,7 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
     where = targets(run)
     sources: dict[str, controller.Source] = {}
     if with_goal:
-        held = wanted(run, server)
+        held = with_trust(run, server)
         goal = agent.pack(held, services_of_families(run, server))
         sources = _sources(run, held.loaders)
     return controller.Request(

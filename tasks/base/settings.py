@@ -42,6 +42,7 @@ class Settings:
     firmware: str = "bios"
     dhcp: str = SERVERS[0].daemon
     power: str = ""
+    key: str = ""  # a private key, to sign with
 
     @property
     def paths(self) -> BuildPaths:
@@ -52,7 +53,7 @@ class Settings:
 
 EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
 CHOICES: dict[str, tuple[str, ...]] = {
-    "firmware": ("bios", "uefi"),
+    "firmware": ("bios", "uefi", "secure"),
     "dhcp": tuple(BY_WORD),
     "power": ("", "keep"),
 }

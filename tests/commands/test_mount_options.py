@@ -26,6 +26,8 @@ def test_check_names_the_mount_options_that_nfs_root_lacks(doit, reference):
             out = doit("check")
             assert f"warning  deploy.nfs_root: mount {nfs} with {asked}: setuid" in out, out
         subprocess.run(["mount", "-o", "remount,nosuid,nodev", nfs], check=True)
+        assert f"deploy.nfs_root: chmod 0700 {nfs}: local users can enter it" in doit("check")
+        nfs.chmod(0o700)
         assert "deploy.nfs_root" not in doit("check")
         subprocess.run(["mount", "-o", "remount,suid,dev", nfs], check=True)
         assert "with nosuid" not in doit("check", f"destdir={doit.folder}"), "no service is touched"

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -356,12 +357,24 @@ def test_two_jobs_at_once_build_the_same(doit, reference):
     assert doit("-n", "2") == ""
 
 
-def test_without_root_rights_the_manifest_still_has_the_true_owners(doit, reference):
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+@pytest.mark.parametrize("kind", ["path", "archive"])
+def test_an_ordinary_user_builds_what_root_builds(kind, doit, reference):
     os.chown(reference / "var/lib/data", 1234, 5678)
-    (reference / "etc/shadow").chmod(0o644)
+    os.mknod(reference / "usr/disk", stat.S_IFBLK | 0o640, os.makedev(8, 0))
+    capability = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep
+    os.setxattr(reference / "usr/share/0/file1", "security.capability", capability)
+    (reference / "usr/share/0/file2").chmod(0o4711 if kind == "archive" else 0o4755)
+    if kind == "path":
+        (reference / "etc/shadow").chmod(0o644)
     sample_site.write(doit.site, reference)
+    if kind == "archive":
+        words = ["tar", "--xattrs", "--xattrs-include=*", "-czf", "../root.tgz", "."]
+        subprocess.run(words, cwd=reference, check=True)
+        text = doit.site.read_text().replace(f"path: {reference}", "archive: root.tgz")
+        doit.site.write_text(text)
     doit()
-    truth = (doit.build / "worker/root.mtree").read_bytes()
+    truth = {name: (doit.build / "worker" / name).read_bytes() for name in SAME}
     shutil.rmtree(doit.build)
     doit.folder.chmod(0o777)
     for above in doit.folder.parents:
@@ -377,8 +390,11 @@ def test_without_root_rights_the_manifest_still_has_the_true_owners(doit, refere
         env={**os.environ, "HOME": "/nonexistent"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (doit.build / "worker/root.mtree").read_bytes() == truth
+    assert {name: (doit.build / "worker" / name).read_bytes() for name in SAME} == truth
     assert "as root makes them" in done.stderr, "one line says so"
+
+
+SAME = ("root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json")
 
 
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(doit):

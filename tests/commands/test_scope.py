@@ -85,12 +85,12 @@ def two(doit: Doit, tmp_path: pathlib.Path) -> TwoImages:
 
 EVERY = "site=, build="
 USELESS = {
-    "deploy node=wn001": f"node=: deploy has no use for it; it knows image=, server=, destdir=, {EVERY}",
+    "deploy node=wn001": f"node=: deploy has no use for it; it knows image=, server=, destdir=, key=, {EVERY}",
     "deploy release=gpu-0123456789ab firmware=uefi": (
-        f"release=: deploy has no use for it; it knows image=, server=, destdir=, {EVERY}\n"
-        f"firmware=: deploy has no use for it; it knows image=, server=, destdir=, {EVERY}"
+        f"release=: deploy has no use for it; it knows image=, server=, destdir=, key=, {EVERY}\n"
+        f"firmware=: deploy has no use for it; it knows image=, server=, destdir=, key=, {EVERY}"
     ),
-    "plan power=keep": f"power=: plan has no use for it; it knows image=, server=, destdir=, {EVERY}",
+    "plan power=keep": f"power=: plan has no use for it; it knows image=, server=, destdir=, key=, {EVERY}",
     "rollback node=wn001": f"node=: rollback has no use for it; it knows image=, release=, server=, destdir=, {EVERY}",
     "prune node=wn001": f"node=: prune has no use for it; it knows image=, server=, destdir=, {EVERY}",
     "verify release=x": f"release=: verify has no use for it; it knows image=, server=, destdir=, {EVERY}",
@@ -99,7 +99,7 @@ USELESS = {
     "nodes image=gpu": f"image=: nodes has no use for it; it knows node=, destdir=, {EVERY}",
     "boot server=boot1": f"server=: boot has no use for it; it knows node=, firmware=, dhcp=, power=, {EVERY}",
     "pull node=wn001": f"node=: pull has no use for it; it knows image=, {EVERY}",
-    "plan deploy node=@all": f"node=: plan, deploy have no use for it; they know image=, server=, destdir=, {EVERY}",
+    "plan deploy node=@all": f"node=: plan, deploy have no use for it; they know image=, server=, destdir=, key=, {EVERY}",
     "status push server=boot1": f"server=: push has no use for it; it knows node=, destdir=, {EVERY}",
     "root:gpu image=gpu": f"image=: root:gpu has no use for it; it knows {EVERY}",
     "image=gpu": f"image=: release, boot_files, configs, site_image, report have no use for it; they know {EVERY}",

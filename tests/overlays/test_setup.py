@@ -316,6 +316,9 @@ def test_the_last_words_are_read_from_what_the_boot_left(node: Node, shell: str)
     (node.root / "proc/uptime").write_text("12.34 20.00\n")
     (node.data / "degraded").write_text("a reason\n")
     (node.data / "interface").write_text("card9\n")  # which this machine has not
+    lockdown = node.root / "sys/kernel/security/lockdown"
+    lockdown.parent.mkdir(parents=True)
+    lockdown.write_text("none [integrity] confidentiality\n")
     script = SETUP.parent / "tell.sh"
     subprocess.run(
         [*shell.split(), script],
@@ -325,5 +328,5 @@ def test_the_last_words_are_read_from_what_the_boot_left(node: Node, shell: str)
     said = [line.removeprefix("plugnode: node: ") for line in node.console.splitlines()]
     assert said[1:] == [
         "address  card9", "release worker-000000000001", "mount / nothing", "mount /var /dev/sda1 ext4 rw",
-        "fill /var 0 of 6", "mount /tmp nothing", "mount /home nothing", "degraded a reason", "ready 12.34 s",
+        "fill /var 0 of 6", "mount /tmp nothing", "mount /home nothing", "lockdown integrity", "degraded a reason", "ready 12.34 s",
     ]  # fmt: skip

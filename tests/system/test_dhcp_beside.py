@@ -69,7 +69,7 @@ def is_a_node(answer: dict[str, str]) -> None:
         "172.24.10.53",
         "grid.example.org",
     )
-    assert (answer.get("bootfile") or answer["boot_file"]) == "grubnetx64.efi"
+    assert (answer.get("bootfile") or answer["boot_file"]) == "shimx64.efi"
 
 
 def is_not(answer: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ images:
 nodes:
 {nodes}
 deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
+trust: {{key: site.pub}}
 """
 DEST = "/srv/dest"  # on each server
 
@@ -44,6 +45,8 @@ class Fleet:
         self.reference = sample_site.reference(folder / "reference", files=1200)
         sample_site.put(self.reference / "usr/share/large", os.urandom(4_000_000))
         self.install("3.0.1")
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "site")]
+        subprocess.run(words, check=True)  # what is deployed is signed by it
         self.write()
 
     def install(self, version: str) -> None:
@@ -369,12 +372,15 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
         assert f"nfsroot={server.address}:/srv/nfs/{old}" in text and new in boots(server)
     assert f"wn000 pinned to {old}" in fleet("status")
     nfs(fleet.servers["boot2"], new, "etc/added").touch()
+    signature = nfs(fleet.servers["boot3"], f".plugnode/{new}.sig")
+    good = signature.read_bytes()
+    signature.write_bytes(good[:-99])
     out = fleet("verify", status=1)
-    assert (
-        f"boot2: /srv/nfs/{new}/etc/added: added" in out
-        and "boot[1,3]: ok: as it was deployed" in out
-    ), out
+    assert f"boot2: /srv/nfs/{new}/etc/added: added" in out, out
+    assert f"boot3: /srv/nfs/.plugnode/{new}.json: not signed by a key of `trust:`" in out
+    assert "boot1: ok: as it was deployed" in out
     nfs(fleet.servers["boot2"], new, "etc/added").unlink()
+    signature.write_bytes(good)
     assert fleet("verify", "server=boot[1,3]").strip() == "boot[1,3]: ok: as it was deployed"
     assert "site.yaml has no boot9; it has boot[1-3]" in fleet("verify", "server=boot9", status=3)
 

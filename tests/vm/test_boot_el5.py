@@ -52,7 +52,7 @@ def test_uefi_boots_by_grub_from_dnsmasq_and_keeps_the_disk(grid: Grid, machine,
         right(story, "wn100")
         on_disk(story, "/dev/vda", boots)
         assert [reached.text for reached in story.stages if reached.stage == "loader"] == [
-            "grubnetx64.efi"
+            "shimx64.efi"
         ]
     assert "format" not in [reached.stage for reached in again.stages]
 

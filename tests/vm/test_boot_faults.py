@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,31 @@ def test_a_kernel_that_is_not_served_is_named(grid: Grid, machine, tmp_path: Pat
         away.rename(path)
     assert not story.ended
     assert f"{kernel}: File not found" in story.tftp_errors
+
+
+def test_secure_boot_refuses_a_kernel_that_nobody_signed(grid: Grid, machine, tmp_path: Path):
+    kernel, _, _ = grid.boot_lines("light")
+    path = grid.served / "tftpboot" / kernel
+    signed = path.read_bytes()
+    path.write_bytes(without_signature(signed))
+    try:
+        node = firmware(machine("wn010", disk=None), "secure")
+        (story,) = grid.boot(tmp_path, PowerState((node,), until="bad shim signature"), dhcp="kea")
+    finally:
+        path.write_bytes(signed)
+    assert not story.ended
+    assert "linux" not in [reached.stage for reached in story.stages]
+
+
+def without_signature(kernel: bytes) -> bytes:
+    """A PE32+ program as it was before it was signed: no certificate table (PE format, data directory 4)."""
+    start = struct.unpack_from("<I", kernel, 0x3C)[0] + 4 + 20  # of the optional header
+    assert kernel[start : start + 2] == b"\x0b\x02"
+    at, size = struct.unpack_from("<II", kernel, start + 112 + 4 * 8)
+    assert at + size == len(kernel) and size
+    bare = bytearray(kernel[:at])
+    struct.pack_into("<II", bare, start + 112 + 4 * 8, 0, 0)
+    return bytes(bare)
 
 
 def test_an_nfs_server_that_is_down_is_named_and_the_node_starts_over(

@@ -61,6 +61,11 @@ tell_failed() { # the names of units that have failed; some versions of systemct
   tell "failed ${names:-none}"
 }
 
+tell_lockdown() { # what a kernel that Secure Boot has verified refuses afterwards: the word in brackets
+  [ ! -r "$ROOT/sys/kernel/security/lockdown" ] ||
+    tell "lockdown $(sed 's/.*\[//; s/\].*//' "$ROOT/sys/kernel/security/lockdown")"
+}
+
 main() {
   trap 'tell "ready $(cut -d " " -f 1 "$ROOT/proc/uptime") s"' EXIT
   tell "name $(uname -n)"
@@ -72,6 +77,7 @@ main() {
     # shellcheck disable=SC2086 # fields
     tell_partition $line
   done
+  tell_lockdown
   [ ! -d "$ROOT/run/systemd/system" ] || tell_failed
   [ ! -s "$DATA/degraded" ] || while read -r why; do tell "degraded $why"; done <"$DATA/degraded"
 }

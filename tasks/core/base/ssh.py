@@ -77,6 +77,17 @@ _UNREAD = re.compile(
 )
 
 
+_PUBLIC_KEY = re.compile(r"[\w.@-]+ AAAA[A-Za-z0-9+/]+=*(?: [ -~]*)?", re.ASCII)
+
+
+def public_keys(data: bytes) -> tuple[str, ...]:
+    """The keys of a .pub file, a line each (ssh-keygen(1)); none where it is another file."""
+    text = data.decode("ascii", errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    return tuple(keys) if all(map(_PUBLIC_KEY.fullmatch, keys)) else ()
+
+
 def ssh_command(*options: str) -> list[str]:
     """How to reach a node or a server: ssh, or what RSYNC_RSH says.
 

@@ -82,6 +82,7 @@ def checkout(
     """
     folder = os.path.dirname(paths.folder)
     os.makedirs(folder, exist_ok=True)
+    os.chmod(folder, 0o700)  # it holds programs that run as root, whoever starts them
     able = privileged(folder)
     goal, note = as_possible(tree, able)
     new, recorded = manifest_of(tree), _recorded(paths, able)

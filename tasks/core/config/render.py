@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..dhcp.servers import BY_WORD, SERVERS
-from ..services.exports import fsid_of
+from ..services.exports import fewest_prefixes, fsid_of
 from ..site.model import Deploy, Network, Node, Site
 from .boot_files import boot_views, server_of
 from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
@@ -21,7 +21,8 @@ from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, 
 OF_DHCP = tuple(server.source for server in SERVERS)
 OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
 # What DHCP names, below tftp_root
-LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}
+LOADERS = {"bios": "pxelinux.0", "uefi": "shimx64.efi", "ipxe": "boot.ipxe"}
+GRUB = "grubnetx64.efi"  # without a shim before it: firmware with Secure Boot refuses it
 # What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 IPXE_CLASS = "iPXE"
 
@@ -54,12 +55,26 @@ def site_view(site: Site) -> View:
         "next_server": site.servers[0].ip if len(site.servers) == 1 else "",
         "nodes": [_row(site, node) for node in site.nodes],
         "hosts": site.hosts,
+        "clients": _clients(site),
         **_deploy_view(site),
-        "loaders": LOADERS,
+        "loaders": loaders_of(site),
         "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"),
     }
     return plain_values(view)
+
+
+def loaders_of(site: Site) -> dict[str, str]:
+    """What DHCP names: a kind of firmware -> the file below tftp_root.
+
+    Firmware with Secure Boot starts shim alone, and any other starts it, too. But shim takes GRUB
+    by a name of its own (grubx64.efi): a GRUB that a site has brought under DHCP's stays DHCP's,
+    unless the site brings a shim besides.
+    """
+    brought = {name for image in site.images for name, _ in image.loaders}
+    if GRUB in brought and LOADERS["uefi"] not in brought:
+        return {**LOADERS, "uefi": GRUB}
+    return LOADERS
 
 
 def _network_view(network: Network) -> dict[str, Any]:
@@ -91,8 +106,16 @@ def _deploy_view(site: Site) -> dict[str, str]:
         "nfs_root": deploy.nfs_root,
         "tftp_root": deploy.tftp_root,
         "fsid": fsid_of(site.name, deploy.nfs_root),
+        "export_options": f",{deploy.export_options}" if deploy.export_options else "",
         "drop_in": "yes" if _is_drop_in(deploy) else "",
     }
+
+
+def _clients(site: Site) -> list[str]:
+    """Who may have the roots mounted."""
+    if site.deploy.export_to == "nodes":
+        return fewest_prefixes(node.ip for node in site.nodes)
+    return [site.network.subnet]
 
 
 def _is_drop_in(deploy: Deploy) -> bool:

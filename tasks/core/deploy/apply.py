@@ -22,6 +22,7 @@ from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text
 from ..store.paths import Targets
+from ..trust.held import write_signatures
 from . import elsewhere, publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
@@ -40,8 +41,7 @@ def deploy(
     `goal`: a function where that follows from what the server holds; it is asked when nobody else
     is at it. Raises Refused: one line that says why not.
     """
-    for folder in (targets.tftp_root, targets.nfs_root):
-        tftp.make_folder(targets, folder)
+    _make_roots(targets)
     must_be_two(targets)
     warn_of_exposure(targets, say)
     with held(targets, "deploy", author):
@@ -57,6 +57,14 @@ def deploy(
             with recorded(targets, record):
                 apply(plan, actual, desired, record, say)
     return plan
+
+
+def _make_roots(targets: Targets) -> None:
+    """Make the folders that are served; one that is there is the admin's."""
+    tftp.make_folder(targets, targets.tftp_root)
+    if not os.path.isdir(targets.nfs_root):
+        # Roots have setuid programs and devices, of use to local users alone
+        tftp.make_private(targets, targets.nfs_root)
 
 
 def _make_folders_of_services(plan: Plan, actual: Actual, desired: Desired) -> None:
@@ -77,10 +85,7 @@ def apply(
 ) -> None:
     """Do what the plan says, in its order."""
     targets = actual.targets
-    _publish(plan, actual, say)
-    elsewhere.must_be_served(targets, desired, say)
-    if plan.site_img:
-        tftp.publish_folder(targets, desired.site_id, site_data.beside(desired.site_img))
+    _publish(plan, actual, desired, say)
     for name in plan.opened:
         tftp.open_folder(targets, name)
 
@@ -95,11 +100,17 @@ def apply(
     _install(others, targets, say)
 
 
-def _publish(plan: Plan, actual: Actual, say: Say) -> None:
+def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:
+    """Put in place what boot files will name, and who has signed it."""
+    targets = actual.targets
     for built in plan.boots:
-        publish.publish_boot(actual.targets, built)
+        publish.publish_boot(targets, built)
     for built in plan.roots:  # last: what has a root is a whole release
         publish.publish_root(actual, built, say)
+    elsewhere.must_be_served(targets, desired, say)
+    if plan.site_img:
+        tftp.publish_folder(targets, desired.site_id, site_data.beside(desired.site_img))
+    write_signatures(targets, {id: desired.trust.signatures[id] for id in plan.signed})
 
 
 def _commit(

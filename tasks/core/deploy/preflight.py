@@ -19,6 +19,8 @@ from ..store import tftp
 from ..store.operation import at_work
 from ..store.paths import Targets, stay_inside
 from ..tree.model import DIR
+from ..trust.held import UNSIGNED, unsigned
+from ..trust.signatures import is_good
 from . import publish
 
 # What a file takes of a disk is a multiple of it (ext4, XFS and btrfs as they are made).
@@ -166,6 +168,7 @@ def refuse_unready(plan: Plan, actual: Actual, desired: Desired) -> None:
     targets = actual.targets
     for folder in _written_to(plan, targets):
         stay_inside(targets, folder)
+    _must_be_signed(plan, actual, desired)
     check_room_for(plan, actual, desired)
     for built in plan.roots:
         publish.must_be_free(targets, built)
@@ -173,6 +176,26 @@ def refuse_unready(plan: Plan, actual: Actual, desired: Desired) -> None:
     tftp.refuse_folders(_written_files(plan, targets))
     for service in changed_services(plan, actual, desired):
         daemon_files.check_service(service, targets.at(service.path))
+
+
+def _must_be_signed(plan: Plan, actual: Actual, desired: Desired) -> None:
+    """Raises Refused where the site trusts keys, and none of them has signed what nodes boot."""
+    trust, data = desired.trust, desired.signable
+    if not trust.keys:
+        return
+    missing = []
+    for id in plan.signed:
+        signature = trust.signatures.get(id)
+        if signature is None and trust.makes_them:  # a plan, before what it foresees
+            continue
+        if not signature or not is_good(data[id], signature, trust.keys):
+            missing.append(id)
+    standing = {built.release.id for built in desired.releases} | pins(desired)
+    held = (standing & actual.released.keys()) - data.keys()
+    missing += unsigned(actual.targets, sorted(held), trust.keys)
+    if missing:
+        remedy = "./doit sign where that key is, and deploy"
+        raise Refused(f"{', '.join(missing)}: {UNSIGNED}; {remedy}; nothing was changed")
 
 
 def _pins_must_be_there(actual: Actual, desired: Desired) -> None:
@@ -214,6 +237,11 @@ def warn_of_exposure(targets: Targets, say: Say) -> None:
     if device == above.st_dev:
         what = "is not a file system of its own: NFS clients can read the rest of the one it is on"
         say(f"{targets.nfs} {what}")
+
+
+def is_open(targets: Targets) -> bool:
+    """May local users enter nfs_root, to its setuid programs and devices? Nodes need not."""
+    return not targets.destdir and bool(os.stat(targets.nfs_root).st_mode & 0o007)
 
 
 def missing_options(targets: Targets) -> list[str]:

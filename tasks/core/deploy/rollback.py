@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -21,6 +21,7 @@ from ..store.kept import damaged, published
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
+from ..trust.held import UNSIGNED, unsigned
 from .publish import complete_site_data
 
 # release, site id -> boot files below tftp_root
@@ -33,6 +34,7 @@ class RollbackChoice(NamedTuple):
     images: Iterable[str]  # those of the site
     image: str = ""
     release: str = ""  # "": what each booted before
+    keys: Sequence[str] = ()  # of `trust:`: what none of them has signed is not gone back to
 
 
 class Back(NamedTuple):
@@ -72,6 +74,7 @@ def rollback_server(
         server = _Server(targets, released, read_files(targets))
         begun = _begun(ended or journal.begun(records))
         ids = _chosen(server, choice, records, begun)
+        _must_be_signed(targets, ids, choice.keys)
         backs = _backs(server, ids, render, begun)
 
         is_new = any(back.changes for back in backs)
@@ -140,6 +143,11 @@ def _must_be_there(server: _Server, choice: RollbackChoice) -> None:
         raise Refused(f"{id} is not on the server; there: {known}")
     if choice.image and released[id].image != choice.image:
         raise Refused(f"{id} is a release of {released[id].image}, not of {choice.image}")
+
+
+def _must_be_signed(targets: Targets, ids: Iterable[str], keys: Sequence[str]) -> None:
+    if missing := unsigned(targets, ids, keys):
+        raise Refused(f"{', '.join(missing)}: {UNSIGNED}; nothing was changed")
 
 
 def _backs(

@@ -55,6 +55,12 @@ class Build:
             built[release.id] = BuiltRelease(release, self.path(image.name))
         return built
 
+    @property
+    def signable(self) -> dict[str, bytes]:
+        """What a site's key signs, by the id of each."""
+        releases = {id: built.release.dump() for id, built in self.releases.items()}
+        return {self.site_id: self.site_img, **releases}
+
     @cached_property
     def configs(self) -> dict[str, bytes]:
         """Every generated file: its path below build/configs -> bytes."""

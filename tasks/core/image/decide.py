@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
 from ..initrd import build, content, kernel
+from ..reference.claims import claimed
 from ..reference.exclude import bounds
-from ..reference.snapshot import INDEX
+from ..reference.snapshot import INDEX, claims_of
 from ..rootfs import stage
 from ..rootfs.disks import disk_support
 from ..scan import reader
@@ -40,6 +41,7 @@ class DecidedRoot(NamedTuple):
     reference: reader.Scan
     staged: stage.StagedRoot
     secrets: SecretFound
+    is_plain: bool  # the reference's folder is as its tree says, and claims nothing besides
 
     @property
     def tree(self) -> Tree:
@@ -128,10 +130,12 @@ def _lay(root: ImageSource, found: reader.Scan) -> DecidedRoot:
     """Lay everything over the reference, in memory. Raises BadInput."""
     image = root.image
     with circles_named(root):
+        claims = None if root.in_place else claims_of(os.path.dirname(root.reference))
+        found = found._replace(tree=claimed(found.tree, claims))
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
         staged = stage.pack(staged, image)  # of what was looked at by now
-    return DecidedRoot(found, staged, secrets)
+    return DecidedRoot(found, staged, secrets, claims is None)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -28,6 +29,7 @@ from ..store.served import is_unchanged
 from ..store.tftp import closed_folders, folders_of
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
+from ..trust.held import UNSIGNED, place, unsigned
 
 Tell = Callable[[str], None]
 
@@ -90,28 +92,27 @@ def of_server(
     full: bool = False,
     tell: Tell = unheard,
     image: str = "",
+    keys: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """All drift: roots, kernels and initrds, site data, generated files and loaders.
 
     And what boot files name. `tell` hears how far it is, often. Of one `image` its releases and
-    its boot files.
+    its boot files. And what none of these `keys` has signed.
     """
     released = releases_of(targets, image)
     ids_in = _ids_in_boot_files(targets, image)
     harmed = damaged(targets)
-    if not released and not ids_in and not harmed:
+    if not (released or ids_in or harmed):
         what = f"nothing of {image}" if image else "nothing"
         yield Finding(targets.nfs, f"{what} is deployed there")
 
     in_use = set().union(*ids_in.values())
     for release in released.values():
-        read = full or release.id in in_use
         yield from _root(targets, release.id, full, tell)
-        yield from _boot_folder(targets, release, read)
-    if not image:
-        yield from _site_data(targets)
-    for path, what in harmed.items():
-        yield Finding(path, what)
+        yield from _boot_folder(targets, release, full or release.id in in_use)
+    yield from _site_data(targets, image)
+    yield from _unsigned(targets, released, image, keys)
+    yield from starmap(Finding, harmed.items())
     yield from _files(targets, image)
     yield from _ways(targets, released)
     yield from _gone(targets, ids_in)
@@ -157,10 +158,20 @@ def _is_unchanged(targets: Targets, name: str) -> bool:
     return os.path.lexists(targets.served(name)) and is_unchanged(targets, name)
 
 
-def _site_data(targets: Targets) -> Iterator[Finding]:
-    for id in site_data(targets):
+def _site_data(targets: Targets, image: str) -> Iterator[Finding]:
+    """It is of all images."""
+    for id in () if image else site_data(targets):
         digest = id.rpartition("-")[2]
         yield from _file(targets, f"{id}/site.img", digest)
+
+
+def _unsigned(
+    targets: Targets, released: Iterable[str], image: str, keys: Sequence[str]
+) -> Iterator[Finding]:
+    """Of these releases, and of site data where it is about all images."""
+    sites = [] if image else site_data(targets)
+    for id in unsigned(targets, [*released, *sites], keys):
+        yield Finding(place(targets, id).removeprefix(targets.at("")), UNSIGNED)
 
 
 def _files(targets: Targets, image: str) -> Iterator[Finding]:

@@ -128,6 +128,10 @@ def _network(lab: Lab) -> None:
         for address in filter(None, {lab.nfs_address, lab.gateway}):
             sh("ip", "addr", "add", f"{address}/32", "dev", BRIDGE)
     sh("ip", "link", "set", BRIDGE, "up")
+    # A bridge runs once a port does, and Kea listens on none that does not: here is one at once
+    sh("ip", "link", "add", "port", "type", "veth", "peer", "name", "end")
+    sh("ip", "link", "set", "port", "master", BRIDGE, "up")
+    sh("ip", "link", "set", "end", "up")
     for number in range(lab.taps):
         tap = f"tap{number}"
         sh("ip", "tuntap", "add", "dev", tap, "mode", "tap")

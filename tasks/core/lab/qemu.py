@@ -23,10 +23,19 @@ from ..base.errors import Refused
 from ..store.loaders import first_loader
 from .network import RUN
 
-OVMF = (  # code and variables, where distributions put them
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-)
+OVMF = {  # by firmware: code and variables, where distributions put them
+    "uefi": (
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    ),
+    "secure": (  # the variables have Microsoft's keys
+        ("/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+        (
+            "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+            "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
+        ),
+    ),
+}
 # What a terminal does not show
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 # What the console says of a node that will not come up
@@ -36,6 +45,7 @@ DIED = "|".join(
         "No bootable device",
         r"plugnode: \w+: FAILED",
         "did not boot; trying again",
+        "BdsDxe: failed to load .*: Access Denied",  # Secure Boot
         r"\.\.\. +failed:",  # pxelinux, whose next try finds the same
     )
 )
@@ -61,7 +71,7 @@ class Machine:
     disk: str | None  # an image file; None: no disk
     work: str  # a folder for its logs
     number: int = 0  # which tap
-    firmware: str = "bios"  # "bios" | "uefi" | "ipxe"
+    firmware: str = "bios"  # "bios" | "uefi" | "secure" | "ipxe"
     nic: str = "virtio"
     strangers: tuple[str, ...] = ()  # MACs of further cards, which lead nowhere and are found first
     bus: str = "virtio"
@@ -202,7 +212,7 @@ class VM:
 def arguments(machine: Machine, qmp: str) -> list[str]:
     """QEMU's command line. `la57=off` and one CPU are the fastest under emulation (measured)."""
     accel = "kvm" if os.environ.get("PLUGNODE_ACCEL") == "kvm" else "tcg,thread=multi,tb-size=512"
-    words = ["qemu-system-x86_64", "-M", "pc,graphics=off", "-accel", accel]
+    words = ["qemu-system-x86_64", "-M", _board(machine), "-accel", accel]
     words += ["-cpu", "max,la57=off", "-smp", "1", "-m", str(machine.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
     words += ["-serial", "stdio", "-monitor", "none", "-no-reboot"]
@@ -210,6 +220,11 @@ def arguments(machine: Machine, qmp: str) -> list[str]:
     words += ["-object", "rng-random,id=r0,filename=/dev/urandom"]
     words += ["-device", "virtio-rng-pci,rng=r0"]
     return words + _network_card(machine) + _disk(machine) + _start(machine)
+
+
+def _board(machine: Machine) -> str:
+    """With Secure Boot one whose firmware alone may write to its variables, in SMM."""
+    return f"{'q35,smm=on' if machine.firmware == 'secure' else 'pc'},graphics=off"
 
 
 def _network_card(machine: Machine) -> list[str]:
@@ -241,7 +256,7 @@ def _disk(machine: Machine) -> list[str]:
 def _start(machine: Machine) -> list[str]:
     if machine.direct:
         kernel, initrd, words = machine.direct
-        flash = _uefi(machine) if machine.firmware == "uefi" else []
+        flash = _uefi(machine) if machine.firmware in OVMF else []
         return [*flash, "-kernel", kernel, "-initrd", initrd, "-append", words]
     return FIRMWARE[machine.firmware](machine)
 
@@ -266,14 +281,16 @@ def _bios(machine: Machine) -> list[str]:
 
 def _uefi(machine: Machine) -> list[str]:
     """OVMF with its own PXE client, and variables of this machine's own."""
-    found = [pair for pair in OVMF if os.path.exists(pair[0])]
+    found = [pair for pair in OVMF[machine.firmware] if os.path.exists(pair[0])]
     if not found:
         raise Refused("no OVMF, the virtual machine's UEFI: install ovmf, on EL edk2-ovmf")
     code, original = found[0]
-    variables = os.path.join(machine.work, f"ovmf{machine.number}.fd")
+    variables = os.path.join(machine.work, f"{machine.firmware}{machine.number}.fd")
     if not os.path.exists(variables):
         shutil.copy(original, variables)
+    protected = ["-global", "driver=cfi.pflash01,property=secure,value=on"]
     return [
+        *(protected if machine.firmware == "secure" else []),
         "-drive",
         f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
         "-drive",
@@ -286,4 +303,4 @@ def _ipxe(machine: Machine) -> list[str]:
     return []
 
 
-FIRMWARE = {"bios": _bios, "uefi": _uefi, "ipxe": _ipxe}
+FIRMWARE = {"bios": _bios, "uefi": _uefi, "secure": _uefi, "ipxe": _ipxe}

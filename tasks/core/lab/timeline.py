@@ -178,6 +178,7 @@ class Expected:
     powers_off: bool  # by the power button
     units: bool = True  # systemd's: the node says which have failed
     writable: bool = False  # what is written to the root stays in memory
+    lockdown: bool = False  # the kernel was verified, so it takes nothing unsigned afterwards
 
 
 class Check(NamedTuple):
@@ -194,6 +195,9 @@ def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
     if expected.units:
         failed = boot.facts.get("failed", "the node does not say")
         yield Check(failed == NONE, "no unit failed", "" if failed == NONE else failed)
+    if expected.lockdown:
+        found = boot.facts.get("lockdown", "nothing")
+        yield _equal("kernel lockdown (Secure Boot)", found, "integrity", "confidentiality")
     if expected.sshd:
         yield Check(bool(boot.sshd), "sshd answers", boot.sshd or "nothing")
     if expected.powers_off and boot.off != "cut":

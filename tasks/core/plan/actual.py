@@ -17,6 +17,7 @@ from ..store.ours import read_ours
 from ..store.paths import Targets
 from ..store.served import contents_of, is_served, mode_of, readable_content, served_size
 from ..store.tftp import closed_folders, folders_of
+from ..trust.held import place, signed
 from .state import Actual, BuiltRelease, Desired, digest
 
 
@@ -42,6 +43,7 @@ def read_actual(targets: Targets, desired: Desired) -> Actual:
         site_img=_site_img(targets, files),
         reloads=not targets.destdir,
         closed=_closed(targets, desired),
+        signed=_signed(targets, desired),
         harmed=_is_harmed(targets),
         notes=_notes(targets, ours, desired),
     )
@@ -100,6 +102,15 @@ def _site_img(targets: Targets, files: Mapping[str, bytes]) -> bytes:
     """The site data that boot files name; nothing where there is none."""
     folder = targets.boot(site_named(files) or "")
     return readable_content(f"{folder}/site.img") or b""
+
+
+def _signed(targets: Targets, desired: Desired) -> frozenset[str]:
+    """What of it the server holds as it is desired, and signed."""
+    if not desired.trust.keys:
+        return frozenset()
+    data = desired.signable
+    same = [id for id in data if content(place(targets, id)) == data[id]]
+    return frozenset(signed(targets, same, desired.trust.keys))
 
 
 def _is_harmed(targets: Targets) -> bool:

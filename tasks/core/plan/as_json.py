@@ -25,6 +25,7 @@ def plan_json(plan: Plan, actual: Actual) -> Json:
         "site_data": plan.site_img,
         "nodes": _nodes(plan.nodes),
         "site_files": list(map(_file, plan.site_files)),
+        "signed": list(plan.signed),
         "loaders": list(plan.loaders),
         "files": list(map(_file, plan.changes)),
         "by_hand": list(map(_file, plan.by_hand)),

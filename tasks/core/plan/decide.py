@@ -23,6 +23,7 @@ def plan(actual: Actual, desired: Desired) -> Plan:
         roots=_without(actual.released, desired),
         boots=_without(actual.booted, desired),
         site_img=desired.site_id not in actual.booted,
+        signed=_signed(actual, desired),
         loaders=_loaders(actual, desired),
         files=_files(actual, desired),
         boot_files=_boot_files(actual, desired),
@@ -36,8 +37,12 @@ def plan(actual: Actual, desired: Desired) -> Plan:
         site_files=_site_files(actual.site_img, desired.site_img),
         by_hand=_by_hand(actual, desired),
         held=desired.held,
-        unfinished=journal.unfinished(actual.records) or _forgot(actual, desired),
+        unfinished=_is_unfinished(actual, desired),
     )
+
+
+def _is_unfinished(actual: Actual, desired: Desired) -> bool:
+    return journal.unfinished(actual.records) or _forgot(actual, desired)
 
 
 def _without(
@@ -46,6 +51,13 @@ def _without(
 ) -> tuple[BuiltRelease, ...]:
     """The releases that are not among these."""
     return tuple(built for built in desired.releases if built.release.id not in known)
+
+
+def _signed(actual: Actual, desired: Desired) -> tuple[str, ...]:
+    """What is to be signed and is not."""
+    if not desired.trust.keys:
+        return ()
+    return tuple(id for id in sorted(desired.signable) if id not in actual.signed)
 
 
 def _loaders(actual: Actual, desired: Desired) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ class Plan:
     roots: tuple[BuiltRelease, ...] = ()  # trees to publish below nfs_root
     boots: tuple[BuiltRelease, ...] = ()  # kernels and initrds to publish below tftp_root
     site_img: bool = False
+    signed: tuple[str, ...] = ()  # releases and site data whose signature is written
     loaders: tuple[str, ...] = ()
     files: FileChanges = ()  # generated files, boot files that are new among them
     boot_files: FileChanges = ()  # the commit points
@@ -100,7 +101,7 @@ class Plan:
     @property
     def changed(self) -> bool:
         """Is there anything to do?"""
-        published = self.roots or self.boots or self.site_img or self.loaders
+        published = self.roots or self.boots or self.site_img or self.signed or self.loaders
         return bool(published or self.changes or self.by_hand or self.opened)
 
     @property

@@ -16,6 +16,7 @@ from ..store import journal
 from ..store.nodes import NodeFacts
 from ..store.paths import BOOT_FILES, Targets
 from ..store.served import served_size
+from ..trust.signatures import NOBODY, Trusted
 from ..tree.manifest import Manifest, read_manifest
 from ..tree.model import Tree
 
@@ -81,6 +82,7 @@ class Desired:
     left: frozenset[str] = frozenset()
     nfs_server: str = ""  # ADDRESS:/PATH of the machine that serves the roots; "": this one
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
+    trust: Trusted = NOBODY  # who must have signed it
 
     @property
     def ids_by_image(self) -> dict[str, str]:
@@ -91,6 +93,15 @@ class Desired:
     def boot_folders(self) -> list[str]:
         """The folders of tftp_root with kernels and initrds, and with site data."""
         return [self.site_id, *(built.release.id for built in self.releases)]
+
+    @property
+    def signable(self) -> dict[str, bytes]:
+        """What must be signed, by the id of each: what the build made, not what stays as it is."""
+        data = {self.site_id: self.site_img}
+        for built in self.releases:
+            if not isinstance(built, Standing):
+                data[built.release.id] = built.release.dump()
+        return data
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ class Actual:
     prunable: tuple[tuple[str, str], ...] = ()  # what a prune would remove, and why
     closed: tuple[str, ...] = ()  # folders of ours below tftp_root that a TFTP server may not enter
     notes: tuple[str, ...] = ()  # what an admin must know of, a line each
+    signed: frozenset[str] = frozenset()  # releases and site data, by those whom the site trusts
     harmed: bool = False  # what was written down of files or nodes is damaged
 
 

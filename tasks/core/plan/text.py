@@ -37,6 +37,7 @@ def sections(plan: Plan, actual: Actual, history: History) -> list[Section]:
     parts = (
         _releases(plan, actual, history),
         _site_data(plan),
+        _signed(plan),
         _files(plan, actual),
         _by_hand(plan),
         _actions(plan, actual),
@@ -229,6 +230,13 @@ def _file(change: FileChange) -> Iterator[str]:
     yield from (f"    {line}" for line in lines[:LONGEST_DIFF])
     if len(lines) > LONGEST_DIFF:
         yield f"      … and {len(lines) - LONGEST_DIFF} more lines (--json has all)"
+
+
+def _signed(plan: Plan) -> Iterator[str]:
+    if plan.signed:
+        yield "Signatures"
+    for id in plan.signed:
+        yield f"  + {id}"
 
 
 def _by_hand(plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ import ctypes
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -28,10 +28,18 @@ class _Grant(NamedTuple):
     name: bytes
 
 
+Put = Callable[[bytes, str, bytes], None]  # path, name and value of an attribute
+
+
+def _put(path: bytes, key: str, value: bytes) -> None:
+    os.setxattr(path, key, value, follow_symlinks=False)
+
+
 class Acls:
     """What entries say, by path; the last entry of a path counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, put: Put = _put) -> None:
+        self._put = put
         self._raw: dict[bytes, dict[str, bytes]] = {}
         self._named: dict[bytes, dict[str, list[_Grant]]] = {}
         self._lost: list[bytes] = []
@@ -55,7 +63,7 @@ class Acls:
         for path in self._lost:
             yield f"{_text(path)}: its NFSv4 ACL is not kept"
         for path, raw in self._raw.items():
-            yield from _set(path, raw)
+            yield from self._set(path, raw)
         if not self._named:
             return
         users, groups = _ids("etc/passwd"), _ids("etc/group")
@@ -65,15 +73,14 @@ class Acls:
             except KeyError as error:
                 yield f"{_text(path)}: its ACL is not kept: no {error.args[0]}"
             else:
-                yield from _set(path, packed)
+                yield from self._set(path, packed)
 
-
-def _set(path: bytes, attributes: dict[str, bytes]) -> Iterator[str]:
-    for key, value in attributes.items():
-        try:
-            os.setxattr(path, key, value, follow_symlinks=False)
-        except OSError as error:
-            yield f"{_text(path)}: its ACL is not kept: {error.strerror}"
+    def _set(self, path: bytes, attributes: dict[str, bytes]) -> Iterator[str]:
+        for key, value in attributes.items():
+            try:
+                self._put(path, key, value)
+            except OSError as error:
+                yield f"{_text(path)}: its ACL is not kept: {error.strerror}"
 
 
 def _packed(grants: list[_Grant], users: dict[bytes, int], groups: dict[bytes, int]) -> bytes:
@@ -147,6 +154,13 @@ def _grants(entry: Any, kind: int) -> Iterator[_Grant]:
 
 def _raw_acls(entry: Any) -> Iterator[tuple[str, bytes]]:
     """ACLs that are packed as extended attributes, which libarchive leaves out."""
+    for key, value in attributes_of(entry):
+        if key in _TYPES:
+            yield key, value
+
+
+def attributes_of(entry: Any) -> Iterator[tuple[str, bytes]]:
+    """The extended attributes of an entry."""
     library = _library()
     library.archive_entry_xattr_reset(entry)
     name, value, size = ctypes.c_char_p(), ctypes.c_void_p(), ctypes.c_size_t()
@@ -154,5 +168,4 @@ def _raw_acls(entry: Any) -> Iterator[tuple[str, bytes]]:
     pointer = ctypes.c_void_p(entry)
     while library.archive_entry_xattr_next(pointer, *places) == 0:
         key = (name.value or b"").decode(errors="replace")
-        if key in _TYPES:
-            yield key, ctypes.string_at(value.value or 0, size.value) if size.value else b""
+        yield key, ctypes.string_at(value.value or 0, size.value) if size.value else b""

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 
 from ..base.errors import BadInput, Refused
 from ..base.files import digest_file
-from ..base.process import Say, die_with_parent
+from ..base.process import Say, become_root_alone, die_with_parent
 from ..site.model import Image, Reference
 from .acls import Acls
+from .claims import Claims
 from .kind import Facts, ReferenceKind, where
 from .snapshot import Snapshot
 
@@ -34,18 +35,21 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts | None:
         digest = digest_file(path)
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
-    if snapshot.facts().get("sha256") == digest and os.path.isdir(snapshot.tree):
+    known = snapshot.facts()
+    is_mine = ("claims" in known) == bool(os.geteuid())
+    if known.get("sha256") == digest and is_mine and os.path.isdir(snapshot.tree):
         return None
     say(f"{path}: unpacking")
-    for warning in unpack(path, snapshot.begin()):
+    for warning in unpack(path, snapshot.begin(), snapshot.claims):
         say(f"{path}: {warning}")
-    return {"sha256": digest}
+    return {"sha256": digest, **snapshot.claimed()}
 
 
-def unpack(path: str, folder: str) -> list[str]:
+def unpack(path: str, folder: str, claims: str = "") -> list[str]:
     """Unpack into an empty folder; what could not be kept, a line each.
 
-    Raises BadInput where the archive is wrong, Refused where this machine is.
+    Where this is not root, what only root can keep is written to the file `claims`. Raises BadInput
+    where the archive is wrong, Refused where this machine is.
     """
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
@@ -53,7 +57,7 @@ def unpack(path: str, folder: str) -> list[str]:
     heard, said = os.pipe()
     child = os.fork()
     if child == 0:
-        _in_child(archive, folder, said)
+        _in_child(archive, folder, claims if os.geteuid() else "", said)
     os.close(archive)
     os.close(said)
     with open(heard, encoding="utf-8", errors="replace") as pipe:
@@ -67,12 +71,14 @@ def unpack(path: str, folder: str) -> list[str]:
     return lines
 
 
-def _in_child(archive: int, folder: str, said: int) -> NoReturn:
+def _in_child(archive: int, folder: str, claims: str, said: int) -> NoReturn:
     """All that the child does; it never returns."""
     status = 1
     try:
         die_with_parent()
-        warnings = _confined(archive, folder)
+        if claims:
+            become_root_alone()
+        warnings = _confined(archive, folder, claims)
         _report(said, warnings)
         status = 0
     except ArchiveTrouble as error:
@@ -90,18 +96,23 @@ class ArchiveTrouble(Exception):
     """The archive is not what it should be."""
 
 
-def _confined(archive: int, folder: str) -> list[str]:
+def _confined(archive: int, folder: str, claims: str) -> list[str]:
+    file = os.open(claims, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if claims else -1
     # names are bytes: in a locale of UTF-8 libarchive would compose those of pax
     locale.setlocale(locale.LC_CTYPE, "C")
     os.chroot(folder)
     os.chdir("/")
     os.umask(0)
 
-    acls = Acls()
+    noted = Claims() if claims else None
+    acls = Acls(noted.put) if noted else Acls()
     heard = _Warnings()
     logging.getLogger("libarchive").handlers = [heard]
-    _unpack_here(archive, acls, heard.names)
+    _unpack_here(archive, acls, noted, heard.names)
     heard.lines += acls.set_all()
+    if noted:
+        with open(file, "wb") as written:
+            written.write(noted.dump())
 
     more = len(heard.lines) - _TOLD
     if more > 0:
@@ -109,7 +120,7 @@ def _confined(archive: int, folder: str) -> list[str]:
     return heard.lines
 
 
-def _unpack_here(archive: int, acls: Acls, names: list[bytes]) -> None:
+def _unpack_here(archive: int, acls: Acls, claims: Claims | None, names: list[bytes]) -> None:
     """Unpack into the root folder; `names` has the newest entry's."""
     import libarchive
     from libarchive import extract, ffi
@@ -118,7 +129,8 @@ def _unpack_here(archive: int, acls: Acls, names: list[bytes]) -> None:
     try:
         with libarchive.fd_reader(archive, format_name="tar") as entries:
             # all at once: folders get their times at the end
-            extract.extract_entries(_noting(entries, acls, names), _flags())
+            noted = _noting(entries, acls, claims, names)
+            extract.extract_entries(noted, _flags(alone=claims is not None))
             is_plain = ffi.filter_count(entries._pointer) == 1
     except ArchiveError as error:
         raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
@@ -128,29 +140,34 @@ def _unpack_here(archive: int, acls: Acls, names: list[bytes]) -> None:
         raise ArchiveTrouble(f"truncated: it has no end{_at(names)}")
 
 
-def _flags() -> int:
-    """What of its entries is kept, and that no name leads elsewhere."""
+def _flags(alone: bool) -> int:
+    """What of its entries is kept, and that no name leads elsewhere.
+
+    `alone`: there are no other users.
+    """
     from libarchive import extract
 
     flags: int = (
-        extract.EXTRACT_OWNER
-        | extract.EXTRACT_PERM
+        extract.EXTRACT_PERM
         | extract.EXTRACT_TIME
-        | extract.EXTRACT_XATTR
         | extract.EXTRACT_SPARSE
         | extract.EXTRACT_UNLINK
         | extract.EXTRACT_SECURE_NODOTDOT
     )
-    return flags
+    return flags if alone else flags | extract.EXTRACT_OWNER | extract.EXTRACT_XATTR
 
 
-def _noting(entries: Iterable[Any], acls: Acls, names: list[bytes]) -> Iterator[Any]:
-    """The entries, the name of the newest in `names`, and their ACLs noted."""
+def _noting(
+    entries: Iterable[Any], acls: Acls, claims: Claims | None, names: list[bytes]
+) -> Iterator[Any]:
+    """The entries, the name of the newest in `names`, and what is set later noted."""
     from libarchive import ffi
 
     for entry in entries:
         names[:] = [ffi.entry_pathname(entry._entry_p) or b"?"]
         acls.note(names[0], entry._entry_p)
+        if claims:
+            claims.take(names[0], entry._entry_p)
         yield entry
 
 
@@ -212,4 +229,6 @@ def _files(reference: Reference) -> list[str]:
     return [reference.where]
 
 
-KIND = ReferenceKind("archive", describe=where, label=_label, take=_take, files=_files)
+KIND = ReferenceKind(
+    "archive", describe=where, label=_label, take=_take, for_all=True, files=_files
+)

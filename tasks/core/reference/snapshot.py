@@ -30,6 +30,7 @@ class Snapshot:
         self.next = os.path.join(self.folder, NEXT)
         self.index = os.path.join(self.folder, INDEX)
         self.coming = os.path.join(self.folder, "incoming.index")
+        self.claims = os.path.join(self.folder, "incoming.claims")
 
     def begin(self) -> str:
         """An empty folder to fill. What an earlier try left there becomes `partial`."""
@@ -54,6 +55,14 @@ class Snapshot:
     def earlier(self) -> list[str]:
         """Trees that a new one may share files with."""
         return [path for path in (self.tree, self.partial) if os.path.isdir(path)]
+
+    def claimed(self) -> dict[str, Any]:
+        """Of what came without root what it claims to be; nothing where it was root who took it."""
+        if not os.path.exists(self.claims):
+            return {}
+        found = {"claims": _load(self.claims)}
+        os.unlink(self.claims)
+        return found
 
     def facts(self) -> dict[str, Any]:
         """What the snapshot's maker noted; nothing if there is no whole snapshot."""
@@ -129,3 +138,8 @@ def _load(path: str) -> dict[str, Any]:
             return noted
     except (OSError, ValueError):  # not there, or not ours to read: not whole either way
         return {}
+
+
+def claims_of(folder: str) -> dict[str, Any] | None:
+    """What the tree of a snapshot claims to be besides what it is; None where it is all of it."""
+    return Snapshot(folder).facts().get("claims")

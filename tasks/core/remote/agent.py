@@ -36,6 +36,7 @@ from ..store.paths import Targets
 from ..tree.manifest import Manifest
 from ..tree.manifest import read_manifest as read_record
 from ..tree.model import Tree
+from ..trust.signatures import Trusted
 from . import operations
 from .options import Values, unpack_options
 
@@ -48,6 +49,7 @@ PACKAGES = (  # of tasks.core: all that runs here
     "archive",
     "checkout",
     "store",
+    "trust",
     "dhcp",
     "services",
     "plan",
@@ -253,7 +255,18 @@ def pack(
         "services": packed,
         "nodes": dict(desired.nodes),
         "nfs_server": desired.nfs_server,
+        "trust": _pack_trust(desired.trust),
     }
+
+
+def _pack_trust(trust: Trusted) -> dict[str, Any]:
+    signatures = {id: signature.decode() for id, signature in trust.signatures.items()}
+    return {**trust._asdict(), "signatures": signatures}
+
+
+def _unpack_trust(said: Mapping[str, Any]) -> Trusted:
+    signatures = {id: text.encode() for id, text in said["signatures"].items()}
+    return Trusted(**{**said, "signatures": signatures})
 
 
 def _pack_service(service: daemon_files.Service) -> dict[str, Any]:
@@ -286,6 +299,7 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
         services=tuple(map(_unpack_service, goal["services"][family])),
         nodes=goal["nodes"],
         nfs_server=goal["nfs_server"],
+        trust=_unpack_trust(goal["trust"]),
     )
 
 

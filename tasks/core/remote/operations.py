@@ -229,6 +229,7 @@ def rollback_server(
         images=options.images,
         image=options.image,
         release=options.release,
+        keys=options.keys,
     )
     backs = rollback.rollback_server(targets, choice, render, options.author)
     moved = [[back.image, back.before, back.after] for back in backs]
@@ -257,7 +258,7 @@ def verify_server(
 ) -> Values:
     """Find what is not as it was deployed: `findings`, a line each."""
     tell = Throttle(line.say)
-    findings = verify.of_server(targets, options.full, tell, options.image)
+    findings = verify.of_server(targets, options.full, tell, options.image, options.keys)
     return {"findings": list(map(str, findings))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class RollbackOptions(Options):
     image: str
     release: str
     author: Record
+    keys: Sequence[str] = ()  # of `trust:`
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class VerifyOptions(Options):
 
     full: bool
     image: str
+    keys: Sequence[str] = ()  # of `trust:`
 
 
 @dataclass(frozen=True)

@@ -294,6 +294,7 @@ def notes_view(notes: Mapping[str, Any], places: Iterable[str]) -> View:
         "capabilities": listing(notes["capabilities"]),
         "remedy": notes["capabilities_remedy"],
         "hidden": listing(notes["not_world_readable"]),
+        "devices": listing(notes["open_devices"]),
         "sockets": listing(notes["sockets"]),
         "mounts": listing(notes["other_file_systems"]),
         "users": listing(notes["unknown_users"]),
@@ -418,6 +419,8 @@ def image_remarks(image: View) -> Iterator[str]:
         yield "files of users or groups that its /etc/passwd and /etc/group do not have"
     if image["mounts"].count:
         yield f"{image['mounts'].count} other file systems of the reference are not in the root"
+    if image["devices"].count:
+        yield f"{image['devices'].count} devices that every user of a node may open"
     if image["keep_idle"].count:
         yield "keep names what is not there, or would not be taken"
     if image["unprivileged"]:

@@ -12,7 +12,7 @@ from ..base.errors import BadInput
 from ..base.overlays import BUILT_IN_OVERLAYS
 from ..base.text import show_path
 from ..site.model import Image
-from ..tree.model import FILE, Entry, Tree
+from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree
 from . import hosts, modes, overlay, rc_sysinit, selinux, transforms, units
 from .scrub import kept, scrub
 
@@ -145,6 +145,7 @@ def listed(tree: Tree) -> dict[str, Any]:
         "capabilities_remedy": REMEDY if capable else "",
         "setuid": _files(tree, _is_setuid),
         "not_world_readable": _files(tree, _is_closed),
+        "open_devices": [show_path(path) for path, entry in tree.items() if _is_open(entry)],
         "unknown_users": sorted(users.difference(known.users.values())),
         "unknown_groups": sorted(groups.difference(known.groups.values())),
     }
@@ -154,6 +155,18 @@ def _files(tree: Tree, is_listed: Callable[[Entry], bool]) -> list[str]:
     return [
         show_path(path) for path, entry in tree.items() if entry.type == FILE and is_listed(entry)
     ]
+
+
+# Devices that are everybody's (devices.txt of Linux): null, zero, full, random, urandom, tty, ptmx,
+# fuse, tun
+PUBLIC = {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (10, 229), (10, 200)}
+
+
+def _is_open(entry: Entry) -> bool:
+    """Is it a device of which everybody could read, or to which write, what is nobody's?"""
+    if entry.type == BLOCK:
+        return bool(entry.mode & 0o006)
+    return entry.type == CHAR and entry.device not in PUBLIC and bool(entry.mode & 0o006)
 
 
 def _is_setuid(entry: Entry) -> bool:

@@ -18,6 +18,10 @@ HOLES_MAX = 64 << 30  # bytes of holes that are digested: a minute or two
 _ZEROS = memoryview(bytes(1 << 20))
 
 
+def is_kept(name: str) -> bool:
+    return name.startswith(KEPT)
+
+
 def attributes(file: int | bytes) -> Attributes:
     """Give the extended attributes that come into a root, sorted by name.
 
@@ -27,7 +31,7 @@ def attributes(file: int | bytes) -> Attributes:
     found = []
     try:
         for name in sorted(os.listxattr(file, follow_symlinks=follow)):
-            if name.startswith(KEPT):
+            if is_kept(name):
                 found.append((name, os.getxattr(file, name, follow_symlinks=follow)))
     except OSError as error:
         if error.errno == errno.ENOTSUP:  # a file system without them

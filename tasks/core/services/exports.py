@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import uuid
@@ -76,6 +77,13 @@ def site_of(path: str) -> str:
 def fsid_of(site: str, path: str) -> str:
     """`fsid=` of a site's folder, a UUID (exports(5)): the same for ever, on all its servers."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"plugnode:{site}:{path}"))
+
+
+def fewest_prefixes(addresses: Iterable[str]) -> list[str]:
+    """The fewest networks that hold these IPv4 addresses and no others, as exports(5) has them."""
+    single = map(ipaddress.IPv4Network, addresses)
+    found = map(str, ipaddress.collapse_addresses(single))
+    return [prefix.removesuffix("/32") for prefix in found]
 
 
 def read_exports(targets: Targets) -> ExportsFound:

@@ -29,7 +29,7 @@ CORE = os.path.dirname(HERE)
 BESIDES = (
     *(
         os.path.join(CORE, "base", f"{name}.py")
-        for name in ("boot_programs", "nodeset", "overlays", "programs", "text")
+        for name in ("boot_programs", "files", "nodeset", "overlays", "programs", "ssh", "text")
     ),
     *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
 )

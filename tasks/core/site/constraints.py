@@ -69,6 +69,7 @@ def constraint_problems(
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
     if site.deploy is not None:
         _deploy(site.deploy, complain)
+    _trust(site.trust, folder, complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
@@ -537,3 +538,18 @@ def _deploy(deploy: Section, complain: Complain) -> None:
         files = [place + "FILE" * place.endswith("/") for place in server.places]
         hint = f"write {' or '.join(files)}"
         complain(("deploy", "dhcp_conf"), what, hint, deploy.dhcp_conf)
+
+
+# Trust
+
+
+def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
+    names = trust and trust.key or ()
+    for at, name in enumerate(names):
+        there = resolve.resolve_node(folder, name) if name else ""
+        if there and not EXISTS["public key"](there):
+            what, hint = _missing("public key", there)
+            if os.path.isfile(there):
+                hint = "name the file that ssh-keygen calls .pub, never the private one"
+            path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
+            complain(path, what, hint, name)

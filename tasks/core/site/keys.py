@@ -108,7 +108,7 @@ def rows(values: Any) -> dict[str, Row]:
 
 
 def _rows(values: Any) -> dict[str, Row]:
-    defaults = getattr(values, "_field_defaults", None) or vars(values)
+    defaults = getattr(values, "_field_defaults", vars(values))
     found = {}
     for name, wanted in getattr(values, "__annotations__", {}).items():
         for key in getattr(wanted, "__metadata__", ()):  # of Annotated[type, key]

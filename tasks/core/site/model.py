@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
 from ..base.boot_programs import is_loader, is_no_refused_loader
+from ..base.files import content
+from ..base.ssh import public_keys
 from ..dhcp.servers import BY_WORD, EACH_NAME, EACH_PATH
 from .keys import (
     APPEND,
@@ -24,17 +26,24 @@ from .keys import (
     Key,
     ListOf,
     MapOf,
+    OneOrList,
     PathHere,
     Text,
     Whole,
 )
 
+
 # What of this machine a site needs: a kind, and whether a path is such a thing
+def is_public_key(path: str) -> bool:
+    return os.path.isfile(path) and bool(public_keys(content(path) or b""))
+
+
 EXISTS = {
     "folder": os.path.isdir,
     "file": os.path.isfile,
     "loader": is_loader,
     "loader, if any": is_no_refused_loader,
+    "public key": is_public_key,
 }
 
 
@@ -647,6 +656,27 @@ class Deploy(NamedTuple):
             " a folder of the system's own, such as `/` or `/etc`, is refused",
         ),
     ] = "/opt/nfs_export"
+    export_to: Annotated[
+        str,
+        Key(
+            Choice("subnet", "nodes"),
+            "whom the roots are exported to",
+            "whom `exports` names: `subnet`, every address of it; `nodes`, the fewest prefixes that"
+            " hold nodes alone. A node that is new, or has another address, boots when that is"
+            " deployed",
+        ),
+    ] = "subnet"
+    export_options: Annotated[
+        Optional[str],
+        Key(
+            Text("export_options"),
+            "how clients must prove who they are, as exports(5) has it",
+            "more options of exports(5), where the nodes' initrds can: `sec=krb5p`,"
+            " `sec=sys:krb5i`, `xprtsec=tls`, or both with a comma. See"
+            " [security.md](security.md)",
+            examples=("sec=krb5p",),
+        ),
+    ] = None
     keep: Annotated[
         int,
         Key(
@@ -680,6 +710,21 @@ class Deploy(NamedTuple):
     ] = None
 
 
+class Trust(NamedTuple):
+    """Who must have signed what servers hold."""
+
+    key: Annotated[
+        tuple[str, ...],
+        Key(
+            OneOrList(PathHere()),
+            "the public key, or keys, by which releases and site data must be signed",
+            "the public key as ssh-keygen writes it (`site.pub`), or a list of such files: what one"
+            " of them has signed is trusted, see [security.md](security.md)",
+            examples=("site.pub",),
+        ),
+    ]
+
+
 class _Said(NamedTuple):
     name: str
     network: Network
@@ -691,6 +736,7 @@ class _Said(NamedTuple):
     hosts: tuple[
         tuple[str, tuple[str, ...]], ...
     ] = ()  # (address, names): what else a node's /etc/hosts has
+    trust: Optional[Trust] = None  # None: nothing need be signed
 
 
 class Site(_Said):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from . import model
-from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, PathHere, Row, rows
+from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, OneOrList, PathHere, Row, rows
 from .nodes import Member
 from .schema import Section
 from .values import NEWEST, number
@@ -36,20 +36,20 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     servers = made.named(model.Server, said.servers)
     images = made.named(model.Image, said.images)
     deploy = made.values(model.Deploy, said.deploy)
+    trust = made.value(model.Trust, said.trust)
     nodes = _Nodes(said, images, made).all(members)
     hosts = _hosts(said.hosts)
-    head = [said.site, network, *servers, *images, deploy]
-    if hosts:
-        head.append(hosts)
+    last = filter(None, (hosts, trust))
     return model.Site(
-        name=said.site,
-        network=network,
+        said.site,
+        network,
         servers=servers,
         images=images,
         deploy=deploy,
-        fingerprint=_fingerprint(head, nodes),
+        fingerprint=_fingerprint([said.site, network, *servers, *images, deploy, *last], nodes),
         read_nodes=lambda: nodes,
         hosts=hosts,
+        trust=trust,
     )
 
 
@@ -72,6 +72,8 @@ def needs(said: Section, folder: str, folders: Names) -> Needs:
         for file in files(image):
             path = resolve_node(folder, file.path)
             found.append((file.kind, (path,)))
+    for name in said.trust.key if said.trust else ():
+        found.append(("public key", (resolve_node(folder, name),)))
     return tuple(found)
 
 
@@ -150,7 +152,7 @@ class _Values:
         """The value of what is written: nothing in it can be changed, paths are absolute."""
         if written is None:
             return None
-        if isinstance(kind, ListOf):
+        if isinstance(kind, (ListOf, OneOrList)):
             return tuple(self.value(kind.each, each) for each in written)
         if isinstance(kind, MapOf):
             pairs = sorted(written.items())

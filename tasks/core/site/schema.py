@@ -46,6 +46,7 @@ from .model import (
     Partition,
     Reference,
     Server,
+    Trust,
 )
 from .strict_yaml import kind as kind_of
 from .values import LATER, InvalidValue, boolean, choice, whole
@@ -240,6 +241,13 @@ class SiteKeys:
         Deploy,
         Key(Deploy, "where a build is put"),
     ] = Deploy()
+    trust: Annotated[
+        Trust | None,
+        Key(
+            Trust,
+            "who must have signed what servers hold",
+        ),
+    ] = None
 
 
 # Models made of rows
@@ -301,8 +309,9 @@ def _text(name: str, number: bool) -> Any:
 def _one_or_list(kind: OneOrList) -> Any:
     each = _type_of(kind.each)
     several = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-    pattern = getattr(values, kind.each.check).pattern
-    schema = {"type": ["string", "array"], "pattern": pattern, "items": {"type": "string"}}
+    schema = {"type": ["string", "array"], "items": {"type": "string"}}
+    if pattern := getattr(getattr(values, kind.each.check), "pattern", ""):
+        schema["pattern"] = pattern
     listed = GenericAlias(list, each)
     return Annotated[listed, several, Field(min_length=1), WithJsonSchema(schema)]
 
@@ -376,6 +385,7 @@ _model("Image", Image, rows(Image) | SHARED | rows(Image))
 _model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))
+_model("Trust", Trust, rows(Trust))
 SiteFile = _model("Site", SiteKeys, rows(SiteKeys), SiteKeys.__doc__)
 
 

@@ -92,6 +92,7 @@ RESERVED_IMAGES = {
     "references",
     "site.img",
     "report.html",
+    "signatures",
     "site",
 }
 _is_label = re.compile(_LABEL, re.ASCII).fullmatch
@@ -808,6 +809,25 @@ def nfs_server(value: str) -> str:
     if "//" in path or ".." in path.split("/"):
         raise InvalidValue("not a plain path", "write it as 172.24.10.5:/vol/roots")
     return f"{ipv4(found[1])}:{path or '/'}"
+
+
+_SEC, _XPRTSEC = "(?:sys|krb5|krb5i|krb5p)", "(?:none|tls|mtls)"
+_OPTION = rf"(?:sec={_SEC}(?::{_SEC})*|xprtsec={_XPRTSEC}(?::{_XPRTSEC})*)"
+
+
+@editors(rf"^{_OPTION}(,{_OPTION})?$")
+def export_options(value: str) -> str:
+    """Of exports(5) those that say how a client must prove who it is; each once."""
+    names = [option.partition("=")[0] for option in value.split(",")]
+    if not _export_options(value) or len(set(names)) < len(names):
+        raise InvalidValue(
+            "not options of exports(5) that can be given here",
+            "write sec=krb5p, xprtsec=tls or both, with a comma",
+        )
+    return value
+
+
+_export_options = re.compile(rf"{_OPTION}(?:,{_OPTION})?", re.ASCII).fullmatch
 
 
 def loader_name(value: str) -> str:

@@ -22,7 +22,7 @@ from .paths import Targets
 from .tftp import make_folder
 
 # Of a release, below .plugnode: <release>.json, …
-KEPT = ("json", "mtree", "xattrs", "seen", "note")
+KEPT = ("json", "mtree", "xattrs", "seen", "note", "sig")
 
 
 _State = tuple[int, ...]  # by which a file is seen to be another one
@@ -92,7 +92,7 @@ def load_kept(targets: Targets, release: str) -> Tree:
 def is_whole(targets: Targets, id: str) -> bool:
     """Is all of a release, or of site data, where it was before anything of it was removed?"""
     parts = [targets.boot(id)]
-    if not id.startswith("site-"):
+    if not is_site_data(id):
         parts += [targets.root(id), targets.kept(f"{id}.json")]
     return all(map(os.path.exists, parts))
 
@@ -137,7 +137,8 @@ def sweep_kept(targets: Targets) -> None:
         found = re.fullmatch(r"(.+-[0-9a-f]{12})\.(\w+)", name)
         if found is None or found[2] not in KEPT:
             continue
-        if not os.path.lexists(targets.root(found[1])):
+        root, boot = targets.root(found[1]), targets.boot(found[1])
+        if not os.path.lexists(boot if is_site_data(found[1]) else root):
             os.unlink(targets.kept(name))
 
 
@@ -185,8 +186,13 @@ def site_data(targets: Targets) -> list[str]:
         names = sorted(os.listdir(targets.tftp_root))
     except FileNotFoundError:
         return []
-    ids = [name for name in names if re.fullmatch(r"site-[0-9a-f]{12}", name)]
+    ids = filter(is_site_data, names)
     return [id for id in ids if os.path.isfile(targets.boot(id) + "/site.img")]
+
+
+def is_site_data(id: str) -> bool:
+    """Is it site data that has this id, and no release?"""
+    return re.fullmatch(r"site-[0-9a-f]{12}", id) is not None
 
 
 def _release(targets: Targets, id: str) -> Release | str:

@@ -35,19 +35,24 @@ LOADERS = (
         "syslinux-common, on EL syslinux-tftpboot",
         "BIOS nodes",
     ),
-    Loader("grubnetx64.efi", GRUB, "grub-efi-amd64-signed, on EL grub2-efi-x64", "UEFI nodes"),
+    Loader(
+        "grubnetx64.efi",
+        GRUB,
+        "grub-efi-amd64-signed, on EL grub2-efi-x64",
+        "DHCP files kept by hand",
+    ),
     Loader(
         "shimx64.efi",
         ("usr/lib/shim/shimx64.efi.signed", "boot/efi/EFI/*/shimx64.efi"),
         "shim-signed, on EL shim-x64",
-        "UEFI nodes with Secure Boot",
+        "UEFI nodes",
     ),
     Loader(
         "grubx64.efi",
         GRUB,
         "grub-efi-amd64-signed, on EL grub2-efi-x64",
-        "UEFI nodes with Secure Boot",
-    ),  # shim's
+        "UEFI nodes",
+    ),  # what shim starts
     Loader(
         "mmx64.efi",  # shim's MokManager
         ("usr/lib/shim/mmx64.efi.signed", "usr/lib/shim/mmx64.efi", "boot/efi/EFI/*/mmx64.efi"),

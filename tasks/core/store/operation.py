@@ -22,7 +22,7 @@ def held(targets: Targets, what: str, author: journal.Record) -> Iterator[journa
     What a killed one had begun is ended, and what else it left is gone, when this begins.
     Raises Refused, naming who is at it.
     """
-    tftp.make_folder(targets, targets.kept(""))
+    tftp.make_private(targets, targets.kept(""))
     who = journal.author_named(author)
     with locked(targets.kept("lock"), at_work(targets, what), who):
         _clear(targets)

@@ -23,6 +23,13 @@ def make_folder(targets: Targets, folder: str) -> None:
             os.chmod(folder, 0o755)
 
 
+def make_private(targets: Targets, folder: str) -> None:
+    """Make a folder that no local user may enter, or close ours; those above it are everybody's."""
+    make_folder(targets, folder)
+    with contextlib.suppress(PermissionError):  # somebody else's
+        os.chmod(folder, 0o700)
+
+
 def open_folder(targets: Targets, name: str) -> None:
     """Let everybody into a folder below tftp_root."""
     folder = targets.served(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import pathlib
 import re
@@ -11,11 +12,14 @@ import subprocess
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.core.base.errors import BadInput
 from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
 from tasks.core.desired.daemons import desired_services
 from tasks.core.release import Release, id_of, parse_release, release_id
+from tasks.core.services.exports import fewest_prefixes
 from tasks.core.site.load import read_site
 from tasks.core.site.model import (
     Deploy,
@@ -101,6 +105,37 @@ def test_each_site_becomes_exactly_the_files_beside_it(name):
     assert sorted(made) == sorted(wanted)
     for path in sorted(wanted):
         assert made[path] == wanted[path], path
+
+
+def exported(site: Site, **deploy: str) -> list[str]:
+    """Whom the generated exports name, and how."""
+    files = render.render_configs(site._replace(deploy=Deploy(**deploy)))
+    lines = files["exports"].decode().splitlines()
+    return [line.partition(" ")[2] for line in lines if not line.startswith("#")]
+
+
+def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_are():
+    first, *others = site_of("two-nodes").nodes
+    addresses = ("10.1.0.6", "10.1.0.7", "10.1.0.9")
+    nodes = tuple(first._replace(ip=address) for address in addresses)
+    site = site_of("two-nodes")._replace(read_nodes=lambda: nodes)
+    to_all = exported(site)
+    to_nodes = exported(site, export_to="nodes", export_options="sec=krb5p,xprtsec=tls")
+    assert [line.partition("(")[0] for line in to_all] == [site.network.subnet]
+    assert [line.partition("(")[0] for line in to_nodes] == ["10.1.0.6/31", "10.1.0.9"]
+    assert all(",no_root_squash,sec=krb5p,xprtsec=tls,fsid=" in line for line in to_nodes)
+    assert "sec=" not in to_all[0]
+
+
+@given(st.sets(st.integers(0, 255), min_size=1))
+@settings(deadline=None)
+def test_the_fewest_prefixes_hold_these_addresses_and_no_others(numbers: set[int]):
+    addresses = {ipaddress.IPv4Address(0x0A010000 + number) for number in numbers}
+    found = [ipaddress.IPv4Network(each) for each in fewest_prefixes(map(str, addresses))]
+    held = [address for network in found for address in network]
+    assert sorted(held) == sorted(addresses)  # each once
+    halves = {network.supernet() for network in found}  # no two are halves of one
+    assert len(halves) == len(found)
 
 
 # Their own programs
@@ -551,6 +586,22 @@ def requests(site: Site) -> list:
     ]
 
 
+GRUB, SHIM = ("grubnetx64.efi", "/srv/g.efi"), ("shimx64.efi", "/srv/s.efi")
+
+
+@pytest.mark.parametrize(
+    "brought, named",
+    [((), "shimx64.efi"), ((GRUB,), "grubnetx64.efi"), ((GRUB, SHIM), "shimx64.efi")],
+)
+def test_dhcp_names_shim_but_where_the_site_brings_a_grub_of_its_own_alone(brought, named):
+    """shim would start the distribution's in its place."""
+    site = site_of("two-nodes")
+    images = tuple(image._replace(loaders=brought) for image in site.images)
+    files = render.render_configs(site._replace(images=images))
+    for name in ("dhcpd.conf", "kea-dhcp4.json", "dnsmasq.conf"):
+        assert re.findall(rb"\w+x64\.efi", files[name]) == [named.encode()]
+
+
 STRANGER, NEW_CARD = "52:54:00:ff:00:01", "52:54:00:ff:00:02"
 
 
@@ -575,8 +626,8 @@ def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader
     site = site_of(name)
     known = site.nodes[:5]
     *answers, stranger, new_card = handshakes(site, server, tmp_path)
-    files = ["pxelinux.0", "pxelinux.0", "grubnetx64.efi", "grubnetx64.efi", *[None] * len(STRANGE)]
-    files += ["boot.ipxe"] * len(IPXE) + ["grubnetx64.efi"] * len(OTHER)
+    files = ["pxelinux.0", "pxelinux.0", "shimx64.efi", "shimx64.efi", *[None] * len(STRANGE)]
+    files += ["boot.ipxe"] * len(IPXE) + ["shimx64.efi"] * len(OTHER)
     firmwares, others = answers[: len(files)], answers[len(files) :]
     assert [answer.get("bootfile") or answer.get("boot_file") for answer in firmwares] == files
     for each, answer in zip(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.core.lab.timeline import BootTimeline, Expected, checks, failure, table, timings
+from tasks.core.lab.timeline import BootTimeline, Check, Expected, checks, failure, table, timings
 from tasks.core.site.model import Disk
 
 RELEASE = "worker-3f9a1c2b4d5e"
@@ -106,6 +106,18 @@ def test_a_root_that_is_written_above_says_how_much():
     assert all(check.holds for check in checks(story(said), expected))
     lacking = {check.what for check in checks(story(WHOLE), expected) if not check.holds}
     assert lacking == {"root over NFS, written in memory", "what is written above it"}
+
+
+def test_where_firmware_verifies_the_kernel_the_node_must_say_that_it_is_locked_down():
+    def found(words: str) -> Check:
+        expected = replace(EXPECTED, lockdown=True)
+        made = checks(story(WHOLE + words), expected)
+        return next(check for check in made if check.what == "kernel lockdown (Secure Boot)")
+
+    assert found("console plugnode: node: lockdown integrity\n").holds
+    assert found("console plugnode: node: lockdown confidentiality\n").holds
+    assert found("console plugnode: node: lockdown none\n")[::2] == (False, "none, not integrity")
+    assert found("")[::2] == (False, "nothing, not integrity")
 
 
 def test_the_table_tells_how_long_and_how_much_each_stage_took_until_the_next():

@@ -55,7 +55,7 @@ NOTES = {
     "keep_idle": [],
     "scrubbed": [["etc/ssh/ssh_host_rsa_key", "delete", "/etc/ssh/ssh_host_*", "the node's own", 1]],
     "capabilities": ["usr/bin/ping"], "capabilities_remedy": "make it setuid", "not_world_readable": ["etc/shadow"],
-    "sockets": [], "other_file_systems": [], "unknown_users": [4711], "unknown_groups": [], "unprivileged": "",
+    "open_devices": [], "sockets": [], "other_file_systems": [], "unknown_users": [4711], "unknown_groups": [], "unprivileged": "",
 }  # fmt: skip
 ROOT: Tree = {
     b"": Entry(DIR, 0o755, 0, 0), b"usr": Entry(DIR, 0o755, 0, 0),

@@ -602,7 +602,14 @@ def test_notes_list_what_a_reviewer_asks_about(staged, tmp_path: pathlib.Path) -
     os.chown(tmp_path / "reference/opt/capable", 1234, 4321)
     capability = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep
     os.setxattr(tmp_path / "reference/opt/capable", "security.capability", capability)
+    for name, kind, number in [
+        ("disk", stat.S_IFBLK, (8, 0)), ("null", stat.S_IFCHR, (1, 3)), ("mem", stat.S_IFCHR, (1, 1)),
+    ]:  # fmt: skip
+        path = tmp_path / "reference/opt" / name
+        os.mknod(path, kind | 0o600, os.makedev(*number))
+        os.chmod(path, 0o666)
     notes = staged({}).notes
+    assert notes["open_devices"] == ["opt/disk", "opt/mem"]
     assert notes["setuid"] == ["opt/su"]
     assert notes["not_world_readable"] == ["opt/private"]
     assert notes["capabilities"] == ["opt/capable"] and "setuid" in notes["capabilities_remedy"]

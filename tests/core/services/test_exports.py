@@ -145,6 +145,8 @@ def test_a_renamed_site_keeps_its_fsid_and_all_that_was_exported_by_its_former_n
         ("10.1.0.0/24", "10.2.0.0/24", True),
         ("10.1.0.0/255.255.255.0", "10.1.0.0/24", False),
         ("*", "10.1.0.0/24", True),
+        ("10.1.0.0/24", "10.1.0.7", True),
+        ("10.1.0.7", "10.1.0.6/31", False),
     ],
 )
 def test_a_subnet_stays_exported_unless_the_new_one_holds_it(before, after, stays):

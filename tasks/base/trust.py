@@ -1,0 +1,89 @@
+"""Whom this run's site trusts, and what of the build they have signed: build/signatures.
+
+A build has no use for either: it is the same with and without.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from ..core.base.errors import BadInput, Refused
+from ..core.base.files import content, mirror, read
+from ..core.base.ssh import public_keys
+from ..core.trust.signatures import NOBODY, Trusted, is_at_hand, is_good, sign
+from .desired import build_of
+from .settings import Run
+
+SUFFIX = ".sig"
+
+
+@lru_cache(maxsize=None)
+def keys(run: Run) -> tuple[str, ...]:
+    """Each public key of `trust:`, as a line."""
+    found: list[str] = []
+    for path in _files(run):
+        found += public_keys(read(path))
+    return tuple(found)
+
+
+def _files(run: Run) -> tuple[str, ...]:
+    trust = run.site.trust
+    return trust.key if trust else ()
+
+
+def trusted(run: Run) -> Trusted:
+    """What servers are told: whose signatures they must see, and those of this build."""
+    return Trusted(keys(run), _signatures(run), bool(_at_hand(run))) if keys(run) else NOBODY
+
+
+def sign_build(run: Run) -> list[str]:
+    """Sign what of this build is not, where this machine can: what was signed now, by its id.
+
+    Raises Refused where the key is none of the site's, or cannot be used.
+    """
+    things, known, key = build_of(run.site, run.paths).signable, _signatures(run), _at_hand(run)
+    missing = {id: data for id, data in things.items() if id not in known}
+    if not keys(run) or not missing or not key:
+        return []
+    made = sign(missing, key)
+    for id, signature in made.items():
+        if not is_good(things[id], signature, keys(run)):
+            raise Refused(f"{key}: `trust:` names another key; nothing is signed")
+    files = {id + SUFFIX: signature for id, signature in (known | made).items()}
+    mirror(_folder(run), files)
+    return sorted(made)
+
+
+def must_sign(run: Run) -> list[str]:
+    """The same for who asks for nothing else: raises Refused where this machine cannot."""
+    if not keys(run):
+        remedy = "name a public key there: `trust: {key: site.pub}`"
+        raise BadInput.at(run.settings.site, f"no `trust:`, so nothing is signed; {remedy}")
+    if (
+        not _at_hand(run)
+        and _signatures(run).keys() != build_of(run.site, run.paths).signable.keys()
+    ):
+        places = ", ".join(file.removesuffix(".pub") for file in _files(run))
+        remedy = "bring it there, or into ssh-agent, or name it with key="
+        raise Refused(f"no private key here ({places}); {remedy}")
+    return sign_build(run)
+
+
+def _signatures(run: Run) -> dict[str, bytes]:
+    """Those of this build by keys of the site, by the id of what is signed."""
+    found = {}
+    for id, data in build_of(run.site, run.paths).signable.items():
+        signature = content(os.path.join(_folder(run), id + SUFFIX))
+        if signature and is_good(data, signature, keys(run)):
+            found[id] = signature
+    return found
+
+
+def _at_hand(run: Run) -> str:
+    """The key to sign with: the one that was named, else the first that is here; "" for none."""
+    return run.settings.key or next(filter(is_at_hand, _files(run)), "")
+
+
+def _folder(run: Run) -> str:
+    return run.paths.path("signatures")
