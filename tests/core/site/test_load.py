@@ -397,7 +397,7 @@ def test_the_cache_is_keyed_by_all_the_code_that_makes_a_site(tmp_path: Path) ->
     command = [sys.executable, "-c", script, str(tmp_path / "site.yaml")]
     assert (
         subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout
-        == "['base.boot_programs', 'base.errors', 'base.files', 'base.nodeset', 'base.overlays', 'base.programs', 'base.ssh', 'base.text', 'tree.model']\n"
+        == "['base.boot_programs', 'base.errors', 'base.files', 'base.nodeset', 'base.overlays', 'base.programs', 'base.ssh', 'base.text']\n"
     )
 
 
