@@ -11,6 +11,7 @@ from ..dhcp.options import ADDRESSES, TEXT, DhcpOption, option_of
 from ..site.model import Interface, Network, Node, Server, Site
 from ..site.networks.subnets import Subnets
 from .boot_files import server_of
+from .templates import NodeRow
 
 # What IPoIB's clients call themselves (RFC 4390; Mellanox's firmware and Linux' dhclient), before
 # the eight pairs of the port's GUID
@@ -35,11 +36,27 @@ class Reservation(NamedTuple):
 NODE, CARDS, INTERFACE = "node", "cards", "interface"
 
 
-def network_views(site: Site) -> list[dict[str, Any]]:
-    """Every network, in the order of the file."""
-    reserved: dict[str, list[Reservation]] = defaultdict(list)
+def node_rows(site: Site) -> list[NodeRow]:
+    """The nodes, in their order."""
+    reached = {}
+    for server in site.servers:
+        for network in site.networks:
+            reached[server.name, network.name] = server.address_in(network.name)
+    rows = []
     for node in site.nodes:
-        reserved[node.network] += _of_node(site, node)
+        name = server_of(site, node).name
+        rows.append(NodeRow(node.name, node.mac, node.ip, name, reached[name, node.network]))
+    return rows
+
+
+def network_views(site: Site, rows: Iterable[NodeRow]) -> list[dict[str, Any]]:
+    """Every network, in the order of the file. `rows`: of the nodes."""
+    reserved: dict[str, list[Reservation]] = defaultdict(list)
+    for node, row in zip(site.nodes, rows):
+        if node.mac:
+            reserved[node.network].append(_of_node(node, row))
+        if node.more_macs:
+            reserved[node.network] += _of_more(node, row)
         for interface in node.interfaces:
             reserved[interface.network] += _of_interface(node, interface)
     booting = {node.network for node in site.nodes}
@@ -106,22 +123,20 @@ def _option_view(option: DhcpOption) -> dict[str, Any]:
     }
 
 
-def _of_node(site: Site, node: Node) -> Iterator[Reservation]:
-    server = server_of(site, node)
-    kind = CARDS if node.more_macs else NODE
+def _of_node(node: Node, row: NodeRow) -> Reservation:
+    """Of the first of its cards."""
+    name, mac, ip, server, address = row
+    if not node.more_macs:
+        return Reservation(name, name, mac, "", ip, server, address, mac, NODE)
     cards = ",".join(node.macs)
-    for number, mac in enumerate(node.macs, 1):
-        yield Reservation(
-            f"{node.name}.{number}" if number > 1 else node.name,
-            node.name,
-            mac,
-            "",
-            node.ip,
-            server.name,
-            server.address_in(node.network),
-            cards if number == 1 else "",
-            kind,
-        )
+    return Reservation(name, name, mac, "", ip, server, address, cards, CARDS)
+
+
+def _of_more(node: Node, row: NodeRow) -> Iterator[Reservation]:
+    """Of the others: names with a dot are no node's."""
+    name, _, ip, server, address = row
+    for number, mac in enumerate(node.more_macs, 2):
+        yield Reservation(f"{name}.{number}", name, mac, "", ip, server, address, "", CARDS)
 
 
 def _of_interface(node: Node, interface: Interface) -> Iterator[Reservation]:

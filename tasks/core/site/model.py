@@ -735,5 +735,17 @@ class Site(_Said):
         """All networks, in the order of the file."""
         return (self.network, *self.more_networks)
 
+    @cached_property
+    def elsewhere(self) -> dict[str, Network]:
+        """By name the networks whose nodes reach some server at another address than its main."""
+        names: set[str] = set()
+        for server in self.servers:
+            names |= {network for network, ip in server.addresses if ip != server.ip}
+        booting = {node.network for node in self.nodes} if names else set()
+        return {each.name: each for each in self.networks if each.name in names & booting}
+
+    def network_of(self, node: Node) -> Network:
+        return next(network for network in self.networks if network.name == node.network)
+
     def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)
