@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
@@ -84,7 +84,8 @@ DEFAULTS = {
     "grub/grub.cfg": "grub.cfg",
     "boot.ipxe": "boot.ipxe",
 }
-OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+PXELINUX = "pxelinux.cfg/"
+OF_NODE = {PXELINUX: "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
 FOR_ALL = "What a node boots that has no file of its own here."
 FOR_NETWORK = "The same for nodes of network {}, which reach their server at another address."
 
@@ -95,7 +96,9 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
     boots = [(node, boot_of(site, node)) for node in site.nodes]
     different = [(node, boot) for node, boot in boots if boot != usual]
 
+    by_address = [node for node, _ in different if node.is_known and not node.mac]
     view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
+    view["by_address"] = bool(by_address)
     views: dict[str, tuple[str, View]] = {}
     for path, template in DEFAULTS.items():
         views[path] = (template, view)
@@ -108,13 +111,20 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
 def _node_views(
     site: Site, node: Node, boot: BootSettings, difference: str
 ) -> dict[str, tuple[str, View]]:
-    """A node's own files, by each of its cards."""
+    """A node's own files, by each of its cards; by its address where DHCP knows it otherwise."""
     title = f"{node.name}, which differs from most: {difference}."
     view = _boot_view(site, boot, node.image, title, node.network)
     views: dict[str, tuple[str, View]] = {}
     for path, template in OF_NODE.items():
-        views |= {path + mac.pxe: (template, view) for mac in node.macs}
+        names = [mac.pxe for mac in node.macs]
+        if node.is_known and not names:
+            names = [_hex(node.ip) if path == PXELINUX else node.ip]
+        views |= {path + name: (template, view) for name in names}
     return views
+
+
+def _hex(ip: str) -> str:
+    return f"{int(IPv4Address(ip)):08X}"
 
 
 def _network_views(site: Site, usual: BootSettings, view: View) -> dict[str, tuple[str, View]]:
@@ -136,6 +146,7 @@ def _boot_view(site: Site, boot: BootSettings, image: str, title: str, network: 
         "cmdline": boot.cmdline,
         "serial": serial_console(f"{site.image(image).cmdline} {boot.cmdline}"),
         "others": "",
+        "by_address": "",
     }
     return plain_values(view)
 

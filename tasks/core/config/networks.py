@@ -25,7 +25,8 @@ class Reservation(NamedTuple):
     host: str  # dhcpd's name of it
     name: str
     mac: str
-    client_id: str  # instead of the MAC; pairs with colons
+    client_id: str  # instead of the MAC; pairs with colons, as the next one
+    circuit_id: str  # instead of both: of a switch port
     ip: str
     server: str
     next_server: str
@@ -51,14 +52,7 @@ def node_rows(site: Site) -> list[NodeRow]:
 
 def network_views(site: Site, rows: Iterable[NodeRow]) -> list[dict[str, Any]]:
     """Every network, in the order of the file. `rows`: of the nodes."""
-    reserved: dict[str, list[Reservation]] = defaultdict(list)
-    for node, row in zip(site.nodes, rows):
-        if node.mac:
-            reserved[node.network].append(_of_node(node, row))
-        if node.more_macs:
-            reserved[node.network] += _of_more(node, row)
-        for interface in node.interfaces:
-            reserved[interface.network] += _of_interface(node, interface)
+    reserved = _reserved(site, rows)
     booting = {node.network for node in site.nodes}
     views = []
     for number, network in enumerate(site.networks, 1):
@@ -68,6 +62,20 @@ def network_views(site: Site, rows: Iterable[NodeRow]) -> list[dict[str, Any]]:
         view["boots"] = "yes" if network.name in booting or not site.more_networks else ""
         views.append(view)
     return views
+
+
+def _reserved(site: Site, rows: Iterable[NodeRow]) -> dict[str, list[Reservation]]:
+    """What DHCP gives to whom, by network."""
+    reserved: dict[str, list[Reservation]] = defaultdict(list)
+    for node, row in zip(site.nodes, rows):
+        of_network = reserved[node.network]
+        if node.mac and not (node.more_macs or node.guid or node.client_id or node.circuit_id):
+            of_network.append(_of_card(row))
+        else:
+            of_network += _of_several(node, row)
+        for interface in node.interfaces:
+            reserved[interface.network] += _of_interface(node, interface)
+    return reserved
 
 
 def _network_view(site: Site, network: Network) -> dict[str, Any]:
@@ -123,20 +131,35 @@ def _option_view(option: DhcpOption) -> dict[str, Any]:
     }
 
 
-def _of_node(node: Node, row: NodeRow) -> Reservation:
-    """Of the first of its cards."""
+def _of_card(row: NodeRow) -> Reservation:
+    """Of a node that is known by one card: nearly all are."""
     name, mac, ip, server, address = row
-    if not node.more_macs:
-        return Reservation(name, name, mac, "", ip, server, address, mac, NODE)
-    cards = ",".join(node.macs)
-    return Reservation(name, name, mac, "", ip, server, address, cards, CARDS)
+    return Reservation(name, name, mac, "", "", ip, server, address, mac, NODE)
 
 
-def _of_more(node: Node, row: NodeRow) -> Iterator[Reservation]:
-    """Of the others: names with a dot are no node's."""
+def _of_several(node: Node, row: NodeRow) -> Iterator[Reservation]:
+    """Of all that a node is known by; names with a dot are no node's."""
     name, _, ip, server, address = row
-    for number, mac in enumerate(node.more_macs, 2):
-        yield Reservation(f"{name}.{number}", name, mac, "", ip, server, address, "", CARDS)
+    ways = list(_ways(node))
+    cards = [f"id:{client_id}" if client_id else mac for mac, client_id, _ in ways]
+    of_first = ",".join(filter(None, cards))
+    kind = CARDS if len(ways) > 1 else NODE
+    for number, way in enumerate(ways, 1):
+        host = f"{name}.{number}" if number > 1 else name
+        of_all = of_first if number == 1 else ""
+        yield Reservation(host, name, *way, ip, server, address, of_all, kind)
+
+
+def _ways(node: Node) -> Iterator[tuple[str, str, str]]:
+    """By what DHCP knows a node: a MAC, a client identifier or a switch port."""
+    for mac in node.macs:
+        yield mac, "", ""
+    if node.guid:
+        yield "", GUID_PREFIX + node.guid, ""
+    if node.client_id:
+        yield "", node.client_id, ""
+    if node.circuit_id:
+        yield "", "", node.circuit_id
 
 
 def _of_interface(node: Node, interface: Interface) -> Iterator[Reservation]:
@@ -147,7 +170,7 @@ def _of_interface(node: Node, interface: Interface) -> Iterator[Reservation]:
     name = interface.host_name(node.name)
     card = f"id:{client_id}" if client_id else interface.mac
     mac = "" if client_id else interface.mac
-    yield Reservation(name, name, mac, client_id, interface.ip, "", "", card, INTERFACE)
+    yield Reservation(name, name, mac, client_id, "", interface.ip, "", "", card, INTERFACE)
 
 
 def reached(site: Site, server: Server) -> list[tuple[str, str]]:

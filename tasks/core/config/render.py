@@ -89,12 +89,14 @@ def _kinds(networks: list[dict[str, Any]], on_wires: list[dict[str, Any]]) -> di
     rows = [row for view in networks for row in view["reservations"]]
     kinds = {row.kind for row in rows}
     client_ids = [row.client_id for row in rows]
+    circuit_ids = [row.circuit_id for row in rows]
     pools = [view["pool"] for view in networks]
     shared = [wire["shared"] for wire in on_wires]
     found = {
         "with_cards": CARDS in kinds,
         "with_interfaces": INTERFACE in kinds,
         "with_client_ids": any(client_ids),
+        "with_circuit_ids": any(circuit_ids),
         "with_pool": any(pools),
         "with_shared": any(shared),
     }

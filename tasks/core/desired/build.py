@@ -127,7 +127,18 @@ def site_id(site_img: bytes) -> str:
     return f"site-{digest[:12]}"
 
 
-OPTIONAL = ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
+OPTIONAL = (
+    "guid",
+    "client_id",
+    "circuit_id",
+    "groups",
+    "cmdline",
+    "interface",
+    "layout",
+    "server",
+    "release",
+    "wipe",
+)
 
 
 def node_facts(site: Site) -> dict[str, NodeFacts]:

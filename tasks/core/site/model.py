@@ -650,6 +650,14 @@ class Node(NamedTuple):
     network: str = ONLY_NETWORK  # in which its address lies
     more_macs: tuple[Mac, ...] = ()  # of other cards that it may boot from
     interfaces: tuple[Interface, ...] = ()
+    guid: str = ""  # of an InfiniBand port that it boots from: pairs with colons, as these two
+    client_id: str = ""
+    circuit_id: str = ""  # a switch port's
+
+    @property
+    def is_known(self) -> bool:
+        """Whether DHCP can know it by anything."""
+        return bool(self.mac or self.guid or self.client_id or self.circuit_id)
 
     @property
     def macs(self) -> tuple[Mac, ...]:

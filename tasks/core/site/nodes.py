@@ -58,6 +58,7 @@ class Member(NamedTuple):
     ip: str | None
     said: Section
     cards: tuple[Card, ...] = ()
+    guid: str | None = None
 
     @property
     def ip_path(self) -> Path:
@@ -76,7 +77,7 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
     for key, said in nodes.items():
         if said is None:
             continue
-        if nodeset.is_range(key) or said.macs is not None or said.mac is None:
+        if nodeset.is_range(key) or said.mac is None or said.model_fields_set & {"macs", "guids"}:
             nodes_of = list(_range(key, said, complain))
         else:
             nodes_of = [_single(key, said, complain)]
@@ -87,7 +88,7 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
 def _single(key: str, said: Section, complain: Complain) -> Member:
     try:
         name, ip = values.host(key), values.ipv4(said.ip)
-        return Member(key, None, name, (said.mac,), ip, said)
+        return Member(key, None, name, (said.mac,), ip, said, (), said.guid)
     except (InvalidValue, TypeError):  # an address that is missing
         path = ("nodes", key)
         _name(key, path, complain)
@@ -130,19 +131,27 @@ def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     path = ("nodes", key)
     wanted = _count(key, path, complain, key=True)
     macs = _macs(path, said, wanted, complain)
-    pairs = bool(wanted) and len(macs) == wanted
+    pairs = 0 < wanted == len(macs)
     ips = _addresses((*path, "ip"), said.ip, wanted if pairs else 0, complain)
-    if wanted and not pairs:
-        _name(nodeset.first_name(key), path, complain)
     if not pairs:
+        if wanted:
+            _name(nodeset.first_name(key), path, complain)
         return
-
-    names = nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
-    for at, name in enumerate(names):
+    guids = _of_each(path, said, "guid", wanted, complain)
+    _of_one_alone(path, said, wanted, complain)
+    for at, name in enumerate(_names(key)):
         _name(name, path, complain)
-        place = at if nodeset.is_range(key) else None
-        ip = ips[at] if ips else None
-        yield Member(key, place, name, macs[at], ip, said)
+        place = at if wanted > 1 else None
+        yield Member(key, place, name, macs[at], _at(ips, at), said, guid=_at(guids, at))
+
+
+def _names(key: str) -> list[str]:
+    return nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
+
+
+def _at(values: list[Any], place: int) -> Any:
+    """What stands there; None where they do not pair with the names."""
+    return values[place] if place < len(values) else None
 
 
 def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
@@ -206,22 +215,26 @@ def _cards(path: Path, said: Section, found: list[Member], complain: Complain) -
     """An interface of each of the nodes; None in it where it does not pair with their names."""
     wanted = len(found)
     ips: list[Any] = _addresses((*path, "ip"), said.ip, wanted, complain)
-    given = [ips] + [
-        _of_interface(path, said, field, wanted, complain) for field in ("mac", "guid")
-    ]
+    given = [ips] + [_of_each(path, said, field, wanted, complain) for field in ("mac", "guid")]
     columns = [column if len(column) == wanted else [None] * wanted for column in given]
     for member, ip, mac, guid in zip(found, *columns):
         yield Card(path, member.place, path[-1], ip, mac, guid, said)
 
 
-def _of_interface(
-    path: Path, said: Section, field: str, wanted: int, complain: Complain
-) -> list[Any]:
+def _of_each(path: Path, said: Section, field: str, wanted: int, complain: Complain) -> list[Any]:
     written = said.model_fields_set & {field, f"{field}s"}
     if len(written) == 2:
         hint = f"write {field}: for one node, {field}s: for a range"
         complain(path, f"has both {field} and {field}s", hint, key=True)
     return _several(path, said, field, wanted, complain) if written else []
+
+
+def _of_one_alone(path: Path, said: Section, wanted: int, complain: Complain) -> None:
+    """A range cannot have what only one node can be known by."""
+    for field in ("client_id", "circuit_id"):
+        if wanted > 1 and field in said.model_fields_set:
+            hint = "write each such node by itself"
+            complain((*path, field), "one for all nodes of a range", hint, getattr(said, field))
 
 
 Addresses = list["str | None"]

@@ -289,6 +289,9 @@ class _Nodes:
             network=self.network(member.ip),
             more_macs=tuple(others),
             interfaces=tuple(map(self.interface, member.cards)),
+            guid=member.guid or "",
+            client_id=said.client_id or "",
+            circuit_id=said.circuit_id or "",
         )
 
     def network(self, ip: str | None) -> str:

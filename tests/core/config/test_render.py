@@ -572,6 +572,7 @@ CABLES = (
     "10.81.105.1/24",
     "relay:10.9.9.9/32,10.81.106.254/24",  # whose address lies in no network
     "relay:10.81.107.254/24",  # with rack5 on the same wire
+    "relay:10.81.110.254/24",
 )
 MET = [  # card, cable, and what it is given: name, address, router, next-server, loader
     ("40:f2:e9:00:00:01", 1, ("c01", "10.81.104.11", "10.81.104.254", "10.81.104.1", "grubnetx64.efi")),
@@ -581,6 +582,12 @@ MET = [  # card, cable, and what it is given: name, address, router, next-server
     ("40:f2:e9:00:03:01", 4, ("f01", "10.81.107.11", "10.81.107.254", "10.16.1.11", "grubnetx64.efi")),
     ("40:f2:e9:00:04:01", 4, ("g01", "10.81.108.11", "10.81.108.254", "10.16.1.11", "grubnetx64.efi")),
 ]  # fmt: skip
+BY_ID = [  # with a card that nobody knows
+    (b"rack1-slot7", ("i01", "10.81.104.21")),
+    (b"\xff\0\1", ("i02", "10.81.104.22")),
+    (bytes.fromhex("ff:00:00:00:00:00:02:00:00:02:c9:00:00:02:c9:03:00:31:11:81".replace(":", "")), ("j2", "10.81.104.32")),
+]  # fmt: skip
+ODD_CARD = "52:54:00:ff:00:03"
 STRANGERS = (1, 2, 4)  # cables where they get nothing
 
 
@@ -591,10 +598,16 @@ def test_clients_of_all_networks_get_what_is_theirs_and_strangers_only_what_a_po
     site = site_of("racks")._replace(deploy=Deploy(tftp_root=str(tmp_path)))
     write(tmp_path, render.render_configs(site))
     asked = [{"mac": mac, "cable": cable, "options": ["0x5d:0007"]} for mac, cable, _ in MET]
+    asked += [
+        {"mac": ODD_CARD, "cable": 1, "options": [], "client_id": id.hex()} for id, _ in BY_ID
+    ]
+    asked += [{"mac": ODD_CARD, "cable": 5, "options": [], "tries": 2}]
     asked += [{"mac": STRANGER, "cable": at, "options": [], "tries": 2} for at in STRANGERS]
     asked += [{"mac": STRANGER, "cable": 3, "options": ["0x5d:0007"]}]
     answers, _ = dhcp_client.shake(tmp_path, server, asked, *CABLES)
-    met, strangers, guest = answers[: len(MET)], answers[len(MET) : -1], answers[-1]
+    met, guest = answers[: len(MET)], answers[-1]
+    *by_id, at_port = answers[len(MET) : len(MET) + len(BY_ID) + 1]
+    strangers = answers[len(MET) + len(BY_ID) + 1 : -1]
     for answer, (*_, (name, ip, router, next_server, loader)) in zip(met, MET, strict=True):
         file = answer.get("bootfile") or answer.get("boot_file")
         assert (answer["hostname"], answer["ip"], answer["router"], file) == (
@@ -606,6 +619,8 @@ def test_clients_of_all_networks_get_what_is_theirs_and_strangers_only_what_a_po
         assert next_server in (None, answer.get("siaddr"))
     assert met[0]["domain"] == "r1.example.org" and "domain" not in met[1]
     assert (met[1]["mtu"], met[1]["search"]) == ("1400", "a.example.org b.example.org")
+    assert [(each["hostname"], each["ip"]) for each in by_id] == [name for _, name in BY_ID]
+    assert (at_port or {}).get("hostname") == ("p01" if server == "kea" else None)
     assert strangers == [None] * len(STRANGERS)
     assert re.fullmatch(r"10\.81\.106\.(20\d|210)", guest["ip"]) and guest["lease"] == "3600"
     assert not guest.get("bootfile") and not guest.get("boot_file")
@@ -628,5 +643,5 @@ def test_a_root_comes_from_the_address_that_the_nodes_network_reaches():
             entries[path[18:]] = re.search(rb"^DEFAULT (.*)$", data, re.M)[1].decode()
     assert entries == {
         "default": "worker", "0A5168": "worker@rack1", "0A5169": "worker@rack2",
-        "01-40-f2-e9-00-01-01": "worker@rack2 quiet", "01-40-f2-e9-00-01-0a": "worker@rack2 quiet",
+        "0A516815": "worker@rack1 quiet", "01-40-f2-e9-00-01-01": "worker@rack2 quiet", "01-40-f2-e9-00-01-0a": "worker@rack2 quiet",
     }  # fmt: skip
