@@ -9,6 +9,7 @@ from ..config.boot_files import server_of
 from ..site.keys import APPEND, KEYWISE, Row, rows
 from ..site.load import Written
 from ..site.model import Node, Partition, Site
+from ..site.networks.rules import path_of
 from ..site.nodes import Member
 from ..site.resolve import image_of
 from ..site.schema import Section
@@ -48,13 +49,17 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         runs = known.runs.get(node.name)
         found["runs"] = runs.release if runs else None
         found["degraded"] = runs.degraded if runs else None
+    return {**found, "server": server, **_own(node), "cmdline": " ".join(filter(None, words))}
+
+
+def _own(node: Node) -> Described:
+    """What the site says of a node itself."""
     return {
-        **found,
-        "server": server,
         "ip": node.ip,
-        "mac": node.mac,
+        "mac": node.mac or None,
+        "network": node.network,
+        "interfaces": _plain(node.interfaces),
         "groups": list(node.groups),
-        "cmdline": " ".join(filter(None, words)),
         "interface": node.interface,
         "layout": node.layout,
         "disk": _plain(node.disk),
@@ -100,6 +105,7 @@ def explain_values(
         if lines["release"] == [DEFAULT]:
             _, who = _release(nodes[one["node"]], one["server"], known)
             lines["release"] = [who]
+        lines["network"] = _told([path_of(written.said, one["network"])], written)
         explained.append({**one, "why": lines})
     return explained
 
@@ -108,11 +114,12 @@ def _lines(member: Member, written: Written) -> Lines:
     """The lines that gave a node's values."""
     own = {
         "ip": [member.ip_path],
-        "mac": [member.mac_path],
+        "mac": [member.mac_path(0)],
         "image": [_image(member, written)],
         "server": _server(member, written),
     }
     key = ("nodes", member.key)
+    own["interfaces"] = [card.path for card in member.cards]
     if member.said.groups:
         own["groups"] = [(*key, "groups")]
 

@@ -52,8 +52,11 @@ def _own(nodes: list[Described]) -> Iterator[str]:
             words = [f"{_text(node, key)}{_why(node, key)}" for key in OWN]
             yield _wrapped(node["node"], ", ".join(words))
         else:
-            ip, mac, server = (node[key] for key in OWN)
-            yield f"  {node['node']:<{max(longest, 10)}} {ip:<15}  {mac}  {server}"
+            ip, mac, server = (node[key] or "-" for key in OWN)
+            yield f"  {node['node']:<{max(longest, 10)}} {ip:<15}  {mac:<17}  {server}"
+        for one in node["interfaces"]:
+            card = one["mac"] or one["guid"] or "-"
+            yield f"  {'':<{max(longest, 10)}} {one['ip'] or '-':<15}  {card:<17}  {one['name']}"
 
 
 def _wrapped(label: str, text: str) -> str:
