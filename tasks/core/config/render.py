@@ -22,6 +22,12 @@ OF_DHCP = tuple(server.source for server in SERVERS)
 OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
 # What DHCP names, below tftp_root
 LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}
+# And to nodes whose `loader:` is that; what it does not serve is as for all
+OF_LOADER = {
+    "grub": {"uefi": "grubnetx64.efi"},
+    "ipxe": {"bios": "undionly.kpxe", "uefi": "ipxe.efi"},
+    "pxelinux": {"bios": "pxelinux.0"},
+}
 # What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 IPXE_CLASS = "iPXE"
 
@@ -54,6 +60,7 @@ def site_view(site: Site) -> View:
         "next_server": site.servers[0].ip if len(site.servers) == 1 else "",
         "nodes": [_row(site, node) for node in site.nodes],
         "hosts": site.hosts,
+        **_nodes_view(site),
         **_deploy_view(site),
         "loaders": LOADERS,
         "ipxe_class": IPXE_CLASS,
@@ -83,6 +90,20 @@ def _servers_view(site: Site) -> list[dict[str, str]]:
         tag = "" if alone else f"tag:server-{server.name},"
         rows.append({"name": server.name, "ip": server.ip, "tag": tag})
     return rows
+
+
+def _nodes_view(site: Site) -> dict[str, Any]:
+    """What some nodes have besides, by their names; and what DHCP names by `loader:`."""
+    loader_of = {node.name: node.loader for node in site.nodes if node.loader}
+    aliases = {node.name: " ".join(node.aliases) for node in site.nodes if node.aliases}
+    facts = {node.name: dict(node.facts) for node in site.nodes if node.facts}
+    asked = sorted(set(loader_of.values()))
+    return {
+        "aliases": aliases,
+        "facts": facts,
+        "loader_of": loader_of,
+        "files_of_loader": {word: OF_LOADER[word] for word in asked},
+    }
 
 
 def _deploy_view(site: Site) -> dict[str, str]:

@@ -127,7 +127,17 @@ def site_id(site_img: bytes) -> str:
     return f"site-{digest[:12]}"
 
 
-OPTIONAL = ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
+OPTIONAL = (
+    "groups",
+    "cmdline",
+    "interface",
+    "layout",
+    "server",
+    "release",
+    "loader",
+    "aliases",
+    "wipe",
+)
 
 
 def node_facts(site: Site) -> dict[str, NodeFacts]:
@@ -141,4 +151,6 @@ def _facts(node: Node) -> NodeFacts:
         value = getattr(node, name)
         if value:
             facts[name] = value if isinstance(value, str) else ",".join(value)
+    if node.facts:
+        facts["facts"] = ", ".join(f"{name}={value}" for name, value in node.facts)
     return facts

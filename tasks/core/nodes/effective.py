@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..config.boot_files import server_of
-from ..site.keys import APPEND, KEYWISE, Row, rows
+from ..site.keys import APPEND, KEYWISE, MapOf, Row, rows
 from ..site.load import Written
 from ..site.model import Node, Partition, Site
 from ..site.nodes import Member
@@ -37,7 +37,6 @@ def describe(site: Site, nodes: Iterable[Node], known: Known) -> list[Described]
 
 
 def _described(site: Site, node: Node, known: Known) -> Described:
-    words = (site.image(node.image).cmdline, node.cmdline)
     server = server_of(site, node).name
     found: Described = {
         "node": node.name,
@@ -48,9 +47,12 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         runs = known.runs.get(node.name)
         found["runs"] = runs.release if runs else None
         found["degraded"] = runs.degraded if runs else None
+    return {**found, "server": server, **_settings(site, node)}
+
+
+def _settings(site: Site, node: Node) -> Described:
+    words = (site.image(node.image).cmdline, node.cmdline)
     return {
-        **found,
-        "server": server,
         "ip": node.ip,
         "mac": node.mac,
         "groups": list(node.groups),
@@ -59,6 +61,9 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         "layout": node.layout,
         "disk": _plain(node.disk),
         "wipe": node.wipe,
+        "loader": node.loader,
+        "facts": dict(node.facts),
+        "aliases": list(node.aliases),
     }
 
 
@@ -113,8 +118,9 @@ def _lines(member: Member, written: Written) -> Lines:
         "server": _server(member, written),
     }
     key = ("nodes", member.key)
-    if member.said.groups:
-        own["groups"] = [(*key, "groups")]
+    for name in ("groups", "aliases"):
+        if getattr(member.said, name):
+            own[name] = [(*key, name)]
 
     layers = list(_layers(member, written))
     found: Lines = {}
@@ -122,7 +128,8 @@ def _lines(member: Member, written: Written) -> Lines:
         found[name] = _told(own.get(name) or _givers(layers, row), written)
     for name in own.keys() - found.keys():
         found[name] = _told(own[name], written)
-    found.setdefault("groups", [DEFAULT])
+    for name in ("groups", "aliases"):
+        found.setdefault(name, [DEFAULT])
     return found
 
 
@@ -167,6 +174,9 @@ def _givers(layers: Iterable[Layer], row: Row) -> list[Path]:
     for path, said in layers:
         if row.name in said.model_fields_set:
             holding.append(((*path, row.name), getattr(said, row.name)))
+    if isinstance(row.key.kind, MapOf):
+        last = {name: (*path, name) for path, given in holding for name in given}
+        return list(last.values())
     if row.key.merge == KEYWISE:
         found: list[Path] = []
         for inner in rows(row.key.kind).values():

@@ -55,6 +55,7 @@ def constraint_problems(
     _network(site, members, complain)
     _unique(members, site.servers or {}, complain)
     _hosts(site, members, complain)
+    _aliases(site, members, complain)
     _words(site, complain)
 
     overlays = [name for name in resolve.overlays_in(folders) if name not in UNLISTED_OVERLAYS]
@@ -190,12 +191,34 @@ def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
     if not site.hosts:
         return
     machines = _machines(site, members, complain)
-    domain = (site.network and site.network.domain) or ""
     for name in map(str, site.hosts):
-        owner = machines.get(name.lower().removesuffix("." + domain))
+        owner = machines.get(_short(site, name))
         if owner:
             what = f"{name} is the name of {owner}"
             complain(("hosts", name), what, "leave it out: it has its line", key=True)
+
+
+def _aliases(site: Section, members: list[Member], complain: Complain) -> None:
+    """A further name is no machine's own, and no other machine's."""
+    called = [member for member in members if member.aliases]
+    if not called:
+        return
+    owners = _machines(site, members, complain)
+    for name in site.hosts or ():
+        owners[_short(site, name)] = f"a machine of hosts (line {complain.line(('hosts', name))})"
+    for member in called:
+        for name in member.aliases:
+            other = owners.get(_short(site, name))
+            if other:
+                what = f"{name} is the name of {other}"
+                complain(("nodes", member.key, "aliases"), what, "give each machine its own")
+            owners[_short(site, name)] = f"node {_owner(member, complain)}"
+
+
+def _short(site: Section, name: str) -> str:
+    """A name as the site's own domain has it: two that are alike here are one name."""
+    domain = (site.network and site.network.domain) or ""
+    return name.lower().removesuffix("." + domain)
 
 
 def _machines(site: Section, members: list[Member], complain: Complain) -> dict[str, str]:

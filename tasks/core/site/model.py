@@ -531,6 +531,30 @@ class Node(NamedTuple):
             of_image=True,
         ),
     ] = None
+    loader: Annotated[
+        Optional[str],  # None: by the firmware alone
+        Key(
+            Choice("grub", "ipxe", "pxelinux"),
+            "the boot loader that DHCP names for it",
+            "the boot loader that DHCP names: `grub` for UEFI, `pxelinux` for BIOS, `ipxe` for"
+            " both. Other firmware gets what it gets without the key; a network card with iPXE"
+            " in it gets the `grub` or `pxelinux` that is named here, too, else `boot.ipxe`",
+            merge=REPLACE,
+            of_image=True,
+        ),
+    ] = None
+    facts: Annotated[
+        tuple[tuple[str, str], ...],  # by name
+        Key(
+            MapOf(Text("fact_name"), Text("fact", number=True)),
+            "words of your own, in templates and outputs",
+            "words of your own, as `{rack: 3, room: B 12}`: a name, and a"
+            " text. They are in `doit nodes`, in the inventories of `outputs` and in all templates",
+            merge=KEYWISE,
+            examples=({"rack": "3"},),
+        ),
+    ] = ()
+    aliases: tuple[str, ...] = ()  # more names of it alone, in hosts and zones
     wipe: Annotated[
         Optional[str],
         Key(

@@ -179,6 +179,8 @@ class _Values:
     def merged(self, row: Row, below: Any, said: Section) -> Any:
         """A setting of one layer over that of the layers below it."""
         written = getattr(said, row.name)
+        if row.key.merge == KEYWISE and isinstance(row.key.kind, MapOf):
+            return self.value(row.key.kind, {**dict(below), **written})
         if row.key.merge == KEYWISE:
             return self.over(below, written)
         given = self.value(row.key.kind, written)
@@ -275,6 +277,8 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
+        if member.aliases:
+            settings = {**settings, "aliases": member.aliases}
         return model.Node(member.name, member.mac, member.ip, **settings)  # type: ignore[arg-type]
 
     def _shared(self, image: str, groups: Names) -> Settings:

@@ -170,6 +170,16 @@ class NodeKeys:
             "names of groups; later ones win",
         ),
     ] = ()
+    aliases: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("aliases")),
+            "more names of it, in hosts and zones; of a range as many, as in gpu[01-40]",
+            "more names for its address, behind its own in `hosts`, with or without a domain;"
+            " of a range ranges of as many: `[gpu[01-40]]`",
+            examples=(["gpu-a"],),
+        ),
+    ] = ()
 
 
 class GroupKeys:

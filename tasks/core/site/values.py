@@ -213,6 +213,33 @@ _token = text(
 )
 
 
+# Facts
+
+_fact_name = text(
+    r"[A-Za-z][A-Za-z0-9_.-]*",
+    "not the name of a fact",
+    "use letters, digits and . _ -, beginning with a letter",
+    63,
+)
+
+
+@editors(r"^[A-Za-z][A-Za-z0-9_.-]*$")
+def fact_name(value: str) -> str:
+    """Every inventory can have it: no word that one of them has a meaning for."""
+    if value in RESERVED_FACTS:
+        raise InvalidValue("reserved name", "all outputs have that of a node by themselves")
+    return _fact_name(value)
+
+
+RESERVED_FACTS = frozenset(("all", "groups", "image", "name", "node", "site"))
+fact = text(
+    r"[A-Za-z0-9._:/+@=()*,~^!?\[\]-]+(?: [A-Za-z0-9._:/+@=()*,~^!?\[\]-]+)*",
+    "not a fact",
+    "use printable words with single spaces between; no quotes, and none of \\ { } ; # $ < > | & %",
+    255,
+)
+
+
 # Network
 
 _colons = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.ASCII).fullmatch
@@ -806,4 +833,10 @@ def addresses(value: str) -> str:
     return value
 
 
-LATER = frozenset((any_text, node_names, addresses))
+@editors(r"^[A-Za-z0-9\[][A-Za-z0-9.,/\[\]-]*$")
+def aliases(value: str) -> str:
+    """A further name of a node, or a range of them: `nodes` reads them."""
+    return value
+
+
+LATER = frozenset((any_text, node_names, addresses, aliases))
