@@ -13,7 +13,7 @@ from functools import lru_cache
 from .base.paths import OF_RELEASES, config, site_img, templates
 from .base.rule import Reads, Writes, rule
 from .base.settings import settings, site
-from .core.base.files import mirror, read, write_atomic
+from .core.base.files import content, mirror, read, write_atomic
 from .core.site.model import Site
 
 
@@ -47,9 +47,16 @@ def render(wanted: Site) -> list[str]:
 @lru_cache(maxsize=None)
 def rendered(wanted: Site) -> dict[str, bytes]:
     """The generated files of a site that name no release: path below build/configs -> bytes."""
+    from .core.cluster.files import render_outputs
     from .core.config.render import render_configs
 
-    return render_configs(wanted, templates())
+    files = render_configs(wanted, templates())
+    return files | render_outputs(wanted, templates(), generated)
+
+
+def generated(path: str) -> bytes | None:
+    """A file as an earlier build left it."""
+    return content(settings().path("configs", path))
 
 
 def task_site_image():

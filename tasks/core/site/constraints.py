@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
+from ..outputs import ANYWHERE, Output, is_whole, may_lie, output_of
 from . import resolve
 from .model import EXISTS
 from .nodes import Complain, Member
@@ -68,8 +69,8 @@ def constraint_problems(
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
-    if site.deploy is not None:
-        _deploy(site.deploy, complain)
+    _outputs(site, complain)
+    _deploy(site, complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
@@ -537,7 +538,13 @@ def _xfs(path: Path, part: Section, complain: Complain) -> None:
 # Deploy
 
 
-def _deploy(deploy: Section, complain: Complain) -> None:
+def _deploy(site: Section, complain: Complain) -> None:
+    if site.deploy is not None:
+        _places(site.deploy, complain)
+        _files(site.deploy.files or {}, site.outputs or [], complain)
+
+
+def _places(deploy: Section, complain: Complain) -> None:
     tftp, nfs = deploy.tftp_root, deploy.nfs_root
     both = (tftp, nfs)
     if all(both) and os.path.commonpath(both) in both:
@@ -554,3 +561,44 @@ def _deploy(deploy: Section, complain: Complain) -> None:
         files = [place + "FILE" * place.endswith("/") for place in server.places]
         hint = f"write {' or '.join(files)}"
         complain(("deploy", "dhcp_conf"), what, hint, deploy.dhcp_conf)
+
+
+# Files of the cluster
+
+
+def _outputs(site: Section, complain: Complain) -> None:
+    names = site.outputs or []
+    for at, name in enumerate(names):
+        if name and name in names[:at]:
+            complain(("outputs", at), "output listed twice", "keep one of them", name)
+    if "dns" in names and site.network and not site.network.domain:
+        path = ("outputs", names.index("dns"))
+        complain(path, "zones are of a domain", "give the network a domain:", "dns")
+
+
+def _files(files: Parts, chosen: Names, complain: Complain) -> None:
+    """Each is of an output that is generated, and lies where its program looks."""
+    owners: dict[str, str] = {}
+    for name, place in _given(files):
+        path = ("deploy", "files", name)
+        output = output_of(name)
+        if output is None:
+            complain(path, "no output", suggestion(name, chosen), name, key=True)
+        elif output.word not in chosen:
+            what = f"{output.word} is not generated"
+            complain(path, what, f"add {output.word} to outputs:", key=True)
+        else:
+            _file_of(output, name, place, complain)
+        other = owners.setdefault(place, name)
+        if other != name and not place.endswith("/"):
+            complain(path, f"{other} is put there, too", "give each a file of its own", place)
+
+
+def _file_of(output: Output, name: str, place: str, complain: Complain) -> None:
+    path = ("deploy", "files", name)
+    if name == output.word and not is_whole(output) and not place.endswith("/"):
+        what = f"{name} has several files"
+        complain(path, what, "name a folder, with a slash at its end", place)
+    elif not may_lie(output, place):
+        where = " or ".join((*output.places, *ANYWHERE))
+        complain(path, f"{output.word} has no files there", f"{where} can be used", place)

@@ -620,6 +620,17 @@ class Deploy(NamedTuple):
             default=EACH_PATH,
         ),
     ] = None
+    files: Annotated[
+        tuple[tuple[str, str], ...],  # (output, or a file of one, path on the server)
+        Key(
+            MapOf(Text("output_file"), Text("absolute_file")),
+            "files of outputs that are installed: an output, and its path on the server",
+            "files of `outputs` that are installed on the servers: an output, or a file of it, and"
+            " its path there; with a slash at its end the folder for all files of that output."
+            " What reads them is not told: `rndc reload`, `scontrol reconfigure` are yours",
+            examples=({"ansible": "/etc/ansible/hosts"},),
+        ),
+    ] = ()
 
 
 class _Said(NamedTuple):
@@ -633,6 +644,7 @@ class _Said(NamedTuple):
     hosts: tuple[
         tuple[str, tuple[str, ...]], ...
     ] = ()  # (address, names): what else a node's /etc/hosts has
+    outputs: tuple[str, ...] = ()
 
 
 class Site(_Said):

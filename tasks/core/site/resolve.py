@@ -39,8 +39,7 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     nodes = _Nodes(said, images, made).all(members)
     hosts = _hosts(said.hosts)
     head = [said.site, network, *servers, *images, deploy]
-    if hosts:
-        head.append(hosts)
+    head += filter(None, (hosts, said.outputs))
     return model.Site(
         name=said.site,
         network=network,
@@ -50,6 +49,7 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
         fingerprint=_fingerprint(head, nodes),
         read_nodes=lambda: nodes,
         hosts=hosts,
+        outputs=tuple(said.outputs),
     )
 
 

@@ -18,6 +18,7 @@ from pydantic import (
     create_model,
 )
 
+from ..outputs import WORDS
 from . import values
 from .keys import (
     APPEND,
@@ -245,6 +246,15 @@ class SiteKeys:
             examples=({"nas01": "10.1.0.250"},),
         ),
     ] = {}
+    outputs: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Choice(*WORDS)),
+            "files of the whole cluster that are generated, too",
+            "files of the whole cluster that are generated besides, see below",
+            examples=(["clustershell", "ansible"],),
+        ),
+    ] = ()
     deploy: Annotated[
         Deploy,
         Key(Deploy, "where a build is put"),

@@ -486,6 +486,21 @@ def target_file(value: str) -> str:
     return path
 
 
+@editors("^/")
+def absolute_file(value: str) -> str:
+    """A file, or with a slash at its end a folder for several."""
+    path = absolute(value)
+    if path in SYSTEM:
+        raise InvalidValue("is a directory of the system", "name a file, or a folder of its own")
+    return path + "/" * value.endswith("/")
+
+
+@editors(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+def output_file(value: str) -> str:
+    """An output's word, or the name of one of its files: `constraints` looks it up."""
+    return _name(value)
+
+
 @editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap)$")
 def mount_point(value: str) -> str:
     if value == "swap":

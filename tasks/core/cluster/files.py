@@ -1,0 +1,103 @@
+"""The files that `outputs:` chose, made of their templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..config.render import site_view
+from ..config.templates import (
+    TEMPLATES,
+    ClusterNode,
+    View,
+    plain_values,
+    render_template,
+    template_environment,
+)
+from ..outputs import CLUSTER
+from ..services.serial import continued
+from ..site.model import Site
+from . import programs
+from .view import NamesBy, cluster_nodes, names_by
+from .zones import zones_of
+
+
+def render_outputs(
+    site: Site,
+    templates: Iterable[str] = (TEMPLATES,),
+    earlier: Callable[[str], bytes | None] = lambda path: None,
+) -> dict[str, bytes]:
+    """Every file that the site's outputs are: path below build/configs -> bytes.
+
+    `earlier` gives what was generated before: a zone's serial grows where its records change.
+    """
+    if not site.outputs:
+        return {}
+    environment = template_environment(tuple(templates))
+    files = {}
+    for name, template, view in _views(site):
+        path = f"{CLUSTER}/{name}"
+        data = render_template(environment, template, plain_values(view))
+        files[path] = continued(data, earlier(path))
+    return files
+
+
+def _views(site: Site) -> Iterator[tuple[str, str, View]]:
+    """Name, template and view of each file."""
+    nodes = cluster_nodes(site)
+    by = names_by(nodes)
+    shared = {**site_view(site), "nodes": nodes, "groups": by.group, "images": by.image}
+    for word in site.outputs:
+        for name, template, own in OF_WORD[word](site, nodes, by):
+            yield name, template, {**shared, **own}
+
+
+Made = Iterator[tuple[str, str, dict[str, Any]]]
+
+
+def _clustershell(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "groups.yaml", "groups.yaml", programs.clustershell_view(site.name, by)
+
+
+def _genders(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "genders", "genders", programs.genders_view(nodes)
+
+
+def _ansible(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "ansible.yaml", "ansible.yaml", programs.ansible_view(nodes, by)
+
+
+def _slurm(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    view = programs.slurm_view(nodes, by)
+    yield "slurm.conf", "slurm.conf", view
+    yield "topology.conf", "topology.conf", view
+
+
+def _prometheus(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "prometheus.json", "prometheus.json", programs.prometheus_view(site.name, nodes)
+
+
+def _dns(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    for zone in zones_of(site):
+        view = {"zone": zone.name, "name_servers": zone.servers, "records": zone.records}
+        yield f"db.{zone.name}", "zone", view
+
+
+def _hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "hosts", "hosts", {"nodes": site_view(site)["nodes"]}
+
+
+def _dhcp_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "dhcp_hosts.conf", "dhcp_hosts.conf", {"nodes": site_view(site)["nodes"]}
+
+
+OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
+    "clustershell": _clustershell,
+    "genders": _genders,
+    "ansible": _ansible,
+    "slurm": _slurm,
+    "prometheus": _prometheus,
+    "dns": _dns,
+    "hosts": _hosts,
+    "dhcp_hosts": _dhcp_hosts,
+}
