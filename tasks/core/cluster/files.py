@@ -37,21 +37,24 @@ def render_outputs(
     files = {}
     for name, template, view in _views(site):
         path = f"{CLUSTER}/{name}"
-        data = render_template(environment, template, plain_values(view))
+        data = render_template(environment, template, view)
         files[path] = continued(data, earlier(path))
     return files
 
 
 def _views(site: Site) -> Iterator[tuple[str, str, View]]:
-    """Name, template and view of each file."""
+    """Name, template and view of each file. All that is in one is in `nodes`, or in every view."""
     nodes = cluster_nodes(site)
+    plain_values({"nodes": nodes})
     by = names_by(nodes)
-    shared = {**site_view(site), "nodes": nodes, "groups": by.group, "images": by.image}
+    shared = {**site_view(site), "groups": by.group, "images": by.image}
     for word in site.outputs:
         for name, template, own in OF_WORD[word](site, nodes, by):
-            yield name, template, {**shared, **own}
+            members = {} if word in ROWS_OF_SERVERS else {"nodes": nodes}
+            yield name, template, {**shared, **members, **own}
 
 
+ROWS_OF_SERVERS = ("hosts", "dhcp_hosts")  # templates that go by what those of servers go by
 Made = Iterator[tuple[str, str, dict[str, Any]]]
 
 
@@ -84,11 +87,11 @@ def _dns(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
 
 
 def _hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
-    yield "hosts", "hosts", {"nodes": site_view(site)["nodes"]}
+    yield "hosts", "hosts", {}
 
 
 def _dhcp_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
-    yield "dhcp_hosts.conf", "dhcp_hosts.conf", {"nodes": site_view(site)["nodes"]}
+    yield "dhcp_hosts.conf", "dhcp_hosts.conf", {}
 
 
 OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {

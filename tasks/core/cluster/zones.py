@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from ..site.model import Site
+from ..site.values import number
 from .view import Names, addresses
 
 Record = tuple[str, str, str]  # label, type, data
@@ -23,9 +24,10 @@ def zones_of(site: Site) -> Iterator[Zone]:
     if domain is None:
         return
     yield Zone(domain, _name_servers(site, domain), list(_forward(site, domain)))
+    subnet = IPv4Network(site.network.subnet)
     reverse: dict[str, list[Record]] = {}
     for address, names in addresses(site):
-        found = _reverse(site, address)
+        found = _reverse(subnet, address)
         if found:
             zone, label = found
             reverse.setdefault(zone, []).append((label, "PTR", _whole(names[0], domain)))
@@ -63,16 +65,15 @@ def _label(name: str, domain: str) -> str:
     return label if "." not in label or label != name.lower() else ""
 
 
-def _reverse(site: Site, address: str) -> tuple[str, str] | None:
-    """The reverse zone of an address of the site's network, and its label there.
+def _reverse(subnet: IPv4Network, address: str) -> tuple[str, str] | None:
+    """The reverse zone of an address of that network, and its label there.
 
     Zones end at whole bytes: the largest that the network fills, at most 256 addresses else.
     """
     if ":" in address:
         return None
-    subnet = IPv4Network(site.network.subnet)
     parts = address.split(".")
-    if int.from_bytes(map(int, parts), "big") & int(subnet.netmask) != int(subnet.network_address):
+    if number(address) & int(subnet.netmask) != int(subnet.network_address):
         return None
     held = min(3, -(-subnet.prefixlen // 8))
     zone = ".".join(reversed(parts[:held])) + ".in-addr.arpa"
