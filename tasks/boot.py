@@ -93,6 +93,8 @@ def ready(node: Node) -> None:
         )
     if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
+    if not node.mac:
+        raise Refused(f"{node.name} has no MAC yet, so DHCP does not know it; take another node")
     built = read_release(site().image(node.image))
     if node.release not in (None, built.id):
         pinned = f"{node.name} is pinned to {node.release}"

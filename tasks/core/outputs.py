@@ -20,9 +20,13 @@ OUTPUTS = (
     Output("slurm", ("slurm.conf", "topology.conf"), ("/etc/slurm/", "/etc/slurm-llnl/")),
     Output("prometheus", ("prometheus.json",), ("/etc/prometheus/", "/var/lib/prometheus/")),
     Output("dns", ("db.*",), ("/etc/bind/", "/var/lib/bind/", "/var/cache/bind/", "/var/named/")),
+    Output("conman", ("conman.conf",), ("/etc/conman.conf", "/etc/conman/")),
+    Output("powerman", ("powerman.conf",), ("/etc/powerman/",)),
     Output("hosts", ("hosts",), ("/etc/hosts",)),
     Output("dhcp_hosts", ("dhcp_hosts.conf",), ("/etc/dhcp/",)),
 )
+BMC = "bmc"  # the interface by which nodes are managed
+OF_BMC = ("conman", "powerman")
 CLUSTER = "cluster"  # their folder below build/configs
 WORDS = tuple(output.word for output in OUTPUTS)
 # The site's own folders, for any of them: nothing that runs looks there by itself

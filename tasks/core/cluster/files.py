@@ -82,8 +82,15 @@ def _prometheus(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
 
 def _dns(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
     for zone in zones_of(site):
-        view = {"zone": zone.name, "name_servers": zone.servers, "records": zone.records}
-        yield f"db.{zone.name}", "zone", view
+        yield f"db.{zone.name}", "zone", {**zone._asdict(), "zone": zone.name}
+
+
+def _conman(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "conman.conf", "conman.conf", {"bmcs": programs.bmcs(site)}
+
+
+def _powerman(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "powerman.conf", "powerman.conf", {"devices": programs.powerman_devices(site)}
 
 
 def _hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
@@ -101,6 +108,8 @@ OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
     "slurm": _slurm,
     "prometheus": _prometheus,
     "dns": _dns,
+    "conman": _conman,
+    "powerman": _powerman,
     "hosts": _hosts,
     "dhcp_hosts": _dhcp_hosts,
 }

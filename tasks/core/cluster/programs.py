@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..config.templates import ClusterNode
+from ..outputs import BMC
+from ..site.model import Site
 from .view import Names, NamesBy
 
 # slurm.conf(5): what a node line says of the machine; facts of these names, whatever their case
@@ -15,6 +17,7 @@ SLURM_NODE = {
     for word in "Boards CoresPerSocket CPUs Feature Features Gres MemSpecLimit RealMemory Sockets"
     " SocketsPerBoard ThreadsPerCore TmpDisk Weight".split()
 }
+BMCS = 64  # of one process
 NO_PARTITIONS = ("all", "default")  # ours, and a word that sets defaults for those below it
 # Of Ansible 2.14, vars/reserved.py: variables of these names are warned of
 ANSIBLE_WORDS = frozenset(
@@ -132,6 +135,23 @@ def prometheus_view(site: str, nodes: Iterable[ClusterNode]) -> dict[str, Any]:
             labels["groups"] = f",{','.join(node.groups)},"
         alike.setdefault(tuple(sorted(labels.items())), []).append(node.name)
     return {"targets": [(names, dict(labels)) for labels, names in alike.items()]}
+
+
+def bmcs(site: Site) -> list[tuple[str, str]]:
+    """Each node that can be managed, and its BMC's address."""
+    found = []
+    for node in site.nodes:
+        for interface in node.interfaces:
+            if interface.name == BMC and interface.ip:
+                found.append((node.name, interface.ip))
+    return found
+
+
+def powerman_devices(site: Site) -> list[tuple[str, list[tuple[str, str]]]]:
+    """ipmipower's, of some nodes each: it talks to all of its own at once."""
+    found = bmcs(site)
+    parts = [found[at : at + BMCS] for at in range(0, len(found), BMCS)]
+    return [(f"ipmi{number}", part) for number, part in enumerate(parts)]
 
 
 def clustershell_view(site: str, by: NamesBy) -> dict[str, Any]:

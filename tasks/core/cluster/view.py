@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
+from ..config.networks import machines
 from ..config.templates import ClusterNode
 from ..site.model import Node, Site
 
@@ -40,11 +42,27 @@ def names_by(nodes: Iterable[ClusterNode]) -> NamesBy:
     return found
 
 
-def addresses(site: Site) -> Iterator[tuple[str, Names]]:
-    """Every machine of the site: an address and its names, the first without its domain."""
-    for server in site.servers:
-        yield server.ip, [server.name]
-    for node in site.nodes:
-        yield node.ip, [node.name, *node.aliases]
-    for address, names in site.hosts:
-        yield address, list(names)
+class Address(NamedTuple):
+    """An address of the site, its names, the canonical one first, and the domain of short ones."""
+
+    ip: str
+    names: Names
+    domain: str
+
+    @property
+    def whole_name(self) -> str:
+        """The canonical name with its domain, if there is one."""
+        name = self.names[0]
+        return f"{name}.{self.domain}" if self.domain and "." not in name else name
+
+
+def addresses(site: Site) -> list[Address]:
+    """Every one that hosts has."""
+    found = []
+    for ip, line in chain.from_iterable(machines(site).values()):
+        whole, *others = line.split()
+        name, _, domain = whole.partition(".")
+        found.append(Address(ip, [name, *(each for each in others if each != name)], domain))
+    for ip, names in site.hosts:
+        found.append(Address(ip, list(names), site.network.domain or ""))
+    return found

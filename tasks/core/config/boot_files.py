@@ -101,7 +101,8 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
         title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
         view_of_node = _boot_view(site, boot, node.image, title)
         for path, template in OF_NODE.items():
-            views[path + node.mac.pxe] = (template, view_of_node)
+            for mac in node.macs:
+                views[path + mac.pxe] = (template, view_of_node)
     return views
 
 

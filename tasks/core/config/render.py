@@ -7,15 +7,23 @@ or servers do.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.exports import fsid_of
-from ..site.model import Deploy, Network, Node, Site
+from ..site.model import Deploy, Node, Site
 from .boot_files import boot_views, server_of
+from .networks import (
+    CARDS,
+    INTERFACE,
+    machines,
+    network_views,
+    reached,
+    servers_outside,
+    wires,
+)
 from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
 
 OF_DHCP = tuple(server.source for server in SERVERS)
@@ -53,12 +61,11 @@ def site_view(site: Site) -> View:
     """What the templates of OF_SITE see."""
     view = {
         "site": site.name,
-        **_network_view(site.network),
-        "options": _kea_options(site),
+        **_networks_view(site),
         "lease_max": str(max(1000, len(site.nodes))),
         "servers": _servers_view(site),
-        "next_server": site.servers[0].ip if len(site.servers) == 1 else "",
         "nodes": [_row(site, node) for node in site.nodes],
+        "machines": machines(site),
         "hosts": site.hosts,
         **_nodes_view(site),
         **_deploy_view(site),
@@ -69,26 +76,53 @@ def site_view(site: Site) -> View:
     return plain_values(view)
 
 
-def _network_view(network: Network) -> dict[str, Any]:
-    subnet = ipaddress.IPv4Network(network.subnet)
+def _networks_view(site: Site) -> dict[str, Any]:
+    """What is said of networks; of the only one, or the first, as if there were no others, too."""
+    networks = network_views(site)
+    on_wires = wires(site, networks)
     return {
-        "subnet": network.subnet,
-        "address": str(subnet.network_address),
-        "netmask": str(subnet.netmask),
-        "gateway": network.gateway or "",
-        "domain": network.domain or "",
-        "dns": network.dns,
-        "ntp": network.ntp,
+        **networks[0],
+        "networks": networks,
+        "wires": on_wires,
+        "servers_outside": servers_outside(site),
+        "one_network": "" if site.more_networks else "yes",
+        **_kinds(networks, on_wires),
     }
 
 
-def _servers_view(site: Site) -> list[dict[str, str]]:
+def _kinds(networks: list[dict[str, Any]], on_wires: list[dict[str, Any]]) -> dict[str, Any]:
+    """What there is somewhere: files of a site without it say nothing of it."""
+    rows = [row for view in networks for row in view["reservations"]]
+    kinds = {row.kind for row in rows}
+    client_ids = [row.client_id for row in rows]
+    pools = [view["pool"] for view in networks]
+    shared = [wire["shared"] for wire in on_wires]
+    found = {
+        "with_cards": CARDS in kinds,
+        "with_interfaces": INTERFACE in kinds,
+        "with_client_ids": any(client_ids),
+        "with_pool": any(pools),
+        "with_shared": any(shared),
+    }
+    words = {name: "yes" if there else "" for name, there in found.items()}
+    return {**words, "own_options": _own_options(networks)}
+
+
+def _own_options(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each DHCP option that the servers do not know by themselves, once."""
+    options = [option for view in networks for option in view["more_options"]]
+    own = {option["code"]: option for option in options if not option["named"]}
+    return list(own.values())
+
+
+def _servers_view(site: Site) -> list[dict[str, Any]]:
     """The boot servers; dnsmasq tells the nodes of several ones apart by a tag."""
     alone = len(site.servers) == 1
     rows = []
     for server in site.servers:
         tag = "" if alone else f"tag:server-{server.name},"
-        rows.append({"name": server.name, "ip": server.ip, "tag": tag})
+        names = {"name": server.name, "ip": server.ip, "tag": tag}
+        rows.append({**names, "reached": reached(site, server)})
     return rows
 
 
@@ -126,16 +160,4 @@ def _is_drop_in(deploy: Deploy) -> bool:
 
 def _row(site: Site, node: Node) -> NodeRow:
     server = server_of(site, node)
-    return NodeRow(node.name, node.mac, node.ip, server.name, server.ip)
-
-
-def _kea_options(site: Site) -> list[tuple[str, str]]:
-    """DHCP's options by Kea's names (IANA's), without those that the site does not give."""
-    network = site.network
-    options = [
-        ("routers", network.gateway or ""),
-        ("domain-name-servers", ", ".join(network.dns)),
-        ("domain-name", network.domain or ""),
-        ("ntp-servers", ", ".join(network.ntp)),
-    ]
-    return [(name, value) for name, value in options if value]
+    return NodeRow(node.name, node.mac, node.ip, server.name, server.address_in(node.network))

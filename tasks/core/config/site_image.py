@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..archive import compression, cpio
 from ..base.files import REPOSITORY
@@ -39,12 +39,12 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
 
 def _nodes_table(site: Site) -> bytes:
     """A line a node, sorted by address; tabs between what it says of one, `-` for none."""
-    rows = map(_node_row, site.nodes)
+    rows = [row for node in site.nodes for row in _node_rows(node)]
     return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
-def _node_row(node: Node) -> tuple[str, ...]:
-    """Address, name, MAC, groups, layout, wipe token.
+def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
+    """Address, name, MAC, groups, layout, wipe token: a line for each card that it may boot from.
 
     A token for foreign disks is in a column of its own: an earlier setup.sh would wipe with it a
     disk of ours.
@@ -52,7 +52,8 @@ def _node_row(node: Node) -> tuple[str, ...]:
     groups = ",".join(node.groups) or "-"
     wipe = node.wipe or "-"
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
-    return node.ip, node.name, node.mac, groups, node.layout or "-", *tokens
+    for mac in node.macs or ("-",):
+        yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
 
 
 def _facts_table(site: Site) -> bytes:

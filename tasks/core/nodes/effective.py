@@ -9,6 +9,7 @@ from ..config.boot_files import server_of
 from ..site.keys import APPEND, KEYWISE, MapOf, Row, rows
 from ..site.load import Written
 from ..site.model import Node, Partition, Site
+from ..site.networks.rules import path_of
 from ..site.nodes import Member
 from ..site.resolve import image_of
 from ..site.schema import Section
@@ -47,14 +48,17 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         runs = known.runs.get(node.name)
         found["runs"] = runs.release if runs else None
         found["degraded"] = runs.degraded if runs else None
-    return {**found, "server": server, **_settings(site, node)}
+    return {**found, "server": server, **_own(site, node)}
 
 
-def _settings(site: Site, node: Node) -> Described:
+def _own(site: Site, node: Node) -> Described:
+    """What the site says of a node itself."""
     words = (site.image(node.image).cmdline, node.cmdline)
     return {
         "ip": node.ip,
-        "mac": node.mac,
+        "mac": node.mac or None,
+        "network": node.network,
+        "interfaces": _plain(node.interfaces),
         "groups": list(node.groups),
         "cmdline": " ".join(filter(None, words)),
         "interface": node.interface,
@@ -105,6 +109,7 @@ def explain_values(
         if lines["release"] == [DEFAULT]:
             _, who = _release(nodes[one["node"]], one["server"], known)
             lines["release"] = [who]
+        lines["network"] = _told([path_of(written.said, one["network"])], written)
         explained.append({**one, "why": lines})
     return explained
 
@@ -113,14 +118,13 @@ def _lines(member: Member, written: Written) -> Lines:
     """The lines that gave a node's values."""
     own = {
         "ip": [member.ip_path],
-        "mac": [member.mac_path],
+        "mac": [member.mac_path(0)],
         "image": [_image(member, written)],
         "server": _server(member, written),
     }
-    key = ("nodes", member.key)
+    own["interfaces"] = [card.path for card in member.cards]
     for name in ("groups", "aliases"):
-        if getattr(member.said, name):
-            own[name] = [(*key, name)]
+        own[name] = [("nodes", member.key, name)] if getattr(member.said, name) else []
 
     layers = list(_layers(member, written))
     found: Lines = {}
@@ -128,8 +132,6 @@ def _lines(member: Member, written: Written) -> Lines:
         found[name] = _told(own.get(name) or _givers(layers, row), written)
     for name in own.keys() - found.keys():
         found[name] = _told(own[name], written)
-    for name in ("groups", "aliases"):
-        found.setdefault(name, [DEFAULT])
     return found
 
 

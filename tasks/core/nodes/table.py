@@ -65,8 +65,11 @@ def _own(nodes: list[Described]) -> Iterator[str]:
             yield _wrapped(node["node"], ", ".join(words))
         else:
             ip, mac, server, *more = (_text(node, key) for key in (*OWN, *aliases))
-            words = [f"{ip:<15}", mac, server, *more]
+            words = [f"{ip:<15}", f"{mac:<17}", server, *more]
             yield f"  {node['node']:<{max(longest, 10)}} {'  '.join(words)}"
+        for one in node["interfaces"]:
+            card = one["mac"] or one["guid"] or "-"
+            yield f"  {'':<{max(longest, 10)}} {one['ip'] or '-':<15}  {card:<17}  {one['name']}"
 
 
 def _wrapped(label: str, text: str) -> str:

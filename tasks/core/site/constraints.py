@@ -8,24 +8,23 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
 from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
-from ..outputs import ANYWHERE, Output, is_whole, may_lie, output_of
+from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
 from .model import EXISTS
+from .networks.rules import network_problems
+from .networks.subnets import networks_of
 from .nodes import Complain, Member
 from .schema import Section
-from .values import MAX_CMDLINE, NEWEST, number, suggestion
+from .values import MAX_CMDLINE, NEWEST, suggestion
 
 Path = tuple[Any, ...]
 Names = list[str]
 Parts = dict[str, Any]  # by name; None where one is wrong
-Owners = dict[int, str]  # of addresses, as numbers
-Addresses = list["str | None"]
 
 
 class Layer(NamedTuple):
@@ -53,7 +52,7 @@ def constraint_problems(
 
     Relative paths count from `folder`; overlays are looked up below `folders`.
     """
-    _network(site, members, complain)
+    network_problems(site, members, complain)
     _unique(members, site.servers or {}, complain)
     _hosts(site, members, complain)
     _aliases(site, members, complain)
@@ -87,90 +86,11 @@ def _layers(site: Section) -> Iterator[Layer]:
             yield Layer((kind, name), part)
 
 
-# Network
-
-
-def _network(site: Section, members: list[Member], complain: Complain) -> None:
-    """Every address lies in the subnet, and has one owner."""
-    network = site.network
-    subnet, gateway = None, None
-    name_servers: Addresses = []
-    if network:
-        subnet = network.subnet and IPv4Network(network.subnet)
-        gateway = network.gateway
-        name_servers = network.dns or []
-    owners = _servers(site, subnet, complain)
-    if gateway and subnet:
-        _inside(("network", "gateway"), gateway, subnet, complain)
-    _note([gateway], "network.gateway", owners)
-    _note(name_servers, "network.dns", owners)
-    _addresses(members, subnet, owners, complain)
-
-
-def _servers(site: Section, subnet: IPv4Network | None, complain: Complain) -> Owners:
-    """The servers' addresses, with their owners."""
-    owners: Owners = {}
-    for name, server in _given(site.servers):
-        address = server.ip
-        if not address:
-            continue
-        path = ("servers", name, "ip")
-        owner = f"servers.{name}"
-        first = owners.setdefault(number(address), owner)
-        if first != owner:
-            complain(path, f"same address as {first}", "give each server its own", address)
-        if subnet:
-            _inside(path, address, subnet, complain)
-    return owners
-
-
-def _note(addresses: Addresses, owner: str, owners: Owners) -> None:
-    """No node may have these addresses."""
-    for address in addresses:
-        if address:
-            owners.setdefault(number(address), owner)
-
-
-def _inside(path: Path, address: str, subnet: IPv4Network, complain: Complain) -> None:
-    last = subnet.num_addresses - 1
-    place = number(address) - int(subnet.network_address)
-    if not 0 <= place <= last:
-        complain(path, f"{address} not in {subnet}", "use an address of network.subnet")
-    elif place in (0, last):
-        which = "broadcast" if place else "network"
-        what = f"is the {which} address of {subnet}"
-        complain(path, what, "use one between them", address)
-
-
-def _addresses(
-    members: list[Member],
-    subnet: IPv4Network | None,
-    owners: Owners,
-    complain: Complain,
-) -> None:
-    low, high = -1, 1 << 32
-    if subnet:
-        low, high = int(subnet[0]), int(subnet[-1])
-    for member in members:
-        if member.ip is None:
-            continue
-        at = number(member.ip)
-        if at in owners:
-            what = f"already used by {owners[at]}"
-            complain(member.ip_path, what, "give the node another one", member.ip)
-        elif subnet and not low < at < high:
-            _inside(member.ip_path, member.ip, subnet, complain)
-
-
 # Names, MACs and addresses of nodes
 
 
 def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
-    for member, first in _doubled(members, lambda member: member.mac):
-        what = f"same MAC as {_owner(first, complain)}"
-        hint = "each network card has its own; read it from `ip link`"
-        complain(member.mac_path, what, hint, member.mac)
-
+    _unique_macs(members, complain)
     for member, first in _doubled(members, lambda member: member.ip):
         what = f"same address as {_owner(first, complain)}"
         complain(member.ip_path, what, "give each its own", member.ip)
@@ -185,6 +105,34 @@ def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
             line = complain.line(("servers", member.name))
             what = f"{member.name} is the name of a server (line {line})"
             complain(("nodes", member.key), what, "give the node another name", key=True)
+
+
+Mac = tuple["str | None", Member, Path]  # with whose it is, and where it stands
+
+
+def _unique_macs(members: list[Member], complain: Complain) -> None:
+    found = list(_macs(members))
+    if len({mac for mac, _, _ in found}) == len(found):
+        return
+    first: dict[str, tuple[Member, int]] = {}
+    for at, (mac, member, path) in enumerate(found):
+        if mac is None:
+            continue
+        other, place = first.setdefault(mac, (member, at))
+        if place != at:
+            what = f"same MAC as {_owner(other, complain)}"
+            hint = "each network card has its own; read it from `ip link`"
+            complain(path, what, hint, mac)
+
+
+def _macs(members: list[Member]) -> Iterator[Mac]:
+    """The MACs of all nodes and their interfaces."""
+    for member in members:
+        for at, mac in enumerate(member.macs):
+            yield mac, member, member.mac_path(at)
+        for card in member.cards:
+            if card.mac:
+                yield card.mac, member, card.at("mac")
 
 
 def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
@@ -217,9 +165,10 @@ def _aliases(site: Section, members: list[Member], complain: Complain) -> None:
 
 
 def _short(site: Section, name: str) -> str:
-    """A name as the site's own domain has it: two that are alike here are one name."""
-    domain = (site.network and site.network.domain) or ""
-    return name.lower().removesuffix("." + domain)
+    """A name as the site's own domains have it: two that are alike here are one name."""
+    domains = {network.domain for network in networks_of(site).values() if network}
+    short, _, domain = name.lower().partition(".")
+    return short if not domain or domain in domains else name.lower()
 
 
 def _machines(site: Section, members: list[Member], complain: Complain) -> dict[str, str]:
@@ -230,6 +179,8 @@ def _machines(site: Section, members: list[Member], complain: Complain) -> dict[
         found[name] = f"server {name} (line {line})"
     for member in members:
         found[member.name] = f"node {_owner(member, complain)}"
+        for card in member.cards:
+            found[f"{member.name}-{card.name}"] = f"{card.name} of {_owner(member, complain)}"
     return found
 
 
@@ -571,9 +522,19 @@ def _outputs(site: Section, complain: Complain) -> None:
     for at, name in enumerate(names):
         if name and name in names[:at]:
             complain(("outputs", at), "output listed twice", "keep one of them", name)
-    if "dns" in names and site.network and not site.network.domain:
+    domains = [network and network.domain for network in networks_of(site).values()]
+    if "dns" in names and domains and not any(domains):
         path = ("outputs", names.index("dns"))
-        complain(path, "zones are of a domain", "give the network a domain:", "dns")
+        complain(path, "zones are of a domain", "give a network its domain:", "dns")
+    for at, name in enumerate(names):
+        if name in OF_BMC and not any(_has_bmc(node) for _, node in _given(site.nodes)):
+            what, hint = "no node has a BMC", f"give nodes interfaces: {{{BMC}: {{ip: …}}}}"
+            complain(("outputs", at), what, hint, name)
+
+
+def _has_bmc(node: Section) -> bool:
+    bmc = (node.interfaces or {}).get(BMC)
+    return bool(bmc and bmc.ip)
 
 
 def _files(files: Parts, chosen: Names, complain: Complain) -> None:

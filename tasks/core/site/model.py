@@ -24,6 +24,7 @@ from .keys import (
     Key,
     ListOf,
     MapOf,
+    OneOrList,
     PathHere,
     Text,
     Whole,
@@ -49,7 +50,12 @@ class Mac(str):
         return "01-" + self.replace(":", "-")
 
 
+ONLY_NETWORK = "network"  # the name of the one that stands under `network:`
+
+
 class Network(NamedTuple):
+    """One subnet, and what DHCP tells the nodes in it."""
+
     subnet: Annotated[
         str,
         Key(
@@ -85,16 +91,75 @@ class Network(NamedTuple):
             "time servers, by address: DHCP carries no names",
         ),
     ] = ()
+    search: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("domain")),
+            "domains in which names are looked up (DHCP option 119)",
+            "domains in which names are looked up: DHCP's option 119",
+        ),
+    ] = ()
+    mtu: Annotated[
+        Optional[int],
+        Key(
+            Whole(576, 65535),
+            "the largest packet of its cards (DHCP option 26)",
+            "the largest packet that its cards send, in bytes: DHCP's option 26",
+            default="the cards' own",
+        ),
+    ] = None
+    options: Annotated[
+        tuple[tuple[str, tuple[str, ...]], ...],
+        Key(
+            MapOf(Text("dhcp_option", number=True), OneOrList(Text("option_value"))),
+            "more DHCP options: a name, or a number from 128 on, and a value or a list of them",
+            "more DHCP options, by name or by a number from 128 on: a value, or a list of"
+            " addresses",
+            examples=({"tftp-server-name": "172.24.10.9"},),
+        ),
+    ] = ()
+    pool: Annotated[
+        Optional[str],
+        Key(
+            Text("address_range"),
+            "first and last address of those for machines that are in no site.yaml",
+            "addresses for machines that `nodes` does not have, from the first to the last: for an"
+            " hour, and without a loader. Left out: such machines get none",
+            examples=("172.24.10.200-172.24.10.250",),
+        ),
+    ] = None
+    relay: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("ipv4")),
+            "addresses of its DHCP relays that lie outside the subnet",
+            "addresses (giaddr) of its DHCP relays that lie outside the subnet; one inside it,"
+            " such as the router's, needs no word",
+        ),
+    ] = ()
+    shared_network: Annotated[
+        Optional[str],
+        Key(
+            Text("name"),
+            "a word that subnets on one wire have in common",
+            "a word that networks have in common whose subnets lie on one wire (dhcpd's"
+            " `shared-network`)",
+        ),
+    ] = None
+    name: str = ONLY_NETWORK
 
 
 class Server(NamedTuple):
     name: str
     ip: Annotated[
-        str,
+        str,  # the main one
         Key(
             Text("ipv4"),
             "the address at which nodes reach it: DHCP, TFTP and NFS",
-            "its address in the subnet",
+            "its address in the subnet; of several networks the one at which nodes of all of them"
+            " reach it",
+            default="the first of `addresses`, else required",
+            optional=True,
             examples=("172.24.10.1",),
         ),
     ]
@@ -107,6 +172,43 @@ class Server(NamedTuple):
             " this machine",
         ),
     ] = None
+    addresses: Annotated[
+        tuple[tuple[str, str], ...],  # (network, address)
+        Key(
+            MapOf(Text("network_name"), Text("ipv4"), least=1),
+            "its address in each network that it has a card in",
+            "its address in each network that it has a card in, by the network's name. Nodes of"
+            " other networks reach it at `ip`",
+            examples=({"rack1": "172.24.10.1"},),
+        ),
+    ] = ()
+
+    def address_in(self, network: str) -> str:
+        """The address that nodes of a network reach: its own there, else its main one."""
+        return dict(self.addresses).get(network, self.ip)
+
+
+class Interface(NamedTuple):
+    """What a node has besides the card that it boots from: no boot files belong to it."""
+
+    name: str
+    network: Annotated[
+        str,  # "" of a part of a bond
+        Key(
+            Text("any_text"),
+            "the network that it is in",
+            "the network that it is in",
+            default="the one in which its address lies",
+            optional=True,
+        ),
+    ]
+    ip: str = ""
+    mac: Mac = Mac("")
+    guid: str = ""  # of an InfiniBand port: eight pairs with colons
+
+    def host_name(self, node: str) -> str:
+        """`wn001-bmc`."""
+        return f"{node}-{self.name}"
 
 
 class Reference(NamedTuple):
@@ -462,7 +564,7 @@ class Node(NamedTuple):
     """
 
     name: str
-    mac: Mac
+    mac: Mac  # the first of its cards; "": not known yet
     ip: str
     image: Annotated[
         str,
@@ -569,6 +671,14 @@ class Node(NamedTuple):
             merge=REPLACE,
         ),
     ] = None
+    network: str = ONLY_NETWORK  # in which its address lies
+    more_macs: tuple[Mac, ...] = ()  # of other cards that it may boot from
+    interfaces: tuple[Interface, ...] = ()
+
+    @property
+    def macs(self) -> tuple[Mac, ...]:
+        """Of every card that it may boot from; none where it has none yet."""
+        return (self.mac, *self.more_macs) if self.mac else ()
 
 
 class Deploy(NamedTuple):
@@ -635,7 +745,7 @@ class Deploy(NamedTuple):
 
 class _Said(NamedTuple):
     name: str
-    network: Network
+    network: Network  # the only one, or the first of them
     servers: tuple[Server, ...]
     images: tuple[Image, ...]
     deploy: Deploy
@@ -645,6 +755,7 @@ class _Said(NamedTuple):
         tuple[str, tuple[str, ...]], ...
     ] = ()  # (address, names): what else a node's /etc/hosts has
     outputs: tuple[str, ...] = ()
+    more_networks: tuple[Network, ...] = ()
 
 
 class Site(_Said):
@@ -654,6 +765,11 @@ class Site(_Said):
     def nodes(self) -> tuple[Node, ...]:
         """Every node, sorted by address (as a number)."""
         return self.read_nodes()
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All networks, in the order of the file."""
+        return (self.network, *self.more_networks)
 
     def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)

@@ -29,26 +29,46 @@ class Complain(Protocol):
     def line(self, path: Path) -> int: ...
 
 
+class Card(NamedTuple):
+    """An interface of one node. What is wrong with it is None, and was complained about."""
+
+    path: Path
+    place: int | None  # in a range; None for a node of its own
+    name: str
+    ip: str | None
+    mac: Mac | None
+    guid: str | None
+    said: Section
+
+    def at(self, field: str) -> Path:
+        """Where its `ip`, `mac` or `guid` stands."""
+        several = f"{field}s"
+        if several in self.said.model_fields_set:
+            return (*self.path, several, self.place or 0)
+        return (*self.path, field)
+
+
 class Member(NamedTuple):
     """One node of a key of `nodes:`. What is wrong with it is None, and was complained about."""
 
     key: str
     place: int | None  # in a range; None for a node of its own
     name: str
-    mac: Mac | None
+    macs: tuple[Mac, ...]  # of one node all its cards; none: not known yet, or wrong
     ip: str | None
     said: Section
     aliases: tuple[str, ...] = ()
+    cards: tuple[Card, ...] = ()
 
     @property
     def ip_path(self) -> Path:
         return ("nodes", self.key, "ip")
 
-    @property
-    def mac_path(self) -> Path:
-        if self.place is None:
+    def mac_path(self, at: int) -> Path:
+        """Where the MAC of one of its cards stands."""
+        if self.said.macs is None:
             return ("nodes", self.key, "mac")
-        return ("nodes", self.key, "macs", self.place)
+        return ("nodes", self.key, "macs", at if self.place is None else self.place)
 
 
 def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member]:
@@ -61,7 +81,9 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
             of_key = list(_range(key, said, complain))
         else:
             of_key = [_single(key, said, complain)]
-        found += _with_aliases(key, of_key, complain) if said.aliases else of_key
+        if said.aliases:
+            of_key = _with_aliases(key, of_key, complain)
+        found += _with_cards(key, said, of_key, complain)
     return found
 
 
@@ -86,12 +108,12 @@ def _with_aliases(key: str, found: list[Member], complain: Complain) -> list[Mem
 def _single(key: str, said: Section, complain: Complain) -> Member:
     try:
         name, ip = values.host(key), values.ipv4(said.ip)
-        return Member(key, None, name, said.mac, ip, said)
+        return Member(key, None, name, (said.mac,), ip, said)
     except (InvalidValue, TypeError):  # an address that is missing
         path = ("nodes", key)
         _name(key, path, complain)
         ip = _checked(_address, said.ip, (*path, "ip"), complain)
-        return Member(key, None, key, said.mac, ip, said)
+        return Member(key, None, key, (said.mac,), ip, said)
 
 
 def _name(name: str, path: Path, complain: Complain) -> None:
@@ -139,7 +161,7 @@ def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     names = nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
     for at, name in enumerate(names):
         _name(name, path, complain)
-        place = at if said.macs is not None else None
+        place = at if nodeset.is_range(key) else None
         ip = ips[at] if ips else None
         yield Member(key, place, name, macs[at], ip, said)
 
@@ -155,22 +177,72 @@ def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
         return 0
 
 
-def _macs(path: Path, said: Section, wanted: int, complain: Complain) -> list[Mac | None]:
-    """A node's MACs, or a range's, as they pair with `wanted` names."""
-    given = said.macs if said.macs is not None else [said.mac]
-    written = said.model_fields_set & {"mac", "macs"}
-    if len(written) != 1:
-        what = "has both mac and macs" if written else "mac: required"
-        complain(path, what, "write mac: for one node, macs: for a range", key=True)
-        return list(given)
+def _macs(path: Path, said: Section, wanted: int, complain: Complain) -> list[tuple[Mac, ...]]:
+    """The MACs of a node, or of each of a range, as they pair with `wanted` names."""
+    if said.model_fields_set >= {"mac", "macs"}:
+        what, hint = "has both mac and macs", "write mac: for one card, macs: for several"
+        complain(path, what, hint, key=True)
+    if not said.model_fields_set & {"mac", "macs"}:
+        return [()] * wanted
+    if said.macs is not None and not nodeset.is_range(path[-1]):
+        return [tuple(filter(None, said.macs))]
+    given = _several(path, said, "mac", wanted, complain)
+    return [tuple(filter(None, (mac,))) for mac in given]
 
-    (field,) = written
-    is_known = getattr(said, field) is not None
+
+def _several(path: Path, said: Section, field: str, wanted: int, complain: Complain) -> list[Any]:
+    """What `mac` of one or `macs` of a range give, as they pair with `wanted` names."""
+    several = f"{field}s"
+    is_list = several in said.model_fields_set
+    given = getattr(said, several if is_list else field)
+    is_known = given is not None
+    given = given if is_list else [given]
     if is_known and wanted and len(given) != wanted:
-        count = f"{len(given)} MAC{'s' * (len(given) > 1)}"
-        hint = "list one for each node under macs:, in order"
-        complain((*path, field), f"{_nodes(wanted)}, but {count}", hint)
-    return list(given)
+        word = field.upper()
+        count = f"{len(given)} {word}{'s' * (len(given) > 1)}"
+        hint = f"list one for each node under {several}:, in order"
+        complain((*path, several if is_list else field), f"{_nodes(wanted)}, but {count}", hint)
+    return list(given or ())
+
+
+# Interfaces
+
+
+def _with_cards(
+    key: str, said: Section, found: list[Member], complain: Complain
+) -> Iterator[Member]:
+    """The nodes of a key with their interfaces."""
+    if not said.interfaces or not found:
+        return iter(found)
+    of_each: list[tuple[Card, ...]] = [()] * len(found)
+    for name, part in said.interfaces.items():
+        path = ("nodes", key, "interfaces", name)
+        if part is not None:
+            cards = _cards(path, part, found, complain)
+            of_each = [(*had, card) for had, card in zip(of_each, cards)]
+    return (member._replace(cards=cards) for member, cards in zip(found, of_each))
+
+
+def _cards(path: Path, said: Section, found: list[Member], complain: Complain) -> Iterator[Card]:
+    """An interface of each of the nodes; None in it where it does not pair with their names."""
+    wanted = len(found)
+    ips: list[Any] = _addresses((*path, "ip"), said.ip, wanted, complain)
+    given = [ips] + [
+        _of_interface(path, said, field, wanted, complain) for field in ("mac", "guid")
+    ]
+    columns = [column if len(column) == wanted else [None] * wanted for column in given]
+    for member, ip, mac, guid in zip(found, *columns):
+        yield Card(path, member.place, path[-1], ip, mac, guid, said)
+
+
+def _of_interface(
+    path: Path, said: Section, field: str, wanted: int, complain: Complain
+) -> list[Any]:
+    written = said.model_fields_set & {field, f"{field}s"}
+    if len(written) == 2:
+        hint = f"write {field}: for one node, {field}s: for a range"
+        complain(path, f"has both {field} and {field}s", hint, key=True)
+    return _several(path, said, field, wanted, complain) if written else []
 
 
 Addresses = list["str | None"]

@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from . import model
-from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, PathHere, Row, rows
-from .nodes import Member
+from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, OneOrList, PathHere, Row, rows
+from .networks.subnets import networks_of, subnets_of
+from .nodes import Card, Member
 from .schema import Section
 from .values import NEWEST, number
 
@@ -32,24 +33,23 @@ Nodes = tuple[model.Node, ...]
 def resolve_site(said: Section, members: list[Member], folder: str) -> model.Site:
     """The site's values. `folder` is the site file's: relative paths count from it."""
     made = _Values(folder)
-    network = made.values(model.Network, said.network)
+    networks = made.named(model.Network, networks_of(said))
     servers = made.named(model.Server, said.servers)
     images = made.named(model.Image, said.images)
     deploy = made.values(model.Deploy, said.deploy)
     nodes = _Nodes(said, images, made).all(members)
-    hosts = _hosts(said.hosts)
-    head = [said.site, network, *servers, *images, deploy]
-    head += filter(None, (hosts, said.outputs))
+    more = {"hosts": _hosts(said.hosts), "outputs": tuple(said.outputs)}
+    head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
-        name=said.site,
-        network=network,
-        servers=servers,
-        images=images,
-        deploy=deploy,
+        said.site,
+        networks[0],
+        servers,
+        images,
+        deploy,
         fingerprint=_fingerprint(head, nodes),
         read_nodes=lambda: nodes,
-        hosts=hosts,
-        outputs=tuple(said.outputs),
+        more_networks=networks[1:],
+        **more,
     )
 
 
@@ -129,7 +129,7 @@ class _Values:
     def __init__(self, folder: str):
         self.folder = folder
 
-    def named(self, kind: Kind[Values], said: Sections) -> tuple[Values, ...]:
+    def named(self, kind: Kind[Values], said: Mapping[str, Any]) -> tuple[Values, ...]:
         """The values of parts that have names, in the order of the file."""
         found = []
         for name, part in said.items():
@@ -144,13 +144,15 @@ class _Values:
                 known[name] = self.over(row.default, written)
             else:
                 known[name] = self.value(row.key.kind, written)
+        if kind is model.Server and not known["ip"]:
+            known["ip"] = next(iter(said.addresses.values()))
         return kind(**known)
 
     def value(self, kind: Any, written: Any) -> Any:
         """The value of what is written: nothing in it can be changed, paths are absolute."""
         if written is None:
             return None
-        if isinstance(kind, ListOf):
+        if isinstance(kind, (ListOf, OneOrList)):
             return tuple(self.value(kind.each, each) for each in written)
         if isinstance(kind, MapOf):
             pairs = sorted(written.items())
@@ -264,6 +266,7 @@ class _Nodes:
         for image in images:
             self.layout(image.disk, image.name)
         self.shared = functools.lru_cache(None)(self._shared)
+        self.subnets = subnets_of(said)
 
     def all(self, members: Iterable[Member]) -> Nodes:
         in_order = sorted(members, key=_address)
@@ -279,7 +282,29 @@ class _Nodes:
             settings = {**settings, "release": None}
         if member.aliases:
             settings = {**settings, "aliases": member.aliases}
-        return model.Node(member.name, member.mac, member.ip, **settings)  # type: ignore[arg-type]
+        first, *others = member.macs or (model.Mac(""),)
+        return model.Node(
+            member.name,
+            first,
+            member.ip or "",
+            **settings,
+            network=self.network(member.ip),
+            more_macs=tuple(others),
+            interfaces=tuple(map(self.interface, member.cards)),
+        )
+
+    def network(self, ip: str | None) -> str:
+        """The name of the network that an address lies in."""
+        return (ip and self.subnets.name_of(ip)) or ""
+
+    def interface(self, card: Card) -> model.Interface:
+        return model.Interface(
+            card.name,
+            card.said.network or self.network(card.ip),
+            card.ip or "",
+            card.mac or model.Mac(""),
+            card.guid or "",
+        )
 
     def _shared(self, image: str, groups: Names) -> Settings:
         """The settings of nodes that say nothing themselves."""

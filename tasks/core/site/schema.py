@@ -41,6 +41,7 @@ from .model import (
     DiskMatch,
     Image,
     Initrd,
+    Interface,
     Network,
     Node,
     Partition,
@@ -141,7 +142,7 @@ class NodeKeys:
             "its network card",
             "its network card, as in `52:54:00:12:34:56`, `52-54-00-12-34-56`, `5254.0012.3456` or"
             " `525400123456`",
-            default="required for one node",
+            default="not known yet",
             examples=("52:54:00:12:34:56",),
         ),
     ] = None
@@ -149,9 +150,10 @@ class NodeKeys:
         tuple[str, ...] | None,
         Key(
             ListOf(Text("mac", number=True), least=1),
-            "of a range: one per node, in order",
-            "as many, in the order of the names",
-            default="required for a range",
+            "of a range: one per node, in order; of one node all cards that it may boot from",
+            "of a range as many, in the order of the names; of one node all cards that it may boot"
+            " from: it has one address and one name by each of them",
+            default="not known yet",
         ),
     ] = None
     ip: Annotated[
@@ -181,6 +183,62 @@ class NodeKeys:
             examples=(["gpu-a"],),
         ),
     ] = ()
+    interfaces: Annotated[
+        dict[str, Interface],
+        Key(
+            MapOf(Text("interface_name"), Interface),
+            "what it has besides the card that it boots from, by name: a BMC, other ports",
+            "what it has besides the card that it boots from, by name: a BMC, other ports; see"
+            " below",
+            examples=({"bmc": {"ip": "172.24.11.100"}},),
+        ),
+    ] = {}
+
+
+class InterfaceKeys:
+    """What a node has besides the card that it boots from: a BMC, another port."""
+
+    ip: Annotated[
+        str | None,
+        Key(
+            Text("addresses"),
+            "its address; of a range as many, as in 172.24.11.[110-112]",
+            "its address; of a range a range of as many",
+            examples=("172.24.11.100",),
+        ),
+    ] = None
+    mac: Annotated[
+        str | None,
+        Key(
+            Text("mac", number=True),
+            "its card: DHCP gives it its address",
+            "its card: DHCP gives it its address, and no loader",
+        ),
+    ] = None
+    macs: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("mac", number=True), least=1),
+            "of a range: one per node, in order",
+            "of a range: as many, in the order of the names",
+        ),
+    ] = None
+    guid: Annotated[
+        str | None,
+        Key(
+            Text("guid", number=True),
+            "of an InfiniBand port: DHCP knows it by that",
+            "the GUID of an InfiniBand port, as `ibstat` prints it: DHCP knows the port by that",
+        ),
+    ] = None
+    guids: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("guid", number=True), least=1),
+            "of a range: one per node, in order",
+            "of a range: as many, in the order of the names",
+        ),
+    ] = None
 
 
 class GroupKeys:
@@ -204,9 +262,22 @@ class SiteKeys:
         ),
     ]
     network: Annotated[
-        Network,
-        Key(Network, "the nodes' network"),
-    ]
+        Network | None,
+        Key(
+            Network,
+            "the nodes' network",
+            "the nodes' network: short for `networks` with one, whose name is `network`",
+            default="required, or `networks`",
+        ),
+    ] = None
+    networks: Annotated[
+        dict[str, Network],
+        Key(
+            MapOf(Text("network_name"), Network, least=1),
+            "networks by name, where there are several",
+            "the nodes' networks by name, where there are several",
+        ),
+    ] = {}
     servers: Annotated[
         dict[str, Server],
         Key(
@@ -392,6 +463,7 @@ _model("Match", DiskMatch, rows(DiskMatch))
 _model("Disk", Disk, rows(Disk))
 _model("Image", Image, rows(Image) | SHARED | rows(Image))
 _model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
+_model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceKeys.__doc__)
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))
 SiteFile = _model("Site", SiteKeys, rows(SiteKeys), SiteKeys.__doc__)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from ..dhcp import options
 from .model import Mac
 
 Check = TypeVar("Check", bound=Callable[[str], Any])
@@ -384,6 +385,80 @@ def _usable(network: ipaddress.IPv4Network) -> None:
                 f"not usable: {why} ({range_})",
                 "use an address of the nodes' own network",
             )
+
+
+@editors(r"^[0-9.]+-[0-9.]+$")
+def address_range(value: str) -> str:
+    """First and last address, `172.24.10.200-172.24.10.250`."""
+    first, _, last = value.partition("-")
+    if not _is_ipv4(first) or not _is_ipv4(last):
+        raise InvalidValue("not a range of addresses", "write it as 172.24.10.200-172.24.10.250")
+    if number(first) > number(last):
+        raise InvalidValue("range runs backwards", "write the lower address first")
+    return value
+
+
+network_name = editors(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")(
+    text(
+        r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?",
+        "not a network's name",
+        "use 1 to 32 lower-case letters, digits and inner hyphens",
+    )
+)
+interface_name = editors(r"^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$")(
+    text(
+        r"[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?",
+        "not an interface's name",
+        "use 1 to 15 lower-case letters, digits and inner hyphens: it ends a host name, wn001-bmc",
+    )
+)
+_any_guid = re.compile(
+    r"""(?:0x)?[0-9a-f]{16} | [0-9a-f]{4}(?::[0-9a-f]{4}){3}
+      | [0-9a-f]{2}(?::[0-9a-f]{2}){7} | [0-9a-f]{2}(?:-[0-9a-f]{2}){7}""",
+    re.ASCII | re.VERBOSE,
+).fullmatch
+
+
+@editors(r"^(0x)?[0-9A-Fa-f]{2}([:-]?[0-9A-Fa-f]{2}){7}$")
+def guid(value: str) -> str:
+    """The GUID of an InfiniBand port in any common spelling, as eight pairs with colons."""
+    plain = value.lower()
+    digits = re.sub(r"^0x|[:-]", "", plain)
+    if not _any_guid(plain) or set(digits) == {"0"}:
+        raise InvalidValue(
+            "not the GUID of an InfiniBand port",
+            "write its 16 hex digits, as `ibstat` prints them: 0x0002c9030031117b",
+        )
+    return ":".join(digits[at : at + 2] for at in range(0, 16, 2))
+
+
+@editors(r"^([a-z][a-z-]*|[0-9]{3})$")
+def dhcp_option(value: str) -> str:
+    """The name or number of a DHCP option that no key of ours is for."""
+    if value in BY_KEY:
+        raise InvalidValue("has a key of its own", f"write {BY_KEY[value]} of the network")
+    if not options.is_option(value):
+        known = ", ".join(options.KNOWN)
+        raise InvalidValue(
+            "no DHCP option that a site can give",
+            f"known: {known}, and numbers from 128 on that have no meaning of their own",
+        )
+    return value
+
+
+BY_KEY = {
+    "routers": "gateway:",
+    "domain-name-servers": "dns:",
+    "domain-name": "domain:",
+    "domain-search": "search:",
+    "ntp-servers": "ntp:",
+    "interface-mtu": "mtu:",
+}
+option_value = text(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._:/@=+ -]*[A-Za-z0-9./=])?|-?[0-9]+",
+    "not a value of a DHCP option",
+    "use letters, digits and . _ : / @ = + -",
+)
 
 
 _SSH = r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"

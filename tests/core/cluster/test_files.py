@@ -22,7 +22,9 @@ from tasks.core.site.model import Site
 
 SITE = """\
 site: example-grid
-network: {subnet: 172.24.10.0/23, domain: grid.example.org, dns: [172.24.10.1, 172.24.10.53]}
+networks:
+  grid: {subnet: 172.24.10.0/23, domain: grid.example.org, dns: [172.24.10.1, 172.24.10.53]}
+  bmc: {subnet: 10.9.0.0/24, domain: bmc.example.org}
 servers: {boot1: {ip: 172.24.10.1}, boot2: {ip: 172.24.10.2}}
 images: {worker: {reference: {path: .}}, gpu-el9: {reference: {path: .}}}
 groups:
@@ -36,11 +38,11 @@ groups:
   3rd: {facts: {name-of: x, port: 7, serial: 5}}
 nodes:
   wn001: {mac: "52:54:00:00:00:01", ip: 172.24.10.101, image: worker, groups: [rack-1, image, all], aliases: [gpu-a, nas.other.org]}
-  wn[002-003]: {macs: ["52:54:00:00:00:02", "52:54:00:00:00:04"], ip: "172.24.11.[102-103]", groups: [gpu, rack-1, 3rd]}
+  wn[002-003]: {macs: ["52:54:00:00:00:02", "52:54:00:00:00:04"], ip: "172.24.11.[102-103]", interfaces: {bmc: {ip: "10.9.0.[2-3]"}}, groups: [gpu, rack-1, 3rd]}
   r1n07: {mac: "52:54:00:00:00:05", ip: 172.24.10.104, image: worker, facts: {rack: 2, os: "a,b=c d"}, groups: [rack_1, default, wn001]}
   login: {mac: "52:54:00:00:00:06", ip: 172.24.10.105, image: worker}
 hosts: {nas01: [172.24.10.200, "2001:db8::4"], nas: 172.24.10.200, license.example.org: 10.1.0.4, ns.grid.example.org: 172.24.10.53}
-outputs: [clustershell, genders, ansible, slurm, prometheus, dns, hosts, dhcp_hosts]
+outputs: [clustershell, genders, ansible, slurm, prometheus, dns, conman, powerman, hosts, dhcp_hosts]
 """
 
 
@@ -182,11 +184,36 @@ def test_slurmctld_runs_with_the_nodes_partitions_and_switches(made, tmp_path):
     )
 
 
+DAEMON = """
+ip link set lo up; cd "$1"
+$2 >said 2>&1 &
+for wait in $(seq 20); do $3 && exit; sleep 1; done
+cat said; exit 1
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+def test_conmand_and_powermand_know_the_nodes_that_have_a_bmc(made, tmp_path):
+    consoles = (made / "conman.conf").read_text().replace("/var/log/conman", str(tmp_path))
+    (tmp_path / "conman.conf").write_text(consoles)
+    (tmp_path / "powerman.conf").write_bytes((made / "powerman.conf").read_bytes())
+    asked = {
+        "conmand -F -c conman.conf": "conman -d 127.0.0.1 -q",
+        "powermand -f -c powerman.conf": "powerman -x -l",
+    }
+    for daemon, question in asked.items():
+        unshare = "unshare --net --pid --fork --kill-child".split()
+        out = run(*unshare, "sh", "-c", DAEMON, "sh", tmp_path, daemon, question)
+        assert out.split() == ["wn002", "wn003"], daemon
+
+
 def test_named_takes_every_zone(made):
     zones = sorted(path.name for path in made.glob("db.*"))
     assert zones == [
+        "db.0.9.10.in-addr.arpa",
         "db.10.24.172.in-addr.arpa",
         "db.11.24.172.in-addr.arpa",
+        "db.bmc.example.org",
         "db.grid.example.org",
     ]
     for name in zones:
