@@ -11,6 +11,7 @@ from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exp
 from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, task_verify
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 from tasks.examine import task_accept, task_examine  # can all of it be? nothing is made before
+from tasks.importing import import_at_once, task_import  # a first site.yaml, of others' files
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
@@ -26,6 +27,7 @@ from tasks.sign import task_sign  # what was built, with the site's key
 from tasks.usage import usage
 
 usage(globals())  # a word that no command knows, and -h, are answered first
+import_at_once()  # needs no site
 site()  # what is wrong with it is said before anything runs
 
 DOIT_CONFIG = {

@@ -148,6 +148,9 @@ def test_why_names_the_line_of_every_layer_that_gave_something(mixed: Doit):
             "disk: {required: false, match: {transport: nvme}}",
         ],
         "wipe": ["default"],
+        "loader": ["default"],
+        "facts": ["default"],
+        "aliases": ["default"],
     }
     gpu = lines_of(mixed, found["wn004"])
     assert gpu["image"] == ["image: gpu"] and gpu["interface"] == ["interface: eno2"]

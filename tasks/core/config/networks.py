@@ -197,7 +197,8 @@ def machines(site: Site) -> dict[str, list[tuple[str, str]]]:
     domains = {network.name: network.domain or "" for network in site.networks}
     nodes, interfaces = [], []
     for node in site.nodes:
-        nodes.append((node.ip, _names(node.name, domains[node.network])))
+        names = (_names(node.name, domains[node.network]), *node.aliases)
+        nodes.append((node.ip, " ".join(names)))
         for interface in node.interfaces:
             if interface.ip:
                 name = interface.host_name(node.name)

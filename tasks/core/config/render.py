@@ -32,6 +32,13 @@ OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's nam
 # What DHCP names, below tftp_root
 LOADERS = {"bios": "pxelinux.0", "uefi": "shimx64.efi", "ipxe": "boot.ipxe"}
 GRUB = "grubnetx64.efi"  # without a shim before it: firmware with Secure Boot refuses it
+# And to nodes whose `loader:` is that; what it does not serve is as for all
+OF_LOADER = {
+    "grub": {"uefi": GRUB},
+    "shim": {"uefi": LOADERS["uefi"]},
+    "ipxe": {"bios": "undionly.kpxe", "uefi": "ipxe.efi"},
+    "pxelinux": {"bios": "pxelinux.0"},
+}
 # What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 IPXE_CLASS = "iPXE"
 
@@ -67,6 +74,7 @@ def site_view(site: Site) -> View:
         "machines": machines(site),
         "hosts": site.hosts,
         "clients": _clients(site, networks),
+        **_nodes_view(site),
         **_deploy_view(site),
         "loaders": loaders_of(site),
         "ipxe_class": IPXE_CLASS,
@@ -135,6 +143,20 @@ def _servers_view(site: Site) -> list[dict[str, Any]]:
         names = {"name": server.name, "ip": server.ip, "tag": tag}
         rows.append({**names, "reached": reached(site, server)})
     return rows
+
+
+def _nodes_view(site: Site) -> dict[str, Any]:
+    """What some nodes have besides, by their names; and what DHCP names by `loader:`."""
+    loader_of = {node.name: node.loader for node in site.nodes if node.loader}
+    aliases = {node.name: " ".join(node.aliases) for node in site.nodes if node.aliases}
+    facts = {node.name: dict(node.facts) for node in site.nodes if node.facts}
+    asked = sorted(set(loader_of.values()))
+    return {
+        "aliases": aliases,
+        "facts": facts,
+        "loader_of": loader_of,
+        "files_of_loader": {word: OF_LOADER[word] for word in asked},
+    }
 
 
 def _deploy_view(site: Site) -> dict[str, str]:

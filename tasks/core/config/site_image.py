@@ -31,6 +31,8 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
         "plugnode/nodes": _nodes_table(site),
         "plugnode/site": _site_values(site),
     }
+    if facts := _facts_table(site):
+        files["plugnode/facts"] = facts
     for name in sorted(layouts):
         files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
     return files
@@ -53,6 +55,16 @@ def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
     for mac in node.macs or ("-",):
         yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
+
+
+def _facts_table(site: Site) -> bytes:
+    """A line a node that has any: its address, then `name=words` each behind a tab."""
+    lines = []
+    for node in site.nodes:
+        if node.facts:
+            facts = [f"{name}={words}" for name, words in node.facts]
+            lines.append("\t".join((node.ip, *facts)) + "\n")
+    return "".join(lines).encode()
 
 
 def _site_values(site: Site) -> bytes:

@@ -144,6 +144,8 @@ OPTIONAL = (
     "layout",
     "server",
     "release",
+    "loader",
+    "aliases",
     "wipe",
 )
 
@@ -165,6 +167,8 @@ def _facts(node: Node) -> NodeFacts:
         value = getattr(node, name)
         if value:
             facts[name] = value if isinstance(value, str) else ",".join(value)
+    if node.facts:
+        facts["facts"] = ", ".join(f"{name}={value}" for name, value in node.facts)
     return facts
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from ..services.exports import site_of
 from ..services.merged_exports import MergedExports, merge_exports
 from ..services.daemon_files import KEPT, Service, is_foreign, lost
+from ..services.serial import continued
 from ..site_data import files_of
 from ..store import journal
 from ..store.boot_files import current
@@ -151,7 +152,8 @@ def _merged(actual: Actual, service: Service) -> Service:
     What it exports is merged with what nodes may have mounted.
     """
     if not site_of(service.path):
-        return service
+        before = actual.services.get(service.path)
+        return service._replace(data=continued(service.data, before))
     merged = _merged_exports(actual, service)
     return service._replace(data=merged.data, after=merged.after)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
+from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
 from .model import EXISTS, NFS_OVERLAY
 from .networks.rules import network_problems
@@ -54,6 +55,7 @@ def constraint_problems(
     network_problems(site, members, complain)
     _unique(site, members, complain)
     _hosts(site, members, complain)
+    _aliases(site, members, complain)
     _words(site, complain)
     _by_port(site, complain)
 
@@ -67,9 +69,9 @@ def constraint_problems(
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
-    if site.deploy is not None:
-        _deploy(site.deploy, complain)
     _trust(site.trust, folder, complain)
+    _outputs(site, complain)
+    _deploy(site, complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
@@ -184,13 +186,35 @@ def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
     if not site.hosts:
         return
     machines = _machines(site, members, complain)
-    domains = {network.domain for network in networks_of(site).values() if network}
     for name in map(str, site.hosts):
-        short, _, domain = name.lower().partition(".")
-        owner = machines.get(short) if not domain or domain in domains else None
+        owner = machines.get(_short(site, name))
         if owner:
             what = f"{name} is the name of {owner}"
             complain(("hosts", name), what, "leave it out: it has its line", key=True)
+
+
+def _aliases(site: Section, members: list[Member], complain: Complain) -> None:
+    """A further name is no machine's own, and no other machine's."""
+    called = [member for member in members if member.aliases]
+    if not called:
+        return
+    owners = _machines(site, members, complain)
+    for name in site.hosts or ():
+        owners[_short(site, name)] = f"a machine of hosts (line {complain.line(('hosts', name))})"
+    for member in called:
+        for name in member.aliases:
+            other = owners.get(_short(site, name))
+            if other:
+                what = f"{name} is the name of {other}"
+                complain(("nodes", member.key, "aliases"), what, "give each machine its own")
+            owners[_short(site, name)] = f"node {_owner(member, complain)}"
+
+
+def _short(site: Section, name: str) -> str:
+    """A name as the site's own domains have it: two that are alike here are one name."""
+    domains = {network.domain for network in networks_of(site).values() if network}
+    short, _, domain = name.lower().partition(".")
+    return short if not domain or domain in domains else name.lower()
 
 
 def _machines(site: Section, members: list[Member], complain: Complain) -> dict[str, str]:
@@ -514,7 +538,13 @@ def _xfs(path: Path, part: Section, complain: Complain) -> None:
 # Deploy
 
 
-def _deploy(deploy: Section, complain: Complain) -> None:
+def _deploy(site: Section, complain: Complain) -> None:
+    if site.deploy is not None:
+        _places(site.deploy, complain)
+        _files(site.deploy.files or {}, site.outputs or [], complain)
+
+
+def _places(deploy: Section, complain: Complain) -> None:
     tftp, nfs = deploy.tftp_root, deploy.nfs_root
     both = (tftp, nfs)
     if all(both) and os.path.commonpath(both) in both:
@@ -546,3 +576,54 @@ def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
                 hint = "name the file that ssh-keygen calls .pub, never the private one"
             path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
             complain(path, what, hint, name)
+
+
+# Files of the cluster
+
+
+def _outputs(site: Section, complain: Complain) -> None:
+    names = site.outputs or []
+    for at, name in enumerate(names):
+        if name and name in names[:at]:
+            complain(("outputs", at), "output listed twice", "keep one of them", name)
+    domains = [network and network.domain for network in networks_of(site).values()]
+    if "dns" in names and domains and not any(domains):
+        path = ("outputs", names.index("dns"))
+        complain(path, "zones are of a domain", "give a network its domain:", "dns")
+    for at, name in enumerate(names):
+        if name in OF_BMC and not any(_has_bmc(node) for _, node in _given(site.nodes)):
+            what, hint = "no node has a BMC", f"give nodes interfaces: {{{BMC}: {{ip: …}}}}"
+            complain(("outputs", at), what, hint, name)
+
+
+def _has_bmc(node: Section) -> bool:
+    bmc = (node.interfaces or {}).get(BMC)
+    return bool(bmc and bmc.ip)
+
+
+def _files(files: Parts, chosen: Names, complain: Complain) -> None:
+    """Each is of an output that is generated, and lies where its program looks."""
+    owners: dict[str, str] = {}
+    for name, place in _given(files):
+        path = ("deploy", "files", name)
+        output = output_of(name)
+        if output is None:
+            complain(path, "no output", suggestion(name, chosen), name, key=True)
+        elif output.word not in chosen:
+            what = f"{output.word} is not generated"
+            complain(path, what, f"add {output.word} to outputs:", key=True)
+        else:
+            _file_of(output, name, place, complain)
+        other = owners.setdefault(place, name)
+        if other != name and not place.endswith("/"):
+            complain(path, f"{other} is put there, too", "give each a file of its own", place)
+
+
+def _file_of(output: Output, name: str, place: str, complain: Complain) -> None:
+    path = ("deploy", "files", name)
+    if name == output.word and not is_whole(output) and not place.endswith("/"):
+        what = f"{name} has several files"
+        complain(path, what, "name a folder, with a slash at its end", place)
+    elif not may_lie(output, place):
+        where = " or ".join((*output.places, *ANYWHERE))
+        complain(path, f"{output.word} has no files there", f"{where} can be used", place)

@@ -723,6 +723,30 @@ class Node(NamedTuple):
             of_image=True,
         ),
     ] = None
+    loader: Annotated[
+        Optional[str],  # None: by the firmware alone
+        Key(
+            Choice("grub", "ipxe", "pxelinux", "shim"),
+            "the boot loader that DHCP names for it",
+            "the boot loader that DHCP names: `shim` or `grub` for UEFI, `pxelinux` for BIOS, `ipxe`"
+            " for both. Other firmware gets what it gets without the key; a network card with iPXE"
+            " in it gets the `grub` or `pxelinux` that is named here, too, else `boot.ipxe`",
+            merge=REPLACE,
+            of_image=True,
+        ),
+    ] = None
+    facts: Annotated[
+        tuple[tuple[str, str], ...],  # by name
+        Key(
+            MapOf(Text("fact_name"), Text("fact", number=True)),
+            "words of your own, in templates and outputs",
+            "words of your own, as `{rack: 3, room: B 12}`: a name, and a"
+            " text. They are in `doit nodes`, in the inventories of `outputs` and in all templates",
+            merge=KEYWISE,
+            examples=({"rack": "3"},),
+        ),
+    ] = ()
+    aliases: tuple[str, ...] = ()  # more names of it alone, in hosts and zones
     wipe: Annotated[
         Optional[str],
         Key(
@@ -825,6 +849,17 @@ class Deploy(NamedTuple):
             default=EACH_PATH,
         ),
     ] = None
+    files: Annotated[
+        tuple[tuple[str, str], ...],  # (output, or a file of one, path on the server)
+        Key(
+            MapOf(Text("output_file"), Text("absolute_file")),
+            "files of outputs that are installed: an output, and its path on the server",
+            "files of `outputs` that are installed on the servers: an output, or a file of it, and"
+            " its path there; with a slash at its end the folder for all files of that output."
+            " What reads them is not told: `rndc reload`, `scontrol reconfigure` are yours",
+            examples=({"ansible": "/etc/ansible/hosts"},),
+        ),
+    ] = ()
 
 
 class Trust(NamedTuple):
@@ -854,6 +889,7 @@ class _Said(NamedTuple):
         tuple[str, tuple[str, ...]], ...
     ] = ()  # (address, names): what else a node's /etc/hosts has
     trust: Optional[Trust] = None  # None: nothing need be signed
+    outputs: tuple[str, ...] = ()
     more_networks: tuple[Network, ...] = ()
 
 

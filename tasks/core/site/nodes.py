@@ -57,6 +57,7 @@ class Member(NamedTuple):
     macs: tuple[Mac, ...]  # of one node all its cards; none: not known yet, or wrong
     ip: str | None
     said: Section
+    aliases: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
     guid: str | None = None
 
@@ -78,17 +79,37 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
         if said is None:
             continue
         if nodeset.is_range(key) or said.mac is None or said.model_fields_set & {"macs", "guids"}:
-            nodes_of = list(_range(key, said, complain))
+            of_key = list(_range(key, said, complain))
         else:
-            nodes_of = [_single(key, said, complain)]
-        found += _with_cards(key, said, nodes_of, complain)
+            of_key = [_single(key, said, complain)]
+        if said.aliases:
+            of_key = _with_aliases(key, of_key, complain)
+        found += _with_cards(key, said, of_key, complain)
     return found
+
+
+def _with_aliases(key: str, found: list[Member], complain: Complain) -> list[Member]:
+    """The nodes of a key with their further names, of a range one of each."""
+    names: list[list[str]] = [[] for _ in found]
+    for at, text in enumerate(found[0].said.aliases if found else ()):
+        path = ("nodes", key, "aliases", at)
+        count = _count(text, path, complain) if text else 0
+        if count and count != len(found):
+            what = f"{_nodes(len(found))}, but {count} alias{'es' * (count > 1)}"
+            complain(path, what, "write one for each, as in gpu[01-40]", text)
+        if count != len(found):
+            continue
+        one_each = nodeset.expand_nodes(text) if nodeset.is_range(text) else [text]
+        for own, alias in zip(names, one_each):
+            if _checked(values.any_host, alias, path, complain):
+                own.append(alias)
+    return [member._replace(aliases=tuple(own)) for member, own in zip(found, names)]
 
 
 def _single(key: str, said: Section, complain: Complain) -> Member:
     try:
         name, ip = values.host(key), values.ipv4(said.ip)
-        return Member(key, None, name, (said.mac,), ip, said, (), said.guid)
+        return Member(key, None, name, (said.mac,), ip, said, guid=said.guid)
     except (InvalidValue, TypeError):  # an address that is missing
         path = ("nodes", key)
         _name(key, path, complain)

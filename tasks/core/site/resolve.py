@@ -39,19 +39,18 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     deploy = made.values(model.Deploy, said.deploy)
     trust = made.value(model.Trust, said.trust)
     nodes = _Nodes(said, images, made).all(members)
-    hosts = _hosts(said.hosts)
-    last = filter(None, (hosts, trust))
+    more = {"hosts": _hosts(said.hosts), "outputs": tuple(said.outputs), "trust": trust}
+    head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
-        name=said.site,
-        network=networks[0],
-        servers=servers,
-        images=images,
-        deploy=deploy,
-        fingerprint=_fingerprint([said.site, *networks, *servers, *images, deploy, *last], nodes),
+        said.site,
+        networks[0],
+        servers,
+        images,
+        deploy,
+        fingerprint=_fingerprint(head, nodes),
         read_nodes=lambda: nodes,
-        hosts=hosts,
-        trust=trust,
         more_networks=networks[1:],
+        **more,
     )
 
 
@@ -185,6 +184,8 @@ class _Values:
     def merged(self, row: Row, below: Any, said: Section) -> Any:
         """A setting of one layer over that of the layers below it."""
         written = getattr(said, row.name)
+        if row.key.merge == KEYWISE and isinstance(row.key.kind, MapOf):
+            return self.value(row.key.kind, {**dict(below), **written})
         if row.key.merge == KEYWISE:
             return self.over(below, written)
         given = self.value(row.key.kind, written)
@@ -282,6 +283,8 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
+        if member.aliases:
+            settings = {**settings, "aliases": member.aliases}
         first, *others = member.macs or (model.Mac(""),)
         return model.Node(
             member.name,

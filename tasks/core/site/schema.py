@@ -18,6 +18,7 @@ from pydantic import (
     create_model,
 )
 
+from ..outputs import WORDS
 from . import values
 from .keys import (
     APPEND,
@@ -211,6 +212,16 @@ class NodeKeys:
             "names of groups; later ones win",
         ),
     ] = ()
+    aliases: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("aliases")),
+            "more names of it, in hosts and zones; of a range as many, as in gpu[01-40]",
+            "more names for its address, behind its own in `hosts`, with or without a domain;"
+            " of a range ranges of as many: `[gpu[01-40]]`",
+            examples=(["gpu-a"],),
+        ),
+    ] = ()
     interfaces: Annotated[
         dict[str, Interface],
         Key(
@@ -345,6 +356,15 @@ class SiteKeys:
             examples=({"nas01": "10.1.0.250"},),
         ),
     ] = {}
+    outputs: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Choice(*WORDS)),
+            "files of the whole cluster that are generated, too",
+            "files of the whole cluster that are generated besides, see below",
+            examples=(["clustershell", "ansible"],),
+        ),
+    ] = ()
     deploy: Annotated[
         Deploy,
         Key(Deploy, "where a build is put"),

@@ -215,6 +215,33 @@ _token = text(
 )
 
 
+# Facts
+
+_fact_name = text(
+    r"[A-Za-z][A-Za-z0-9_.-]*",
+    "not the name of a fact",
+    "use letters, digits and . _ -, beginning with a letter",
+    63,
+)
+
+
+@editors(r"^[A-Za-z][A-Za-z0-9_.-]*$")
+def fact_name(value: str) -> str:
+    """Every inventory can have it: no word that one of them has a meaning for."""
+    if value in RESERVED_FACTS:
+        raise InvalidValue("reserved name", "all outputs have that of a node by themselves")
+    return _fact_name(value)
+
+
+RESERVED_FACTS = frozenset(("all", "groups", "image", "name", "node", "site"))
+fact = text(
+    r"[A-Za-z0-9._:/+@=()*,~^!?\[\]-]+(?: [A-Za-z0-9._:/+@=()*,~^!?\[\]-]+)*",
+    "not a fact",
+    "use printable words with single spaces between; no quotes, and none of \\ { } ; # $ < > | & %",
+    255,
+)
+
+
 # Network
 
 _colons = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.ASCII).fullmatch
@@ -550,6 +577,21 @@ def target_file(value: str) -> str:
     if value.endswith("/") or path in SYSTEM:
         raise InvalidValue("is a directory", "name the file")
     return path
+
+
+@editors("^/")
+def absolute_file(value: str) -> str:
+    """A file, or with a slash at its end a folder for several."""
+    path = absolute(value)
+    if path in SYSTEM:
+        raise InvalidValue("is a directory of the system", "name a file, or a folder of its own")
+    return path + "/" * value.endswith("/")
+
+
+@editors(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+def output_file(value: str) -> str:
+    """An output's word, or the name of one of its files: `constraints` looks it up."""
+    return _name(value)
 
 
 @editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap)$")
@@ -959,4 +1001,10 @@ def addresses(value: str) -> str:
     return value
 
 
-LATER = frozenset((any_text, node_names, addresses))
+@editors(r"^[A-Za-z0-9\[][A-Za-z0-9.,/\[\]-]*$")
+def aliases(value: str) -> str:
+    """A further name of a node, or a range of them: `nodes` reads them."""
+    return value
+
+
+LATER = frozenset((any_text, node_names, addresses, aliases))

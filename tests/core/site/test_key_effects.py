@@ -25,11 +25,13 @@ DISK: dict[str, Any] = {
 SHARED: dict[str, Any] = {
     "image": "gpu", "cmdline": "debug", "interface": "eno1", "server": "boot2", "wipe": "2026-01",
     "release": "worker-0123456789ab", "disk": {"required": False},
+    "loader": "grub", "facts": {"rack": "3"},
 }  # fmt: skip
 OF_NODE: dict[str, Any] = {
     "mac": "ae:d6:90:bb:aa:99", "macs": ["ae:d6:90:bb:aa:99"], "ip": "172.24.10.199", "groups": ["mine", "other"],
     "interfaces": {"bmc": {"ip": "172.24.10.198"}}, "client_id": "slot-7", "circuit_id": "eth1/0/12",
     "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"],
+    "aliases": ["gpu-a"],
 }  # fmt: skip
 OF_DISK: dict[str, Any] = {
     "devices": ["/dev/sdb"], "partitions": [{**PARTITION, "size": "6G"}], "table": "dos", "required": False,

@@ -1,0 +1,1 @@
+"""Files of the whole cluster, for programs beside it: inventories, zones, groups."""
