@@ -132,7 +132,7 @@ def _scalar(value: str) -> str:
 
 def _server(found: Imported, networks: list[ImportedNetwork]) -> tuple[str, str]:
     """The address that nodes boot from, and its name."""
-    named = {}
+    named: dict[str, str] = {}
     for _, ip, words in found.hosts:
         named |= {word.lower().partition(".")[0]: ip for word in words}
     ips = [named.get(each.lower(), each) for each in found.servers]
