@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from .base.console import say
 from .base.desired import this_build
-from .base.options import BUILT, flag
+from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
-from .base.settings import author, images, settings, site
+from .base.settings import author, images, revision, settings, site
 from .core.base.errors import Refused
 from .core.base.text import counted
+from .plan import as_planned, planned
 from .push import ask_nodes, degraded, hear, said_of
 
 if TYPE_CHECKING:
@@ -37,25 +38,34 @@ NODES = {
     "help": "ask the nodes what they run, over ssh",
     **flag,
 }
-AGAIN = {
-    "name": "again",
-    "long": "again",
-    "help": "go back to what a rollback left, too",
-    **flag,
+SEEN = {
+    "name": "seen",
+    "long": "plan",
+    "type": str,
+    "default": "",
+    "help": "do what the plan of this id showed, or nothing",
 }
 
 
 def task_deploy():
     """make the targets match what was built; `image=NAME` for the releases of that one alone"""
-    return command(deploy, after=BUILT, params=[AGAIN], knows="image server destdir")
+    return command(deploy, after=BUILT, params=[AGAIN, SEEN], knows="image server destdir")
 
 
-def deploy(again: bool) -> None:
+def deploy(again: bool, seen: str) -> None:
     from .core.remote.options import DeployOptions
 
     for line in too_long():
         say(line)
-    options = DeployOptions(author(), settings().image, again)
+    options = DeployOptions(
+        author={**author(), "plan": seen} if seen else author(),
+        image=settings().image,
+        again=again,
+        revision=revision(),
+        seen=as_planned(seen, again) if seen else [],
+    )
+    if not seen:
+        refuse_unseen(again)
     answers = everywhere(options, with_goal=True)
     shown, deployed = {}, {}
     for server, answer in answers.items():
@@ -67,6 +77,28 @@ def deploy(again: bool) -> None:
     if len(site().servers) > 1:
         tell(deployed)
     refuse_failed(answers)
+
+
+def refuse_unseen(again: bool) -> None:
+    """Raises Refused where one of several servers wants to have been seen: none is changed then."""
+    from .core.remote.options import GuardOptions
+
+    if len(chosen()) < 2:
+        return  # it says so itself
+    names = [node.name for node in site().nodes]
+    answers = everywhere(GuardOptions(names, revision()))
+    if any(answer.done.get("by_id") for answer in answers.values()):
+        refuse_failed(
+            {
+                name: answer._replace(failure=lines_of(answer))
+                for name, answer in planned(again).items()
+            }
+        )
+
+
+def lines_of(answer: Answer) -> str:
+    """Why a plan wants its id."""
+    return "\n".join(answer.done.get("by_id", ()))
 
 
 def too_long() -> list[str]:

@@ -216,4 +216,21 @@ def _placed(image_name: str, problem: Problem) -> Problem:
 def author() -> dict:
     from ..core.store import journal
 
-    return journal.author(os.path.dirname(os.path.abspath(settings().site)))
+    return {**journal.author(_folder_of_site()), **_committed()}
+
+
+def _committed() -> dict:
+    """When the site's commit was made, for the journal."""
+    return {name: value for name, value in revision().items() if name == "committed"}
+
+
+@lru_cache(maxsize=None)
+def revision() -> dict:
+    """The site's commit, as `journal.revision` gives it."""
+    from ..core.store import journal
+
+    return journal.revision(_folder_of_site())
+
+
+def _folder_of_site() -> str:
+    return os.path.dirname(os.path.abspath(settings().site))

@@ -410,6 +410,22 @@ def test_a_plan_says_what_a_server_would_refuse(fleet):
     assert why in fleet("deploy", status=1)
 
 
+def test_a_plan_of_several_servers_has_one_id_and_none_is_changed_by_another(fleet):
+    fleet.write(nodes=24)
+    fleet("deploy", "server=boot[1-2]")
+    fleet.write(nodes=12)
+    line = "boot[1-2]: 12 of 24 nodes are removed; deploy does that by --plan=ID alone"
+    assert line in fleet("deploy", status=1)
+    at = [fleet("plan").rpartition("--plan=")[2].split()[0] for _ in range(2)]
+    assert at[0] == at[1]
+    other = fleet("plan", "server=boot1").rpartition("--plan=")[2]
+    assert other.split()[1] == "server=boot1" and other.split()[0] != at[0]
+    assert "is not what a deploy would do now" in fleet(
+        "deploy", f"--plan={at[0]}", "server=boot1", status=1
+    )
+    assert "boot[1-3]: deployed" in fleet("deploy", f"--plan={at[0]}")
+
+
 def test_the_server_that_this_machine_is_is_one_of_them(fleet):
     fleet.write()
     here, text = fleet.servers["boot1"], fleet.site.read_text()

@@ -75,7 +75,7 @@ def default_boot(site: Site) -> BootSettings:
     return BootSettings(label, by_use[0] if by_use else "")
 
 
-# Loaders: one file for all, and one for each node that differs
+# Loaders: one file for all, one for each group that differs, and one for each node that does
 
 
 DEFAULTS = {
@@ -84,25 +84,84 @@ DEFAULTS = {
     "boot.ipxe": "boot.ipxe",
 }
 OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+MEMBERS = {  # of a group: their own files lead to the group's, and so never change with it
+    "pxelinux.cfg/": "member.cfg",
+    "grub/grub.cfg-": "member.grub",
+    "boot.ipxe-": "member.ipxe",
+}
+LONGEST_NAME = 100  # of a group's file
 FOR_ALL = "What a node boots that has no file of its own here."
 
 
-def boot_views(site: Site) -> dict[str, tuple[str, View]]:
+Views = dict[str, tuple[str, View]]  # path below the TFTP root -> (template, its view)
+
+
+def boot_views(site: Site) -> Views:
     """Path below the TFTP root -> (template, its view)."""
     usual = default_boot(site)
     boots = [(node, boot_of(site, node)) for node in site.nodes]
+    of_groups = _boots_of_groups(site, boots)
     different = [(node, boot) for node, boot in boots if boot != usual]
 
     view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
-    views: dict[str, tuple[str, View]] = {}
-    for path, template in DEFAULTS.items():
-        views[path] = (template, view)
+    views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
     for node, boot in different:
-        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
-        view_of_node = _boot_view(site, boot, node.image, title)
-        for path, template in OF_NODE.items():
-            views[path + node.mac.pxe] = (template, view_of_node)
+        who, own = node.name, node.mac.pxe
+        group = _group_file(site, node)
+        if of_groups.get(group) == boot:
+            who = _group_words(site, node)
+            views |= _views_of_member(own, group, who)
+            own = group
+        title = f"{who}, which differs from most: {_difference(boot, usual)}."
+        views |= _own_views(own, _boot_view(site, boot, node.image, title))
     return views
+
+
+def _own_views(name: str, view: View) -> Views:
+    """A node's, or a group's, own files; `name`: how their names end."""
+    return {path + name: (template, view) for path, template in OF_NODE.items()}
+
+
+def _views_of_member(own: str, group: str, who: str) -> Views:
+    """A node's own files that lead to those of its group. `own`, `group`: how their names end."""
+    views: Views = {}
+    for path, template in MEMBERS.items():
+        views[path + own] = (template, plain_values({"file": path + group, "who": who}))
+    return views
+
+
+def _boots_of_groups(
+    site: Site, boots: Iterable[tuple[Node, BootSettings]]
+) -> dict[str, BootSettings]:
+    """What nodes of an image and of the same groups boot, but those that say more themselves.
+
+    By the names of the groups' files; one node alone shares none.
+    """
+    found: dict[str, Counter[BootSettings]] = {}
+    for node, boot in boots:
+        found.setdefault(_group_file(site, node), Counter())[boot] += 1
+    most = {
+        name: min(count, key=lambda boot: (-count[boot], boot)) for name, count in found.items()
+    }
+    return {name: boot for name, boot in most.items() if found[name][boot] > 1}
+
+
+def _group_file(site: Site, node: Node) -> str:
+    """How the names of the boot files end that nodes of the same groups and image share."""
+    if not node.groups:
+        return f"image-{node.image}"
+    of_image = f"@{node.image}" if node.image != site.images[0].name else ""
+    name = "+".join(node.groups) + of_image
+    if len(name) > LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return f"group-{name}"
+
+
+def _group_words(site: Site, node: Node) -> str:
+    """Who shares a boot file, in words."""
+    groups = [f"group {name}" for name in node.groups]
+    of_image = f"image {node.image}" if len(site.images) > 1 or not groups else ""
+    return "A node of " + ", ".join(filter(None, [*groups, of_image]))
 
 
 def _boot_view(site: Site, boot: BootSettings, image: str, title: str) -> View:

@@ -25,7 +25,7 @@ from ..store.paths import Targets
 from . import publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
-Show = Callable[[Plan, Actual], None]
+Show = Callable[[Plan, Actual, Desired], None]
 
 
 def deploy(
@@ -33,9 +33,9 @@ def deploy(
     goal: Desired | Callable[[], Desired],
     author: journal.Record,
     say: Say,
-    show: Show = lambda plan, actual: None,
+    show: Show = lambda plan, actual, desired: None,
 ) -> Plan:
-    """Make the server hold what is wanted, after `show` of what that is.
+    """Make the server hold what is wanted, after `show` of what that is, which may refuse it.
 
     `goal`: a function where that follows from what the server holds; it is asked when nobody else
     is at it. Raises Refused: one line that says why not.
@@ -49,7 +49,7 @@ def deploy(
         actual = read_actual(targets, desired)
         other_sites.refuse(actual, desired)
         plan = decide.plan(actual, desired)
-        show(plan, actual)
+        show(plan, actual, desired)
         if plan.changed or plan.unfinished:
             _make_folders_of_services(plan, actual, desired)
             refuse_unready(plan, actual, desired)

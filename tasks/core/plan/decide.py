@@ -70,7 +70,7 @@ def _forgot(actual: Actual, desired: Desired) -> bool:
 def _files(actual: Actual, desired: Desired) -> FileChanges:
     """What is written before the commit points.
 
-    New boot files come first: one is there before a node's own file includes it.
+    New boot files come first, and a group's before its nodes': what leads to a file comes after it.
     """
     boot_files, others = [], []
     for name, change in _differing(actual, desired):
@@ -78,6 +78,7 @@ def _files(actual: Actual, desired: Desired) -> FileChanges:
             others.append(change)
         elif change.before is None:
             boot_files.append(change)
+    others.sort(key=lambda change: change.path != change.place)
     return (*boot_files, *others)
 
 

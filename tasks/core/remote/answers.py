@@ -71,7 +71,15 @@ _STATUS = {
     "journal": [_RECORD],
 }
 DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
-    "plan": {"changed": bool, "sections": [(str, str)], "json": PLAN},
+    "plan": {
+        "changed": bool,
+        "sections": [(str, str)],
+        "json": PLAN,
+        "steps": [str],
+        "by_id": [str],
+        "done": str,
+    },
+    "guard": {"by_id": [str]},
     "deploy": {"changed": bool},
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
 from ..base.process import Throttle
-from ..deploy import apply, former_roots, preflight, prune, rollback
+from ..deploy import apply, former_roots, preflight, prune, rollback, seen
 from ..inspect import deployed, status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
@@ -24,11 +24,14 @@ from ..plan.as_json import plan_json
 from ..plan.model import Plan
 from ..plan.state import Desired, pins
 from ..release import Release
-from ..store import boot_files, kept, loaders
+from ..store import boot_files, journal, kept, loaders
+from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 from .options import (
+    AgeOptions,
     DeployOptions,
+    GuardOptions,
     Options,
     PlanOptions,
     PruneOptions,
@@ -79,16 +82,16 @@ def plan_server(
     line: AnswerLine,
     options: PlanOptions,
 ) -> Values:
-    """Tell what a deploy would change: `changed`, `sections` and `json`.
+    """Tell what a deploy would change: `changed`, `sections`, `json`, `steps` and `by_id`.
 
     And why it would not: `refused`.
     """
-    desired = goal_of(targets, line, line.wanted(), options.image)
+    desired = goal_of(targets, line, line.wanted(), options.image, options.again)
     prunable = _prunable(targets, options)
     found = read_actual(targets, desired)
     actual = dataclasses.replace(found, prunable=tuple(prunable))
     other_sites.refuse(actual, desired)
-    plan = decide.plan(actual, desired)
+    plan = seen.marked(decide.plan(actual, desired), actual, desired, options.revision)
     as_json = plan_json(plan, actual)
     refused = preflight.refusal(plan, actual, desired)
     return {
@@ -96,17 +99,31 @@ def plan_server(
         "sections": plan_text.sections(plan, actual),
         "json": {**as_json, "refused": refused},
         "refused": refused,
+        "steps": seen.steps_of(plan, desired),
+        "by_id": list(plan.by_id),
+        "done": journal.done_plan(found.records),
     }
 
 
-def _prunable(targets: Targets, options: PlanOptions) -> Iterator[tuple[str, str]]:
+def guard_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: GuardOptions,
+) -> Values:
+    """Tell what of a deploy wants to have been seen: `by_id`, a line each."""
+    records = journal.read_journal(targets.journal)
+    lines = seen.guarded(records, read_nodes(targets), options.nodes, options.revision)
+    return {"by_id": list(lines)}
+
+
+def _prunable(targets: Targets, options: AgeOptions) -> Iterator[tuple[str, str]]:
     """What a prune would remove, and why."""
     for verdict in _foreseen(targets, options):
         if verdict.removed:
             yield verdict.id, verdict.why
 
 
-def _rules(options: PlanOptions) -> prune.Rules:
+def _rules(options: AgeOptions) -> prune.Rules:
     """The rules of a prune right now."""
     return prune.Rules(
         keep=options.keep,
@@ -117,7 +134,7 @@ def _rules(options: PlanOptions) -> prune.Rules:
     )
 
 
-def _foreseen(targets: Targets, options: PlanOptions) -> list[prune.Verdict]:
+def _foreseen(targets: Targets, options: AgeOptions) -> list[prune.Verdict]:
     """What a prune would decide."""
     rules = _rules(options)
     former = former_roots.foreseen_former(targets, options.site, rules)
@@ -137,8 +154,10 @@ def deploy_server(
     for text in loaders.missing_loaders(names):
         line.say(text)
 
-    def show(plan: Plan, actual: state.Actual) -> None:
+    def show(plan: Plan, actual: state.Actual, desired: Desired) -> None:
+        plan = seen.marked(plan, actual, desired, options.revision)
         line.show(plan_text.sections(plan, actual))
+        seen.refuse_unseen(plan, seen.steps_of(plan, desired), options.seen)
 
     def settle() -> Desired:
         return goal_of(targets, line, wanted, options.image, options.again)
@@ -264,6 +283,7 @@ def site_data_server(
 
 OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PlanOptions: plan_server,
+    GuardOptions: guard_server,
     DeployOptions: deploy_server,
     RollbackOptions: rollback_server,
     PruneOptions: prune_server,

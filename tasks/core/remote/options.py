@@ -18,8 +18,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class PlanOptions(Options):
-    """What would a deploy change, and a prune remove?"""
+class AgeOptions(Options):
+    """What a prune goes by."""
 
     keep: int
     keep_days: int
@@ -29,12 +29,30 @@ class PlanOptions(Options):
 
 
 @dataclass(frozen=True)
+class PlanOptions(AgeOptions):
+    """What would a deploy change, and a prune remove?"""
+
+    revision: Record  # of the site
+    again: bool  # also what a rollback left
+
+
+@dataclass(frozen=True)
+class GuardOptions(Options):
+    """What of a deploy wants to have been seen?"""
+
+    nodes: list[str]  # those of the site
+    revision: Record
+
+
+@dataclass(frozen=True)
 class DeployOptions(Options):
     """Make the server hold what is wanted."""
 
     author: Record
     image: str
     again: bool  # also what a rollback left
+    revision: Record
+    seen: list[str]  # digests of what servers' plans did when they were seen
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class RollbackOptions(Options):
 
 
 @dataclass(frozen=True)
-class PruneOptions(PlanOptions):
+class PruneOptions(AgeOptions):
     """Remove what nobody needs."""
 
     author: Record
@@ -75,6 +93,7 @@ class SiteDataOptions(Options):
 
 KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "plan": PlanOptions,
+    "guard": GuardOptions,
     "deploy": DeployOptions,
     "rollback": RollbackOptions,
     "prune": PruneOptions,
