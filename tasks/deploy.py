@@ -32,6 +32,12 @@ FULL = {
     "help": "compare the bytes of every file, too",
     **flag,
 }
+REPAIR = {
+    "name": "repair",
+    "long": "repair",
+    "help": "mend roots that are published: bytes from the build, another release or server",
+    **flag,
+}
 NODES = {
     "name": "nodes",
     "long": "nodes",
@@ -182,12 +188,14 @@ def verdicts(done: dict) -> str:
 
 def task_verify():
     """compare what is deployed with its manifests"""
-    return command(verify, params=[FULL], knows="image server destdir")
+    return command(verify, params=[FULL, REPAIR], knows="image server destdir")
 
 
-def verify(full: bool) -> None:
+def verify(full: bool, repair: bool) -> None:
     from .core.remote.options import VerifyOptions
 
+    if repair:
+        mend(full)
     answers = everywhere(VerifyOptions(full, settings().image))
     right = "ok: as it was deployed"
     if full:
@@ -197,6 +205,67 @@ def verify(full: bool) -> None:
     count = sum(len(answer.done["findings"]) for answer in answers.values())
     if count:
         raise Refused(f"{counted(count, 'difference')} from what was deployed")
+
+
+def mend(full: bool) -> None:
+    """Make published roots what their manifests say; print what became of them.
+
+    What a server has not itself comes from what is built here, or from another server.
+    """
+    from .core.remote.options import RepairOptions
+
+    options = RepairOptions(full, settings().image, author(), lent={})
+    answers = everywhere(options)
+    rounds, tried = [answers], set[str]()
+    while new := missing_in(answers).keys() - tried:
+        tried |= new
+        if not (lent := lent_by_others({*new})):
+            break
+        answers = everywhere(replace(options, lent=lent))
+        rounds.append(answers)
+    told = {}
+    for server in answers:
+        told[server] = repaired([each[server] for each in rounds])
+    tell(told)
+    refuse_failed(answers)
+
+
+def missing_in(answers: Mapping[str, Answer]) -> dict[str, int]:
+    """The files whose bytes some server lacks: digest -> size."""
+    missing = dict[str, int]()
+    for answer in answers.values():
+        missing |= answer.done.get("missing", {})
+    return missing
+
+
+def repaired(rounds: list[Answer]) -> str:
+    """What became of a server's roots, which were looked at once or more often."""
+    from .core.inspect.repair import Repaired, advice
+
+    if any(answer.failure for answer in rounds):
+        return ""
+    done = Repaired([], rounds[-1].done["left"], rounds[-1].done["missing"], [])
+    for answer in rounds:
+        done.mended.extend(answer.done["mended"])
+        done.releases.extend(answer.done["releases"])
+    lines = [f"mended {line}" for line in done.mended]
+    lines += [f"not mended {line}" for line in done.left]
+    return "\n".join([*lines, *advice(done)])
+
+
+def lent_by_others(missing: set[str]) -> dict[str, str]:
+    """The bytes of files that are on some server, or built here: digest -> base64."""
+    from base64 import b64encode
+
+    from .core.inspect.repair import built_files
+    from .core.remote.options import LendOptions
+
+    built = built_files(this_build().releases.values(), missing)
+    lent = {digest: b64encode(data).decode() for digest, data in built.items()}
+    rest = sorted(missing - lent.keys())
+    for answer in everywhere(LendOptions(rest)).values() if rest else ():
+        lent |= answer.done.get("files", {})
+    return lent
 
 
 def task_status():

@@ -83,6 +83,12 @@ def on_command_line() -> dict[str, str]:
     return dict(doit_cmd._CMDLINE_VARS or {})
 
 
+def take_besides(words: Iterable[str]) -> None:
+    """Take variables of a command line that is only typed for those of this one."""
+    pairs = (word.partition("=") for word in words if "=" in word and word[0] != "-")
+    doit_cmd._CMDLINE_VARS.update({name: value for name, _, value in pairs})
+
+
 def useless(tasks: Mapping[str, Iterable[str]]) -> list[str]:
     """A line for each given variable that a task has no use for.
 

@@ -13,10 +13,11 @@ from ..base.files import digest_file, read
 from ..base.process import Say
 from ..plan import decide, other_sites
 from ..plan.actual import read_actual
-from ..plan.decide import changed_services
+from ..plan.decide import all_services, changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
 from ..services import exports, services
+from ..services.installed import digests_of, note_installed
 from ..store import journal, tftp
 from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
@@ -86,6 +87,18 @@ def apply(
     for name in plan.opened:
         tftp.open_folder(targets, name)
 
+    _commit_between_daemons(plan, actual, desired, record, say)
+
+
+def _commit_between_daemons(
+    plan: Plan,
+    actual: Actual,
+    desired: Desired,
+    record: journal.Record,
+    say: Say,
+) -> None:
+    """Exports, then boot files, then the other daemons' files."""
+    targets = actual.targets
     # Another site may be at it, too.
     now = dataclasses.replace(actual, exports=exports.read_exports(targets))
     daemons = changed_services(plan, now, desired)
@@ -95,6 +108,7 @@ def apply(
     _install(nfs, targets, say)  # before any node is told to boot from there
     commit(targets, _commit(plan, actual, desired, record))
     _install(others, targets, say)
+    note_installed(targets, digests_of(all_services(now, desired)))
 
 
 def _commit(

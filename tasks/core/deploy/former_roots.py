@@ -17,6 +17,7 @@ from ..base.files import content, read
 from ..base.process import Say
 from ..services import exports, services
 from ..services.exports import Export
+from ..services.installed import digests_of, note_installed, read_installed
 from ..store import journal, kept
 from ..store.kept import published
 from ..store.operation import held, recorded
@@ -202,3 +203,4 @@ def _end(targets: Targets, path: str, ended: list[Export], say: Say) -> None:
     data = exports.without(read(file), ended)
     service = services.Service(path, data, reload=services.EXPORTFS)
     services.install_service(service.placed(targets), file, say)
+    note_installed(targets, read_installed(targets) | digests_of([service]))

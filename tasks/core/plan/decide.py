@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ..services.exports import site_of
+from ..services.installed import digests_of
 from ..services.merged_exports import MergedExports, merge_exports
 from ..services.services import KEPT, Service, is_foreign, lost
 from ..site_data import files_of
@@ -57,6 +58,8 @@ def _loaders(actual: Actual, desired: Desired) -> tuple[str, ...]:
 def _forgot(actual: Actual, desired: Desired) -> bool:
     """Is what we wrote down about our files and nodes another thing than what will be there?"""
     if actual.harmed or actual.nodes != desired.nodes:
+        return True
+    if actual.installed not in (None, digests_of(all_services(actual, desired))):
         return True
     if not desired.loaders.keys() <= actual.ours.keys():
         return True
@@ -127,11 +130,16 @@ def changed_services(plan: Plan, actual: Actual, desired: Desired) -> list[Servi
 
     All of them after one that was killed: maybe it wrote one of which its daemon has not heard yet.
     """
-    services = [_merged(actual, service) for service in desired.services]
+    services = all_services(actual, desired)
     if journal.unfinished(actual.records):
         return services
     changed = {change.path for change in plan.services}
     return [service for service in services if not changed.isdisjoint(service.paths)]
+
+
+def all_services(actual: Actual, desired: Desired) -> list[Service]:
+    """The daemons' files as this server shall have them."""
+    return [_merged(actual, service) for service in desired.services]
 
 
 def _merged(actual: Actual, service: Service) -> Service:

@@ -7,6 +7,7 @@ gives plain values. On this machine it is called; on another `agent` calls it th
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import time
@@ -16,7 +17,7 @@ from typing import NamedTuple, Protocol
 from ..base.errors import Refused
 from ..base.process import Throttle
 from ..deploy import apply, former_roots, preflight, prune, rollback, seen
-from ..inspect import deployed, status, verify
+from ..inspect import deployed, repair, status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
 from ..plan.actual import read_actual
@@ -32,9 +33,11 @@ from .options import (
     AgeOptions,
     DeployOptions,
     GuardOptions,
+    LendOptions,
     Options,
     PlanOptions,
     PruneOptions,
+    RepairOptions,
     RollbackOptions,
     SiteDataOptions,
     StatusOptions,
@@ -263,6 +266,28 @@ def verify_server(
     return {"findings": list(map(str, findings))}
 
 
+def repair_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: RepairOptions,
+) -> Values:
+    """Mend published roots: `mended`, `left`, `missing` and `releases`."""
+    lent = {digest: base64.b64decode(data) for digest, data in options.lent.items()}
+    wanted = repair.WantedRepair(options.image, options.full, options.author)
+    done = repair.repair_server(targets, wanted, lent, Throttle(line.say))
+    return done._asdict()
+
+
+def lend_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: LendOptions,
+) -> Values:
+    """Give bytes of files of releases: `files`, digest -> base64."""
+    found = repair.lend(targets, options.digests)
+    return {"files": {each: base64.b64encode(data).decode() for each, data in found.items()}}
+
+
 def status_server(
     targets: Targets,
     line: AnswerLine,
@@ -288,6 +313,8 @@ OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     RollbackOptions: rollback_server,
     PruneOptions: prune_server,
     VerifyOptions: verify_server,
+    RepairOptions: repair_server,
+    LendOptions: lend_server,
     StatusOptions: status_server,
     SiteDataOptions: site_data_server,
 }

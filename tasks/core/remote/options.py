@@ -82,6 +82,21 @@ class VerifyOptions(Options):
 
 
 @dataclass(frozen=True)
+class RepairOptions(VerifyOptions):
+    """Make published roots what their manifests say."""
+
+    author: Record
+    lent: Mapping[str, str]  # digest -> the bytes of a file, in base64
+
+
+@dataclass(frozen=True)
+class LendOptions(Options):
+    """Give the bytes of files that another server lacks."""
+
+    digests: list[str]
+
+
+@dataclass(frozen=True)
 class StatusOptions(Options):
     """Tell what is there."""
 
@@ -98,6 +113,8 @@ KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "rollback": RollbackOptions,
     "prune": PruneOptions,
     "verify": VerifyOptions,
+    "repair": RepairOptions,
+    "lend": LendOptions,
     "status": StatusOptions,
     "site_data": SiteDataOptions,
 }
