@@ -48,7 +48,7 @@ SEEN = {
     "name": "seen",
     "long": "plan",
     "type": str,
-    "default": "",
+    "default": None,  # "" is what a job gives whose variable is not set, and no id
     "help": "do what the plan of this id showed, or nothing",
 }
 
@@ -58,19 +58,19 @@ def task_deploy():
     return command(deploy, after=BUILT, params=[AGAIN, SEEN], knows="image server destdir")
 
 
-def deploy(again: bool, seen: str) -> None:
+def deploy(again: bool, seen: str | None) -> None:
     from .core.remote.options import DeployOptions
 
     for line in too_long():
         say(line)
     options = DeployOptions(
-        author={**author(), "plan": seen} if seen else author(),
+        author=author() if seen is None else {**author(), "plan": seen},
         image=settings().image,
         again=again,
         revision=revision(),
-        seen=as_planned(seen, again) if seen else [],
+        seen=[] if seen is None else as_planned(seen, again),
     )
-    if not seen:
+    if seen is None:
         refuse_unseen(again)
     answers = everywhere(options, with_goal=True)
     shown, deployed = {}, {}

@@ -26,6 +26,8 @@ def usage(tasks: Mapping[str, Any]) -> None:
             sys.exit(0)
         for option in options:
             look(name, option, known(make))
+        if lacks_value(sys.argv[-1], known(make)):
+            raise InvalidDodoFile(f"{name} {sys.argv[-1]}: of what? write {sys.argv[-1]}=…")
 
 
 def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -68,6 +70,11 @@ def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     has = ", ".join(words) or "none"
     wrong = f"{name} {given}: no such option; it has {has}"
     raise InvalidDodoFile(f"{wrong}; ./doit {name} -h says more")
+
+
+def lacks_value(option: str, options: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether that, as the last word, is an option that a value must follow."""
+    return any(row.get("type") is not bool and option in spelled(row) for row in options)
 
 
 def is_number(option: str) -> bool:

@@ -364,6 +364,23 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
     nfs(fleet.servers["boot2"], new, "etc/added").unlink()
     assert fleet("verify", "server=boot[1,3]").strip() == "boot[1,3]: ok: as it was deployed"
     assert "site.yaml has no boot9; it has boot[1-3]" in fleet("verify", "server=boot9", status=3)
+    mended_by_another(fleet, nfs(fleet.servers["boot2"], new, "usr/share/large"))
+
+
+def mended_by_another(fleet: Fleet, harmed: pathlib.Path) -> None:
+    """A byte of a file on one server; what is built is harmed, too."""
+    built = fleet.folder / "build/worker/root/usr/share/large"
+    right = harmed.read_bytes()
+    with open(harmed, "r+b") as file:
+        file.write(b"harmed")
+    built.rename(fleet.folder / "aside")
+    out = fleet("verify", "--repair")
+    (fleet.folder / "aside").rename(built)
+    assert (
+        f"boot2: mended /srv/nfs/{harmed.parts[-4]}/usr/share/large: content (sha256)" in out
+        or ("boot2:\n" in out and "usr/share/large: content (sha256)" in out)
+    ), out
+    assert "boot[1-3]: ok: as it was deployed" in out and harmed.read_bytes() == right
 
 
 def test_one_image_on_one_server_is_moved_and_nothing_else(fleet):

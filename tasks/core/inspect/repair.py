@@ -114,7 +114,8 @@ def _mend_names(root: _Root, found: Mapping[bytes, Sequence[str]], done: Repaire
     mended = list[bytes]()
     try:
         for path in sorted(found):
-            where = f"{root.targets.nfs}/{root.id}/{shown_path(path)}".rstrip("/")
+            below = f"/{shown_path(path)}" if path else ""
+            where = f"{root.targets.nfs}/{root.id}{below}"
             entry = root.tree.get(path)
             if entry is None:  # no manifest names it
                 continue
