@@ -18,7 +18,7 @@ from doit.exceptions import InvalidDodoFile
 from .base.rule import command
 from .base.settings import CHOICES, EVERYWHERE, settings, site, take_besides
 from .core.site.model import Image, Server
-from .usage import known, spelled
+from .usage import known, spelled, variables_of
 
 LINE = "--line="
 SCRIPT = r"""# Completion of doit, for bash and zsh: source <(./doit completion)
@@ -95,9 +95,7 @@ def variables(given: Iterable[str], tasks: Tasks) -> Iterator[str]:
     """Those that each of the commands has a use for."""
     words = set(settings().__dataclass_fields__) if given else set(EVERYWHERE)
     for name in given:
-        task = tasks[f"task_{name}"]()
-        meta = task.get("meta") or {} if isinstance(task, dict) else {}
-        words &= {*EVERYWHERE, *meta.get("knows", ())}
+        words.intersection_update(variables_of(tasks[f"task_{name}"]))
     return (f"{word}=" for word in words)
 
 

@@ -12,13 +12,18 @@ from typing import Any
 
 from doit.exceptions import InvalidDodoFile
 
-from .base.settings import Settings
+from .base.settings import EVERYWHERE, useless
 
+DOIT_OWN = ("clean", "forget", "ignore", "reset-dep")  # of doit, and not only to read
 HELP = ("-h", "--help")
 
 
 def usage(tasks: Mapping[str, Any]) -> None:
-    """Look at the command line before all else. Raises InvalidDodoFile for an unknown option."""
+    """Look at the command line before all else. Raises InvalidDodoFile for an unknown option.
+
+    And for a variable that a command of doit's own would ignore: `clean image=` cleans all.
+    """
+    refuse_useless_of_doit(sys.argv[1:])
     for name, options in asked(sys.argv[1:], tasks):
         make = tasks[f"task_{name}"]
         if not {*HELP}.isdisjoint(options):
@@ -28,6 +33,13 @@ def usage(tasks: Mapping[str, Any]) -> None:
             look(name, option, known(make))
         if lacks_value(sys.argv[-1], known(make)):
             raise InvalidDodoFile(f"{name} {sys.argv[-1]}: of what? write {sys.argv[-1]}=…")
+
+
+def refuse_useless_of_doit(words: Sequence[str]) -> None:
+    """Raises InvalidDodoFile."""
+    first = next(filter(is_plain, words), "")
+    if first in DOIT_OWN and (lines := useless({first: ()})):
+        raise InvalidDodoFile("\n".join(lines))
 
 
 def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -110,5 +122,12 @@ def told(name: str, make: Callable[[], Any]) -> Iterator[str]:
         if option.get("type") is not bool:
             words += "=…"
         yield f"  {words:<24} {option.get('help', '')}"
-    variables = " ".join(f"{each}=" for each in Settings.__dataclass_fields__)
+    variables = " ".join(f"{each}=" for each in variables_of(make))
     yield f"Variables: {variables}; all commands: ./doit list"
+
+
+def variables_of(make: Callable[[], Any]) -> list[str]:
+    """Those that a command has a use for."""
+    task = make()
+    meta = (task.get("meta") or {}) if isinstance(task, dict) else {}
+    return [*meta.get("knows", ()), *EVERYWHERE]
