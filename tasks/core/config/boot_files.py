@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ def default_boot(site: Site) -> BootSettings:
     return BootSettings(label, by_use[0] if by_use else "")
 
 
-# Loaders: one file for all, and one for each node that differs
+# Loaders: one file for all, one for each group that differs, and one for each node that does
 
 
 DEFAULTS = {
@@ -86,41 +86,108 @@ DEFAULTS = {
 }
 PXELINUX = "pxelinux.cfg/"
 OF_NODE = {PXELINUX: "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+MEMBERS = {  # of a group: their own files lead to the group's, and so never change with it
+    PXELINUX: "member.cfg",
+    "grub/grub.cfg-": "member.grub",
+    "boot.ipxe-": "member.ipxe",
+}
+LONGEST_NAME = 100  # of a group's file
 FOR_ALL = "What a node boots that has no file of its own here."
 FOR_NETWORK = "The same for nodes of network {}, which reach their server at another address."
 
 
-def boot_views(site: Site) -> dict[str, tuple[str, View]]:
+Views = dict[str, tuple[str, View]]  # path below the TFTP root -> (template, its view)
+
+
+def boot_views(site: Site) -> Views:
     """Path below the TFTP root -> (template, its view)."""
     usual = default_boot(site)
     boots = [(node, boot_of(site, node)) for node in site.nodes]
+    of_groups = _boots_of_groups(site, boots)
     different = [(node, boot) for node, boot in boots if boot != usual]
 
     by_address = [node for node, _ in different if node.is_known and not node.mac]
     view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
     view["by_address"] = bool(by_address)
-    views: dict[str, tuple[str, View]] = {}
-    for path, template in DEFAULTS.items():
-        views[path] = (template, view)
+    views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
     views |= _network_views(site, usual, view)
     for node, boot in different:
-        views |= _node_views(site, node, boot, _difference(boot, usual))
+        difference = _difference(boot, usual)
+        if of_groups.get(_group_file(site, node)) == boot:
+            views |= _views_of_member(site, node, boot, difference)
+        else:
+            views |= _node_views(site, node, boot, difference)
     return views
 
 
-def _node_views(
-    site: Site, node: Node, boot: BootSettings, difference: str
-) -> dict[str, tuple[str, View]]:
-    """A node's own files, by each of its cards; by its address where DHCP knows it otherwise."""
+def _node_views(site: Site, node: Node, boot: BootSettings, difference: str) -> Views:
+    """A node's own files."""
     title = f"{node.name}, which differs from most: {difference}."
     view = _boot_view(site, boot, node.image, title, node.network)
-    views: dict[str, tuple[str, View]] = {}
-    for path, template in OF_NODE.items():
+    return {name: (OF_NODE[path], view) for path, name in _own_files(node)}
+
+
+def _own_files(node: Node) -> Iterator[tuple[str, str]]:
+    """Give (how the names of such files begin, a node's): by each of its cards.
+
+    By its address where DHCP knows it otherwise.
+    """
+    for path in OF_NODE:
         names = [mac.pxe for mac in node.macs]
         if node.is_known and not names:
             names = [_hex(node.ip) if path == PXELINUX else node.ip]
-        views |= {path + name: (template, view) for name in names}
+        for name in names:
+            yield path, path + name
+
+
+def _views_of_member(site: Site, node: Node, boot: BootSettings, difference: str) -> Views:
+    """A node's own files, which lead to those of its group, and these."""
+    who, group = _group_words(site, node), _group_file(site, node)
+    title = f"{who}, which differs from most: {difference}."
+    view = _boot_view(site, boot, node.image, title, node.network)
+    views: Views = {path + group: (template, view) for path, template in OF_NODE.items()}
+    for path, name in _own_files(node):
+        views[name] = (MEMBERS[path], plain_values({"file": path + group, "who": who}))
     return views
+
+
+def _boots_of_groups(
+    site: Site, boots: Iterable[tuple[Node, BootSettings]]
+) -> dict[str, BootSettings]:
+    """What nodes of an image and of the same groups boot, but those that say more themselves.
+
+    By the names of the groups' files; one node alone shares none.
+    """
+    found: dict[str, Counter[BootSettings]] = {}
+    for node, boot in boots:
+        found.setdefault(_group_file(site, node), Counter())[boot] += 1
+    most = {
+        name: min(count, key=lambda boot: (-count[boot], boot)) for name, count in found.items()
+    }
+    return {name: boot for name, boot in most.items() if found[name][boot] > 1}
+
+
+def _group_file(site: Site, node: Node) -> str:
+    """How the names of the boot files end that nodes of the same groups and image share.
+
+    Of those that reach their server at the same address, too.
+    """
+    of_image = f"@{node.image}" if node.image != site.images[0].name else ""
+    of_network = f"@@{node.network}" if node.network in site.elsewhere else ""
+    if not node.groups:
+        return f"image-{node.image}{of_network}"
+    name = "+".join(node.groups) + of_image + of_network
+    if len(name) > LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return f"group-{name}"
+
+
+def _group_words(site: Site, node: Node) -> str:
+    """Who shares a boot file, in words."""
+    groups = [f"group {name}" for name in node.groups]
+    of_image = f"image {node.image}" if len(site.images) > 1 or not groups else ""
+    of_network = f"network {node.network}" if node.network in site.elsewhere else ""
+    return "A node of " + ", ".join(filter(None, [*groups, of_image, of_network]))
 
 
 def _hex(ip: str) -> str:

@@ -729,8 +729,9 @@ class Node(NamedTuple):
             Choice("grub", "ipxe", "pxelinux", "shim"),
             "the boot loader that DHCP names for it",
             "the boot loader that DHCP names: `shim` or `grub` for UEFI, `pxelinux` for BIOS,"
-            " `ipxe` for both. Other firmware gets what it gets without the key; a network card with iPXE"
-            " in it gets the `grub` or `pxelinux` that is named here, too, else `boot.ipxe`",
+            " `ipxe` for both. Other firmware gets what it gets without the key; a network card"
+            " with iPXE in it gets the `grub` or `pxelinux` that is named here, too, else"
+            " `boot.ipxe`",
             merge=REPLACE,
             of_image=True,
         ),

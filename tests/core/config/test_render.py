@@ -337,6 +337,52 @@ def test_only_nodes_that_differ_from_most_have_files_and_those_for_every_loader(
     }
 
 
+def of_group(cmdline: str = "quiet", image: str = "worker") -> list[Node]:
+    """Sixty nodes of a group, which alone says anything of them."""
+    more = {"cmdline": cmdline, "image": image, "groups": ("rack2", "gpu.a")}
+    return [node(number, **more) for number in range(200, 260)]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [of_group("quiet debug"), of_group("console=ttyS1,9600")]
+    + [[each._replace(release="worker-0123456789ab") for each in of_group()]]
+    + [[each._replace(interface="eth1") for each in of_group()]],
+)
+def test_what_a_group_boots_is_one_file_a_loader_and_its_nodes_lead_there(after):
+    most = [node(number) for number in range(1, 100)]
+    files, changed = (
+        render.render_configs(site_with(*most, *nodes)) for nodes in (of_group(), after)
+    )
+    names = {f"tftp/{path}group-rack2+gpu.a" for path in boot_files.OF_NODE}
+    tftp = {path for path in files if path.startswith("tftp/")}
+    assert {path for path in tftp if changed[path] != files[path]} == names
+    assert len(own_files(site_with(*most, *of_group()))) == 3 * 60
+    assert len({files[f"tftp/boot.ipxe-{each.mac.pxe}"] for each in after}) == 1
+
+
+def test_a_node_of_a_group_that_says_more_itself_has_files_of_its_own():
+    odd = of_group()[0]._replace(cmdline="quiet mce=off")
+    site = site_with(*map(node, range(1, 100)), odd, *of_group()[1:])
+    files = render.render_configs(site)
+    own = files[f"tftp/pxelinux.cfg/{odd.mac.pxe}"]
+    assert own.endswith(b"INCLUDE plugnode/worker.cfg\nDEFAULT worker quiet mce=off\n")
+    assert odd.name.encode() in own
+
+
+def test_the_files_of_groups_are_told_apart_by_image_and_are_never_too_long():
+    long = tuple(f"a-group-of-a-long-name-{number}" for number in range(20))
+    nodes = [*map(node, range(1, 100)), *of_group(), node(300, cmdline="a")]
+    for number in (301, 302):
+        nodes += [node(number, groups=long, cmdline="a"), node(number + 10, image="gpu")]
+        nodes += [node(number + 20, image="gpu", groups=("rack2",))]
+    files = render.render_configs(site_with(*nodes))
+    names = {path.partition("boot.ipxe-")[2] for path in files if "boot.ipxe-" in path}
+    shared = {name for name in names if not name.startswith("01-")}
+    assert {"group-rack2+gpu.a", "group-rack2@gpu", "image-gpu"} < shared
+    assert len(shared) == 4 and max(map(len, shared)) <= 100
+
+
 def test_the_usual_image_is_the_one_that_most_nodes_use_and_the_first_one_of_equals():
     assert boot_files.default_boot(
         site_with(node(1, image="gpu"), node(2, image="gpu"), node(3))
