@@ -71,16 +71,21 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
         say(line)
     for id in sign_build(run):
         say(f"signed {id}")
-    options = DeployOptions(
-        author=run.author() if seen is None else {**run.author(), "plan": seen},
-        image=run.settings.image,
-        again=again,
-        revision=run.revision(),
-        seen=[] if seen is None else as_planned(run, seen, again),
-    )
+    author = run.author()
     if seen is None:
         refuse_unseen(run, again)
+        steps = []
+    else:
+        author["plan"] = seen
+        steps = as_planned(run, seen, again)
+    options = DeployOptions(author, run.settings.image, again, run.revision(), steps)
     answers = everywhere(run, options, with_goal=True)
+    tell_deployed(run, answers)
+    refuse_failed(run, answers)
+
+
+def tell_deployed(run: Run, answers: Mapping[str, Answer]) -> None:
+    """Print what was changed, and of several servers which were."""
     shown, deployed = {}, {}
     for server, answer in answers.items():
         if answer.shown:
@@ -90,7 +95,6 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
     tell_plans(run, shown)
     if len(run.site.servers) > 1:
         tell(run, deployed)
-    refuse_failed(run, answers)
 
 
 def refuse_unseen(run: Run, again: bool) -> None:

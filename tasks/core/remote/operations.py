@@ -163,6 +163,14 @@ def _foreseen(targets: Targets, options: AgeOptions) -> list[prune.Verdict]:
     return [*prune.foreseen(targets, rules), *former.verdicts]
 
 
+def _missing_loaders(targets: Targets, wanted: Desired) -> list[str]:
+    """The loaders that are neither there nor coming, a line each."""
+    names = [*wanted.loaders]
+    if os.path.isdir(targets.tftp_root):
+        names += os.listdir(targets.tftp_root)
+    return loaders.missing_loaders(names)
+
+
 def deploy_server(
     targets: Targets,
     line: AnswerLine,
@@ -170,10 +178,7 @@ def deploy_server(
 ) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     wanted = line.wanted()
-    names = [*wanted.loaders]
-    if os.path.isdir(targets.tftp_root):
-        names += os.listdir(targets.tftp_root)
-    for text in loaders.missing_loaders(names):
+    for text in _missing_loaders(targets, wanted):
         line.say(text)
 
     def show(plan: Plan, actual: state.Actual, desired: Desired) -> None:

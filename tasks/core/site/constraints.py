@@ -65,13 +65,17 @@ def constraint_problems(
 
     _loaders(site, folder, complain)
     _settings(site, complain)
+    _disks(site, complain)
+    _trust(site.trust, folder, complain)
+    _outputs(site, complain)
+    _deploy(site, complain)
+
+
+def _disks(site: Section, complain: Complain) -> None:
     for path, layer in _layers(site):
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
-    _trust(site.trust, folder, complain)
-    _outputs(site, complain)
-    _deploy(site, complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
