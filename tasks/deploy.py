@@ -37,6 +37,12 @@ NODES = {
     "help": "ask the nodes what they run, over ssh",
     **flag,
 }
+DISKS = {
+    "name": "disks",
+    "long": "ask",
+    "help": "ask them for their disks, too, with serial numbers",
+    **flag,
+}
 AGAIN = {
     "name": "again",
     "long": "again",
@@ -169,7 +175,7 @@ def verify(full: bool) -> None:
 
 def task_status():
     """show what servers hold and boot, last deploys; with --nodes or `node=`, what nodes run"""
-    return command(status, params=[NODES], knows="server node destdir")
+    return command(status, params=[NODES, DISKS], knows="server node destdir")
 
 
 def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
@@ -185,15 +191,19 @@ def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
     return {server: answer.done for server, answer in answers.items() if not answer.failure}
 
 
-def of_nodes(states: Mapping[str, dict]) -> list[str]:
-    """What nodes say that they run, and with a `!` those that are not as they shall be."""
+def of_nodes(states: Mapping[str, dict], disks: bool) -> list[str]:
+    """What nodes say that they run, and with a `!` those that are not as they shall be.
+
+    `disks`: and which each has.
+    """
     from .core.inspect.status import behind, by_release
 
     heard = hear()
     runs = {name: one.release for name, one in heard.runs.items()}
     late = behind(runs, next_releases(states))
     marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
-    return [*by_release(runs), *marked, *heard.unheard]
+    had = [f"{name}: {disk}" for name, one in heard.runs.items() for disk in one.disks]
+    return [*by_release(runs), *marked, *(had if disks else ()), *heard.unheard]
 
 
 def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
@@ -209,7 +219,7 @@ def next_releases(states: Mapping[str, dict]) -> dict[str, str]:
     return found
 
 
-def status(nodes: bool) -> None:
+def status(nodes: bool, disks: bool) -> None:
     from .core.inspect.status import status_text, unequal
     from .core.remote.options import StatusOptions
 
@@ -219,8 +229,8 @@ def status(nodes: bool) -> None:
     apart = unequal(states)
     for line in apart:
         print(f"! {line}")
-    if nodes or settings().node:
-        lines = [f"  {line}" for line in of_nodes(states)]
+    if nodes or disks or settings().node:
+        lines = [f"  {line}" for line in of_nodes(states, disks)]
         print("Nodes", *lines, sep="\n")
     refuse_failed(answers)
     count = len(apart)

@@ -21,7 +21,7 @@ from .core.base.errors import BadInput
 from .core.release import Release
 from .push import ask_nodes
 from .report import refresh
-from .root import said_of_keep
+from .root import said_of_capabilities, said_of_keep
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
@@ -73,18 +73,20 @@ def refused(answers: Mapping[str, Answer]) -> dict[str, Answer]:
 
 
 def tell(found: dict[str, dict], as_json: bool) -> None:
-    """Print the plans, and what `keep` lets out."""
+    """Print the plans, and what an admin may not expect of roots."""
     from .base.servers import tell_plans
 
-    kept = list(chain.from_iterable(map(said_of_keep, site().images)))
+    said = {
+        "kept": list(chain.from_iterable(map(said_of_keep, site().images))),
+        "lost": list(chain.from_iterable(map(said_of_capabilities, site().images))),
+    }
     if as_json:
         plan = dict(every_json(found))
-        if kept:
-            plan["kept"] = kept
+        plan |= {key: lines for key, lines in said.items() if lines}
         print(json.dumps(plan, indent=1))
         return
     tell_plans({server: done["sections"] for server, done in found.items()})
-    for line in kept:
+    for line in chain.from_iterable(said.values()):
         print(line)
 
 

@@ -44,12 +44,9 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         "image": node.image,
         "release": _release(node, server, known)[0],
     }
-    if known.runs is not None:
-        runs = known.runs.get(node.name)
-        found["runs"] = runs.release if runs else None
-        found["degraded"] = runs.degraded if runs else None
     return {
         **found,
+        **_heard(node, known),
         "server": server,
         "ip": node.ip,
         "mac": node.mac,
@@ -59,6 +56,18 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         "layout": node.layout,
         "disk": _plain(node.disk),
         "wipe": node.wipe,
+    }
+
+
+def _heard(node: Node, known: Known) -> Described:
+    """What a node says of itself, where nodes were asked; None where it did not answer."""
+    if known.runs is None:
+        return {}
+    runs = known.runs.get(node.name)
+    return {
+        "runs": runs.release if runs else None,
+        "degraded": runs.degraded if runs else None,
+        "disks": [each._asdict() for each in runs.disks] if runs else None,
     }
 
 

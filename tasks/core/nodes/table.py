@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..base.nodeset import fold_nodes
+from .ask import NodeDisk
 from .effective import Described
 
 SHARED = ("image", "release", "runs", "groups", "cmdline", "interface", "disk", "wipe")
@@ -54,6 +55,8 @@ def _own(nodes: list[Described]) -> Iterator[str]:
         else:
             ip, mac, server = (node[key] for key in OWN)
             yield f"  {node['node']:<{max(longest, 10)}} {ip:<15}  {mac}  {server}"
+        for disk in node.get("disks") or ():
+            yield f"{INDENT}{NodeDisk(**disk)}"
 
 
 def _wrapped(label: str, text: str) -> str:
