@@ -643,7 +643,8 @@ def test_what_fills_var_is_one_file_but_for_what_is_large_or_has_attributes() ->
     with tarfile.open(fileobj=io.BytesIO(read_content(made[b"var.ro.tar"]))) as tar:
         assert tar.getnames() == [".", "./lib", "./log", "./log/last"]
     assert {made[name].mode for name in (b"var.ro.tar", b"var.ro.rest")} == {0o600}
-    assert set(made) - set(tree) == {b"var.ro.tar", b"var.ro.rest"}
+    assert set(made) - set(tree) == {b"var.ro.tar", b"var.ro.rest", b"var.ro.kib"}
+    assert int(read_content(made[b"var.ro.kib"])) == 5 * 4 + transforms.PACKED_FILE // 1024 + 4
 
 
 def test_its_archive_is_bounded() -> None:
