@@ -48,6 +48,12 @@ NODES = {
     "help": "ask the nodes what they run, over ssh",
     **flag,
 }
+DISKS = {
+    "name": "disks",
+    "long": "ask",
+    "help": "ask them for their disks, too, with serial numbers",
+    **flag,
+}
 SEEN = {
     "name": "seen",
     "long": "plan",
@@ -285,7 +291,7 @@ def task_status():
     if any(map(is_range, sys.argv[1:])):
         shown = command(show_range, this_run, knows="server destdir")
         return {**shown, "pos_arg": "words"}
-    return command(status, this_run, params=[NODES], knows="server node destdir")
+    return command(status, this_run, params=[NODES, DISKS], knows="server node destdir")
 
 
 def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
@@ -301,15 +307,19 @@ def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
     return {server: answer.done for server, answer in answers.items() if not answer.failure}
 
 
-def of_nodes(run: Run, states: Mapping[str, dict]) -> list[str]:
-    """What nodes say that they run, and with a `!` those that are not as they shall be."""
+def of_nodes(run: Run, states: Mapping[str, dict], disks: bool) -> list[str]:
+    """What nodes say that they run, and with a `!` those that are not as they shall be.
+
+    `disks`: and which each has.
+    """
     from .core.inspect.status import behind, by_release
 
     heard = hear(run)
     runs = {name: one.release for name, one in heard.runs.items()}
     late = behind(runs, next_releases(run.site, states))
     marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
-    return [*by_release(runs), *marked, *heard.unheard]
+    had = [f"{name}: {disk}" for name, one in heard.runs.items() for disk in one.disks]
+    return [*by_release(runs), *marked, *(had if disks else ()), *heard.unheard]
 
 
 def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
@@ -325,7 +335,7 @@ def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
     return found
 
 
-def status(run: Run, nodes: bool) -> None:
+def status(run: Run, nodes: bool, disks: bool) -> None:
     from .core.inspect.status import status_text, unequal
     from .core.remote.options import StatusOptions
 
@@ -335,8 +345,8 @@ def status(run: Run, nodes: bool) -> None:
     apart = unequal(states)
     for line in apart:
         print(f"! {line}")
-    if nodes or run.settings.node:
-        lines = [f"  {line}" for line in of_nodes(run, states)]
+    if nodes or disks or run.settings.node:
+        lines = [f"  {line}" for line in of_nodes(run, states, disks)]
         print("Nodes", *lines, sep="\n")
     refuse_failed(run, answers)
     count = len(apart)

@@ -32,6 +32,10 @@ CONFINED = [
     *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; exec "$@"', "sh"),
 ]
 
+# Where rpm of EL has its data base: before and from the release that moved it
+DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
+FIRST_SYSIMAGE = 10
+
 # Below the new tree: pattern -> why it is removed.
 FORGOTTEN = {
     "etc/ssh/ssh_host_*": "keys of one node: each makes its own",
@@ -97,6 +101,11 @@ PACKAGE_MEANINGS = (
         "no package {0} in {suite}; correct `packages`",
     ),
     (
+        r"(You have enabled checking of packages via GPG keys)",
+        "no key to check its packages by: name one by gpgkey= in a file of /etc/yum.repos.d, and "
+        "leave `mirror` out",
+    ),
+    (
         r"(No space left on device)",
         "{0} here, in the build folder",
     ),
@@ -123,15 +132,14 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     say(f"{_describe(reference)}: {count} packages and all that they need: some minutes")
     os.rmdir(tree)  # mmdebstrap makes its own
     with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
-        program = Program(
-            [*CONFINED, *bootstrap_command(reference, snapshot)],
-            environment={
-                "SOURCE_DATE_EPOCH": EPOCH,
-                "DEBIAN_FRONTEND": "noninteractive",
-                "TMPDIR": scratch,
-            },
-            ending="KILL",
-        )
+        environment = {
+            "SOURCE_DATE_EPOCH": EPOCH,
+            "DEBIAN_FRONTEND": "noninteractive",
+            "TMPDIR": scratch,
+            **_home(reference, scratch),
+        }
+        argv = [*CONFINED, *bootstrap_command(reference, snapshot)]
+        program = Program(argv, environment=environment, ending="KILL")
         words = _listen(program, reference, say)
     if program.status:
         reason = explain_packages(reference, words)
@@ -143,9 +151,9 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
 
 def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
     """mmdebstrap's or dnf's words. A suite that is a number (9, el9) is one of EL."""
-    release = re.fullmatch(r"(?:el)?(\d+)", reference.suite)
+    release = _of_el(reference)
     if release:
-        return _dnf(reference, release[1], snapshot.incoming)
+        return _dnf(reference, release, snapshot.incoming)
     return [
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory"),
         "--include=" + ",".join(reference.packages),
@@ -154,11 +162,33 @@ def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
     ]
 
 
+def _of_el(reference: Reference) -> str:
+    """The release of EL that a suite is, as a number; "" for one of Debian."""
+    found = re.fullmatch(r"(?:el)?(\d+)", reference.suite)
+    return found[1] if found else ""
+
+
+def _home(reference: Reference, folder: str) -> dict[str, str]:
+    """A home whose macros say where the release's rpm has its data base.
+
+    Debian's rpm has it in the home of who calls it, inside the new root: `rpm -qa` on a node would
+    find nothing.
+    """
+    release = _of_el(reference)
+    if not release:
+        return {}
+    place = DATABASES[int(release) >= FIRST_SYSIMAGE]
+    with open(os.path.join(folder, ".rpmmacros"), "w", encoding="utf-8") as macros:
+        macros.write(f"%_dbpath {place}\n")
+    return {"HOME": folder}
+
+
 def _dnf(reference: Reference, release: str, tree: str) -> list[str]:
-    """Not tried on this project's machines, which are Debian's."""
     mirror = []
     if reference.mirror:
         mirror = [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"]
+        if reference.mirror.startswith("file:"):  # this machine's own, as a folder is
+            mirror.append("--setopt=plugnode.gpgcheck=0")
     options = ["install_weak_deps=False", "tsflags=nodocs", "keepcache=False"]
     return [
         *("dnf", "-y", f"--installroot={tree}", f"--releasever={release}"),

@@ -183,27 +183,35 @@ def _has_folders(tree: Tree, path: bytes) -> bool:
 
 # What fills a node's own folders, in one file: each small one takes several calls to the server
 
-PACKED_FILE = 1 << 18  # bytes; a larger one is copied by itself
+PACKED_FILE = 1 << 21  # bytes; a larger one is copied by itself
 PACKED = 1 << 25  # bytes of all files together
-PACK, REST = b".tar", b".rest"  # beside a folder that fills another
+PACK, REST, KIB = b".tar", b".rest", b".kib"  # beside a folder that fills another
+BLOCK = 4  # KiB that a name takes at least
 
 
 def pack(tree: Tree, fills: Iterable[str]) -> Tree:
     """The tree with an archive beside each folder that fills nodes' own, and a list of the rest.
 
     FOLDER.tar has what is small and has no extended attributes; FOLDER.rest names, a line each,
-    what is copied besides, with all that is below it.
+    what is copied besides, with all that is below it; FOLDER.kib says how much room all takes.
     """
     made = dict(tree)
     for name in fills:
         folder = name.strip("/").encode()
-        names = folder + PACK, folder + REST
+        names = folder + PACK, folder + REST, folder + KIB
         packed, rest = split(tree, folder)
         is_plain = packed and not any(b"\n" in path for path in rest)
         if is_plain and not any(path in tree for path in names):
             made[names[0]] = generated_file(write_tar(packed), 0o600)
+            made[names[2]] = generated_file(b"%d\n" % _room(tree, folder))
             made[names[1]] = generated_file(b"".join(path + b"\n" for path in rest), 0o600)
     return dict(sorted(made.items()))
+
+
+def _room(tree: Tree, folder: bytes) -> int:
+    """KiB of all that is in a folder, on a disk of usual blocks, as du(1) would say."""
+    sizes = [max(tree[path].size, 1) for path in under(tree, folder)]
+    return sum(-(-size // (BLOCK << 10)) * BLOCK for size in sizes)
 
 
 def split(tree: Tree, folder: bytes) -> tuple[Tree, list[bytes]]:
