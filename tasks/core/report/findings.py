@@ -105,24 +105,30 @@ def _counts(plan: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
 
 def _history(told: Mapping[str, Any]) -> View:
     """What a release changes in an admin's terms."""
-    packages = told["packages"] or {"added": {}, "removed": {}, "changed": {}}
-    rows = [(name, *versions) for name, versions in packages["changed"].items()]
-    rows += [(name, "", version) for name, version in packages["added"].items()]
-    rows += [(name, version, "") for name, version in packages["removed"].items()]
-    texts, hidden = [], []
+    rows = sorted(_packages(told["packages"])) if told["packages"] else []
+    hidden = [text for text in told["texts"] if text["why"]]
+    texts = []
     for text in told["texts"]:
-        if text["why"]:
-            hidden.append(text)
-        else:
+        if text not in hidden:
             texts.append(_file({**text, "path": f"/{text['path']}", **_CHANGED}))
     return {
         "before": told["before"],
         "after": told["after"],
-        "packages": {"rows": sorted(rows)[:MOST_PATHS], "count": len(rows)},
+        "packages": {"rows": rows[:MOST_PATHS], "count": len(rows)},
         "unknown": told["unknown"],
         "texts": texts,
         "hidden": hidden,
     }
+
+
+def _packages(packages: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Each package that differs with its version before and after."""
+    for name, (before, after) in packages["changed"].items():
+        yield name, before, after
+    for name, version in packages["added"].items():
+        yield name, "", version
+    for name, version in packages["removed"].items():
+        yield name, version, ""
 
 
 def _with_nodes(change: Mapping[str, Any]) -> View:
