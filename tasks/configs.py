@@ -24,8 +24,8 @@ def templates_digest(folders: tuple[str, ...]) -> str:
     for folder in templates_in(folders):
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
-            if os.path.isfile(path):  # what else is there is refused
-                digest.update(os.fsencode(name) + b"\0" + read(path) + b"\0")
+            held = read(path) if os.path.isfile(path) else b""  # what else is there is refused
+            digest.update(os.fsencode(name) + b"\0" + held + b"\0")
     return digest.hexdigest()
 
 

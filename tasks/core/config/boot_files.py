@@ -263,7 +263,17 @@ def render_boot(
 ) -> dict[str, bytes]:
     """`plugnode/<label>.cfg`, `.grub` and `.ipxe` for one server's TFTP root."""
     environment = template_environment(tuple(templates))
-    view = plain_values(
+    view = image_view(site, server, label)
+    files: dict[str, bytes] = {}
+    for loader in ("cfg", "grub", "ipxe"):
+        text = render_template(environment, f"image.{loader}", view)
+        files[f"plugnode/{label.name}.{loader}"] = text
+    return files
+
+
+def image_view(site: Site, server: Server, label: BootLabel) -> View:
+    """What the templates of the files that name a release see."""
+    return plain_values(
         {
             "label": label.name,
             "release": label.release.id,
@@ -273,11 +283,6 @@ def render_boot(
             "elsewhere": _entries(site, server, label),
         }
     )
-    files: dict[str, bytes] = {}
-    for loader in ("cfg", "grub", "ipxe"):
-        text = render_template(environment, f"image.{loader}", view)
-        files[f"plugnode/{label.name}.{loader}"] = text
-    return files
 
 
 def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str]]:

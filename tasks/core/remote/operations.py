@@ -122,9 +122,12 @@ def described_plan(plan: Plan, actual: state.Actual, changes: Tell, refused: str
     }
 
 
-def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What each release changes, in lines, by its id."""
-    return {told["after"]: list(history_lines(told, SHORT)) for told in history}
+def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """From one release to another -> what that changes, in lines."""
+    lines = {}
+    for told in history:
+        lines[told["before"], told["after"]] = list(history_lines(told, SHORT))
+    return lines
 
 
 def guard_server(
