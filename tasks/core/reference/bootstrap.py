@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 
 from ..base.errors import Refused
+from ..base.files import content
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
+from .archive import unpack
 from .kind import Facts, ReferenceKind
 from .snapshot import Snapshot
 
@@ -126,29 +129,65 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     reference, tree = image.reference, snapshot.begin()
     count = len(reference.packages)
     say(f"{_describe(reference)}: {count} packages and all that they need: some minutes")
-    os.rmdir(tree)  # mmdebstrap makes its own
-    with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
-        program = Program(
-            [*CONFINED, *bootstrap_command(reference, snapshot)],
-            environment={
-                "SOURCE_DATE_EPOCH": EPOCH,
-                "DEBIAN_FRONTEND": "noninteractive",
-                "TMPDIR": scratch,
-            },
-            ending="KILL",
-        )
-        words = _listen(program, reference, say)
-    if program.status:
-        reason = explain_packages(reference, words)
-        raise Refused(f"{image.name}: {_describe(reference)}: {reason}")
+    with snapshot.scratch() as scratch:  # mmdebstrap leaves keyrings in TMPDIR
+        if os.geteuid():
+            packed = os.path.join(scratch, "root.tar")
+            _install(image, unprivileged_command(image, snapshot, packed), {}, say)
+            for warning in unpack(packed, tree, snapshot.claims):
+                say(f"{_describe(reference)}: {warning}")
+        else:
+            os.rmdir(tree)  # mmdebstrap makes its own
+            command = [*CONFINED, *bootstrap_command(reference, snapshot)]
+            _install(image, command, {"TMPDIR": scratch}, say)
     tidy(tree)
-    return {}
+    return snapshot.claimed()
+
+
+def _install(image: Image, command: list[str], environment: dict[str, str], say: Say) -> None:
+    """Run what installs the packages. Raises Refused."""
+    fixed = {"SOURCE_DATE_EPOCH": EPOCH, "DEBIAN_FRONTEND": "noninteractive"}
+    program = Program(command, environment={**fixed, **environment}, ending="KILL")
+    words = _listen(program, image.reference, say)
+    if program.status:
+        reason = explain_packages(image.reference, words)
+        raise Refused(f"{image.name}: {_describe(image.reference)}: {reason}")
+
+
+def unprivileged_command(image: Image, snapshot: Snapshot, packed: str) -> list[str]:
+    """mmdebstrap's words for an ordinary user, who cannot keep what comes but as an archive.
+
+    It runs in a user namespace, where packages' scripts are root of this user's subordinate ids.
+    Raises Refused where he has none, or for EL.
+    """
+    reference = image.reference
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if _is_el(reference) or not _has_subordinate_ids(user):
+        remedy = f"run ./doit as root, or give {user} subordinate ids (usermod --add-subuids)"
+        if _is_el(reference):
+            remedy = "run ./doit as root"
+        raise Refused(f"{image.name}: {_describe(reference)} takes more users than one: {remedy}")
+    words = ["--verbose", "--mode=unshare", "--variant=minbase", "--format=tar"]
+    include = "--include=" + ",".join(reference.packages)
+    mirror = _mirror(reference, snapshot)
+    return ["mmdebstrap", *words, include, reference.suite, packed, *mirror]
+
+
+def _has_subordinate_ids(user: str) -> bool:
+    for path in ("/etc/subuid", "/etc/subgid"):
+        lines = (content(path) or b"").decode(errors="replace").splitlines()
+        if not any(line.startswith((f"{user}:", f"{os.geteuid()}:")) for line in lines):
+            return False
+    return True
+
+
+def _is_el(reference: Reference) -> re.Match[str] | None:
+    """Of a suite that is a number (9, el9) its number."""
+    return re.fullmatch(r"(?:el)?(\d+)", reference.suite)
 
 
 def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
-    """mmdebstrap's or dnf's words. A suite that is a number (9, el9) is one of EL."""
-    release = re.fullmatch(r"(?:el)?(\d+)", reference.suite)
-    if release:
+    """mmdebstrap's or dnf's words."""
+    if release := _is_el(reference):
         return _dnf(reference, release[1], snapshot.incoming)
     return [
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory"),
@@ -302,4 +341,4 @@ def _label(reference: Reference) -> str:
     return f"{_describe(reference)}, {len(reference.packages)} packages named"
 
 
-BOOTSTRAP = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take)
+BOOTSTRAP = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take, for_all=True)
