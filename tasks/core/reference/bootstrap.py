@@ -13,6 +13,7 @@ import pwd
 import re
 import shutil
 from collections.abc import Iterable, Iterator
+from tempfile import TemporaryDirectory
 
 from ..base.errors import Refused
 from ..base.files import content
@@ -63,6 +64,8 @@ FORGOTTEN = {
 EMPTIED = {
     "etc/machine-id": "systemd fills an empty one at boot; without one every boot is the first",
 }
+
+OF_APT = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial")
 
 _KEYRING = "install the distribution's keyring (debian-archive-keyring)"
 
@@ -132,7 +135,7 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     with snapshot.scratch() as scratch:  # mmdebstrap leaves keyrings in TMPDIR
         if os.geteuid():
             packed = os.path.join(scratch, "root.tar")
-            _install(image, unprivileged_command(image, snapshot, packed), {}, say)
+            _install_alone(image, unprivileged_command(image, snapshot, packed), say)
             for warning in unpack(packed, tree, snapshot.claims):
                 say(f"{_describe(reference)}: {warning}")
         else:
@@ -140,7 +143,24 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
             command = [*CONFINED, *bootstrap_command(reference, snapshot)]
             _install(image, command, {"TMPDIR": scratch}, say)
     tidy(tree)
-    return snapshot.claimed()
+    return _as_of_root(snapshot.claimed())
+
+
+def _as_of_root(facts: Facts) -> Facts:
+    """What came without root, as it comes with it: mmdebstrap then leaves apt's folders root's."""
+    claims = facts.get("claims", {})
+    for path in OF_APT:
+        if path in claims:
+            mode, _, _, *rest = claims[path]
+            claims[path] = [mode, 0, 0, *rest]
+    return facts
+
+
+def _install_alone(image: Image, command: list[str], say: Say) -> None:
+    """The same by an ordinary user, whose subordinate ids must be able to enter TMPDIR."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)
+        _install(image, command, {"TMPDIR": folder}, say)
 
 
 def _install(image: Image, command: list[str], environment: dict[str, str], say: Say) -> None:
