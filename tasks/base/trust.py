@@ -34,7 +34,18 @@ def _files() -> tuple[str, ...]:
 
 def trusted() -> Trusted:
     """What servers are told: whose signatures they must see, and those of this build."""
-    return Trusted(keys(), _signatures(), bool(_at_hand())) if keys() else NOBODY
+    if not keys():
+        _refuse_key()
+        return NOBODY
+    return Trusted(keys(), _signatures(), bool(_at_hand()))
+
+
+def _refuse_key() -> None:
+    """Raises BadInput for a key that is named on the command line alone."""
+    if settings().key:
+        remedy = "name its public half there: `trust: {key: site.pub}`"
+        what = f"key={settings().key}: the site has no `trust:`, so nothing is signed"
+        raise BadInput.at(settings().site, f"{what}; {remedy}")
 
 
 def sign_build() -> list[str]:
@@ -42,9 +53,12 @@ def sign_build() -> list[str]:
 
     Raises Refused where the key is none of the site's, or cannot be used.
     """
+    if not keys():
+        _refuse_key()
+        return []
     things, known, key = this_build().signable, _signatures(), _at_hand()
     missing = {id: data for id, data in things.items() if id not in known}
-    if not keys() or not missing or not key:
+    if not missing or not key:
         return []
     made = sign(missing, key)
     for id, signature in made.items():
