@@ -115,7 +115,7 @@ def exported(site: Site, **deploy: str) -> list[str]:
     return [line.partition(" ")[2] for line in lines if not line.startswith("#")]
 
 
-def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_are():
+def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_are(tmp_path):
     first, *others = site_of("two-nodes").nodes
     addresses = ("10.1.0.6", "10.1.0.7", "10.1.0.9")
     nodes = tuple(first._replace(ip=address) for address in addresses)
@@ -126,6 +126,9 @@ def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_ar
     assert [line.partition("(")[0] for line in to_nodes] == ["10.1.0.6/31", "10.1.0.9"]
     assert all(",no_root_squash,sec=krb5p,xprtsec=tls,fsid=" in line for line in to_nodes)
     assert "sec=" not in to_all[0]
+    deploy = Deploy(export_to="nodes", export_options="sec=sys:krb5p")  # as nfs-utils of before TLS
+    files = {"exports": render.render_configs(site._replace(deploy=deploy))["exports"]}
+    assert [row.verdict for row in checkers.validate(str(write(tmp_path, files)))] == ["ok"]
 
 
 @given(st.sets(st.integers(0, 255), min_size=1))
