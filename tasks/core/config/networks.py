@@ -197,11 +197,15 @@ def machines(site: Site) -> dict[str, list[tuple[str, str]]]:
     domains = {network.name: network.domain or "" for network in site.networks}
     nodes, interfaces = [], []
     for node in site.nodes:
-        nodes.append((node.ip, _names(node.name, domains[node.network])))
+        names = _names(node.name, domains[node.network])
+        nodes.append((node.ip, names))
+        if node.ip6:
+            nodes.append((node.ip6, names))
         for interface in node.interfaces:
-            if interface.ip:
-                name = interface.host_name(node.name)
-                interfaces.append((interface.ip, _names(name, domains[interface.network])))
+            name = interface.host_name(node.name)
+            names = _names(name, domains.get(interface.network, ""))
+            for address in filter(None, (interface.ip, interface.ip6)):
+                interfaces.append((address, names))
     servers = list(_servers(site, domains))
     return {"servers": servers, "nodes": nodes, "interfaces": interfaces}
 

@@ -205,6 +205,7 @@ class Interface(NamedTuple):
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons
+    ip6: str = ""
 
     def host_name(self, node: str) -> str:
         """`wn001-bmc`."""
@@ -653,6 +654,7 @@ class Node(NamedTuple):
     guid: str = ""  # of an InfiniBand port that it boots from: pairs with colons, as these two
     client_id: str = ""
     circuit_id: str = ""  # a switch port's
+    ip6: str = ""  # a second address
 
     @property
     def is_known(self) -> bool:

@@ -246,7 +246,7 @@ def _interfaces(
         if said.network and said.network not in known:
             hint = suggestion(said.network, known)
             complain((*path, "network"), "unknown network", hint, said.network)
-        elif not said.model_fields_set & {"network", "ip"}:
+        elif not said.model_fields_set & {"network", "ip", "ip6"}:
             complain(path, "no address", "give it an ip:", key=True)
     for card in cards:
         _place(card, subnets, owners, complain)
