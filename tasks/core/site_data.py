@@ -17,7 +17,9 @@ from .tree.model import directory, generated_file
 HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
-OF_NODES = re.compile(r"hosts|nodes|site|layouts/\w[\w.-]*", re.ASCII)  # what nodes that run take
+OF_NODES = re.compile(
+    r"hosts|nodes|interfaces|site|layouts/\w[\w.-]*", re.ASCII
+)  # what nodes that run take
 
 
 def files_of(site_img: bytes) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
 
 from ..archive import compression, cpio
 from ..base.files import REPOSITORY
@@ -30,6 +31,8 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
         "plugnode/nodes": _nodes_table(site),
         "plugnode/site": _site_values(site),
     }
+    if interfaces := _interfaces_table(site):
+        files["plugnode/interfaces"] = interfaces
     for name in sorted(layouts):
         files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
     return files
@@ -52,6 +55,25 @@ def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
     for mac in node.macs or ("-",):
         yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
+
+
+def _interfaces_table(site: Site) -> bytes:
+    """A line for each interface that its node brings up, for `interfaces.sh` of its overlay.
+
+    The node's address, name, address with prefix, netmask, MTU, VLAN and MAC.
+    """
+    networks = {network.name: network for network in site.networks}
+    rows = []
+    for node in site.nodes:
+        for each in node.interfaces:
+            if each.configure:
+                network = networks[each.network]
+                subnet = IPv4Network(network.subnet)
+                address = f"{each.ip}/{subnet.prefixlen}"
+                values = (network.mtu, network.vlan, each.mac)
+                more = [str(value or "-") for value in values]
+                rows.append((node.ip, each.name, address, str(subnet.netmask), *more))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
 def _site_values(site: Site) -> bytes:

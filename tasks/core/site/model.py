@@ -108,6 +108,15 @@ class Network(NamedTuple):
             default="the cards' own",
         ),
     ] = None
+    vlan: Annotated[
+        Optional[int],
+        Key(
+            Whole(1, 4094),
+            "the number of its VLAN: interfaces of nodes that have configure tag what they send",
+            "the number of its VLAN: nodes tag what `interfaces` that they configure themselves"
+            " send in it (`ens1f1.36`). Never the card that a node boots from: PXE is not tagged",
+        ),
+    ] = None
     options: Annotated[
         tuple[tuple[str, tuple[str, ...]], ...],
         Key(
@@ -202,6 +211,15 @@ class Interface(NamedTuple):
             optional=True,
         ),
     ]
+    configure: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether the node brings it up itself, with its address, MTU and VLAN",
+            "`true`: the node brings it up with its address, and its network's MTU and VLAN, under"
+            " its name as the kernel's or, with a `mac`, whatever the kernel calls it",
+        ),
+    ] = False
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons

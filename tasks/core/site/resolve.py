@@ -303,6 +303,7 @@ class _Nodes:
         return model.Interface(
             card.name,
             card.said.network or self.network(card.ip),
+            card.said.configure,
             card.ip or "",
             card.mac or model.Mac(""),
             card.guid or "",
