@@ -31,6 +31,8 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
         "plugnode/nodes": _nodes_table(site),
         "plugnode/site": _site_values(site),
     }
+    if site.more_networks:
+        files["plugnode/networks"] = _networks_table(site)
     if interfaces := _interfaces_table(site):
         files["plugnode/interfaces"] = interfaces
     for name in sorted(layouts):
@@ -55,6 +57,15 @@ def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
     for mac in node.macs or ("-",):
         yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
+
+
+def _networks_table(site: Site) -> bytes:
+    """A line a network, for the initrd: its subnet, gateway, domain and name servers."""
+    rows = []
+    for network in site.networks:
+        values = (network.gateway, network.domain, ",".join(network.dns))
+        rows.append((network.subnet, *(value or "-" for value in values)))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
 def _interfaces_table(site: Site) -> bytes:
