@@ -129,7 +129,7 @@ OF_INTERFACE: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", OF_INTERFACE.keys() - {"network"})
+@pytest.mark.parametrize("key", sorted(OF_INTERFACE.keys() - {"network"}))
 def test_a_key_of_an_interface_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
     """`network` of one with an address says no more than that does; it is refused where it is another."""
     said = {"ip": "172.24.10.198"}
