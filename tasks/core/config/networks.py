@@ -309,6 +309,22 @@ def subnets_of_site(site: Site) -> Subnets:
     return Subnets([(network.name, network.subnet) for network in site.networks])
 
 
+def without_way(site: Site) -> list[str]:
+    """A line for each network whose nodes have neither a server in it nor a router to one."""
+    subnets = subnets_of_site(site)
+    booting = {node.network for node in site.nodes}
+    lines = []
+    for network in site.networks:
+        addresses = [server.address_in(network.name) for server in site.servers]
+        there = [subnets.name_of(address) == network.name for address in addresses]
+        if network.name in booting and not network.gateway and not all(there):
+            lines.append(
+                f"nodes of {network.name} have no way to a server that has no address in it:"
+                " give it a gateway:"
+            )
+    return lines
+
+
 def servers_outside(site: Site) -> list[str]:
     """The addresses of servers that lie in no network."""
     subnets = subnets_of_site(site)
