@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2154 # of other parts
+# shellcheck shell=sh disable=SC2034,SC2153,SC2154 # of other parts
 #
 # Plugnode: the node's other cards, where site.yaml says `configure: true`: told to whoever manages networks in this root.
 # Read in by /etc/setup.sh. A card's line: node's address, name, address/prefix, netmask, MTU, VLAN, MAC; `-` for none.
