@@ -194,7 +194,7 @@ def unprivileged_command(image: Image, snapshot: Snapshot, packed: str) -> list[
         raise Refused(f"{image.name}: {_describe(reference)} takes more users than one: {remedy}")
     words = ["--verbose", "--mode=unshare", "--variant=minbase", "--format=tar"]
     include = "--include=" + ",".join(reference.packages)
-    mirror = _mirror(reference, snapshot)
+    mirror = _sources(reference, snapshot)
     return ["mmdebstrap", *words, include, reference.suite, packed, *mirror]
 
 

@@ -156,13 +156,11 @@ def _unique_ids(members: list[Member], subnets: Subnets, complain: Complain) -> 
 
 def _ids(member: Member, subnets: Subnets) -> Iterator[tuple[str, str, Path]]:
     path = ("nodes", member.key)
+    if member.ip6:
+        yield "ip6", member.ip6, (*path, "ip6")
     if member.guid:
-        several = member.said.guids is not None
-        yield (
-            "guid",
-            member.guid,
-            (*path, "guids", member.place or 0) if several else (*path, "guid"),
-        )
+        of_range = (*path, "guids", member.place or 0)
+        yield "guid", member.guid, of_range if member.said.guids else (*path, "guid")
     if member.said.client_id and member.place is None:
         yield "client_id", member.said.client_id, (*path, "client_id")
     if member.said.circuit_id and member.place is None and member.ip:
@@ -171,6 +169,8 @@ def _ids(member: Member, subnets: Subnets) -> Iterator[tuple[str, str, Path]]:
     for card in member.cards:
         if card.guid:
             yield "guid", card.guid, card.at("guid")
+        if card.ip6:
+            yield "ip6", card.ip6, (*card.path, "ip6")
 
 
 def _by_port(site: Section, complain: Complain) -> None:

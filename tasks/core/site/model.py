@@ -116,6 +116,15 @@ class Network(NamedTuple):
             default="the cards' own",
         ),
     ] = None
+    vlan: Annotated[
+        Optional[int],
+        Key(
+            Whole(1, 4094),
+            "the number of its VLAN: interfaces of nodes that have configure tag what they send",
+            "the number of its VLAN: nodes tag what `interfaces` that they configure themselves"
+            " send in it (`ens1f1.36`). Never the card that a node boots from: PXE is not tagged",
+        ),
+    ] = None
     options: Annotated[
         tuple[tuple[str, tuple[str, ...]], ...],
         Key(
@@ -221,9 +230,19 @@ class Interface(NamedTuple):
             optional=True,
         ),
     ]
+    configure: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether the node brings it up itself, with its address, MTU and VLAN",
+            "`true`: the node brings it up with its address, and its network's MTU and VLAN, under"
+            " its name as the kernel's or, with a `mac`, whatever the kernel calls it",
+        ),
+    ] = False
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons
+    ip6: str = ""
 
     def host_name(self, node: str) -> str:
         """`wn001-bmc`."""
@@ -768,6 +787,7 @@ class Node(NamedTuple):
     guid: str = ""  # of an InfiniBand port that it boots from: pairs with colons, as these two
     client_id: str = ""
     circuit_id: str = ""  # a switch port's
+    ip6: str = ""  # a second address
 
     @property
     def is_known(self) -> bool:

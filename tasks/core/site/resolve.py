@@ -305,6 +305,7 @@ class _Nodes:
             guid=member.guid or "",
             client_id=said.client_id or "",
             circuit_id=said.circuit_id or "",
+            ip6=member.ip6 or "",
         )
 
     def network(self, ip: str | None) -> str:
@@ -315,9 +316,11 @@ class _Nodes:
         return model.Interface(
             card.name,
             card.said.network or self.network(card.ip),
+            card.said.configure,
             card.ip or "",
             card.mac or model.Mac(""),
             card.guid or "",
+            card.ip6 or "",
         )
 
     def _shared(self, image: str, groups: Names) -> Settings:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.base.errors import BadInput
-from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
+from tasks.core.config import boot_files, checkers, cmdline, networks, render, site_image, templates
 from tasks.core.desired.daemons import desired_services
 from tasks.core.release import Release, id_of, parse_release, release_id
 from tasks.core.services.exports import fewest_prefixes
@@ -755,6 +755,15 @@ def test_clients_of_all_networks_get_what_is_theirs_and_strangers_only_what_a_po
     assert strangers == [None] * len(STRANGERS)
     assert re.fullmatch(r"10\.81\.106\.(20\d|210)", guest["ip"]) and guest["lease"] == "3600"
     assert not guest.get("bootfile") and not guest.get("boot_file")
+
+
+def test_a_network_without_a_way_to_a_server_is_warned_about():
+    site = site_of("racks")
+    lost = [each._replace(gateway=None) for each in site.networks]
+    alone = site._replace(network=lost[0], more_networks=tuple(lost[1:]))
+    assert networks.without_way(site) == []
+    named = [line.split()[2] for line in networks.without_way(alone)]
+    assert named == ["rack3", "rack4", "rack5", "rack6"]
 
 
 def test_a_root_comes_from_the_address_that_the_nodes_network_reaches():
