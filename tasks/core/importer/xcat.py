@@ -13,7 +13,8 @@ FACTS = ("rack", "room", "unit", "chassis", "slot", "serial", "mtm")
 # What is said elsewhere, follows from an image or is only xCAT's
 OURS = frozenset(
     """appstatus appstatustime arch bmc bmcpassword bmcport bmcusername chain cons conserver
-    currchain currstate getmac groups hostnames hwtype initrd installnic interface ip kcmdline kernel mac mgt
+    currchain currstate getmac groups hostnames hwtype initrd installnic interface ip kcmdline
+    kernel mac mgt
     monserver netboot nfsserver nodetype objtype os postbootscripts postscripts power primarynic
     profile provmethod serialflow serialport serialspeed servicenode status statustime
     supportedarchs tftpserver updatestatus updatestatustime usercomment xcatmaster""".split()
