@@ -65,7 +65,7 @@ def task_site_image():
         None,
         pack,
         site(),
-        reads=Reads([config("hosts")]),
+        reads=Reads([config("hosts"), *node_templates()]),
         writes=Writes([site_img()]),
     )
 
@@ -74,5 +74,19 @@ def pack(wanted: Site) -> None:
     from .core.config.site_image import site_image
     from .core.config.site_image import site_img as packed
 
-    files = site_image(wanted, read(config("hosts")))
+    files = site_image(wanted, read(config("hosts")), read_here)
     write_atomic(site_img(), packed(files))
+
+
+def node_templates() -> list[str]:
+    """The templates of files that nodes fill."""
+    found = [pair for image in site().images for pair in image.node_files]
+    return sorted({path for _, path in found})
+
+
+def read_here(path: str) -> bytes:
+    """A template. Raises BadInput where it leads out of the site: all nodes get what is in it."""
+    from .core.base.overlays import refuse_outside
+
+    refuse_outside(path, settings().folders)
+    return read(path)

@@ -99,6 +99,9 @@ def files(image: Section) -> Iterator[File]:
         if path:
             kind = "loader, if any" if path.startswith("/") else "loader"
             yield File(("loaders", name), kind, path)
+    for name, path in (image.node_files or {}).items():
+        if path:
+            yield File(("node_files", name), "file", path)
     for field in ("base", "busybox"):
         path = getattr(image.initrd, field, None)
         if path and "/" in path:
