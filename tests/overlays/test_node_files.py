@@ -21,7 +21,7 @@ servers: {boot1: {ip: 172.24.10.1}}
 images: {worker: {reference: {path: .}, node_files: {etc/own.conf: templates/nodes/own.conf}}}
 groups: {gpu: {facts: {gpus: 4}}, r3: {}}
 nodes:
-  wn001: {mac: "52:54:00:00:00:01", ip: 172.24.10.10, groups: [gpu, r3], facts: {rack: A = (B, C)}}
+  wn001: {mac: "52:54:00:00:00:01", ip: 172.24.10.10, groups: [gpu, r3], facts: {rack: "A = (B, C)"}}
   wn002: {mac: "52:54:00:00:00:02", ip: 172.24.10.100, interfaces: {ib0: {ip: 172.24.10.200}}}
 """
 TEMPLATE = """\
