@@ -55,8 +55,8 @@ def boot(raw: bool) -> None:
     from .core.config.boot_files import server_of
 
     node = chosen()
-    ready(node)
     server = server_of(site(), node)
+    ready(node, server)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(timings_of())
     targets = served(node, server)
@@ -78,15 +78,18 @@ def chosen() -> Node:
     return first
 
 
-def ready(node: Node) -> None:
+def ready(node: Node, server: Server) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
     from .core.config.cmdline import serial_console
+    from .core.lab.network import router_of
 
     if os.geteuid() != 0:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
     needed = programs(BY_WORD[settings().dhcp])
+    if router_of(site(), node, server):
+        needed |= RELAY
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
@@ -109,6 +112,9 @@ def programs(dhcp: DhcpServer) -> dict[str, str]:
     """What a boot takes -> Debian's package of it."""
     needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
+
+
+RELAY = {"dhcrelay": "isc-dhcp-relay"}
 
 
 def place(*parts: str) -> str:
@@ -159,23 +165,24 @@ def job(node: Node, server: Server, targets: Targets, raw: bool):
     empty_folder(place("logs"))
     sshd = has(root(node), "usr/sbin/sshd")
     state = PowerState((machine_of(node),), then=then, sshd=sshd)
-    return BootJob(network(server, targets), (state,), raw or keep)
+    return BootJob(network(node, server, targets), (state,), raw or keep)
 
 
-def network(server: Server, targets: Targets):
+def network(node: Node, server: Server, targets: Targets):
     """The lab that stands for the network of the node and its server."""
-    from .core.lab.network import Lab
+    from .core.lab.network import Lab, router_of
 
-    prefix = int(site().network.subnet.rpartition("/")[2])
+    own = site().network_of(node)
     configs = os.path.abspath(config("").rstrip("/"))
     return Lab(
-        server.ip,
-        prefix,
+        server.address_in(own.name),
+        int(own.subnet.rpartition("/")[2]),
         targets.destdir,
         targets.tftp,
         configs,
         settings().dhcp,
         place("logs"),
+        router=router_of(site(), node, server),
     )
 
 
@@ -301,7 +308,7 @@ def expected(node: Node, server: Server, targets: Targets):
         node.name,
         node.ip,
         release,
-        f"{server.ip}:{targets.nfs}/{release}",
+        f"{server.address_in(node.network)}:{targets.nfs}/{release}",
         node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",

@@ -73,19 +73,26 @@ def refused(answers: Mapping[str, Answer]) -> dict[str, Answer]:
 
 
 def tell(found: dict[str, dict], as_json: bool) -> None:
-    """Print the plans, and what `keep` lets out."""
+    """Print the plans, what `keep` lets out, and the nodes that nobody can boot yet."""
     from .base.servers import tell_plans
+    from .core.base.nodeset import fold_nodes
 
     kept = list(chain.from_iterable(map(said_of_keep, site().images)))
+    unknown = [node.name for node in site().nodes if not node.is_known]
     if as_json:
         plan = dict(every_json(found))
         if kept:
             plan["kept"] = kept
+        if unknown:
+            plan["without_mac"] = unknown
         print(json.dumps(plan, indent=1))
         return
     tell_plans({server: done["sections"] for server, done in found.items()})
     for line in kept:
         print(line)
+    if unknown:
+        which = f"{len(unknown)} node{'s' * (len(unknown) > 1)} without a MAC yet"
+        print(f"{which}, so DHCP does not know them: {fold_nodes(unknown)}")
 
 
 def on_servers():

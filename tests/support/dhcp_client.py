@@ -130,7 +130,7 @@ CABLES = {"": to_client, "up": to_router, "relay": from_router}
 def relay(downstream: str, cables: tuple[str, ...]) -> None:
     """The router's relay, which sends what it hears to the server."""
     (server,) = [cable[3:].partition("/")[0] for cable in cables if cable.startswith("up:")]
-    start(*f"ip netns exec router dhcrelay -4 -d {downstream} -iu uplink {server}".split())
+    start(*f"ip netns exec router dhcrelay -4 -a -d {downstream} -iu uplink {server}".split())
 
 
 def start(*argv: str, **environ: str) -> subprocess.Popen[bytes]:

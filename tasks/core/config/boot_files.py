@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
 from ..release import SITE_DATA, Release
-from ..site.model import Image, Node, Server, Site
+from ..site.model import Image, Network, Node, Server, Site
 from ..site_data import NAMES
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
@@ -83,8 +84,10 @@ DEFAULTS = {
     "grub/grub.cfg": "grub.cfg",
     "boot.ipxe": "boot.ipxe",
 }
-OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+PXELINUX = "pxelinux.cfg/"
+OF_NODE = {PXELINUX: "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
 FOR_ALL = "What a node boots that has no file of its own here."
+FOR_NETWORK = "The same for nodes of network {}, which reach their server at another address."
 
 
 def boot_views(site: Site) -> dict[str, tuple[str, View]]:
@@ -93,26 +96,57 @@ def boot_views(site: Site) -> dict[str, tuple[str, View]]:
     boots = [(node, boot_of(site, node)) for node in site.nodes]
     different = [(node, boot) for node, boot in boots if boot != usual]
 
+    by_address = [node for node, _ in different if node.is_known and not node.mac]
     view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
+    view["by_address"] = bool(by_address)
     views: dict[str, tuple[str, View]] = {}
     for path, template in DEFAULTS.items():
         views[path] = (template, view)
+    views |= _network_views(site, usual, view)
     for node, boot in different:
-        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
-        view_of_node = _boot_view(site, boot, node.image, title)
-        for path, template in OF_NODE.items():
-            for mac in node.macs:
-                views[path + mac.pxe] = (template, view_of_node)
+        views |= _node_views(site, node, boot, _difference(boot, usual))
     return views
 
 
-def _boot_view(site: Site, boot: BootSettings, image: str, title: str) -> View:
+def _node_views(
+    site: Site, node: Node, boot: BootSettings, difference: str
+) -> dict[str, tuple[str, View]]:
+    """A node's own files, by each of its cards; by its address where DHCP knows it otherwise."""
+    title = f"{node.name}, which differs from most: {difference}."
+    view = _boot_view(site, boot, node.image, title, node.network)
+    views: dict[str, tuple[str, View]] = {}
+    for path, template in OF_NODE.items():
+        names = [mac.pxe for mac in node.macs]
+        if node.is_known and not names:
+            names = [_hex(node.ip) if path == PXELINUX else node.ip]
+        views |= {path + name: (template, view) for name in names}
+    return views
+
+
+def _hex(ip: str) -> str:
+    return f"{int(IPv4Address(ip)):08X}"
+
+
+def _network_views(site: Site, usual: BootSettings, view: View) -> dict[str, tuple[str, View]]:
+    """pxelinux' files of networks in which the server has another address."""
+    views: dict[str, tuple[str, View]] = {}
+    for network in site.elsewhere.values():
+        title = FOR_NETWORK.format(network.name)
+        own = {**view, "title": title, "entry": entry(site, usual.label, network.name)}
+        for prefix in _hex_prefixes(network):
+            views[f"pxelinux.cfg/{prefix}"] = ("pxelinux.cfg", own)
+    return views
+
+
+def _boot_view(site: Site, boot: BootSettings, image: str, title: str, network: str = "") -> View:
     view = {
         "title": title,
         "label": boot.label,
+        "entry": entry(site, boot.label, network),
         "cmdline": boot.cmdline,
         "serial": serial_console(f"{site.image(image).cmdline} {boot.cmdline}"),
         "others": "",
+        "by_address": "",
     }
     return plain_values(view)
 
@@ -123,6 +157,22 @@ def _difference(boot: BootSettings, usual: BootSettings) -> str:
         no = "" if boot.cmdline else "no "
         own.append(f"it has {no}kernel arguments of its own")
     return ", ".join(own)
+
+
+# Networks in which a server has another address than its main one: nodes mount their root from it
+
+
+def entry(site: Site, label: str, network: str) -> str:
+    """The entry of a label's file for pxelinux; for such a network `worker@rack2`."""
+    return f"{label}@{network}" if network in site.elsewhere else label
+
+
+def _hex_prefixes(network: Network) -> list[str]:
+    """The files by parts of an address that pxelinux looks for, which all of a network have."""
+    subnet = IPv4Network(network.subnet)
+    digits = -(-subnet.prefixlen // 4)
+    parts = subnet.subnets(new_prefix=4 * digits)
+    return [f"{int(part.network_address):08X}"[:digits] for part in parts]
 
 
 # The files that name a release
@@ -148,6 +198,7 @@ def render_boot(
             "site_id": label.site_id,
             "names": names_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
+            "elsewhere": _entries(site, server, label),
         }
     )
     files: dict[str, bytes] = {}
@@ -157,16 +208,31 @@ def render_boot(
     return files
 
 
+def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str]]:
+    """What nodes load that reach a server at another address; by which they know it themselves."""
+    found = []
+    for network in site.elsewhere.values():
+        arguments = arguments_of(site, server, label.release, network.name)
+        address = server.address_in(network.name)
+        name = entry(site, label.name, network.name)
+        found.append({"entry": name, "address": address, "arguments": arguments})
+    return found
+
+
 def names_of(site: Site, release: Release, site_id: str) -> str:
     """The archive that a release of before loads after site.img; "" where it needs none."""
     reads_hosts = release.site_data >= SITE_DATA
     return "" if reads_hosts or not site.network.domain else f"{site_id}/{NAMES}"
 
 
-def arguments_of(site: Site, server: Server, release: Release) -> str:
-    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's."""
+def arguments_of(site: Site, server: Server, release: Release, network: str = "") -> str:
+    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's.
+
+    Of those of a network, by the address at which they reach the server.
+    """
     root = f"{site.deploy.nfs_root}/{release.id}"
-    return network_root(release.network_root, server.ip, root, release.cmdline)
+    address = server.address_in(network) if network else server.ip
+    return network_root(release.network_root, address, root, release.cmdline)
 
 
 def cmdline_warnings(

@@ -11,6 +11,7 @@ from ..dhcp.options import ADDRESSES, TEXT, DhcpOption, option_of
 from ..site.model import Interface, Network, Node, Server, Site
 from ..site.networks.subnets import Subnets
 from .boot_files import server_of
+from .templates import NodeRow
 
 # What IPoIB's clients call themselves (RFC 4390; Mellanox's firmware and Linux' dhclient), before
 # the eight pairs of the port's GUID
@@ -24,7 +25,8 @@ class Reservation(NamedTuple):
     host: str  # dhcpd's name of it
     name: str
     mac: str
-    client_id: str  # instead of the MAC; pairs with colons
+    client_id: str  # instead of the MAC; pairs with colons, as the next one
+    circuit_id: str  # instead of both: of a switch port
     ip: str
     server: str
     next_server: str
@@ -35,13 +37,22 @@ class Reservation(NamedTuple):
 NODE, CARDS, INTERFACE = "node", "cards", "interface"
 
 
-def network_views(site: Site) -> list[dict[str, Any]]:
-    """Every network, in the order of the file."""
-    reserved: dict[str, list[Reservation]] = defaultdict(list)
+def node_rows(site: Site) -> list[NodeRow]:
+    """The nodes, in their order."""
+    reached = {}
+    for server in site.servers:
+        for network in site.networks:
+            reached[server.name, network.name] = server.address_in(network.name)
+    rows = []
     for node in site.nodes:
-        reserved[node.network] += _of_node(site, node)
-        for interface in node.interfaces:
-            reserved[interface.network] += _of_interface(node, interface)
+        name = server_of(site, node).name
+        rows.append(NodeRow(node.name, node.mac, node.ip, name, reached[name, node.network]))
+    return rows
+
+
+def network_views(site: Site, rows: Iterable[NodeRow]) -> list[dict[str, Any]]:
+    """Every network, in the order of the file. `rows`: of the nodes."""
+    reserved = _reserved(site, rows)
     booting = {node.network for node in site.nodes}
     views = []
     for number, network in enumerate(site.networks, 1):
@@ -51,6 +62,20 @@ def network_views(site: Site) -> list[dict[str, Any]]:
         view["boots"] = "yes" if network.name in booting or not site.more_networks else ""
         views.append(view)
     return views
+
+
+def _reserved(site: Site, rows: Iterable[NodeRow]) -> dict[str, list[Reservation]]:
+    """What DHCP gives to whom, by network."""
+    reserved: dict[str, list[Reservation]] = defaultdict(list)
+    for node, row in zip(site.nodes, rows):
+        of_network = reserved[node.network]
+        if node.mac and not (node.more_macs or node.guid or node.client_id or node.circuit_id):
+            of_network.append(_of_card(row))
+        else:
+            of_network += _of_several(node, row)
+        for interface in node.interfaces:
+            reserved[interface.network] += _of_interface(node, interface)
+    return reserved
 
 
 def _network_view(site: Site, network: Network) -> dict[str, Any]:
@@ -106,22 +131,35 @@ def _option_view(option: DhcpOption) -> dict[str, Any]:
     }
 
 
-def _of_node(site: Site, node: Node) -> Iterator[Reservation]:
-    server = server_of(site, node)
-    kind = CARDS if node.more_macs else NODE
-    cards = ",".join(node.macs)
-    for number, mac in enumerate(node.macs, 1):
-        yield Reservation(
-            f"{node.name}.{number}" if number > 1 else node.name,
-            node.name,
-            mac,
-            "",
-            node.ip,
-            server.name,
-            server.address_in(node.network),
-            cards if number == 1 else "",
-            kind,
-        )
+def _of_card(row: NodeRow) -> Reservation:
+    """Of a node that is known by one card: nearly all are."""
+    name, mac, ip, server, address = row
+    return Reservation(name, name, mac, "", "", ip, server, address, mac, NODE)
+
+
+def _of_several(node: Node, row: NodeRow) -> Iterator[Reservation]:
+    """Of all that a node is known by; names with a dot are no node's."""
+    name, _, ip, server, address = row
+    ways = list(_ways(node))
+    cards = [f"id:{client_id}" if client_id else mac for mac, client_id, _ in ways]
+    of_first = ",".join(filter(None, cards))
+    kind = CARDS if len(ways) > 1 else NODE
+    for number, way in enumerate(ways, 1):
+        host = f"{name}.{number}" if number > 1 else name
+        of_all = of_first if number == 1 else ""
+        yield Reservation(host, name, *way, ip, server, address, of_all, kind)
+
+
+def _ways(node: Node) -> Iterator[tuple[str, str, str]]:
+    """By what DHCP knows a node: a MAC, a client identifier or a switch port."""
+    for mac in node.macs:
+        yield mac, "", ""
+    if node.guid:
+        yield "", GUID_PREFIX + node.guid, ""
+    if node.client_id:
+        yield "", node.client_id, ""
+    if node.circuit_id:
+        yield "", "", node.circuit_id
 
 
 def _of_interface(node: Node, interface: Interface) -> Iterator[Reservation]:
@@ -132,7 +170,7 @@ def _of_interface(node: Node, interface: Interface) -> Iterator[Reservation]:
     name = interface.host_name(node.name)
     card = f"id:{client_id}" if client_id else interface.mac
     mac = "" if client_id else interface.mac
-    yield Reservation(name, name, mac, client_id, interface.ip, "", "", card, INTERFACE)
+    yield Reservation(name, name, mac, client_id, "", interface.ip, "", "", card, INTERFACE)
 
 
 def reached(site: Site, server: Server) -> list[tuple[str, str]]:
@@ -159,12 +197,13 @@ def machines(site: Site) -> dict[str, list[tuple[str, str]]]:
     domains = {network.name: network.domain or "" for network in site.networks}
     nodes, interfaces = [], []
     for node in site.nodes:
-        names = (_names(node.name, domains[node.network]), *node.aliases)
-        nodes.append((node.ip, " ".join(names)))
+        names = " ".join((_names(node.name, domains[node.network]), *node.aliases))
+        nodes += [(address, names) for address in (node.ip, node.ip6) if address]
         for interface in node.interfaces:
-            if interface.ip:
-                name = interface.host_name(node.name)
-                interfaces.append((interface.ip, _names(name, domains[interface.network])))
+            name = interface.host_name(node.name)
+            names = _names(name, domains.get(interface.network, ""))
+            for address in filter(None, (interface.ip, interface.ip6)):
+                interfaces.append((address, names))
     servers = list(_servers(site, domains))
     return {"servers": servers, "nodes": nodes, "interfaces": interfaces}
 
@@ -266,6 +305,22 @@ class _Joined:
 
 def subnets_of_site(site: Site) -> Subnets:
     return Subnets([(network.name, network.subnet) for network in site.networks])
+
+
+def without_way(site: Site) -> list[str]:
+    """A line for each network whose nodes have neither a server in it nor a router to one."""
+    subnets = subnets_of_site(site)
+    booting = {node.network for node in site.nodes}
+    lines = []
+    for network in site.networks:
+        addresses = [server.address_in(network.name) for server in site.servers]
+        there = [subnets.name_of(address) == network.name for address in addresses]
+        if network.name in booting and not network.gateway and not all(there):
+            lines.append(
+                f"nodes of {network.name} have no way to a server that has no address in it:"
+                " give it a gateway:"
+            )
+    return lines
 
 
 def servers_outside(site: Site) -> list[str]:

@@ -13,18 +13,19 @@ from typing import Any
 
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.exports import fsid_of
-from ..site.model import Deploy, Node, Site
-from .boot_files import boot_views, server_of
+from ..site.model import Deploy, Site
+from .boot_files import boot_views
 from .networks import (
     CARDS,
     INTERFACE,
     machines,
     network_views,
+    node_rows,
     reached,
     servers_outside,
     wires,
 )
-from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
+from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
 OF_DHCP = tuple(server.source for server in SERVERS)
 OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
@@ -59,12 +60,15 @@ def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[
 
 def site_view(site: Site) -> View:
     """What the templates of OF_SITE see."""
+    nodes = node_rows(site)
+    networks = network_views(site, nodes)
     view = {
         "site": site.name,
-        **_networks_view(site),
+        "nodes": nodes,
+        "networks": networks,
+        "servers_outside": servers_outside(site),
         "lease_max": str(max(1000, len(site.nodes))),
         "servers": _servers_view(site),
-        "nodes": [_row(site, node) for node in site.nodes],
         "machines": machines(site),
         "hosts": site.hosts,
         **_nodes_view(site),
@@ -73,18 +77,15 @@ def site_view(site: Site) -> View:
         "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"),
     }
-    return plain_values(view)
+    return {**plain_values(view), **_again(site, networks)}
 
 
-def _networks_view(site: Site) -> dict[str, Any]:
-    """What is said of networks; of the only one, or the first, as if there were no others, too."""
-    networks = network_views(site)
+def _again(site: Site, networks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same otherwise: by wire, and of the only network, or the first, as if it were alone."""
     on_wires = wires(site, networks)
     return {
         **networks[0],
-        "networks": networks,
         "wires": on_wires,
-        "servers_outside": servers_outside(site),
         "one_network": "" if site.more_networks else "yes",
         **_kinds(networks, on_wires),
     }
@@ -95,12 +96,14 @@ def _kinds(networks: list[dict[str, Any]], on_wires: list[dict[str, Any]]) -> di
     rows = [row for view in networks for row in view["reservations"]]
     kinds = {row.kind for row in rows}
     client_ids = [row.client_id for row in rows]
+    circuit_ids = [row.circuit_id for row in rows]
     pools = [view["pool"] for view in networks]
     shared = [wire["shared"] for wire in on_wires]
     found = {
         "with_cards": CARDS in kinds,
         "with_interfaces": INTERFACE in kinds,
         "with_client_ids": any(client_ids),
+        "with_circuit_ids": any(circuit_ids),
         "with_pool": any(pools),
         "with_shared": any(shared),
     }
@@ -156,8 +159,3 @@ def _is_drop_in(deploy: Deploy) -> bool:
     if server is None or not server.reads_drop_ins:
         return False
     return os.path.dirname(deploy.dhcp_conf or server.path).endswith(".d")
-
-
-def _row(site: Site, node: Node) -> NodeRow:
-    server = server_of(site, node)
-    return NodeRow(node.name, node.mac, node.ip, server.name, server.address_in(node.network))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Network
 
 from ..archive import compression, cpio
 from ..base.errors import BadInput, Problem
@@ -42,6 +43,10 @@ def site_image(
     }
     if facts := _facts_table(site):
         files["plugnode/facts"] = facts
+    if site.more_networks:
+        files["plugnode/networks"] = _networks_table(site)
+    if interfaces := _interfaces_table(site):
+        files["plugnode/interfaces"] = interfaces
     for name in sorted(layouts):
         files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
     for image in site.images:
@@ -113,6 +118,34 @@ def _facts_table(site: Site) -> bytes:
         if words:
             lines.append("\t".join((node.ip, *words)) + "\n")
     return "".join(lines).encode()
+
+
+def _networks_table(site: Site) -> bytes:
+    """A line a network, for the initrd: its subnet, gateway, domain and name servers."""
+    rows = []
+    for network in site.networks:
+        values = (network.gateway, network.domain, ",".join(network.dns))
+        rows.append((network.subnet, *(value or "-" for value in values)))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _interfaces_table(site: Site) -> bytes:
+    """A line for each interface that its node brings up, for `interfaces.sh` of its overlay.
+
+    The node's address, name, address with prefix, netmask, MTU, VLAN and MAC.
+    """
+    networks = {network.name: network for network in site.networks}
+    rows = []
+    for node in site.nodes:
+        for each in node.interfaces:
+            if each.configure:
+                network = networks[each.network]
+                subnet = IPv4Network(network.subnet)
+                address = f"{each.ip}/{subnet.prefixlen}"
+                values = (network.mtu, network.vlan, each.mac)
+                more = [str(value or "-") for value in values]
+                rows.append((node.ip, each.name, address, str(subnet.netmask), *more))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
 def _site_values(site: Site) -> bytes:

@@ -17,7 +17,7 @@ from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_o
 from . import resolve
 from .model import EXISTS
 from .networks.rules import network_problems
-from .networks.subnets import networks_of
+from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, NEWEST, suggestion
@@ -53,10 +53,11 @@ def constraint_problems(
     Relative paths count from `folder`; overlays are looked up below `folders`.
     """
     network_problems(site, members, complain)
-    _unique(members, site.servers or {}, complain)
+    _unique(site, members, complain)
     _hosts(site, members, complain)
     _aliases(site, members, complain)
     _words(site, complain)
+    _by_port(site, complain)
 
     overlays = [name for name in resolve.overlays_in(folders) if name not in UNLISTED_OVERLAYS]
     for name, image in _given(site.images):
@@ -89,8 +90,9 @@ def _layers(site: Section) -> Iterator[Layer]:
 # Names, MACs and addresses of nodes
 
 
-def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
+def _unique(site: Section, members: list[Member], complain: Complain) -> None:
     _unique_macs(members, complain)
+    _unique_ids(members, subnets_of(site), complain)
     for member, first in _doubled(members, lambda member: member.ip):
         what = f"same address as {_owner(first, complain)}"
         complain(member.ip_path, what, "give each its own", member.ip)
@@ -100,6 +102,7 @@ def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
         what = f"{member.name} is defined twice (first at line {line})"
         complain(("nodes", member.key), what, "keep one of them", key=True)
 
+    servers = site.servers or {}
     for member in members:
         if member.name in servers:
             line = complain.line(("servers", member.name))
@@ -133,6 +136,48 @@ def _macs(members: list[Member]) -> Iterator[Mac]:
         for card in member.cards:
             if card.mac:
                 yield card.mac, member, card.at("mac")
+
+
+def _unique_ids(members: list[Member], subnets: Subnets, complain: Complain) -> None:
+    """No two are known by one identifier; switches of several networks may name ports alike."""
+    first: dict[tuple[str, str], Member] = {}
+    for member in members:
+        for field, value, path in _ids(member, subnets):
+            other = first.setdefault((field, value), member)
+            if other is not member:
+                what = f"same {field} as {_owner(other, complain)}"
+                complain(path, what, "give each its own")
+
+
+def _ids(member: Member, subnets: Subnets) -> Iterator[tuple[str, str, Path]]:
+    path = ("nodes", member.key)
+    if member.ip6:
+        yield "ip6", member.ip6, (*path, "ip6")
+    if member.guid:
+        of_range = (*path, "guids", member.place or 0)
+        yield "guid", member.guid, of_range if member.said.guids else (*path, "guid")
+    if member.said.client_id and member.place is None:
+        yield "client_id", member.said.client_id, (*path, "client_id")
+    if member.said.circuit_id and member.place is None and member.ip:
+        port = f"{member.said.circuit_id} of {subnets.name_of(member.ip)}"
+        yield "circuit_id", port, (*path, "circuit_id")
+    for card in member.cards:
+        if card.guid:
+            yield "guid", card.guid, card.at("guid")
+        if card.ip6:
+            yield "ip6", card.ip6, (*card.path, "ip6")
+
+
+def _by_port(site: Section, complain: Complain) -> None:
+    """Only Kea can know a node by its switch port."""
+    server = BY_WORD.get((site.deploy and site.deploy.dhcp) or "none")
+    if server is None or server.knows_ports:
+        return
+    for key, node in _given(site.nodes):
+        if node.circuit_id:
+            path = ("nodes", key, "circuit_id")
+            what = f"{server.name} cannot know a node by its switch port"
+            complain(path, what, "use deploy: {dhcp: kea}, or the node's mac:", key=True)
 
 
 def _hosts(site: Section, members: list[Member], complain: Complain) -> None:

@@ -109,6 +109,15 @@ class Network(NamedTuple):
             default="the cards' own",
         ),
     ] = None
+    vlan: Annotated[
+        Optional[int],
+        Key(
+            Whole(1, 4094),
+            "the number of its VLAN: interfaces of nodes that have configure tag what they send",
+            "the number of its VLAN: nodes tag what `interfaces` that they configure themselves"
+            " send in it (`ens1f1.36`). Never the card that a node boots from: PXE is not tagged",
+        ),
+    ] = None
     options: Annotated[
         tuple[tuple[str, tuple[str, ...]], ...],
         Key(
@@ -203,9 +212,19 @@ class Interface(NamedTuple):
             optional=True,
         ),
     ]
+    configure: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether the node brings it up itself, with its address, MTU and VLAN",
+            "`true`: the node brings it up with its address, and its network's MTU and VLAN, under"
+            " its name as the kernel's or, with a `mac`, whatever the kernel calls it",
+        ),
+    ] = False
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons
+    ip6: str = ""
 
     def host_name(self, node: str) -> str:
         """`wn001-bmc`."""
@@ -691,6 +710,15 @@ class Node(NamedTuple):
     network: str = ONLY_NETWORK  # in which its address lies
     more_macs: tuple[Mac, ...] = ()  # of other cards that it may boot from
     interfaces: tuple[Interface, ...] = ()
+    guid: str = ""  # of an InfiniBand port that it boots from: pairs with colons, as these two
+    client_id: str = ""
+    circuit_id: str = ""  # a switch port's
+    ip6: str = ""  # a second address
+
+    @property
+    def is_known(self) -> bool:
+        """Whether DHCP can know it by anything."""
+        return bool(self.mac or self.guid or self.client_id or self.circuit_id)
 
     @property
     def macs(self) -> tuple[Mac, ...]:
@@ -787,6 +815,18 @@ class Site(_Said):
     def networks(self) -> tuple[Network, ...]:
         """All networks, in the order of the file."""
         return (self.network, *self.more_networks)
+
+    @cached_property
+    def elsewhere(self) -> dict[str, Network]:
+        """By name the networks whose nodes reach some server at another address than its main."""
+        names: set[str] = set()
+        for server in self.servers:
+            names |= {network for network, ip in server.addresses if ip != server.ip}
+        booting = {node.network for node in self.nodes} if names else set()
+        return {each.name: each for each in self.networks if each.name in names & booting}
+
+    def network_of(self, node: Node) -> Network:
+        return next(network for network in self.networks if network.name == node.network)
 
     def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)

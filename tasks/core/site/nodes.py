@@ -38,6 +38,7 @@ class Card(NamedTuple):
     ip: str | None
     mac: Mac | None
     guid: str | None
+    ip6: str | None
     said: Section
 
     def at(self, field: str) -> Path:
@@ -57,8 +58,10 @@ class Member(NamedTuple):
     macs: tuple[Mac, ...]  # of one node all its cards; none: not known yet, or wrong
     ip: str | None
     said: Section
-    aliases: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
+    guid: str | None = None
+    ip6: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def ip_path(self) -> Path:
@@ -77,12 +80,15 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
     for key, said in nodes.items():
         if said is None:
             continue
-        if nodeset.is_range(key) or said.macs is not None or said.mac is None:
+        if nodeset.is_range(key) or said.mac is None or said.model_fields_set & {"macs", "guids"}:
             of_key = list(_range(key, said, complain))
         else:
             of_key = [_single(key, said, complain)]
         if said.aliases:
             of_key = _with_aliases(key, of_key, complain)
+        if said.ip6:
+            six = _addresses6(("nodes", key, "ip6"), said.ip6, len(of_key), complain)
+            of_key = [node._replace(ip6=_at(six, at)) for at, node in enumerate(of_key)]
         found += _with_cards(key, said, of_key, complain)
     return found
 
@@ -108,7 +114,7 @@ def _with_aliases(key: str, found: list[Member], complain: Complain) -> list[Mem
 def _single(key: str, said: Section, complain: Complain) -> Member:
     try:
         name, ip = values.host(key), values.ipv4(said.ip)
-        return Member(key, None, name, (said.mac,), ip, said)
+        return Member(key, None, name, (said.mac,), ip, said, (), said.guid)
     except (InvalidValue, TypeError):  # an address that is missing
         path = ("nodes", key)
         _name(key, path, complain)
@@ -151,19 +157,27 @@ def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     path = ("nodes", key)
     wanted = _count(key, path, complain, key=True)
     macs = _macs(path, said, wanted, complain)
-    pairs = bool(wanted) and len(macs) == wanted
+    pairs = 0 < wanted == len(macs)
     ips = _addresses((*path, "ip"), said.ip, wanted if pairs else 0, complain)
-    if wanted and not pairs:
-        _name(nodeset.first_name(key), path, complain)
     if not pairs:
+        if wanted:
+            _name(nodeset.first_name(key), path, complain)
         return
-
-    names = nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
-    for at, name in enumerate(names):
+    guids = _of_each(path, said, "guid", wanted, complain)
+    _of_one_alone(path, said, wanted, complain)
+    for at, name in enumerate(_names(key)):
         _name(name, path, complain)
-        place = at if nodeset.is_range(key) else None
-        ip = ips[at] if ips else None
-        yield Member(key, place, name, macs[at], ip, said)
+        place = at if wanted > 1 else None
+        yield Member(key, place, name, macs[at], _at(ips, at), said, guid=_at(guids, at))
+
+
+def _names(key: str) -> list[str]:
+    return nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
+
+
+def _at(values: list[Any], place: int) -> Any:
+    """What stands there; None where they do not pair with the names."""
+    return values[place] if place < len(values) else None
 
 
 def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
@@ -226,23 +240,30 @@ def _with_cards(
 def _cards(path: Path, said: Section, found: list[Member], complain: Complain) -> Iterator[Card]:
     """An interface of each of the nodes; None in it where it does not pair with their names."""
     wanted = len(found)
-    ips: list[Any] = _addresses((*path, "ip"), said.ip, wanted, complain)
-    given = [ips] + [
-        _of_interface(path, said, field, wanted, complain) for field in ("mac", "guid")
+    addresses: list[list[Any]] = [
+        _addresses((*path, "ip"), said.ip, wanted, complain),
+        _addresses6((*path, "ip6"), said.ip6, wanted, complain),
     ]
+    given = addresses + [_of_each(path, said, field, wanted, complain) for field in ("mac", "guid")]
     columns = [column if len(column) == wanted else [None] * wanted for column in given]
-    for member, ip, mac, guid in zip(found, *columns):
-        yield Card(path, member.place, path[-1], ip, mac, guid, said)
+    for member, ip, ip6, mac, guid in zip(found, *columns):
+        yield Card(path, member.place, path[-1], ip, mac, guid, ip6, said)
 
 
-def _of_interface(
-    path: Path, said: Section, field: str, wanted: int, complain: Complain
-) -> list[Any]:
+def _of_each(path: Path, said: Section, field: str, wanted: int, complain: Complain) -> list[Any]:
     written = said.model_fields_set & {field, f"{field}s"}
     if len(written) == 2:
         hint = f"write {field}: for one node, {field}s: for a range"
         complain(path, f"has both {field} and {field}s", hint, key=True)
     return _several(path, said, field, wanted, complain) if written else []
+
+
+def _of_one_alone(path: Path, said: Section, wanted: int, complain: Complain) -> None:
+    """A range cannot have what only one node can be known by."""
+    for field in ("client_id", "circuit_id"):
+        if wanted > 1 and field in said.model_fields_set:
+            hint = "write each such node by itself"
+            complain((*path, field), "one for all nodes of a range", hint, getattr(said, field))
 
 
 Addresses = list["str | None"]
@@ -258,8 +279,22 @@ def _addresses(path: Path, text: str | None, wanted: int, complain: Complain) ->
         complain(path, what, "write as many, as in 172.24.10.[110-112]", text)
     if not wanted or count != wanted:
         return []
-    texts = nodeset.expand_nodes(text) if nodeset.is_range(text) else [text]
-    return [_checked(values.ipv4, one, path, complain) for one in texts]
+    return [_checked(values.ipv4, one, path, complain) for one in _names(text)]
+
+
+def _addresses6(path: Path, text: str | None, wanted: int, complain: Complain) -> Addresses:
+    """The same of IPv6, whose colons no range of names has."""
+    if text is None or not wanted:
+        return []
+    plain = text.replace(":", "_")
+    count = _count(plain, path, complain)
+    if count and count != wanted:
+        what = f"{_nodes(wanted)}, but {count} address{'es' * (count > 1)}"
+        complain(path, what, "write as many, as in 2001:db8::[110-112]", text)
+    if count != wanted:
+        return []
+    texts = [one.replace("_", ":") for one in _names(plain)]
+    return [_checked(values.ipv6, one, path, complain) for one in texts]
 
 
 def _nodes(count: int) -> str:

@@ -283,8 +283,6 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
-        if member.aliases:
-            settings = {**settings, "aliases": member.aliases}
         first, *others = member.macs or (model.Mac(""),)
         return model.Node(
             member.name,
@@ -294,6 +292,11 @@ class _Nodes:
             network=self.network(member.ip),
             more_macs=tuple(others),
             interfaces=tuple(map(self.interface, member.cards)),
+            guid=member.guid or "",
+            client_id=said.client_id or "",
+            circuit_id=said.circuit_id or "",
+            ip6=member.ip6 or "",
+            aliases=member.aliases,
         )
 
     def network(self, ip: str | None) -> str:
@@ -304,9 +307,11 @@ class _Nodes:
         return model.Interface(
             card.name,
             card.said.network or self.network(card.ip),
+            card.said.configure,
             card.ip or "",
             card.mac or model.Mac(""),
             card.guid or "",
+            card.ip6 or "",
         )
 
     def _shared(self, image: str, groups: Names) -> Settings:

@@ -156,6 +156,43 @@ class NodeKeys:
             default="not known yet",
         ),
     ] = None
+    client_id: Annotated[
+        str | None,
+        Key(
+            Text("identifier", number=True),
+            "the client identifier by which DHCP knows it, besides or instead of a card",
+            "the client identifier (DHCP's option 61) by which DHCP knows it, besides its card or"
+            " instead: text, or pairs of hex digits with colons, all bytes that are sent",
+            examples=("01:52:54:00:12:34:56",),
+        ),
+    ] = None
+    guid: Annotated[
+        str | None,
+        Key(
+            Text("guid", number=True),
+            "the InfiniBand port by which DHCP knows it, besides or instead of a card",
+            "the GUID of the InfiniBand port that it boots from, as `ibstat` prints it: DHCP knows"
+            " it by that",
+        ),
+    ] = None
+    guids: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("guid", number=True), least=1),
+            "of a range: one per node, in order",
+            "of a range: as many, in the order of the names",
+        ),
+    ] = None
+    circuit_id: Annotated[
+        str | None,
+        Key(
+            Text("identifier", number=True),
+            "the switch port by which DHCP knows it, as its relay names that (option 82); Kea only",
+            "the switch port by which DHCP knows it, as the relay names that (option 82, circuit"
+            " id): whichever machine is there. Kea alone can do that",
+            examples=("eth1/0/12",),
+        ),
+    ] = None
     ip: Annotated[
         str,
         Key(
@@ -165,6 +202,16 @@ class NodeKeys:
             examples=("172.24.10.100",),
         ),
     ]
+    ip6: Annotated[
+        str | None,
+        Key(
+            Text("addresses6"),
+            "a second address, of IPv6; of a range as many, as in 2001:db8::[110-112]",
+            "a second address, of IPv6: a line in `hosts`; of a range a range of as many, as in"
+            " `2001:db8::[110-112]`",
+            examples=("2001:db8::110",),
+        ),
+    ] = None
     groups: Annotated[
         tuple[str, ...],
         Key(
@@ -205,6 +252,16 @@ class InterfaceKeys:
             "its address; of a range as many, as in 172.24.11.[110-112]",
             "its address; of a range a range of as many",
             examples=("172.24.11.100",),
+        ),
+    ] = None
+    ip6: Annotated[
+        str | None,
+        Key(
+            Text("addresses6"),
+            "a second address, of IPv6; of a range as many, as in 2001:db8::[110-112]",
+            "a second address, of IPv6: a line in `hosts`; of a range a range of as many, as in"
+            " `2001:db8::[110-112]`",
+            examples=("2001:db8::110",),
         ),
     ] = None
     mac: Annotated[

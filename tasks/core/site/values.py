@@ -432,6 +432,23 @@ def guid(value: str) -> str:
     return ":".join(digits[at : at + 2] for at in range(0, 16, 2))
 
 
+_pairs = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,63}", re.ASCII).fullmatch
+_plain_id = text(
+    r"[A-Za-z0-9][A-Za-z0-9._:/+@ -]*",
+    "not an identifier of DHCP",
+    "write text, or pairs of hex digits with colons: 01:52:54:00:12:34:56",
+    64,
+)
+
+
+@editors(r"^[A-Za-z0-9][A-Za-z0-9._:/+@ -]*$")
+def identifier(value: str) -> str:
+    """A client's or a switch port's, as the pairs of hex digits that are sent."""
+    if _pairs(value.lower()):
+        return value.lower()
+    return _plain_id(value).encode().hex(":")
+
+
 @editors(r"^([a-z][a-z-]*|[0-9]{3})$")
 def dhcp_option(value: str) -> str:
     """The name or number of a DHCP option that no key of ours is for."""
@@ -929,4 +946,16 @@ def aliases(value: str) -> str:
     return value
 
 
-LATER = frozenset((any_text, node_names, addresses, aliases))
+@editors(r"^[0-9A-Fa-f:.\[\],/-]+$")
+def addresses6(value: str) -> str:
+    """A node's IPv6 address, or a range of them."""
+    return value
+
+
+def ipv6(value: str) -> str:
+    if ":" not in value:
+        raise InvalidValue("not an IPv6 address", "write it as 2001:db8::110")
+    return address(value)
+
+
+LATER = frozenset((any_text, node_names, addresses, addresses6, aliases))

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tasks.core.base.errors import BadInput
-from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
+from tasks.core.config import boot_files, checkers, cmdline, networks, render, site_image, templates
 from tasks.core.release import Release
 from tasks.core.site.load import read_site
 from tasks.core.site.model import (
@@ -34,6 +34,7 @@ from tests.support.commands import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests/golden"
 SITES = ("two-nodes", "two-servers")
+ALL = (*SITES, "racks")
 SITE_ID = "site-0b1c2d3e4f50"
 
 
@@ -77,7 +78,7 @@ def write(folder: pathlib.Path, files: dict[str, bytes]) -> pathlib.Path:
 def write_golden(name: str) -> None:
     """Accept new output. For all, from the repository's root:
 
-    .venv/bin/python -c 'from tests.core.config.test_render import *; [*map(write_golden, SITES)]'
+    .venv/bin/python -c 'from tests.core.config.test_render import *; [*map(write_golden, ALL)]'
     """
     folder = GOLDEN / name
     site_file = (folder / "site.yaml").read_bytes()
@@ -89,7 +90,7 @@ def load_bytes(data: bytes, folder: pathlib.Path) -> Site:
     return read_site(str(write(folder, {"site.yaml": data}) / "site.yaml"), ())[0]
 
 
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", ALL)
 def test_each_site_becomes_exactly_the_files_beside_it(name):
     wanted = {
         str(path.relative_to(GOLDEN / name)): path.read_text()
@@ -105,7 +106,7 @@ def test_each_site_becomes_exactly_the_files_beside_it(name):
 # Their own programs
 
 
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_file_passes_its_own_programs_check(name, tmp_path):
     rows = checkers.validate(str(write(tmp_path, render.render_configs(site_of(name)))))
     assert [row for row in rows if row.verdict != "ok"] == []
@@ -561,3 +562,95 @@ def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader
         assert "rootpath" not in answer
     assert stranger is None
     assert new_card["ip"] == known[0].ip, "a node whose card was replaced must get its address"
+
+
+# Several networks: of some the server has a card, to others a router and a relay lead
+
+CABLES = (
+    "up:10.16.1.11/24,10.16.1.254",
+    "10.81.104.1/24",
+    "10.81.105.1/24",
+    "relay:10.9.9.9/32,10.81.106.254/24",  # whose address lies in no network
+    "relay:10.81.107.254/24",  # with rack5 on the same wire
+    "relay:10.81.110.254/24",
+)
+MET = [  # card, cable, and what it is given: name, address, router, next-server, loader
+    ("40:f2:e9:00:00:01", 1, ("c01", "10.81.104.11", "10.81.104.254", "10.81.104.1", "grubnetx64.efi")),
+    ("40:f2:e9:00:01:0a", 2, ("d01", "10.81.105.11", "10.81.105.254", "10.81.105.1", "grubnetx64.efi")),
+    ("40:f2:e9:01:01:01", 2, ("d01-bmc2", "10.81.105.12", "10.81.105.254", None, None)),
+    ("40:f2:e9:00:02:01", 3, ("e01", "10.81.106.11", "10.81.106.254", "10.16.1.11", "grubnetx64.efi")),
+    ("40:f2:e9:00:03:01", 4, ("f01", "10.81.107.11", "10.81.107.254", "10.16.1.11", "grubnetx64.efi")),
+    ("40:f2:e9:00:04:01", 4, ("g01", "10.81.108.11", "10.81.108.254", "10.16.1.11", "grubnetx64.efi")),
+]  # fmt: skip
+BY_ID = [  # with a card that nobody knows
+    (b"rack1-slot7", ("i01", "10.81.104.21")),
+    (b"\xff\0\1", ("i02", "10.81.104.22")),
+    (bytes.fromhex("ff:00:00:00:00:00:02:00:00:02:c9:00:00:02:c9:03:00:31:11:81".replace(":", "")), ("j2", "10.81.104.32")),
+]  # fmt: skip
+ODD_CARD = "52:54:00:ff:00:03"
+STRANGERS = (1, 2, 4)  # cables where they get nothing
+
+
+@pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
+def test_clients_of_all_networks_get_what_is_theirs_and_strangers_only_what_a_pool_has(
+    server, tmp_path
+):
+    site = site_of("racks")._replace(deploy=Deploy(tftp_root=str(tmp_path)))
+    write(tmp_path, render.render_configs(site))
+    asked = [{"mac": mac, "cable": cable, "options": ["0x5d:0007"]} for mac, cable, _ in MET]
+    asked += [
+        {"mac": ODD_CARD, "cable": 1, "options": [], "client_id": id.hex()} for id, _ in BY_ID
+    ]
+    asked += [{"mac": ODD_CARD, "cable": 5, "options": [], "tries": 2}]
+    asked += [{"mac": STRANGER, "cable": at, "options": [], "tries": 2} for at in STRANGERS]
+    asked += [{"mac": STRANGER, "cable": 3, "options": ["0x5d:0007"]}]
+    answers, _ = dhcp_client.shake(tmp_path, server, asked, *CABLES)
+    met, guest = answers[: len(MET)], answers[-1]
+    *by_id, at_port = answers[len(MET) : len(MET) + len(BY_ID) + 1]
+    strangers = answers[len(MET) + len(BY_ID) + 1 : -1]
+    for answer, (*_, (name, ip, router, next_server, loader)) in zip(met, MET, strict=True):
+        file = answer.get("bootfile") or answer.get("boot_file")
+        assert (answer["hostname"], answer["ip"], answer["router"], file) == (
+            name,
+            ip,
+            router,
+            loader,
+        )
+        assert next_server in (None, answer.get("siaddr"))
+    assert met[0]["domain"] == "r1.example.org" and "domain" not in met[1]
+    assert (met[1]["mtu"], met[1]["search"]) == ("1400", "a.example.org b.example.org")
+    assert [(each["hostname"], each["ip"]) for each in by_id] == [name for _, name in BY_ID]
+    assert (at_port or {}).get("hostname") == ("p01" if server == "kea" else None)
+    assert strangers == [None] * len(STRANGERS)
+    assert re.fullmatch(r"10\.81\.106\.(20\d|210)", guest["ip"]) and guest["lease"] == "3600"
+    assert not guest.get("bootfile") and not guest.get("boot_file")
+
+
+def test_a_network_without_a_way_to_a_server_is_warned_about():
+    site = site_of("racks")
+    lost = [each._replace(gateway=None) for each in site.networks]
+    alone = site._replace(network=lost[0], more_networks=tuple(lost[1:]))
+    assert networks.without_way(site) == []
+    named = [line.split()[2] for line in networks.without_way(alone)]
+    assert named == ["rack3", "rack4", "rack5", "rack6"]
+
+
+def test_a_root_comes_from_the_address_that_the_nodes_network_reaches():
+    site = site_of("racks")
+    files = render.render_configs(site)
+    (boot1,), (image,) = site.servers, site.images
+    boot = boot_files.render_boot(site, boot1, label("worker", release_of(image)))
+    roots = dict(
+        re.findall(r"LABEL (\S+)\n.*?nfsroot=([\d.]+):", boot["plugnode/worker.cfg"].decode(), re.S)
+    )
+    assert roots == {
+        "worker": "10.16.1.11", "worker@rack1": "10.81.104.1", "worker@rack2": "10.81.105.1",
+    }  # fmt: skip
+    entries = {}
+    for path, data in files.items():
+        if path.startswith("tftp/pxelinux.cfg/"):
+            entries[path[18:]] = re.search(rb"^DEFAULT (.*)$", data, re.M)[1].decode()
+    assert entries == {
+        "default": "worker", "0A5168": "worker@rack1", "0A5169": "worker@rack2",
+        "0A516815": "worker@rack1 quiet", "01-40-f2-e9-00-01-01": "worker@rack2 quiet", "01-40-f2-e9-00-01-0a": "worker@rack2 quiet",
+    }  # fmt: skip
