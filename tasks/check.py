@@ -154,11 +154,11 @@ def overlay_names(site: Site) -> list[str]:
     return sorted({name for image in site.images for name in image.overlays})
 
 
-def without_way() -> list[str]:
+def without_way(run: Run) -> list[str]:
     """Networks whose nodes have no way to a server."""
     from .core.config.networks import without_way
 
-    return without_way(site())
+    return without_way(run.site)
 
 
 WARNINGS = {  # what they are about -> lines of warning

@@ -35,9 +35,13 @@ TAKE = (
     'kill -0 "${old#.new.}" 2>/dev/null || rm -rf "$old"; done; '
     "new=.new.$$; trap 'rm -rf \"$new\"' EXIT; "
     'mkdir -p "$new" layouts; tar -xf - -C "$new"; gone=; '
-    'for file in layouts/*; do [ -f "$new/$file" ] || gone="$gone $file"; done; '
+    "for file in layouts/* templates/* facts; do "
+    '[ ! -f "$file" ] || [ -f "$new/$file" ] || gone="$gone $file"; done; '
     'mv -f "$new"/layouts/* layouts/; '
-    'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone'
+    '[ ! -d "$new/templates" ] || { mkdir -p templates; mv -f "$new"/templates/* templates/; }; '
+    '[ ! -f "$new/facts" ] || mv -f "$new/facts" facts; '
+    'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone; '
+    "[ ! -s /etc/plugnode/node_files ] || sh /etc/setup.sh fill_node_files"
 )
 RUNS = (
     "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded; "

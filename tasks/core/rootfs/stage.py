@@ -74,6 +74,7 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     """What can only be done with the overlays over it."""
     tree = transforms.add_hook(laid, init)
     tree = transforms.make_local_files(tree, local_files(image, init), before)
+    tree = transforms.make_node_files(tree, dict(image.node_files), image.name)
     if init == transforms.SYSTEMD:
         tree = units.keep_configuration(tree)
     return list_capable(transforms.var_ro(tree))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from ..archive.tar import write_tar
 from ..base.errors import BadInput, Problem
 from ..base.text import show_path, unescape_octal
+from ..site.model import template_of
 from ..tree.model import (
     DIR,
     FILE,
@@ -43,6 +44,7 @@ MOUNT_POINTS = {  # folders that every root has, with the mode of one that is mi
     b"home": 0o755,
     b"root": 0o700,
 }
+NODE_FILES = b"etc/plugnode/node_files"
 SITE_DATA = b"run/plugnode"  # where the initrd puts what site.img brings
 LOCAL = b"var/lib/plugnode/files"  # where local files live on a node's disk, beside its ssh keys
 OLD_PLACES = {b"etc/sysconfig/network": b"var/network"}  # the origin's, kept
@@ -150,6 +152,31 @@ def make_local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
             problems.append(Problem(show_path(path), 1, 1, wrong))
     if problems:
         raise BadInput(problems)
+    return tree
+
+
+def make_node_files(tree: Tree, paths: Iterable[str], image: str) -> Tree:
+    """Each of `paths` becomes a symlink to what the node itself makes of a template at boot.
+
+    Which ones stands in etc/plugnode/node_files, with the template's name in site.img: a node
+    writes no others. Raises BadInput.
+    """
+    if not paths:
+        return tree
+    tree, problems, lines = dict(tree), list[Problem](), []
+    for name in sorted(paths):
+        path = name.encode()
+        place = _resolved_parent(tree, path)
+        entry = tree.get(place)
+        if not _has_folders(tree, place) or (entry and entry.type == DIR):
+            what = "cannot be a node's file: it is a folder, or below what is none"
+            problems.append(Problem(show_path(path), 1, 1, what))
+        else:
+            _link(tree, path, SITE_DATA + b"/files/" + path)
+            lines.append(f"{name}\t{template_of(image, name)}\n")
+    if problems:
+        raise BadInput(problems)
+    put_path(tree, NODE_FILES, generated_file("".join(lines).encode()))
     return tree
 
 

@@ -299,7 +299,7 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
         there = resolve.resolve_node(place.folder, file.path)
         if not EXISTS[file.kind](there):
             complain((*path, *file.place), *_missing(file.kind, there), file.path)
-    _local_files((*path, "local_files"), image.local_files or [], complain)
+    _local_files(path, image, complain)
     _releases(path[-1], [Layer(path, image)], complain)
     if image.overlay_size and image.root != NFS_OVERLAY:
         what, hint = f"has no effect with `root: {image.root}`", f"say `root: {NFS_OVERLAY}`"
@@ -350,8 +350,13 @@ def _reference(path: Path, reference: Section | None, complain: Complain) -> Non
     complain(path, what, "give exactly one of rsync, path, archive, bootstrap")
 
 
-def _local_files(path: Path, files: Names, complain: Complain) -> None:
-    """Each stands once, and none in the folder of another."""
+def _local_files(path: Path, image: Section, complain: Complain) -> None:
+    """Each stands once, and none in the folder of another; files that nodes fill are such, too."""
+    files = list(image.local_files or ())
+    places: list[Path] = [(*path, "local_files", at) for at in range(len(files))]
+    for name in image.node_files or {}:
+        files.append(name)
+        places.append((*path, "node_files", name))
     for at, file in enumerate(files):
         if not file:
             continue
@@ -360,7 +365,7 @@ def _local_files(path: Path, files: Names, complain: Complain) -> None:
             above = file
         if above:
             what = f"lies in {above}, which is listed too"
-            complain((*path, at), what, "keep one of them", file)
+            complain(places[at], what, "keep one of them", file)
 
 
 def _above(file: str, files: Names) -> str | None:

@@ -6,6 +6,7 @@ file has the key's row beside it (`keys`); the others are worked out.
 
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
 # ruff: noqa: UP045
+import hashlib
 import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
@@ -576,6 +577,17 @@ class Image(NamedTuple):
             recipe=ROOT,
         ),
     ] = None
+    node_files: Annotated[
+        tuple[tuple[str, str], ...],  # (path without a leading slash, absolute path of a template)
+        Key(
+            MapOf(Text("local_file"), PathHere()),
+            "files that each node fills at boot from its own row: path, and template here",
+            "files that each node has of its own, filled at boot: a path, and a small template on"
+            " this machine, see below. The paths are the release's, what is in them site data",
+            recipe=ROOT,
+            examples=({"etc/opensm/local.conf": "templates/nodes/opensm.conf"},),
+        ),
+    ] = ()
     keep: Annotated[
         tuple[str, ...],  # no leading slash
         Key(
@@ -664,6 +676,11 @@ class Image(NamedTuple):
             return self.cmdline
         size = self.overlay_size or OVERLAY_SIZE
         return f"{self.cmdline} plugnode.overlay={size}".strip()
+
+
+def template_of(image: str, path: str) -> str:
+    """The name in site.img of the template of a file that an image's nodes fill."""
+    return f"{image}.{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
 
 class Node(NamedTuple):

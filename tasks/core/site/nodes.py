@@ -58,10 +58,10 @@ class Member(NamedTuple):
     macs: tuple[Mac, ...]  # of one node all its cards; none: not known yet, or wrong
     ip: str | None
     said: Section
-    aliases: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
     guid: str | None = None
     ip6: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def ip_path(self) -> Path:

@@ -110,6 +110,9 @@ def files(image: Section) -> Iterator[File]:
         if path:
             kind = "loader, if any" if path.startswith("/") else "loader"
             yield File(("loaders", name), kind, path)
+    for name, path in (image.node_files or {}).items():
+        if path:
+            yield File(("node_files", name), "file", path)
     for field in ("base", "busybox"):
         path = getattr(image.initrd, field, None)
         if path and "/" in path:
@@ -291,8 +294,6 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
-        if member.aliases:
-            settings = {**settings, "aliases": member.aliases}
         first, *others = member.macs or (model.Mac(""),)
         return model.Node(
             member.name,
@@ -306,6 +307,7 @@ class _Nodes:
             client_id=said.client_id or "",
             circuit_id=said.circuit_id or "",
             ip6=member.ip6 or "",
+            aliases=member.aliases,
         )
 
     def network(self, ip: str | None) -> str:
