@@ -212,16 +212,19 @@ def mend(full: bool) -> None:
 
     What a server has not itself comes from what is built here, or from another server.
     """
+    from .core.inspect.repair import built_paths
     from .core.remote.options import RepairOptions
 
-    options = RepairOptions(full, settings().image, author(), lent={})
+    options = RepairOptions(full, settings().image, author(), lent={}, built={})
     answers = everywhere(options)
     rounds, tried = [answers], set[str]()
     while new := missing_in(answers).keys() - tried:
         tried |= new
-        if not (lent := lent_by_others({*new})):
+        built = built_paths(this_build().releases.values(), new)
+        lent = lent_by_others({*new}, built)
+        if not built and not lent:
             break
-        answers = everywhere(replace(options, lent=lent))
+        answers = everywhere(replace(options, lent=lent, built=built))
         rounds.append(answers)
     told = {}
     for server in answers:
@@ -253,16 +256,21 @@ def repaired(rounds: list[Answer]) -> str:
     return "\n".join([*lines, *advice(done)])
 
 
-def lent_by_others(missing: set[str]) -> dict[str, str]:
-    """The bytes of files that are on some server, or built here: digest -> base64."""
+def lent_by_others(missing: set[str], built: Mapping[str, str]) -> dict[str, str]:
+    """The bytes of files for servers that do not see what is built here: digest -> base64.
+
+    Those that are not built are asked of the other servers.
+    """
     from base64 import b64encode
 
-    from .core.inspect.repair import built_files
+    from .core.inspect.repair import bytes_of
     from .core.remote.options import LendOptions
 
-    built = built_files(this_build().releases.values(), missing)
-    lent = {digest: b64encode(data).decode() for digest, data in built.items()}
-    rest = sorted(missing - lent.keys())
+    far = any(server.ssh for server in chosen())
+    lent = {}
+    for digest, data in bytes_of(built if far else {}).items():
+        lent[digest] = b64encode(data).decode()
+    rest = sorted(missing - built.keys())
     for answer in everywhere(LendOptions(rest)).values() if rest else ():
         lent |= answer.done.get("files", {})
     return lent

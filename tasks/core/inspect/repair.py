@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from stat import S_ISDIR, S_ISREG
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -45,6 +46,13 @@ class Repaired(NamedTuple):
     releases: list[str]  # that were changed
 
 
+class Lent(NamedTuple):
+    """Files that no release of the server has, by digest."""
+
+    paths: Mapping[str, str] = MappingProxyType({})  # of the build, if it is on this machine
+    data: Mapping[str, bytes] = MappingProxyType({})  # what came from elsewhere
+
+
 class WantedRepair(NamedTuple):
     """What is to be mended, and by whom."""
 
@@ -56,10 +64,10 @@ class WantedRepair(NamedTuple):
 def repair_server(
     targets: Targets,
     wanted: WantedRepair,
-    lent: Mapping[str, bytes],
+    lent: Lent,
     tell: Tell = unheard,
 ) -> Repaired:
-    """Mend published roots. `lent`: the bytes of files that others had, by digest."""
+    """Mend published roots."""
     done = Repaired([], [], {}, [])
     with held(targets, "repair", wanted.author):
         found = {}
@@ -124,6 +132,8 @@ def _mend_names(root: _Root, found: Mapping[bytes, Sequence[str]], done: Repaire
             except _Nowhere:
                 done.missing[entry.digest] = entry.size
                 continue
+            except OSError as error:  # it is immutable, say: the others are mended
+                why = str(error.strerror)
             if why:
                 done.left.append(f"{where}: {why}")
             else:
@@ -140,7 +150,7 @@ class _Nowhere(Exception):
 class _Sources:
     """Where the bytes of a file are, by digest: what was lent, and files of all releases."""
 
-    def __init__(self, targets: Targets, lent: Mapping[str, bytes]):
+    def __init__(self, targets: Targets, lent: Lent):
         self.targets, self.lent = targets, lent
         self._paths: dict[str, list[str]] = {}
 
@@ -152,7 +162,8 @@ class _Sources:
                     if entry.type == FILE:
                         file = os.path.join(root, os.fsdecode(path))
                         self._paths.setdefault(entry.digest, []).append(file)
-        return self._paths.get(digest, [])
+        built = [self.lent.paths[digest]] if digest in self.lent.paths else []
+        return self._paths.get(digest, []) + built
 
 
 def _trees(targets: Targets) -> Iterator[tuple[str, Tree]]:
@@ -164,27 +175,33 @@ def _trees(targets: Targets) -> Iterator[tuple[str, Tree]]:
 
 def lend(targets: Targets, digests: Iterable[str]) -> dict[str, bytes]:
     """The bytes of those files that are on a server, by digest."""
-    sources = _Sources(targets, {})
-    found = {}
+    sources = _Sources(targets, Lent())
+    found = dict[str, bytes]()
     for digest in digests:
         for path in sources.of(digest):
-            with contextlib.suppress(OSError):
-                if os.path.getsize(path) <= LARGEST and digest_file(path) == digest:
-                    found[digest] = read(path)
-                    break
+            found |= bytes_of({digest: path})
     return found
 
 
-def built_files(releases: Iterable[BuiltRelease], digests: Iterable[str]) -> dict[str, bytes]:
-    """The bytes of those files that are in what was built, by digest."""
-    missing, found = set(digests), {}
+def built_paths(releases: Iterable[BuiltRelease], digests: Iterable[str]) -> dict[str, str]:
+    """Where those files are in what was built, by digest."""
+    missing, found = set(digests), dict[str, str]()
     for built in releases:
         for entry in load_built(built).values():
-            if entry.digest in missing and entry.digest not in found and entry.size <= LARGEST:
+            if entry.digest in missing - found.keys() and entry.source:
                 with contextlib.suppress(OSError):
-                    data = read(entry.source) if entry.data is None else entry.data
-                    if hashlib.sha256(data).hexdigest() == entry.digest:
-                        found[entry.digest] = data
+                    if digest_file(entry.source) == entry.digest:
+                        found[entry.digest] = os.fsdecode(entry.source)
+    return found
+
+
+def bytes_of(paths: Mapping[str, str]) -> dict[str, bytes]:
+    """The bytes of files that are what their digests say, and not too large, by digest."""
+    found = {}
+    for digest, path in paths.items():
+        with contextlib.suppress(OSError):
+            if os.path.getsize(path) <= LARGEST and digest_file(path) == digest:
+                found[digest] = read(path)
     return found
 
 
@@ -264,9 +281,10 @@ class _Root:
         paths = self.sources.of(entry.digest)
         if any(self._take(fd, plain, os.fsencode(path)) for path in paths):
             return
-        if entry.digest not in self.sources.lent:
+        data = self.sources.lent.data.get(entry.digest)
+        if data is None or hashlib.sha256(data).hexdigest() != entry.digest:
             raise _Nowhere
-        make_entry(fd, _NEW, plain._replace(data=self.sources.lent[entry.digest]))
+        make_entry(fd, _NEW, plain._replace(data=data))
         _flush(fd)
 
     def _take(self, fd: int, entry: Entry, source: bytes) -> bool:
