@@ -1,7 +1,7 @@
 """Repair: published roots made what their manifests say again. Nothing else ever changes one.
 
-Owners, modes and attributes are mended in place; bytes come from another release of the server, or
-from whoever has them, by one rename. What was there keeps a name until a prune, for nodes that run
+Owners, modes and attributes are mended in place; bytes come by one rename from another release of
+the server, or from whoever has them. What was there keeps a name until a prune, for nodes that run
 may have it open. What no manifest names stays as it is.
 """
 
