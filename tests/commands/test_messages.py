@@ -32,7 +32,6 @@ def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: 
         in out
     )
     assert "rollback --full: no such option; it has none" in doit("rollback", "--full", status=3)
-    assert "deploy --plan: of what? write --plan=…" in doit("deploy", "--plan", status=3)
     assert "verify --nodes: no such option; it has --full, --repair" in doit(
         "deploy", "verify", "--nodes", status=3
     )
