@@ -1,4 +1,4 @@
-"""Repair: published roots made what their manifests say again. Nothing else ever changes one.
+"""Repair: published releases made what they were again. Nothing else ever changes a root of one.
 
 Owners, modes and attributes are mended in place; bytes come by one rename from another release of
 the server, or from whoever has them. What was there keeps a name until a prune, for nodes that run
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from itertools import chain
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from stat import S_ISDIR, S_ISREG
 from types import MappingProxyType
@@ -23,15 +24,17 @@ from ..checkout.drift import is_as_said, possible
 from ..checkout.writer import Changed, finish_entry, is_like, link, make_entry
 from ..deploy.prune import releases_of
 from ..plan.state import BuiltRelease, load_built
+from ..release import Release
 from ..scan.ctimes import Ctimes, note_ctime, read_ctimes, write_ctimes
 from ..scan.folder import OPEN_FOLDER, Folder
 from ..scan.stat import dump_stats, note_stat
 from ..store import journal, kept
 from ..store.operation import held, recorded
 from ..store.paths import Targets
-from ..store.tftp import make_folder
+from ..store.served import note_served, readable_content
+from ..store.tftp import make_folder, replace_files
 from ..tree.model import DIR, FILE, LINK, Entry, Tree, parent
-from .verify import Tell, of_release, unheard
+from .verify import BootPart, Tell, boot_parts, of_release, unheard
 
 LARGEST = 64 << 20  # bytes of a file that another machine lends
 _NEW = b"repaired"  # what is made, until it is renamed to its place
@@ -67,21 +70,53 @@ def repair_server(
     lent: Lent,
     tell: Tell = unheard,
 ) -> Repaired:
-    """Mend published roots."""
+    """Mend published releases."""
     done = Repaired([], [], {}, [])
     with held(targets, "repair", wanted.author):
-        found = {}
-        for id in releases_of(targets, wanted.image):
-            if paths := _damaged(targets, id, wanted.full, tell, done):
-                found[id] = paths
+        found = dict(_harmed(targets, wanted, tell, done))
         if not found:
             return done
         record = {**wanted.author, "action": "repair", "repaired": sorted(found)}
         with recorded(targets, record):
             sources = _Sources(targets, lent)
-            for id, paths in found.items():
-                _mend_release(targets, id, paths, sources, done)
+            for id, (names, parts) in found.items():
+                done.releases.append(id)
+                _mend_release(targets, id, names, sources, done)
+                _mend_boot_parts(targets, parts, sources, done)
     return done
+
+
+def _harmed(
+    targets: Targets, wanted: WantedRepair, tell: Tell, done: Repaired
+) -> Iterator[tuple[str, tuple[dict[bytes, list[str]], list[BootPart]]]]:
+    """The releases that are not as they were, with the names of the root and the boot parts."""
+    for id, release in releases_of(targets, wanted.image).items():
+        names = _damaged(targets, id, wanted.full, tell, done)
+        parts = _damaged_parts(targets, release, wanted.full)
+        if names or parts:
+            yield id, (names, parts)
+
+
+def _damaged_parts(targets: Targets, release: Release, full: bool) -> list[BootPart]:
+    return [part for part in boot_parts(targets, release, full) if part.findings]
+
+
+def _mend_boot_parts(
+    targets: Targets, parts: Iterable[BootPart], sources: _Sources, done: Repaired
+) -> None:
+    """Mend kernels and initrds: of a release that is not what is built no deploy does."""
+    for part in parts:
+        what = ", ".join(finding.what for finding in part.findings)
+        data = sources.read(part.digest)
+        if data is None:
+            done.missing[part.digest] = 0
+            continue
+        try:
+            replace_files(targets, {part.name: data})
+            note_served(targets, [part.name])
+            done.mended.append(f"{targets.tftp}/{part.name}: {what}")
+        except OSError as error:
+            done.left.append(f"{targets.tftp}/{part.name}: {error.strerror}")
 
 
 def _damaged(
@@ -106,8 +141,7 @@ def _mend_release(
     sources: _Sources,
     done: Repaired,
 ) -> None:
-    """Mend a release, and then what is wrong in folders that were not there before."""
-    done.releases.append(id)
+    """Mend a root, and then what is wrong in folders that were not there before."""
     tried = set[bytes]()
     while found:
         with Folder(targets.root(id)) as folder:
@@ -157,6 +191,9 @@ class _Sources:
     def of(self, digest: str) -> list[str]:
         """The files that should be of that digest."""
         if not self._paths:
+            for id, release in kept.published(self.targets).items():
+                for name, part in (("vmlinuz", release.kernel), ("initrd.img", release.initrd)):
+                    self._paths.setdefault(part, []).append(f"{self.targets.boot(id)}/{name}")
             for root, tree in _trees(self.targets):
                 for path, entry in tree.items():
                     if entry.type == FILE:
@@ -164,6 +201,14 @@ class _Sources:
                         self._paths.setdefault(entry.digest, []).append(file)
         built = [self.lent.paths[digest]] if digest in self.lent.paths else []
         return self._paths.get(digest, []) + built
+
+    def read(self, digest: str) -> bytes | None:
+        """The bytes of that digest; None where nobody who was asked has them."""
+        lent = [self.lent.data[digest]] if digest in self.lent.data else []
+        for data in chain(map(readable_content, self.of(digest)), lent):
+            if data is not None and hashlib.sha256(data).hexdigest() == digest:
+                return data
+        return None
 
 
 def _trees(targets: Targets) -> Iterator[tuple[str, Tree]]:
@@ -186,13 +231,21 @@ def lend(targets: Targets, digests: Iterable[str]) -> dict[str, bytes]:
 def built_paths(releases: Iterable[BuiltRelease], digests: Iterable[str]) -> dict[str, str]:
     """Where those files are in what was built, by digest."""
     missing, found = set(digests), dict[str, str]()
-    for built in releases:
-        for entry in load_built(built).values():
-            if entry.digest in missing - found.keys() and entry.source:
-                with contextlib.suppress(OSError):
-                    if digest_file(entry.source) == entry.digest:
-                        found[entry.digest] = os.fsdecode(entry.source)
+    for digest, path in chain.from_iterable(map(_built_files, releases)):
+        if digest in missing - found.keys():
+            with contextlib.suppress(OSError):
+                if digest_file(path) == digest:
+                    found[digest] = path
     return found
+
+
+def _built_files(built: BuiltRelease) -> Iterator[tuple[str, str]]:
+    """Every file of a build: digest, path."""
+    yield built.release.kernel, built.path("vmlinuz")
+    yield built.release.initrd, built.path("initrd.img")
+    for entry in load_built(built).values():
+        if entry.source:
+            yield entry.digest, os.fsdecode(entry.source)
 
 
 def bytes_of(paths: Mapping[str, str]) -> dict[str, bytes]:

@@ -166,6 +166,21 @@ def test_what_no_manifest_names_stays_and_a_folder_of_somebody_elses_is_not_remo
     assert len(server.found()) >= 2 == len(server.found(full=False)[:2])
 
 
+def test_kernel_and_initrd_of_a_release_that_is_not_built_any_more_come_back(server):
+    """From another release: the initrd is the same; from a build: whoever has one."""
+    boot = pathlib.Path(server.targets.boot(server.built[0].release.id))
+    edited(boot / "initrd.img")
+    (boot / "vmlinuz").unlink()
+    done = server.repair()
+    assert len(done.mended) == 2 and server.found() == []
+    for release in server.built:
+        edited(pathlib.Path(server.targets.boot(release.release.id)) / "vmlinuz")
+    missing = server.repair().missing
+    assert list(missing) == [server.built[0].release.kernel]
+    server.repair(built_paths(server.built, missing))
+    assert server.found() == []
+
+
 def test_where_nothing_is_harmed_nothing_is_touched(server):
     before = snapshot(server.targets.nfs_root)
     assert server.repair(full=True) == Repaired([], [], {}, [])
