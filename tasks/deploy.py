@@ -233,9 +233,9 @@ def mend(full: bool) -> None:
     refuse_failed(answers)
 
 
-def missing_in(answers: Mapping[str, Answer]) -> dict[str, int]:
-    """The files whose bytes some server lacks: digest -> size."""
-    missing = dict[str, int]()
+def missing_in(answers: Mapping[str, Answer]) -> dict[str, str]:
+    """The files whose bytes some server lacks: digest -> a release of each."""
+    missing = dict[str, str]()
     for answer in answers.values():
         missing |= answer.done.get("missing", {})
     return missing
@@ -250,7 +250,7 @@ def repaired(rounds: list[Answer]) -> str:
     done = Repaired([], rounds[-1].done["left"], rounds[-1].done["missing"], [])
     for answer in rounds:
         done.mended.extend(answer.done["mended"])
-        done.releases.extend(answer.done["releases"])
+        done.roots.extend(answer.done["roots"])
     lines = [f"mended {line}" for line in done.mended]
     lines += [f"not mended {line}" for line in done.left]
     return "\n".join([*lines, *advice(done)])

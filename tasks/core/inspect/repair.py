@@ -8,6 +8,7 @@ may have it open. What no manifest names stays as it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from itertools import chain
@@ -45,8 +46,8 @@ class Repaired(NamedTuple):
 
     mended: list[str]  # a line each
     left: list[str]  # what is not mended, and why
-    missing: dict[str, int]  # digests of files whose bytes no release there has -> their sizes
-    releases: list[str]  # that were changed
+    missing: dict[str, str]  # digests of files whose bytes nobody had -> a release of each
+    roots: list[str]  # the releases whose root was changed
 
 
 class Lent(NamedTuple):
@@ -80,7 +81,6 @@ def repair_server(
         with recorded(targets, record):
             sources = _Sources(targets, lent)
             for id, (names, parts) in found.items():
-                done.releases.append(id)
                 _mend_release(targets, id, names, sources, done)
                 _mend_boot_parts(targets, parts, sources, done)
     return done
@@ -109,7 +109,7 @@ def _mend_boot_parts(
         what = ", ".join(finding.what for finding in part.findings)
         data = sources.read(part.digest)
         if data is None:
-            done.missing[part.digest] = 0
+            done.missing[part.digest] = os.path.dirname(part.name)
             continue
         try:
             replace_files(targets, {part.name: data})
@@ -164,7 +164,7 @@ def _mend_names(root: _Root, found: Mapping[bytes, Sequence[str]], done: Repaire
             try:
                 why = root.mend(path, entry)
             except _Nowhere:
-                done.missing[entry.digest] = entry.size
+                done.missing[entry.digest] = root.id
                 continue
             except OSError as error:  # it is immutable, say: the others are mended
                 why = str(error.strerror)
@@ -172,6 +172,7 @@ def _mend_names(root: _Root, found: Mapping[bytes, Sequence[str]], done: Repaire
                 done.left.append(f"{where}: {why}")
             else:
                 mended.append(path)
+                done.roots.append(root.id)
                 done.mended.append(f"{where}: {', '.join(found[path])}")
     finally:
         root.note(mended, set(found).difference(mended))
@@ -341,10 +342,14 @@ class _Root:
         _flush(fd)
 
     def _take(self, fd: int, entry: Entry, source: bytes) -> bool:
-        """Link, or copy, a file of a release, where it is what it should be."""
+        """Link a file of a release, or copy one, where it is what it should be.
+
+        What is built is copied: a build goes on, and would change both.
+        """
         try:
             status = os.lstat(source)
-            if is_like(status, entry) and is_as_said(entry, status, source):
+            is_ours = source.startswith(os.fsencode(self.targets.nfs_root) + b"/")
+            if is_ours and is_like(status, entry) and is_as_said(entry, status, source):
                 above = os.open(os.path.dirname(source), OPEN_FOLDER)
                 try:
                     if link(above, os.path.basename(source), fd, _NEW):
@@ -354,9 +359,11 @@ class _Root:
             make_entry(fd, _NEW, entry._replace(source=source))
             _flush(fd)
             return True
-        except (OSError, Changed):
+        except (OSError, Changed) as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_NEW, dir_fd=fd)
+            if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+                raise  # not the source's fault
             return False
 
     def _set_aside(self, fd: int, name: bytes, status: os.stat_result) -> None:
@@ -423,12 +430,13 @@ def _finish(fd: int, name: bytes, entry: Entry, status: os.stat_result) -> None:
 
 def advice(done: Repaired) -> Iterator[str]:
     """What an admin does then, a line each."""
-    releases = ", ".join(sorted(set(done.releases)))
     if done.missing:
         files = counted(len(done.missing), "file")
+        ids = ", ".join(sorted(set(done.missing.values())))
         yield (
-            f"the bytes of {files} are nowhere: publish {releases} anew, which is "
-            "to build it again and to repair again; or deploy another one, and reboot the nodes"
+            f"the bytes of {files} are nowhere: publish {ids} anew, which is to build it again"
+            " and to repair again; or deploy another one, and reboot the nodes"
         )
-    if done.mended:
-        yield (f"reboot the nodes that run {releases}: they may have the damaged files open still")
+    if done.roots:
+        ids = ", ".join(sorted(set(done.roots)))
+        yield f"reboot the nodes that run {ids}: they may have the damaged files open still"

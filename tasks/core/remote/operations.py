@@ -271,7 +271,7 @@ def repair_server(
     line: AnswerLine,
     options: RepairOptions,
 ) -> Values:
-    """Mend published roots: `mended`, `left`, `missing` and `releases`."""
+    """Mend published roots: `mended`, `left`, `missing` and `roots`."""
     data = {digest: base64.b64decode(text) for digest, text in options.lent.items()}
     lent = repair.Lent(options.built, data)
     wanted = repair.WantedRepair(options.image, options.full, options.author)

@@ -96,6 +96,8 @@ def test_bytes_come_from_what_is_built(server, damage):
     assert len(done.mended) == 1 and "reboot the nodes that run " in "".join(advice(done))
     assert server.found() == [] and stat.S_IMODE(path.stat().st_mode) == mode
     assert lend(server.targets, [digest]) == {digest: path.read_bytes()}
+    edited(pathlib.Path(server.built[1].path("root")) / OWN)
+    assert server.found() == [], "a build and a release share no file"
 
 
 def test_what_another_server_lends_is_compared_with_its_digest(server):
