@@ -212,16 +212,15 @@ def mend(full: bool) -> None:
 
     What a server has not itself comes from what is built here, or from another server.
     """
-    from .core.inspect.repair import built_paths
     from .core.remote.options import RepairOptions
 
     options = RepairOptions(full, settings().image, author(), lent={}, built={})
     answers = everywhere(options)
     rounds, tried = [answers], set[str]()
-    while new := missing_in(answers).keys() - tried:
+    while new := missing_in(answers) - tried:
         tried |= new
-        built = built_paths(this_build().releases.values(), new)
-        lent = lent_by_others({*new}, built)
+        built = built_here(new)
+        lent = lent_by_others(new, built)
         if not built and not lent:
             break
         answers = everywhere(replace(options, lent=lent, built=built))
@@ -233,11 +232,21 @@ def mend(full: bool) -> None:
     refuse_failed(answers)
 
 
-def missing_in(answers: Mapping[str, Answer]) -> dict[str, str]:
-    """The files whose bytes some server lacks: digest -> a release of each."""
-    missing = dict[str, str]()
+def built_here(digests: set[str]) -> dict[str, str]:
+    """Where those files are in what is built: digest -> path; none where nothing is."""
+    from .core.inspect.repair import built_paths
+
+    try:
+        return built_paths(this_build().releases.values(), digests)
+    except (Refused, OSError):
+        return {}
+
+
+def missing_in(answers: Mapping[str, Answer]) -> set[str]:
+    """The digests of files whose bytes some server lacks."""
+    missing = set[str]()
     for answer in answers.values():
-        missing |= answer.done.get("missing", {})
+        missing |= answer.done.get("missing", {}).keys()
     return missing
 
 

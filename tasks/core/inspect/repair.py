@@ -46,7 +46,8 @@ class Repaired(NamedTuple):
 
     mended: list[str]  # a line each
     left: list[str]  # what is not mended, and why
-    missing: dict[str, str]  # digests of files whose bytes nobody had -> a release of each
+    # Digests of files whose bytes nobody had -> the releases that lack them
+    missing: dict[str, list[str]]
     roots: list[str]  # the releases whose root was changed
 
 
@@ -109,7 +110,7 @@ def _mend_boot_parts(
         what = ", ".join(finding.what for finding in part.findings)
         data = sources.read(part.digest)
         if data is None:
-            done.missing[part.digest] = os.path.dirname(part.name)
+            done.missing.setdefault(part.digest, []).append(os.path.dirname(part.name))
             continue
         try:
             replace_files(targets, {part.name: data})
@@ -164,7 +165,7 @@ def _mend_names(root: _Root, found: Mapping[bytes, Sequence[str]], done: Repaire
             try:
                 why = root.mend(path, entry)
             except _Nowhere:
-                done.missing[entry.digest] = root.id
+                done.missing.setdefault(entry.digest, []).append(root.id)
                 continue
             except OSError as error:  # it is immutable, say: the others are mended
                 why = str(error.strerror)
@@ -432,7 +433,7 @@ def advice(done: Repaired) -> Iterator[str]:
     """What an admin does then, a line each."""
     if done.missing:
         files = counted(len(done.missing), "file")
-        ids = ", ".join(sorted(set(done.missing.values())))
+        ids = ", ".join(sorted(set(chain.from_iterable(done.missing.values()))))
         yield (
             f"the bytes of {files} are nowhere: publish {ids} anew, which is to build it again"
             " and to repair again; or deploy another one, and reboot the nodes"

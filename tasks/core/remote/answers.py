@@ -84,7 +84,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},
     "verify": {"findings": [str]},
-    "repair": {"mended": [str], "left": [str], "missing": {str: str}, "roots": [str]},
+    "repair": {"mended": [str], "left": [str], "missing": {str: [str]}, "roots": [str]},
     "lend": {"files": {str: str}},
     "status": _STATUS,
     "site_data": {"site": str, "files": {str: str}},
