@@ -27,6 +27,7 @@ LAYERS = [
     ["tasks.core.disclosure"],
     ["tasks.core.remote"],
     ["tasks.core.nodes"],
+    ["tasks.core.cluster"],
     ["tasks.base"],
     ["tasks"],
 ]

@@ -75,6 +75,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
     names = named_by_files(held.targets, held.released)
     for id, release in held.released.items():
         used = last_used(held.targets, id, held.records, now)
+        came = os.stat(held.targets.kept(f"{id}.json")).st_mtime
         yield {
             "id": id,
             "image": release.image,
@@ -82,6 +83,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
             "entries": release.entries,
             "bytes": release.bytes,
             "named_by": names.get(id),
+            "days_since_arrival": round((now - came) / DAY, 1),
             "days_since_use": round((now - used) / DAY, 1),
         }
 
