@@ -7,10 +7,12 @@ from tasks.bench import task_bench  # Plugnode beside its peers
 from tasks.boot import task_boot  # one node as a virtual machine, served by what would be deployed
 from tasks.capacity import task_capacity  # are the servers enough for all nodes at once
 from tasks.check import task_check, task_validate  # is all of it right, by the servers' own word
+from tasks.completion import complete, task_completion  # of commands and names, in the shell
 from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img
 from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, task_verify
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 from tasks.examine import task_accept, task_examine  # can all of it be? nothing is made before
+from tasks.importing import import_at_once, task_import  # a first site.yaml, of others' files
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
@@ -25,7 +27,9 @@ from tasks.root import task_root  # build/<image>/root and its manifest
 from tasks.sign import task_sign  # what was built, with the site's key
 from tasks.usage import usage
 
+complete(globals())  # what a shell asks for is all that it gets
 usage(globals())  # a word that no command knows, and -h, are answered first
+import_at_once()  # needs no site
 site()  # what is wrong with it is said before anything runs
 
 DOIT_CONFIG = {

@@ -60,13 +60,13 @@ def boot(run: Run, raw: bool) -> None:
     from .core.config.boot_files import server_of
 
     node = chosen(run)
-    ready(run, node)
     server = server_of(run.site, node)
+    ready(run, node, server)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(run.paths.timings)
     targets = served(run, node, server)
     try:
-        story = watch(run, node, job(run, node, network(run, server, targets), raw), raw)
+        story = watch(run, node, job(run, node, network(run, node, server, targets), raw), raw)
     except RuntimeError as error:
         logs = place(run.paths, "logs")
         raise Refused(f"the servers or the machine did not start: {error}; see {logs}") from None
@@ -82,21 +82,26 @@ def chosen(run: Run) -> Node:
     return first
 
 
-def ready(run: Run, node: Node) -> None:
+def ready(run: Run, node: Node, server: Server) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
     from .core.config.cmdline import serial_console
+    from .core.lab.network import router_of
 
     if os.geteuid() != 0:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
     needed = programs(BY_WORD[run.settings.dhcp])
+    if router_of(run.site, node, server):
+        needed |= RELAY
     if lacking := [name for name in needed if not shutil.which(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
         )
     if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
+    if not node.mac:
+        raise Refused(f"{node.name} has no MAC yet, so DHCP does not know it; take another node")
     built = built_release(run, node)
     if node.release not in (None, built.id):
         pinned = f"{node.name} is pinned to {node.release}"
@@ -111,6 +116,9 @@ def programs(dhcp: DhcpServer) -> dict[str, str]:
     """What a boot takes -> Debian's package of it."""
     needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
+
+
+RELAY = {"dhcrelay": "isc-dhcp-relay"}
 
 
 def built_release(run: Run, node: Node) -> Release:
@@ -171,22 +179,23 @@ def job(run: Run, node: Node, lab: Lab, raw: bool):
     return BootJob(lab, (state,), raw or keep)
 
 
-def network(run: Run, server: Server, targets: Targets) -> Lab:
+def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
     """The lab that stands for the network of the node and its server."""
-    from .core.lab.network import Lab
+    from .core.lab.network import Lab, router_of
 
-    prefix = int(run.site.network.subnet.rpartition("/")[2])
+    own = run.site.network_of(node)
     configs = os.path.abspath(run.paths.configs)
     return Lab(
-        server.ip,
-        prefix,
+        server.address_in(own.name),
+        int(own.subnet.rpartition("/")[2]),
         targets.destdir,
         targets.tftp,
         configs,
         run.settings.dhcp,
         place(run.paths, "logs"),
         nfs_server=server.nfs_server or "",
-        gateway=run.site.network.gateway or "",
+        gateway=own.gateway or "",
+        router=router_of(run.site, node, server),
     )
 
 
@@ -308,7 +317,7 @@ def expected(run: Run, node: Node, server: Server, targets: Targets):
         node.name,
         node.ip,
         release,
-        f"{roots_of(run.site, server)}/{release}",
+        f"{roots_of(run.site, server, node.network)}/{release}",
         node.disk,
         sshd=has(root, "usr/sbin/sshd"),
         powers_off=has_systemd(root) and run.settings.power != "keep",

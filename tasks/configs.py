@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from .base.paths import OF_RELEASES, BuildPaths, templates_in
 from .base.rule import Reads, Writes, rule
 from .base.settings import build_paths, site
-from .core.base.files import mirror, read, write_atomic
+from .core.base.files import content, mirror, read, write_atomic
 from .core.site.model import Site
 
 
@@ -44,7 +44,16 @@ def task_configs():
 
 
 def render(wanted: Site, paths: BuildPaths) -> list[str]:
-    return mirror(paths.configs, rendered(wanted, paths.folders), besides=OF_RELEASES)
+    from .core.cluster.files import render_outputs
+
+    earlier = partial(_earlier, paths)
+    outputs = render_outputs(wanted, paths.templates, earlier)
+    return mirror(paths.configs, rendered(wanted, paths.folders) | outputs, besides=OF_RELEASES)
+
+
+def _earlier(paths: BuildPaths, path: str) -> bytes | None:
+    """A generated file as an earlier build left it."""
+    return content(paths.config(path))
 
 
 @lru_cache(maxsize=None)

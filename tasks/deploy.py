@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .base.console import say
 from .base.desired import build_of
-from .base.options import BUILT, flag
+from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
 from .history import is_range, show_range
@@ -22,6 +22,7 @@ from .base.settings import Run, this_run
 from .base.trust import keys, sign_build
 from .core.base.errors import Refused
 from .core.base.text import counted
+from .plan import as_planned, planned
 from .push import ask_nodes, degraded, hear, said_of
 from .push import nodes as asked
 
@@ -36,6 +37,12 @@ FULL = {
     "help": "compare the bytes of every file, too",
     **flag,
 }
+REPAIR = {
+    "name": "repair",
+    "long": "repair",
+    "help": "mend roots that are published: bytes from the build, another release or server",
+    **flag,
+}
 NODES = {
     "name": "nodes",
     "long": "nodes",
@@ -48,27 +55,38 @@ PROMETHEUS = {
     "help": "a textfile for node_exporter instead, of servers, drift and nodes, to standard output",
     **flag,
 }
-AGAIN = {
-    "name": "again",
-    "long": "again",
-    "help": "go back to what a rollback left, too",
-    **flag,
+SEEN = {
+    "name": "seen",
+    "long": "plan",
+    "type": str,
+    "default": None,  # "" is what a job gives whose variable is not set, and no id
+    "help": "do what the plan of this id showed, or nothing",
 }
 
 
 def task_deploy():
     """make the targets match what was built; `image=NAME` for the releases of that one alone"""
-    return command(deploy, this_run, after=BUILT, params=[AGAIN], knows="image server destdir key")
+    return command(
+        deploy, this_run, after=BUILT, params=[AGAIN, SEEN], knows="image server destdir key"
+    )
 
 
-def deploy(run: Run, again: bool) -> None:
+def deploy(run: Run, again: bool, seen: str | None) -> None:
     from .core.remote.options import DeployOptions
 
     for line in too_long(run):
         say(line)
     for id in sign_build(run):
         say(f"signed {id}")
-    options = DeployOptions(run.author(), run.settings.image, again)
+    options = DeployOptions(
+        author=run.author() if seen is None else {**run.author(), "plan": seen},
+        image=run.settings.image,
+        again=again,
+        revision=run.revision(),
+        seen=[] if seen is None else as_planned(run, seen, again),
+    )
+    if seen is None:
+        refuse_unseen(run, again)
     answers = everywhere(run, options, with_goal=True)
     shown, deployed = {}, {}
     for server, answer in answers.items():
@@ -80,6 +98,26 @@ def deploy(run: Run, again: bool) -> None:
     if len(run.site.servers) > 1:
         tell(run, deployed)
     refuse_failed(run, answers)
+
+
+def refuse_unseen(run: Run, again: bool) -> None:
+    """Raises Refused where one of several servers wants to have been seen: none is changed then."""
+    from .core.remote.options import GuardOptions
+
+    if len(chosen(run)) < 2:
+        return  # it says so itself
+    names = [node.name for node in run.site.nodes]
+    answers = everywhere(run, GuardOptions(names, run.revision()))
+    if any(answer.done.get("by_id") for answer in answers.values()):
+        unseen = {}
+        for name, answer in planned(run, again).items():
+            unseen[name] = answer._replace(failure=lines_of(answer))
+        refuse_failed(run, unseen)
+
+
+def lines_of(answer: Answer) -> str:
+    """Why a plan wants its id."""
+    return "\n".join(answer.done.get("by_id", ()))
 
 
 def too_long(run: Run) -> list[str]:
@@ -165,12 +203,14 @@ def verdicts(done: dict) -> str:
 
 def task_verify():
     """compare what is deployed with its manifests"""
-    return command(verify, this_run, params=[FULL], knows="image server destdir")
+    return command(verify, this_run, params=[FULL, REPAIR], knows="image server destdir")
 
 
-def verify(run: Run, full: bool) -> None:
+def verify(run: Run, full: bool, repair: bool) -> None:
     from .core.remote.options import VerifyOptions
 
+    if repair:
+        mend(run, full)
     answers = everywhere(run, VerifyOptions(full, run.settings.image, keys(run)))
     right = "ok: as it was deployed"
     if full:
@@ -180,6 +220,67 @@ def verify(run: Run, full: bool) -> None:
     count = sum(len(answer.done["findings"]) for answer in answers.values())
     if count:
         raise Refused(f"{counted(count, 'difference')} from what was deployed")
+
+
+def mend(run: Run, full: bool) -> None:
+    """Make published roots what their manifests say; print what became of them.
+
+    What a server has not itself comes from what is built here, or from another server.
+    """
+    from .core.remote.options import RepairOptions
+
+    options = RepairOptions(full, run.settings.image, keys(run), run.author(), lent={})
+    answers = everywhere(run, options)
+    rounds, tried = [answers], set[str]()
+    while new := missing_in(answers).keys() - tried:
+        tried |= new
+        if not (lent := lent_by_others(run, {*new})):
+            break
+        answers = everywhere(run, replace(options, lent=lent))
+        rounds.append(answers)
+    told = {}
+    for server in answers:
+        told[server] = repaired([each[server] for each in rounds])
+    tell(run, told)
+    refuse_failed(run, answers)
+
+
+def missing_in(answers: Mapping[str, Answer]) -> dict[str, int]:
+    """The files whose bytes some server lacks: digest -> size."""
+    missing = dict[str, int]()
+    for answer in answers.values():
+        missing |= answer.done.get("missing", {})
+    return missing
+
+
+def repaired(rounds: list[Answer]) -> str:
+    """What became of a server's roots, which were looked at once or more often."""
+    from .core.inspect.repair import Repaired, advice
+
+    if any(answer.failure for answer in rounds):
+        return ""
+    done = Repaired([], rounds[-1].done["left"], rounds[-1].done["missing"], [])
+    for answer in rounds:
+        done.mended.extend(answer.done["mended"])
+        done.releases.extend(answer.done["releases"])
+    lines = [f"mended {line}" for line in done.mended]
+    lines += [f"not mended {line}" for line in done.left]
+    return "\n".join([*lines, *advice(done)])
+
+
+def lent_by_others(run: Run, missing: set[str]) -> dict[str, str]:
+    """The bytes of files that are on some server, or built here: digest -> base64."""
+    from base64 import b64encode
+
+    from .core.inspect.repair import built_files
+    from .core.remote.options import LendOptions
+
+    built = built_files(build_of(run.site, run.paths).releases.values(), missing)
+    lent = {digest: b64encode(data).decode() for digest, data in built.items()}
+    rest = sorted(missing - lent.keys())
+    for answer in everywhere(run, LendOptions(rest)).values() if rest else ():
+        lent |= answer.done.get("files", {})
+    return lent
 
 
 def task_status():
@@ -230,7 +331,7 @@ def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
 
 def show_metrics(run: Run) -> None:
     """Print what servers and nodes say as metrics: what is wrong is among them, and no failure."""
-    from .core.cluster.metrics import Seen, metrics_text
+    from .core.operate.metrics import Seen, metrics_text
     from .core.remote.options import StatusOptions, VerifyOptions
 
     answers = everywhere(run, StatusOptions())

@@ -12,13 +12,18 @@ from typing import Any
 
 from doit.exceptions import InvalidDodoFile
 
-from .base.settings import Settings
+from .base.settings import EVERYWHERE, useless
 
+DOIT_OWN = ("clean", "forget", "ignore", "reset-dep")  # of doit, and not only to read
 HELP = ("-h", "--help")
 
 
 def usage(tasks: Mapping[str, Any]) -> None:
-    """Look at the command line before all else. Raises InvalidDodoFile for an unknown option."""
+    """Look at the command line before all else. Raises InvalidDodoFile for an unknown option.
+
+    And for a variable that a command of doit's own would ignore: `clean image=` cleans all.
+    """
+    refuse_useless_of_doit(sys.argv[1:])
     for name, options in asked(sys.argv[1:], tasks):
         make = tasks[f"task_{name}"]
         if not {*HELP}.isdisjoint(options):
@@ -26,6 +31,15 @@ def usage(tasks: Mapping[str, Any]) -> None:
             sys.exit(0)
         for option in options:
             look(name, option, known(make))
+        if lacks_value(sys.argv[-1], known(make)):
+            raise InvalidDodoFile(f"{name} {sys.argv[-1]}: of what? write {sys.argv[-1]}=…")
+
+
+def refuse_useless_of_doit(words: Sequence[str]) -> None:
+    """Raises InvalidDodoFile."""
+    first = next(filter(is_plain, words), "")
+    if first in DOIT_OWN and (lines := useless({first: ()})):
+        raise InvalidDodoFile("\n".join(lines))
 
 
 def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -70,6 +84,11 @@ def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     raise InvalidDodoFile(f"{wrong}; ./doit {name} -h says more")
 
 
+def lacks_value(option: str, options: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether that, as the last word, is an option that a value must follow."""
+    return any(row.get("type") is not bool and option in spelled(row) for row in options)
+
+
 def is_number(option: str) -> bool:
     """Whether it is the negative value of another option."""
     digits = option.lstrip("-").replace(".", "", 1)
@@ -103,5 +122,12 @@ def told(name: str, make: Callable[[], Any]) -> Iterator[str]:
         if option.get("type") is not bool:
             words += "=…"
         yield f"  {words:<24} {option.get('help', '')}"
-    variables = " ".join(f"{each}=" for each in Settings.__dataclass_fields__)
+    variables = " ".join(f"{each}=" for each in variables_of(make))
     yield f"Variables: {variables}; all commands: ./doit list"
+
+
+def variables_of(make: Callable[[], Any]) -> list[str]:
+    """Those that a command has a use for."""
+    task = make()
+    meta = (task.get("meta") or {}) if isinstance(task, dict) else {}
+    return [*meta.get("knows", ()), *EVERYWHERE]

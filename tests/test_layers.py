@@ -15,19 +15,20 @@ from tests.support.source_code import Imported, Module
 
 # From the ground up; packages of one line know nothing of each other.
 LAYERS = [
-    ["tasks.core.base", "tasks.core.release"],
+    ["tasks.core.base", "tasks.core.release", "tasks.core.outputs"],
     ["tasks.core.tree", "tasks.core.capacity", "tasks.core.dhcp"],
     ["tasks.core.scan", "tasks.core.archive", "tasks.core.site"],
     ["tasks.core.checkout", "tasks.core.rootfs", "tasks.core.initrd", "tasks.core.site_data"],
     ["tasks.core.store", "tasks.core.secret_scan"],
     ["tasks.core.services", "tasks.core.reference", "tasks.core.trust"],
     ["tasks.core.config", "tasks.core.plan", "tasks.core.image"],
+    ["tasks.core.cluster", "tasks.core.importer"],
     ["tasks.core.deploy", "tasks.core.desired", "tasks.core.report", "tasks.core.lab"],
     ["tasks.core.inspect", "tasks.core.history"],
     ["tasks.core.disclosure"],
     ["tasks.core.remote"],
     ["tasks.core.nodes"],
-    ["tasks.core.cluster"],
+    ["tasks.core.operate"],
     ["tasks.base"],
     ["tasks"],
 ]

@@ -19,6 +19,12 @@ AGAINST = {
     "default": "",
     "help": f"compare with what {OTHERS}",
 }
+AGAIN = {
+    "name": "again",
+    "long": "again",
+    "help": "go back to what a rollback left, too",
+    **flag,
+}
 EXIT = {
     "name": "detailed",
     "long": "detailed-exitcode",

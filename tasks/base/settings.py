@@ -82,6 +82,12 @@ def on_command_line() -> dict[str, str]:
     return dict(doit_cmd._CMDLINE_VARS or {})
 
 
+def take_besides(words: Iterable[str]) -> None:
+    """Take variables of a command line that is only typed for those of this one."""
+    pairs = (word.partition("=") for word in words if "=" in word and word[0] != "-")
+    doit_cmd._CMDLINE_VARS.update({name: value for name, _, value in pairs})
+
+
 def useless(tasks: Mapping[str, Iterable[str]]) -> list[str]:
     """A line for each given variable that a task has no use for.
 
@@ -191,7 +197,24 @@ class Run(NamedTuple):
         """Who does it, and at which revision of the site, for the journal."""
         from ..core.store import journal
 
-        return journal.author(os.path.dirname(os.path.abspath(self.settings.site)))
+        made = self.revision().get("committed")
+        committed = {"committed": made} if made else {}
+        return {**journal.author(_beside(self.settings.site)), **committed}
+
+    def revision(self) -> dict:
+        """The site's commit, as `journal.revision` gives it."""
+        return _revision(_beside(self.settings.site))
+
+
+def _beside(site_file: str) -> str:
+    return os.path.dirname(os.path.abspath(site_file))
+
+
+@lru_cache(maxsize=None)
+def _revision(folder: str) -> dict:
+    from ..core.store import journal
+
+    return journal.revision(folder)
 
 
 def this_run() -> Run:

@@ -17,7 +17,8 @@ from .tree.model import directory, generated_file
 HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
-OF_NODES = re.compile(r"hosts|nodes|site|layouts/\w[\w.-]*", re.ASCII)  # what nodes that run take
+# What nodes that run take
+OF_NODES = re.compile(r"hosts|nodes|facts|site|layouts/\w[\w.-]*", re.ASCII)
 
 
 def files_of(site_img: bytes) -> dict[str, bytes]:

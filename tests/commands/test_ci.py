@@ -1,4 +1,4 @@
-"""docs/ci.md: its pipelines by their services' own schemas, its hook by pre-commit, its completion in real shells."""
+"""docs/ci.md: its pipelines by their services' own schemas, its hook by pre-commit, completion in real shells."""
 
 from __future__ import annotations
 
@@ -214,34 +214,81 @@ def test_the_hooks_for_other_repositories_are_well_formed():
     ]
 
 
-# --- completion, in a terminal
+# --- completion, in real shells
+
+SHELLS = {"bash": ["bash", "--norc", "--noprofile", "-i"], "zsh": ["zsh", "-f", "-i"]}
+ASK = """
+source "$1"
+COMP_WORDBREAKS=$' \\t\\n"><=;|&(:' COMP_LINE=$2 COMP_POINT=${#2}
+_plugnode
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory) -> pathlib.Path:
+    """A site with groups and two servers, beside it the script and a `./doit`."""
+    doit = Doit(tmp_path_factory.mktemp("completion"))
+    nodes = [node.replace("}", ", groups: [gpu]}") for node in sample_site.NODES]
+    sample_site.write(doit.site, sample_site.reference(doit.folder / "node", files=3), nodes)
+    text = doit.site.read_text().replace("nodes:", "groups: {gpu: {}, rack2: {}}\nnodes:")
+    doit.site.write_text(text.replace("172.24.10.1}", "172.24.10.1}, boot2: {ip: 172.24.10.2}"))
+    launcher(doit)
+    doit("deploy", "server=boot1", f"destdir={doit.folder}/dest")
+    (doit.folder / "script").write_text(doit("completion"))
+    return doit.folder
 
 
 @pytest.mark.parametrize(
-    "typed, completed",
-    [("./doit verif\t", "./doit verify"), ("./doit info site_i\t", "site_image")],
+    "typed, words",
+    [
+        ("ver", {"verify"}),
+        ("deploy --", {"--again", "--help", "--plan="}),
+        ("verify --re", {"--repair"}),
+        ("deploy im", {"image="}),
+        ("deploy node", {"nodes"}),  # it has no use for node=
+        ("deploy image=", {"worker"}),
+        ("plan server=b", {"boot1", "boot2"}),
+        ("status node=w", {"wn001", "wn002"}),
+        ("status node=wn001,", {"wn001,wn001", "wn001,wn002", "wn001,@gpu", "wn001,@*"}),
+        ("boot firmware=u", {"uefi"}),
+        ("boot site=/nowhere.yaml node=", set()),
+    ],
 )
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_the_shell_completes_tasks(tmp_path, shell, typed, completed):
-    script = subprocess.run(
-        [sys.executable, str(BIN / "doit"), "tabcompletion", "--hardcode-tasks", "--shell", shell],
-        cwd=REPOSITORY, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    (tmp_path / "_doit").write_text(script)
-    start = {
-        "bash": (["bash", "--norc", "--noprofile", "-i"],
-                 f". /usr/share/bash-completion/bash_completion; . {tmp_path}/_doit"),
-        "zsh": (["zsh", "-f", "-i"], f"fpath+={tmp_path}; autoload -Uz compinit; compinit -u -d {tmp_path}/dump"),
-    }  # fmt: skip
-    argv, ready = start[shell]
-    assert completed in seen_after(argv, ready, typed, completed, tmp_path)
+def test_bash_completes_commands_options_variables_and_names(completion, typed, words):
+    argv = ["bash", "-c", ASK, "bash", "./script", f"./doit {typed}"]
+    done = subprocess.run(argv, cwd=completion, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == words, done.stderr
+
+
+def test_releases_are_those_on_this_machine_and_sites_are_files(completion):
+    (release,) = (path.name for path in completion.glob("dest/opt/nfs_export/worker-*"))
+    for typed, word in (
+        (f"destdir={completion}/dest release=w", release),
+        (f"site={completion}/s", f"{completion}/site.yaml"),
+    ):
+        argv = ["bash", "-c", ASK, "bash", "./script", f"./doit rollback {typed}"]
+        done = subprocess.run(argv, cwd=completion, capture_output=True, text=True, check=True)
+        assert word in done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_completes_what_is_typed(completion, shell):
+    shown = seen_after(
+        SHELLS[shell],
+        f". {completion}/script",
+        "./doit status node=wn00\t1,@g\t",
+        "@gpu",
+        completion,
+    )
+    assert "@gpu" in shown, shown
 
 
 def seen_after(argv: list[str], ready: str, typed: str, wanted: str, home: pathlib.Path) -> str:
     """What a terminal shows after a shell was made ready and something was typed, until that is `wanted`."""
     child, terminal = pty.fork()
     if child == 0:
-        os.chdir(REPOSITORY)
+        os.chdir(home)
         os.execvpe(
             argv[0],
             argv,

@@ -137,6 +137,8 @@ def test_why_names_the_line_of_every_layer_that_gave_something(mixed: Doit):
         "server": ["server: boot1"],
         "ip": ['ip: "172.24.10.[101-103]"'],
         "mac": ['- "ae:d6:90:bb:00:02"'],
+        "network": ["network: {subnet: 172.24.10.0/24}"],
+        "interfaces": ["default"],
         "groups": ["groups: [rack2]"],
         "cmdline": ["cmdline: console=ttyS0", "cmdline: quiet"],
         "interface": ["default"],
@@ -146,6 +148,9 @@ def test_why_names_the_line_of_every_layer_that_gave_something(mixed: Doit):
             "disk: {required: false, match: {transport: nvme}}",
         ],
         "wipe": ["default"],
+        "loader": ["default"],
+        "facts": ["default"],
+        "aliases": ["default"],
     }
     gpu = lines_of(mixed, found["wn004"])
     assert gpu["image"] == ["image: gpu"] and gpu["interface"] == ["interface: eno2"]

@@ -234,6 +234,7 @@ def anonymous(text: str) -> str:
         number = sum(known.startswith(kind) for known in found) + 1
         return found.setdefault(match[0], f"{kind}-<{number}>")
 
+    text = re.sub(r"--plan=[0-9a-f]{12}", "--plan=<id>", text)
     return re.sub(r"\b(worker|gpu|site)-[0-9a-f]{12}\b", name, text)
 
 

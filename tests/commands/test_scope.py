@@ -115,17 +115,14 @@ def test_a_variable_that_a_command_would_ignore_is_refused_with_those_that_it_kn
     assert not (two.doit.build / "configs").exists() and not two.dest.exists()
 
 
-def test_what_doit_itself_does_takes_every_variable_that_there_is(two: TwoImages):
+def test_what_doit_itself_shows_takes_every_variable_that_there_is(two: TwoImages):
     two.doit.site.write_text(json.dumps(two.site))
     two.doit()
-    for words in (
-        ["help"],
-        ["list"],
-        ["info", "configs"],
-        ["clean", "--dry-run"],
-        ["forget", "configs"],
-    ):
+    for words in (["help"], ["list"], ["info", "configs"]):
         two.doit(*words, "node=wn001", "image=gpu", "server=boot1", "firmware=uefi")
+    for word in ("clean", "forget"):  # of one image, it would be of all
+        assert f"image=: {word} has no use for it" in two.doit(word, "image=gpu", status=3)
+    assert (two.doit.build / "gpu/release.json").exists()
     assert "no such variable" in two.doit("list", "nodes=wn001", status=3)
 
 

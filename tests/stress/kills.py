@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.stress.kills [--count 200] [--files 200]
 
-Kills `--count` deploys at random instants; then rollback, prune and deploy of releases
-of `--files` files, before every rename, link, unlink, mkdir, rmdir and flush that they make, each
+Kills `--count` deploys at random instants; then rollback, prune, repair and deploy of
+releases of `--files` files, before every rename, link, unlink, mkdir, rmdir and flush that they make, each
 with every command that may come next: tests/core/deploy/test_kills.py with larger trees. Fails
 where nodes would come upon something that is not whole, or verify finds something wrong after that.
 """

@@ -1,11 +1,16 @@
 """A real DHCP server of ours and a real client, in namespaces of their own; run by tests/core/config/test_render.py.
 
-    dhcp_client.py FOLDER SERVER ADDRESS/PREFIX…     inside UNSHARE; requests as JSON on stdin, answers on stdout
+    dhcp_client.py FOLDER SERVER CABLE…     inside UNSHARE; requests as JSON on stdin, answers on stdout
 
 A request is {"mac", "options": [udhcpc's -x words], "client_id", "tries", "cable"}, or "reload", which lets the server
 take the configuration FOLDER/next, or "update", whose answer is the first dynamic update that came to DNS, in hex. An
-answer is what udhcpc gave its script, or null. Each address has a cable of its
-own, counted from 0. Files of the server's admin lie in FOLDER too, and win: MAIN.
+answer is what udhcpc gave its script, or null. A cable, counted from 0, is one of
+
+    ADDRESS/PREFIX               from the server, which has that address, to the client
+    up:ADDRESS/PREFIX,ROUTER     from the server to a router with the address ROUTER
+    relay:ADDRESS/PREFIX[,…]     from the router, a DHCP relay there (dhcrelay), to the client
+
+Files of the server's admin lie in FOLDER too, and win: MAIN.
 """
 
 from __future__ import annotations
@@ -77,19 +82,55 @@ def sh(*argv: str) -> None:
 
 
 def network(addresses: tuple[str, ...]) -> None:
-    """`srv0`, … here, `eth0`, … in the namespace `node`, a cable between each two."""
+    """`srv0`, … here or at the router, `eth0`, … in the namespace `node`: a cable each."""
     sh("mount", "-t", "tmpfs", "tmpfs", "/run")
     os.makedirs("/run/netns")
     sh("ip", "netns", "add", "node")
     sh("ip", "link", "set", "lo", "up")
-    for at, address in enumerate(addresses):
-        card, peer = f"srv{at}", f"eth{at}"
-        sh("ip", "link", "add", card, "type", "veth", "peer", "name", peer, "netns", "node")
-        sh("ip", "addr", "add", address, "dev", card)
-        sh("ip", "link", "set", card, "up")
+    for at, cable in enumerate(addresses):
+        kind, _, words = cable.rpartition(":")
+        CABLES[kind](at, *words.split(","))
+    if downstream := [f"-id srv{at}" for at, cable in enumerate(addresses) if "relay:" in cable]:
+        relay(" ".join(downstream), addresses)
     with open("/run/script", "w") as script:
         script.write(SCRIPT)
     os.chmod("/run/script", 0o755)
+
+
+def to_client(at: int, address: str) -> None:
+    sh(*f"ip link add srv{at} type veth peer name eth{at} netns node".split())
+    sh(*f"ip addr add {address} dev srv{at}".split())
+    sh(*f"ip link set srv{at} up".split())
+    sh(*f"ip -n node link set eth{at} up".split())  # Kea takes only what has a link
+
+
+def to_router(at: int, address: str, router: str) -> None:
+    prefix = address.partition("/")[2]
+    sh(*"ip netns add router".split())
+    sh(*f"ip link add srv{at} type veth peer name uplink netns router".split())
+    sh(*f"ip addr add {address} dev srv{at}".split())
+    sh(*f"ip link set srv{at} up".split())
+    sh(*f"ip -n router addr add {router}/{prefix} dev uplink".split())
+    sh(*"ip -n router link set uplink up".split())
+    sh(*"ip -n router link set lo up".split())
+    sh(*f"ip route add default via {router}".split())
+    sh(*"ip netns exec router busybox sysctl -qw net.ipv4.ip_forward=1".split())
+
+
+def from_router(at: int, *addresses: str) -> None:
+    sh(*f"ip -n router link add srv{at} type veth peer name eth{at} netns node".split())
+    for address in addresses:
+        sh(*f"ip -n router addr add {address} dev srv{at}".split())
+    sh(*f"ip -n router link set srv{at} up".split())
+
+
+CABLES = {"": to_client, "up": to_router, "relay": from_router}
+
+
+def relay(downstream: str, cables: tuple[str, ...]) -> None:
+    """The router's relay, which sends what it hears to the server."""
+    (server,) = [cable[3:].partition("/")[0] for cable in cables if cable.startswith("up:")]
+    start(*f"ip netns exec router dhcrelay -4 -a -d {downstream} -iu uplink {server}".split())
 
 
 def start(*argv: str, **environ: str) -> subprocess.Popen[bytes]:
@@ -155,7 +196,8 @@ def ask(
         ["-x", f"0x3d:{client_id}"] if client_id else []
     )
     client = f"ip netns exec node busybox udhcpc -i {card} -n -q -f -t {tries} -T 1 -s /run/script".split()
-    asked = ["-O", "rootpath", "-O", "hostname", "-O", "domain", "-O", "ntpsrv", "-O", "bootfile"]
+    names = ("rootpath", "hostname", "domain", "ntpsrv", "bootfile", "mtu", "search")
+    asked = [word for name in names for word in ("-O", name)]
     subprocess.run([*client, *asked, *words], stdout=sys.stderr, check=False)
     if not os.path.exists("/run/answer"):
         return None

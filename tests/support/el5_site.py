@@ -43,8 +43,10 @@ images:
 groups:
   light: {{image: light}}
   worker: {{image: worker}}
+  usual: {{cmdline: quiet}}             # most nodes, none of which is booted: the others go by their groups' files
 nodes:
 {nodes}
+  wn[220-223]: {{macs: [{spare}], ip: "172.24.10.[220-223]", groups: [worker, usual]}}
 """
 # What the tests want to know of a node, told by itself before it is ready.
 PROBE = r"""#!/bin/bash
@@ -81,7 +83,8 @@ def grid(tmp_path_factory) -> Grid:
     cloud, full = sorted(os.listdir(tree / "lib/modules"), key=lambda name: "cloud" not in name)
     node = "  {}: {{mac: '{}', ip: {}, groups: [{}]}}\n"
     nodes = "".join(node.format(name, *values) for name, values in NODES.items())
-    text = SITE.format(tree=tree, cloud=cloud, full=full, nodes=nodes, disk=DISK)
+    spare = ", ".join(f"'52:54:00:aa:02:{number}'" for number in range(20, 24))
+    text = SITE.format(tree=tree, cloud=cloud, full=full, nodes=nodes, spare=spare, disk=DISK)
     overlay = {"probe/etc/rc.d/rc3.d/S98probe": PROBE, "probe/usr/sbin/ssh-keygen": QUICK_KEYS}
     return Grid(tmp_path_factory.mktemp("el5"), text, overlay)
 

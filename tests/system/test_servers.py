@@ -383,6 +383,23 @@ def test_rollback_status_prune_and_verify_work_on_every_server(fleet):
     signature.write_bytes(good)
     assert fleet("verify", "server=boot[1,3]").strip() == "boot[1,3]: ok: as it was deployed"
     assert "site.yaml has no boot9; it has boot[1-3]" in fleet("verify", "server=boot9", status=3)
+    mended_by_another(fleet, nfs(fleet.servers["boot2"], new, "usr/share/large"))
+
+
+def mended_by_another(fleet: Fleet, harmed: pathlib.Path) -> None:
+    """A byte of a file on one server; what is built is harmed, too."""
+    built = fleet.folder / "build/worker/root/usr/share/large"
+    right = harmed.read_bytes()
+    with open(harmed, "r+b") as file:
+        file.write(b"harmed")
+    built.rename(fleet.folder / "aside")
+    out = fleet("verify", "--repair")
+    (fleet.folder / "aside").rename(built)
+    assert (
+        f"boot2: mended /srv/nfs/{harmed.parts[-4]}/usr/share/large: content (sha256)" in out
+        or ("boot2:\n" in out and "usr/share/large: content (sha256)" in out)
+    ), out
+    assert "boot[1-3]: ok: as it was deployed" in out and harmed.read_bytes() == right
 
 
 def test_one_image_on_one_server_is_moved_and_nothing_else(fleet):
@@ -427,6 +444,22 @@ def test_a_plan_says_what_a_server_would_refuse(fleet):
     out = fleet("plan", status=1)
     assert why in out and "3 of 3 servers failed" in out, out
     assert why in fleet("deploy", status=1)
+
+
+def test_a_plan_of_several_servers_has_one_id_and_none_is_changed_by_another(fleet):
+    fleet.write(nodes=24)
+    fleet("deploy", "server=boot[1-2]")
+    fleet.write(nodes=12)
+    line = "boot[1-2]: 12 of 24 nodes are removed; deploy does that by --plan=ID alone"
+    assert line in fleet("deploy", status=1)
+    at = [fleet("plan").rpartition("--plan=")[2].split()[0] for _ in range(2)]
+    assert at[0] == at[1]
+    other = fleet("plan", "server=boot1").rpartition("--plan=")[2]
+    assert other.split()[1] == "server=boot1" and other.split()[0] != at[0]
+    assert "is not what a deploy would do now" in fleet(
+        "deploy", f"--plan={at[0]}", "server=boot1", status=1
+    )
+    assert "boot[1-3]: deployed" in fleet("deploy", f"--plan={at[0]}")
 
 
 def test_the_server_that_this_machine_is_is_one_of_them(fleet):

@@ -78,18 +78,19 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
 
 @pytest.fixture
 def two_servers(example: Doit):
-    """The same site, with a second boot server, wn001's."""
+    """The same site, with a second boot server, wn001's, from which a router and relay leads to it."""
     text = example.site.read_text()
-    boot1, wn001 = "  boot1: {ip: 172.24.10.1} ", "ip: 172.24.10.100}"
-    assert boot1 in text and wn001 in text
-    more = {boot1: "  boot2: {ip: 172.24.10.2}\n" + boot1, wn001: wn001[:-1] + ", server: boot2}"}
+    network, boot1, wn001 = "network:\n", "  boot1: {ip: 172.24.10.1} ", "ip: 172.24.10.100}"
+    assert network in text and boot1 in text and wn001 in text
+    more = {network: "networks:\n nodes:\n", boot1: "  boot2: {ip: 172.16.9.2}\n" + boot1}
+    more[wn001] = wn001[:-1] + ", server: boot2}"
     for before, after in more.items():
         example.site.write_text(example.site.read_text().replace(before, after))
     yield example
     example.site.write_text(text)
 
 
-def test_a_node_of_the_second_server_boots_by_secure_boot_and_stays_on_at_a_terminal(
+def test_a_node_behind_a_relay_boots_by_secure_boot_and_stays_on_at_a_terminal(
     two_servers: Doit,
 ):
     """OVMF with Microsoft's keys, shim, Debian's signed GRUB and kernel, and modules that this kernel takes."""
@@ -110,7 +111,7 @@ def test_a_node_of_the_second_server_boots_by_secure_boot_and_stays_on_at_a_term
         node.sendline(
             "echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)"
         )
-        node.expect("42 of root by 172.24.10.2\r\n")
+        node.expect("42 of root by 172.16.9.2\r\n")
         node.sendline("echo asleep; sleep 1000")
         node.expect("asleep\r\n")
         node.sendcontrol("c")  # the node's, as every key

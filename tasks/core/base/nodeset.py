@@ -149,3 +149,35 @@ def fold_nodes(names: Iterable[str]) -> str:
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
+
+
+def hostlist(names: Iterable[str]) -> str:
+    """Names as every program of a cluster reads them: `wn[001-040,100],login`.
+
+    Only what stands at the end of a name is folded, and only numbers of one width: the hostlists of
+    Slurm, genders, powerman and conman take one bracket, which ends the name.
+    """
+    numbers: dict[tuple[str, int], list[int]] = {}
+    for name in names:
+        begin = name.rstrip("0123456789")
+        digits = name[len(begin) :]
+        at = numbers.setdefault((begin, len(digits)), [])
+        if digits:
+            at.append(int(digits))
+    parts = []
+    for (begin, width), found in numbers.items():
+        parts.append(_folded(begin, width, sorted(set(found))))
+    return ",".join(parts)
+
+
+def _folded(begin: str, width: int, found: list[int]) -> str:
+    if len(found) < 2:
+        return begin + "".join(f"{number:0{width}}" for number in found)
+    ranges: list[list[int]] = []
+    for number in found:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    pieces = [f"{first:0{width}}" + f"-{last:0{width}}" * (last > first) for first, last in ranges]
+    return f"{begin}[{','.join(pieces)}]"

@@ -1,1 +1,1 @@
-"""Servers and nodes together as they are, told to machines; nodes led to what they would boot."""
+"""Files of the whole cluster, for programs beside it: inventories, zones, groups."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
 from ..release import SITE_DATA, Release
-from ..site.model import Image, Node, Server, Site
+from ..site.model import Image, Network, Node, Server, Site
 from ..site_data import NAMES
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
@@ -75,7 +76,7 @@ def default_boot(site: Site) -> BootSettings:
     return BootSettings(label, by_use[0] if by_use else "")
 
 
-# Loaders: one file for all, and one for each node that differs
+# Loaders: one file for all, one for each group that differs, and one for each node that does
 
 
 DEFAULTS = {
@@ -83,35 +84,136 @@ DEFAULTS = {
     "grub/grub.cfg": "grub.cfg",
     "boot.ipxe": "boot.ipxe",
 }
-OF_NODE = {"pxelinux.cfg/": "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+PXELINUX = "pxelinux.cfg/"
+OF_NODE = {PXELINUX: "pxelinux.cfg", "grub/grub.cfg-": "grub.cfg", "boot.ipxe-": "node.ipxe"}
+MEMBERS = {  # of a group: their own files lead to the group's, and so never change with it
+    PXELINUX: "member.cfg",
+    "grub/grub.cfg-": "member.grub",
+    "boot.ipxe-": "member.ipxe",
+}
+LONGEST_NAME = 100  # of a group's file
 FOR_ALL = "What a node boots that has no file of its own here."
+FOR_NETWORK = "The same for nodes of network {}, which reach their server at another address."
 
 
-def boot_views(site: Site) -> dict[str, tuple[str, View]]:
+Views = dict[str, tuple[str, View]]  # path below the TFTP root -> (template, its view)
+
+
+def boot_views(site: Site) -> Views:
     """Path below the TFTP root -> (template, its view)."""
     usual = default_boot(site)
     boots = [(node, boot_of(site, node)) for node in site.nodes]
+    of_groups = _boots_of_groups(site, boots)
     different = [(node, boot) for node, boot in boots if boot != usual]
 
+    by_address = [node for node, _ in different if node.is_known and not node.mac]
     view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
-    views: dict[str, tuple[str, View]] = {}
-    for path, template in DEFAULTS.items():
-        views[path] = (template, view)
+    view["by_address"] = bool(by_address)
+    views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
+    views |= _network_views(site, usual, view)
     for node, boot in different:
-        title = f"{node.name}, which differs from most: {_difference(boot, usual)}."
-        view_of_node = _boot_view(site, boot, node.image, title)
-        for path, template in OF_NODE.items():
-            views[path + node.mac.pxe] = (template, view_of_node)
+        difference = _difference(boot, usual)
+        if of_groups.get(_group_file(site, node)) == boot:
+            views |= _views_of_member(site, node, boot, difference)
+        else:
+            views |= _node_views(site, node, boot, difference)
     return views
 
 
-def _boot_view(site: Site, boot: BootSettings, image: str, title: str) -> View:
+def _node_views(site: Site, node: Node, boot: BootSettings, difference: str) -> Views:
+    """A node's own files."""
+    title = f"{node.name}, which differs from most: {difference}."
+    view = _boot_view(site, boot, node.image, title, node.network)
+    return {name: (OF_NODE[path], view) for path, name in _own_files(node)}
+
+
+def _own_files(node: Node) -> Iterator[tuple[str, str]]:
+    """Give (how the names of such files begin, a node's): by each of its cards.
+
+    By its address where DHCP knows it otherwise.
+    """
+    for path in OF_NODE:
+        names = [mac.pxe for mac in node.macs]
+        if node.is_known and not names:
+            names = [_hex(node.ip) if path == PXELINUX else node.ip]
+        for name in names:
+            yield path, path + name
+
+
+def _views_of_member(site: Site, node: Node, boot: BootSettings, difference: str) -> Views:
+    """A node's own files, which lead to those of its group, and these."""
+    who, group = _group_words(site, node), _group_file(site, node)
+    title = f"{who}, which differs from most: {difference}."
+    view = _boot_view(site, boot, node.image, title, node.network)
+    views: Views = {path + group: (template, view) for path, template in OF_NODE.items()}
+    for path, name in _own_files(node):
+        views[name] = (MEMBERS[path], plain_values({"file": path + group, "who": who}))
+    return views
+
+
+def _boots_of_groups(
+    site: Site, boots: Iterable[tuple[Node, BootSettings]]
+) -> dict[str, BootSettings]:
+    """What nodes of an image and of the same groups boot, but those that say more themselves.
+
+    By the names of the groups' files; one node alone shares none.
+    """
+    found: dict[str, Counter[BootSettings]] = {}
+    for node, boot in boots:
+        found.setdefault(_group_file(site, node), Counter())[boot] += 1
+    most = {
+        name: min(count, key=lambda boot: (-count[boot], boot)) for name, count in found.items()
+    }
+    return {name: boot for name, boot in most.items() if found[name][boot] > 1}
+
+
+def _group_file(site: Site, node: Node) -> str:
+    """How the names of the boot files end that nodes of the same groups and image share.
+
+    Of those that reach their server at the same address, too.
+    """
+    of_image = f"@{node.image}" if node.image != site.images[0].name else ""
+    of_network = f"@@{node.network}" if node.network in site.elsewhere else ""
+    if not node.groups:
+        return f"image-{node.image}{of_network}"
+    name = "+".join(node.groups) + of_image + of_network
+    if len(name) > LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return f"group-{name}"
+
+
+def _group_words(site: Site, node: Node) -> str:
+    """Who shares a boot file, in words."""
+    groups = [f"group {name}" for name in node.groups]
+    of_image = f"image {node.image}" if len(site.images) > 1 or not groups else ""
+    of_network = f"network {node.network}" if node.network in site.elsewhere else ""
+    return "A node of " + ", ".join(filter(None, [*groups, of_image, of_network]))
+
+
+def _hex(ip: str) -> str:
+    return f"{int(IPv4Address(ip)):08X}"
+
+
+def _network_views(site: Site, usual: BootSettings, view: View) -> dict[str, tuple[str, View]]:
+    """pxelinux' files of networks in which the server has another address."""
+    views: dict[str, tuple[str, View]] = {}
+    for network in site.elsewhere.values():
+        title = FOR_NETWORK.format(network.name)
+        own = {**view, "title": title, "entry": entry(site, usual.label, network.name)}
+        for prefix in _hex_prefixes(network):
+            views[f"pxelinux.cfg/{prefix}"] = ("pxelinux.cfg", own)
+    return views
+
+
+def _boot_view(site: Site, boot: BootSettings, image: str, title: str, network: str = "") -> View:
     view = {
         "title": title,
         "label": boot.label,
+        "entry": entry(site, boot.label, network),
         "cmdline": boot.cmdline,
         "serial": serial_console(f"{site.image(image).cmdline} {boot.cmdline}"),
         "others": "",
+        "by_address": "",
     }
     return plain_values(view)
 
@@ -122,6 +224,22 @@ def _difference(boot: BootSettings, usual: BootSettings) -> str:
         no = "" if boot.cmdline else "no "
         own.append(f"it has {no}kernel arguments of its own")
     return ", ".join(own)
+
+
+# Networks in which a server has another address than its main one: nodes mount their root from it
+
+
+def entry(site: Site, label: str, network: str) -> str:
+    """The entry of a label's file for pxelinux; for such a network `worker@rack2`."""
+    return f"{label}@{network}" if network in site.elsewhere else label
+
+
+def _hex_prefixes(network: Network) -> list[str]:
+    """The files by parts of an address that pxelinux looks for, which all of a network have."""
+    subnet = IPv4Network(network.subnet)
+    digits = -(-subnet.prefixlen // 4)
+    parts = subnet.subnets(new_prefix=4 * digits)
+    return [f"{int(part.network_address):08X}"[:digits] for part in parts]
 
 
 # The files that name a release
@@ -147,6 +265,7 @@ def render_boot(
             "site_id": label.site_id,
             "names": names_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
+            "elsewhere": _entries(site, server, label),
         }
     )
     files: dict[str, bytes] = {}
@@ -156,23 +275,38 @@ def render_boot(
     return files
 
 
+def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str]]:
+    """What nodes load that reach a server at another address; by which they know it themselves."""
+    found = []
+    for network in site.elsewhere.values():
+        arguments = arguments_of(site, server, label.release, network.name)
+        address = server.address_in(network.name)
+        name = entry(site, label.name, network.name)
+        found.append({"entry": name, "address": address, "arguments": arguments})
+    return found
+
+
 def names_of(site: Site, release: Release, site_id: str) -> str:
     """The archive that a release of before loads after site.img; "" where it needs none."""
     reads_hosts = release.site_data >= SITE_DATA
     return "" if reads_hosts or not site.network.domain else f"{site_id}/{NAMES}"
 
 
-def arguments_of(site: Site, server: Server, release: Release) -> str:
-    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's."""
-    root = f"{roots_of(site, server)}/{release.id}"
+def arguments_of(site: Site, server: Server, release: Release, network: str = "") -> str:
+    """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's.
+
+    Of those of a network, by the address at which they reach the server.
+    """
+    root = f"{roots_of(site, server, network)}/{release.id}"
     return network_root(release.network_root, root, release.nfs, release.cmdline)
 
 
-def roots_of(site: Site, server: Server) -> str:
-    """The folder of all releases as nodes mount it: ADDRESS:PATH."""
+def roots_of(site: Site, server: Server, network: str = "") -> str:
+    """The folder of all releases as nodes mount it, those of a network: ADDRESS:PATH."""
     if server.nfs_server:
         return server.nfs_server.rstrip("/")
-    return f"{server.ip}:{site.deploy.nfs_root}"
+    address = server.address_in(network) if network else server.ip
+    return f"{address}:{site.deploy.nfs_root}"
 
 
 def cmdline_warnings(

@@ -7,6 +7,7 @@ GRUB's takes any command) is for the site's own checks.
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import tempfile
@@ -141,6 +142,32 @@ def _put(path: str, text: str) -> None:
         file.write(text)
 
 
+# Files of the cluster, by `outputs:`
+
+
+def genders(file: str, scratch: str) -> str:
+    status, said = ask_program("nodeattr", "-f", file, "-k")
+    return complaint_of(status, said, said)
+
+
+def zones(pattern: str, scratch: str) -> str:
+    complaints = []
+    for file in _files(*os.path.split(pattern)):
+        zone = os.path.basename(file).removeprefix("db.")
+        status, said = ask_program("named-checkzone", zone, file)
+        if status:
+            complaints.append(complaint_of(status, said, said))
+    return "\n".join(complaints)
+
+
+def prometheus(file: str, scratch: str) -> str:
+    config = os.path.join(scratch, "prometheus.yml")
+    jobs = [{"job_name": "nodes", "file_sd_configs": [{"files": [os.path.abspath(file)]}]}]
+    _put(config, json.dumps({"scrape_configs": jobs}))
+    status, said = ask_program("promtool", "check", "config", config)
+    return complaint_of(status, said, said)
+
+
 # All of them
 
 
@@ -149,10 +176,16 @@ def _checker_of(server: DhcpServer) -> FileChecker:
 
 
 NFS_SERVER = Packages("nfs-kernel-server", "nfs-utils")
+GENDERS = Packages("genders", "genders")
+BIND = Packages("bind9-utils", "bind-utils")
+PROMETHEUS = Packages("prometheus", "prometheus")
 GRUB_TOOLS = Packages("grub-common", "grub2-tools-minimal")
 CHECKERS = (
     *map(_checker_of, SERVERS),
     FileChecker("exports", "exportfs", NFS_SERVER, exportfs),
     FileChecker("tftp/grub/grub.cfg", "grub-script-check", GRUB_TOOLS, grub),
     FileChecker("tftp/grub/grub.cfg-*", "grub-script-check", GRUB_TOOLS, grubs),
+    FileChecker("cluster/genders", "nodeattr", GENDERS, genders),
+    FileChecker("cluster/db.*", "named-checkzone", BIND, zones),
+    FileChecker("cluster/prometheus.json", "promtool", PROMETHEUS, prometheus),
 )

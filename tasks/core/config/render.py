@@ -7,22 +7,38 @@ or servers do.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.exports import fewest_prefixes, fsid_of
-from ..site.model import Deploy, Network, Node, Site
-from .boot_files import boot_views, server_of
-from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
+from ..site.model import Deploy, Site
+from .boot_files import boot_views
+from .networks import (
+    CARDS,
+    INTERFACE,
+    machines,
+    network_views,
+    node_rows,
+    reached,
+    servers_outside,
+    wires,
+)
+from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
 OF_DHCP = tuple(server.source for server in SERVERS)
 OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
 # What DHCP names, below tftp_root
 LOADERS = {"bios": "pxelinux.0", "uefi": "shimx64.efi", "ipxe": "boot.ipxe"}
 GRUB = "grubnetx64.efi"  # without a shim before it: firmware with Secure Boot refuses it
+# And to nodes whose `loader:` is that; what it does not serve is as for all
+OF_LOADER = {
+    "grub": {"uefi": GRUB},
+    "shim": {"uefi": LOADERS["uefi"]},
+    "ipxe": {"bios": "undionly.kpxe", "uefi": "ipxe.efi"},
+    "pxelinux": {"bios": "pxelinux.0"},
+}
 # What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 IPXE_CLASS = "iPXE"
 
@@ -46,22 +62,25 @@ def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[
 
 def site_view(site: Site) -> View:
     """What the templates of OF_SITE see."""
+    nodes = node_rows(site)
+    networks = network_views(site, nodes)
     view = {
         "site": site.name,
-        **_network_view(site.network),
-        "options": _kea_options(site),
+        "nodes": nodes,
+        "networks": networks,
+        "servers_outside": servers_outside(site),
         "lease_max": str(max(1000, len(site.nodes))),
         "servers": _servers_view(site),
-        "next_server": site.servers[0].ip if len(site.servers) == 1 else "",
-        "nodes": [_row(site, node) for node in site.nodes],
+        "machines": machines(site),
         "hosts": site.hosts,
-        "clients": _clients(site),
+        "clients": _clients(site, networks),
+        **_nodes_view(site),
         **_deploy_view(site),
         "loaders": loaders_of(site),
         "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"),
     }
-    return plain_values(view)
+    return {**plain_values(view), **_again(site, networks)}
 
 
 def loaders_of(site: Site) -> dict[str, str]:
@@ -77,27 +96,67 @@ def loaders_of(site: Site) -> dict[str, str]:
     return LOADERS
 
 
-def _network_view(network: Network) -> dict[str, Any]:
-    subnet = ipaddress.IPv4Network(network.subnet)
+def _again(site: Site, networks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same otherwise: by wire, and of the only network, or the first, as if it were alone."""
+    on_wires = wires(site, networks)
     return {
-        "subnet": network.subnet,
-        "address": str(subnet.network_address),
-        "netmask": str(subnet.netmask),
-        "gateway": network.gateway or "",
-        "domain": network.domain or "",
-        "dns": network.dns,
-        "ntp": network.ntp,
+        **networks[0],
+        "wires": on_wires,
+        "one_network": "" if site.more_networks else "yes",
+        **_kinds(networks, on_wires),
     }
 
 
-def _servers_view(site: Site) -> list[dict[str, str]]:
+def _kinds(networks: list[dict[str, Any]], on_wires: list[dict[str, Any]]) -> dict[str, Any]:
+    """What there is somewhere: files of a site without it say nothing of it."""
+    rows = [row for view in networks for row in view["reservations"]]
+    kinds = {row.kind for row in rows}
+    client_ids = [row.client_id for row in rows]
+    circuit_ids = [row.circuit_id for row in rows]
+    pools = [view["pool"] for view in networks]
+    shared = [wire["shared"] for wire in on_wires]
+    found = {
+        "with_cards": CARDS in kinds,
+        "with_interfaces": INTERFACE in kinds,
+        "with_client_ids": any(client_ids),
+        "with_circuit_ids": any(circuit_ids),
+        "with_pool": any(pools),
+        "with_shared": any(shared),
+    }
+    words = {name: "yes" if there else "" for name, there in found.items()}
+    return {**words, "own_options": _own_options(networks)}
+
+
+def _own_options(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each DHCP option that the servers do not know by themselves, once."""
+    options = [option for view in networks for option in view["more_options"]]
+    own = {option["code"]: option for option in options if not option["named"]}
+    return list(own.values())
+
+
+def _servers_view(site: Site) -> list[dict[str, Any]]:
     """The boot servers; dnsmasq tells the nodes of several ones apart by a tag."""
     alone = len(site.servers) == 1
     rows = []
     for server in site.servers:
         tag = "" if alone else f"tag:server-{server.name},"
-        rows.append({"name": server.name, "ip": server.ip, "tag": tag})
+        names = {"name": server.name, "ip": server.ip, "tag": tag}
+        rows.append({**names, "reached": reached(site, server)})
     return rows
+
+
+def _nodes_view(site: Site) -> dict[str, Any]:
+    """What some nodes have besides, by their names; and what DHCP names by `loader:`."""
+    loader_of = {node.name: node.loader for node in site.nodes if node.loader}
+    aliases = {node.name: " ".join(node.aliases) for node in site.nodes if node.aliases}
+    facts = {node.name: dict(node.facts) for node in site.nodes if node.facts}
+    asked = sorted(set(loader_of.values()))
+    return {
+        "aliases": aliases,
+        "facts": facts,
+        "loader_of": loader_of,
+        "files_of_loader": {word: OF_LOADER[word] for word in asked},
+    }
 
 
 def _deploy_view(site: Site) -> dict[str, str]:
@@ -111,11 +170,11 @@ def _deploy_view(site: Site) -> dict[str, str]:
     }
 
 
-def _clients(site: Site) -> list[str]:
+def _clients(site: Site, networks: list[dict[str, Any]]) -> list[str]:
     """Who may have the roots mounted."""
     if site.deploy.export_to == "nodes":
         return fewest_prefixes(node.ip for node in site.nodes)
-    return [site.network.subnet]
+    return [network["subnet"] for network in networks if network["boots"]]
 
 
 def _is_drop_in(deploy: Deploy) -> bool:
@@ -124,20 +183,3 @@ def _is_drop_in(deploy: Deploy) -> bool:
     if server is None or not server.reads_drop_ins:
         return False
     return os.path.dirname(deploy.dhcp_conf or server.path).endswith(".d")
-
-
-def _row(site: Site, node: Node) -> NodeRow:
-    server = server_of(site, node)
-    return NodeRow(node.name, node.mac, node.ip, server.name, server.ip)
-
-
-def _kea_options(site: Site) -> list[tuple[str, str]]:
-    """DHCP's options by Kea's names (IANA's), without those that the site does not give."""
-    network = site.network
-    options = [
-        ("routers", network.gateway or ""),
-        ("domain-name-servers", ", ".join(network.dns)),
-        ("domain-name", network.domain or ""),
-        ("ntp-servers", ", ".join(network.ntp)),
-    ]
-    return [(name, value) for name, value in options if value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..archive import compression, cpio
 from ..base.files import REPOSITORY
@@ -31,6 +31,8 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
         "plugnode/nodes": _nodes_table(site),
         "plugnode/site": _site_values(site),
     }
+    if facts := _facts_table(site):
+        files["plugnode/facts"] = facts
     for name in sorted(layouts):
         files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
     return files
@@ -38,12 +40,12 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
 
 def _nodes_table(site: Site) -> bytes:
     """A line a node, sorted by address; tabs between what it says of one, `-` for none."""
-    rows = map(_node_row, site.nodes)
+    rows = [row for node in site.nodes for row in _node_rows(node)]
     return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
-def _node_row(node: Node) -> tuple[str, ...]:
-    """Address, name, MAC, groups, layout, wipe token.
+def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
+    """Address, name, MAC, groups, layout, wipe token: a line for each card that it may boot from.
 
     A token for foreign disks is in a column of its own: an earlier setup.sh would wipe with it a
     disk of ours.
@@ -51,7 +53,18 @@ def _node_row(node: Node) -> tuple[str, ...]:
     groups = ",".join(node.groups) or "-"
     wipe = node.wipe or "-"
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
-    return node.ip, node.name, node.mac, groups, node.layout or "-", *tokens
+    for mac in node.macs or ("-",):
+        yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
+
+
+def _facts_table(site: Site) -> bytes:
+    """A line a node that has any: its address, then `name=words` each behind a tab."""
+    lines = []
+    for node in site.nodes:
+        if node.facts:
+            facts = [f"{name}={words}" for name, words in node.facts]
+            lines.append("\t".join((node.ip, *facts)) + "\n")
+    return "".join(lines).encode()
 
 
 def _site_values(site: Site) -> bytes:

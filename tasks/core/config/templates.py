@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import BadInput
 from ..base.files import REPOSITORY
+from ..base.nodeset import hostlist
 from ..base.overlays import outside_problems, refuse_outside
 from .cmdline import grub_words
 
@@ -33,6 +34,19 @@ class NodeRow(NamedTuple):
     next_server: str  # that server's address
 
 
+class ClusterNode(NamedTuple):
+    """A node as templates of the cluster's files see it."""
+
+    name: str
+    ip: str
+    mac: str
+    image: str
+    groups: tuple[str, ...]
+    facts: dict[str, str]
+    aliases: tuple[str, ...]
+
+
+_ROWS = (NodeRow, ClusterNode)
 # Ends a line, a string, a block or a statement in some of the files
 _SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")
 
@@ -68,7 +82,7 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             # the one that is asked for ten thousand times
-            if type(obj) is NodeRow and attribute in NodeRow._fields:
+            if type(obj) in _ROWS and attribute in obj._fields:
                 return getattr(obj, attribute)
             return super().getattr(obj, attribute)
 
@@ -81,6 +95,7 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["grub"] = grub_words
+    environment.filters["fold"] = hostlist
     return environment
 
 

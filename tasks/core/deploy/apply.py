@@ -13,10 +13,11 @@ from ..base.files import digest_file, read
 from ..base.process import Say
 from ..plan import decide, other_sites
 from ..plan.actual import read_actual
-from ..plan.decide import changed_services
+from ..plan.decide import all_services, changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
 from ..services import daemon_files, exports
+from ..services.installed import digests_of, note_installed
 from ..store import journal, tftp
 from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
@@ -26,7 +27,7 @@ from ..trust.held import write_signatures
 from . import elsewhere, publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
-Show = Callable[[Plan, Actual], None]
+Show = Callable[[Plan, Actual, Desired], None]
 
 
 def deploy(
@@ -34,9 +35,9 @@ def deploy(
     goal: Desired | Callable[[], Desired],
     author: journal.Record,
     say: Say,
-    show: Show = lambda plan, actual: None,
+    show: Show = lambda plan, actual, desired: None,
 ) -> Plan:
-    """Make the server hold what is wanted, after `show` of what that is.
+    """Make the server hold what is wanted, after `show` of what that is, which may refuse it.
 
     `goal`: a function where that follows from what the server holds; it is asked when nobody else
     is at it. Raises Refused: one line that says why not.
@@ -49,7 +50,7 @@ def deploy(
         actual = read_actual(targets, desired)
         other_sites.refuse(actual, desired)
         plan = decide.plan(actual, desired)
-        show(plan, actual)
+        show(plan, actual, desired)
         if plan.changed or plan.unfinished:
             _make_folders_of_services(plan, actual, desired)
             refuse_unready(plan, actual, desired)
@@ -89,6 +90,18 @@ def apply(
     for name in plan.opened:
         tftp.open_folder(targets, name)
 
+    _commit_between_daemons(plan, actual, desired, record, say)
+
+
+def _commit_between_daemons(
+    plan: Plan,
+    actual: Actual,
+    desired: Desired,
+    record: journal.Record,
+    say: Say,
+) -> None:
+    """Exports, then boot files, then the other daemons' files."""
+    targets = actual.targets
     # Another site may be at it, too.
     now = dataclasses.replace(actual, exports=exports.read_exports(targets))
     daemons = changed_services(plan, now, desired)
@@ -98,6 +111,7 @@ def apply(
     _install(nfs, targets, say)  # before any node is told to boot from there
     commit(targets, _commit(plan, actual, desired, record))
     _install(others, targets, say)
+    note_installed(targets, digests_of(all_services(now, desired)))
 
 
 def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:

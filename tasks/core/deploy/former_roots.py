@@ -17,6 +17,7 @@ from ..base.files import content, read
 from ..base.process import Say
 from ..services import daemon_files, exports
 from ..services.exports import Export
+from ..services.installed import digests_of, note_installed, read_installed
 from ..store import journal, kept
 from ..store.kept import published
 from ..store.operation import held, recorded
@@ -202,3 +203,4 @@ def _end(targets: Targets, path: str, ended: list[Export], say: Say) -> None:
     data = exports.without(read(file), ended)
     service = daemon_files.Service(path, data, reload=daemon_files.EXPORTFS)
     daemon_files.install_service(service.placed(targets), file, say)
+    note_installed(targets, read_installed(targets) | digests_of([service]))

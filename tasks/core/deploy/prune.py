@@ -111,6 +111,7 @@ def prune_server(
         return []
     with held(targets, "prune", author):
         kept.sweep_kept(targets)
+        kept.clear_noted(targets, targets.replaced)
         verdicts = foreseen(targets, rules)
         if not rules.image:
             verdicts += _site_data(targets, rules.now)

@@ -17,7 +17,7 @@ from ..config.boot_files import BootLabel, render_boot
 from ..plan.state import BuiltRelease, Desired
 from ..release import Release, parse_release
 from ..services import daemon_files
-from ..site.model import Node, Server, Site
+from ..site.model import Interface, Node, Server, Site
 from ..store.loaders import find_loaders
 from ..store.nodes import NodeFacts
 from ..store.paths import BOOT_FILES
@@ -134,7 +134,20 @@ def site_id(site_img: bytes) -> str:
     return f"site-{digest[:12]}"
 
 
-OPTIONAL = ("groups", "cmdline", "interface", "layout", "server", "release", "wipe")
+OPTIONAL = (
+    "guid",
+    "client_id",
+    "circuit_id",
+    "groups",
+    "cmdline",
+    "interface",
+    "layout",
+    "server",
+    "release",
+    "loader",
+    "aliases",
+    "wipe",
+)
 
 
 def node_facts(site: Site) -> dict[str, NodeFacts]:
@@ -143,9 +156,23 @@ def node_facts(site: Site) -> dict[str, NodeFacts]:
 
 
 def _facts(node: Node) -> NodeFacts:
-    facts: NodeFacts = {"ip": node.ip, "mac": str(node.mac), "image": node.image}
+    facts: NodeFacts = {"ip": node.ip, "image": node.image}
+    if node.mac:
+        facts["mac"] = str(node.mac)
+    if node.more_macs:
+        facts["macs"] = ",".join(node.macs)
+    if node.interfaces:
+        facts["interfaces"] = ", ".join(map(_interface, node.interfaces))
     for name in OPTIONAL:
         value = getattr(node, name)
         if value:
             facts[name] = value if isinstance(value, str) else ",".join(value)
+    if node.facts:
+        facts["facts"] = ", ".join(f"{name}={value}" for name, value in node.facts)
     return facts
+
+
+def _interface(interface: Interface) -> str:
+    """`bmc 10.82.0.1 52:54:00:12:34:56`."""
+    words = (interface.name, interface.ip, interface.mac, interface.guid)
+    return " ".join(filter(None, words))

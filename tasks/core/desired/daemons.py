@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from ..dhcp.servers import BY_WORD
+from ..outputs import CLUSTER, output_of
 from ..services import exports
 from ..services.daemon_files import EXPORTFS, FILE, Service
 from ..site.model import Server, Site
@@ -19,9 +21,10 @@ def desired_services(
     """
     nfs = Service(exports.file_of(site.name), configs["exports"], reload=EXPORTFS)
     found = () if server.nfs_server else (nfs,)
+    others = tuple(_cluster_files(site, configs))
     kind = BY_WORD.get(site.deploy.dhcp)
     if kind is None:
-        return found
+        return (*found, *others)
     unit = kind.units.el if is_el else kind.units.debian
     dhcp = Service(
         site.deploy.dhcp_conf or kind.path,
@@ -30,4 +33,15 @@ def desired_services(
         reload=("systemctl", "restart", unit),  # none of them reads its file again on a reload
         runs=("systemctl", "is-active", "--quiet", unit),
     )
-    return (*found, dhcp)
+    return (*found, dhcp, *others)
+
+
+def _cluster_files(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
+    """Those of `deploy.files`. Whoever reads them is not told: programs, not daemons, do."""
+    for name, place in site.deploy.files:
+        output = output_of(name)
+        names = output.files if output and name == output.word else (name,)
+        for path, data in configs.items():
+            folder, _, file = path.rpartition("/")
+            if folder == CLUSTER and any(fnmatchcase(file, pattern) for pattern in names):
+                yield Service(place + file * place.endswith("/"), data)

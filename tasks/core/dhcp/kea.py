@@ -49,6 +49,7 @@ KEA = DhcpServer(
     read_leases=read_leases,
     complaint=complaint,
     lab_start=lab_start,
+    knows_ports=True,
     elsewhere="{file} is a whole configuration, which {path} cannot include; "
     "have Kea's unit start it with -c {file}, or leave dhcp_conf out",
 )

@@ -58,6 +58,7 @@ class DhcpServer(NamedTuple):
     complaint: Callable[[str, str], str]  # (file, a scratch folder) -> what is wrong, "" if nothing
     lab_start: Callable[[LabPlace], LabStart]
     serves_tftp: bool = False
+    knows_ports: bool = False  # reserves addresses by what a relay says of a switch port
     reads_drop_ins: bool = False  # every file of a folder `*.d`, besides its own
     # What becomes of a {file} that is not at its usual {path}, where nobody would read it
     elsewhere: str = ""

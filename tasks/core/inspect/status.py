@@ -17,7 +17,7 @@ from ..store import journal
 from ..store.boot_files import current, read_files, site_named
 from ..store.boot_files import named as named_in
 from ..store.kept import published, site_data
-from ..store.nodes import NodeFacts, read_nodes
+from ..store.nodes import NodeFacts, macs_of, read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
 
@@ -132,7 +132,7 @@ def _disk(folder: str) -> dict[str, int]:
 
 def _leases(targets: Targets, nodes: Mapping[str, NodeFacts]) -> dict[str, Any]:
     """Of the addresses that the server's DHCP has given: nodes by name, and strangers."""
-    names = {node.get("mac", ""): name for name, node in nodes.items()}
+    names = {mac: name for name, node in nodes.items() for mac in macs_of(node)}
     known, strangers = [], []
     for lease in leases_seen(targets.at):
         if lease.mac in names:

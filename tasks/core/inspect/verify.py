@@ -19,6 +19,7 @@ from ..deploy.prune import releases_of
 from ..plan.scope import image_of, label_of
 from ..release import Release
 from ..scan.ctimes import read_ctimes
+from ..services.installed import read_installed
 from ..store import kept, shadows
 from ..store.boot_files import named, read_files
 from ..store.kept import damaged, published, site_data
@@ -26,7 +27,7 @@ from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
 from ..store.served import is_unchanged
-from ..store.tftp import closed_folders, folders_of
+from ..store.tftp import closed_folders, folders_of, is_closed
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
 from ..trust.held import UNSIGNED, place, unsigned
@@ -114,6 +115,8 @@ def of_server(
     yield from _unsigned(targets, released, image, keys)
     yield from starmap(Finding, harmed.items())
     yield from _files(targets, image)
+    if not image:
+        yield from _daemons(targets)
     yield from _ways(targets, released)
     yield from _gone(targets, ids_in)
 
@@ -181,6 +184,17 @@ def _files(targets: Targets, image: str) -> Iterator[Finding]:
             yield from _file(targets, name, digest)
 
 
+def _daemons(targets: Targets) -> Iterator[Finding]:
+    """Of daemons' files, whose mode is their admin's."""
+    for path, digest in read_installed(targets).items():
+        file = targets.at(path)
+        if not os.path.isfile(file):
+            yield Finding(path, "missing")
+        else:
+            for what in _other_bytes(file, digest):
+                yield Finding(path, what)
+
+
 def _gone(targets: Targets, ids_in: Mapping[str, set[str]]) -> Iterator[Finding]:
     """What boot files name and is not on the server."""
     present = {*published(targets), *site_data(targets)}
@@ -200,6 +214,9 @@ def _ways(targets: Targets, released: Iterable[str]) -> Iterator[Finding]:
     """
     ours = read_ours(targets)
     folders = ["", *folders_of(ours), *released, *site_data(targets)]
+    for path in _above(targets.tftp):
+        if is_closed(targets.at(path)):
+            yield Finding(path, "closed to its readers, TFTP servers")
     for name in closed_folders(targets, folders):
         path = os.path.join(targets.tftp, name).rstrip("/")
         yield Finding(path, "closed to its readers, TFTP servers")
@@ -207,6 +224,12 @@ def _ways(targets: Targets, released: Iterable[str]) -> Iterator[Finding]:
     for path, what in shadows.shadowing(targets, ours, nodes):
         yield Finding(path, what)
     yield from _astray(targets, set(ours))
+
+
+def _above(path: str) -> list[str]:
+    """The folders that lead to one, without the root."""
+    parts = path.strip("/").split("/")[:-1]
+    return ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:

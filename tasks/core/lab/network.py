@@ -17,10 +17,13 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Iterator
 
+from ..base.errors import Refused
 from ..dhcp.server import LabPlace
 from ..dhcp.servers import BY_WORD
+from ..site.model import Node, Server, Site
 
 UNSHARE = "unshare --net --mount --pid --ipc --uts --fork --mount-proc --kill-child=KILL --".split()
 BRIDGE = "br0"
@@ -47,6 +50,22 @@ class Lab:
     @property
     def nfs_address(self) -> str:
         return self.nfs_server.partition(":")[0] or self.address
+
+    # "10.81.104.254": the nodes' router and DHCP relay, where the server has no address among them
+    router: str = ""
+
+
+def router_of(site: Site, node: Node, server: Server) -> str:
+    """The router between a node and its server; "" where that has an address in its network.
+
+    Raises Refused where there is none.
+    """
+    own = site.network_of(node)
+    if IPv4Address(server.address_in(own.name)) in IPv4Network(own.subnet):
+        return ""
+    if not own.gateway:
+        raise Refused(f"{node.name} has no way to {server.name}: give {own.name} its gateway:")
+    return own.gateway
 
 
 class Daemons:
@@ -83,6 +102,8 @@ def boot_server(lab: Lab) -> Iterator[Daemons]:
     private_mounts()
     _network(lab)
     daemons = Daemons(lab.logs)
+    if lab.router:
+        _start_relay(lab, daemons)
     if lab.nfs:
         start_nfs(lab, daemons)
     _mirror_root(lab)
@@ -138,6 +159,31 @@ def _network(lab: Lab) -> None:
         sh("ip", "link", "set", tap, "master", BRIDGE, "up")
 
 
+UPLINK = "up0"  # the server's card, where a router is between it and the nodes
+UPLINKS = ("169.254.255.1", "169.254.255.2")  # the server's and the router's address there
+ROUTER = f"""
+mkdir -p /run/netns && ip netns add router
+ip link add {UPLINK} type veth peer name up netns router
+ip link add port type veth peer name nodes netns router
+ip link set port master {BRIDGE} up
+ip addr add $server/32 dev {UPLINK} && ip addr add {UPLINKS[0]}/30 dev {UPLINK}
+ip link set {UPLINK} up
+ip -n router addr add {UPLINKS[1]}/30 dev up && ip -n router addr add $router/$prefix dev nodes
+for card in lo up nodes; do ip -n router link set $card up; done
+ip -n router route add $server via {UPLINKS[0]}
+ip route add default via {UPLINKS[1]}
+ip netns exec router sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+"""
+
+
+def _start_relay(lab: Lab, daemons: Daemons) -> None:
+    """A router in a namespace of its own, and the DHCP relay on it."""
+    values = {"server": lab.address, "router": lab.router, "prefix": str(lab.prefix)}
+    subprocess.run(["sh", "-euc", ROUTER], check=True, env={**os.environ, **values})
+    relay = f"dhcrelay -4 -d -id nodes -iu up {lab.address}"
+    daemons.start("relay", *f"ip netns exec router {relay}".split())
+
+
 def _mirror_root(lab: Lab) -> None:
     """Show the machine's root at MIRROR, with the deployed TFTP tree where the files say it is."""
     os.mkdir(MIRROR)
@@ -177,7 +223,7 @@ def _start_dhcp(lab: Lab, daemons: Daemons) -> None:
     server = BY_WORD[lab.dhcp]
     if not server.serves_tftp:
         _start_tftpd(lab, daemons)
-    place = LabPlace(_config(lab, server.source), RUN, BRIDGE)
+    place = LabPlace(_config(lab, server.source), RUN, UPLINK if lab.router else BRIDGE)
     start = server.lab_start(place)
     root = MIRROR if start.sees_tftp_root else None
     daemons.start(server.daemon, *start.argv, root=root, **start.environ)

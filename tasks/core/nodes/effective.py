@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..config.boot_files import server_of
-from ..site.keys import APPEND, KEYWISE, Row, rows
+from ..site.keys import APPEND, KEYWISE, MapOf, Row, rows
 from ..site.load import Written
 from ..site.model import Node, Partition, Site
+from ..site.networks.rules import path_of
 from ..site.nodes import Member
 from ..site.resolve import image_of
 from ..site.schema import Section
@@ -37,7 +38,6 @@ def describe(site: Site, nodes: Iterable[Node], known: Known) -> list[Described]
 
 
 def _described(site: Site, node: Node, known: Known) -> Described:
-    words = (site.image(node.image).arguments, node.cmdline)
     server = server_of(site, node).name
     found: Described = {
         "node": node.name,
@@ -48,17 +48,26 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         runs = known.runs.get(node.name)
         found["runs"] = runs.release if runs else None
         found["degraded"] = runs.degraded if runs else None
+    return {**found, "server": server, **_own(site, node)}
+
+
+def _own(site: Site, node: Node) -> Described:
+    """What the site says of a node itself."""
+    words = (site.image(node.image).arguments, node.cmdline)
     return {
-        **found,
-        "server": server,
         "ip": node.ip,
-        "mac": node.mac,
+        "mac": node.mac or None,
+        "network": node.network,
+        "interfaces": _plain(node.interfaces),
         "groups": list(node.groups),
         "cmdline": " ".join(filter(None, words)),
         "interface": node.interface,
         "layout": node.layout,
         "disk": _plain(node.disk),
         "wipe": node.wipe,
+        "loader": node.loader,
+        "facts": dict(node.facts),
+        "aliases": list(node.aliases),
     }
 
 
@@ -100,6 +109,7 @@ def explain_values(
         if lines["release"] == [DEFAULT]:
             _, who = _release(nodes[one["node"]], one["server"], known)
             lines["release"] = [who]
+        lines["network"] = _told([path_of(written.said, one["network"])], written)
         explained.append({**one, "why": lines})
     return explained
 
@@ -108,13 +118,13 @@ def _lines(member: Member, written: Written) -> Lines:
     """The lines that gave a node's values."""
     own = {
         "ip": [member.ip_path],
-        "mac": [member.mac_path],
+        "mac": [member.mac_path(0)],
         "image": [_image(member, written)],
         "server": _server(member, written),
     }
-    key = ("nodes", member.key)
-    if member.said.groups:
-        own["groups"] = [(*key, "groups")]
+    own["interfaces"] = [card.path for card in member.cards]
+    for name in ("groups", "aliases"):
+        own[name] = [("nodes", member.key, name)] if getattr(member.said, name) else []
 
     layers = list(_layers(member, written))
     found: Lines = {}
@@ -122,7 +132,6 @@ def _lines(member: Member, written: Written) -> Lines:
         found[name] = _told(own.get(name) or _givers(layers, row), written)
     for name in own.keys() - found.keys():
         found[name] = _told(own[name], written)
-    found.setdefault("groups", [DEFAULT])
     return found
 
 
@@ -167,6 +176,9 @@ def _givers(layers: Iterable[Layer], row: Row) -> list[Path]:
     for path, said in layers:
         if row.name in said.model_fields_set:
             holding.append(((*path, row.name), getattr(said, row.name)))
+    if isinstance(row.key.kind, MapOf):
+        last = {name: (*path, name) for path, given in holding for name in given}
+        return list(last.values())
     if row.key.merge == KEYWISE:
         found: list[Path] = []
         for inner in rows(row.key.kind).values():

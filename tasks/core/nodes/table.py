@@ -10,9 +10,20 @@ from typing import Any
 from ..base.nodeset import fold_nodes
 from .effective import Described
 
-SHARED = ("image", "release", "runs", "groups", "cmdline", "interface", "disk", "wipe")
+SHARED = (
+    "image",
+    "release",
+    "runs",
+    "groups",
+    "facts",
+    "cmdline",
+    "interface",
+    "loader",
+    "disk",
+    "wipe",
+)
 OWN = ("ip", "mac", "server")  # of each node, in a line of its own
-OPTIONAL = ("runs", "wipe")  # without a line where there is nothing to say
+OPTIONAL = ("facts", "loader", "runs", "wipe")  # without a line where there is nothing to say
 WIDTH = 80
 INDENT = " " * 13
 
@@ -40,7 +51,7 @@ def _shared(node: Described) -> Iterator[str]:
         if key in OPTIONAL and key not in node:
             continue
         text = _text(node, key)
-        if key != "wipe" or text != "-":
+        if key == "runs" or key not in OPTIONAL or text != "-":
             yield _wrapped(key, text + _why(node, key))
 
 
@@ -48,12 +59,17 @@ def _own(nodes: list[Described]) -> Iterator[str]:
     """A node's own values, in columns; with the lines that gave them, in words."""
     longest = max(len(node["node"]) for node in nodes)
     for node in nodes:
+        aliases = ("aliases",) if node["aliases"] else ()
         if "why" in node:
-            words = [f"{_text(node, key)}{_why(node, key)}" for key in OWN]
+            words = [f"{_text(node, key)}{_why(node, key)}" for key in (*OWN, *aliases)]
             yield _wrapped(node["node"], ", ".join(words))
         else:
-            ip, mac, server = (node[key] for key in OWN)
-            yield f"  {node['node']:<{max(longest, 10)}} {ip:<15}  {mac}  {server}"
+            ip, mac, server, *more = (_text(node, key) for key in (*OWN, *aliases))
+            words = [f"{ip:<15}", f"{mac:<17}", server, *more]
+            yield f"  {node['node']:<{max(longest, 10)}} {'  '.join(words)}"
+        for one in node["interfaces"]:
+            card = one["mac"] or one["guid"] or "-"
+            yield f"  {'':<{max(longest, 10)}} {one['ip'] or '-':<15}  {card:<17}  {one['name']}"
 
 
 def _wrapped(label: str, text: str) -> str:
@@ -77,8 +93,10 @@ def _text(node: Described, key: str) -> str:
     value = node[key]
     if key == "disk":
         return _disk(node["layout"], value)
-    if key == "groups":
+    if key in ("groups", "aliases"):
         return ", ".join(value) or "-"
+    if key == "facts":
+        return ", ".join(f"{name}={fact}" for name, fact in value.items()) or "-"
     if key == "runs" and node["degraded"]:
         return f"{value}, degraded"
     return value or "-"

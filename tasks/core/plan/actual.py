@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..base.files import content, digest_file
 from ..services.exports import ExportsFound, exports_of, read_exports, site_of
+from ..services.installed import read_installed
 from ..services.merged_exports import exported_by_site
 from ..store import journal, shadows
 from ..store.boot_files import site_named
@@ -41,6 +42,7 @@ def read_actual(targets: Targets, desired: Desired) -> Actual:
         records=tuple(journal.read_journal(targets.journal)),
         exports=exports,
         site_img=_site_img(targets, files),
+        installed=read_installed(targets),
         reloads=not targets.destdir,
         closed=_closed(targets, desired),
         signed=_signed(targets, desired),

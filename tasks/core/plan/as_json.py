@@ -31,6 +31,7 @@ def plan_json(plan: Plan, actual: Actual) -> Json:
         "by_hand": list(map(_file, plan.by_hand)),
         "reloads": _reloads(plan),
         "warnings": list(plan.warnings),
+        "by_id": list(plan.by_id),
         "held": list(plan.held),
         "opened": list(plan.opened),
         "notes": list(actual.notes),

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ..services.exports import site_of
+from ..services.installed import digests_of
 from ..services.merged_exports import MergedExports, merge_exports
 from ..services.daemon_files import KEPT, Service, is_foreign, lost
+from ..services.serial import continued
 from ..site_data import files_of
 from ..store import journal
 from ..store.boot_files import current
@@ -70,6 +72,8 @@ def _forgot(actual: Actual, desired: Desired) -> bool:
     """Is what we wrote down about our files and nodes another thing than what will be there?"""
     if actual.harmed or actual.nodes != desired.nodes:
         return True
+    if actual.installed not in (None, digests_of(all_services(actual, desired))):
+        return True
     if not desired.loaders.keys() <= actual.ours.keys():
         return True
     digests = {name: digest(data) for name, data in desired.files.items()}
@@ -82,7 +86,7 @@ def _forgot(actual: Actual, desired: Desired) -> bool:
 def _files(actual: Actual, desired: Desired) -> FileChanges:
     """What is written before the commit points.
 
-    New boot files come first: one is there before a node's own file includes it.
+    New boot files come first, and a group's before its nodes': what leads to a file comes after it.
     """
     boot_files, others = [], []
     for name, change in _differing(actual, desired):
@@ -90,6 +94,7 @@ def _files(actual: Actual, desired: Desired) -> FileChanges:
             others.append(change)
         elif change.before is None:
             boot_files.append(change)
+    others.sort(key=lambda change: change.path != change.place)
     return (*boot_files, *others)
 
 
@@ -138,11 +143,16 @@ def changed_services(plan: Plan, actual: Actual, desired: Desired) -> list[Servi
 
     All of them after one that was killed: maybe it wrote one of which its daemon has not heard yet.
     """
-    services = [_merged(actual, service) for service in desired.services]
+    services = all_services(actual, desired)
     if journal.unfinished(actual.records):
         return services
     changed = {change.path for change in plan.services}
     return [service for service in services if not changed.isdisjoint(service.paths)]
+
+
+def all_services(actual: Actual, desired: Desired) -> list[Service]:
+    """The daemons' files as this server shall have them."""
+    return [_merged(actual, service) for service in desired.services]
 
 
 def _merged(actual: Actual, service: Service) -> Service:
@@ -151,7 +161,8 @@ def _merged(actual: Actual, service: Service) -> Service:
     What it exports is merged with what nodes may have mounted.
     """
     if not site_of(service.path):
-        return service
+        before = actual.services.get(service.path)
+        return service._replace(data=continued(service.data, before))
     merged = _merged_exports(actual, service)
     return service._replace(data=merged.data, after=merged.after)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 
 from .state import BuiltRelease
+
+
+_CARD = re.compile(r"01(-[0-9a-f]{2}){6}$")  # ends a loader's file of one network card
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class FileChange:
         if self.before is None:
             return "+"
         return "-" if self.after is None else "~"
+
+    @property
+    def place(self) -> str:
+        """The path; of a loader's file of one network card, what all such paths begin with."""
+        return _CARD.sub("", self.path)
 
     def diff(self) -> list[str]:
         """The lines of a unified diff, without its header; sizes only where it is no text."""
@@ -95,6 +104,7 @@ class Plan:
     site_files: FileChanges = ()  # of what site.img holds
     by_hand: FileChanges = ()  # generated files for an admin to carry
     warnings: tuple[str, ...] = ()  # what an admin should know before it is done
+    by_id: tuple[str, ...] = ()  # why a deploy does it by its id alone, a line each
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
     unfinished: bool = False  # an earlier deploy was killed after its last change
 

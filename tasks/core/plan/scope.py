@@ -20,6 +20,8 @@ Render = Callable[[Release, str, str], Mapping[str, bytes]]
 
 _ID = re.compile(r"(.+)-[0-9a-f]{12}")
 _LEADS = re.compile(rb"(?m)plugnode/([\w.-]+)\.(?:cfg|grub)$|^set plugnode ([\w.-]+)$")
+# How a node's own file goes on to that of its group
+_MEMBER = re.compile(rb"(?m)^(?:INCLUDE |source /|chain --autofree )([\w.+@/-]+)$")
 
 
 def label_of(name: str) -> str:
@@ -93,7 +95,13 @@ def _astray(files: Mapping[str, bytes], labels: set[str]) -> set[str]:
     Who reads them now boots as before until that is deployed, too.
     """
     loaders = [name for name in files if not label_of(name)]
-    return {name for name in loaders if not _leads(files[name]) <= labels}
+    astray = {name for name in loaders if not _leads(files[name]) <= labels}
+    return astray | {name for name in loaders if not astray.isdisjoint(_files_of(files[name]))}
+
+
+def _files_of(data: bytes) -> set[str]:
+    """The loader's files that a file goes on to."""
+    return {name.decode() for name in _MEMBER.findall(data)}
 
 
 def _leads(data: bytes) -> set[str]:

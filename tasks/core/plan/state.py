@@ -121,6 +121,8 @@ class Actual:
     records: tuple[journal.Record, ...]  # of the journal
     exports: ExportsFound = NONE  # by every site's files, and the admin's
     site_img: bytes = b""  # the site data that boot files name
+    # Daemons' files that earlier deploys installed -> sha256; None: nobody asks
+    installed: Mapping[str, str] | None = None
     by_hand: Mapping[str, bytes] | None = None  # None: nobody knows
     reloads: bool = True  # a daemon hears of its new file
     prunable: tuple[tuple[str, str], ...] = ()  # what a prune would remove, and why

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..base.nodeset import fold_nodes
 from ..base.text import counted, human, shown_path
@@ -215,8 +215,20 @@ def _files(plan: Plan, actual: Actual) -> Iterator[str]:
         yield f"  ~ {path}: closed to its readers, TFTP servers; they may enter it then"
     for name in plan.loaders:
         yield f"  {_loader_sign(name, actual)} loader {name}"
-    for change in plan.changes:
-        yield from _file(change)
+    for changes in _alike(plan.changes):
+        yield from _file(changes[0])
+        if len(changes) > 1:
+            yield f"    … and {counted(len(changes) - 1, 'more file')} likewise (--json names all)"
+
+
+def _alike(changes: Iterable[FileChange]) -> Iterable[list[FileChange]]:
+    """Changes in their order, those that make the same of several cards' files together."""
+    found: dict[tuple[str, ...], list[FileChange]] = {}
+    for change in changes:
+        made = change.before if change.after is None else change.after
+        key = (change.place, change.sign, change.found, repr(made))
+        found.setdefault(key, []).append(change)
+    return found.values()
 
 
 def _loader_sign(name: str, actual: Actual) -> str:
@@ -252,7 +264,7 @@ def _actions(plan: Plan, actual: Actual) -> Iterator[str]:
     for change in plan.services:
         if change.reload:
             lines.append(f"  ! {change.reload}, for {change.path}")
-    lines += [f"  ! {line}" for line in plan.warnings]
+    lines += [f"  ! {line}" for line in (*plan.by_id, *plan.warnings)]
     lines += [f"  ! doit prune, when asked, removes {id}: {why}" for id, why in actual.prunable]
     if lines:
         yield from ("Actions", *lines)

@@ -87,11 +87,21 @@ _STATUS = {
     "journal": [_RECORD],
 }
 DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
-    "plan": {"changed": bool, "sections": [(str, str)], "json": PLAN},
+    "plan": {
+        "changed": bool,
+        "sections": [(str, str)],
+        "json": PLAN,
+        "steps": [str],
+        "by_id": [str],
+        "done": str,
+    },
+    "guard": {"by_id": [str]},
     "deploy": {"changed": bool},
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},
     "verify": {"findings": [str]},
+    "repair": {"mended": [str], "left": [str], "missing": {str: int}, "releases": [str]},
+    "lend": {"files": {str: str}},
     "status": _STATUS,
     "history": {"lines": [str], "asked": _ASKED},
     "site_data": {"site": str, "files": {str: str}},

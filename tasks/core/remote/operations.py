@@ -7,6 +7,7 @@ gives plain values. On this machine it is called; on another `agent` calls it th
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import time
@@ -15,10 +16,10 @@ from typing import Any, NamedTuple, Protocol
 
 from ..base.errors import Refused
 from ..base.process import Throttle
-from ..deploy import apply, former_roots, preflight, prune, rollback
+from ..deploy import apply, former_roots, preflight, prune, rollback, seen
 from ..history.releases import Asked, Tell, plan_history, server_history
 from ..history.words import SHORT, history_lines
-from ..inspect import deployed, status, verify
+from ..inspect import deployed, repair, status, verify
 from ..plan import decide, other_sites, rolled_back, scope, state
 from ..plan import text as plan_text
 from ..plan.actual import read_actual
@@ -26,15 +27,20 @@ from ..plan.as_json import plan_json
 from ..plan.model import Plan
 from ..plan.state import Desired, pins
 from ..release import Release
-from ..store import boot_files, kept, loaders
+from ..store import boot_files, journal, kept, loaders
+from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 from .options import (
+    AgeOptions,
     DeployOptions,
     HistoryOptions,
+    GuardOptions,
+    LendOptions,
     Options,
     PlanOptions,
     PruneOptions,
+    RepairOptions,
     RollbackOptions,
     SiteDataOptions,
     StatusOptions,
@@ -85,18 +91,24 @@ def plan_server(
     line: AnswerLine,
     options: PlanOptions,
 ) -> Values:
-    """Tell what a deploy would change: `changed`, `sections` and `json`.
+    """Tell what a deploy would change: `changed`, `sections`, `json`, `steps` and `by_id`.
 
     And why it would not: `refused`.
     """
-    desired = goal_of(targets, line, line.wanted(), options.image)
+    desired = goal_of(targets, line, line.wanted(), options.image, options.again)
     prunable = _prunable(targets, options)
     found = read_actual(targets, desired)
     actual = dataclasses.replace(found, prunable=tuple(prunable))
     other_sites.refuse(actual, desired)
-    plan = decide.plan(actual, desired)
+    plan = seen.marked(decide.plan(actual, desired), actual, desired, options.revision)
     refused = preflight.refusal(plan, actual, desired)
-    return {**described_plan(plan, actual, line.changes, refused), "refused": refused}
+    return {
+        **described_plan(plan, actual, line.changes, refused),
+        "refused": refused,
+        "steps": seen.steps_of(plan, desired),
+        "by_id": list(plan.by_id),
+        "done": journal.done_plan(found.records),
+    }
 
 
 def described_plan(plan: Plan, actual: state.Actual, changes: Tell, refused: str = "") -> Values:
@@ -115,14 +127,25 @@ def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {told["after"]: list(history_lines(told, SHORT)) for told in history}
 
 
-def _prunable(targets: Targets, options: PlanOptions) -> Iterator[tuple[str, str]]:
+def guard_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: GuardOptions,
+) -> Values:
+    """Tell what of a deploy wants to have been seen: `by_id`, a line each."""
+    records = journal.read_journal(targets.journal)
+    lines = seen.guarded(records, read_nodes(targets), options.nodes, options.revision)
+    return {"by_id": list(lines)}
+
+
+def _prunable(targets: Targets, options: AgeOptions) -> Iterator[tuple[str, str]]:
     """What a prune would remove, and why."""
     for verdict in _foreseen(targets, options):
         if verdict.removed:
             yield verdict.id, verdict.why
 
 
-def _rules(options: PlanOptions) -> prune.Rules:
+def _rules(options: AgeOptions) -> prune.Rules:
     """The rules of a prune right now."""
     return prune.Rules(
         keep=options.keep,
@@ -133,7 +156,7 @@ def _rules(options: PlanOptions) -> prune.Rules:
     )
 
 
-def _foreseen(targets: Targets, options: PlanOptions) -> list[prune.Verdict]:
+def _foreseen(targets: Targets, options: AgeOptions) -> list[prune.Verdict]:
     """What a prune would decide."""
     rules = _rules(options)
     former = former_roots.foreseen_former(targets, options.site, rules)
@@ -153,9 +176,11 @@ def deploy_server(
     for text in loaders.missing_loaders(names):
         line.say(text)
 
-    def show(plan: Plan, actual: state.Actual) -> None:
+    def show(plan: Plan, actual: state.Actual, desired: Desired) -> None:
+        plan = seen.marked(plan, actual, desired, options.revision)
         history = in_lines(plan_history(plan, actual, line.changes))
         line.show(plan_text.sections(plan, actual, history))
+        seen.refuse_unseen(plan, seen.steps_of(plan, desired), options.seen)
 
     def settle() -> Desired:
         return goal_of(targets, line, wanted, options.image, options.again)
@@ -262,6 +287,28 @@ def verify_server(
     return {"findings": list(map(str, findings))}
 
 
+def repair_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: RepairOptions,
+) -> Values:
+    """Mend published roots: `mended`, `left`, `missing` and `releases`."""
+    lent = {digest: base64.b64decode(data) for digest, data in options.lent.items()}
+    wanted = repair.WantedRepair(options.image, options.full, options.author)
+    done = repair.repair_server(targets, wanted, lent, Throttle(line.say))
+    return done._asdict()
+
+
+def lend_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: LendOptions,
+) -> Values:
+    """Give bytes of files of releases: `files`, digest -> base64."""
+    found = repair.lend(targets, options.digests)
+    return {"files": {each: base64.b64encode(data).decode() for each, data in found.items()}}
+
+
 def status_server(
     targets: Targets,
     line: AnswerLine,
@@ -291,10 +338,13 @@ def site_data_server(
 
 OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PlanOptions: plan_server,
+    GuardOptions: guard_server,
     DeployOptions: deploy_server,
     RollbackOptions: rollback_server,
     PruneOptions: prune_server,
     VerifyOptions: verify_server,
+    RepairOptions: repair_server,
+    LendOptions: lend_server,
     StatusOptions: status_server,
     HistoryOptions: history_server,
     SiteDataOptions: site_data_server,

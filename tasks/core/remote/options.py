@@ -18,8 +18,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class PlanOptions(Options):
-    """What would a deploy change, and a prune remove?"""
+class AgeOptions(Options):
+    """What a prune goes by."""
 
     keep: int
     keep_days: int
@@ -29,12 +29,30 @@ class PlanOptions(Options):
 
 
 @dataclass(frozen=True)
+class PlanOptions(AgeOptions):
+    """What would a deploy change, and a prune remove?"""
+
+    revision: Record  # of the site
+    again: bool  # also what a rollback left
+
+
+@dataclass(frozen=True)
+class GuardOptions(Options):
+    """What of a deploy wants to have been seen?"""
+
+    nodes: list[str]  # those of the site
+    revision: Record
+
+
+@dataclass(frozen=True)
 class DeployOptions(Options):
     """Make the server hold what is wanted."""
 
     author: Record
     image: str
     again: bool  # also what a rollback left
+    revision: Record
+    seen: list[str]  # digests of what servers' plans did when they were seen
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class RollbackOptions(Options):
 
 
 @dataclass(frozen=True)
-class PruneOptions(PlanOptions):
+class PruneOptions(AgeOptions):
     """Remove what nobody needs."""
 
     author: Record
@@ -62,7 +80,22 @@ class VerifyOptions(Options):
 
     full: bool
     image: str
-    keys: Sequence[str] = ()  # of `trust:`
+    keys: Sequence[str]  # of `trust:`
+
+
+@dataclass(frozen=True)
+class RepairOptions(VerifyOptions):
+    """Make published roots what their manifests say."""
+
+    author: Record
+    lent: Mapping[str, str]  # digest -> the bytes of a file, in base64
+
+
+@dataclass(frozen=True)
+class LendOptions(Options):
+    """Give the bytes of files that another server lacks."""
+
+    digests: list[str]
 
 
 @dataclass(frozen=True)
@@ -85,10 +118,13 @@ class SiteDataOptions(Options):
 
 KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "plan": PlanOptions,
+    "guard": GuardOptions,
     "deploy": DeployOptions,
     "rollback": RollbackOptions,
     "prune": PruneOptions,
     "verify": VerifyOptions,
+    "repair": RepairOptions,
+    "lend": LendOptions,
     "status": StatusOptions,
     "history": HistoryOptions,
     "site_data": SiteDataOptions,

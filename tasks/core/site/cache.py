@@ -67,8 +67,8 @@ def _key(content: bytes, path: str, folders: tuple[str, ...]) -> bytes:
 def _code() -> str:
     """A digest of the code that makes a Site, and of the Python that runs it."""
     digest = hashlib.sha256(sys.version.encode())
-    names = sorted(name for name in os.listdir(HERE) if name.endswith(".py"))
-    for path in (*(os.path.join(HERE, name) for name in names), *BESIDES):
+    own = os.path.join(glob.escape(HERE), "**", "*.py")
+    for path in (*sorted(glob.glob(own, recursive=True)), *BESIDES):
         digest.update(files.read(path))
     return digest.hexdigest()
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
 from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
+from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
 from .model import EXISTS, NFS_OVERLAY
+from .networks.rules import network_problems
+from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
 from .schema import Section
-from .values import MAX_CMDLINE, NEWEST, number, suggestion
+from .values import MAX_CMDLINE, NEWEST, suggestion
 
 Path = tuple[Any, ...]
 Names = list[str]
 Parts = dict[str, Any]  # by name; None where one is wrong
-Owners = dict[int, str]  # of addresses, as numbers
-Addresses = list["str | None"]
 
 
 class Layer(NamedTuple):
@@ -52,10 +52,12 @@ def constraint_problems(
 
     Relative paths count from `folder`; overlays are looked up below `folders`.
     """
-    _network(site, members, complain)
-    _unique(members, site.servers or {}, complain)
+    network_problems(site, members, complain)
+    _unique(site, members, complain)
     _hosts(site, members, complain)
+    _aliases(site, members, complain)
     _words(site, complain)
+    _by_port(site, complain)
 
     overlays = [name for name in resolve.overlays_in(folders) if name not in UNLISTED_OVERLAYS]
     for name, image in _given(site.images):
@@ -67,9 +69,9 @@ def constraint_problems(
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
-    if site.deploy is not None:
-        _deploy(site.deploy, complain)
     _trust(site.trust, folder, complain)
+    _outputs(site, complain)
+    _deploy(site, complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
@@ -86,93 +88,12 @@ def _layers(site: Section) -> Iterator[Layer]:
             yield Layer((kind, name), part)
 
 
-# Network
-
-
-def _network(site: Section, members: list[Member], complain: Complain) -> None:
-    """Every address lies in the subnet, and has one owner."""
-    network = site.network
-    subnet, gateway = None, None
-    name_servers: Addresses = []
-    if network:
-        subnet = network.subnet and IPv4Network(network.subnet)
-        gateway = network.gateway
-        name_servers = network.dns or []
-    owners = _servers(site, subnet, complain)
-    if gateway and subnet:
-        _inside(("network", "gateway"), gateway, subnet, complain)
-    _note([gateway], "network.gateway", owners)
-    _note(name_servers, "network.dns", owners)
-    _addresses(members, subnet, owners, complain)
-
-
-def _servers(site: Section, subnet: IPv4Network | None, complain: Complain) -> Owners:
-    """The servers' addresses, with their owners."""
-    owners: Owners = {}
-    for name, server in _given(site.servers):
-        address = server.ip
-        if not address:
-            continue
-        path = ("servers", name, "ip")
-        owner = f"servers.{name}"
-        first = owners.setdefault(number(address), owner)
-        if first != owner:
-            complain(path, f"same address as {first}", "give each server its own", address)
-        if subnet:
-            _inside(path, address, subnet, complain)
-        if server.nfs_server and server.nfs_server.startswith(f"{address}:"):
-            what, hint = "is this server itself", "leave it out"
-            complain(("servers", name, "nfs_server"), what, hint, server.nfs_server)
-    return owners
-
-
-def _note(addresses: Addresses, owner: str, owners: Owners) -> None:
-    """No node may have these addresses."""
-    for address in addresses:
-        if address:
-            owners.setdefault(number(address), owner)
-
-
-def _inside(path: Path, address: str, subnet: IPv4Network, complain: Complain) -> None:
-    last = subnet.num_addresses - 1
-    place = number(address) - int(subnet.network_address)
-    if not 0 <= place <= last:
-        complain(path, f"{address} not in {subnet}", "use an address of network.subnet")
-    elif place in (0, last):
-        which = "broadcast" if place else "network"
-        what = f"is the {which} address of {subnet}"
-        complain(path, what, "use one between them", address)
-
-
-def _addresses(
-    members: list[Member],
-    subnet: IPv4Network | None,
-    owners: Owners,
-    complain: Complain,
-) -> None:
-    low, high = -1, 1 << 32
-    if subnet:
-        low, high = int(subnet[0]), int(subnet[-1])
-    for member in members:
-        if member.ip is None:
-            continue
-        at = number(member.ip)
-        if at in owners:
-            what = f"already used by {owners[at]}"
-            complain(member.ip_path, what, "give the node another one", member.ip)
-        elif subnet and not low < at < high:
-            _inside(member.ip_path, member.ip, subnet, complain)
-
-
 # Names, MACs and addresses of nodes
 
 
-def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
-    for member, first in _doubled(members, lambda member: member.mac):
-        what = f"same MAC as {_owner(first, complain)}"
-        hint = "each network card has its own; read it from `ip link`"
-        complain(member.mac_path, what, hint, member.mac)
-
+def _unique(site: Section, members: list[Member], complain: Complain) -> None:
+    _unique_macs(members, complain)
+    _unique_ids(members, subnets_of(site), complain)
     for member, first in _doubled(members, lambda member: member.ip):
         what = f"same address as {_owner(first, complain)}"
         complain(member.ip_path, what, "give each its own", member.ip)
@@ -182,6 +103,7 @@ def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
         what = f"{member.name} is defined twice (first at line {line})"
         complain(("nodes", member.key), what, "keep one of them", key=True)
 
+    servers = site.servers or {}
     for member in members:
         if member.name in servers:
             line = complain.line(("servers", member.name))
@@ -189,17 +111,110 @@ def _unique(members: list[Member], servers: Parts, complain: Complain) -> None:
             complain(("nodes", member.key), what, "give the node another name", key=True)
 
 
+Mac = tuple["str | None", Member, Path]  # with whose it is, and where it stands
+
+
+def _unique_macs(members: list[Member], complain: Complain) -> None:
+    found = list(_macs(members))
+    if len({mac for mac, _, _ in found}) == len(found):
+        return
+    first: dict[str, tuple[Member, int]] = {}
+    for at, (mac, member, path) in enumerate(found):
+        if mac is None:
+            continue
+        other, place = first.setdefault(mac, (member, at))
+        if place != at:
+            what = f"same MAC as {_owner(other, complain)}"
+            hint = "each network card has its own; read it from `ip link`"
+            complain(path, what, hint, mac)
+
+
+def _macs(members: list[Member]) -> Iterator[Mac]:
+    """The MACs of all nodes and their interfaces."""
+    for member in members:
+        for at, mac in enumerate(member.macs):
+            yield mac, member, member.mac_path(at)
+        for card in member.cards:
+            if card.mac:
+                yield card.mac, member, card.at("mac")
+
+
+def _unique_ids(members: list[Member], subnets: Subnets, complain: Complain) -> None:
+    """No two are known by one identifier; switches of several networks may name ports alike."""
+    first: dict[tuple[str, str], Member] = {}
+    for member in members:
+        for field, value, path in _ids(member, subnets):
+            other = first.setdefault((field, value), member)
+            if other is not member:
+                what = f"same {field} as {_owner(other, complain)}"
+                complain(path, what, "give each its own")
+
+
+def _ids(member: Member, subnets: Subnets) -> Iterator[tuple[str, str, Path]]:
+    path = ("nodes", member.key)
+    if member.guid:
+        several = member.said.guids is not None
+        yield (
+            "guid",
+            member.guid,
+            (*path, "guids", member.place or 0) if several else (*path, "guid"),
+        )
+    if member.said.client_id and member.place is None:
+        yield "client_id", member.said.client_id, (*path, "client_id")
+    if member.said.circuit_id and member.place is None and member.ip:
+        port = f"{member.said.circuit_id} of {subnets.name_of(member.ip)}"
+        yield "circuit_id", port, (*path, "circuit_id")
+    for card in member.cards:
+        if card.guid:
+            yield "guid", card.guid, card.at("guid")
+
+
+def _by_port(site: Section, complain: Complain) -> None:
+    """Only Kea can know a node by its switch port."""
+    server = BY_WORD.get((site.deploy and site.deploy.dhcp) or "none")
+    if server is None or server.knows_ports:
+        return
+    for key, node in _given(site.nodes):
+        if node.circuit_id:
+            path = ("nodes", key, "circuit_id")
+            what = f"{server.name} cannot know a node by its switch port"
+            complain(path, what, "use deploy: {dhcp: kea}, or the node's mac:", key=True)
+
+
 def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
     """A name of `hosts` that a machine has would lead somewhere else by half of all programs."""
     if not site.hosts:
         return
     machines = _machines(site, members, complain)
-    domain = (site.network and site.network.domain) or ""
     for name in map(str, site.hosts):
-        owner = machines.get(name.lower().removesuffix("." + domain))
+        owner = machines.get(_short(site, name))
         if owner:
             what = f"{name} is the name of {owner}"
             complain(("hosts", name), what, "leave it out: it has its line", key=True)
+
+
+def _aliases(site: Section, members: list[Member], complain: Complain) -> None:
+    """A further name is no machine's own, and no other machine's."""
+    called = [member for member in members if member.aliases]
+    if not called:
+        return
+    owners = _machines(site, members, complain)
+    for name in site.hosts or ():
+        owners[_short(site, name)] = f"a machine of hosts (line {complain.line(('hosts', name))})"
+    for member in called:
+        for name in member.aliases:
+            other = owners.get(_short(site, name))
+            if other:
+                what = f"{name} is the name of {other}"
+                complain(("nodes", member.key, "aliases"), what, "give each machine its own")
+            owners[_short(site, name)] = f"node {_owner(member, complain)}"
+
+
+def _short(site: Section, name: str) -> str:
+    """A name as the site's own domains have it: two that are alike here are one name."""
+    domains = {network.domain for network in networks_of(site).values() if network}
+    short, _, domain = name.lower().partition(".")
+    return short if not domain or domain in domains else name.lower()
 
 
 def _machines(site: Section, members: list[Member], complain: Complain) -> dict[str, str]:
@@ -210,6 +225,8 @@ def _machines(site: Section, members: list[Member], complain: Complain) -> dict[
         found[name] = f"server {name} (line {line})"
     for member in members:
         found[member.name] = f"node {_owner(member, complain)}"
+        for card in member.cards:
+            found[f"{member.name}-{card.name}"] = f"{card.name} of {_owner(member, complain)}"
     return found
 
 
@@ -521,7 +538,13 @@ def _xfs(path: Path, part: Section, complain: Complain) -> None:
 # Deploy
 
 
-def _deploy(deploy: Section, complain: Complain) -> None:
+def _deploy(site: Section, complain: Complain) -> None:
+    if site.deploy is not None:
+        _places(site.deploy, complain)
+        _files(site.deploy.files or {}, site.outputs or [], complain)
+
+
+def _places(deploy: Section, complain: Complain) -> None:
     tftp, nfs = deploy.tftp_root, deploy.nfs_root
     both = (tftp, nfs)
     if all(both) and os.path.commonpath(both) in both:
@@ -553,3 +576,54 @@ def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
                 hint = "name the file that ssh-keygen calls .pub, never the private one"
             path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
             complain(path, what, hint, name)
+
+
+# Files of the cluster
+
+
+def _outputs(site: Section, complain: Complain) -> None:
+    names = site.outputs or []
+    for at, name in enumerate(names):
+        if name and name in names[:at]:
+            complain(("outputs", at), "output listed twice", "keep one of them", name)
+    domains = [network and network.domain for network in networks_of(site).values()]
+    if "dns" in names and domains and not any(domains):
+        path = ("outputs", names.index("dns"))
+        complain(path, "zones are of a domain", "give a network its domain:", "dns")
+    for at, name in enumerate(names):
+        if name in OF_BMC and not any(_has_bmc(node) for _, node in _given(site.nodes)):
+            what, hint = "no node has a BMC", f"give nodes interfaces: {{{BMC}: {{ip: …}}}}"
+            complain(("outputs", at), what, hint, name)
+
+
+def _has_bmc(node: Section) -> bool:
+    bmc = (node.interfaces or {}).get(BMC)
+    return bool(bmc and bmc.ip)
+
+
+def _files(files: Parts, chosen: Names, complain: Complain) -> None:
+    """Each is of an output that is generated, and lies where its program looks."""
+    owners: dict[str, str] = {}
+    for name, place in _given(files):
+        path = ("deploy", "files", name)
+        output = output_of(name)
+        if output is None:
+            complain(path, "no output", suggestion(name, chosen), name, key=True)
+        elif output.word not in chosen:
+            what = f"{output.word} is not generated"
+            complain(path, what, f"add {output.word} to outputs:", key=True)
+        else:
+            _file_of(output, name, place, complain)
+        other = owners.setdefault(place, name)
+        if other != name and not place.endswith("/"):
+            complain(path, f"{other} is put there, too", "give each a file of its own", place)
+
+
+def _file_of(output: Output, name: str, place: str, complain: Complain) -> None:
+    path = ("deploy", "files", name)
+    if name == output.word and not is_whole(output) and not place.endswith("/"):
+        what = f"{name} has several files"
+        complain(path, what, "name a folder, with a slash at its end", place)
+    elif not may_lie(output, place):
+        where = " or ".join((*output.places, *ANYWHERE))
+        complain(path, f"{output.word} has no files there", f"{where} can be used", place)

@@ -58,7 +58,12 @@ class Mac(str):
         return "01-" + self.replace(":", "-")
 
 
+ONLY_NETWORK = "network"  # the name of the one that stands under `network:`
+
+
 class Network(NamedTuple):
+    """One subnet, and what DHCP tells the nodes in it."""
+
     subnet: Annotated[
         str,
         Key(
@@ -94,16 +99,75 @@ class Network(NamedTuple):
             "time servers, by address: DHCP carries no names",
         ),
     ] = ()
+    search: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("domain")),
+            "domains in which names are looked up (DHCP option 119)",
+            "domains in which names are looked up: DHCP's option 119",
+        ),
+    ] = ()
+    mtu: Annotated[
+        Optional[int],
+        Key(
+            Whole(576, 65535),
+            "the largest packet of its cards (DHCP option 26)",
+            "the largest packet that its cards send, in bytes: DHCP's option 26",
+            default="the cards' own",
+        ),
+    ] = None
+    options: Annotated[
+        tuple[tuple[str, tuple[str, ...]], ...],
+        Key(
+            MapOf(Text("dhcp_option", number=True), OneOrList(Text("option_value"))),
+            "more DHCP options: a name, or a number from 128 on, and a value or a list of them",
+            "more DHCP options, by name or by a number from 128 on: a value, or a list of"
+            " addresses",
+            examples=({"tftp-server-name": "172.24.10.9"},),
+        ),
+    ] = ()
+    pool: Annotated[
+        Optional[str],
+        Key(
+            Text("address_range"),
+            "first and last address of those for machines that are in no site.yaml",
+            "addresses for machines that `nodes` does not have, from the first to the last: for an"
+            " hour, and without a loader. Left out: such machines get none",
+            examples=("172.24.10.200-172.24.10.250",),
+        ),
+    ] = None
+    relay: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("ipv4")),
+            "addresses of its DHCP relays that lie outside the subnet",
+            "addresses (giaddr) of its DHCP relays that lie outside the subnet; one inside it,"
+            " such as the router's, needs no word",
+        ),
+    ] = ()
+    shared_network: Annotated[
+        Optional[str],
+        Key(
+            Text("name"),
+            "a word that subnets on one wire have in common",
+            "a word that networks have in common whose subnets lie on one wire (dhcpd's"
+            " `shared-network`)",
+        ),
+    ] = None
+    name: str = ONLY_NETWORK
 
 
 class Server(NamedTuple):
     name: str
     ip: Annotated[
-        str,
+        str,  # the main one
         Key(
             Text("ipv4"),
             "the address at which nodes reach it: DHCP, TFTP and NFS",
-            "its address in the subnet",
+            "its address in the subnet; of several networks the one at which nodes of all of them"
+            " reach it",
+            default="the first of `addresses`, else required",
+            optional=True,
             examples=("172.24.10.1",),
         ),
     ]
@@ -127,6 +191,43 @@ class Server(NamedTuple):
             examples=("172.24.10.5:/vol/roots",),
         ),
     ] = None
+    addresses: Annotated[
+        tuple[tuple[str, str], ...],  # (network, address)
+        Key(
+            MapOf(Text("network_name"), Text("ipv4"), least=1),
+            "its address in each network that it has a card in",
+            "its address in each network that it has a card in, by the network's name. Nodes of"
+            " other networks reach it at `ip`",
+            examples=({"rack1": "172.24.10.1"},),
+        ),
+    ] = ()
+
+    def address_in(self, network: str) -> str:
+        """The address that nodes of a network reach: its own there, else its main one."""
+        return dict(self.addresses).get(network, self.ip)
+
+
+class Interface(NamedTuple):
+    """What a node has besides the card that it boots from: no boot files belong to it."""
+
+    name: str
+    network: Annotated[
+        str,  # "" of a part of a bond
+        Key(
+            Text("any_text"),
+            "the network that it is in",
+            "the network that it is in",
+            default="the one in which its address lies",
+            optional=True,
+        ),
+    ]
+    ip: str = ""
+    mac: Mac = Mac("")
+    guid: str = ""  # of an InfiniBand port: eight pairs with colons
+
+    def host_name(self, node: str) -> str:
+        """`wn001-bmc`."""
+        return f"{node}-{self.name}"
 
 
 class Reference(NamedTuple):
@@ -553,7 +654,7 @@ class Node(NamedTuple):
     """
 
     name: str
-    mac: Mac
+    mac: Mac  # the first of its cards; "": not known yet
     ip: str
     image: Annotated[
         str,
@@ -622,6 +723,31 @@ class Node(NamedTuple):
             of_image=True,
         ),
     ] = None
+    loader: Annotated[
+        Optional[str],  # None: by the firmware alone
+        Key(
+            Choice("grub", "ipxe", "pxelinux", "shim"),
+            "the boot loader that DHCP names for it",
+            "the boot loader that DHCP names: `shim` or `grub` for UEFI, `pxelinux` for BIOS,"
+            " `ipxe` for both. Other firmware gets what it gets without the key; a network card"
+            " with iPXE in it gets the `grub` or `pxelinux` that is named here, too, else"
+            " `boot.ipxe`",
+            merge=REPLACE,
+            of_image=True,
+        ),
+    ] = None
+    facts: Annotated[
+        tuple[tuple[str, str], ...],  # by name
+        Key(
+            MapOf(Text("fact_name"), Text("fact", number=True)),
+            "words of your own, in templates and outputs",
+            "words of your own, as `{rack: 3, room: B 12}`: a name, and a"
+            " text. They are in `doit nodes`, in the inventories of `outputs` and in all templates",
+            merge=KEYWISE,
+            examples=({"rack": "3"},),
+        ),
+    ] = ()
+    aliases: tuple[str, ...] = ()  # more names of it alone, in hosts and zones
     wipe: Annotated[
         Optional[str],
         Key(
@@ -636,6 +762,22 @@ class Node(NamedTuple):
             merge=REPLACE,
         ),
     ] = None
+    network: str = ONLY_NETWORK  # in which its address lies
+    more_macs: tuple[Mac, ...] = ()  # of other cards that it may boot from
+    interfaces: tuple[Interface, ...] = ()
+    guid: str = ""  # of an InfiniBand port that it boots from: pairs with colons, as these two
+    client_id: str = ""
+    circuit_id: str = ""  # a switch port's
+
+    @property
+    def is_known(self) -> bool:
+        """Whether DHCP can know it by anything."""
+        return bool(self.mac or self.guid or self.client_id or self.circuit_id)
+
+    @property
+    def macs(self) -> tuple[Mac, ...]:
+        """Of every card that it may boot from; none where it has none yet."""
+        return (self.mac, *self.more_macs) if self.mac else ()
 
 
 class Deploy(NamedTuple):
@@ -708,6 +850,17 @@ class Deploy(NamedTuple):
             default=EACH_PATH,
         ),
     ] = None
+    files: Annotated[
+        tuple[tuple[str, str], ...],  # (output, or a file of one, path on the server)
+        Key(
+            MapOf(Text("output_file"), Text("absolute_file")),
+            "files of outputs that are installed: an output, and its path on the server",
+            "files of `outputs` that are installed on the servers: an output, or a file of it, and"
+            " its path there; with a slash at its end the folder for all files of that output."
+            " What reads them is not told: `rndc reload`, `scontrol reconfigure` are yours",
+            examples=({"ansible": "/etc/ansible/hosts"},),
+        ),
+    ] = ()
 
 
 class Trust(NamedTuple):
@@ -727,7 +880,7 @@ class Trust(NamedTuple):
 
 class _Said(NamedTuple):
     name: str
-    network: Network
+    network: Network  # the only one, or the first of them
     servers: tuple[Server, ...]
     images: tuple[Image, ...]
     deploy: Deploy
@@ -737,6 +890,8 @@ class _Said(NamedTuple):
         tuple[str, tuple[str, ...]], ...
     ] = ()  # (address, names): what else a node's /etc/hosts has
     trust: Optional[Trust] = None  # None: nothing need be signed
+    outputs: tuple[str, ...] = ()
+    more_networks: tuple[Network, ...] = ()
 
 
 class Site(_Said):
@@ -746,6 +901,23 @@ class Site(_Said):
     def nodes(self) -> tuple[Node, ...]:
         """Every node, sorted by address (as a number)."""
         return self.read_nodes()
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """All networks, in the order of the file."""
+        return (self.network, *self.more_networks)
+
+    @cached_property
+    def elsewhere(self) -> dict[str, Network]:
+        """By name the networks whose nodes reach some server at another address than its main."""
+        names: set[str] = set()
+        for server in self.servers:
+            names |= {network for network, ip in server.addresses if ip != server.ip}
+        booting = {node.network for node in self.nodes} if names else set()
+        return {each.name: each for each in self.networks if each.name in names & booting}
+
+    def network_of(self, node: Node) -> Network:
+        return next(network for network in self.networks if network.name == node.network)
 
     def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)

@@ -29,25 +29,47 @@ class Complain(Protocol):
     def line(self, path: Path) -> int: ...
 
 
+class Card(NamedTuple):
+    """An interface of one node. What is wrong with it is None, and was complained about."""
+
+    path: Path
+    place: int | None  # in a range; None for a node of its own
+    name: str
+    ip: str | None
+    mac: Mac | None
+    guid: str | None
+    said: Section
+
+    def at(self, field: str) -> Path:
+        """Where its `ip`, `mac` or `guid` stands."""
+        several = f"{field}s"
+        if several in self.said.model_fields_set:
+            return (*self.path, several, self.place or 0)
+        return (*self.path, field)
+
+
 class Member(NamedTuple):
     """One node of a key of `nodes:`. What is wrong with it is None, and was complained about."""
 
     key: str
     place: int | None  # in a range; None for a node of its own
     name: str
-    mac: Mac | None
+    macs: tuple[Mac, ...]  # of one node all its cards; none: not known yet, or wrong
     ip: str | None
     said: Section
+    aliases: tuple[str, ...] = ()
+    cards: tuple[Card, ...] = ()
+    guid: str | None = None
 
     @property
     def ip_path(self) -> Path:
         return ("nodes", self.key, "ip")
 
-    @property
-    def mac_path(self) -> Path:
-        if self.place is None:
+    def mac_path(self, at: int) -> Path:
+        """Where the MAC of one of its cards stands."""
+        if self.said.macs is None:
             return ("nodes", self.key, "mac")
-        return ("nodes", self.key, "macs", self.place)
+        return ("nodes", self.key, "macs", at if self.place is None else self.place)
 
 
 def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member]:
@@ -56,22 +78,43 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
     for key, said in nodes.items():
         if said is None:
             continue
-        if nodeset.is_range(key) or said.macs is not None or said.mac is None:
-            found += _range(key, said, complain)
+        if nodeset.is_range(key) or said.mac is None or said.model_fields_set & {"macs", "guids"}:
+            of_key = list(_range(key, said, complain))
         else:
-            found.append(_single(key, said, complain))
+            of_key = [_single(key, said, complain)]
+        if said.aliases:
+            of_key = _with_aliases(key, of_key, complain)
+        found += _with_cards(key, said, of_key, complain)
     return found
+
+
+def _with_aliases(key: str, found: list[Member], complain: Complain) -> list[Member]:
+    """The nodes of a key with their further names, of a range one of each."""
+    names: list[list[str]] = [[] for _ in found]
+    for at, text in enumerate(found[0].said.aliases if found else ()):
+        path = ("nodes", key, "aliases", at)
+        count = _count(text, path, complain) if text else 0
+        if count and count != len(found):
+            what = f"{_nodes(len(found))}, but {count} alias{'es' * (count > 1)}"
+            complain(path, what, "write one for each, as in gpu[01-40]", text)
+        if count != len(found):
+            continue
+        one_each = nodeset.expand_nodes(text) if nodeset.is_range(text) else [text]
+        for own, alias in zip(names, one_each):
+            if _checked(values.any_host, alias, path, complain):
+                own.append(alias)
+    return [member._replace(aliases=tuple(own)) for member, own in zip(found, names)]
 
 
 def _single(key: str, said: Section, complain: Complain) -> Member:
     try:
         name, ip = values.host(key), values.ipv4(said.ip)
-        return Member(key, None, name, said.mac, ip, said)
+        return Member(key, None, name, (said.mac,), ip, said, guid=said.guid)
     except (InvalidValue, TypeError):  # an address that is missing
         path = ("nodes", key)
         _name(key, path, complain)
         ip = _checked(_address, said.ip, (*path, "ip"), complain)
-        return Member(key, None, key, said.mac, ip, said)
+        return Member(key, None, key, (said.mac,), ip, said)
 
 
 def _name(name: str, path: Path, complain: Complain) -> None:
@@ -109,19 +152,27 @@ def _range(key: str, said: Section, complain: Complain) -> Iterator[Member]:
     path = ("nodes", key)
     wanted = _count(key, path, complain, key=True)
     macs = _macs(path, said, wanted, complain)
-    pairs = bool(wanted) and len(macs) == wanted
+    pairs = 0 < wanted == len(macs)
     ips = _addresses((*path, "ip"), said.ip, wanted if pairs else 0, complain)
-    if wanted and not pairs:
-        _name(nodeset.first_name(key), path, complain)
     if not pairs:
+        if wanted:
+            _name(nodeset.first_name(key), path, complain)
         return
-
-    names = nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
-    for at, name in enumerate(names):
+    guids = _of_each(path, said, "guid", wanted, complain)
+    _of_one_alone(path, said, wanted, complain)
+    for at, name in enumerate(_names(key)):
         _name(name, path, complain)
-        place = at if said.macs is not None else None
-        ip = ips[at] if ips else None
-        yield Member(key, place, name, macs[at], ip, said)
+        place = at if wanted > 1 else None
+        yield Member(key, place, name, macs[at], _at(ips, at), said, guid=_at(guids, at))
+
+
+def _names(key: str) -> list[str]:
+    return nodeset.expand_nodes(key) if nodeset.is_range(key) else [key]
+
+
+def _at(values: list[Any], place: int) -> Any:
+    """What stands there; None where they do not pair with the names."""
+    return values[place] if place < len(values) else None
 
 
 def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
@@ -135,22 +186,76 @@ def _count(text: str, path: Path, complain: Complain, key: bool = False) -> int:
         return 0
 
 
-def _macs(path: Path, said: Section, wanted: int, complain: Complain) -> list[Mac | None]:
-    """A node's MACs, or a range's, as they pair with `wanted` names."""
-    given = said.macs if said.macs is not None else [said.mac]
-    written = said.model_fields_set & {"mac", "macs"}
-    if len(written) != 1:
-        what = "has both mac and macs" if written else "mac: required"
-        complain(path, what, "write mac: for one node, macs: for a range", key=True)
-        return list(given)
+def _macs(path: Path, said: Section, wanted: int, complain: Complain) -> list[tuple[Mac, ...]]:
+    """The MACs of a node, or of each of a range, as they pair with `wanted` names."""
+    if said.model_fields_set >= {"mac", "macs"}:
+        what, hint = "has both mac and macs", "write mac: for one card, macs: for several"
+        complain(path, what, hint, key=True)
+    if not said.model_fields_set & {"mac", "macs"}:
+        return [()] * wanted
+    if said.macs is not None and not nodeset.is_range(path[-1]):
+        return [tuple(filter(None, said.macs))]
+    given = _several(path, said, "mac", wanted, complain)
+    return [tuple(filter(None, (mac,))) for mac in given]
 
-    (field,) = written
-    is_known = getattr(said, field) is not None
+
+def _several(path: Path, said: Section, field: str, wanted: int, complain: Complain) -> list[Any]:
+    """What `mac` of one or `macs` of a range give, as they pair with `wanted` names."""
+    several = f"{field}s"
+    is_list = several in said.model_fields_set
+    given = getattr(said, several if is_list else field)
+    is_known = given is not None
+    given = given if is_list else [given]
     if is_known and wanted and len(given) != wanted:
-        count = f"{len(given)} MAC{'s' * (len(given) > 1)}"
-        hint = "list one for each node under macs:, in order"
-        complain((*path, field), f"{_nodes(wanted)}, but {count}", hint)
-    return list(given)
+        word = field.upper()
+        count = f"{len(given)} {word}{'s' * (len(given) > 1)}"
+        hint = f"list one for each node under {several}:, in order"
+        complain((*path, several if is_list else field), f"{_nodes(wanted)}, but {count}", hint)
+    return list(given or ())
+
+
+# Interfaces
+
+
+def _with_cards(
+    key: str, said: Section, found: list[Member], complain: Complain
+) -> Iterator[Member]:
+    """The nodes of a key with their interfaces."""
+    if not said.interfaces or not found:
+        return iter(found)
+    of_each: list[tuple[Card, ...]] = [()] * len(found)
+    for name, part in said.interfaces.items():
+        path = ("nodes", key, "interfaces", name)
+        if part is not None:
+            cards = _cards(path, part, found, complain)
+            of_each = [(*had, card) for had, card in zip(of_each, cards)]
+    return (member._replace(cards=cards) for member, cards in zip(found, of_each))
+
+
+def _cards(path: Path, said: Section, found: list[Member], complain: Complain) -> Iterator[Card]:
+    """An interface of each of the nodes; None in it where it does not pair with their names."""
+    wanted = len(found)
+    ips: list[Any] = _addresses((*path, "ip"), said.ip, wanted, complain)
+    given = [ips] + [_of_each(path, said, field, wanted, complain) for field in ("mac", "guid")]
+    columns = [column if len(column) == wanted else [None] * wanted for column in given]
+    for member, ip, mac, guid in zip(found, *columns):
+        yield Card(path, member.place, path[-1], ip, mac, guid, said)
+
+
+def _of_each(path: Path, said: Section, field: str, wanted: int, complain: Complain) -> list[Any]:
+    written = said.model_fields_set & {field, f"{field}s"}
+    if len(written) == 2:
+        hint = f"write {field}: for one node, {field}s: for a range"
+        complain(path, f"has both {field} and {field}s", hint, key=True)
+    return _several(path, said, field, wanted, complain) if written else []
+
+
+def _of_one_alone(path: Path, said: Section, wanted: int, complain: Complain) -> None:
+    """A range cannot have what only one node can be known by."""
+    for field in ("client_id", "circuit_id"):
+        if wanted > 1 and field in said.model_fields_set:
+            hint = "write each such node by itself"
+            complain((*path, field), "one for all nodes of a range", hint, getattr(said, field))
 
 
 Addresses = list["str | None"]

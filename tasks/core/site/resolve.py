@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from . import model
 from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, OneOrList, PathHere, Row, rows
-from .nodes import Member
+from .networks.subnets import networks_of, subnets_of
+from .nodes import Card, Member
 from .schema import Section
 from .values import NEWEST, number
 
@@ -32,24 +33,24 @@ Nodes = tuple[model.Node, ...]
 def resolve_site(said: Section, members: list[Member], folder: str) -> model.Site:
     """The site's values. `folder` is the site file's: relative paths count from it."""
     made = _Values(folder)
-    network = made.values(model.Network, said.network)
+    networks = made.named(model.Network, networks_of(said))
     servers = made.named(model.Server, said.servers)
     images = made.named(model.Image, said.images)
     deploy = made.values(model.Deploy, said.deploy)
     trust = made.value(model.Trust, said.trust)
     nodes = _Nodes(said, images, made).all(members)
-    hosts = _hosts(said.hosts)
-    last = filter(None, (hosts, trust))
+    more = {"hosts": _hosts(said.hosts), "outputs": tuple(said.outputs), "trust": trust}
+    head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
         said.site,
-        network,
-        servers=servers,
-        images=images,
-        deploy=deploy,
-        fingerprint=_fingerprint([said.site, network, *servers, *images, deploy, *last], nodes),
+        networks[0],
+        servers,
+        images,
+        deploy,
+        fingerprint=_fingerprint(head, nodes),
         read_nodes=lambda: nodes,
-        hosts=hosts,
-        trust=trust,
+        more_networks=networks[1:],
+        **more,
     )
 
 
@@ -131,7 +132,7 @@ class _Values:
     def __init__(self, folder: str):
         self.folder = folder
 
-    def named(self, kind: Kind[Values], said: Sections) -> tuple[Values, ...]:
+    def named(self, kind: Kind[Values], said: Mapping[str, Any]) -> tuple[Values, ...]:
         """The values of parts that have names, in the order of the file."""
         found = []
         for name, part in said.items():
@@ -146,6 +147,8 @@ class _Values:
                 known[name] = self.over(row.default, written)
             else:
                 known[name] = self.value(row.key.kind, written)
+        if kind is model.Server and not known["ip"]:
+            known["ip"] = next(iter(said.addresses.values()))
         return kind(**known)
 
     def value(self, kind: Any, written: Any) -> Any:
@@ -181,6 +184,8 @@ class _Values:
     def merged(self, row: Row, below: Any, said: Section) -> Any:
         """A setting of one layer over that of the layers below it."""
         written = getattr(said, row.name)
+        if row.key.merge == KEYWISE and isinstance(row.key.kind, MapOf):
+            return self.value(row.key.kind, {**dict(below), **written})
         if row.key.merge == KEYWISE:
             return self.over(below, written)
         given = self.value(row.key.kind, written)
@@ -264,6 +269,7 @@ class _Nodes:
         for image in images:
             self.layout(image.disk, image.name)
         self.shared = functools.lru_cache(None)(self._shared)
+        self.subnets = subnets_of(said)
 
     def all(self, members: Iterable[Member]) -> Nodes:
         in_order = sorted(members, key=_address)
@@ -277,7 +283,34 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
-        return model.Node(member.name, member.mac, member.ip, **settings)  # type: ignore[arg-type]
+        if member.aliases:
+            settings = {**settings, "aliases": member.aliases}
+        first, *others = member.macs or (model.Mac(""),)
+        return model.Node(
+            member.name,
+            first,
+            member.ip or "",
+            **settings,
+            network=self.network(member.ip),
+            more_macs=tuple(others),
+            interfaces=tuple(map(self.interface, member.cards)),
+            guid=member.guid or "",
+            client_id=said.client_id or "",
+            circuit_id=said.circuit_id or "",
+        )
+
+    def network(self, ip: str | None) -> str:
+        """The name of the network that an address lies in."""
+        return (ip and self.subnets.name_of(ip)) or ""
+
+    def interface(self, card: Card) -> model.Interface:
+        return model.Interface(
+            card.name,
+            card.said.network or self.network(card.ip),
+            card.ip or "",
+            card.mac or model.Mac(""),
+            card.guid or "",
+        )
 
     def _shared(self, image: str, groups: Names) -> Settings:
         """The settings of nodes that say nothing themselves."""

@@ -18,6 +18,7 @@ from pydantic import (
     create_model,
 )
 
+from ..outputs import WORDS
 from . import values
 from .keys import (
     APPEND,
@@ -40,6 +41,7 @@ from .model import (
     DiskMatch,
     Image,
     Initrd,
+    Interface,
     Network,
     NfsMount,
     Node,
@@ -142,7 +144,7 @@ class NodeKeys:
             "its network card",
             "its network card, as in `52:54:00:12:34:56`, `52-54-00-12-34-56`, `5254.0012.3456` or"
             " `525400123456`",
-            default="required for one node",
+            default="not known yet",
             examples=("52:54:00:12:34:56",),
         ),
     ] = None
@@ -150,9 +152,47 @@ class NodeKeys:
         tuple[str, ...] | None,
         Key(
             ListOf(Text("mac", number=True), least=1),
+            "of a range: one per node, in order; of one node all cards that it may boot from",
+            "of a range as many, in the order of the names; of one node all cards that it may boot"
+            " from: it has one address and one name by each of them",
+            default="not known yet",
+        ),
+    ] = None
+    client_id: Annotated[
+        str | None,
+        Key(
+            Text("identifier", number=True),
+            "the client identifier by which DHCP knows it, besides or instead of a card",
+            "the client identifier (DHCP's option 61) by which DHCP knows it, besides its card or"
+            " instead: text, or pairs of hex digits with colons, all bytes that are sent",
+            examples=("01:52:54:00:12:34:56",),
+        ),
+    ] = None
+    guid: Annotated[
+        str | None,
+        Key(
+            Text("guid", number=True),
+            "the InfiniBand port by which DHCP knows it, besides or instead of a card",
+            "the GUID of the InfiniBand port that it boots from, as `ibstat` prints it: DHCP knows"
+            " it by that",
+        ),
+    ] = None
+    guids: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("guid", number=True), least=1),
             "of a range: one per node, in order",
-            "as many, in the order of the names",
-            default="required for a range",
+            "of a range: as many, in the order of the names",
+        ),
+    ] = None
+    circuit_id: Annotated[
+        str | None,
+        Key(
+            Text("identifier", number=True),
+            "the switch port by which DHCP knows it, as its relay names that (option 82); Kea only",
+            "the switch port by which DHCP knows it, as the relay names that (option 82, circuit"
+            " id): whichever machine is there. Kea alone can do that",
+            examples=("eth1/0/12",),
         ),
     ] = None
     ip: Annotated[
@@ -172,6 +212,72 @@ class NodeKeys:
             "names of groups; later ones win",
         ),
     ] = ()
+    aliases: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("aliases")),
+            "more names of it, in hosts and zones; of a range as many, as in gpu[01-40]",
+            "more names for its address, behind its own in `hosts`, with or without a domain;"
+            " of a range ranges of as many: `[gpu[01-40]]`",
+            examples=(["gpu-a"],),
+        ),
+    ] = ()
+    interfaces: Annotated[
+        dict[str, Interface],
+        Key(
+            MapOf(Text("interface_name"), Interface),
+            "what it has besides the card that it boots from, by name: a BMC, other ports",
+            "what it has besides the card that it boots from, by name: a BMC, other ports; see"
+            " below",
+            examples=({"bmc": {"ip": "172.24.11.100"}},),
+        ),
+    ] = {}
+
+
+class InterfaceKeys:
+    """What a node has besides the card that it boots from: a BMC, another port."""
+
+    ip: Annotated[
+        str | None,
+        Key(
+            Text("addresses"),
+            "its address; of a range as many, as in 172.24.11.[110-112]",
+            "its address; of a range a range of as many",
+            examples=("172.24.11.100",),
+        ),
+    ] = None
+    mac: Annotated[
+        str | None,
+        Key(
+            Text("mac", number=True),
+            "its card: DHCP gives it its address",
+            "its card: DHCP gives it its address, and no loader",
+        ),
+    ] = None
+    macs: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("mac", number=True), least=1),
+            "of a range: one per node, in order",
+            "of a range: as many, in the order of the names",
+        ),
+    ] = None
+    guid: Annotated[
+        str | None,
+        Key(
+            Text("guid", number=True),
+            "of an InfiniBand port: DHCP knows it by that",
+            "the GUID of an InfiniBand port, as `ibstat` prints it: DHCP knows the port by that",
+        ),
+    ] = None
+    guids: Annotated[
+        tuple[str, ...] | None,
+        Key(
+            ListOf(Text("guid", number=True), least=1),
+            "of a range: one per node, in order",
+            "of a range: as many, in the order of the names",
+        ),
+    ] = None
 
 
 class GroupKeys:
@@ -195,9 +301,22 @@ class SiteKeys:
         ),
     ]
     network: Annotated[
-        Network,
-        Key(Network, "the nodes' network"),
-    ]
+        Network | None,
+        Key(
+            Network,
+            "the nodes' network",
+            "the nodes' network: short for `networks` with one, whose name is `network`",
+            default="required, or `networks`",
+        ),
+    ] = None
+    networks: Annotated[
+        dict[str, Network],
+        Key(
+            MapOf(Text("network_name"), Network, least=1),
+            "networks by name, where there are several",
+            "the nodes' networks by name, where there are several",
+        ),
+    ] = {}
     servers: Annotated[
         dict[str, Server],
         Key(
@@ -237,6 +356,15 @@ class SiteKeys:
             examples=({"nas01": "10.1.0.250"},),
         ),
     ] = {}
+    outputs: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Choice(*WORDS)),
+            "files of the whole cluster that are generated, too",
+            "files of the whole cluster that are generated besides, see below",
+            examples=(["clustershell", "ansible"],),
+        ),
+    ] = ()
     deploy: Annotated[
         Deploy,
         Key(Deploy, "where a build is put"),
@@ -383,6 +511,7 @@ _model("Match", DiskMatch, rows(DiskMatch))
 _model("Disk", Disk, rows(Disk))
 _model("Image", Image, rows(Image) | SHARED | rows(Image))
 _model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
+_model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceKeys.__doc__)
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))
 _model("Trust", Trust, rows(Trust))

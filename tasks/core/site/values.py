@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from ..dhcp import options
 from .model import Mac
 
 Check = TypeVar("Check", bound=Callable[[str], Any])
@@ -214,6 +215,33 @@ _token = text(
 )
 
 
+# Facts
+
+_fact_name = text(
+    r"[A-Za-z][A-Za-z0-9_.-]*",
+    "not the name of a fact",
+    "use letters, digits and . _ -, beginning with a letter",
+    63,
+)
+
+
+@editors(r"^[A-Za-z][A-Za-z0-9_.-]*$")
+def fact_name(value: str) -> str:
+    """Every inventory can have it: no word that one of them has a meaning for."""
+    if value in RESERVED_FACTS:
+        raise InvalidValue("reserved name", "all outputs have that of a node by themselves")
+    return _fact_name(value)
+
+
+RESERVED_FACTS = frozenset(("all", "groups", "image", "name", "node", "site"))
+fact = text(
+    r"[A-Za-z0-9._:/+@=()*,~^!?\[\]-]+(?: [A-Za-z0-9._:/+@=()*,~^!?\[\]-]+)*",
+    "not a fact",
+    "use printable words with single spaces between; no quotes, and none of \\ { } ; # $ < > | & %",
+    255,
+)
+
+
 # Network
 
 _colons = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.ASCII).fullmatch
@@ -360,6 +388,97 @@ def _usable(network: ipaddress.IPv4Network) -> None:
             )
 
 
+@editors(r"^[0-9.]+-[0-9.]+$")
+def address_range(value: str) -> str:
+    """First and last address, `172.24.10.200-172.24.10.250`."""
+    first, _, last = value.partition("-")
+    if not _is_ipv4(first) or not _is_ipv4(last):
+        raise InvalidValue("not a range of addresses", "write it as 172.24.10.200-172.24.10.250")
+    if number(first) > number(last):
+        raise InvalidValue("range runs backwards", "write the lower address first")
+    return value
+
+
+network_name = editors(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")(
+    text(
+        r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?",
+        "not a network's name",
+        "use 1 to 32 lower-case letters, digits and inner hyphens",
+    )
+)
+interface_name = editors(r"^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$")(
+    text(
+        r"[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?",
+        "not an interface's name",
+        "use 1 to 15 lower-case letters, digits and inner hyphens: it ends a host name, wn001-bmc",
+    )
+)
+_any_guid = re.compile(
+    r"""(?:0x)?[0-9a-f]{16} | [0-9a-f]{4}(?::[0-9a-f]{4}){3}
+      | [0-9a-f]{2}(?::[0-9a-f]{2}){7} | [0-9a-f]{2}(?:-[0-9a-f]{2}){7}""",
+    re.ASCII | re.VERBOSE,
+).fullmatch
+
+
+@editors(r"^(0x)?[0-9A-Fa-f]{2}([:-]?[0-9A-Fa-f]{2}){7}$")
+def guid(value: str) -> str:
+    """The GUID of an InfiniBand port in any common spelling, as eight pairs with colons."""
+    plain = value.lower()
+    digits = re.sub(r"^0x|[:-]", "", plain)
+    if not _any_guid(plain) or set(digits) == {"0"}:
+        raise InvalidValue(
+            "not the GUID of an InfiniBand port",
+            "write its 16 hex digits, as `ibstat` prints them: 0x0002c9030031117b",
+        )
+    return ":".join(digits[at : at + 2] for at in range(0, 16, 2))
+
+
+_pairs = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,63}", re.ASCII).fullmatch
+_plain_id = text(
+    r"[A-Za-z0-9][A-Za-z0-9._:/+@ -]*",
+    "not an identifier of DHCP",
+    "write text, or pairs of hex digits with colons: 01:52:54:00:12:34:56",
+    64,
+)
+
+
+@editors(r"^[A-Za-z0-9][A-Za-z0-9._:/+@ -]*$")
+def identifier(value: str) -> str:
+    """A client's or a switch port's, as the pairs of hex digits that are sent."""
+    if _pairs(value.lower()):
+        return value.lower()
+    return _plain_id(value).encode().hex(":")
+
+
+@editors(r"^([a-z][a-z-]*|[0-9]{3})$")
+def dhcp_option(value: str) -> str:
+    """The name or number of a DHCP option that no key of ours is for."""
+    if value in BY_KEY:
+        raise InvalidValue("has a key of its own", f"write {BY_KEY[value]} of the network")
+    if not options.is_option(value):
+        known = ", ".join(options.KNOWN)
+        raise InvalidValue(
+            "no DHCP option that a site can give",
+            f"known: {known}, and numbers from 128 on that have no meaning of their own",
+        )
+    return value
+
+
+BY_KEY = {
+    "routers": "gateway:",
+    "domain-name-servers": "dns:",
+    "domain-name": "domain:",
+    "domain-search": "search:",
+    "ntp-servers": "ntp:",
+    "interface-mtu": "mtu:",
+}
+option_value = text(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._:/@=+ -]*[A-Za-z0-9./=])?|-?[0-9]+",
+    "not a value of a DHCP option",
+    "use letters, digits and . _ : / @ = + -",
+)
+
+
 _SSH = r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 ssh = text(
     _SSH,
@@ -458,6 +577,21 @@ def target_file(value: str) -> str:
     if value.endswith("/") or path in SYSTEM:
         raise InvalidValue("is a directory", "name the file")
     return path
+
+
+@editors("^/")
+def absolute_file(value: str) -> str:
+    """A file, or with a slash at its end a folder for several."""
+    path = absolute(value)
+    if path in SYSTEM:
+        raise InvalidValue("is a directory of the system", "name a file, or a folder of its own")
+    return path + "/" * value.endswith("/")
+
+
+@editors(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+def output_file(value: str) -> str:
+    """An output's word, or the name of one of its files: `constraints` looks it up."""
+    return _name(value)
 
 
 @editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap)$")
@@ -867,4 +1001,10 @@ def addresses(value: str) -> str:
     return value
 
 
-LATER = frozenset((any_text, node_names, addresses))
+@editors(r"^[A-Za-z0-9\[][A-Za-z0-9.,/\[\]-]*$")
+def aliases(value: str) -> str:
+    """A further name of a node, or a range of them: `nodes` reads them."""
+    return value
+
+
+LATER = frozenset((any_text, node_names, addresses, aliases))

@@ -115,6 +115,60 @@ def author(folder: str) -> Record:
     }
 
 
+def revision(folder: str) -> Record:
+    """What of a checkout tells whether its commit is older than another one.
+
+    `git`, when it was `committed`, the commits known there that were made on top of it (`later`),
+    and those that it was made on last (`earlier`). Nothing where there is no commit.
+    """
+    try:
+        told = git.ask(folder, "log", "-1", "--format=%H %ct")
+        if told.returncode:
+            return {}
+        id, committed = told.stdout.split()
+        later = git.ask(folder, "rev-list", "--ancestry-path", "--all", f"^{id}").stdout
+        earlier = git.ask(folder, "rev-list", "--max-count=100", id).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {
+        "git": id,
+        "committed": text(int(committed)),
+        "later": later.split(),
+        "earlier": earlier.split(),
+    }
+
+
+def newest_deploy(records: Iterable[Record]) -> Record:
+    """The last deploy that ended, of a commit that is known; nothing where there is none."""
+    newest = Record()
+    for record in records:
+        known = record.get("git", UNKNOWN) != UNKNOWN
+        if known and record.get("action") == "deploy" and record.get("result") == DONE:
+            newest = record
+    return newest
+
+
+def done_plan(records: Sequence[Record]) -> str:
+    """The id of the plan that was done last; "" where the last work was something else."""
+    if not records or begun(records):
+        return ""
+    return str(records[-1].get("plan", ""))
+
+
+def is_older(revision: Record, deployed: Record) -> bool:
+    """Is a checkout's commit older than the one that was deployed?
+
+    It is where that was made on top of it; and where the checkout does not know that one, as one
+    that was not brought up to date, by the times at which they were committed.
+    """
+    if "git" not in revision or "git" not in deployed:
+        return False
+    if deployed["git"] in revision["earlier"]:
+        return False
+    later = str(deployed.get("committed", ""))
+    return deployed["git"] in revision["later"] or later > revision["committed"]
+
+
 def author_named(author: Record) -> str:
     """Who that is, in front of a process: `alice from host1, `."""
     return f"{author['who']} from {author.get('host', 'somewhere')}, " if "who" in author else ""

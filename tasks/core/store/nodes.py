@@ -36,3 +36,9 @@ def _is_sound(facts: NodeFacts) -> bool:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def macs_of(node: NodeFacts) -> list[str]:
+    """Of every card that a node may boot from."""
+    macs = node.get("macs") or node.get("mac", "")
+    return macs.split(",") if macs else []

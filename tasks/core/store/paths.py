@@ -74,6 +74,11 @@ class Targets:
         return self.kept("incoming")
 
     @property
+    def replaced(self) -> str:
+        """Files that a repair replaced, until a prune: nodes that run may have them open."""
+        return self.kept("replaced")
+
+    @property
     def received(self) -> str:
         """Files of a root that came from another machine, until they are a release.
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
-from .nodes import NodeFacts
+from .nodes import NodeFacts, macs_of
 from .paths import Targets
 
 
@@ -111,18 +111,18 @@ def _taken_by(
     if search.by_address and UUID.fullmatch(key):
         return "the node of that UUID"
     if not (search.by_address and HEX.fullmatch(key)):
-        return fold_nodes(name for name, facts in nodes.items() if key == _by_mac(facts))
+        return fold_nodes(name for name, facts in nodes.items() if key in _by_macs(facts))
     own = os.path.join(search.folder, search.start)
     names = []
     for name, facts in nodes.items():
-        if own + _by_mac(facts) not in ours and _by_address(facts).startswith(key):
+        has_own = any(own + each in ours for each in _by_macs(facts))
+        if not has_own and _by_address(facts).startswith(key):
             names.append(name)
     return fold_nodes(names)
 
 
-def _by_mac(facts: NodeFacts) -> str:
-    mac = facts.get("mac", "").lower()
-    return "01-" + mac.replace(":", "-")
+def _by_macs(facts: NodeFacts) -> list[str]:
+    return ["01-" + mac.lower().replace(":", "-") for mac in macs_of(facts)]
 
 
 def _by_address(facts: NodeFacts) -> str:

@@ -43,17 +43,18 @@ def closed_folders(targets: Targets, names: Iterable[str]) -> list[str]:
 
     A TFTP server is nobody's user.
     """
-    return [name for name in dict.fromkeys(names) if not _is_open(targets.served(name))]
+    return [name for name in dict.fromkeys(names) if is_closed(targets.served(name))]
 
 
-def _is_open(folder: str) -> bool:
+def is_closed(folder: str) -> bool:
+    """Is that a folder which not everybody may enter?"""
     try:
         status = os.stat(folder)
     except OSError:
-        return True
+        return False
     if not stat.S_ISDIR(status.st_mode):
-        return True
-    return bool(status.st_mode & stat.S_IXOTH)
+        return False
+    return not status.st_mode & stat.S_IXOTH
 
 
 def folder_of(targets: Targets, name: str) -> str:

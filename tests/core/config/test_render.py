@@ -39,6 +39,7 @@ from tests.support.commands import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests/golden"
 SITES = ("two-nodes", "two-servers")
+ALL = (*SITES, "racks")
 SITE_ID = "site-0b1c2d3e4f50"
 
 
@@ -82,7 +83,7 @@ def write(folder: pathlib.Path, files: dict[str, bytes]) -> pathlib.Path:
 def write_golden(name: str) -> None:
     """Accept new output. For all, from the repository's root:
 
-    .venv/bin/python -c 'from tests.core.config.test_render import *; [*map(write_golden, SITES)]'
+    .venv/bin/python -c 'from tests.core.config.test_render import *; [*map(write_golden, ALL)]'
     """
     folder = GOLDEN / name
     site_file = (folder / "site.yaml").read_bytes()
@@ -94,7 +95,7 @@ def load_bytes(data: bytes, folder: pathlib.Path) -> Site:
     return read_site(str(write(folder, {"site.yaml": data}) / "site.yaml"), ())[0]
 
 
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", ALL)
 def test_each_site_becomes_exactly_the_files_beside_it(name):
     wanted = {
         str(path.relative_to(GOLDEN / name)): path.read_text()
@@ -141,7 +142,7 @@ def test_the_fewest_prefixes_hold_these_addresses_and_no_others(numbers: set[int
 # Their own programs
 
 
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_file_passes_its_own_programs_check(name, tmp_path):
     rows = checkers.validate(str(write(tmp_path, render.render_configs(site_of(name)))))
     assert [row for row in rows if row.verdict != "ok"] == []
@@ -334,6 +335,52 @@ def test_only_nodes_that_differ_from_most_have_files_and_those_for_every_loader(
         for path in ("pxelinux.cfg/", "grub/grub.cfg-", "boot.ipxe-")
         for each in odd
     }
+
+
+def of_group(cmdline: str = "quiet", image: str = "worker") -> list[Node]:
+    """Sixty nodes of a group, which alone says anything of them."""
+    more = {"cmdline": cmdline, "image": image, "groups": ("rack2", "gpu.a")}
+    return [node(number, **more) for number in range(200, 260)]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [of_group("quiet debug"), of_group("console=ttyS1,9600")]
+    + [[each._replace(release="worker-0123456789ab") for each in of_group()]]
+    + [[each._replace(interface="eth1") for each in of_group()]],
+)
+def test_what_a_group_boots_is_one_file_a_loader_and_its_nodes_lead_there(after):
+    most = [node(number) for number in range(1, 100)]
+    files, changed = (
+        render.render_configs(site_with(*most, *nodes)) for nodes in (of_group(), after)
+    )
+    names = {f"tftp/{path}group-rack2+gpu.a" for path in boot_files.OF_NODE}
+    tftp = {path for path in files if path.startswith("tftp/")}
+    assert {path for path in tftp if changed[path] != files[path]} == names
+    assert len(own_files(site_with(*most, *of_group()))) == 3 * 60
+    assert len({files[f"tftp/boot.ipxe-{each.mac.pxe}"] for each in after}) == 1
+
+
+def test_a_node_of_a_group_that_says_more_itself_has_files_of_its_own():
+    odd = of_group()[0]._replace(cmdline="quiet mce=off")
+    site = site_with(*map(node, range(1, 100)), odd, *of_group()[1:])
+    files = render.render_configs(site)
+    own = files[f"tftp/pxelinux.cfg/{odd.mac.pxe}"]
+    assert own.endswith(b"INCLUDE plugnode/worker.cfg\nDEFAULT worker quiet mce=off\n")
+    assert odd.name.encode() in own
+
+
+def test_the_files_of_groups_are_told_apart_by_image_and_are_never_too_long():
+    long = tuple(f"a-group-of-a-long-name-{number}" for number in range(20))
+    nodes = [*map(node, range(1, 100)), *of_group(), node(300, cmdline="a")]
+    for number in (301, 302):
+        nodes += [node(number, groups=long, cmdline="a"), node(number + 10, image="gpu")]
+        nodes += [node(number + 20, image="gpu", groups=("rack2",))]
+    files = render.render_configs(site_with(*nodes))
+    names = {path.partition("boot.ipxe-")[2] for path in files if "boot.ipxe-" in path}
+    shared = {name for name in names if not name.startswith("01-")}
+    assert {"group-rack2+gpu.a", "group-rack2@gpu", "image-gpu"} < shared
+    assert len(shared) == 4 and max(map(len, shared)) <= 100
 
 
 def test_the_usual_image_is_the_one_that_most_nodes_use_and_the_first_one_of_equals():
@@ -643,3 +690,86 @@ def test_a_real_client_gets_its_address_its_name_its_server_and_the_right_loader
         assert "rootpath" not in answer
     assert stranger is None
     assert new_card["ip"] == known[0].ip, "a node whose card was replaced must get its address"
+
+
+# Several networks: of some the server has a card, to others a router and a relay lead
+
+CABLES = (
+    "up:10.16.1.11/24,10.16.1.254",
+    "10.81.104.1/24",
+    "10.81.105.1/24",
+    "relay:10.9.9.9/32,10.81.106.254/24",  # whose address lies in no network
+    "relay:10.81.107.254/24",  # with rack5 on the same wire
+    "relay:10.81.110.254/24",
+)
+MET = [  # card, cable, and what it is given: name, address, router, next-server, loader
+    ("40:f2:e9:00:00:01", 1, ("c01", "10.81.104.11", "10.81.104.254", "10.81.104.1", "grubnetx64.efi")),
+    ("40:f2:e9:00:01:0a", 2, ("d01", "10.81.105.11", "10.81.105.254", "10.81.105.1", "grubnetx64.efi")),
+    ("40:f2:e9:01:01:01", 2, ("d01-bmc2", "10.81.105.12", "10.81.105.254", None, None)),
+    ("40:f2:e9:00:02:01", 3, ("e01", "10.81.106.11", "10.81.106.254", "10.16.1.11", "grubnetx64.efi")),
+    ("40:f2:e9:00:03:01", 4, ("f01", "10.81.107.11", "10.81.107.254", "10.16.1.11", "grubnetx64.efi")),
+    ("40:f2:e9:00:04:01", 4, ("g01", "10.81.108.11", "10.81.108.254", "10.16.1.11", "grubnetx64.efi")),
+]  # fmt: skip
+BY_ID = [  # with a card that nobody knows
+    (b"rack1-slot7", ("i01", "10.81.104.21")),
+    (b"\xff\0\1", ("i02", "10.81.104.22")),
+    (bytes.fromhex("ff:00:00:00:00:00:02:00:00:02:c9:00:00:02:c9:03:00:31:11:81".replace(":", "")), ("j2", "10.81.104.32")),
+]  # fmt: skip
+ODD_CARD = "52:54:00:ff:00:03"
+STRANGERS = (1, 2, 4)  # cables where they get nothing
+
+
+@pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
+def test_clients_of_all_networks_get_what_is_theirs_and_strangers_only_what_a_pool_has(
+    server, tmp_path
+):
+    site = site_of("racks")._replace(deploy=Deploy(tftp_root=str(tmp_path)))
+    write(tmp_path, render.render_configs(site))
+    asked = [{"mac": mac, "cable": cable, "options": ["0x5d:0007"]} for mac, cable, _ in MET]
+    asked += [
+        {"mac": ODD_CARD, "cable": 1, "options": [], "client_id": id.hex()} for id, _ in BY_ID
+    ]
+    asked += [{"mac": ODD_CARD, "cable": 5, "options": [], "tries": 2}]
+    asked += [{"mac": STRANGER, "cable": at, "options": [], "tries": 2} for at in STRANGERS]
+    asked += [{"mac": STRANGER, "cable": 3, "options": ["0x5d:0007"]}]
+    answers, _ = dhcp_client.shake(tmp_path, server, asked, *CABLES)
+    met, guest = answers[: len(MET)], answers[-1]
+    *by_id, at_port = answers[len(MET) : len(MET) + len(BY_ID) + 1]
+    strangers = answers[len(MET) + len(BY_ID) + 1 : -1]
+    for answer, (*_, (name, ip, router, next_server, loader)) in zip(met, MET, strict=True):
+        file = answer.get("bootfile") or answer.get("boot_file")
+        assert (answer["hostname"], answer["ip"], answer["router"], file) == (
+            name,
+            ip,
+            router,
+            loader,
+        )
+        assert next_server in (None, answer.get("siaddr"))
+    assert met[0]["domain"] == "r1.example.org" and "domain" not in met[1]
+    assert (met[1]["mtu"], met[1]["search"]) == ("1400", "a.example.org b.example.org")
+    assert [(each["hostname"], each["ip"]) for each in by_id] == [name for _, name in BY_ID]
+    assert (at_port or {}).get("hostname") == ("p01" if server == "kea" else None)
+    assert strangers == [None] * len(STRANGERS)
+    assert re.fullmatch(r"10\.81\.106\.(20\d|210)", guest["ip"]) and guest["lease"] == "3600"
+    assert not guest.get("bootfile") and not guest.get("boot_file")
+
+
+def test_a_root_comes_from_the_address_that_the_nodes_network_reaches():
+    site = site_of("racks")
+    files = render.render_configs(site)
+    (boot1,), (image,) = site.servers, site.images
+    boot = boot_files.render_boot(site, boot1, label("worker", release_of(image)))
+    roots = dict(
+        re.findall(r"LABEL (\S+)\n.*?nfsroot=([\d.]+):", boot["plugnode/worker.cfg"].decode(), re.S)
+    )
+    assert roots == {
+        "worker": "10.16.1.11", "worker@rack1": "10.81.104.1", "worker@rack2": "10.81.105.1",
+    }  # fmt: skip
+    entries = {}
+    for path, data in files.items():
+        if path.startswith("tftp/pxelinux.cfg/"):
+            entries[path[18:]] = re.search(rb"^DEFAULT (.*)$", data, re.M)[1].decode()
+    assert entries == {
+        "default": "worker", "0A5168": "worker@rack1", "0A5169": "worker@rack2",
+        "0A516815": "worker@rack1 quiet", "01-40-f2-e9-00-01-01": "worker@rack2 quiet", "01-40-f2-e9-00-01-0a": "worker@rack2 quiet",
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rollback, prune and deploy killed at every step that changes a disk.
+"""Rollback, prune, repair and deploy killed at every step that changes a disk.
 
 With trees of FILES files; the campaign `tests.stress.kills` asks for more than there are by default.
 """
@@ -19,7 +19,7 @@ import pytest
 from tasks.core.base.errors import Refused
 from tasks.core.deploy import rollback
 from tasks.core.deploy.prune import DAY, Rules, prune_server
-from tasks.core.inspect import verify
+from tasks.core.inspect import repair, verify
 from tasks.core.nodes import ask
 from tasks.core.plan import rolled_back
 from tasks.core.store.paths import Targets
@@ -62,6 +62,22 @@ class Server:
 
     def prune(self, keep: int = 3) -> None:
         prune_server(self.targets, Rules(keep, 0, time.time() + 2 * DAY), AUTHOR)
+
+    def harm(self) -> None:
+        """A byte that releases share, a mode, a symlink and a file of the release that nodes boot."""
+        root = pathlib.Path(self.targets.root(self.ids[2]))
+        with open(root / "usr/lib0/file1", "r+b") as file:
+            file.write(b"X")
+        (root / "etc").chmod(0o700)
+        (root / "bin").unlink()
+        (root / "bin").symlink_to("/tmp")
+        (root / "usr/lib0/file0").unlink()
+
+    def repair(self) -> None:
+        wanted = repair.WantedRepair("", True, AUTHOR)
+        missing = repair.repair_server(self.targets, wanted, {}).missing
+        built = [each for goal in self.goals for each in goal.releases]
+        repair.repair_server(self.targets, wanted, repair.built_files(built, missing))
 
     def boots(self) -> set[tuple[str, str]]:
         return boots(self.dest)
@@ -129,6 +145,20 @@ def test_a_prune_killed_at_any_step_is_ended_by_the_next_command_of_any_kind(ser
             getattr(server, then)()
         assert server.is_right(), step
     assert step > 40, "a prune makes more steps than that"
+
+
+@pytest.mark.parametrize("then", NEXT)
+def test_a_repair_killed_at_any_step_leaves_names_whole_or_harmed_and_is_ended_by_itself(
+    server, then
+):
+    server.harm()
+    harmed = set(map(str, verify.of_server(server.targets, full=True)))
+    for step in every_kill(server.dest, server.repair):
+        assert set(map(str, verify.of_server(server.targets, full=True))) <= harmed, step
+        getattr(server, then)()
+        server.repair()
+        assert server.is_right(), step
+    assert step > 30, "a repair makes more steps than that"
 
 
 @pytest.mark.parametrize("then", NEXT)

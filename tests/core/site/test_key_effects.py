@@ -25,9 +25,13 @@ DISK: dict[str, Any] = {
 SHARED: dict[str, Any] = {
     "image": "gpu", "cmdline": "debug", "interface": "eno1", "server": "boot2", "wipe": "2026-01",
     "release": "worker-0123456789ab", "disk": {"required": False},
+    "loader": "grub", "facts": {"rack": "3"},
 }  # fmt: skip
 OF_NODE: dict[str, Any] = {
     "mac": "ae:d6:90:bb:aa:99", "macs": ["ae:d6:90:bb:aa:99"], "ip": "172.24.10.199", "groups": ["mine", "other"],
+    "interfaces": {"bmc": {"ip": "172.24.10.198"}}, "client_id": "slot-7", "circuit_id": "eth1/0/12",
+    "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"],
+    "aliases": ["gpu-a"],
 }  # fmt: skip
 OF_DISK: dict[str, Any] = {
     "devices": ["/dev/sdb"], "partitions": [{**PARTITION, "size": "6G"}], "table": "dos", "required": False,
@@ -89,6 +93,7 @@ def test_no_key_is_left_out():
     assert SHARED.keys() == schema.ROWS["Group"].keys()
     assert SHARED.keys() | OF_NODE.keys() == schema.ROWS["Node"].keys()
     assert OF_DISK.keys() == schema.ROWS["Disk"].keys()
+    assert OF_INTERFACE.keys() == schema.ROWS["Interface"].keys()
     assert OF_MATCH.keys() == schema.ROWS["Match"].keys()
     assert OF_PARTITION.keys() == schema.ROWS["Partition"].keys()
 
@@ -118,6 +123,23 @@ def test_newest_takes_back_the_pin_of_a_layer_below(tmp_path: pathlib.Path, plac
 @pytest.mark.parametrize("key", OF_NODE)
 def test_a_key_of_a_node_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
     assert changed(tmp_path, "node", {key: OF_NODE[key]})
+
+
+OF_INTERFACE: dict[str, Any] = {
+    "network": None, "ip": "172.24.10.197", "mac": "ae:d6:90:bb:aa:98", "macs": ["ae:d6:90:bb:aa:98"],
+    "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", sorted(OF_INTERFACE.keys() - {"network"}))
+def test_a_key_of_an_interface_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
+    """`network` of one with an address says no more than that does; it is refused where it is another."""
+    said = {"ip": "172.24.10.198"}
+    before = site("node")
+    before["nodes"]["wn001"]["interfaces"] = {"bmc": said}
+    after = copy.deepcopy(before)
+    after["nodes"]["wn001"]["interfaces"]["bmc"][key] = OF_INTERFACE[key]
+    assert outputs(tmp_path, before) != outputs(tmp_path, after)
 
 
 DISKS = {key: {key: value} for key, value in OF_DISK.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from tasks.core.cluster.metrics import HELP, Seen, metrics_text
+from tasks.core.operate.metrics import HELP, Seen, metrics_text
 from tasks.core.nodes.ask import Runs
 
 OLD, NEW = "worker-0123456789ab", "worker-ba9876543210"

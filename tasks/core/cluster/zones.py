@@ -1,0 +1,97 @@
+"""DNS zones of a site: its domains, and the reverse ones that its addresses lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from ..site.model import Site
+from ..site.values import number
+from .view import Address, Names, addresses
+
+Record = tuple[str, str, str]  # label, type, data
+
+
+class Zone(NamedTuple):
+    name: str
+    domain: str  # its hostmaster's
+    servers: Names  # with their domain and a dot at the end
+    records: list[Record]
+
+
+def zones_of(site: Site) -> Iterator[Zone]:
+    """A zone for each domain, and one for each part of the networks that holds an address."""
+    found = addresses(site)
+    domains = [network.domain for network in site.networks if network.domain]
+    servers = _name_servers(site, found, domains)
+    for domain in dict.fromkeys(domains):
+        yield Zone(domain, domain, servers, list(_forward(found, domain)))
+    for name, records in _reverse_zones(site, found).items():
+        yield Zone(name, domains[0], servers, records)
+
+
+def _name_servers(site: Site, found: Iterable[Address], domains: Names) -> Names:
+    """Those of `dns:` that the site has a name of its own for; else its servers."""
+    wanted = [address for network in site.networks for address in network.dns]
+    ips = {server.ip for server in site.servers}
+    known: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for address in found:
+        name = _whole(address, domains[0])
+        if address.ip in ips:
+            own.setdefault(address.ip, name)
+        if any(name.endswith(f".{domain}.") for domain in domains):
+            known.setdefault(address.ip, name)
+    asked = [known[ip] for ip in dict.fromkeys(wanted) if ip in known]
+    return asked or list(own.values())
+
+
+def _whole(address: Address, domain: str) -> str:
+    """Its name with its domain, else with that one, and the dot at the end."""
+    name = address.whole_name
+    return f"{name}." if "." in name else f"{name}.{domain}."
+
+
+def _forward(found: Iterable[Address], domain: str) -> Iterator[Record]:
+    for address in found:
+        for name in address.names:
+            label = _label(name, address.domain, domain)
+            if label:
+                yield label, "AAAA" if ":" in address.ip else "A", address.ip
+
+
+def _label(name: str, own: str, domain: str) -> str:
+    """A name in the zone of a domain; "" where it is of another."""
+    name = name.lower()
+    if name.endswith(f".{domain}"):
+        return name.removesuffix(f".{domain}")
+    return name if own == domain and "." not in name else ""
+
+
+def _reverse_zones(site: Site, found: Iterable[Address]) -> dict[str, list[Record]]:
+    subnets = [IPv4Network(network.subnet) for network in site.networks]
+    bounds = [(int(net.network_address), int(net.broadcast_address), net) for net in subnets]
+    domain = next(network.domain for network in site.networks if network.domain)
+    zones: dict[str, list[Record]] = {}
+    for address in found:
+        if ":" in address.ip:
+            continue
+        place = number(address.ip)
+        for first, last, net in bounds:
+            if first <= place <= last:
+                zone, label = _reverse(net, address.ip)
+                zones.setdefault(zone, []).append((label, "PTR", _whole(address, domain)))
+                break
+    return zones
+
+
+def _reverse(subnet: IPv4Network, ip: str) -> tuple[str, str]:
+    """The reverse zone of an address of that network, and its label there.
+
+    Zones end at whole bytes: the largest that the network fills, at most 256 addresses else.
+    """
+    parts = ip.split(".")
+    held = min(3, -(-subnet.prefixlen // 8))
+    zone = ".".join(reversed(parts[:held])) + ".in-addr.arpa"
+    return zone, ".".join(reversed(parts[held:]))

@@ -1,0 +1,1 @@
+"""Nodes as other programs write them down, made a site.yaml."""

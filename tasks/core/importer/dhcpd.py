@@ -1,0 +1,181 @@
+"""dhcpd.conf(5): host blocks in groups, subnets and shared networks, and files that it includes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from .imported import FileLine, Imported, ImportedNetwork, ImportedNode
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+|#[^\n]*|\n')
+_GUID = re.compile(r"ff(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
+OPTIONS = {  # key of site.yaml, and whether that is a list
+    "routers": ("gateway", False),
+    "domain-name-servers": ("dns", True),
+    "domain-name": ("domain", False),
+    "ntp-servers": ("ntp", True),
+}
+# What Plugnode says by itself, or what nodes have no need of
+OURS = re.compile(
+    r"authoritative|(default|max|min)-lease-time|ddns-|(deny|allow|ignore) |log-facility|filename"
+    r"|option (subnet-mask|broadcast-address|host-name) |option \S+ code |use-host-decl-names"
+    r"|get-lease-hostnames|match |(sub)?class |pid-file-name|lease-file-name"
+)
+
+
+class Statement(NamedTuple):
+    origin: FileLine
+    words: list[str]
+    block: list[Statement] | None  # None: it ended with a semicolon
+
+
+def read_dhcpd(path: str, text: str, found: Imported) -> None:
+    _Reader(found, [os.path.realpath(path)]).all(parsed(path, text), found.common)
+
+
+def parsed(path: str, text: str) -> list[Statement]:
+    """The statements of a file. What is not closed ends with the file."""
+    return list(_statements(_tokens(path, text)))
+
+
+def _tokens(path: str, text: str) -> Iterator[tuple[FileLine, str]]:
+    line = 1
+    for found in _TOKEN.finditer(text):
+        word = found[0]
+        if word == "\n":
+            line += 1
+        elif not word.startswith("#"):
+            yield FileLine(path, line), word
+            line += word.count("\n")
+
+
+def _statements(tokens: Iterator[tuple[FileLine, str]]) -> Iterator[Statement]:
+    words: list[str] = []
+    first: FileLine | None = None
+    for origin, word in tokens:
+        first = first or origin
+        if word == "{":
+            yield Statement(first, words, list(_statements(tokens)))
+        elif word == ";" and words:
+            yield Statement(first, words, None)
+        elif word == "}":
+            return
+        else:
+            words.append(word)
+            continue
+        words, first = [], None
+
+
+class _Reader:
+    """Puts together what the statements of a file, and of those that it includes, say."""
+
+    def __init__(self, found: Imported, files: list[str]):
+        self.found = found
+        self.files = files  # being read, the outermost first
+
+    def all(self, statements: list[Statement], scope: dict[str, object]) -> None:
+        """`scope` is what is said of all networks here, by the keys of site.yaml."""
+        for each in statements:
+            kind = each.words[0].lower() if each.words else ""
+            if each.block is None:
+                self.word(each, scope)
+            elif kind == "host" and len(each.words) == 2:
+                self.host(each)
+            elif kind == "subnet" and len(each.words) == 4:
+                self.subnet(each, scope)
+            elif kind in ("group", "shared-network", "pool"):
+                self.all(each.block, dict(scope) if kind == "shared-network" else scope)
+            elif kind not in ("if", "else", "elsif", "class", "}"):
+                self.found.note(each.origin, " ".join(each.words))
+
+    def word(self, each: Statement, scope: dict[str, object]) -> None:
+        line = " ".join(each.words)
+        words = [word.strip('"') for word in " ".join(each.words).replace(",", " ").split()]
+        if words[0] == "include" and len(words) == 2:
+            self.include(each, words[1], scope)
+        elif words[0] == "next-server" and len(words) == 2:
+            self.server(words[1])
+        elif words[0] == "option" and words[1:2] and words[1] in OPTIONS:
+            key, is_list = OPTIONS[words[1]]
+            scope[key] = words[2:] if is_list else " ".join(words[2:3])
+        elif not OURS.match(line + " "):
+            self.found.note(each.origin, line)
+
+    def server(self, address: str) -> None:
+        if address not in self.found.servers:
+            self.found.servers.append(address)
+
+    def include(self, each: Statement, name: str, scope: dict[str, object]) -> None:
+        path = name
+        if not os.path.exists(path):  # copied from a server together with the file that names it
+            path = os.path.join(os.path.dirname(each.origin.file), os.path.basename(name))
+        real = os.path.realpath(path)
+        if real in self.files or not os.path.isfile(path):
+            return self.found.note(each.origin, f'include "{name}"', "no such file here")
+        with open(path, errors="replace") as file:
+            statements = parsed(path, file.read())
+        _Reader(self.found, [*self.files, real]).all(statements, scope)
+
+    def subnet(self, each: Statement, scope: dict[str, object]) -> None:
+        try:
+            subnet = IPv4Network(f"{each.words[1]}/{each.words[3]}")
+        except ValueError as error:
+            return self.found.note(each.origin, " ".join(each.words), str(error))
+        inside = dict(scope)
+        self.all(each.block or [], inside)
+        if subnet.prefixlen <= 30:  # smaller ones are how dhcpd is told of a relay
+            self.found.networks.append(ImportedNetwork(str(subnet), inside))
+
+    def host(self, each: Statement) -> None:
+        given = Given(each.words[1].strip('"'), [], [], [])
+        for inner in each.block or []:
+            words = [word.strip('",') for word in inner.words]
+            if not self.is_of_host(words, given):
+                self.found.note(inner.origin, f"host {given.name}: {' '.join(words)}")
+        names = [name for name in given.names if name] or [given.name]
+        node = self.found.node(each.origin, names[0])
+        if node:
+            self.place(each.origin, node, given)
+
+    def is_of_host(self, words: list[str], given: Given) -> bool:
+        """Whether a statement of a host block is understood; then it is put down."""
+        if words[:2] == ["hardware", "ethernet"]:
+            given.cards.extend(words[2:])
+        elif words[0] == "fixed-address":
+            given.addresses.extend(filter(None, ",".join(words[1:]).split(",")))
+        elif words[:2] == ["option", "host-name"]:
+            given.names.extend(words[2:])
+        elif words[:2] == ["option", "dhcp-client-identifier"] and _GUID.fullmatch(words[-1]):
+            given.cards.append(words[-1])
+        elif words[0] == "next-server" and words[1:]:
+            self.server(words[1])
+        else:
+            return bool(OURS.match(" ".join(words) + " "))
+        return True
+
+    def place(self, origin: FileLine, node: ImportedNode, given: Given) -> None:
+        """What is given to a node; it may prove to be an interface of another one."""
+        for card in given.cards:
+            if _GUID.fullmatch(card):
+                node.interfaces[""] = {"guid": card[-23:]}
+            else:
+                self.found.add_mac(origin, node, card)
+        for address in given.addresses[:1]:
+            if re.fullmatch(r"[\d.]+", address):
+                self.found.add_ip(origin, node, address)
+            else:
+                self.found.cards.append((origin, "", f"{node.name} {address}"))
+        for address in given.addresses[1:]:
+            self.found.note(origin, f"host {given.name}: fixed-address {address}", "a second one")
+
+
+class Given(NamedTuple):
+    """What a host block says."""
+
+    name: str
+    cards: list[str]
+    addresses: list[str]
+    names: list[str]

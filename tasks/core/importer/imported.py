@@ -1,0 +1,111 @@
+"""What files of other programs say of nodes, put together, and what of it was not understood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..site import values
+from ..site.values import InvalidValue
+
+
+class FileLine(NamedTuple):
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass
+class ImportedNode:
+    name: str
+    origin: FileLine
+    ip: str = ""
+    macs: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    interfaces: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> ip, mac, guid
+
+
+@dataclass
+class ImportedNetwork:
+    subnet: str
+    said: dict[str, Any] = field(default_factory=dict)  # by the keys of site.yaml
+
+
+@dataclass
+class Imported:
+    """All that was read so far; files may come in any order."""
+
+    nodes: dict[str, ImportedNode] = field(default_factory=dict)
+    networks: list[ImportedNetwork] = field(default_factory=list)
+    common: dict[str, Any] = field(default_factory=dict)  # said of every network
+    servers: list[str] = field(default_factory=list)  # addresses, the most usual first
+    hosts: list[tuple[FileLine, str, list[str]]] = field(default_factory=list)
+    cards: list[tuple[FileLine, str, str]] = field(default_factory=list)  # MAC, name or address
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, origin: FileLine, text: str, why: str = "not understood") -> None:
+        """A line for a person; whatever stands in the file, it stays one comment."""
+        words = " ".join(text.split())
+        plain = "".join(sign if sign.isprintable() else "?" for sign in words)
+        self.notes.append(f"{origin}: {plain[:200]}: {why}")
+
+    def node(self, origin: FileLine, name: str) -> ImportedNode | None:
+        """The node of a name, with or without its domain; None, and a note, where it is none."""
+        short = name.lower().partition(".")[0]
+        if self.checked(origin, values.host, short) is None:
+            return None
+        return self.nodes.setdefault(short, ImportedNode(short, origin))
+
+    def checked(self, origin: FileLine, check: Callable[[str], str], text: str) -> str | None:
+        """A value of site.yaml; None, and a note, where it is none."""
+        try:
+            return check(text)
+        except InvalidValue as wrong:
+            self.note(origin, text, wrong.what)
+            return None
+
+    def add_mac(self, origin: FileLine, node: ImportedNode, text: str) -> None:
+        mac = self.checked(origin, values.mac, text)
+        if mac and mac not in node.macs:
+            node.macs.append(mac)
+
+    def add_ip(self, origin: FileLine, node: ImportedNode, text: str) -> None:
+        ip = self.checked(origin, values.ipv4, text)
+        if ip and node.ip and node.ip != ip:
+            self.note(origin, f"{node.name} {ip}", f"has {node.ip} already")
+        elif ip:
+            node.ip = ip
+
+    def add_interface(self, origin: FileLine, node: ImportedNode, name: str, **said: str) -> None:
+        """An address, MAC or GUID of another card."""
+        if self.checked(origin, values.interface, name) is None:
+            return
+        found = node.interfaces.setdefault(name, {})
+        for key, text in said.items():
+            value = self.checked(origin, OF_INTERFACE[key], text) if text else None
+            if value:
+                found[key] = value
+
+    def add_groups(self, origin: FileLine, node: ImportedNode, names: Iterable[str]) -> None:
+        for name in names:
+            group = self.checked(origin, values.name, name)
+            if group and group not in node.groups:
+                node.groups.append(group)
+
+    def add_fact(self, origin: FileLine, node: ImportedNode, name: str, text: str) -> None:
+        known = self.checked(origin, values.fact_name, name)
+        words = self.checked(origin, values.fact, " ".join(text.split())) if known else None
+        if known and words:
+            node.facts[known] = words
+
+
+OF_INTERFACE: dict[str, Callable[[str], str]] = {
+    "ip": values.ipv4,
+    "mac": values.mac,
+    "guid": values.guid,
+}

@@ -1,0 +1,144 @@
+"""Which program's file it is, by what stands in it; and all of them put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from ..base.errors import BadInput, Problem
+from . import tables
+from .dhcpd import read_dhcpd
+from .imported import Imported, ImportedNode, FileLine
+from .warewulf import read_warewulf
+from .xcat import read_xcat
+
+Reader = Callable[[str, str, Imported], None]
+KINDS: tuple[tuple[str, Reader], ...] = (  # of the first that matches
+    (r"^\s*objtype\s*=", read_xcat),
+    (
+        r"^\s*(hardware ethernet|host \S+\s*\{|subnet \S+ netmask|shared-network|include \")",
+        read_dhcpd,
+    ),
+    (r"\bhost \S+\s*\{", read_dhcpd),
+    (r"^(nodes|nodeprofiles):", read_warewulf),
+    (rf"^{tables.IP.pattern}[ \t]+\S", tables.read_hosts),
+    (rf"^(?:{tables.MAC.pattern})[ \t]+\S+[ \t]*(?:#.*)?$", tables.read_ethers),
+    (r"^[^#\n]*[,;\t]", tables.read_csv),
+)
+
+
+def read_files(paths: Iterable[str]) -> Imported:
+    """All that the files say. Raises BadInput for one that is of no known kind."""
+    found = Imported()
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            with open(path, errors="replace") as file:
+                text = file.read()
+            _reader(path, text)(path, text, found)
+        except OSError as error:
+            problems += BadInput.at(path, f"{error.strerror}; name a file").problems
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    _finish(found)
+    return found
+
+
+def _reader(path: str, text: str) -> Reader:
+    if path.endswith(".csv"):
+        return tables.read_csv
+    for pattern, reader in KINDS:
+        if re.search(pattern, text, re.MULTILINE):
+            return reader
+    known = "dhcpd.conf, hosts, ethers, Warewulf's nodes.conf, xCAT's `lsdef -z` or CSV"
+    raise BadInput.at(path, f"a file of no known kind; {known} can be read")
+
+
+# What only several files together say
+
+
+def _finish(found: Imported) -> None:
+    names: dict[str, str] = {}
+    for _, ip, words in found.hosts:
+        for word in words:
+            names.setdefault(word.lower(), ip)
+            names.setdefault(word.lower().partition(".")[0], ip)
+    for origin, mac, text in found.cards:
+        if mac:
+            _ether(origin, mac, text, found)
+        else:
+            _named(origin, text.split(), names, found)
+    _fold_interfaces(found)
+    found.hosts = [row for row in found.hosts if not _of_node(*row, found)]
+
+
+def _ether(origin: FileLine, mac: str, who: str, found: Imported) -> None:
+    """ethers(5) names a machine, or its address."""
+    name = who
+    if tables.IP.fullmatch(who):
+        name = next((words[0] for _, ip, words in found.hosts if ip == who), who)
+    node = found.node(origin, name) if name != who or not tables.IP.fullmatch(who) else None
+    if node:
+        found.add_mac(origin, node, mac)
+    elif name == who and tables.IP.fullmatch(who):
+        found.note(origin, f"{mac} {who}", "no file says its name")
+
+
+def _named(origin: FileLine, words: list[str], names: dict[str, str], found: Imported) -> None:
+    """An address that was given by name: of a node, or of an interface of it."""
+    node, name, *interface = words
+    ip = names.get(name.lower()) or names.get(name.lower().partition(".")[0], "")
+    if not ip:
+        found.note(origin, f"{node}: {name}", "no file says its address")
+    elif interface:
+        found.add_interface(origin, found.nodes[node], interface[0], ip=ip)
+    else:
+        found.add_ip(origin, found.nodes[node], ip)
+
+
+def _fold_interfaces(found: Imported) -> None:
+    """`wn001-bmc` is wn001's bmc; two nodes of one address are one by several cards."""
+    owners: dict[str, ImportedNode] = {}
+    for node in list(found.nodes.values()):
+        owner, name = _owner(node.name, found)
+        guid = node.interfaces.get("", {}).get("guid", "")
+        if owner and owner.ip != node.ip:
+            mac = node.macs[0] if node.macs else ""
+            found.add_interface(node.origin, owner, name, ip=node.ip, mac=mac, guid=guid)
+            del found.nodes[node.name]
+        elif node.ip and owners.setdefault(node.ip, node) is not node:
+            first = owners[node.ip]
+            first.macs += [mac for mac in node.macs if mac not in first.macs]
+            del found.nodes[node.name]
+
+
+def _owner(name: str, found: Imported) -> tuple[ImportedNode | None, str]:
+    begin, dash, end = name.rpartition("-")
+    return (found.nodes.get(begin), end) if dash and end else (None, "")
+
+
+def _of_node(origin: FileLine, ip: str, words: list[str], found: Imported) -> bool:
+    """Whether a line of hosts is a node's, which then has its address and further names of it."""
+    shorts = [word.lower().partition(".")[0] for word in words]
+    node = next((found.nodes[short] for short in shorts if short in found.nodes), None)
+    if node:
+        if ":" in ip:
+            return False
+        found.add_ip(origin, node, ip)
+        node.aliases += [word for word, short in zip(words, shorts) if short != node.name]
+        _domain(words, node.name, found)
+        return True
+    owner, name = _owner(shorts[0], found)
+    if owner and ":" not in ip:
+        found.add_interface(origin, owner, name, ip=ip)
+        return True
+    return False
+
+
+def _domain(words: list[str], name: str, found: Imported) -> None:
+    for word in words:
+        short, _, domain = word.lower().partition(".")
+        if domain and short == name:
+            found.common.setdefault("domain", domain)

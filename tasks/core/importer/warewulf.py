@@ -1,0 +1,105 @@
+"""nodes.conf of Warewulf 4: nodes, with profiles below them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from ..base.errors import BadInput
+from .imported import Imported, ImportedNode, FileLine
+from .tables import add_bmc
+
+# What is no business of ours, or follows from an image
+OURS = (
+    "comment", "container name", "image name", "runtime overlay", "system overlay", "kernel",
+    "init", "root", "ipxe template", "profiles", "network devices", "tags", "ipmi", "cluster name",
+    "primary network", "discoverable", "id", "valid profile",
+)  # fmt: skip
+
+
+def read_warewulf(path: str, text: str, found: Imported) -> None:
+    try:
+        said = yaml.safe_load(text)
+        lines = _lines(yaml.compose(text, yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise BadInput.at(path, "no YAML; nodes.conf is", line) from None
+    profiles = _mapping(said.get("nodeprofiles") or said.get("profiles"))
+    for name, node in _mapping(said.get("nodes")).items():
+        origin = FileLine(path, lines.get(str(name), 1))
+        made = found.node(origin, str(name))
+        if made:
+            _node(origin, made, _merged(_mapping(node), profiles), found)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _lines(document: Any) -> dict[str, int]:
+    """The line of each node's name."""
+    found = {}
+    for key, value in document.value:
+        if key.value == "nodes" and isinstance(value, yaml.MappingNode):
+            for name, _ in value.value:
+                found[name.value] = name.start_mark.line + 1
+    return found
+
+
+def _merged(node: dict[str, Any], profiles: dict[str, Any]) -> dict[str, Any]:
+    """A node over its profiles, of which `default` is everybody's that names none."""
+    merged: dict[str, Any] = {}
+    for name in node.get("profiles") or ["default"]:
+        merged = _over(merged, _mapping(profiles.get(str(name))))
+    return _over(merged, node)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _over(below[key], value) if both else value
+    return merged
+
+
+def _node(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imported) -> None:
+    groups = [str(name) for name in said.get("profiles") or () if name != "default"]
+    found.add_groups(origin, node, groups)
+    for name, text in _mapping(said.get("tags")).items():
+        found.add_fact(origin, node, str(name), str(text))
+    ipmi = _mapping(said.get("ipmi"))
+    if ipmi.get("ipaddr"):
+        add_bmc(origin, node, {"ip": str(ipmi["ipaddr"])}, found)
+    for name, device in _devices(said):
+        _device(origin, node, name, _mapping(device), found)
+    for key in said:
+        if key not in OURS:
+            found.note(origin, f"{node.name}: {key}")
+
+
+def _devices(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Network devices by the names of their cards; "" is what the node boots from."""
+    devices = _mapping(said.get("network devices"))
+    primary = str(said.get("primary network") or "default")
+    boots = primary if primary in devices else next(iter(devices), "")
+    for name, device in devices.items():
+        yield "" if name == boots else str(_mapping(device).get("device") or name), device
+
+
+def _device(
+    origin: FileLine, node: ImportedNode, name: str, device: dict[str, Any], found: Imported
+) -> None:
+    mac, ip = str(device.get("hwaddr") or ""), str(device.get("ipaddr") or "")
+    if name and (mac or ip):
+        found.add_interface(origin, node, name, ip=ip, mac=mac)
+        return
+    if mac:
+        found.add_mac(origin, node, mac)
+    if ip:
+        found.add_ip(origin, node, ip)
+    gateway = device.get("gateway")
+    if gateway and not name:
+        found.common.setdefault("gateway", str(gateway))

@@ -1,0 +1,218 @@
+"""A site.yaml of what was imported, with a comment line for each thing that was not understood."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from ..site import values
+from ..site.values import InvalidValue, number
+from .imported import Imported, ImportedNetwork, ImportedNode
+
+CHECKS: dict[str, Any] = {
+    "gateway": values.ipv4,
+    "domain": values.domain,
+    "dns": values.ipv4,
+    "ntp": values.ipv4,
+}
+LEAST = 24  # bits of a network of which no file says how large it is
+
+
+def site_text(found: Imported, files: Iterable[str]) -> str:
+    """The whole file."""
+    networks = _networks(found)
+    server, its_name = _server(found, networks)
+    nodes = list(_nodes(found, server))
+    others = _host_lines(found, server)
+    lines = [
+        f"# Of {', '.join(files)}, by `doit import`. Say where the root comes from: reference."
+    ]
+    lines += [f"# {note}" for note in found.notes]
+    lines += ["site: imported", *_network_lines(networks)]
+    lines += ["servers:", f"  {its_name}: {{ip: {server}}}"]
+    lines += ["images:", '  worker: {reference: {rsync: "root@wn-ref:/"}}']
+    groups = dict.fromkeys(group for node in nodes for group in node.groups)
+    if groups:
+        lines += ["groups:", *(f"  {_key(group)}: {{}}" for group in groups)]
+    lines += ["nodes:", *map(_node_line, nodes), *others]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name[0].isalpha() else json.dumps(name)
+
+
+# Networks
+
+
+def _networks(found: Imported) -> list[ImportedNetwork]:
+    """Those that files name and something lies in, and guesses for all other addresses."""
+    ips = {node.ip for node in found.nodes.values() if node.ip}
+    for node in found.nodes.values():
+        ips |= {said["ip"] for said in node.interfaces.values() if said.get("ip")}
+    known: list[ImportedNetwork] = []
+    for network in found.networks:
+        subnet = IPv4Network(network.subnet)
+        inside = {ip for ip in ips if IPv4Address(ip) in subnet}
+        if inside and all(not subnet.overlaps(IPv4Network(each.subnet)) for each in known):
+            known.append(network)
+            ips -= inside
+    for subnet in _guessed(ips):
+        known.append(ImportedNetwork(str(subnet)))
+        found.notes.append(f"{subnet}: no file says how large this network is: guessed")
+    for network in known:
+        network.said = _checked(network, found)
+    return known
+
+
+def _guessed(ips: Iterable[str]) -> list[IPv4Network]:
+    """The smallest networks that hold the addresses of one /16 each."""
+    by_start: dict[str, list[int]] = {}
+    for ip in ips:
+        by_start.setdefault(".".join(ip.split(".")[:2]), []).append(number(ip))
+    subnets = []
+    for numbers in by_start.values():
+        bits = min(LEAST, 32 - (min(numbers) ^ max(numbers)).bit_length())
+        subnets.append(IPv4Network((min(numbers), bits), strict=False))
+    return sorted(subnets)
+
+
+def _checked(network: ImportedNetwork, found: Imported) -> dict[str, Any]:
+    """What is said of a network, or of all of them, as far as site.yaml can say it."""
+    subnet = IPv4Network(network.subnet)
+    said = {}
+    for key, text in {**found.common, **network.said}.items():
+        try:
+            value = (
+                [CHECKS[key](one) for one in text] if isinstance(text, list) else CHECKS[key](text)
+            )
+        except InvalidValue as wrong:
+            found.notes.append(f"{network.subnet}: {key} {text}: {wrong.what}")
+            continue
+        if key != "gateway" or IPv4Address(value) in subnet:
+            said[key] = value
+    return said
+
+
+def _network_lines(networks: list[ImportedNetwork]) -> list[str]:
+    if len(networks) == 1:
+        return [f"network: {_network(networks[0])}"]
+    lines = [f"  net{at}: {_network(network)}" for at, network in enumerate(networks, 1)]
+    return ["networks:", *lines]
+
+
+def _network(network: ImportedNetwork) -> str:
+    return _flow({"subnet": network.subnet, **network.said})
+
+
+def _flow(said: dict[str, Any]) -> str:
+    """A mapping in one line; what may be written plainly is."""
+    words = []
+    for key, value in said.items():
+        if isinstance(value, dict):
+            text = _flow(value)
+        elif isinstance(value, list):
+            text = f"[{', '.join(map(_scalar, value))}]"
+        else:
+            text = _scalar(value)
+        words.append(f"{_key(key)}: {text}")
+    return f"{{{', '.join(words)}}}"
+
+
+def _scalar(value: str) -> str:
+    plain = value.replace("-", "").replace(".", "").replace("/", "").isalnum()
+    return value if plain and not value.startswith("-") else json.dumps(value)
+
+
+# Servers, nodes, hosts
+
+
+def _server(found: Imported, networks: list[ImportedNetwork]) -> tuple[str, str]:
+    """The address that nodes boot from, and its name."""
+    named: dict[str, str] = {}
+    for _, ip, words in found.hosts:
+        named |= {word.lower().partition(".")[0]: ip for word in words}
+    ips = [named.get(each.lower(), each) for each in found.servers]
+    inside = [ip for ip in ips if _is_in(ip, networks)]
+    found.notes += [f"another boot server: {ip}" for ip in ips if ip not in inside[:1]]
+    if not inside:
+        return _free(found, networks), "boot1"
+    its = [name for name, ip in named.items() if ip == inside[0] and _is_host(name)]
+    return inside[0], its[0] if its else "boot1"
+
+
+def _free(found: Imported, networks: list[ImportedNetwork]) -> str:
+    taken = {node.ip for node in found.nodes.values()}
+    subnet = IPv4Network(networks[0].subnet) if networks else IPv4Network("10.0.0.0/24")
+    ip = next(str(each) for each in subnet.hosts() if str(each) not in taken)
+    found.notes.append(f"boot1 {ip}: no file says which machine nodes boot from: a free address")
+    return ip
+
+
+def _is_in(ip: str, networks: list[ImportedNetwork]) -> bool:
+    try:
+        return any(IPv4Address(ip) in IPv4Network(network.subnet) for network in networks)
+    except ValueError:
+        return False
+
+
+def _is_host(name: str) -> bool:
+    try:
+        values.host(name)
+    except InvalidValue:
+        return False
+    return True
+
+
+def _nodes(found: Imported, server: str) -> Iterator[ImportedNode]:
+    """Those that a site can have, by address; of the others a comment."""
+    macs = Counter(mac for node in found.nodes.values() for mac in node.macs)
+    for node in sorted(found.nodes.values(), key=_place):
+        if not node.ip:
+            found.note(node.origin, _node_line(node).strip(), "no file says its address")
+        elif node.ip == server:
+            found.note(node.origin, node.name, "nodes boot from it")
+        elif any(macs[mac] > 1 for mac in node.macs):
+            found.note(node.origin, _node_line(node).strip(), "another one has its card, too")
+        else:
+            node.interfaces.pop("", None)
+            yield node
+
+
+def _place(node: ImportedNode) -> tuple[int, str]:
+    return (number(node.ip) if node.ip else 0, node.name)
+
+
+def _node_line(node: ImportedNode) -> str:
+    said: dict[str, Any] = {}
+    if len(node.macs) == 1:
+        said["mac"] = node.macs[0]
+    elif node.macs:
+        said["macs"] = node.macs
+    said["ip"] = node.ip
+    aliases = [name for name in dict.fromkeys(node.aliases) if name != node.name]
+    for key, value in (("aliases", aliases), ("groups", node.groups), ("facts", node.facts)):
+        if value:
+            said[key] = value
+    cards = {name: card for name, card in node.interfaces.items() if card and name}
+    if cards:
+        said["interfaces"] = cards
+    return f"  {_key(node.name)}: {_flow(said)}"
+
+
+def _host_lines(found: Imported, server: str) -> list[str]:
+    """Machines that are no nodes, by name."""
+    named: dict[str, list[str]] = {}
+    for origin, ip, words in found.hosts:
+        address = found.checked(origin, values.address, ip)
+        if ip == server or not address:
+            continue
+        for word in words:
+            name = found.checked(origin, values.any_host, word)
+            if name and address not in named.setdefault(name, []):
+                named[name].append(address)
+    lines = [f"  {_key(name)}: {_flow({'x': ips})[4:-1]}" for name, ips in named.items()]
+    return ["hosts:", *lines] if lines else []

@@ -1,0 +1,276 @@
+"""Files of other programs, in the shapes in which they are public, as a site.yaml; and our own files come back."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tasks.core.base.errors import BadInput
+from tasks.core.config import render
+from tasks.core.importer.read import read_files
+from tasks.core.importer.write import site_text
+from tasks.core.site.load import read_site
+from tasks.core.site.model import Site
+from tests.support.commands import REPOSITORY, Doit
+
+DHCPD = """\
+# Cluster DHCP
+authoritative;
+ddns-update-style none;
+option domain-name "cluster.example.org";
+option domain-name-servers 10.1.0.1, 10.1.0.2;
+default-lease-time 600;
+option space pxelinux;
+next-server 10.1.0.1;
+shared-network cluster {
+  subnet 10.1.0.0 netmask 255.255.255.0 {
+    option routers 10.1.0.254;
+    range 10.1.0.200 10.1.0.220;
+    group {
+      filename "pxelinux.0";
+      host Node01 { hardware ethernet 00:1E:67:aa:00:01; fixed-address 10.1.0.11; }
+      host node02.cluster.example.org { hardware ethernet 00:1E:67:aa:00:02;
+         fixed-address node02; option root-path "10.1.0.1:/x"; }
+      host bad_name { hardware ethernet 00:1E:67:aa:00:03; fixed-address 10.1.0.13; }
+    }
+  }
+}
+subnet 10.9.0.0 netmask 255.255.0.0 { }
+include "/etc/dhcp/more.conf";
+include "/etc/dhcp/gone.conf";
+host node01-bmc { hardware ethernet 00:1e:67:bb:00:01; fixed-address 10.9.0.11; }
+failover peer "x" { primary; }
+if option arch = 00:07 { filename "grub.efi"; } else { filename "x"; }
+"""
+MORE = """\
+group { next-server 10.1.0.1; host node03 { fixed-address 10.1.0.14, 10.5.0.14; hardware ethernet 00:1e:67:aa:00:04; } }
+"""
+HOSTS = """\
+127.0.0.1 localhost
+10.1.0.1 head.cluster.example.org head
+10.1.0.12 node02.cluster.example.org node02 gpu-a # the gpu
+10.9.0.12 node02-bmc
+10.1.0.250 nas
+"""
+WAREWULF = """\
+WW_INTERNAL: 45
+nodeprofiles:
+  default:
+    container name: rocky-9
+    kernel: {args: [quiet]}
+    ipmi: {netmask: 255.255.255.0, gateway: 10.9.0.1, username: hpcadmin}
+    network devices:
+      default: {netmask: 255.255.255.0, gateway: 10.0.0.254, device: eth0}
+  gpu: {tags: {gpus: "4"}}
+nodes:
+  n0001.cluster:
+    profiles: [default, gpu]
+    ipmi: {ipaddr: 10.9.0.1}
+    network devices:
+      default: {hwaddr: "aa:bb:cc:dd:ee:02", ipaddr: 10.0.0.101}
+      ib: {device: ib0, ipaddr: 10.8.0.101}
+    asset key: XY
+  n0002:
+    network devices:
+      default: {ipaddr: 10.0.0.102}
+"""
+XCAT = """\
+# <xCAT data object stanza file>
+
+node1:
+    objtype=node
+    arch=x86_64
+    bmc=50.0.0.1
+    groups=all,ipmi,rack-2
+    ip=10.4.0.1
+    mac=42:d0:0a:01:00:01!node1|42:d0:0a:01:00:02!*NOIP*
+    mgt=ipmi
+    nicips.ib0=10.5.0.1
+    rack=R2
+    usercomment=x
+    vmstorage=dir
+node2:
+    objtype=node
+    groups=all
+    ip=10.4.0.2
+    mac=42:d0:0a:01:00:03
+10_4_0_0:
+    objtype=network
+    net=10.4.0.0
+    mask=255.255.0.0
+    gateway=<xcatmaster>
+    tftpserver=10.4.255.1
+"""
+CSV = """\
+Hostname;MAC Address;IP Address;BMC IP;Location;Rack
+wn1;AABB.CCDD.EE02;10.7.0.1;10.70.0.1;DC1;12
+wn2;AA-BB-CC-DD-EE-04;10.7.0.2;;DC1;12
+wn3;nonsense;10.7.0.3;;;
+"""
+CARDS = """\
+site: cards
+networks:
+  rack1: {subnet: 10.1.0.0/24, gateway: 10.1.0.254, domain: grid.example.org}
+  rack2: {subnet: 10.2.0.0/24, gateway: 10.2.0.254}
+  bmc: {subnet: 10.9.0.0/16}
+  ib: {subnet: 10.8.0.0/16}
+servers: {boot1: {ip: 10.1.0.1}}
+images: {worker: {reference: {path: .}}}
+nodes:
+  wn001:
+    mac: "52:54:00:00:00:01"
+    ip: 10.1.0.11
+    aliases: [gpu-a]
+    interfaces: {bmc: {ip: 10.9.0.11, mac: "52:54:00:00:01:01"}, ib0: {ip: 10.8.0.11, guid: "0x0002c9030031117b"}}
+  wn002: {macs: ["52:54:00:00:00:02", "52:54:00:00:00:03"], ip: 10.2.0.12, interfaces: {bmc: {ip: 10.9.0.12}}}
+"""
+
+
+def imported(folder: pathlib.Path, **files: str) -> tuple[str, Site]:
+    """What is made of files of that name and text, and the site that it is."""
+    paths = []
+    for name, text in files.items():
+        path = folder / name.replace("_", ".")
+        path.write_text(text)
+        paths.append(str(path))
+    text = site_text(read_files(paths), paths).replace(f"{folder}/", "")
+    return text, site_of(folder, text)
+
+
+def site_of(folder: pathlib.Path, text: str) -> Site:
+    (folder / "site.yaml").write_text(text)
+    return read_site(str(folder / "site.yaml"), ())[0]
+
+
+def lines(text: str, begin: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(begin)]
+
+
+def test_a_dhcpd_conf_with_groups_subnets_and_includes(tmp_path):
+    (tmp_path / "more.conf").write_text(MORE)
+    text, site = imported(tmp_path, dhcpd_conf=DHCPD, hosts=HOSTS)
+    assert [(node.name, *node.macs, node.ip) for node in site.nodes] == [
+        ("node01", "00:1e:67:aa:00:01", "10.1.0.11"),
+        ("node02", "00:1e:67:aa:00:02", "10.1.0.12"),
+        ("node03", "00:1e:67:aa:00:04", "10.1.0.14"),
+    ]
+    assert [one.subnet for one in site.networks] == ["10.1.0.0/24", "10.9.0.0/16"]
+    first = site.networks[0]
+    assert (first.gateway, first.dns) == ("10.1.0.254", ("10.1.0.1", "10.1.0.2"))
+    assert first.domain == "cluster.example.org"
+    assert [(server.name, server.ip) for server in site.servers] == [("head", "10.1.0.1")]
+    bmc = site.nodes[0].interfaces[0]
+    assert (bmc.name, bmc.ip, bmc.mac) == ("bmc", "10.9.0.11", "00:1e:67:bb:00:01")
+    assert site.nodes[1].aliases == ("gpu-a",)
+    assert site.hosts == (("10.1.0.250", ("nas",)),)
+    assert lines(text, "# dhcpd") + lines(text, "# more") == [
+        "# dhcpd.conf:7: option space pxelinux: not understood",
+        "# dhcpd.conf:12: range 10.1.0.200 10.1.0.220: not understood",
+        "# dhcpd.conf:17: host node02.cluster.example.org: option root-path 10.1.0.1:/x: not understood",
+        "# dhcpd.conf:18: bad_name: not an RFC 1123 host name",
+        '# dhcpd.conf:24: include "/etc/dhcp/gone.conf": no such file here',
+        '# dhcpd.conf:26: failover peer "x": not understood',
+        "# more.conf:1: host node03: fixed-address 10.5.0.14: a second one",
+    ]
+
+
+def test_hosts_and_ethers(tmp_path):
+    ethers = "52:54:00:00:00:01\tc1\n52:54:00:00:00:02\t10.6.0.2\n52:54:00:00:00:03 10.6.0.77\n"
+    hosts = "10.6.0.1 c1.x.org c1\n10.6.0.2 c2\n10.6.0.9 nas9\n"
+    text, site = imported(tmp_path, ethers=ethers, hosts=hosts)
+    assert [(node.name, node.mac, node.ip) for node in site.nodes] == [
+        ("c1", "52:54:00:00:00:01", "10.6.0.1"),
+        ("c2", "52:54:00:00:00:02", "10.6.0.2"),
+    ]
+    assert (site.network.domain, site.hosts) == ("x.org", (("10.6.0.9", ("nas9",)),))
+    assert "# ethers:3: 52:54:00:00:00:03 10.6.0.77: no file says its name\n" in text
+
+
+def test_warewulfs_nodes_conf(tmp_path):
+    text, site = imported(tmp_path, nodes_conf=WAREWULF)
+    first, second = site.nodes
+    assert (first.name, first.mac, first.ip) == ("n0001", "aa:bb:cc:dd:ee:02", "10.0.0.101")
+    assert (first.groups, first.facts) == (("gpu",), (("gpus", "4"),))
+    assert [(one.name, one.ip) for one in first.interfaces] == [
+        ("bmc", "10.9.0.1"),
+        ("ib0", "10.8.0.101"),
+    ]
+    assert (second.name, second.mac, second.ip) == ("n0002", "", "10.0.0.102")
+    assert site.network.gateway == "10.0.0.254"
+    assert lines(text, "# nodes") == ["# nodes.conf:11: n0001: asset key: not understood"]
+
+
+def test_xcats_stanzas(tmp_path):
+    text, site = imported(tmp_path, lsdef_txt=XCAT)
+    first, second = site.nodes
+    assert (first.name, first.macs, first.ip) == ("node1", ("42:d0:0a:01:00:01",), "10.4.0.1")
+    assert (first.groups, first.facts) == (("ipmi", "rack-2"), (("rack", "R2"),))
+    assert [(one.name, one.ip) for one in first.interfaces] == [
+        ("bmc", "50.0.0.1"),
+        ("ib0", "10.5.0.1"),
+    ]
+    assert (second.name, site.servers[0].ip) == ("node2", "10.4.255.1")
+    assert lines(text, "# lsdef") == ["# lsdef.txt:3: node1: vmstorage=dir: not understood"]
+
+
+@pytest.mark.parametrize("text", [CSV, CSV.replace(";", ","), CSV.replace(";", "\t")])
+def test_a_table(tmp_path, text):
+    said, site = imported(tmp_path, list_csv=text)
+    assert [(node.name, node.mac, node.ip) for node in site.nodes] == [
+        ("wn1", "aa:bb:cc:dd:ee:02", "10.7.0.1"),
+        ("wn2", "aa:bb:cc:dd:ee:04", "10.7.0.2"),
+        ("wn3", "", "10.7.0.3"),
+    ]
+    assert (
+        site.nodes[0].facts == (("rack", "12"),) and site.nodes[0].interfaces[0].ip == "10.70.0.1"
+    )
+    assert lines(said, "# list") == [
+        "# list.csv:1: Location: a column that is not understood",
+        "# list.csv:4: nonsense: not a MAC address",
+    ]
+
+
+def test_a_table_without_a_head(tmp_path):
+    _, site = imported(tmp_path, list_csv="52:54:00:00:00:01,wn1,10.7.0.1\n")
+    assert [(node.name, node.mac, node.ip) for node in site.nodes] == [
+        ("wn1", "52:54:00:00:00:01", "10.7.0.1")
+    ]
+
+
+@pytest.mark.parametrize("name", ["two-nodes", "two-servers", ""])
+def test_what_we_generate_comes_back_as_the_same_nodes(name, tmp_path):
+    golden = REPOSITORY / f"tests/golden/{name}/site.yaml"
+    before = site_of(tmp_path, golden.read_text() if name else CARDS)
+    files = {path: data.decode() for path, data in render.render_configs(before).items()}
+    text, after = imported(
+        tmp_path, dhcpd_conf=files["dhcpd.conf"], hosts=files["hosts"], ethers=files["ethers"]
+    )
+    assert lines(text, "# dhcpd") == []
+
+    def cards(site: Site) -> list:
+        found = []
+        for node in site.nodes:
+            if node.macs:
+                more = {(one.name, one.ip, one.mac, one.guid) for one in node.interfaces if one.ip}
+                found.append((node.name, set(node.macs), node.ip, node.aliases, more))
+        return found
+
+    assert cards(after) == cards(before)
+
+
+def test_what_is_no_such_file_is_said_and_nothing_is_printed(tmp_path):
+    (tmp_path / "letter").write_text("Dear sir\n")
+    with pytest.raises(BadInput) as caught:
+        read_files([str(tmp_path / "letter"), str(tmp_path / "none")])
+    first, second = caught.value.problems
+    assert str(first).startswith(f"{tmp_path}/letter:1:1: a file of no known kind; dhcpd.conf, ")
+    assert str(second).startswith(f"{tmp_path}/none:1:1: No such file")
+
+
+def test_it_needs_no_site_and_prints_nothing_else(doit: Doit):
+    (doit.folder / "list.csv").write_text(CSV)
+    out = doit("import", str(doit.folder / "list.csv"))
+    assert out.startswith("# Of ") and "\nnodes:\n  wn1: {mac: " in out
+    assert "import: no file; " in doit("import", status=3)
+    assert ":1:1: No such file" in doit("import", str(doit.folder / "none"), status=3)
