@@ -283,7 +283,7 @@ def _seen(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _record(record: journal.Record) -> str:
     released = record.get("releases", {}).values()
-    what = ", ".join(released or record.get("removed", []))
+    what = ", ".join(released or record.get("removed", [])) or record.get("nodes", "")
     dirty = " with local changes" if record.get("dirty") else ""
     revision = f" at {record['git'][:12]}{dirty}" if "git" in record else ""
     time, who, action, result = (record.get(key, "?") for key in SHOWN)

@@ -40,6 +40,12 @@ TAKE = (
     'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone'
 )
 RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"
+# The line must not be cut before it has said so.
+REBOOT = (
+    "PATH=$PATH:/sbin:/usr/sbin; command -v shutdown >/dev/null || "
+    "{ echo 'it has no shutdown' >&2; exit 1; }; "
+    "nohup sh -c 'sleep 1; exec shutdown -r now' </dev/null >/dev/null 2>&1 &"
+)
 _RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
 
 # What ssh says -> what it means to an admin; NODE and KNOWN_HOSTS are filled in by `folded`.

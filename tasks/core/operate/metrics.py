@@ -75,6 +75,10 @@ def _of_server(state: State) -> Named:
         yield "release_bytes", labels, release["bytes"]
         yield "release_age_seconds", labels, release["days_since_arrival"] * DAY
         yield "release_unused_seconds", labels, release["days_since_use"] * DAY
+    yield from _of_work(state)
+
+
+def _of_work(state: State) -> Named:
     for folder, disk in state["disks"].items():
         yield "disk_free_bytes", {"folder": folder}, disk["free"]
         yield "disk_used_bytes", {"folder": folder}, disk["used"]

@@ -37,9 +37,8 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     servers = made.named(model.Server, said.servers)
     images = made.named(model.Image, said.images)
     deploy = made.values(model.Deploy, said.deploy)
-    trust = made.value(model.Trust, said.trust)
     nodes = _Nodes(said, images, made).all(members)
-    more = {"hosts": _hosts(said.hosts), "outputs": tuple(said.outputs), "trust": trust}
+    more = _more(said, made)
     head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
         said.site,
@@ -52,6 +51,16 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
         more_networks=networks[1:],
         **more,
     )
+
+
+def _more(said: Section, made: _Values) -> dict[str, Any]:
+    """What a site need not say."""
+    return {
+        "hosts": _hosts(said.hosts),
+        "outputs": tuple(said.outputs),
+        "trust": made.value(model.Trust, said.trust),
+        "upgrade": made.value(model.Upgrade, said.upgrade),
+    }
 
 
 def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, Names], ...]:
