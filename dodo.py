@@ -26,6 +26,7 @@ from tasks.release import (
 from tasks.report import task_report  # build/report.html: what a reviewer looks at
 from tasks.root import task_root  # build/<image>/root and its manifest
 from tasks.sign import task_sign  # what was built, with the site's key
+from tasks.upgrade import task_upgrade  # nodes led to the release that they would boot
 from tasks.usage import usage
 
 complete(globals())  # what a shell asks for is all that it gets

@@ -24,6 +24,7 @@ from .core.base.errors import Refused
 from .core.base.text import counted
 from .plan import as_planned, planned
 from .push import ask_nodes, degraded, hear, said_of
+from .push import nodes as asked
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
@@ -52,6 +53,12 @@ DISKS = {
     "name": "disks",
     "long": "ask",
     "help": "ask them for their disks, too, with serial numbers",
+    **flag,
+}
+PROMETHEUS = {
+    "name": "prometheus",
+    "long": "prometheus",
+    "help": "a textfile for node_exporter instead, of servers, drift and nodes, to standard output",
     **flag,
 }
 SEEN = {
@@ -308,7 +315,8 @@ def task_status():
     if any(map(is_range, sys.argv[1:])):
         shown = command(show_range, this_run, knows="server destdir")
         return {**shown, "pos_arg": "words"}
-    return command(status, this_run, params=[NODES, DISKS], knows="server node destdir")
+    options = [NODES, DISKS, PROMETHEUS]
+    return command(status, this_run, params=options, knows="server node destdir")
 
 
 def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
@@ -352,10 +360,32 @@ def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
     return found
 
 
-def status(run: Run, nodes: bool, disks: bool) -> None:
+def show_metrics(run: Run) -> None:
+    """Print what servers and nodes say as metrics: what is wrong is among them, and no failure."""
+    from .core.operate.metrics import Seen, metrics_text
+    from .core.remote.options import StatusOptions, VerifyOptions
+
+    answers = everywhere(run, StatusOptions())
+    checked = states_of(everywhere(run, VerifyOptions(False, "", keys(run))))
+    states, heard = states_of(answers), hear(run)
+    drift = {server: len(done["findings"]) for server, done in checked.items()}
+    seen = Seen(
+        states=states,
+        failed=[server for server in answers if server not in states],
+        drift=drift,
+        runs=heard.runs,
+        following=next_releases(run.site, states),
+        asked=len(asked(run)),
+    )
+    print(metrics_text(seen), end="")
+
+
+def status(run: Run, nodes: bool, disks: bool, prometheus: bool) -> None:
     from .core.inspect.status import status_text, unequal
     from .core.remote.options import StatusOptions
 
+    if prometheus:
+        return show_metrics(run)
     answers = everywhere(run, StatusOptions())
     tell(run, texts(folded(answers), status_text))
     states = states_of(answers)

@@ -152,6 +152,17 @@ def test_status_shows_what_nodes_say_that_they_run(crowd):
     assert "  wn[001-002]: worker-0123456789ab" in crowd("status", "node=@first")
 
 
+def test_metrics_have_what_the_server_and_its_nodes_say(crowd):
+    crowd.nodes[1].path("/run/plugnode/degraded").write_text("var: no disk\n")
+    out = crowd("status", "--prometheus", "node=wn[001-002,005]")
+    crowd.nodes[1].path("/run/plugnode/degraded").unlink()
+    lines = out[out.index("# HELP") :].splitlines()
+    assert "plugnode_nodes_unheard 1" in lines and "plugnode_nodes_outdated 2" in lines, out
+    assert 'plugnode_nodes_degraded{release="worker-0123456789ab"} 1' in lines, out
+    assert 'plugnode_server_drift{server="boot1"} 0' in lines, out
+    assert any(line.startswith("plugnode_release_age_seconds{") for line in lines), out
+
+
 def test_nodes_that_are_asked_say_what_they_run_beside_what_they_boot_next(crowd):
     crowd.nodes[1].path("/run/plugnode/degraded").write_text("var: no disk\n")
     out = crowd("nodes", "--ask", "node=wn[001-002,005]")

@@ -75,6 +75,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
     names = named_by_files(held.targets, held.released)
     for id, release in held.released.items():
         used = last_used(held.targets, id, held.records, now)
+        came = os.stat(held.targets.kept(f"{id}.json")).st_mtime
         yield {
             "id": id,
             "image": release.image,
@@ -82,6 +83,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
             "entries": release.entries,
             "bytes": release.bytes,
             "named_by": names.get(id),
+            "days_since_arrival": round((now - came) / DAY, 1),
             "days_since_use": round((now - used) / DAY, 1),
         }
 
@@ -281,7 +283,7 @@ def _seen(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _record(record: journal.Record) -> str:
     released = record.get("releases", {}).values()
-    what = ", ".join(released or record.get("removed", []))
+    what = ", ".join(released or record.get("removed", [])) or record.get("nodes", "")
     dirty = " with local changes" if record.get("dirty") else ""
     revision = f" at {record['git'][:12]}{dirty}" if "git" in record else ""
     time, who, action, result = (record.get(key, "?") for key in SHOWN)

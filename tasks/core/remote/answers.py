@@ -62,7 +62,7 @@ PLAN = {
     "history?": [_TOLD],
 }
 _RECORD = {
-    **dict.fromkeys(("time?", "who?", "action?", "result?", "git?"), str),
+    **dict.fromkeys(("time?", "who?", "action?", "result?", "git?", "nodes?"), str),
     "releases?": {str: str},
     "removed?": [str],
 }
@@ -78,6 +78,7 @@ _STATUS = {
             "entries": int,
             "bytes": int,
             "named_by": str | None,
+            "days_since_arrival": int | float,
             "days_since_use": int | float,
         }
     ],
@@ -105,6 +106,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "status": _STATUS,
     "history": {"lines": [str], "asked": _ASKED},
     "site_data": {"site": str, "files": {str: str}},
+    "record": {},
 }
 
 _TYPES = {"int": int, "str": str}

@@ -40,6 +40,7 @@ from .options import (
     Options,
     PlanOptions,
     PruneOptions,
+    RecordOptions,
     RepairOptions,
     RollbackOptions,
     SiteDataOptions,
@@ -345,6 +346,16 @@ def site_data_server(
     return deployed.deployed_site_data(targets)
 
 
+def record_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: RecordOptions,
+) -> Values:
+    """Note what was done to nodes."""
+    journal.append(targets.journal, options.record)
+    return {}
+
+
 OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PlanOptions: plan_server,
     GuardOptions: guard_server,
@@ -357,6 +368,7 @@ OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     StatusOptions: status_server,
     HistoryOptions: history_server,
     SiteDataOptions: site_data_server,
+    RecordOptions: record_server,
 }
 
 

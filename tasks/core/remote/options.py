@@ -117,6 +117,13 @@ class SiteDataOptions(Options):
     """Give the site data that nodes get when they boot."""
 
 
+@dataclass(frozen=True)
+class RecordOptions(Options):
+    """Note in the journal what was done to nodes of the server."""
+
+    record: Record
+
+
 KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "plan": PlanOptions,
     "guard": GuardOptions,
@@ -129,6 +136,7 @@ KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "status": StatusOptions,
     "history": HistoryOptions,
     "site_data": SiteDataOptions,
+    "record": RecordOptions,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 

@@ -915,6 +915,38 @@ class Trust(NamedTuple):
     ]
 
 
+class Upgrade(NamedTuple):
+    """Commands of a scheduler that is not Slurm, run by sh on this machine; $NODE is the node."""
+
+    drain: Annotated[
+        str,
+        Key(
+            Text("command"),
+            "keeps new jobs off $NODE, for $REASON",
+            "has no new job sent to the node, and says `$REASON` where people look for it",
+            examples=('pbsnodes -o -N "$REASON" "$NODE"',),
+        ),
+    ]
+    idle: Annotated[
+        str,
+        Key(
+            Text("command"),
+            "exit status 0 when $NODE has no job left",
+            "exit status 0: the node has no job left. It is run again and again until then",
+            examples=('said=$(pbsnodes "$NODE") && ! echo "$said" | grep -q "jobs = ."',),
+        ),
+    ]
+    undrain: Annotated[
+        str,
+        Key(
+            Text("command"),
+            "has jobs sent to $NODE again",
+            "has jobs sent to the node again",
+            examples=('pbsnodes -c -N "" "$NODE"',),
+        ),
+    ]
+
+
 class _Said(NamedTuple):
     name: str
     network: Network  # the only one, or the first of them
@@ -927,6 +959,7 @@ class _Said(NamedTuple):
         tuple[str, tuple[str, ...]], ...
     ] = ()  # (address, names): what else a node's /etc/hosts has
     trust: Optional[Trust] = None  # None: nothing need be signed
+    upgrade: Optional[Upgrade] = None  # None: Slurm's, if it is there
     outputs: tuple[str, ...] = ()
     more_networks: tuple[Network, ...] = ()
 

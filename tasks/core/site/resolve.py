@@ -59,6 +59,7 @@ def _optional(said: Section, made: _Values) -> dict[str, Any]:
         "hosts": _hosts(said.hosts),
         "outputs": tuple(said.outputs),
         "trust": made.value(model.Trust, said.trust),
+        "upgrade": made.value(model.Upgrade, said.upgrade),
     }
 
 

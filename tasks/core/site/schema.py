@@ -49,6 +49,7 @@ from .model import (
     Reference,
     Server,
     Trust,
+    Upgrade,
 )
 from .strict_yaml import kind as kind_of
 from .values import LATER, InvalidValue, boolean, choice, whole
@@ -396,6 +397,15 @@ class SiteKeys:
             "who must have signed what servers hold",
         ),
     ] = None
+    upgrade: Annotated[
+        Upgrade | None,
+        Key(
+            Upgrade,
+            "how doit upgrade drains nodes, where that is not by Slurm",
+            "how `doit upgrade` drains nodes, where that is not by Slurm: see"
+            " [servers.md](servers.md)",
+        ),
+    ] = None
 
 
 # Models made of rows
@@ -535,6 +545,7 @@ _model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceK
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))
 _model("Trust", Trust, rows(Trust))
+_model("Upgrade", Upgrade, rows(Upgrade))
 SiteFile = _model("Site", SiteKeys, rows(SiteKeys), SiteKeys.__doc__)
 
 

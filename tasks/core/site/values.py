@@ -984,6 +984,14 @@ _loader_name = text(
 # Texts that are checked later, with what they belong to
 
 
+@editors(r"^[ -~]*[!-~][ -~]*$")
+def command(value: str) -> str:
+    """A command of sh(1), which nobody reads before it is run."""
+    if not value.strip() or not value.isascii() or not value.isprintable():
+        raise InvalidValue("not a command", "write one line, as sh would take it")
+    return value
+
+
 def any_text(value: str) -> str:
     """The name of another part: `constraints` looks it up."""
     return value

@@ -20,6 +20,7 @@ from ..base.files import content, naming, sync_folder
 
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
+UPGRADE = "upgrade"  # of nodes: it changes nothing on the server
 UNKNOWN = "unknown"  # the commit of a repository that is somebody else's
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -56,7 +57,8 @@ def _is_sound(record: Record) -> bool:
         return False
     if not all(isinstance(value, dict) for value in named):
         return False
-    texts = [record.get(name, "") for name in ("who", "host", "git", "action", "result")]
+    words = ("who", "host", "git", "action", "result", "nodes")
+    texts = [record.get(name, "") for name in words]
     for values in (*lists, *(value.values() for value in named)):
         texts += values
     return all(isinstance(text, str) for text in texts)
@@ -249,9 +251,10 @@ def _of_image(records: Iterable[Record], image: str) -> Iterator[tuple[Record, s
 
 def begun(records: Sequence[Record]) -> Record:
     """What the last work on the server was to do, where it did not end; else nothing."""
-    if not records or records[-1].get("result") == DONE:
+    work = [record for record in records if record.get("action") != UPGRADE]
+    if not work or work[-1].get("result") == DONE:
         return {}
-    return records[-1]
+    return work[-1]
 
 
 def unfinished(records: Sequence[Record]) -> bool:

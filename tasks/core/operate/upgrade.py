@@ -1,0 +1,235 @@
+"""Upgrade: nodes led to the release that they would boot, some at a time, without killing jobs.
+
+drained ──> idle ──> rebooted ──> says that it runs the release, not degraded ──> undrained
+
+What fails stays drained, with the reason. What is drained and not rebooted when it stops, for
+whatever reason, is undrained. What was rebooted then is ended by the next upgrade (`ledger`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Callable, NamedTuple, Protocol
+
+from ..base.errors import Refused
+from ..base.nodeset import fold_nodes
+from ..nodes.ask import Runs
+from .ledger import DRAINED, FAILED, REBOOTED, Ledger
+from .schedulers import Scheduler
+
+OURS = "plugnode"  # how each reason begins
+
+
+class Running(Protocol):
+    """The nodes themselves."""
+
+    def runs(self, nodes: Collection[str]) -> Mapping[str, Runs]:
+        """What those say that answer."""
+
+    def reboot(self, nodes: Collection[str]) -> Mapping[str, str]:
+        """Have nodes reboot; why others would not."""
+
+
+class Bounds(NamedTuple):
+    at_once: int  # nodes that are away from work
+    failed: int  # so many are too many
+    idle: float  # seconds until a node must have no job left
+    boot: float  # seconds until it must be back
+    every: float = 3  # seconds from one look at all nodes at work to the next
+
+
+class Outcome(NamedTuple):
+    """What became of nodes; of the second and third why."""
+
+    upgraded: list[str]
+    failed: dict[str, str]  # they stay drained
+    left: dict[str, str]  # as they were
+
+
+class Rolling:
+    """An upgrade at work. `wanted`: node -> the release that it would boot."""
+
+    def __init__(
+        self,
+        wanted: Mapping[str, str],
+        parts: tuple[Scheduler, Running, Ledger],
+        bounds: Bounds,
+        tell: Callable[[str], None],
+    ):
+        self.wanted, self.bounds, self.tell = wanted, bounds, tell
+        self.scheduler, self.running, self.ledger = parts
+        self.draining: dict[str, float] = {}  # since when
+        self.booting: dict[str, float] = {}
+        self.outcome = Outcome([], {}, {})
+        self.count = len(wanted)
+
+    def resume(self, runs: Mapping[str, Runs]) -> list[str]:
+        """Take up what an earlier upgrade left; the nodes that are still to be upgraded."""
+        late = []
+        for node, release in self.wanted.items():
+            how, one = self.ledger.nodes.get(node), runs.get(node)
+            if one and one.release != release:
+                late.append(node)
+            elif one and how == DRAINED:
+                self._undrain(node)
+            elif one and how:
+                self._look(node, one)
+            elif how == REBOOTED:
+                self.booting[node] = time.monotonic()
+            elif how:
+                why = "it does not answer, as in the upgrade before"
+                self.outcome.failed[node] = f"{why}{self.scheduler.stays}"
+        return late
+
+    def run(self, late: Iterable[str]) -> Outcome:
+        """Upgrade those; interrupted, it leaves no node drained that was not rebooted."""
+        queue = self._without_others(list(late))
+        self.count = len(queue) + len(self.booting) + len(self.outcome.upgraded)
+        try:
+            while self.booting or self.draining or (queue and not self._stopped()):
+                self._begin(queue)
+                self._reboot_idle()
+                self._look_at_booting()
+                if self.booting or self.draining:
+                    time.sleep(self.bounds.every)
+        finally:
+            with _to_its_end():
+                self._stop(queue)
+        return self.outcome
+
+    def _stop(self, queue: list[str]) -> None:
+        """Leave nothing half done, but nodes that boot just now, which the next one takes back."""
+        noted = self.ledger.nodes.items()
+        drained = [node for node, how in noted if how == DRAINED and node in self.wanted]
+        self._release(drained, "not rebooted when it stopped")
+        for node in self.booting:
+            self.outcome.left[node] = "still drained: it boots; the same again takes it back"
+        for node in queue:
+            self.outcome.left.setdefault(node, "not begun when it stopped")
+
+    def _stopped(self) -> bool:
+        return len(self.outcome.failed) >= self.bounds.failed
+
+    def _without_others(self, late: list[str]) -> list[str]:
+        """The nodes without those that somebody else has drained, which stay as they are."""
+        drained = self.scheduler.drained(late) if late else {}
+        for node in late:
+            if node in drained and node not in self.ledger.nodes:
+                reason = drained[node] or "no reason given"
+                self.outcome.left[node] = f"drained by somebody else: {reason}"
+        return [node for node in late if node not in self.outcome.left]
+
+    def _begin(self, queue: list[str]) -> None:
+        """Drain as many as may be away; none, and let go of those that wait, where it stops."""
+        if self._stopped():
+            self._release(list(self.draining), "not rebooted: too many have failed")
+        begun = []
+        while queue and not self._stopped() and self._away() < self.bounds.at_once:
+            node = queue.pop(0)
+            self.ledger.note(node, DRAINED)
+            self.draining[node] = time.monotonic()
+            try:
+                self.scheduler.drain(node, f"{OURS}: upgrade to {self.wanted[node]}")
+            except Refused as error:
+                del self.draining[node]
+                self.ledger.forget(node)
+                self.outcome.failed[node] = str(error)
+                continue
+            begun.append(node)
+        self._told(begun, "draining")
+
+    def _away(self) -> int:
+        return len(self.draining) + len(self.booting)
+
+    def _reboot_idle(self) -> None:
+        if not self.draining:
+            return
+        try:
+            busy = self.scheduler.busy(self.draining)
+        except Refused as error:  # it is asked again until the bound
+            busy = dict.fromkeys(self.draining, str(error))
+        idle = [node for node in self.draining if node not in busy]
+        if idle:
+            self._reboot(idle)
+        now = time.monotonic()
+        for node, since in list(self.draining.items()):
+            if now - since >= self.bounds.idle:
+                self._release([node], f"not idle in {self.bounds.idle:g} seconds: {busy[node]}")
+
+    def _reboot(self, nodes: list[str]) -> None:
+        for node in nodes:
+            self.ledger.note(node, REBOOTED)
+        failed = self.running.reboot(nodes)
+        for node in nodes:
+            del self.draining[node]
+            if node in failed:
+                self._fail(node, f"no reboot: {failed[node]}")
+            else:
+                self.booting[node] = time.monotonic()
+        self._told([node for node in nodes if node not in failed], "rebooting")
+
+    def _look_at_booting(self) -> None:
+        runs = self.running.runs(list(self.booting)) if self.booting else {}
+        now = time.monotonic()
+        for node, since in list(self.booting.items()):
+            one = runs.get(node)
+            if one and one.release == self.wanted[node]:
+                del self.booting[node]
+                self._look(node, one)
+            elif now - since >= self.bounds.boot:
+                del self.booting[node]
+                said = f"it runs {one.release}" if one else "it does not answer"
+                self._fail(node, f"not back in {self.bounds.boot:g} seconds: {said}")
+
+    def _look(self, node: str, one: Runs) -> None:
+        """Take a node back that runs what it shall, if all is well there."""
+        if one.degraded:
+            self._fail(node, f"runs {one.release}, degraded: see /run/plugnode/degraded there")
+        elif self._undrain(node):
+            self.outcome.upgraded.append(node)
+            self._told([node], f"runs {one.release}")
+
+    def _told(self, nodes: list[str], what: str) -> None:
+        if nodes:
+            done = len(self.outcome.upgraded)
+            self.tell(f"{fold_nodes(nodes)}: {what} ({done} of {self.count} upgraded)")
+
+    def _fail(self, node: str, why: str) -> None:
+        """It stays drained."""
+        self.outcome.failed[node] = f"{why}{self.scheduler.stays}"
+        self.ledger.note(node, FAILED)
+        self._told([node], why)
+        try:
+            self.scheduler.drain(node, f"{OURS}: {why}")
+        except Refused as error:
+            self.outcome.failed[node] = f"{why}; and it may take jobs: {error}"
+
+    def _release(self, nodes: Iterable[str], why: str) -> None:
+        """Give back what was drained and not rebooted."""
+        for node in nodes:
+            self.draining.pop(node, None)
+            if self._undrain(node):
+                self.outcome.left[node] = why
+
+    def _undrain(self, node: str) -> bool:
+        try:
+            self.scheduler.undrain(node)
+        except Refused as error:
+            self.outcome.failed[node] = f"still drained: {error}"
+            return False
+        self.ledger.forget(node)
+        return True
+
+
+@contextlib.contextmanager
+def _to_its_end() -> Iterator[None]:
+    """Do what is done within, whatever signal comes: it is answered afterwards."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,209 @@
+"""Nodes led to the release that they would boot, some at a time, without killing jobs.
+
+servers, nodes ──> who runs another release ──> drained, rebooted, looked at, undrained ──> journal
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .base.console import say
+from .base.options import flag
+from .base.rule import command
+from .base.servers import everywhere, refuse_failed
+from .base.settings import Run, this_run
+from .core.base.errors import BadInput, Problem, Refused
+from .core.base.text import counted
+from .deploy import next_releases, states_of
+from .push import Heard, hear, nodes, said_of
+
+if TYPE_CHECKING:
+    from .core.nodes.ask import Runs
+    from .core.operate.schedulers import Scheduler
+    from .core.operate.upgrade import Bounds, Outcome
+    from .core.remote.operations import Answer
+
+
+def option(name: str, default: Any, text: str) -> dict[str, Any]:
+    long = name.replace("_", "-")
+    return {"name": name, "long": long, "type": str, "default": default, "help": text}
+
+
+OPTIONS = (
+    option("at_once", "1", "how many nodes may be away from work at a time"),
+    option("failed", "1", "begin no other node once so many have failed"),
+    option("idle_within", "24h", "a node that still has jobs then is let go: 90s, 30m, 24h"),
+    option("boot_within", "30m", "a node that is not back then has failed"),
+    {
+        "name": "no_drain",
+        "long": "no-drain",
+        "help": "reboot nodes whatever they do, and ask no scheduler",
+        **flag,
+    },
+)
+UNITS = {"s": 1, "m": 60, "h": 3600}
+LONGEST = 30 * 24 * 3600
+
+
+def task_upgrade():
+    """reboot nodes that run another release than they would boot, drained; `node=@rack3`"""
+    return command(upgrade, this_run, params=OPTIONS, knows="node destdir")
+
+
+class Gathered(NamedTuple):
+    """What servers and nodes said."""
+
+    names: list[str]  # of all nodes that are asked for
+    answers: Mapping[str, Answer]
+    heard: Heard
+    wanted: Mapping[str, str]  # the release that each would boot, where that is known
+
+
+def upgrade(run: Run, no_drain: bool, **words: str) -> None:
+    from .core.operate.ledger import Ledger
+    from .core.operate.upgrade import Rolling
+
+    limits = bounds(run, words)
+    scheduler = scheduler_of(run, no_drain)
+    known = ask(run)
+    ledger = Ledger(run.paths.path("upgrade.json"))
+    answered = {*known.heard.runs, *ledger.nodes} & known.wanted.keys()
+    rolling = Rolling(known.wanted, (scheduler, OverSsh(run), ledger), limits, say)
+    try:
+        late = rolling.resume(known.heard.runs)
+        say(f"to upgrade: {len(late)} of {counted(len(known.names), 'node')}")
+        rolling.run(late)
+    finally:
+        show(rolling.outcome, known)
+        note(run, rolling.outcome)
+    refuse_failed(run, known.answers)
+    refuse_missed(rolling.outcome, len(known.names) - len(answered))
+
+
+def bounds(run: Run, words: Mapping[str, str]) -> Bounds:
+    """What the options say. Raises BadInput, with a line for each that is wrong."""
+    from .core.operate.upgrade import Bounds
+
+    checks: tuple[tuple[str, Callable[[str], float]], ...] = (
+        ("at_once", whole),
+        ("failed", whole),
+        ("idle_within", seconds),
+        ("boot_within", seconds),
+    )
+    found: list[float] = []
+    problems: list[Problem] = []
+    for name, check in checks:
+        try:
+            found.append(check(words[name]))
+        except ValueError as error:
+            text = f"--{name.replace('_', '-')}={words[name]}: {error}"
+            problems += BadInput.at(run.settings.site, text).problems
+    if problems:
+        raise BadInput(problems)
+    at_once, failed, idle, boot = found
+    return Bounds(int(at_once), int(failed), idle, boot)
+
+
+def whole(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,5}", text, re.ASCII):
+        raise ValueError("not a number of nodes; write a whole number from 1")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    match = re.fullmatch("([1-9][0-9]{0,6})([smh])", text, re.ASCII)
+    if not match or int(match[1]) * UNITS[match[2]] > LONGEST:
+        raise ValueError("not a time; write it as 90s, 30m or 24h, at most 720h")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def scheduler_of(run: Run, no_drain: bool) -> Scheduler:
+    """Who keeps jobs off nodes. Raises Refused where nobody is known to."""
+    from .core.base.programs import find_program
+    from .core.operate.schedulers import Hooks, NoScheduler, Slurm
+
+    if no_drain:
+        return NoScheduler()
+    if run.site.upgrade:
+        return Hooks(run.site.upgrade)
+    if find_program("scontrol"):
+        return Slurm()
+    needs = "Slurm's scontrol is not here, and the site has no `upgrade:` commands"
+    raise Refused(f"nobody can drain nodes: {needs}; or --no-drain, whatever they do")
+
+
+def ask(run: Run) -> Gathered:
+    from .core.remote.options import StatusOptions
+
+    answers = everywhere(run, StatusOptions())
+    following = next_releases(run.site, states_of(answers))
+    names = [node.name for node in nodes(run)]
+    wanted = {name: following[name] for name in names if name in following}
+    return Gathered(names, answers, hear(run), wanted)
+
+
+class OverSsh:
+    """Nodes, as they are asked and rebooted by ssh."""
+
+    def __init__(self, run: Run):
+        self.nodes = {node.name: node for node in nodes(run)}
+        self.known_hosts = run.paths.known_hosts
+
+    def runs(self, names: Collection[str]) -> Mapping[str, Runs]:
+        from .core.nodes import ask
+
+        asked = [self.nodes[name] for name in names]
+        found = {}
+        for name, text in ask.ask(asked, ask.RUNS, self.known_hosts).said.items():
+            if one := ask.runs(text):
+                found[name] = one
+        return found
+
+    def reboot(self, names: Collection[str]) -> Mapping[str, str]:
+        from .core.nodes import ask
+
+        asked = [self.nodes[name] for name in names]
+        return ask.ask(asked, ask.REBOOT, self.known_hosts).failed
+
+
+def note(run: Run, outcome: Outcome) -> None:
+    """Leave a record of what was done in the journals of the servers."""
+    from .core.base.nodeset import fold_nodes
+    from .core.remote.options import RecordOptions
+    from .core.store import journal
+
+    touched = [*outcome.upgraded, *outcome.failed]
+    if not touched:
+        return
+    result = journal.DONE
+    if outcome.failed:
+        result = f"failed: {fold_nodes(outcome.failed)}"
+    record = {"action": journal.UPGRADE, "nodes": fold_nodes(touched), "result": result}
+    for server, answer in everywhere(run, RecordOptions({**run.author(), **record})).items():
+        if answer.failure:
+            say(f"{server}: no record in its journal: {answer.failure}")
+
+
+def show(outcome: Outcome, known: Gathered) -> None:
+    """Print what became of nodes, those of the same fate together."""
+    said = {name: f"runs {known.wanted[name]}" for name in outcome.upgraded}
+    said |= {name: f"failed: {why}" for name, why in outcome.failed.items()}
+    said |= {name: f"left: {why}" for name, why in outcome.left.items()}
+    for line in [*said_of(said), *known.heard.unheard]:
+        print(line)
+
+
+def refuse_missed(outcome: Outcome, unknown: int) -> None:
+    """Raises Refused where nodes are not upgraded that should be."""
+    parts = []
+    for count, what in (
+        (len(outcome.failed), "failed"),
+        (len(outcome.left), "were left"),
+        (unknown, "could not be asked"),
+    ):
+        if count:
+            parts.append(f"{count} {what}")
+    if parts:
+        raise Refused(f"of the nodes {', '.join(parts)}; the same again goes on from here")

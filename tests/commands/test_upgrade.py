@@ -1,0 +1,182 @@
+"""Nodes led to what they would boot. They are namespaces with a real sshd each; their `shutdown` is a script that boots."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+
+import pytest
+
+from tests.support import sample_site
+from tests.support.commands import Doit
+from tests.support.netns import Lan, Machine, doit, lan, until
+from tests.support.slurm import slurm
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+
+SITE = """\
+site: rolling
+network: {{subnet: 10.99.0.0/24}}
+servers: {{boot1: {{ip: 10.99.0.200, ssh: root@10.99.0.200}}}}
+images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, disk: {{devices: [/dev/vda]}}}}}}
+groups: {{rack3: {{}}}}
+nodes:
+{nodes}
+deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
+upgrade:
+  drain: 'echo "$REASON" >{jobs}/drained.$NODE; ls {jobs} | grep -c drained >>{jobs}/away'
+  idle: 'if test -e {jobs}/job.$NODE; then echo job 7 runs; exit 1; fi'
+  undrain: rm {jobs}/drained.$NODE
+"""
+OLD = "worker-0123456789ab"
+BOOT = "echo {release} >/run/plugnode/release"
+DEGRADED = "; echo 'var: no disk' >/run/plugnode/degraded"
+
+
+class Rack:
+    """Four nodes that run an earlier release than the server has."""
+
+    def __init__(self, net: Lan, folder: pathlib.Path):
+        self.net, self.site, self.jobs = net, folder / "site.yaml", folder / "jobs"
+        self.jobs.mkdir()
+        self.nodes = [net.machine(f"wn00{n}", n, known=False, own=("/run",)) for n in range(1, 5)]
+        self.server = net.machine("boot1", 200, own=("/var/lib/nfs",))
+        reference = sample_site.reference(folder / "reference", files=5)
+        lines = [
+            f"  wn00{n}: {{mac: 'ae:d6:90:bb:00:0{n}', ip: 10.99.0.{n}, groups: [rack3]}}\n"
+            for n in range(1, 5)
+        ]
+        words = {"reference": reference, "jobs": self.jobs, "nodes": "".join(lines)}
+        self.site.write_text(SITE.format(**words))
+        self("deploy")
+        built = json.loads((folder / "build/worker/release.json").read_text())
+        self.release = built["id"]
+
+    def start(self, *words: str, **options):
+        return doit(self.net, self.site, *words, **options)
+
+    def __call__(self, *words: str, status: int = 0, **options) -> str:
+        done = self.start(*words, **options)
+        out = done.communicate(timeout=300)[0]
+        assert done.returncode == status, f"exit status {done.returncode}\n{out}"
+        assert "Traceback" not in out, out
+        return out
+
+    def old(self) -> None:
+        for file in self.jobs.iterdir():
+            file.unlink()
+        for node in self.nodes:
+            node.path("/run/plugnode").mkdir(exist_ok=True)
+            node.path("/run/plugnode/release").write_text(f"{OLD}\n")
+            node.path("/run/plugnode/degraded").unlink(missing_ok=True)
+            self.boots(node)
+
+    def boots(self, node: Machine, more: str = "") -> None:
+        node.shim("shutdown", BOOT.format(release=self.release) + more)
+
+    def runs(self) -> list[str]:
+        return [node.path("/run/plugnode/release").read_text().strip() for node in self.nodes]
+
+    def drained(self) -> dict[str, str]:
+        files = sorted(self.jobs.glob("drained.*"))
+        return {file.suffix[1:]: file.read_text().strip() for file in files}
+
+
+@pytest.fixture(scope="module")
+def one_rack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rack")
+    with lan(folder / "lan") as net:
+        yield Rack(net, folder)
+
+
+@pytest.fixture
+def rack(one_rack: Rack) -> Rack:
+    one_rack.old()
+    return one_rack
+
+
+def test_all_nodes_come_to_run_what_they_would_boot_so_many_at_a_time(rack: Rack):
+    rack.nodes[3].path("/run/plugnode/release").write_text(f"{rack.release}\n")
+    out = rack("upgrade", "node=@rack3", "--at-once=2", "--failed=2")
+    assert f"wn[001-003]: runs {rack.release}\n" in out, out
+    assert "to upgrade: 3 of 4 nodes" in out
+    assert "wn[001-002]: rebooting (0 of 3 upgraded)" in out
+    assert rack.runs() == [rack.release] * 4 and rack.drained() == {}
+    assert set((rack.jobs / "away").read_text().split()) == {"1", "2"}
+    assert "upgrade wn[001-003]: done" in rack("status")
+    assert "to upgrade: 0 of 4 nodes" in rack("upgrade")
+    assert "no changes" in rack("deploy"), "an upgrade is no work on the server"
+
+
+def test_what_failed_stays_drained_with_the_reason_until_the_same_command_finds_it_well(rack: Rack):
+    rack.boots(rack.nodes[0], DEGRADED)
+    rack.nodes[1].shim("shutdown", ":")
+    out = rack("upgrade", "--at-once=2", "--failed=2", "--boot-within=7s", status=1)
+    degraded = f"runs {rack.release}, degraded: see /run/plugnode/degraded there"
+    silent = f"not back in 7 seconds: it runs {OLD}"
+    assert f"wn001: failed: {degraded}; it stays drained\n" in out, out
+    assert f"wn002: failed: {silent}; it stays drained\n" in out, out
+    assert rack.drained() == {"wn001": f"plugnode: {degraded}", "wn002": f"plugnode: {silent}"}
+    journal = rack("status")
+    assert ": failed: wn[001-002]" in journal and "did not end" not in journal, journal
+    rack.nodes[0].path("/run/plugnode/degraded").unlink()
+    rack.boots(rack.nodes[1])
+    out = rack("upgrade", "--at-once=4")
+    assert f"wn[001-002,004]: runs {rack.release}\n" in out and rack.drained() == {}, out
+
+
+def test_interrupted_it_gives_back_what_it_had_not_rebooted(rack: Rack):
+    (rack.jobs / "job.wn001").touch()
+    at_work = rack.start("upgrade", "node=wn001")
+    until(lambda: rack.drained())
+    os.killpg(at_work.pid, signal.SIGINT)
+    out = at_work.communicate(timeout=60)[0]
+    assert at_work.returncode == 130 and "Traceback" not in out, out
+    assert "wn001: left: not rebooted when it stopped" in out, out
+    assert rack.drained() == {} and rack.runs()[0] == OLD
+
+
+def test_with_no_drain_nobody_is_asked(rack: Rack):
+    (rack.jobs / "job.wn001").touch()
+    out = rack("upgrade", "node=wn001", "--no-drain")
+    assert f"wn001: runs {rack.release}\n" in out and not (rack.jobs / "away").exists()
+
+
+def test_slurm_drains_nodes_and_lets_their_jobs_end(rack: Rack, tmp_path: pathlib.Path):
+    whole = rack.site.read_text()
+    rack.site.write_text(whole[: whole.index("upgrade:")])
+    rack.boots(rack.nodes[2], DEGRADED)
+    with slurm(rack.net, tmp_path, rack.nodes) as real:
+        real("sbatch", "-w", "wn001", "-o", "/dev/null", "--wrap", "sleep 9")
+        real("sbatch", "-w", "wn002", "-o", "/dev/null", "--wrap", "sleep 900")
+        real("scontrol", "update", "nodename=wn004", "state=drain", "reason=bad fan")
+        until(lambda: all(real.state(name).startswith("alloc") for name in ("wn001", "wn002")))
+        words = ("--at-once=4", "--failed=9", "--idle-within=20s")
+        out = rack("upgrade", *words, status=1, env=real.environment())
+        states = [" ".join(real.state(node.name).split()) for node in rack.nodes]
+        degraded = f"runs {rack.release}, degraded: see /run/plugnode/degraded there"
+    rack.site.write_text(whole)
+    assert f"wn001: runs {rack.release}\n" in out, out
+    assert "wn002: left: not idle in 20 seconds: allocated+drain\n" in out, out
+    assert f"wn003: failed: {degraded}; it stays drained\n" in out, out
+    assert "wn004: left: drained by somebody else: bad fan\n" in out, out
+    assert states == [
+        "idle none",
+        "allocated none",
+        f"drained plugnode: {degraded}",
+        "drained bad fan",
+    ]
+    assert rack.runs() == [rack.release, OLD, rack.release, OLD]
+
+
+def test_without_anybody_who_drains_it_is_refused_and_bad_bounds_are_bad_input(
+    doit: Doit, reference: pathlib.Path
+):
+    sample_site.write(doit.site, reference)
+    out = doit("upgrade", status=1, env={**os.environ, "PATH": "/nowhere"})
+    assert "nobody can drain nodes: Slurm's scontrol is not here, and the site has no" in out
+    out = doit("upgrade", "--at-once=0", "--boot-within=soon", status=3)
+    assert f"{doit.site}:1:1: --at-once=0: not a number of nodes; write a whole number" in out
+    assert f"{doit.site}:1:1: --boot-within=soon: not a time; write it as 90s, 30m" in out

@@ -1,0 +1,158 @@
+"""Nodes that are drained, rebooted and taken back; here a cluster of values, in tests/commands/ nodes with sshd and Slurm."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Collection, Iterable, Mapping
+
+import pytest
+
+from tasks.core.base.errors import Refused
+from tasks.core.nodes.ask import Runs
+from tasks.core.operate.ledger import DRAINED, REBOOTED, Ledger
+from tasks.core.operate.upgrade import Bounds, Outcome, Rolling
+
+OLD, NEW = "worker-0123456789ab", "worker-ba9876543210"
+NAMES = ["wn001", "wn002", "wn003", "wn004"]
+
+
+class Cluster:
+    """Nodes, and who sends them jobs. What is told of a node by `does` it does when it is rebooted."""
+
+    stays = "; it stays drained"
+
+    def __init__(self, **does: str):
+        self.does, self.release = does, dict.fromkeys(NAMES, OLD)
+        self.reasons: dict[str, str] = {}
+        self.jobs: set[str] = set()
+        self.broken: set[str] = set()  # nodes that cannot be drained
+        self.most = 0
+        self.silent: set[str] = set()
+
+    def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
+        return {node: self.reasons[node] for node in nodes if node in self.reasons}
+
+    def drain(self, node: str, reason: str) -> None:
+        if node in self.broken:
+            raise Refused("no such node")
+        self.reasons[node] = reason
+        self.most = max(self.most, len(self.reasons))
+
+    def busy(self, nodes: Iterable[str]) -> Mapping[str, str]:
+        return {node: "mixed" for node in nodes if node in self.jobs}
+
+    def undrain(self, node: str) -> None:
+        del self.reasons[node]
+
+    def runs(self, nodes: Collection[str]) -> Mapping[str, Runs]:
+        up = [node for node in nodes if node not in self.silent]
+        return {node: Runs(self.release[node], self.does.get(node) == "degraded") for node in up}
+
+    def reboot(self, nodes: Collection[str]) -> Mapping[str, str]:
+        if "interrupted" in map(self.does.get, nodes):
+            raise KeyboardInterrupt
+        self.silent |= {node for node in nodes if self.does.get(node) == "silent"}
+        refused = [node for node in nodes if self.does.get(node) == "refused"]
+        for node in nodes:
+            if self.does.get(node) != "stays" and node not in refused:
+                self.release[node] = NEW
+        return dict.fromkeys(refused, "it has no shutdown")
+
+
+@pytest.fixture
+def ledger(tmp_path: pathlib.Path) -> Ledger:
+    return Ledger(str(tmp_path / "upgrade.json"))
+
+
+def rolling(cluster: Cluster, ledger: Ledger, at_once: int = 4, failed: int = 9) -> Rolling:
+    bounds = Bounds(at_once, failed, idle=0.05, boot=0.05, every=0.01)
+    wanted = dict.fromkeys(NAMES, NEW)
+    return Rolling(wanted, (cluster, cluster, ledger), bounds, lambda text: None)
+
+
+def upgraded(cluster: Cluster, ledger: Ledger, **limits: int) -> Outcome:
+    """Once more the same command: what is on disk is read anew."""
+    work = rolling(cluster, Ledger(ledger.path), **limits)
+    return work.run(work.resume(cluster.runs(NAMES)))
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 9])
+def test_never_more_are_away_than_may_be_and_all_come_back(ledger: Ledger, at_once: int):
+    cluster = Cluster()
+    outcome = upgraded(cluster, ledger, at_once=at_once)
+    assert outcome == (NAMES, {}, {}) and cluster.reasons == {}
+    assert cluster.most == min(at_once, 4) and Ledger(ledger.path).nodes == {}
+    assert upgraded(cluster, ledger) == ([], {}, {})
+
+
+def test_a_node_that_does_not_become_idle_is_let_go(ledger: Ledger):
+    cluster = Cluster()
+    cluster.jobs = {"wn002"}
+    outcome = upgraded(cluster, ledger)
+    assert outcome.left == {"wn002": "not idle in 0.05 seconds: mixed"}
+    assert cluster.release["wn002"] == OLD and cluster.reasons == {} and not outcome.failed
+
+
+def test_what_failed_stays_drained_with_its_reason_until_it_is_well(ledger: Ledger):
+    cluster = Cluster(wn001="degraded", wn002="silent", wn003="stays", wn004="refused")
+    outcome = upgraded(cluster, ledger)
+    reasons = {
+        "wn001": f"runs {NEW}, degraded: see /run/plugnode/degraded there",
+        "wn002": "not back in 0.05 seconds: it does not answer",
+        "wn003": f"not back in 0.05 seconds: it runs {OLD}",
+        "wn004": "no reboot: it has no shutdown",
+    }
+    assert outcome.failed == {node: f"{why}; it stays drained" for node, why in reasons.items()}
+    assert cluster.reasons == {node: f"plugnode: {why}" for node, why in reasons.items()}
+    cluster.does, cluster.silent = {}, set()
+    assert sorted(upgraded(cluster, ledger).upgraded) == NAMES and cluster.reasons == {}
+
+
+def test_too_many_failures_stop_it_and_those_that_wait_for_jobs_are_let_go(ledger: Ledger):
+    cluster = Cluster(wn001="degraded")
+    cluster.jobs = {"wn002"}
+    outcome = upgraded(cluster, ledger, at_once=2, failed=1)
+    assert outcome.left == {
+        "wn002": "not rebooted: too many have failed",
+        "wn003": "not begun when it stopped",
+        "wn004": "not begun when it stopped",
+    }
+    assert list(cluster.reasons) == ["wn001"]
+
+
+def test_interrupted_it_gives_back_what_was_not_rebooted(ledger: Ledger):
+    cluster = Cluster(wn003="interrupted")
+    cluster.jobs = {"wn001", "wn002"}
+    work = rolling(cluster, ledger)
+    with pytest.raises(KeyboardInterrupt):
+        work.run(NAMES)
+    assert set(cluster.reasons) == {"wn003", "wn004"}, "which may have been rebooted"
+    assert work.outcome.left["wn001"] == "not rebooted when it stopped"
+    cluster.does, cluster.jobs = {}, set()
+    assert sorted(upgraded(cluster, ledger).upgraded) == NAMES and cluster.reasons == {}
+
+
+def test_the_next_one_takes_back_what_a_killed_one_had_drained(ledger: Ledger):
+    cluster = Cluster()
+    for node, how in {"wn001": REBOOTED, "wn002": DRAINED, "wn003": DRAINED}.items():
+        ledger.note(node, how)
+        cluster.drain(node, "plugnode: upgrade")
+    cluster.release |= {"wn001": NEW, "wn003": NEW}
+    assert sorted(upgraded(cluster, ledger).upgraded) == ["wn001", "wn002", "wn004"]
+    assert cluster.reasons == {} and Ledger(ledger.path).nodes == {}
+
+
+def test_what_somebody_else_has_drained_is_left_and_a_drain_that_fails_is_a_failure(ledger: Ledger):
+    cluster = Cluster()
+    cluster.drain("wn001", "bad fan")
+    cluster.broken = {"wn002"}
+    outcome = upgraded(cluster, ledger)
+    assert outcome.left == {"wn001": "drained by somebody else: bad fan"}
+    assert outcome.failed == {"wn002": "no such node"}
+    assert cluster.reasons == {"wn001": "bad fan"} and cluster.release["wn002"] == OLD
+
+
+def test_a_ledger_that_is_damaged_counts_as_none(ledger: Ledger):
+    for text in ("{", "[]", '{"wn001": 3}'):
+        pathlib.Path(ledger.path).write_text(text)
+        assert Ledger(ledger.path).nodes == {}
