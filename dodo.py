@@ -22,6 +22,7 @@ from tasks.release import (
 )  # what runs, by its id; the files that name it
 from tasks.report import task_report  # build/report.html: what a reviewer looks at
 from tasks.root import task_root  # build/<image>/root and its manifest
+from tasks.root_file import task_root_file  # the same as one file, for nodes that fetch it
 from tasks.usage import usage
 
 usage(globals())  # a word that no command knows, and -h, are answered first

@@ -22,9 +22,11 @@ from .base.rule import command
 from .base.settings import author, settings, site
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
+from .core.base.programs import find_program
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
-from .core.site.model import NFS_OVERLAY, Node, Server
+from .core.release import Release
+from .core.site.model import WRITABLE, Node, Server
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -87,7 +89,7 @@ def ready(node: Node) -> None:
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
     needed = programs(BY_WORD[settings().dhcp])
-    if lacking := [name for name in needed if not shutil.which(name)]:
+    if lacking := [name for name in needed if not find_program(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
         )
@@ -105,7 +107,11 @@ def ready(node: Node) -> None:
 
 def programs(dhcp: DhcpServer) -> dict[str, str]:
     """What a boot takes -> Debian's package of it."""
+    from .core.config.boot_files import serves_http
+
     needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
+    if serves_http(site()):
+        needed["nginx"] = "nginx-light"
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
@@ -120,7 +126,8 @@ def served(node: Node, server: Server) -> Targets:
 
     from .core.deploy import apply, prune
 
-    targets = Targets(site().deploy.tftp_root, site().deploy.nfs_root, place("served"))
+    roots = site().deploy
+    targets = Targets(roots.tftp_root, roots.nfs_root, place("served"), roots.http_root)
     goal = wanted(server)
     files = dict(goal.files)
     if settings().power == "keep":
@@ -162,6 +169,7 @@ def job(node: Node, server: Server, targets: Targets, raw: bool):
 
 def network(server: Server, targets: Targets):
     """The lab that stands for the network of the node and its server."""
+    from .core.config.boot_files import serves_http
     from .core.lab.network import Lab
 
     prefix = int(site().network.subnet.rpartition("/")[2])
@@ -174,6 +182,7 @@ def network(server: Server, targets: Targets):
         configs,
         settings().dhcp,
         place("logs"),
+        http=targets.http if serves_http(site()) else "",
     )
 
 
@@ -294,15 +303,22 @@ def expected(node: Node, server: Server, targets: Targets):
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
-    release = read_release(site().image(node.image)).id
+    release = read_release(site().image(node.image))
     return Expected(
         node.name,
         node.ip,
-        release,
-        f"{server.ip}:{targets.nfs}/{release}",
+        release.id,
+        root_shown(server, targets, release),
         node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
         units=has_systemd(root(node)),
-        writable=site().image(node.image).root == NFS_OVERLAY,
+        writable=site().image(node.image).root in WRITABLE,
     )
+
+
+def root_shown(server: Server, targets: Targets, release: Release) -> str:
+    """What a node's mounts show as the device of its root."""
+    if release.is_of_file:
+        return f"{release.root_kind}:{release.id}"
+    return f"{server.ip}:{targets.nfs}/{release.id}"

@@ -9,11 +9,12 @@ import os
 from collections import Counter
 
 from .base.console import say
-from .base.paths import initrd_of, kernel_of, site_img
+from .base.paths import initrd_of, kernel_of, read_release, release_of, site_img
 from .base.rule import command
 from .base.settings import settings, site
 from .core.base.errors import Refused
 from .core.capacity import ASSUMED, BootCost, assumptions, capacity_text
+from .core.site.model import Image
 from .report import timings
 
 USUAL = BootCost(
@@ -87,16 +88,28 @@ def one_boot() -> BootCost:
     if seen is None:
         return estimate()
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
-    return BootCost(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
+    measured = seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"]
+    return BootCost(*measured, root_file_bytes(usual_image()))
+
+
+def usual_image() -> Image:
+    """The image that is asked about, else that of most nodes."""
+    images = Counter(node.image for node in site().nodes)
+    return site().image(settings().image or images.most_common(1)[0][0])
+
+
+def root_file_bytes(image: Image) -> int:
+    """What a node fetches of its root, where that is one file and was built."""
+    return read_release(image).root_bytes if os.path.exists(release_of(image)) else 0
 
 
 def estimate() -> BootCost:
     """The sizes of what was built, and what systems usually read of their root."""
-    images = Counter(node.image for node in site().nodes)
-    image = site().image(settings().image or images.most_common(1)[0][0])
+    image = usual_image()
     files = [kernel_of(image), initrd_of(image), site_img()]
     if missing := [path for path in files if not os.path.exists(path)]:
         lacking = f"{missing[0]} is not there, and no boot was measured"
         raise Refused(f"{lacking}: run ./doit boot, or ./doit for an estimate")
     say(f"an estimate from the sizes of what was built of {image.name}; `./doit boot` measures it")
-    return USUAL._replace(tftp=round(sum(map(os.path.getsize, files)) * 1.05))
+    tftp = round(sum(map(os.path.getsize, files)) * 1.05)
+    return USUAL._replace(tftp=tftp, http=root_file_bytes(image))

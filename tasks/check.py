@@ -126,11 +126,11 @@ def unnamed() -> list[str]:
 
 def unwritable() -> list[str]:
     """What services need, and no node can write."""
-    from .core.site.model import NFS_OVERLAY
+    from .core.site.model import WRITABLE
 
     lines: list[str] = []
     for image, notes in staged():
-        if image.root != NFS_OVERLAY:
+        if image.root not in WRITABLE:
             lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
     return lines
 

@@ -2,6 +2,7 @@
 
 root.mtree ─┐
 root.xattrs ┤
+root.erofs ─┤ (of nodes that fetch their root)
 initrd.img ─┼──> build/<image>/release.json ──┬──> build/configs/tftp/plugnode/<image>.cfg …
 vmlinuz ────┘                      site.img ──┘
 """
@@ -11,6 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from .base.desired import this_build
 from .base.paths import (
@@ -22,6 +26,7 @@ from .base.paths import (
     manifest_of,
     read_release,
     release_of,
+    root_file_of,
     site_img,
     templates,
     xattrs_of,
@@ -30,11 +35,15 @@ from .base.rule import Aside, Reads, Writes, remove, rule
 from .base.settings import settings, site
 from .configs import templates_digest
 from .core.base.files import content, digest_file, mirror, write_atomic
-from .core.release import Release, release_id
+from .core.release import Release, id_of
 from .core.site.model import Image, Server, Site
 from .core.store.paths import BOOT_FILES
+from .root_file import has_root_file
 
 PARTS = (manifest_of, xattrs_of, initrd_of, kernel_of, facts_of)  # of an image: its release's
+
+
+OF_ROOT_FILE = ("root.erofs", "root.squashfs", "root.verity", "root_file.json")
 
 
 def task_release():
@@ -46,12 +55,17 @@ def task_release():
             Aside(image),
             image.name,
             image.arguments,
-            reads=Reads([part(image) for part in PARTS]),
+            image.root,
+            reads=Reads([part(image) for part in parts_of_release(image)]),
             writes=Writes([release_of(image)]),
         )
 
 
-def name(of: Aside, image_name: str, cmdline: str) -> None:
+def parts_of_release(image: Image) -> tuple[Callable[[Image], str], ...]:
+    return (*PARTS, root_file_of) if has_root_file(image) else PARTS
+
+
+def name(of: Aside, image_name: str, cmdline: str, root_kind: str) -> None:
     """Write the release of the image whose files stand where `of` says."""
     from .core.tree import mtree
 
@@ -63,7 +77,7 @@ def name(of: Aside, image_name: str, cmdline: str) -> None:
     initrd = digest_file(initrd_of(image))
     kernel = digest_file(kernel_of(image))
     release = Release(
-        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline),
+        id="",
         image=image_name,
         cmdline=cmdline,
         root=root,
@@ -74,8 +88,25 @@ def name(of: Aside, image_name: str, cmdline: str) -> None:
         network_root=facts["kind"],
         entries=entries,
         bytes=size,
+        **root_file(image, root_kind),
     )
+    release = replace(release, id=id_of(release))
     write_atomic(release_of(image), release.dump())
+
+
+def root_file(image: Image, root_kind: str) -> dict[str, Any]:
+    """What a release says of its root file; nothing where it has none."""
+    if not has_root_file(image):
+        return {}
+    with open(root_file_of(image)) as text:
+        made = json.load(text)
+    return {
+        "root_kind": root_kind,
+        "root_name": made["name"],
+        "root_file": made["sha256"],
+        "root_bytes": made["bytes"],
+        "verity": made["verity"],
+    }
 
 
 def read_facts(image: Image) -> dict[str, str]:
@@ -126,6 +157,9 @@ def forget_removed(wanted: Site) -> None:
         folders = [each for each in found if each.is_dir(follow_symlinks=False)]
     others = [folder.path for folder in folders if folder.name not in names]
     remove(list(filter(is_of_image, others)))
+    for image in wanted.images:
+        if not has_root_file(image):
+            remove([settings().path(image.name, name) for name in OF_ROOT_FILE])
 
 
 def is_of_image(folder: str) -> bool:

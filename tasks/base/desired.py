@@ -22,7 +22,7 @@ def targets() -> Targets:
     destdir, roots = settings().destdir, site().deploy
     if destdir:
         destdir = os.path.abspath(destdir)
-    return Targets(roots.tftp_root, roots.nfs_root, destdir)
+    return Targets(roots.tftp_root, roots.nfs_root, destdir, roots.http_root)
 
 
 def this_build() -> Build:

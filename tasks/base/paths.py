@@ -83,6 +83,11 @@ def facts_of(image: Image) -> str:
     return _built(image, "initrd.json")
 
 
+def root_file_of(image: Image) -> str:
+    """What was found out of its root file: kind, size, hashes."""
+    return _built(image, "root_file.json")
+
+
 def known_hosts() -> str:
     """The ssh host keys of nodes, as each first showed them: state, that no build makes again."""
     return settings().path("nodes.known_hosts")

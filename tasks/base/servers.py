@@ -121,7 +121,7 @@ def _request(server: Server, options: Options, with_goal: bool):
         server=server.name,
         ssh=server.ssh or "",
         options=options,
-        targets=(where.tftp, where.nfs, where.destdir),
+        targets=(where.tftp, where.nfs, where.destdir, where.http),
         goal=goal,
         sources=sources,
         render=ThisMachine(server).render,
@@ -130,13 +130,13 @@ def _request(server: Server, options: Options, with_goal: bool):
 
 def _sources(loaders: Mapping[str, str]) -> dict[str, Source]:
     """The folders that a server may fetch from, by what it calls them."""
-    from ..core.remote.agent import PARTS
+    from ..core.remote.agent import PARTS, ROOT_FILES
     from ..core.remote.controller import Source
 
     sources = {"loaders": Source(gathered(loaders), frozenset(loaders), links=True)}
     for image in site().images:
         folder = settings().path(image.name)
-        sources[image.name] = Source(folder, frozenset(PARTS))
+        sources[image.name] = Source(folder, frozenset((*PARTS, *ROOT_FILES)))
         sources[f"{image.name}/root"] = Source(os.path.join(folder, "root"))
     return sources
 

@@ -30,6 +30,18 @@ class Release:
     entries: int  # names in the root
     bytes: int  # of all its files
     site_data: int = SITE_DATA  # the form of site data that its scripts read
+    # Where nodes have its root as one file: how (`root:` of its image), that file's name, sha256
+    # and size, and the root hash of its dm-verity tree
+    root_kind: str = "nfs"
+    root_name: str = ""
+    root_file: str = ""
+    root_bytes: int = 0
+    verity: str = ""
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether its nodes have the root as one file."""
+        return bool(self.root_file)
 
     def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
@@ -44,7 +56,8 @@ def parse_release(data: bytes) -> Release:
     said = {"site_data": 1, **json.loads(data)}  # nobody wrote it down before a second form
     names = [field.name for field in dataclasses.fields(Release)]
     release = Release(**{name: said[name] for name in names if name in said})
-    if not isinstance(release.entries, int) or not isinstance(release.bytes, int):
+    numbers = release.entries, release.bytes, release.root_bytes
+    if not all(isinstance(number, int) for number in numbers):
         raise ValueError("its numbers are none")
     if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
         raise ValueError("its texts are none")
@@ -53,16 +66,17 @@ def parse_release(data: bytes) -> Release:
 
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
-    return release_id(
-        release.image, release.root, release.xattrs, release.initrd, release.kernel, release.cmdline
-    )
+    parts = [release.root, release.xattrs, release.initrd, release.kernel, release.cmdline]
+    if release.is_of_file:
+        parts.append(release.root_file)
+    return release_id(release.image, *parts)
 
 
 def release_id(image: str, *parts: str) -> str:
     """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
-    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
-    any machine.
+    And the root file's, where there is one. Nothing else is in it, neither nodes nor servers nor
+    paths: the same inputs have the same id on any machine.
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return f"{image}-{digest[:12]}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
 from ..release import SITE_DATA, Release
-from ..site.model import Image, Node, Server, Site
+from ..site.model import ROOT_FILES, Image, Node, Server, Site
 from ..site_data import NAMES
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
@@ -41,6 +41,11 @@ def server_of(site: Site, node: Node) -> Server:
 
 def _weight(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+def serves_http(site: Site) -> bool:
+    """Whether nodes can fetch by HTTP: some must, or the site says that a server is there."""
+    return site.deploy.http != "none" or any(image.root in ROOT_FILES for image in site.images)
 
 
 def boot_of(site: Site, node: Node) -> BootSettings:
@@ -147,6 +152,7 @@ def render_boot(
             "site_id": label.site_id,
             "names": names_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
+            "http": f"http://{server.ip}" if serves_http(site) else "",
         }
     )
     files: dict[str, bytes] = {}
@@ -164,8 +170,21 @@ def names_of(site: Site, release: Release, site_id: str) -> str:
 
 def arguments_of(site: Site, server: Server, release: Release) -> str:
     """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's."""
+    if release.is_of_file:
+        return " ".join([*_root_file_arguments(site, server, release), release.cmdline]).strip()
     root = f"{site.deploy.nfs_root}/{release.id}"
     return network_root(release.network_root, server.ip, root, release.cmdline)
+
+
+def _root_file_arguments(site: Site, server: Server, release: Release) -> Iterator[str]:
+    """How the initrd finds a root that is one file, and knows it for the right one."""
+    url = f"http://{server.ip}/{release.id}/{release.root_name}"
+    yield f"ip=dhcp root={release.root_kind}:{url}"
+    yield f"plugnode.root_bytes={release.root_bytes}"
+    yield f"plugnode.root_sha256={release.root_file}"
+    others = [other.ip for other in site.servers if other != server]
+    if others:
+        yield f"plugnode.root_servers={','.join(others)}"
 
 
 def cmdline_warnings(

@@ -15,12 +15,13 @@ from typing import Any
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.exports import fsid_of
 from ..site.model import Deploy, Network, Node, Site
-from .boot_files import boot_views, server_of
+from .boot_files import boot_views, serves_http, server_of
 from .templates import TEMPLATES, NodeRow, View, plain_values, render_template, template_environment
 
 OF_DHCP = tuple(server.source for server in SERVERS)
-OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
+OF_SITE = (*OF_DHCP, "exports", "nginx.conf", "hosts", "ethers")  # each also a template's name
 # What DHCP names, below tftp_root
+HTTP_LOADERS = {"00:10": "ipxe.efi", "00:13": "ipxe-arm64.efi"}
 LOADERS = {"bios": "pxelinux.0", "uefi": "grubnetx64.efi", "ipxe": "boot.ipxe"}
 # What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
 IPXE_CLASS = "iPXE"
@@ -56,6 +57,7 @@ def site_view(site: Site) -> View:
         "hosts": site.hosts,
         **_deploy_view(site),
         "loaders": LOADERS,
+        **_http_view(site),
         "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"),
     }
@@ -90,9 +92,23 @@ def _deploy_view(site: Site) -> dict[str, str]:
     return {
         "nfs_root": deploy.nfs_root,
         "tftp_root": deploy.tftp_root,
+        "http_root": deploy.http_root,
         "fsid": fsid_of(site.name, deploy.nfs_root),
         "drop_in": "yes" if _is_drop_in(deploy) else "",
     }
+
+
+def _http_view(site: Site) -> dict[str, Any]:
+    """Where firmware and iPXE fetch by HTTP: from the first server, or from nowhere.
+
+    What they get there is the same on all; an iPXE of several servers asks its own one by TFTP.
+    """
+    if not serves_http(site):
+        return {"http": "", "ipxe_at": "", "http_loaders": []}
+    first = f"http://{site.servers[0].ip}/"
+    loaders = [{"arch": arch, "name": name} for arch, name in HTTP_LOADERS.items()]
+    alone = len(site.servers) == 1
+    return {"http": first, "ipxe_at": first if alone else "", "http_loaders": loaders}
 
 
 def _is_drop_in(deploy: Deploy) -> bool:

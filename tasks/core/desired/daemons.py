@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ..dhcp.servers import BY_WORD
 from ..services import exports
@@ -14,16 +14,33 @@ def desired_services(
     site: Site, configs: Mapping[str, bytes], is_el: bool = False
 ) -> tuple[Service, ...]:
     """What the site wants the server's daemons to read; `configs`: as `render_configs` gives it."""
-    nfs = Service(exports.file_of(site.name), configs["exports"], reload=EXPORTFS)
+    nfs = Service(
+        exports.file_of(site.name), configs["exports"], reload=EXPORTFS, serves_roots=True
+    )
+    return nfs, *_http(site, configs), *_dhcp(site, configs, is_el)
+
+
+def _http(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
+    """nginx's; it reads its files before it takes them, and is left as it was by a wrong one."""
+    if site.deploy.http == "nginx":
+        yield Service(
+            f"/etc/nginx/conf.d/plugnode-{site.name}.conf",
+            configs["nginx.conf"],
+            reload=("systemctl", "reload-or-restart", "nginx"),
+            runs=("systemctl", "is-active", "--quiet", "nginx"),
+            serves_roots=True,
+        )
+
+
+def _dhcp(site: Site, configs: Mapping[str, bytes], is_el: bool) -> Iterator[Service]:
     server = BY_WORD.get(site.deploy.dhcp)
     if server is None:
-        return (nfs,)
+        return
     unit = server.units.el if is_el else server.units.debian
-    dhcp = Service(
+    yield Service(
         site.deploy.dhcp_conf or server.path,
         configs[server.source],
         check=(*server.test, FILE),
         reload=("systemctl", "restart", unit),  # none of them reads its file again on a reload
         runs=("systemctl", "is-active", "--quiet", unit),
     )
-    return nfs, dhcp

@@ -15,7 +15,7 @@ from ..base.boot_programs import refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from . import resolve
-from .model import EXISTS, NFS_OVERLAY
+from .model import EXISTS, ROOT_FILES, WRITABLE
 from .nodes import Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, NEWEST, number, suggestion
@@ -276,9 +276,21 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
             complain((*path, *file.place), *_missing(file.kind, there), file.path)
     _local_files((*path, "local_files"), image.local_files or [], complain)
     _releases(path[-1], [Layer(path, image)], complain)
-    if image.overlay_size and image.root != NFS_OVERLAY:
-        what, hint = f"has no effect with `root: {image.root}`", f"say `root: {NFS_OVERLAY}`"
+    if image.overlay_size and image.root not in WRITABLE:
+        what, hint = f"has no effect with `root: {image.root}`", "say `root: nfs-overlay`"
         complain((*path, "overlay_size"), what, hint, f"{image.overlay_size}M")
+    _root_file(path, image, complain)
+
+
+def _root_file(path: Path, image: Section, complain: Complain) -> None:
+    """What is said of a root that is one file has no effect on another."""
+    if image.root is None or image.root in ROOT_FILES:
+        return
+    for name in ("root_exclude", "root_modules"):
+        if name in image.model_fields_set:
+            what = f"has no effect with `root: {image.root}`"
+            hint = "leave it out, or let nodes fetch their root: `root: ram`"
+            complain((*path, name), what, hint)
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:
@@ -517,6 +529,19 @@ def _xfs(path: Path, part: Section, complain: Complain) -> None:
 # Deploy
 
 
+def _http_root(deploy: Section, complain: Complain) -> None:
+    """Its releases have the names of those in the other two."""
+    if "http_root" not in deploy.model_fields_set or not deploy.http_root:
+        return
+    for name in ("tftp_root", "nfs_root"):
+        other = getattr(deploy, name)
+        both = (other, deploy.http_root)
+        if other and os.path.commonpath(both) in both:
+            what = f"http_root {deploy.http_root} and {name} {other} lie in one another"
+            complain(("deploy", "http_root"), what, "give each a folder of its own")
+            return
+
+
 def _deploy(deploy: Section, complain: Complain) -> None:
     tftp, nfs = deploy.tftp_root, deploy.nfs_root
     both = (tftp, nfs)
@@ -524,6 +549,7 @@ def _deploy(deploy: Section, complain: Complain) -> None:
         field = "nfs_root" if "nfs_root" in deploy.model_fields_set else "tftp_root"
         what = f"tftp_root {tftp} and nfs_root {nfs} lie in one another"
         complain(("deploy", field), what, "give each a folder of its own")
+    _http_root(deploy, complain)
     if deploy.dhcp_conf and deploy.dhcp == "none":
         names = EACH_NAME.replace("`", "")
         hint = f"name the server with dhcp: {names}"

@@ -640,7 +640,9 @@ def module(value: str) -> str:
 _module = text(r"[A-Za-z0-9][A-Za-z0-9_-]*", "not a module's name", "write it as e1000e", 64)
 _words = re.compile(r"[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*", re.ASCII).fullmatch
 MAX_CMDLINE = 2047  # COMMAND_LINE_SIZE of x86 less its end; 255 on 2.6.18: `doit check` warns
-OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF|plugnode\.overlay)=)", re.ASCII)
+OURS = re.compile(
+    r"(?:^| )((?:root|nfsroot|initrd|BOOTIF|plugnode\.overlay|plugnode\.root_\w+)=)", re.ASCII
+)
 
 
 @editors(r"^[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*$")
