@@ -130,17 +130,25 @@ def storm(
 ) -> Storm:
     """So many nodes at so many servers; kernel and initrd by `loads`, "tftp" or "http"."""
     most = -(-nodes // servers)
-    wire = by["link"] * 0.94e9 / 8
-    load = most * boot.tftp / MB * by[f"{loads}-ms"] / 1e3 / by[f"{loads}-cores"]
+    first = _sent(loads.upper(), loads, most * boot.tftp, by)
+    if boot.http:
+        return Storm(most, boot.seconds, (first, _sent("root", "http", most * boot.http, by)))
     read = boot.nfs / MB * by["nfs-ms"] / 1e3
     answer = boot.calls * by["call-us"] / 1e6
     serve = most * (read + answer) / by["nfs-cores"]
-    first = Phase(loads.upper(), most * boot.tftp / MB, most * boot.tftp / wire, load)
-    root = Phase("NFS", most * boot.nfs / MB, most * boot.nfs / wire, serve)
-    if boot.http:
-        send = most * boot.http / MB * by["http-ms"] / 1e3 / by["http-cores"]
-        root = Phase("root", most * boot.http / MB, most * boot.http / wire, send)
+    root = Phase("NFS", most * boot.nfs / MB, most * boot.nfs / _wire(by), serve)
     return Storm(most, boot.seconds, (first, root))
+
+
+def _wire(by: Mapping[str, float]) -> float:
+    """Bytes a second."""
+    return by["link"] * 0.94e9 / 8
+
+
+def _sent(name: str, protocol: str, size: int, by: Mapping[str, float]) -> Phase:
+    """So many bytes, to all nodes of a server, by "tftp" or "http"."""
+    work = size / MB * by[f"{protocol}-ms"] / 1e3 / by[f"{protocol}-cores"]
+    return Phase(name, size / MB, size / _wire(by), work)
 
 
 def servers_for(

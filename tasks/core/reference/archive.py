@@ -11,7 +11,8 @@ import locale
 import logging
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 from ..base.errors import BadInput, Refused
@@ -24,6 +25,8 @@ from .snapshot import Snapshot
 
 _BLOCK = 512  # tar's; an archive ends with blocks of zeros
 _TOLD = 3  # of many complaints
+Work = Callable[[list[bytes]], list[str]]  # gives complaints; the list has the newest name
+Choose = Callable[[Iterable[Any]], Iterable[Any]]  # of the entries of an archive
 BAD = 3  # the child's exit status: the archive is not what it should be
 
 
@@ -47,14 +50,25 @@ def unpack(path: str, folder: str) -> list[str]:
 
     Raises BadInput where the archive is wrong, Refused where this machine is.
     """
+    archive = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return confined(path, folder, partial(_unpack_here, archive))
+    finally:
+        os.close(archive)
+
+
+def confined(path: str, folder: str, work: Work) -> list[str]:
+    """Do work on archives that are open in a child whose root folder is `folder`.
+
+    Gives what could not be kept, a line each. Raises BadInput where what is at `path` is wrong,
+    Refused where this machine is.
+    """
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
-    archive = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     heard, said = os.pipe()
     child = os.fork()
     if child == 0:
-        _in_child(archive, folder, said)
-    os.close(archive)
+        _in_child(work, folder, said)
     os.close(said)
     with open(heard, encoding="utf-8", errors="replace") as pipe:
         lines = pipe.read().splitlines()
@@ -67,12 +81,12 @@ def unpack(path: str, folder: str) -> list[str]:
     return lines
 
 
-def _in_child(archive: int, folder: str, said: int) -> NoReturn:
+def _in_child(work: Work, folder: str, said: int) -> NoReturn:
     """All that the child does; it never returns."""
     status = 1
     try:
         die_with_parent()
-        warnings = _confined(archive, folder)
+        warnings = _confined(work, folder)
         _report(said, warnings)
         status = 0
     except ArchiveTrouble as error:
@@ -90,18 +104,16 @@ class ArchiveTrouble(Exception):
     """The archive is not what it should be."""
 
 
-def _confined(archive: int, folder: str) -> list[str]:
+def _confined(work: Work, folder: str) -> list[str]:
     # names are bytes: in a locale of UTF-8 libarchive would compose those of pax
     locale.setlocale(locale.LC_CTYPE, "C")
     os.chroot(folder)
     os.chdir("/")
     os.umask(0)
 
-    acls = Acls()
     heard = _Warnings()
     logging.getLogger("libarchive").handlers = [heard]
-    _unpack_here(archive, acls, heard.names)
-    heard.lines += acls.set_all()
+    heard.lines += work(heard.names)
 
     more = len(heard.lines) - _TOLD
     if more > 0:
@@ -109,23 +121,36 @@ def _confined(archive: int, folder: str) -> list[str]:
     return heard.lines
 
 
-def _unpack_here(archive: int, acls: Acls, names: list[bytes]) -> None:
+def _unpack_here(archive: int, names: list[bytes]) -> list[str]:
     """Unpack into the root folder; `names` has the newest entry's."""
-    import libarchive
-    from libarchive import extract, ffi
-    from libarchive.exception import ArchiveError
-
-    try:
-        with libarchive.fd_reader(archive, format_name="tar") as entries:
-            # all at once: folders get their times at the end
-            extract.extract_entries(_noting(entries, acls, names), _flags())
-            is_plain = ffi.filter_count(entries._pointer) == 1
-    except ArchiveError as error:
-        raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
+    told, is_plain = extract_here(archive, names)
     if not names:
         raise ArchiveTrouble("there is nothing in it")
     if is_plain and not _ends_as_tar(archive):
         raise ArchiveTrouble(f"truncated: it has no end{_at(names)}")
+    return told
+
+
+def extract_here(
+    archive: int, names: list[bytes], choose: Choose = lambda entries: entries
+) -> tuple[list[str], bool]:
+    """Unpack those of the entries that `choose` gives into the root folder.
+
+    Gives what could not be kept, and whether the archive is in no compression.
+    """
+    import libarchive
+    from libarchive import extract, ffi
+    from libarchive.exception import ArchiveError
+
+    acls = Acls()
+    try:
+        with libarchive.fd_reader(archive, format_name="tar") as entries:
+            # all at once: folders get their times at the end
+            extract.extract_entries(choose(_noting(entries, acls, names)), _flags())
+            is_plain = ffi.filter_count(entries._pointer) == 1
+    except ArchiveError as error:
+        raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
+    return list(acls.set_all()), is_plain
 
 
 def _flags() -> int:

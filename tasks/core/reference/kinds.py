@@ -8,10 +8,11 @@ from ..site.model import Image, Reference
 from .archive import ARCHIVE
 from .bootstrap import BOOTSTRAP
 from .kind import ReferenceKind
+from .oci import OCI
 from .path import PATH
 from .rsync import RSYNC
 
-KINDS = {kind.name: kind for kind in (RSYNC, PATH, ARCHIVE, BOOTSTRAP)}
+KINDS = {kind.name: kind for kind in (RSYNC, PATH, ARCHIVE, BOOTSTRAP, OCI)}
 
 
 def kind_of(reference: Reference) -> ReferenceKind:

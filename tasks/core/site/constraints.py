@@ -334,7 +334,7 @@ def _reference(path: Path, reference: Section | None, complain: Complain) -> Non
         return
     given = ", ".join(sorted(reference.model_fields_set))
     what = f"names more than one source: {given}" if given else "names no source"
-    complain(path, what, "give exactly one of rsync, path, archive, bootstrap")
+    complain(path, what, "give exactly one of rsync, path, archive, oci, bootstrap")
 
 
 def _local_files(path: Path, files: Names, complain: Complain) -> None:

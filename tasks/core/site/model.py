@@ -112,8 +112,8 @@ class Server(NamedTuple):
 class Reference(NamedTuple):
     """Where an image's root comes from. `kind` tells which of the other fields count."""
 
-    kind: str  # "rsync" | "path" | "archive" | "bootstrap"
-    where: str = ""  # rsync source, folder or archive; folders and archives are absolute
+    kind: str  # "rsync" | "path" | "archive" | "oci" | "bootstrap"
+    where: str = ""  # rsync source, folder, archive or image; what lies here is absolute
     suite: str = ""  # bootstrap only, as are packages and mirror
     packages: tuple[str, ...] = ()
     mirror: Optional[str] = None

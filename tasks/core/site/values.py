@@ -591,6 +591,13 @@ def device(value: str) -> str:
 _HOST = r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _TAIL = r"[A-Za-z0-9._+@%/-]*"
 _MODULE = rf"{_HOST}::[A-Za-z0-9_]{_TAIL}"
+oci = text(
+    r"(?:\.{0,2}/[A-Za-z0-9._+/-]+"
+    r"|[a-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]*)+)"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+    "not a container's image",
+    "write registry.example.org/name:tag or ./layout, with @sha256:… behind it to pin it",
+)
 rsync = text(
     rf"{_HOST}:/{_TAIL}|{_MODULE}|rsync://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9_]{_TAIL}",
     "not an rsync source",
