@@ -183,6 +183,8 @@ def network(server: Server, targets: Targets):
         settings().dhcp,
         place("logs"),
         http=targets.http if serves_http(site()) else "",
+        nfs_server=server.nfs_server or "",
+        gateway=site().network.gateway or "",
     )
 
 
@@ -308,7 +310,7 @@ def expected(node: Node, server: Server, targets: Targets):
         node.name,
         node.ip,
         release.id,
-        root_shown(server, targets, release),
+        root_shown(server, release),
         node.disk,
         sshd=has(root(node), "usr/sbin/sshd"),
         powers_off=has_systemd(root(node)) and settings().power != "keep",
@@ -317,8 +319,10 @@ def expected(node: Node, server: Server, targets: Targets):
     )
 
 
-def root_shown(server: Server, targets: Targets, release: Release) -> str:
+def root_shown(server: Server, release: Release) -> str:
     """What a node's mounts show as the device of its root."""
+    from .core.config.boot_files import roots_of
+
     if release.is_of_file:
         return f"{release.root_kind}:{release.id}"
-    return f"{server.ip}:{targets.nfs}/{release.id}"
+    return f"{roots_of(site(), server)}/{release.id}"

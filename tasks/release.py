@@ -55,6 +55,7 @@ def task_release():
             Aside(image),
             image.name,
             image.arguments,
+            image.nfs_words,
             image.root,
             reads=Reads([part(image) for part in parts_of_release(image)]),
             writes=Writes([release_of(image)]),
@@ -65,7 +66,7 @@ def parts_of_release(image: Image) -> tuple[Callable[[Image], str], ...]:
     return (*PARTS, root_file_of) if has_root_file(image) else PARTS
 
 
-def name(of: Aside, image_name: str, cmdline: str, root_kind: str) -> None:
+def name(of: Aside, image_name: str, cmdline: str, nfs: str, root_kind: str) -> None:
     """Write the release of the image whose files stand where `of` says."""
     from .core.tree import mtree
 
@@ -88,6 +89,7 @@ def name(of: Aside, image_name: str, cmdline: str, root_kind: str) -> None:
         network_root=facts["kind"],
         entries=entries,
         bytes=size,
+        nfs=nfs,
         **root_file(image, root_kind),
     )
     release = replace(release, id=id_of(release))

@@ -115,7 +115,7 @@ def _request(server: Server, options: Options, with_goal: bool):
     sources: dict[str, controller.Source] = {}
     if with_goal:
         held = wanted(server)
-        goal = agent.pack(held, services_of_families())
+        goal = agent.pack(held, services_of_families(server))
         sources = _sources(held.loaders)
     return controller.Request(
         server=server.name,
@@ -142,12 +142,14 @@ def _sources(loaders: Mapping[str, str]) -> dict[str, Source]:
 
 
 @lru_cache(maxsize=None)
-def services_of_families():
-    """What daemons must have, on EL and elsewhere: only the server knows which it is."""
+def services_of_families(server: Server):
+    """What a server's daemons must have, on EL and elsewhere: only the server knows which it is."""
     from ..core.desired import daemons
 
     configs = generated()
-    return {is_el: daemons.desired_services(site(), configs, is_el) for is_el in (False, True)}
+    return {
+        is_el: daemons.desired_services(site(), server, configs, is_el) for is_el in (False, True)
+    }
 
 
 def gathered(loaders: Mapping[str, str]) -> str:

@@ -30,6 +30,7 @@ class Release:
     entries: int  # names in the root
     bytes: int  # of all its files
     site_data: int = SITE_DATA  # the form of site data that its scripts read
+    nfs: str = ""  # how its root is mounted: "vers=4.2,nconnect=4"; "" for "vers=3"
     # Where nodes have its root as one file: how (`root:` of its image), that file's name, sha256
     # and size, and the root hash of its dm-verity tree
     root_kind: str = "nfs"
@@ -66,17 +67,19 @@ def parse_release(data: bytes) -> Release:
 
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
-    parts = [release.root, release.xattrs, release.initrd, release.kernel, release.cmdline]
-    if release.is_of_file:
-        parts.append(release.root_file)
-    return release_id(release.image, *parts)
+    parts = (release.root, release.xattrs, release.initrd, release.kernel, release.cmdline)
+    return release_id(release.image, *parts, release.nfs, release.root_file)
 
 
 def release_id(image: str, *parts: str) -> str:
     """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
-    And the root file's, where there is one. Nothing else is in it, neither nodes nor servers nor
-    paths: the same inputs have the same id on any machine.
+    Behind them how its root is mounted, where that is not as it was before one could say it, and
+    the root file's, where there is one: empty ones at the end are none.
+
+    Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
+    any machine.
     """
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    said = parts[:5] + tuple(filter(None, parts[5:]))
+    digest = hashlib.sha256("\0".join(said).encode()).hexdigest()
     return f"{image}-{digest[:12]}"

@@ -303,10 +303,13 @@ def test_plugnode_debug_makes_the_console_root_s_for_systemd_and_for_sysv_init(m
 # ---- the root
 
 OPTIONS = {
-    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r": "ro,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
-    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,nocto,actimeo=3600,addr=1.2.3.4",
+    "1.2.3.4:/r": "ro,nocto,actimeo=3600,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,cto,acregmin=5": "ro,cto,acregmin=5,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,noac": "ro,noac,nocto,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,rw,nolock": "rw,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nocto,actimeo=3600,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
+    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nocto,actimeo=3600,nolock,addr=1.2.3.4",
 }
 
 
@@ -341,7 +344,7 @@ def test_a_server_that_does_not_answer_is_tried_again_and_then_named(machine):
     lines = machine.read("dev/console").splitlines()
     assert lines[:2] == ["plugnode: initrd: root 1.2.3.4:/r: Connection refused; waiting"] * 2
     assert (
-        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nolock,addr=1.2.3.4: Connection refused"
+        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nocto,actimeo=3600,nolock,addr=1.2.3.4: Connection refused"
         in lines[2]
     )
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.loop_disk import Node, command
+from tasks.core.rootfs import transforms
+from tasks.core.scan.reader import scan
+from tasks.core.tree.model import read_content
+from tests.support.loop_disk import SAME, Node, command
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
 MOUNTS = "grep $ROOT /proc/mounts | cut -d' ' -f2,3; "
@@ -176,3 +179,35 @@ def test_what_mkfs_says_is_on_the_console_and_in_the_log(node: Node):
     node.boot()
     assert "mkfs.ext4 failed (3)" in node.console and "first second" in node.console
     assert "first\nsecond\n" in (node.data / "setup.log").read_text()
+
+
+# ---- a folder's archive
+
+
+def packed(node: Node) -> None:
+    """What the build lays beside /var.ro."""
+    large = node.root / "var.ro/lib/large"
+    large.write_bytes(random.randbytes(transforms.PACKED_FILE + 1))
+    var = scan(str(node.root / "var.ro")).tree
+    root = {b"/".join([b"var.ro", path]).rstrip(b"/"): entry for path, entry in var.items()}
+    root = transforms.pack(root, ["/var.ro"])
+    for name in ("var.ro.tar", "var.ro.rest"):
+        (node.root / name).write_bytes(read_content(root[name.encode()]))
+
+
+@pytest.mark.parametrize("disk", [True, False], ids=["on a disk", "in memory"])
+def test_var_is_filled_of_one_archive_and_a_list_of_what_is_not_in_it(node: Node, disk: bool):
+    packed(node)
+    assert (node.root / "var.ro.rest").read_text() == "lib/large\n"
+    (node.root / "var.ro/log/wtmp").unlink()  # it is in the archive
+    node.required = "no"
+    assert node.boot("cp -a var/log/wtmp var.ro/log/; " + SAME, disk=disk) == "SAME\n"
+
+
+@pytest.mark.parametrize("disk", [True, False], ids=["on a disk", "in memory"])
+def test_where_the_archive_is_no_good_the_folder_is_copied(node: Node, disk: bool):
+    packed(node)
+    whole = (node.root / "var.ro.tar").read_bytes()
+    (node.root / "var.ro.tar").write_bytes(whole[: len(whole) // 2])
+    node.required = "no"
+    assert node.boot(SAME, disk=disk) == "SAME\n" and node.degraded == ""

@@ -108,7 +108,7 @@ def machine(grid: Grid, tmp_path: Path):
         kernel = grid.direct(image, mac, tmp_path, extra)
         more.setdefault("disk", disk(tmp_path, name=f"{name}.img"))
         return Machine(
-            mac, work=str(tmp_path), number=number, memory=512, **{"direct": kernel, **more}
+            mac, number=number, memory=512, **{"direct": kernel, "work": str(tmp_path), **more}
         )
 
     return make

@@ -1,6 +1,7 @@
-"""A reference where all that manages network cards wants the one that the root is on; its initrd is dracut's.
+"""A crowded reference: all that manages network cards wants the one that the root is on, services want to write.
 
-It is another reference, a copy, with more packages laid over it: no script of theirs has run.
+It is another reference, a copy. The services are installed, as on a real machine; the other packages are laid over it,
+and no script of theirs has run. Its initrd is dracut's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ PACKAGES = (
     "linux-image-cloud-amd64 dracut-core dracut-network nfs-common rpcbind netbase isc-dhcp-client network-manager "
     "ifupdown procps"
 ).split()
+INSTALLED = "chrony rsyslog autofs postfix nfs-common".split()
 FILES = {
     "etc/systemd/network/80-any.network": "[Match]\nName=*\n\n[Network]\nDHCP=yes\n",
     "etc/network/interfaces": "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n",
@@ -33,6 +35,21 @@ mount -t proc proc "$0/proc"
 mount --rbind /dev "$0/dev"
 mount -t tmpfs tmpfs "$0/tmp"
 exec chroot "$0" "$@"
+"""]  # fmt: skip
+
+
+# Packages into the root $0, by this machine's apt and lists; no service is started, and postfix wants a whole name
+APT = ["unshare", "--mount", "--pid", "--fork", "--uts", "sh", "-ec", """
+hostname wn-ref
+echo 127.0.1.1 wn-ref.grid.example.org wn-ref >"$0/etc/hosts"
+mount -t proc proc "$0/proc"
+mount --rbind /dev "$0/dev"
+mkdir -p "$0/var/cache/apt/archives/partial" "$0/var/log/apt"
+printf '#!/bin/sh\nexit 101\n' >"$0/usr/sbin/policy-rc.d"
+chmod 755 "$0/usr/sbin/policy-rc.d"
+DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Chroot-Directory="$0" \
+  -o Dir::State::status="$0/var/lib/dpkg/status" -o Dir::State::extended_states="$0/var/lib/apt/extended_states" \
+  -o Dir::Cache::archives="$0/var/cache/apt/archives" -o Dir::Log="$0/var/log/apt" -o Dpkg::Use-Pty=0 install "$@"
 """]  # fmt: skip
 
 
@@ -59,6 +76,7 @@ def make(tree: Path, base: Path) -> Path:
     ]
     run(*words, f"--include={','.join(PACKAGES)}", "bookworm", extracted)
     run("cp", "-a", "--reflink=auto", base, tree)
+    run(*APT, tree, *INSTALLED)
     run("rsync", "-a", "--keep-dirlinks", "--ignore-existing", f"{extracted}/", f"{tree}/")
     shutil.rmtree(extracted)
     for name, text in FILES.items():

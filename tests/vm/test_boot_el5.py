@@ -54,7 +54,8 @@ def test_uefi_boots_by_grub_from_dnsmasq_and_a_root_in_memory_keeps_the_disk(
 ):
     """The second time it is another node, which fetches its root by HTTP and has no NFS server."""
     node = firmware(machine("wn100"), "uefi")
-    fetching = firmware(machine("wn150", disk=node.disk), "uefi")
+    (tmp_path / "another").mkdir()  # with firmware of its own
+    fetching = firmware(machine("wn150", disk=node.disk, work=str(tmp_path / "another")), "uefi")
     (first,) = grid.boot(tmp_path, PowerState((node,)), dhcp="dnsmasq")
     (again,) = grid.boot(tmp_path, PowerState((fetching,)), dhcp="dnsmasq", nfs=False, http=HTTP)
     for boots, (name, story) in enumerate((("wn100", first), ("wn150", again)), 1):

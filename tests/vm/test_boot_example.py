@@ -169,17 +169,21 @@ networkctl --no-legend list eth0 | say networkd
 nmcli -g GENERAL.STATE device show eth0 | say manager
 systemctl is-active NetworkManager systemd-networkd networking | say active
 pgrep -a dhclient | say client
+systemctl is-active chrony rsyslog autofs postfix | say services
+echo own >/etc/motd && cat /etc/motd | say motd
 echo done | say all
 """
 LAST = "[Service]\nExecStartPost=/etc/probe.sh\n"
 
 
-def test_the_card_keeps_its_address_for_good_whoever_manages_networks(
+def test_a_crowded_node_writes_above_its_root_and_keeps_its_address_for_good(
     example: Doit, tmp_path: Path
 ):
-    """By dracut's image and its dhclient, with leases of 20 s; on a root with NetworkManager, networkd and ifupdown."""
+    """By dracut's image and its dhclient, with leases of 20 s; on a root with NetworkManager, networkd and ifupdown, with
+    chrony, rsyslog, autofs, postfix and NFS's services, whose overlay's module is the root's."""
     tree = network_managers.reference(CACHE, bootstrapped(example))
     more = f"    kernel: {network_managers.kernel(tree)}\n    overlays: [probe]\n"
+    more += "    root: nfs-overlay\n    overlay_size: 64M\n"
     told_last = "probe/etc/systemd/system/plugnode-tell.service.d/probe.conf"
     overlay = {
         "probe/etc/probe.sh": PROBE,
@@ -197,6 +201,14 @@ def test_the_card_keeps_its_address_for_good_whoever_manages_networks(
     assert told(story, "probe: networkd .* (.*)") == ["unmanaged"]
     assert told(story, "probe: manager (.*)") == ["10 (unmanaged)"]
     assert not told(story, "probe: client (.*)")
+    assert told(story, "probe: services (.*)") == ["active"] * 4
+    assert story.facts["failed"] == "none" and not story.degraded
+    release = story.facts["release"]
+    assert story.facts["mount /"] == f"172.24.10.1:/opt/nfs_export/{release} overlay rw"
+    assert re.fullmatch(r"\d+ of 65536 kB", story.facts["above"])
+    assert told(story, "probe: motd (.*)") == ["own"]
+    shared = grid.served / f"opt/nfs_export/{release}/etc/motd"
+    assert not shared.exists() or shared.read_text() != "own\n"
     assert story.sshd and story.off == "by itself"
     dhcp = next(reached for reached in story.stages if reached.stage == "dhcp")
     assert story.stages[-1].at - dhcp.at > 2 * 20

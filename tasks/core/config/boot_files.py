@@ -172,8 +172,15 @@ def arguments_of(site: Site, server: Server, release: Release) -> str:
     """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's."""
     if release.is_of_file:
         return " ".join([*_root_file_arguments(site, server, release), release.cmdline]).strip()
-    root = f"{site.deploy.nfs_root}/{release.id}"
-    return network_root(release.network_root, server.ip, root, release.cmdline)
+    root = f"{roots_of(site, server)}/{release.id}"
+    return network_root(release.network_root, root, release.nfs, release.cmdline)
+
+
+def roots_of(site: Site, server: Server) -> str:
+    """The folder of all releases as nodes mount it: ADDRESS:PATH."""
+    if server.nfs_server:
+        return server.nfs_server.rstrip("/")
+    return f"{server.ip}:{site.deploy.nfs_root}"
 
 
 def _root_file_arguments(site: Site, server: Server, release: Release) -> Iterator[str]:

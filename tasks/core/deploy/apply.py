@@ -22,7 +22,7 @@ from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text
 from ..store.paths import Targets
-from . import publish
+from . import elsewhere, publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
 
 Show = Callable[[Plan, Actual], None]
@@ -77,10 +77,8 @@ def apply(
 ) -> None:
     """Do what the plan says, in its order."""
     targets = actual.targets
-    for built in plan.boots:
-        publish.publish_boot(actual, built, say)
-    for built in plan.roots:  # last: what has a root is a whole release
-        publish.publish_root(actual, built, say)
+    _publish(plan, actual, say)
+    elsewhere.must_be_served(targets, desired, say)
     if plan.site_img:
         tftp.publish_folder(targets, desired.site_id, site_data.beside(desired.site_img))
     for name in plan.opened:
@@ -95,6 +93,13 @@ def apply(
     _install(of_roots, targets, say)  # before any node is told to boot from there
     commit(targets, _commit(plan, actual, desired, record))
     _install(others, targets, say)
+
+
+def _publish(plan: Plan, actual: Actual, say: Say) -> None:
+    for built in plan.boots:
+        publish.publish_boot(actual, built, say)
+    for built in plan.roots:  # last: what has a root is a whole release
+        publish.publish_root(actual, built, say)
 
 
 def _commit(

@@ -83,8 +83,9 @@ def desired_state(
         site_img=build.site_img,
         files={**_served(build, server), **pinned},
         loaders=find_loaders(roots, named),
-        services=desired_services(site, build.configs, services.is_el()),
+        services=desired_services(site, server, build.configs, services.is_el()),
         nodes=node_facts(site),
+        nfs_server=server.nfs_server or "",
     )
 
 

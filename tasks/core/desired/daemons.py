@@ -7,17 +7,21 @@ from collections.abc import Iterator, Mapping
 from ..dhcp.servers import BY_WORD
 from ..services import exports
 from ..services.services import EXPORTFS, FILE, Service
-from ..site.model import Site
+from ..site.model import Server, Site
 
 
 def desired_services(
-    site: Site, configs: Mapping[str, bytes], is_el: bool = False
+    site: Site, server: Server, configs: Mapping[str, bytes], is_el: bool = False
 ) -> tuple[Service, ...]:
-    """What the site wants the server's daemons to read; `configs`: as `render_configs` gives it."""
+    """What the site wants a server's daemons to read; `configs`: as `render_configs` gives it.
+
+    What another machine serves is not exported here.
+    """
     nfs = Service(
         exports.file_of(site.name), configs["exports"], reload=EXPORTFS, serves_roots=True
     )
-    return nfs, *_http(site, configs), *_dhcp(site, configs, is_el)
+    found = () if server.nfs_server else (nfs,)
+    return *found, *_http(site, configs), *_dhcp(site, configs, is_el)
 
 
 def _http(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
@@ -33,14 +37,14 @@ def _http(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
 
 
 def _dhcp(site: Site, configs: Mapping[str, bytes], is_el: bool) -> Iterator[Service]:
-    server = BY_WORD.get(site.deploy.dhcp)
-    if server is None:
+    kind = BY_WORD.get(site.deploy.dhcp)
+    if kind is None:
         return
-    unit = server.units.el if is_el else server.units.debian
+    unit = kind.units.el if is_el else kind.units.debian
     yield Service(
-        site.deploy.dhcp_conf or server.path,
-        configs[server.source],
-        check=(*server.test, FILE),
+        site.deploy.dhcp_conf or kind.path,
+        configs[kind.source],
+        check=(*kind.test, FILE),
         reload=("systemctl", "restart", unit),  # none of them reads its file again on a reload
         runs=("systemctl", "is-active", "--quiet", unit),
     )

@@ -108,6 +108,7 @@ def _decide(root: ImageSource, tell: Tell) -> DecidedRoot:
         found = reader.scan(root.reference, root.index_file, options, look, tell)
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
+        staged = stage.pack(staged, image)  # of what was looked at by now
         parts = content.parts(staged.tree)
     return DecidedRoot(found, staged, parts, mtree.dump(parts), secrets)
 

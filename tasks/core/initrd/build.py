@@ -10,7 +10,7 @@ from ..base.process import Say
 from ..site.model import Image
 from ..tree.model import FILE, Tree, read_content, resolve
 from .base_image import BaseImage, find_base
-from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts
+from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts, refuse_version
 from .dracut import DRACUT
 from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
@@ -39,6 +39,7 @@ def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
     kind = kind_of(base) if base else OWN
     _refuse_file_root(recipe, kind)
     overlay_modules(recipe)  # of images that others made, the root has it
+    refuse_version(recipe, kind.mounts_version_3_alone)
     made = kind.make(recipe, base)
     for note in made.notes:
         say(note)
@@ -61,9 +62,13 @@ def _refuse_file_root(recipe: Recipe, kind: InitrdKind) -> None:
         raise BadInput.about(("initrd", "base"), recipe.where, f"{what}; {remedy}")
 
 
-def network_root(kind: str, server_ip: str, path: str, cmdline: str) -> str:
-    """The kernel arguments that give a node its root over NFS, followed by the image's own."""
-    own = BY_NAME[kind].network_root.format(server=server_ip, path=path)
+def network_root(kind: str, root: str, nfs: str, cmdline: str) -> str:
+    """The kernel arguments that give a node its `root` over NFS, followed by the image's own.
+
+    `root`: SERVER:PATH; `nfs`: a release's word.
+    """
+    vers, comma, options = (nfs or "vers=3").partition(",")
+    own = BY_NAME[kind].network_root.format(root=root, vers=vers, more=comma + options)
     return " ".join(f"{own} {cmdline}".split())
 
 

@@ -180,6 +180,28 @@ def overlay_modules(recipe: Recipe) -> list[str]:
     return present(known, ["overlay"])
 
 
+# The first kernels whose mount options can say each (fs/nfs/super.c)
+FIRST_NFS = {"4.1": (3, 4), "4.2": (3, 11)}
+
+
+def refuse_version(recipe: Recipe, only_3: bool) -> None:
+    """Raises BadInput where a node could not mount its root by the image's version of NFS."""
+    vers, version = recipe.image.nfs.vers, recipe.kernel.version
+    if vers == "3":
+        return
+    known = known_modules(recipe)
+    what = ""
+    if only_3:
+        what = "this initrd mounts by klibc's nfsmount, which knows version 3 alone"
+    elif version_numbers(version) < FIRST_NFS[vers]:
+        what = f"kernel {version} is too old for it"
+    elif "nfsv4" not in known.paths and "nfsv4" not in known.builtin:
+        what = f"kernel {version} has no module nfsv4"
+    if what:
+        remedy = "say `vers: 3`" + (", or `initrd: {base: none}`" if only_3 else "")
+        raise BadInput.about(("nfs", "vers"), recipe.where, f"nfs: vers: {vers}: {what}; {remedy}")
+
+
 def _drivers(recipe: Recipe, known: Modules, usual: Iterable[str]) -> list[str]:
     """The network cards' drivers, with those of their buses before them."""
     named = list(recipe.image.initrd.modules)

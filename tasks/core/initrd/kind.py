@@ -10,7 +10,11 @@ from .base_image import BaseImage
 from .content import BuiltInitrd, Recipe
 
 # How the kernel itself is told its root (nfsroot.rst); initrds of Plugnode's scripts read the same
-KERNELS_NETWORK_ROOT = "ip=dhcp root=/dev/nfs nfsroot={server}:{path},ro,vers=3,proto=tcp,nolock"
+KERNELS_NETWORK_ROOT = "ip=dhcp root=/dev/nfs nfsroot={root},ro,{vers},proto=tcp,nolock{more}"
+
+# What is published never changes: nothing is asked for again. Klibc's nfsmount knows no `actimeo`.
+# Plugnode's own scripts add the same, for a line of EL5 is short
+ASKED_ONCE = "nocto,acregmin=3600,acregmax=3600,acdirmin=3600,acdirmax=3600"
 
 
 class InitrdKind(NamedTuple):
@@ -19,7 +23,10 @@ class InitrdKind(NamedTuple):
     name: str
     description: str  # for the report
     maker: str  # for who gave an image of none; "" for images that are made of nothing
-    network_root: str  # kernel arguments that tell it its root, with {server} and {path}
+    network_root: (
+        str  # kernel arguments that tell it its {root} and how to mount it: {vers}, {more}
+    )
     recognises: Callable[[Tree, bytes], bool]  # by what an image holds, and its /init
     make: Callable[[Recipe, BaseImage | None], BuiltInitrd]
     has_udev: bool = False  # loads the driver of whatever network card there is
+    mounts_version_3_alone: bool = False  # its program knows no other NFS

@@ -43,6 +43,12 @@ class Lab:
     taps: int = 1
     nfs: bool = True  # False: as if that server were down
     http: str = ""  # http_root, where HTTP is served
+    nfs_server: str = ""  # ADDRESS:/PATH of another machine that serves the roots, which this plays
+    gateway: str = ""  # the router on the way there
+
+    @property
+    def nfs_address(self) -> str:
+        return self.nfs_server.partition(":")[0] or self.address
 
 
 class Daemons:
@@ -76,11 +82,11 @@ def boot_server(lab: Lab) -> Iterator[Daemons]:
 
     Raises RuntimeError with a server's own words when one does not come up.
     """
-    _private_mounts()
+    private_mounts()
     _network(lab)
     daemons = Daemons(lab.logs)
     if lab.nfs:
-        _start_nfs(lab, daemons)
+        start_nfs(lab, daemons)
     if lab.http:
         _start_http(lab, daemons)
     _mirror_root(lab)
@@ -111,7 +117,7 @@ NEEDED_FOLDERS = (
 )
 
 
-def _private_mounts() -> None:
+def private_mounts() -> None:
     sh("mount", "-t", "tmpfs", "none", "/run")  # rpcbind's socket, pid files: not the machine's
     sh("mount", "-t", "sysfs", "none", "/sys")  # the old one shows the machine's interfaces
     for path in NEEDED_FOLDERS:
@@ -122,6 +128,9 @@ def _network(lab: Lab) -> None:
     sh("ip", "link", "set", "lo", "up")
     sh("ip", "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
     sh("ip", "addr", "add", f"{lab.address}/{lab.prefix}", "dev", BRIDGE)
+    if lab.nfs_server:
+        for address in filter(None, {lab.nfs_address, lab.gateway}):
+            sh("ip", "addr", "add", f"{address}/32", "dev", BRIDGE)
     sh("ip", "link", "set", BRIDGE, "up")
     for number in range(lab.taps):
         tap = f"tap{number}"
@@ -194,16 +203,16 @@ EXPORT {{
 """
 
 
-def _start_nfs(lab: Lab, daemons: Daemons) -> None:
+def start_nfs(lab: Lab, daemons: Daemons) -> None:
     """Start nfs-ganesha: the kernel's server would be the machine's own."""
     with open(f"{RUN}/ganesha.conf", "w") as file:
         file.write(_ganesha_config(lab))
-    daemons.start("rpcbind", "rpcbind", "-w", "-f", "-h", lab.address)
-    wait_for(lab.address, 111)
+    daemons.start("rpcbind", "rpcbind", "-w", "-f", "-h", lab.nfs_address)
+    wait_for(lab.nfs_address, 111)
     own_log = os.path.join(lab.logs, "ganesha-own.log")
     files = ["-f", f"{RUN}/ganesha.conf", "-p", f"{RUN}/ganesha.pid", "-L", own_log]
     daemons.start("ganesha", "ganesha.nfsd", "-F", *files, "-N", "NIV_EVENT")
-    wait_for(lab.address, 2049)
+    wait_for(lab.nfs_address, 2049)
 
 
 def _ganesha_config(lab: Lab) -> str:
@@ -213,11 +222,11 @@ def _ganesha_config(lab: Lab) -> str:
     words = options.split(",")
     plugins = [*glob.glob("/usr/lib/*/ganesha"), "/usr/lib64/ganesha"]
     return GANESHA.format(
-        address=lab.address,
+        address=lab.nfs_address,
         plugins=plugins[0],
         run=RUN,
         folder=os.path.abspath(lab.destdir + path),
-        path=path,
+        path=lab.nfs_server.partition(":")[2] or path,
         access="RO" if "ro" in words else "RW",
         squash="No_Root_Squash" if "no_root_squash" in words else "Root_Squash",
     )

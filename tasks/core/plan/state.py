@@ -84,6 +84,7 @@ class Desired:
     image: str = ""  # all of it is this image's, but for what is everybody's; "": of all images
     # Files below tftp_root that stay as they are, if they are there
     left: frozenset[str] = frozenset()
+    nfs_server: str = ""  # ADDRESS:/PATH of the machine that serves the roots; "": this one
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
 
     @property

@@ -248,6 +248,7 @@ def pack(
         "loaders": loaders,
         "services": packed,
         "nodes": dict(desired.nodes),
+        "nfs_server": desired.nfs_server,
     }
 
 
@@ -280,6 +281,7 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
         loaders=_loaders(goal["loaders"], channel),
         services=tuple(map(_unpack_service, goal["services"][family])),
         nodes=goal["nodes"],
+        nfs_server=goal["nfs_server"],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..base.errors import BadInput
@@ -83,6 +83,13 @@ def _started(tree: Tree, image: Image, init: str) -> dict[str, Any]:
         "unwritable": units.unwritable(tree, mounts(image)) if is_systemd else [],
         "selinux": selinux.is_enforced(tree),
     }
+
+
+def pack(staged: StagedRoot, image: Image) -> StagedRoot:
+    """The same root, with what fills its nodes' folders in one file each."""
+    parts = image.disk.partitions
+    fills = {"/var.ro", *filter(None, (part.fill for part in parts))}
+    return replace(staged, tree=transforms.pack(staged.tree, sorted(fills)))
 
 
 def mounts(image: Image) -> list[str]:

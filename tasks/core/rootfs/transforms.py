@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
+from ..archive.tar import write_tar
 from ..base.errors import BadInput, Problem
 from ..base.text import show_path, unescape_octal
 from ..tree.model import (
@@ -20,11 +21,13 @@ from ..tree.model import (
     Tree,
     directory,
     edited,
+    generated_file,
     parents,
     read_content,
     resolve,
     resolve_parent,
     symlink,
+    under,
 )
 from . import rc_sysinit
 from .overlay import put_path
@@ -176,6 +179,50 @@ def _is_kept(entry: Entry, made: Entry) -> bool:
 def _has_folders(tree: Tree, path: bytes) -> bool:
     """Whether all that is above a name is a folder, where it is there."""
     return all(folder not in tree or tree[folder].type == DIR for folder in parents(path))
+
+
+# What fills a node's own folders, in one file: each small one takes several calls to the server
+
+PACKED_FILE = 1 << 18  # bytes; a larger one is copied by itself
+PACKED = 1 << 25  # bytes of all files together
+PACK, REST = b".tar", b".rest"  # beside a folder that fills another
+
+
+def pack(tree: Tree, fills: Iterable[str]) -> Tree:
+    """The tree with an archive beside each folder that fills nodes' own, and a list of the rest.
+
+    FOLDER.tar has what is small and has no extended attributes; FOLDER.rest names, a line each,
+    what is copied besides, with all that is below it.
+    """
+    made = dict(tree)
+    for name in fills:
+        folder = name.strip("/").encode()
+        names = folder + PACK, folder + REST
+        packed, rest = split(tree, folder)
+        is_plain = packed and not any(b"\n" in path for path in rest)
+        if is_plain and not any(path in tree for path in names):
+            made[names[0]] = generated_file(write_tar(packed), 0o600)
+            made[names[1]] = generated_file(b"".join(path + b"\n" for path in rest), 0o600)
+    return dict(sorted(made.items()))
+
+
+def split(tree: Tree, folder: bytes) -> tuple[Tree, list[bytes]]:
+    """What of a folder goes into its archive, and the names of the rest, without what is below."""
+    packed: Tree = {}
+    rest: list[bytes] = []
+    left = PACKED
+    for path in sorted(under(tree, folder)):
+        name, entry = path[len(folder) + 1 :], tree[path]
+        if rest and name.startswith(rest[-1] + b"/"):
+            continue
+        if entry.xattrs or entry.type == FILE and entry.size > min(PACKED_FILE, left):
+            rest.append(name)
+        else:
+            packed[name] = entry
+            left -= entry.size
+    if folder not in tree or tree[folder].xattrs:
+        return {}, []
+    return {b"": tree[folder], **packed}, rest
 
 
 def add_hook(tree: Tree, init: str) -> Tree:

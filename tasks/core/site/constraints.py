@@ -119,6 +119,9 @@ def _servers(site: Section, subnet: IPv4Network | None, complain: Complain) -> O
             complain(path, f"same address as {first}", "give each server its own", address)
         if subnet:
             _inside(path, address, subnet, complain)
+        if server.nfs_server and server.nfs_server.startswith(f"{address}:"):
+            what, hint = "is this server itself", "leave it out"
+            complain(("servers", name, "nfs_server"), what, hint, server.nfs_server)
     return owners
 
 
@@ -283,14 +286,15 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
 
 
 def _root_file(path: Path, image: Section, complain: Complain) -> None:
-    """What is said of a root that is one file has no effect on another."""
-    if image.root is None or image.root in ROOT_FILES:
+    """What is said of a root that is one file has no effect on another, and the reverse."""
+    if image.root is None:
         return
-    for name in ("root_exclude", "root_modules"):
-        if name in image.model_fields_set:
-            what = f"has no effect with `root: {image.root}`"
-            hint = "leave it out, or let nodes fetch their root: `root: ram`"
-            complain((*path, name), what, hint)
+    idle, hint = ["nfs"], "leave it out, or say `root: nfs`"
+    if image.root not in ROOT_FILES:
+        idle = ["root_exclude", "root_modules"]
+        hint = "leave it out, or let nodes fetch their root: `root: ram`"
+    for name in image.model_fields_set.intersection(idle):
+        complain((*path, name), f"has no effect with `root: {image.root}`", hint)
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:

@@ -107,6 +107,17 @@ class Server(NamedTuple):
             " this machine",
         ),
     ] = None
+    nfs_server: Annotated[
+        Optional[str],  # None: itself
+        Key(
+            Text("nfs_server"),
+            "ADDRESS:/PATH of the machine that serves the roots, mounted here at nfs_root",
+            "`ADDRESS:/PATH`, where another machine serves the roots by NFS, such as a filer: its"
+            " export is mounted here at `nfs_root`, see below",
+            default="itself",
+            examples=("172.24.10.5:/vol/roots",),
+        ),
+    ] = None
 
 
 class Reference(NamedTuple):
@@ -330,6 +341,27 @@ class Initrd(NamedTuple):
     ] = "gzip"
 
 
+class NfsMount(NamedTuple):
+    vers: Annotated[
+        str,
+        Key(
+            Text("nfs_version", number=True),
+            "the version of NFS by which nodes mount their root",
+            "`3`, `4.1` or `4.2`",
+        ),
+    ] = "3"
+    options: Annotated[
+        str,
+        Key(
+            Text("nfs_options"),
+            "further mount options, as for mount -o",
+            "further mount options, as for `mount -o`: `nconnect=4,rsize=1048576`. They come after"
+            " Plugnode's own and win: `actimeo=60` has nodes ask again each minute",
+            examples=("nconnect=4,rsize=1048576",),
+        ),
+    ] = ""
+
+
 NFS, NFS_OVERLAY = "nfs", "nfs-overlay"
 ROOT_FILES = ("ram",)  # kinds of `root:` that are one file, made of the staged tree
 WRITABLE = (NFS_OVERLAY, *ROOT_FILES)
@@ -483,6 +515,15 @@ class Image(NamedTuple):
         ),
     ] = None
 
+    nfs: Annotated[
+        NfsMount,
+        Key(
+            NfsMount,
+            "how nodes mount their root",
+            "how nodes mount their root, see below",
+            recipe=INITRD,
+        ),
+    ] = NfsMount()
     root_exclude: Annotated[
         tuple[str, ...],
         Key(
@@ -502,6 +543,13 @@ class Image(NamedTuple):
             " need",
         ),
     ] = "all"
+
+    @property
+    def nfs_words(self) -> str:
+        """How nodes mount the root, as a release says it: "" for NFS 3 and nothing else."""
+        if self.nfs == NfsMount():
+            return ""
+        return ",".join(filter(None, (f"vers={self.nfs.vers}", self.nfs.options)))
 
     @property
     def arguments(self) -> str:

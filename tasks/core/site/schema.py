@@ -41,6 +41,7 @@ from .model import (
     Image,
     Initrd,
     Network,
+    NfsMount,
     Node,
     Partition,
     Reference,
@@ -377,6 +378,7 @@ _model("Server", Server, rows(Server))
 _model("Bootstrap", BootstrapKeys, rows(BootstrapKeys))
 _model("Reference", Reference, rows(ReferenceKeys), ReferenceKeys.__doc__)
 _model("Initrd", Initrd, rows(Initrd))
+_model("Nfs", NfsMount, rows(NfsMount))
 _model("Partition", Partition, rows(Partition))
 _model("Match", DiskMatch, rows(DiskMatch))
 _model("Disk", Disk, rows(Disk))

@@ -786,6 +786,39 @@ _mount_options = text(
 )
 
 
+nfs_version = editors(r"^(3|4\.1|4\.2)$")(choice("3", "4.1", "4.2"))
+NFS_OURS = (
+    "ro rw vers nfsvers v3 v4 v4.1 v4.2 proto tcp udp rdma addr clientaddr lock nolock".split()
+)
+
+
+def nfs_options(value: str) -> str:
+    """Options of nfs(5), but for those that decide what Plugnode itself says."""
+    for option in _mount_options(value).split(","):
+        name = option.partition("=")[0]
+        if name in NFS_OURS:
+            hint = "say vers:" if name in ("vers", "nfsvers") else "leave it out"
+            raise InvalidValue(f"Plugnode itself gives {name}", hint)
+        if name in FSTAB_ONLY or name.startswith("x-") or ":" in option:
+            raise InvalidValue(f"{option} has no effect here", "leave it out")
+    return value
+
+
+_NFS_PLACE = re.compile(r"([0-9.]+):(/[A-Za-z0-9._+@/-]*)", re.ASCII)
+
+
+@editors(r"^[0-9.]+:/[A-Za-z0-9._+@/-]*$")
+def nfs_server(value: str) -> str:
+    """ADDRESS:/PATH, as nodes are told it."""
+    found = _NFS_PLACE.fullmatch(value)
+    if not found:
+        raise InvalidValue("not ADDRESS:/PATH", "write it as 172.24.10.5:/vol/roots")
+    path = found[2].rstrip("/")
+    if "//" in path or ".." in path.split("/"):
+        raise InvalidValue("not a plain path", "write it as 172.24.10.5:/vol/roots")
+    return f"{ipv4(found[1])}:{path or '/'}"
+
+
 def loader_name(value: str) -> str:
     """A file below tftp_root, where it cannot take the place of a generated one."""
     _loader_name(value)

@@ -14,7 +14,8 @@ import pytest
 
 from tasks.core.base.errors import BadInput
 from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
-from tasks.core.release import Release
+from tasks.core.desired.daemons import desired_services
+from tasks.core.release import Release, id_of, parse_release, release_id
 from tasks.core.site.load import read_site
 from tasks.core.site.model import (
     Deploy,
@@ -367,6 +368,36 @@ def test_pxelinux_gets_exactly_the_file_of_the_design():
         "ro,vers=3,proto=tcp,nolock console=ttyS0\n"
         "  IPAPPEND 2\n"
     )
+
+
+def test_a_root_that_another_machine_serves_is_mounted_from_there_and_not_exported_here():
+    site = site_with(node(1), servers=2)
+    boot1, boot2 = site.servers
+    filer = boot2._replace(nfs_server="10.255.9.9:/vol/roots")
+    release = dataclasses.replace(release_of(site.images[0]), nfs="vers=4.1,nconnect=4")
+    line = boot_files.arguments_of(site, filer, release)
+    root = f"10.255.9.9:/vol/roots/{release.id}"
+    assert f"nfsroot={root},ro,vers=4.1,proto=tcp,nolock,nconnect=4" in line
+    assert f"nfsroot={boot1.ip}:/opt/nfs_export/" in boot_files.arguments_of(site, boot1, release)
+    exported = {each.path for each in desired_services(site, filer, {"exports": b""})}
+    assert exported == set()
+    assert len(desired_services(site, boot1, {"exports": b""})) == 1
+    root_of_it = filer._replace(nfs_server="10.255.9.9:/")
+    assert f"=10.255.9.9:/{release.id}," in boot_files.arguments_of(site, root_of_it, release)
+
+
+def test_how_a_root_is_mounted_is_in_a_releases_id_where_it_is_not_as_ever():
+    release = release_of(site_with().images[0])
+    named = dataclasses.replace(release, id=id_of(release))
+    assert (
+        id_of(dataclasses.replace(named, nfs="vers=4.2"))
+        != id_of(named)
+        == release_id(
+            named.image, named.root, named.xattrs, named.initrd, named.kernel, named.cmdline
+        )
+    )
+    before = {name: each for name, each in json.loads(named.dump()).items() if name != "nfs"}
+    assert parse_release(json.dumps(before).encode()) == named
 
 
 def test_a_pinned_node_includes_a_file_that_its_release_names():

@@ -9,14 +9,14 @@ import pytest
 from tasks.core.desired.daemons import desired_services
 from tasks.core.dhcp.servers import BY_WORD, SERVERS
 from tasks.core.services.services import Service
-from tasks.core.site.model import Deploy, Network, Site
+from tasks.core.site.model import Deploy, Network, Server, Site
 from tests.support.commands import REPOSITORY
 
 
 def services(dhcp: str) -> tuple[Service, ...]:
     configs = {server.source: server.source.encode() for server in SERVERS}
     site = Site("a", Network("10.1.0.0/24"), (), (), Deploy(dhcp=dhcp), "", tuple)
-    return desired_services(site, {**configs, "exports": b""})
+    return desired_services(site, Server("boot1", "10.1.0.1"), {**configs, "exports": b""})
 
 
 def test_each_word_means_one_server_and_each_server_has_files_of_its_own():

@@ -15,7 +15,8 @@ from tasks.core.base.errors import BadInput
 from tasks.core.config import site_image
 from tasks.core.initrd import busybox, content, nash
 from tasks.core.initrd.build import KINDS as ALL_KINDS
-from tasks.core.initrd.build import build_initrd, recipe_of
+from tasks.core.initrd.build import BY_NAME, build_initrd, network_root, recipe_of
+from tasks.core.site.model import NfsMount
 from tasks.core.tree.model import CHAR, FILE, LINK, Tree, read_content, resolve
 from tests.support.commands import REPOSITORY
 from tests.support.initrd_images import (
@@ -508,6 +509,49 @@ def test_a_distributions_image_that_was_named_fetches_no_root(kind, tmp_path):
     tree = of_files(kernel_files(MODERN, MODULES | EROFS))
     with pytest.raises(BadInput, match=f"an initrd of {kind} .*say `initrd: {{base: none}}`"):
         of_file(tree, base=str(tmp_path / "initrd"))
+
+
+def by_version(vers: str, tree: Tree, version: str = MODERN) -> content.BuiltInitrd:
+    wanted = image(base="none")._replace(nfs=NfsMount(vers))
+    return build_initrd(recipe_of(wanted, tree, kernel(version)), lambda note: None)
+
+
+def test_a_root_by_nfs_4_is_the_same_initrd():
+    assert by_version("4.2", root()).data == by_version("3", root()).data
+
+
+@pytest.mark.parametrize(
+    ("vers", "version", "lacks", "why"),
+    [
+        ("4.1", EL5, "", f"kernel {EL5} is too old for it"),
+        ("4.2", "3.10.0-1160.el7", "", "kernel 3.10.0-1160.el7 is too old for it"),
+        ("4.1", MODERN, "nfsv4", f"kernel {MODERN} has no module nfsv4"),
+    ],
+)
+def test_a_kernel_that_does_not_know_the_version_of_nfs_is_refused(vers, version, lacks, why):
+    needs = {path: held for path, held in MODULES.items() if not lacks or lacks not in path}
+    tree = root(EL5) if version == EL5 else of_files(kernel_files(version, needs))
+    with pytest.raises(BadInput, match=f"nfs: vers: {vers}: {why}; say `vers: 3`"):
+        by_version(vers, tree, version)
+
+
+def test_klibc_mounts_by_version_3_alone():
+    files = of_files(INITRAMFS_TOOLS)
+    data = gzip.compress(cpio.write_newc({path: each for path, each in files.items() if path}))
+    tree = root(**{f"boot__{NAMES['initramfs-tools']}": data})
+    wanted = image()._replace(nfs=NfsMount("4.1"))
+    with pytest.raises(BadInput, match="nfsmount, which knows version 3 alone.*base: none"):
+        build_initrd(recipe_of(wanted, tree, kernel(MODERN)), lambda note: None)
+
+
+@pytest.mark.parametrize("kind", BY_NAME)
+def test_the_options_of_a_release_come_last_in_every_kinds_line(kind):
+    plain = network_root(kind, "1.2.3.4:/r/x", "", "quiet").split()
+    line = network_root(kind, "1.2.3.4:/r/x", "vers=4.2,nconnect=4", "quiet")
+    mine = [word for word in line.split() if "1.2.3.4:/r/x" in word]
+    assert len(mine) == 1 and mine[0].endswith(",nconnect=4")
+    there = [word for word in plain if "1.2.3.4:/r/x" in word]
+    assert mine[0] == there[0].replace("vers=3", "vers=4.2") + ",nconnect=4"
 
 
 def test_a_compression_that_the_kernel_cannot_read_is_refused():

@@ -17,7 +17,7 @@ from tasks.core.plan.actual import read_actual
 from tasks.core.plan.as_json import plan_json
 from tasks.core.plan.text import painted, plan_text
 from tasks.core.services.services import FILE, Service
-from tasks.core.site.model import Deploy, Network, Site
+from tasks.core.site.model import Deploy, Network, Server, Site
 from tasks.core.store import loaders
 from tasks.core.store.paths import Targets
 from tests.support import sample_site
@@ -317,7 +317,7 @@ def test_dhcp_is_ours_only_when_the_site_says_so(dhcp, path):
 
 def wanted(deploy: Deploy, configs: dict[str, bytes], is_el: bool = False) -> tuple[Service, ...]:
     site = Site("a", Network("10.1.0.0/24"), (), (), deploy, "", tuple)
-    return daemons.desired_services(site, configs, is_el)
+    return daemons.desired_services(site, Server("boot1", "10.1.0.1"), configs, is_el)
 
 
 # --- loaders

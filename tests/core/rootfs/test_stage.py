@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
 import random
 import secrets
 import stat
+import tarfile
 from collections.abc import Callable
 
 import pytest
@@ -613,3 +615,45 @@ def test_the_built_in_overlays_can_be_laid(tmp_path: pathlib.Path) -> None:
     for name in BUILT_IN_OVERLAYS:
         read_ = overlay.layer(os.fsencode(os.path.join(REPOSITORY, "overlays", name)), name)
         assert read_.tree or name
+
+
+# ---- what fills a node's folders
+
+
+def var_of(**more: Entry) -> Tree:
+    names = {"var.ro": directory(0o751), "var.ro/log": directory(), **more}
+    return {b"": directory(), **{name.encode(): entry for name, entry in names.items()}}
+
+
+def test_what_fills_var_is_one_file_but_for_what_is_large_or_has_attributes() -> None:
+    acl = (("system.posix_acl_default", b"x"),)
+    large = transforms.PACKED_FILE + 1
+    tree = var_of(
+        **{
+            "var.ro/log/journal": directory()._replace(xattrs=acl),
+            "var.ro/log/journal/system": generated_file(b"journal"),
+            "var.ro/log/last": generated_file(b"last"),
+            "var.ro/lib": directory(),
+            "var.ro/lib/large": Entry(FILE, 0o644, 0, 0, size=large, source=b"/is/not/read"),
+        }
+    )
+    made = transforms.pack(tree, ["/var.ro", "/none.ro"])
+    assert {path: made[path] for path in tree} == tree
+    assert read_content(made[b"var.ro.rest"]) == b"lib/large\nlog/journal\n"
+    with tarfile.open(fileobj=io.BytesIO(read_content(made[b"var.ro.tar"]))) as tar:
+        assert tar.getnames() == [".", "./lib", "./log", "./log/last"]
+    assert {made[name].mode for name in (b"var.ro.tar", b"var.ro.rest")} == {0o600}
+    assert set(made) - set(tree) == {b"var.ro.tar", b"var.ro.rest"}
+
+
+def test_its_archive_is_bounded() -> None:
+    size = transforms.PACKED_FILE
+    many = {f"var.ro/log/{n:04}": generated_file(b"") for n in range(transforms.PACKED // size + 3)}
+    tree = var_of(**{name: each._replace(size=size) for name, each in many.items()})
+    assert len(transforms.split(tree, b"var.ro")[1]) == 3
+
+
+def test_a_name_that_no_list_can_have_leaves_the_folder_as_it_is() -> None:
+    odd = directory()._replace(xattrs=(("user.x", b""),))
+    tree = var_of(**{"var.ro/log/new\nline": odd})
+    assert transforms.pack(tree, ["/var.ro"]) == tree

@@ -10,6 +10,17 @@ write_synced() { # FILE TEXT: what was there or TEXT, whenever the power goes, a
   flush
 }
 
+fill_from() { # FROM TO: all that FROM has; of the archive beside it, for each small file takes several calls to the server
+  if [ ! -f "$1.tar" ] || ! command -v tar >/dev/null || ! run tar -xpmf "$1.tar" -C "$2"; then
+    run cp -a "$1/." "$2/"
+    return
+  fi
+  while IFS= read -r path <&3; do
+    above=$2/$path
+    run cp -a "$1/$path" "${above%/*}/" || return 1
+  done 3<"$1.rest"
+}
+
 accept_filled() { # FOLDER FILL NODE: it has its mark, and what a newer release brings
   [ -f "$1/.plugnode" ] || { umount -n "$1" && degrade "$3 lacks the mark of a complete one" && return 0; }
   [ "$(cat "$1/.plugnode")" != "$RELEASE" ] || return 0

@@ -26,7 +26,7 @@ in_memory() { # FOLDER FILL: a quarter of the memory at most
   run mount -n -t tmpfs -o "size=25%,mode=755$(memory_options "$1")" plugnode "$ROOT$1" ||
     { degrade "$1 is not writable" && return 0; }
   if [ "$2" = - ] || [ ! -d "$ROOT$2" ]; then give_looks "$1" - && return 0; fi
-  run cp -a "$ROOT$2/." "$ROOT$1/" || {
+  fill_from "$ROOT$2" "$ROOT$1" || {
     degrade "$1 lacks a part of $2"
     (cd "$ROOT$2" && find . -type d) | while read -r folder; do mkdir -p "$ROOT$1/$folder" || return 0; done
   }

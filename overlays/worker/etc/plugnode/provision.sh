@@ -142,7 +142,7 @@ fill_filesystem() { # NUMBER MOUNT MIB FS LABEL FILL
   step "fill $2 from $6"
   mkdir -p "$WORK/mnt"
   run mount -n -t "$4" -o "$(mount_options "$4" "$2")" "$(partition_node "$DISK" "$1")" "$WORK/mnt"
-  run cp -a "$ROOT$6/." "$WORK/mnt/"
+  fill_from "$ROOT$6" "$WORK/mnt"
   write_synced "$WORK/mnt/.plugnode" "$RELEASE"
   run umount -n "$WORK/mnt"
 }
