@@ -159,12 +159,15 @@ def _compiled(number: int, pattern: bytes) -> _Rule:
 
     start, rest = _start(body, anchored)
     regex = _regex if _is_wild(body) else re.escape  # without a wildcard a backslash is itself
+    if not anchored and _wants_a_name_too_many(body):
+        start = _NEVER
     whole = start + regex(rest)
-    is_all_below = body.endswith(b"/***")
+    above = rest.rstrip(b"*")  # `dir/***`: of the folder itself, its name with a slash is compared
+    is_all_below = above.endswith(b"/") and body.endswith(b"***")
     return _Rule(
         number,
         file=None if only_folders else whole,
-        folder=start + regex(rest[:-4]) + b"(?:/.*)?" if is_all_below else whole,
+        folder=start + regex(above[:-1]) + b"(?:/.*)?" if is_all_below else whole,
         top=_top(body) if anchored else b"",
         tail=_tail(body),
         core=_core(body),
@@ -182,6 +185,19 @@ def _start(body: bytes, anchored: bool) -> tuple[bytes, bytes]:
         return b"(?:.*/)?", body
     rest = body.lstrip(b"*")
     return (b"(?:.*/)?", rest[1:]) if rest.startswith(b"/") else (b".*", rest)
+
+
+def _wants_a_name_too_many(body: bytes) -> bool:
+    """Tell if a set has a slash: exclude.c counts it for one of the path, which no set matches.
+
+    As many last names are compared as slashes were counted; with `**`, or from the top, all are.
+    """
+    at, slash_in_a_set = 0, False
+    while at < len(body):
+        begin = at
+        _, at = _token(body, at)
+        slash_in_a_set |= body[begin : begin + 1] == b"[" and b"/" in body[begin:at]
+    return slash_in_a_set and b"**" not in body
 
 
 def _is_wild(pattern: bytes) -> bool:
@@ -238,7 +254,7 @@ def _token(body: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
-    """A set of bytes. Without an end, of an unknown class or with a slash it matches none."""
+    """A set of bytes, never a slash. Without an end or of an unknown class it matches none."""
     negated = body[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
@@ -250,8 +266,6 @@ def _bracket(body: bytes, at: int) -> tuple[bytes, int]:
         except (IndexError, KeyError):
             return _NEVER, len(body)
         members |= more
-    if SLASH in members and not negated:
-        return _NEVER, len(body)
     return _one_of(set(range(256)) - members if negated else members), at + 1
 
 

@@ -45,6 +45,8 @@ PIECES += [
     "[[:alpha:]]",
     "[x",
     "[[:no:]]",
+    "[./b]",
+    "[!/]",
     "\\*",
     "\\[",
     "\\",
@@ -98,6 +100,12 @@ def by_rsync(root: pathlib.Path, patterns: list[str]) -> set[str]:
 @example(["- *.o"])
 @example(["a\\b"])
 @example(["[x/[ab]"])
+@example(["/[x/[ab]"])
+@example(["**[x/[ab]"])
+@example(["foo/[!/]"])
+@example(["a/**[./-b]"])
+@example(["a/****"])
+@example(["**/***"])
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
