@@ -25,6 +25,7 @@ from tasks.release import (
 )  # what runs, by its id; the files that name it
 from tasks.report import task_report  # build/report.html: what a reviewer looks at
 from tasks.root import task_root  # build/<image>/root and its manifest
+from tasks.root_file import task_root_file  # the same as one file, for nodes that fetch it
 from tasks.sign import task_sign  # what was built, with the site's key
 from tasks.upgrade import task_upgrade  # nodes led to the release that they would boot
 from tasks.usage import usage

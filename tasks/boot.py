@@ -23,10 +23,11 @@ from .base.rule import command
 from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
+from .core.base.programs import find_program
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
 from .core.release import Release
-from .core.site.model import NFS_OVERLAY, Node, Server
+from .core.site.model import WRITABLE, Node, Server, Site
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -91,10 +92,10 @@ def ready(run: Run, node: Node, server: Server) -> None:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
-    needed = programs(BY_WORD[run.settings.dhcp])
+    needed = programs(run.site, BY_WORD[run.settings.dhcp])
     if router_of(run.site, node, server):
         needed |= RELAY
-    if lacking := [name for name in needed if not shutil.which(name)]:
+    if lacking := [name for name in needed if not find_program(name)]:
         raise Refused(
             f"no {', '.join(lacking)}: install {' '.join(needed[name] for name in lacking)}"
         )
@@ -112,9 +113,13 @@ def ready(run: Run, node: Node, server: Server) -> None:
         raise Refused(f"{blind}: add `console=ttyS0,115200` to its `cmdline:`")
 
 
-def programs(dhcp: DhcpServer) -> dict[str, str]:
+def programs(site: Site, dhcp: DhcpServer) -> dict[str, str]:
     """What a boot takes -> Debian's package of it."""
+    from .core.config.boot_files import serves_http
+
     needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
+    if serves_http(site):
+        needed["nginx"] = "nginx-light"
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
@@ -138,7 +143,7 @@ def served(run: Run, node: Node, server: Server) -> Targets:
     from .core.deploy import apply, prune
 
     roots = run.site.deploy
-    targets = Targets(roots.tftp_root, roots.nfs_root, place(run.paths, "served"))
+    targets = Targets(roots.tftp_root, roots.nfs_root, place(run.paths, "served"), roots.http_root)
     goal = wanted(run, server)
     files = dict(goal.files)
     if run.settings.power == "keep":
@@ -181,6 +186,7 @@ def job(run: Run, node: Node, lab: Lab, raw: bool):
 
 def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
     """The lab that stands for the network of the node and its server."""
+    from .core.config.boot_files import serves_http
     from .core.lab.network import Lab, router_of
 
     own = run.site.network_of(node)
@@ -193,6 +199,7 @@ def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
         configs,
         run.settings.dhcp,
         place(run.paths, "logs"),
+        http=targets.http if serves_http(run.site) else "",
         nfs_server=server.nfs_server or "",
         gateway=own.gateway or "",
         router=router_of(run.site, node, server),
@@ -307,21 +314,29 @@ def record(run: Run, booted: dict[str, str], took: dict[str, Any]) -> None:
 
 
 def expected(run: Run, node: Node, server: Server, targets: Targets):
-    from .core.config.boot_files import roots_of
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 
-    release = built_release(run, node).id
+    release = built_release(run, node)
     root = root_of(run, node)
     return Expected(
         node.name,
         node.ip,
-        release,
-        f"{roots_of(run.site, server, node.network)}/{release}",
+        release.id,
+        root_shown(run.site, server, node.network, release),
         node.disk,
         sshd=has(root, "usr/sbin/sshd"),
         powers_off=has_systemd(root) and run.settings.power != "keep",
         units=has_systemd(root),
         lockdown=run.settings.firmware == "secure",
-        writable=run.site.image(node.image).root == NFS_OVERLAY,
+        writable=run.site.image(node.image).root in WRITABLE,
     )
+
+
+def root_shown(site: Site, server: Server, network: str, release: Release) -> str:
+    """What mounts of a network's node show as the device of its root."""
+    from .core.config.boot_files import roots_of
+
+    if release.is_of_file:
+        return f"{release.root_kind}:{release.id}"
+    return f"{roots_of(site, server, network)}/{release.id}"

@@ -10,10 +10,12 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from .base.console import say
+from .base.paths import read_release
 from .base.rule import command
 from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.capacity import ASSUMED, BootCost, assumptions, capacity_text
+from .core.site.model import Image
 from .report import timings
 
 USUAL = BootCost(
@@ -97,16 +99,29 @@ def one_boot(run: Run) -> BootCost:
     if seen is None:
         return estimate(run)
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
-    return BootCost(seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"])
+    measured = seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"]
+    return BootCost(*measured, root_file_bytes(run, usual_image(run)))
+
+
+def usual_image(run: Run) -> Image:
+    """The image that is asked about, else that of most nodes."""
+    images = Counter(node.image for node in run.site.nodes)
+    return run.site.image(run.settings.image or images.most_common(1)[0][0])
+
+
+def root_file_bytes(run: Run, image: Image) -> int:
+    """What a node fetches of its root, where that is one file and was built."""
+    path = run.paths.release(image)
+    return read_release(path).root_bytes if os.path.exists(path) else 0
 
 
 def estimate(run: Run) -> BootCost:
     """The sizes of what was built, and what systems usually read of their root."""
-    images = Counter(node.image for node in run.site.nodes)
-    image = run.site.image(run.settings.image or images.most_common(1)[0][0])
+    image = usual_image(run)
     files = [run.paths.kernel(image), run.paths.initrd(image), run.paths.site_img]
     if missing := [path for path in files if not os.path.exists(path)]:
         lacking = f"{missing[0]} is not there, and no boot was measured"
         raise Refused(f"{lacking}: run ./doit boot, or ./doit for an estimate")
     say(f"an estimate from the sizes of what was built of {image.name}; `./doit boot` measures it")
-    return USUAL._replace(tftp=round(sum(map(os.path.getsize, files)) * 1.05))
+    tftp = round(sum(map(os.path.getsize, files)) * 1.05)
+    return USUAL._replace(tftp=tftp, http=root_file_bytes(run, image))

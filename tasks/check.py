@@ -132,11 +132,11 @@ def unnamed(run: Run) -> list[str]:
 
 def unwritable(run: Run) -> list[str]:
     """What services need, and no node can write."""
-    from .core.site.model import NFS_OVERLAY
+    from .core.site.model import WRITABLE
 
     lines: list[str] = []
     for image, notes in staged(run):
-        if image.root != NFS_OVERLAY:
+        if image.root not in WRITABLE:
             lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
     return lines
 

@@ -67,10 +67,15 @@ def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
 def staged_parts(staged: StagedPaths) -> Tree:
     """All of the staged root that an initrd can be made of."""
     from .core.initrd import content
+
+    return content.parts(staged_tree(staged))
+
+
+def staged_tree(staged: StagedPaths) -> Tree:
+    """The staged root, by its manifest."""
     from .core.tree import mtree
 
-    folder = os.path.abspath(staged.folder)
-    return content.parts(mtree.parse(read(staged.manifest), os.fsencode(folder)))
+    return mtree.parse(read(staged.manifest), os.fsencode(os.path.abspath(staged.folder)))
 
 
 def facts(made: BuiltInitrd) -> bytes:

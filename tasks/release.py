@@ -2,6 +2,7 @@
 
 root.mtree ─┐
 root.xattrs ┤
+root.erofs ─┤ (of nodes that fetch their root)
 initrd.img ─┼──> build/<image>/release.json ──┬──> build/configs/tftp/plugnode/<image>.cfg …
 vmlinuz ────┘                      site.img ──┘
 """
@@ -11,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 from .base.desired import build_of
 from .base.paths import BuildPaths, read_release
@@ -19,9 +22,22 @@ from .base.rule import Aside, Reads, Writes, remove, rule
 from .base.settings import build_paths, site
 from .configs import templates_digest
 from .core.base.files import content, digest_file, mirror, write_atomic
-from .core.release import Release, release_id
+from .core.release import Release, id_of
 from .core.site.model import Image, Server, Site
 from .core.store.paths import BOOT_FILES
+from .root_file import has_root_file
+
+
+OF_ROOT_FILE = ("root.erofs", "root.squashfs", "root.verity", "root_file.json")
+
+
+class Said(NamedTuple):
+    """What the site says of an image that its release is named by."""
+
+    name: str
+    cmdline: str
+    nfs: str
+    root_kind: str
 
 
 def task_release():
@@ -33,9 +49,7 @@ def task_release():
             name,
             paths,
             Aside(image),
-            image.name,
-            image.arguments,
-            image.nfs_words,
+            Said(image.name, image.arguments, image.nfs_words, image.root),
             reads=Reads(parts(image, paths)),
             writes=Writes([paths.release(image)]),
         )
@@ -44,11 +58,12 @@ def task_release():
 def parts(image: Image, paths: BuildPaths) -> list[str]:
     """The files of an image that its release is named by."""
     root = paths.manifest(image), paths.xattrs(image)
-    return [*root, paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
+    files = [*root, paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
+    return [*files, paths.root_file(image)] if has_root_file(image) else files
 
 
-def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str, nfs: str) -> None:
-    """Write the release of an image; of all that the site says of it only these two are in it."""
+def name(paths: BuildPaths, of: Aside, said: Said) -> None:
+    """Write the release of an image; of all that the site says of it only that is in it."""
     from .core.tree import mtree
 
     image: Image = of.value
@@ -57,10 +72,10 @@ def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str, nfs: str) 
     entries, size = mtree.size_of(manifest)
     xattrs, initrd, kernel = map(digest_file, parts(image, paths)[1:4])
     root = hashlib.sha256(manifest).hexdigest()
-    release = Release(
-        id=release_id(image_name, root, xattrs, initrd, kernel, cmdline, nfs),
-        image=image_name,
-        cmdline=cmdline,
+    unnamed = Release(
+        id="",
+        image=said.name,
+        cmdline=said.cmdline,
         root=root,
         xattrs=xattrs,
         initrd=initrd,
@@ -69,9 +84,26 @@ def name(paths: BuildPaths, of: Aside, image_name: str, cmdline: str, nfs: str) 
         network_root=facts["kind"],
         entries=entries,
         bytes=size,
-        nfs=nfs,
+        nfs=said.nfs,
+        **root_file(paths, image, said.root_kind),
     )
+    release = replace(unnamed, id=id_of(unnamed))
     write_atomic(paths.release(image), release.dump())
+
+
+def root_file(paths: BuildPaths, image: Image, root_kind: str) -> dict[str, Any]:
+    """What a release says of its root file; nothing where it has none."""
+    if not has_root_file(image):
+        return {}
+    with open(paths.root_file(image)) as text:
+        made = json.load(text)
+    return {
+        "root_kind": root_kind,
+        "root_name": made["name"],
+        "root_file": made["sha256"],
+        "root_bytes": made["bytes"],
+        "verity": made["verity"],
+    }
 
 
 def read_facts(path: str) -> dict[str, str]:
@@ -101,7 +133,7 @@ def write_boot_files(wanted: Site, paths: BuildPaths) -> list[str]:
         below = "" if len(wanted.servers) == 1 else f"{server.name}/"
         for path, data in boot_files(wanted, paths, server).items():
             files[below + path.removeprefix(BOOT_FILES)] = data
-    forget_removed(wanted, paths.build)
+    forget_removed(wanted, paths)
     return mirror(paths.boot_files, files)
 
 
@@ -117,13 +149,16 @@ def boot_files(wanted: Site, paths: BuildPaths, server: Server) -> dict[str, byt
     return files
 
 
-def forget_removed(wanted: Site, build: str) -> None:
+def forget_removed(wanted: Site, paths: BuildPaths) -> None:
     """Remove what was built of images that the site no longer has: a root is gigabytes."""
     names = {image.name for image in wanted.images}
-    with os.scandir(build) as found:
+    with os.scandir(paths.build) as found:
         folders = [each for each in found if each.is_dir(follow_symlinks=False)]
     others = [folder.path for folder in folders if folder.name not in names]
     remove(list(filter(is_of_image, others)))
+    for image in wanted.images:
+        if not has_root_file(image):
+            remove([paths.path(image.name, name) for name in OF_ROOT_FILE])
 
 
 def is_of_image(folder: str) -> bool:

@@ -88,7 +88,7 @@ def at(site: Site, destdir: str) -> Targets:
     from ..core.store.paths import Targets
 
     roots = site.deploy
-    return Targets(roots.tftp_root, roots.nfs_root, destdir)
+    return Targets(roots.tftp_root, roots.nfs_root, destdir, roots.http_root)
 
 
 def releases(build: Build | None) -> dict[str, Release]:

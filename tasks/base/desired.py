@@ -24,7 +24,7 @@ def targets(run: Run) -> Targets:
     destdir, roots = run.settings.destdir, run.site.deploy
     if destdir:
         destdir = os.path.abspath(destdir)
-    return Targets(roots.tftp_root, roots.nfs_root, destdir)
+    return Targets(roots.tftp_root, roots.nfs_root, destdir, roots.http_root)
 
 
 def build_of(site: Site, paths: BuildPaths) -> Build:

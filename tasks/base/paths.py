@@ -110,6 +110,10 @@ class BuildPaths(NamedTuple):
         """What was found out on the way: kind of the initrd, kernel's version, modules."""
         return self._built(image, "initrd.json")
 
+    def root_file(self, image: Image) -> str:
+        """What was found out of its root file: kind, size, hashes."""
+        return self._built(image, "root_file.json")
+
     def release(self, image: Image) -> str:
         return self._built(image, "release.json")
 

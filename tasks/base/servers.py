@@ -135,7 +135,7 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
         server=server.name,
         ssh=server.ssh or "",
         options=options,
-        targets=(where.tftp, where.nfs, where.destdir),
+        targets=(where.tftp, where.nfs, where.destdir, where.http),
         goal=goal,
         sources=sources,
         render=ThisMachine(run, server).render,
@@ -145,13 +145,13 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
 
 def _sources(run: Run, loaders: Mapping[str, str]) -> dict[str, Source]:
     """The folders that a server may fetch from, by what it calls them."""
-    from ..core.remote.agent import PARTS
+    from ..core.remote.agent import PARTS, ROOT_FILES
     from ..core.remote.controller import Source
 
     links = gathered(loaders, run.paths)
     sources = {"loaders": Source(links, frozenset(loaders), links=True)}
     for image in run.site.images:
-        sources[image.name] = Source(run.paths.folder(image), frozenset(PARTS))
+        sources[image.name] = Source(run.paths.folder(image), frozenset((*PARTS, *ROOT_FILES)))
         sources[f"{image.name}/root"] = Source(run.paths.root(image))
     return sources
 

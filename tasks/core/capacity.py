@@ -18,7 +18,8 @@ ACCEPTABLE_WAIT = 30  # seconds for TFTP, before a faster protocol is worth its 
 FORMULA = (
     "TFTP   = m · max(bytes / link, MB · tftp-ms / tftp-cores)",
     "NFS    = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)",
-    "booted = alone + TFTP + NFS",
+    "HTTP   = m · max(bytes / link, MB · http-ms / http-cores)      of a root that is one file",
+    "booted = alone + TFTP + NFS or HTTP",
 )
 
 
@@ -29,6 +30,7 @@ class BootCost(NamedTuple):
     tftp: int  # bytes on the wire
     nfs: int  # bytes on the wire
     calls: int  # of NFS
+    http: int = 0  # bytes of a root that is one file
 
 
 class Assumed(NamedTuple):
@@ -128,16 +130,25 @@ def storm(
 ) -> Storm:
     """So many nodes at so many servers; kernel and initrd by `loads`, "tftp" or "http"."""
     most = -(-nodes // servers)
-    wire = by["link"] * 0.94e9 / 8
-    load = most * boot.tftp / MB * by[f"{loads}-ms"] / 1e3 / by[f"{loads}-cores"]
+    first = _sent(loads.upper(), loads, most * boot.tftp, by)
+    if boot.http:
+        return Storm(most, boot.seconds, (first, _sent("root", "http", most * boot.http, by)))
     read = boot.nfs / MB * by["nfs-ms"] / 1e3
     answer = boot.calls * by["call-us"] / 1e6
     serve = most * (read + answer) / by["nfs-cores"]
-    phases = (
-        Phase(loads.upper(), most * boot.tftp / MB, most * boot.tftp / wire, load),
-        Phase("NFS", most * boot.nfs / MB, most * boot.nfs / wire, serve),
-    )
-    return Storm(most, boot.seconds, phases)
+    root = Phase("NFS", most * boot.nfs / MB, most * boot.nfs / _wire(by), serve)
+    return Storm(most, boot.seconds, (first, root))
+
+
+def _wire(by: Mapping[str, float]) -> float:
+    """Bytes a second."""
+    return by["link"] * 0.94e9 / 8
+
+
+def _sent(name: str, protocol: str, size: int, by: Mapping[str, float]) -> Phase:
+    """So many bytes, to all nodes of a server, by "tftp" or "http"."""
+    work = size / MB * by[f"{protocol}-ms"] / 1e3 / by[f"{protocol}-cores"]
+    return Phase(name, size / MB, size / _wire(by), work)
 
 
 def servers_for(
@@ -215,7 +226,9 @@ def _http(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float]) -> 
 def _servers(boot: BootCost, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
     for loads in ("tftp", "http"):
         count = servers_for(boot, nodes, within, by, loads)
-        yield f"within {within:g} s, by {loads.upper()} and NFS: {count} {_plural('server', count)}"
+        root = "its root file" if boot.http else "NFS"
+        many = f"{count} {_plural('server', count)}"
+        yield f"within {within:g} s, by {loads.upper()} and {root}: {many}"
 
 
 def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
@@ -223,10 +236,10 @@ def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
     yield "m nodes of one server, an upper bound (no node's phases overlap with another's):"
     for line in FORMULA:
         yield f"  {line}"
-    yield (
-        f"one node: {boot.tftp / MB:.1f} MB by TFTP, {boot.nfs / MB:.1f} MB and"
-        f" {boot.calls:,} calls by NFS, {boot.seconds:.0f} s alone"
-    )
+    root = f"{boot.nfs / MB:.1f} MB and {boot.calls:,} calls by NFS"
+    if boot.http:
+        root = f"{boot.http / MB:.1f} MB of its root file by HTTP"
+    yield f"one node: {boot.tftp / MB:.1f} MB by TFTP, {root}, {boot.seconds:.0f} s alone"
     for each in ASSUMED:
         value = f"--{each.name}={by[each.name]:g}"
         source = each.source if by[each.name] == each.value else "given"

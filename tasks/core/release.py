@@ -31,6 +31,18 @@ class Release:
     bytes: int  # of all its files
     site_data: int = SITE_DATA  # the form of site data that its scripts read
     nfs: str = ""  # how its root is mounted: "vers=4.2,nconnect=4"; "" for "vers=3"
+    # Where nodes have its root as one file: how (`root:` of its image), that file's name, sha256
+    # and size, and the root hash of its dm-verity tree
+    root_kind: str = "nfs"
+    root_name: str = ""
+    root_file: str = ""
+    root_bytes: int = 0
+    verity: str = ""
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether its nodes have the root as one file."""
+        return bool(self.root_file)
 
     def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
@@ -45,7 +57,8 @@ def parse_release(data: bytes) -> Release:
     said = {"site_data": 1, **json.loads(data)}  # nobody wrote it down before a second form
     names = [field.name for field in dataclasses.fields(Release)]
     release = Release(**{name: said[name] for name in names if name in said})
-    if not isinstance(release.entries, int) or not isinstance(release.bytes, int):
+    numbers = release.entries, release.bytes, release.root_bytes
+    if not all(isinstance(number, int) for number in numbers):
         raise ValueError("its numbers are none")
     if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
         raise ValueError("its texts are none")
@@ -55,14 +68,14 @@ def parse_release(data: bytes) -> Release:
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
     parts = (release.root, release.xattrs, release.initrd, release.kernel, release.cmdline)
-    return release_id(release.image, *parts, release.nfs)
+    return release_id(release.image, *parts, release.nfs, release.root_file)
 
 
 def release_id(image: str, *parts: str) -> str:
     """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
-    Behind them how its root is mounted, where that is not as it was before one could say it: empty
-    ones at the end are none.
+    Behind them how its root is mounted, where that is not as it was before one could say it, and
+    the root file's, where there is one: empty ones at the end are none.
 
     Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
     any machine.

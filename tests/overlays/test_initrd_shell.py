@@ -6,6 +6,7 @@ runs in namespaces of its own, without a network card or a machine to reboot, an
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -543,3 +544,100 @@ def test_nash_root_mounts_sys_where_the_init_of_el4_has_unmounted_it(machine, th
         shutil.rmtree(machine.root / "sys/class")
     said = machine.run('mount() { echo "mount $*"; }; mount_sys', library="functions")
     assert said == ("" if there else f"mount -t sysfs sysfs {machine.root}/sys")
+
+
+# --- the root as one file
+
+RELEASE = "worker-3f9a1c2b4d5e"
+ROOT_FILE = bytes(range(256)) * 8192  # 2 MiB
+NGINX = """\
+error_log stderr; pid {root}/nginx.pid;
+events {{}}
+http {{
+  access_log {root}/access.log; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
+  fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
+  server {{ listen 127.0.0.1:80; root {root}/good; }}
+  server {{ listen 127.0.0.2:80; root {root}/bad; }}
+}}
+"""
+SERVE = 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
+SERVE += '. "$ROOT/fileroot"; mount() { mounted="$*"; }; read_file_root; '
+
+
+@pytest.fixture
+def fetching(machine):
+    """A node whose server 127.0.0.1 has its file; another byte is in that of 127.0.0.2, 127.0.0.3 is down."""
+    if os.geteuid():
+        pytest.skip("needs root, to listen on port 80 of a namespace of its own")
+    shutil.copy(OVERLAY / "fileroot", machine.root / "fileroot")
+    for place, data in (("good", ROOT_FILE), ("bad", b"x" + ROOT_FILE[1:])):
+        (machine.root / place / RELEASE).mkdir(parents=True)
+        (machine.root / place / RELEASE / "root.erofs").write_bytes(data)
+    machine.root.chmod(0o755)
+    machine.write("nginx.conf", NGINX.format(root=machine.root))
+    machine.write("proc/uptime", "12.34 1.00\n")
+    machine.write("proc/meminfo", "MemTotal: 999999 kB\nMemAvailable: 900000 kB\n")
+    fetched_from(machine, "127.0.0.1")
+    return machine
+
+
+def fetched_from(machine: Machine, first: str, others: str = "", **wrong: str) -> None:
+    words = {
+        "root": f"ram:http://{first}/{RELEASE}/root.erofs",
+        "plugnode.root_bytes": str(len(ROOT_FILE)),
+        "plugnode.root_sha256": hashlib.sha256(ROOT_FILE).hexdigest(),
+        "plugnode.root_servers": others,
+    }
+    words |= {f"plugnode.root_{name}": text for name, text in wrong.items()}
+    machine.boots(" ".join(f"{name}={text}" for name, text in words.items()))
+
+
+def test_a_root_file_is_fetched_and_goes_on_where_it_was_cut_off(fetching):
+    (fetching.root / "held").write_bytes(ROOT_FILE[:1_000_000])
+    told = fetching.run(SERVE + 'fetch_file "$ROOT/held"; echo "$server:$path $file from $url"')
+    assert told == f"ram:{RELEASE} root.erofs from http://127.0.0.1/{RELEASE}/root.erofs"
+    assert (fetching.root / "held").read_bytes() == ROOT_FILE
+    (request,) = fetching.read("access.log").splitlines()
+    assert f" 206 {len(ROOT_FILE) - 1_000_000} " in request
+
+
+def test_what_is_damaged_or_down_is_said_and_the_next_server_asked(fetching):
+    """A cache comes first, then its own server, which is damaged, and the others."""
+    fetched_from(fetching, "127.0.0.2", "127.0.0.1 plugnode.cache=127.0.0.3")
+    fetching.run(SERVE + 'fetch_file "$ROOT/held"')
+    assert (fetching.root / "held").read_bytes() == ROOT_FILE
+    down, damaged = fetching.read("dev/console").splitlines()
+    assert "127.0.0.3" in down and " 0 of 2097152 bytes are here; waiting" in down
+    assert f"127.0.0.2/{RELEASE}/root.erofs: not the file of this release: its sha256 is" in damaged
+
+
+def test_where_none_has_it_nothing_is_mounted(fetching):
+    fetched_from(fetching, "127.0.0.2")
+    fetching.run(
+        "trap end EXIT; reboot() { :; }; " + SERVE + 'fetch_file "$ROOT/held"; mount_file x y',
+        status=1,
+    )
+    assert f"FAILED at root: no server gives {RELEASE}/root.erofs: not the file" in fetching.read(
+        "dev/console"
+    )
+    assert not (fetching.root / "held").exists()
+
+
+def test_too_little_memory_is_said_before_anything_is_fetched(fetching):
+    fetching.write("proc/meminfo", "MemAvailable: 150000 kB\n")
+    fetching.run("trap end EXIT; reboot() { :; }; " + SERVE + 'make_room "$ROOT/run"', status=1)
+    told = "146 MB of memory are free, and 195 are needed: 3 for root.erofs, 192 to start in"
+    assert told in fetching.read("dev/console")
+
+
+@pytest.mark.parametrize(("name", "text"), [("bytes", "many"), ("sha256", ""), ("sha256", "$(x)")])
+def test_a_command_line_that_does_not_say_which_file_is_refused(fetching, name, text):
+    fetched_from(fetching, "127.0.0.1", **{name: text})
+    fetching.run("trap end EXIT; reboot() { :; }; " + SERVE, status=1)
+    assert f"FAILED at root: no plugnode.root_{name}=" in fetching.read("dev/console")
+
+
+def test_nodes_wait_for_times_of_their_own(fetching):
+    waits = "for mac in 52:54:00:00:00:0$1 52:54:00:00:00:4f; do its_part 16; done"
+    parts = [fetching.run(SERVE + waits, digit).split() for digit in "123"]
+    assert len({part for both in parts for part in both}) == 4

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tasks.core.reference import pull
-from tasks.core.reference.claims import claimed
+from tasks.core.unpack.claims import claimed
 from tasks.core.reference.snapshot import claims_of
 from tasks.core.scan.reader import scan
 from tasks.core.site.model import Image, Reference

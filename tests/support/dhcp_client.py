@@ -192,11 +192,13 @@ def ask(
     sh("ip", "-n", "node", "link", "set", card, "address", mac, "up")
     if os.path.exists("/run/answer"):
         os.unlink("/run/answer")
-    words = [word for option in options for word in ("-x", option)] + (
+    # a vendor class takes the place of udhcpc's own
+    told = [("-x", each) if each.startswith("0x") else ("-V", each) for each in options]
+    words = [word for pair in told for word in pair] + (
         ["-x", f"0x3d:{client_id}"] if client_id else []
     )
     client = f"ip netns exec node busybox udhcpc -i {card} -n -q -f -t {tries} -T 1 -s /run/script".split()
-    names = ("rootpath", "hostname", "domain", "ntpsrv", "bootfile", "mtu", "search")
+    names = ("rootpath", "hostname", "domain", "ntpsrv", "bootfile", "mtu", "search", "60")
     asked = [word for name in names for word in ("-O", name)]
     subprocess.run([*client, *asked, *words], stdout=sys.stderr, check=False)
     if not os.path.exists("/run/answer"):

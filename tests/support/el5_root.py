@@ -21,8 +21,8 @@ PACKAGES = (
 
 # What a node of the tests is driven by; Debian's kernel has four thousand modules more.
 DRIVERS = (
-    "drivers/ata drivers/scsi drivers/nvme drivers/block/virtio_blk.ko drivers/virtio drivers/net/virtio_net.ko "
-    "drivers/net/net_failover.ko net/core/failover.ko drivers/net/mii.ko drivers/net/ethernet/amd/pcnet32.ko "
+    "drivers/ata drivers/scsi drivers/nvme drivers/block/virtio_blk.ko drivers/block/loop.ko "
+    "drivers/virtio drivers/net/virtio_net.ko drivers/net/net_failover.ko net/core/failover.ko drivers/net/mii.ko drivers/net/ethernet/amd/pcnet32.ko "
     "drivers/net/ethernet/intel/e1000 drivers/char/hw_random drivers/acpi fs net/sunrpc net/dns_resolver lib crypto "
     "arch block"
 ).split()

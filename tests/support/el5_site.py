@@ -19,6 +19,7 @@ DISK = """{devices: [/dev/sda, /dev/hda, /dev/vda, /dev/nvme0n1], partitions: [
 NODES = {  # name -> MAC, address, image
     "wn010": ("52:54:00:aa:00:10", "172.24.10.10", "light"),
     "wn100": ("52:54:00:aa:01:00", "172.24.10.100", "light"),
+    "wn150": ("52:54:00:aa:01:50", "172.24.10.150", "ram"),
     "wn200": ("52:54:00:aa:02:00", "172.24.10.200", "worker"),
 }
 SITE = """\
@@ -40,8 +41,20 @@ images:
     initrd: {{base: none, modules: [virtio_net]}}
     cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
     disk: {disk}
+  ram:                                 # the same, fetched by HTTP
+    reference: {{path: {tree}}}
+    kernel: {cloud}
+    overlays: [probe]
+    initrd: {{base: none, modules: [virtio_net]}}
+    root: ram
+    root_exclude: [/boot/*, /usr/share/*]
+    root_modules: used
+    overlay_size: 64M
+    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
+    disk: {disk}
 groups:
   light: {{image: light}}
+  ram: {{image: ram}}
   worker: {{image: worker}}
   usual: {{cmdline: quiet}}             # most nodes, none of which is booted: the others go by their groups' files
 nodes:
@@ -98,7 +111,7 @@ def machine(grid: Grid, tmp_path: Path):
         kernel = grid.direct(image, mac, tmp_path, extra)
         more.setdefault("disk", disk(tmp_path, name=f"{name}.img"))
         return Machine(
-            mac, work=str(tmp_path), number=number, memory=512, **{"direct": kernel, **more}
+            mac, number=number, memory=512, **{"direct": kernel, "work": str(tmp_path), **more}
         )
 
     return make
@@ -118,6 +131,11 @@ def right(story, name: str) -> None:
     assert story.facts["address"].split()[0] == NODES[name][1]
     assert told(story, "probe: hostname (.*)") == [name]
     assert told(story, "probe: network (.*)") == [f"NETWORKING=yes HOSTNAME={name}"]
+    if NODES[name][2] == "ram":
+        assert told(story, "probe: (root .*)") == ["root is WRITABLE"]
+        # the probe's last step makes it read-only
+        assert story.facts["mount /"] == f"ram:{story.facts['release']} overlay ro"
+        return
     assert told(story, "probe: (root .*)") == ["root refuses"]
     assert story.facts["mount /"].endswith(f"{story.facts['release']} nfs ro")
 

@@ -61,9 +61,9 @@ class Grid:
         bootif = "BOOTIF=01-" + mac.replace(":", "-")
         return str(self.served / "tftpboot" / kernel), str(joined), f"{words} {extra} {bootif}"
 
-    def lab(self, work: Path, dhcp: str = "dhcpd", nfs: bool = True, taps: int = 1) -> Lab:
+    def lab(self, work: Path, dhcp: str = "dhcpd", **how) -> Lab:
         configs = str(self.doit.build / "configs")
-        return Lab(SERVER, 24, str(self.served), "/tftpboot", configs, dhcp, str(work), taps, nfs)
+        return Lab(SERVER, 24, str(self.served), "/tftpboot", configs, dhcp, str(work), **how)
 
     def boot(self, work: Path, *powers: PowerState, **how) -> list[BootTimeline]:
         """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output, how long

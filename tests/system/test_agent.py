@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import random
 import subprocess
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tasks.core.base import shapes, text
 from tasks.core.remote import controller
 from tests.support import sample_site
+from tests.support.initrd_images import kernel_files
 from tests.support.netns import Lan, Machine, doit, lan, until
 
 namespaces = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
@@ -288,3 +290,44 @@ def test_what_is_asked_for_is_looked_at_name_by_name(tmp_path):
     assert list(controller.not_of(root, names)) == refused
     parts = controller.Source(str(tmp_path / "root"), frozenset({"a/b"}))
     assert list(controller.not_of(parts, [b"a/b", b"a/c"])) == [b"a/c"]
+
+
+OF_FILE = {"drivers/block/loop.ko": "", "fs/overlayfs/overlay.ko": "", "fs/erofs/erofs.ko": ""}
+
+
+@namespaces
+def test_a_root_file_comes_whole_and_the_next_one_by_what_changed(pair):
+    """3 MB that nothing shortens, and then a file more."""
+    modules = kernel_files(sample_site.VERSION, sample_site.MODULES | OF_FILE)
+    sample_site.fill(pair.reference, modules)
+    (pair.reference / "usr/share/noise").write_bytes(random.Random(1).randbytes(3 << 20))
+    before = pair.site.read_text()
+    pair.site.write_text(before.replace("initrd:", "root: ram, initrd:"))
+    try:
+        moved = []
+        for number in range(2):
+            (pair.reference / f"usr/share/more{number}").write_text("more\n")
+            at = received(pair.honest)
+            deploying = pair.start("deploy", "server=boot1")
+            out = deploying.communicate(timeout=200)[0]
+            assert deploying.returncode == 0, out
+            moved.append(received(pair.honest) - at)
+            built = pair.folder / "build/worker"
+            release = json.loads((built / "release.json").read_text())
+            place = pair.honest.path(f"/srv/dest/srv/http/plugnode/{release['id']}")
+            assert (place / "root.erofs").read_bytes() == (built / "root.erofs").read_bytes()
+            assert [path.stat().st_mode & 0o777 for path in (place, place / "root.erofs")] == [
+                0o755,
+                0o644,
+            ]
+            assert not (place.parent / ".plugnode.new").exists()
+        assert moved[0] > 6 << 20  # once in the file, once in the tree
+        assert moved[1] < 1 << 20
+    finally:
+        pair.site.write_text(before)
+
+
+def received(server: Machine) -> int:
+    """Bytes that its network card has received."""
+    with open(f"/proc/{server.pid}/net/dev") as lines:
+        return sum(int(line.split()[1]) for line in lines if line.strip().startswith("eth0:"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,24 +46,42 @@ def test_a_bios_boots_by_pxelinux_from_kea_to_nvme(grid: Grid, machine, tmp_path
     assert stages["start"].nfs == 0 < stages["ready"].nfs
 
 
-def test_uefi_boots_by_grub_from_dnsmasq_and_keeps_the_disk(grid: Grid, machine, tmp_path: Path):
+HTTP = "/srv/http/plugnode"
+
+
+def test_uefi_boots_by_grub_from_dnsmasq_and_a_root_in_memory_keeps_the_disk(
+    grid: Grid, machine, tmp_path: Path
+):
+    """The second time it is another node, which fetches its root by HTTP and has no NFS server."""
     node = firmware(machine("wn100"), "uefi")
-    first, again = grid.boot(tmp_path, PowerState((node,)), PowerState((node,)), dhcp="dnsmasq")
-    for boots, story in enumerate((first, again), 1):
-        right(story, "wn100")
+    (tmp_path / "another").mkdir()  # with firmware of its own
+    fetching = firmware(machine("wn150", disk=node.disk, work=str(tmp_path / "another")), "uefi")
+    (first,) = grid.boot(tmp_path, PowerState((node,)), dhcp="dnsmasq")
+    (again,) = grid.boot(tmp_path, PowerState((fetching,)), dhcp="dnsmasq", nfs=False, http=HTTP)
+    for boots, (name, story) in enumerate((("wn100", first), ("wn150", again)), 1):
+        right(story, name)
         on_disk(story, "/dev/vda", boots)
         assert [reached.text for reached in story.stages if reached.stage == "loader"] == [
             "shimx64.efi"
         ]
     assert "format" not in [reached.stage for reached in again.stages]
+    assert again.stages[-1].nfs == 0
+    release = again.facts["release"]
+    size = (grid.served / HTTP.strip("/") / release / "root.erofs").stat().st_size
+    assert told(again, "initrd: root root.erofs: (.*), its sha256 is right") == [
+        f"{size} bytes from http://172.24.10.1/{release}/root.erofs"
+    ]
 
 
 def test_a_card_with_ipxe_boots_by_boot_ipxe_to_sata(grid: Grid, machine, tmp_path: Path):
     node = firmware(machine("wn200", nic="e1000", bus="sata"), "ipxe")
-    (story,) = grid.boot(tmp_path, PowerState((node,)))
+    (story,) = grid.boot(tmp_path, PowerState((node,)), http=HTTP)
     right(story, "wn200")
     on_disk(story, "/dev/sda")
-    assert [reached.text for reached in story.stages if reached.stage == "loader"] == ["boot.ipxe"]
+    assert story.stages[-1].tftp == 0  # the card is iPXE: it fetches all of it by HTTP
+    requests = re.findall("GET /([^ ]*) ", (tmp_path / "nginx.log").read_text())
+    kernel, initrds, _ = grid.boot_lines("worker")
+    assert requests[0] == "boot.ipxe" and requests[-3:] == [kernel, *initrds]
     assert told(story, r"initrd: network (.*)") == [f"eth0 {NODES['wn200'][0]} e1000"]
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
 from ..release import SITE_DATA, Release
-from ..site.model import Image, Network, Node, Server, Site
+from ..site.model import ROOT_FILES, Image, Network, Node, Server, Site
 from ..site_data import NAMES
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
@@ -42,6 +42,11 @@ def server_of(site: Site, node: Node) -> Server:
 
 def _weight(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+def serves_http(site: Site) -> bool:
+    """Whether nodes can fetch by HTTP: some must, or the site says that a server is there."""
+    return site.deploy.http != "none" or any(image.root in ROOT_FILES for image in site.images)
 
 
 def boot_of(site: Site, node: Node) -> BootSettings:
@@ -281,6 +286,7 @@ def image_view(site: Site, server: Server, label: BootLabel) -> View:
             "names": names_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
             "elsewhere": _entries(site, server, label),
+            "http": f"http://{server.ip}" if serves_http(site) else "",
         }
     )
 
@@ -307,6 +313,9 @@ def arguments_of(site: Site, server: Server, release: Release, network: str = ""
 
     Of those of a network, by the address at which they reach the server.
     """
+    if release.is_of_file:
+        words = _root_file_arguments(site, server, release, network)
+        return " ".join([*words, release.cmdline]).strip()
     root = f"{roots_of(site, server, network)}/{release.id}"
     return network_root(release.network_root, root, release.nfs, release.cmdline)
 
@@ -315,8 +324,25 @@ def roots_of(site: Site, server: Server, network: str = "") -> str:
     """The folder of all releases as nodes mount it, those of a network: ADDRESS:PATH."""
     if server.nfs_server:
         return server.nfs_server.rstrip("/")
-    address = server.address_in(network) if network else server.ip
-    return f"{address}:{site.deploy.nfs_root}"
+    return f"{_address(server, network)}:{site.deploy.nfs_root}"
+
+
+def _address(server: Server, network: str) -> str:
+    """The address at which nodes of a network reach the server; without one its main one."""
+    return server.address_in(network) if network else server.ip
+
+
+def _root_file_arguments(
+    site: Site, server: Server, release: Release, network: str
+) -> Iterator[str]:
+    """How the initrd finds a root that is one file, and knows it for the right one."""
+    url = f"http://{_address(server, network)}/{release.id}/{release.root_name}"
+    yield f"ip=dhcp root={release.root_kind}:{url}"
+    yield f"plugnode.root_bytes={release.root_bytes}"
+    yield f"plugnode.root_sha256={release.root_file}"
+    others = [_address(other, network) for other in site.servers if other != server]
+    if others:
+        yield f"plugnode.root_servers={','.join(others)}"
 
 
 def cmdline_warnings(

@@ -132,6 +132,18 @@ def grubs(pattern: str, scratch: str) -> str:
     return "\n".join(complaints)
 
 
+# HTTP
+
+
+def nginx(file: str, scratch: str) -> str:
+    """The file is one of several that nginx reads: the rest of them stands in."""
+    whole = os.path.join(scratch, "nginx.conf")
+    main = f"pid {scratch}/pid; error_log stderr; events {{}}"
+    _put(whole, f'{main} http {{ include "{os.path.abspath(file)}"; }}\n')
+    status, said = ask_program("nginx", "-t", "-q", "-c", whole)
+    return complaint_of(status, said, said)
+
+
 def _text(path: str) -> str:
     with open(path) as file:
         return file.read()
@@ -180,9 +192,11 @@ GENDERS = Packages("genders", "genders")
 BIND = Packages("bind9-utils", "bind-utils")
 PROMETHEUS = Packages("prometheus", "prometheus")
 GRUB_TOOLS = Packages("grub-common", "grub2-tools-minimal")
+NGINX = Packages("nginx-light", "nginx")
 CHECKERS = (
     *map(_checker_of, SERVERS),
     FileChecker("exports", "exportfs", NFS_SERVER, exportfs),
+    FileChecker("nginx.conf", "nginx", NGINX, nginx),
     FileChecker("tftp/grub/grub.cfg", "grub-script-check", GRUB_TOOLS, grub),
     FileChecker("tftp/grub/grub.cfg-*", "grub-script-check", GRUB_TOOLS, grubs),
     FileChecker("cluster/genders", "nodeattr", GENDERS, genders),

@@ -14,7 +14,7 @@ from typing import Any
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.exports import fewest_prefixes, fsid_of
 from ..site.model import Deploy, Site
-from .boot_files import boot_views
+from .boot_files import boot_views, serves_http
 from .networks import (
     CARDS,
     INTERFACE,
@@ -28,10 +28,12 @@ from .networks import (
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
 OF_DHCP = tuple(server.source for server in SERVERS)
-OF_SITE = (*OF_DHCP, "exports", "hosts", "ethers")  # each also a template's name
+OF_SITE = (*OF_DHCP, "exports", "nginx.conf", "hosts", "ethers")  # each also a template's name
 # What DHCP names, below tftp_root
 LOADERS = {"bios": "pxelinux.0", "uefi": "shimx64.efi", "ipxe": "boot.ipxe"}
 GRUB = "grubnetx64.efi"  # without a shim before it: firmware with Secure Boot refuses it
+# And to firmware that boots by HTTP, by its architecture
+HTTP_LOADERS = {"00:10": "ipxe.efi", "00:13": "ipxe-arm64.efi"}
 # And to nodes whose `loader:` is that; what it does not serve is as for all
 OF_LOADER = {
     "grub": {"uefi": GRUB},
@@ -77,6 +79,7 @@ def site_view(site: Site) -> View:
         **_nodes_view(site),
         **_deploy_view(site),
         "loaders": loaders_of(site),
+        **_http_view(site),
         "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"),
     }
@@ -164,6 +167,7 @@ def _deploy_view(site: Site) -> dict[str, str]:
     return {
         "nfs_root": deploy.nfs_root,
         "tftp_root": deploy.tftp_root,
+        "http_root": deploy.http_root,
         "fsid": fsid_of(site.name, deploy.nfs_root),
         "export_options": f",{deploy.export_options}" if deploy.export_options else "",
         "drop_in": "yes" if _is_drop_in(deploy) else "",
@@ -175,6 +179,19 @@ def _clients(site: Site, networks: list[dict[str, Any]]) -> list[str]:
     if site.deploy.export_to == "nodes":
         return fewest_prefixes(node.ip for node in site.nodes)
     return [network["subnet"] for network in networks if network["boots"]]
+
+
+def _http_view(site: Site) -> dict[str, Any]:
+    """Where firmware and iPXE fetch by HTTP: from the first server, or from nowhere.
+
+    What they get there is the same on all; an iPXE of several servers asks its own one by TFTP.
+    """
+    if not serves_http(site):
+        return {"http": "", "ipxe_at": "", "http_loaders": []}
+    first = f"http://{site.servers[0].ip}/"
+    loaders = [{"arch": arch, "name": name} for arch, name in HTTP_LOADERS.items()]
+    alone = len(site.servers) == 1
+    return {"http": first, "ipxe_at": first if alone else "", "http_loaders": loaders}
 
 
 def _is_drop_in(deploy: Deploy) -> bool:

@@ -105,10 +105,10 @@ def _commit_between_daemons(
     # Another site may be at it, too.
     now = dataclasses.replace(actual, exports=exports.read_exports(targets))
     daemons = changed_services(plan, now, desired)
-    nfs = [daemon for daemon in daemons if exports.site_of(daemon.path)]
-    others = [daemon for daemon in daemons if daemon not in nfs]
+    of_roots = [daemon for daemon in daemons if daemon.serves_roots]
+    others = [daemon for daemon in daemons if daemon not in of_roots]
 
-    _install(nfs, targets, say)  # before any node is told to boot from there
+    _install(of_roots, targets, say)  # before any node is told to boot from there
     commit(targets, _commit(plan, actual, desired, record))
     _install(others, targets, say)
     note_installed(targets, digests_of(all_services(now, desired)))
@@ -118,7 +118,7 @@ def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:
     """Put in place what boot files will name, and who has signed it."""
     targets = actual.targets
     for built in plan.boots:
-        publish.publish_boot(targets, built)
+        publish.publish_boot(actual, built, say)
     for built in plan.roots:  # last: what has a root is a whole release
         publish.publish_root(actual, built, say)
     elsewhere.must_be_served(targets, desired, say)

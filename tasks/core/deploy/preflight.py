@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -18,6 +18,7 @@ from ..services import daemon_files
 from ..store import tftp
 from ..store.operation import at_work
 from ..store.paths import Targets, stay_inside
+from ..store.served import served_size
 from ..tree.model import DIR
 from ..trust.held import UNSIGNED, unsigned
 from ..trust.signatures import is_good
@@ -43,7 +44,7 @@ class RoomNeeded(NamedTuple):
 
 def check_room_for(plan: Plan, actual: Actual, desired: Desired) -> None:
     """Bytes and inodes of every file system that is written to. Raises Refused with the figures."""
-    needs = [_of_files(plan, actual, desired)]
+    needs = [_of_files(plan, actual, desired), *_of_root_files(plan, actual)]
     for built in plan.roots:
         needs.append(_of_root(actual, built))
     for need in _by_file_system(needs):
@@ -66,6 +67,14 @@ def _of_files(plan: Plan, actual: Actual, desired: Desired) -> RoomNeeded:
         size=sum(map(blocks, sizes)),
         names=len(sizes) + len(plan.boots),
     )
+
+
+def _of_root_files(plan: Plan, actual: Actual) -> Iterator[RoomNeeded]:
+    for built in plan.boots:
+        release = built.release
+        present = served_size(actual.targets.fetched(release.id, release.root_name))
+        if release.is_of_file and present != release.root_bytes:
+            yield RoomNeeded(actual.targets.http_root, blocks(release.root_bytes), 2)
 
 
 def _of_root(actual: Actual, built: BuiltRelease) -> RoomNeeded:

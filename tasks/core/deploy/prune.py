@@ -189,8 +189,8 @@ def _cut_off(
 
 
 def _has_only_boot_files(targets: Targets, id: str) -> bool:
-    has_root = os.path.lexists(targets.root(id))
-    return os.path.isdir(targets.boot(id)) and not has_root
+    folders = targets.boot(id), targets.fetched(id)
+    return any(map(os.path.isdir, folders)) and not os.path.lexists(targets.root(id))
 
 
 def last_used(

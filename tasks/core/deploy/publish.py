@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 
 from .. import site_data
 from ..base.errors import Refused
-from ..base.files import content, read, sync, sync_folder, write_atomic
+from ..base.files import content, digest_file, read, sync, sync_folder, write_atomic
 from ..base.process import Say, Throttle
+from ..base.text import human
 from ..checkout import drift
 from ..checkout.clone import Earlier, Published, publish
 from ..plan.nearest import differing_trees, nearest
+from ..release import Release
 from ..plan.state import Actual, BuiltRelease, load_built, manifest_of_build
 from ..scan.ctimes import Ctimes, read_ctimes, write_ctimes
 from ..scan.stat import Stats, dump_stats
 from ..store.kept import clear_noted, earlier
 from ..store.paths import Targets
-from ..store.served import note_served
+from ..store.served import note_served, root_file_of
 from ..store.tftp import make_folder, publish_folder, replace_files
 
 # --- the tree that nodes mount
@@ -132,8 +135,53 @@ def complete_site_data(targets: Targets, site: str) -> None:
             replace_files(targets, {f"{site}/{name}": data})
 
 
-def publish_boot(targets: Targets, built: BuiltRelease) -> None:
-    """Put kernel and initrd of a release in place. Raises Refused where they are others."""
+def publish_root_file(actual: Actual, built: BuiltRelease, say: Say) -> None:
+    """Put a release's root file in place. Raises Refused where it is another."""
+    targets, release = actual.targets, built.release
+    place, folder = root_file_of(targets, release), targets.fetched(release.id)
+    if place.is_right(release.root_bytes, release.root_file):
+        return
+    say(f"publishing {release.id}: {release.root_name}, {human(release.root_bytes)}")
+    new = _incoming(targets, built, _earlier_root_file(actual, release))
+    sync(targets.http_root)
+    if os.path.isdir(folder):
+        os.replace(os.path.join(new, release.root_name), place.path)
+    else:
+        os.rename(new, folder)
+    sync_folder(targets.http_root)
+    place.note()
+
+
+def _incoming(targets: Targets, built: BuiltRelease, like: str) -> str:
+    """The folder with the root file, whole, on the file system that it is published on."""
+    release = built.release
+    new = os.path.join(targets.incoming_http, release.id)
+    make_folder(targets, new)
+    source, file = built.root_file(like), os.path.join(new, release.root_name)
+    if source != file:
+        shutil.copyfile(source, file)
+    for path, mode in ((new, 0o755), (file, 0o644)):
+        os.chmod(path, mode)
+    if digest_file(file) != release.root_file:
+        raise Refused(f"{source} is not what the release says; run doit again")
+    return new
+
+
+def _earlier_root_file(actual: Actual, release: Release) -> str:
+    """The folder of a root file on the server that the new one is like; "" where there is none."""
+    for id in reversed([*actual.released]):
+        other = actual.released[id]
+        if (other.image, other.root_name) == (release.image, release.root_name):
+            if os.path.isfile(actual.targets.fetched(id, release.root_name)):
+                return actual.targets.fetched(id)
+    return ""
+
+
+def publish_boot(actual: Actual, built: BuiltRelease, say: Say) -> None:
+    """Put kernel, initrd and root file of a release in place. Raises Refused where another is."""
+    targets = actual.targets
+    if built.release.is_of_file:
+        publish_root_file(actual, built, say)
     files = {
         "vmlinuz": _read(built, "vmlinuz", built.release.kernel),
         "initrd.img": _read(built, "initrd.img", built.release.initrd),

@@ -194,12 +194,19 @@ def previous(
     return None
 
 
+def _must_be_bootable(targets: Targets, release: Release) -> None:
+    """Raises Refused where something that its nodes fetch is missing."""
+    paths = [f"{targets.tftp}/{release.id}/{name}" for name in ("vmlinuz", "initrd.img")]
+    if release.is_of_file:
+        paths.append(f"{targets.http}/{release.id}/{release.root_name}")
+    for path in paths:
+        if not os.path.isfile(targets.at(path)):
+            raise Refused(f"{path} is missing: {release.id} cannot be booted")
+
+
 def _back(server: _Server, release: Release, render: Render) -> Back:
     targets, id = server.targets, release.id
-    for name in ("vmlinuz", "initrd.img"):
-        path = os.path.join(targets.boot(id), name)
-        if not os.path.isfile(path):
-            raise Refused(f"{targets.tftp}/{id}/{name} is missing: {id} cannot be booted")
+    _must_be_bootable(targets, release)
     before = server.files
     site = site_named(before)
     if site is None:

@@ -19,21 +19,38 @@ def desired_services(
 
     What another machine serves is not exported here.
     """
-    nfs = Service(exports.file_of(site.name), configs["exports"], reload=EXPORTFS)
+    nfs = Service(
+        exports.file_of(site.name), configs["exports"], reload=EXPORTFS, serves_roots=True
+    )
     found = () if server.nfs_server else (nfs,)
-    others = tuple(_cluster_files(site, configs))
+    daemons = *found, *_http(site, configs), *_dhcp(site, configs, is_el)
+    return (*daemons, *_cluster_files(site, configs))
+
+
+def _http(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
+    """nginx's; it reads its files before it takes them, and is left as it was by a wrong one."""
+    if site.deploy.http == "nginx":
+        yield Service(
+            f"/etc/nginx/conf.d/plugnode-{site.name}.conf",
+            configs["nginx.conf"],
+            reload=("systemctl", "reload-or-restart", "nginx"),
+            runs=("systemctl", "is-active", "--quiet", "nginx"),
+            serves_roots=True,
+        )
+
+
+def _dhcp(site: Site, configs: Mapping[str, bytes], is_el: bool) -> Iterator[Service]:
     kind = BY_WORD.get(site.deploy.dhcp)
     if kind is None:
-        return (*found, *others)
+        return
     unit = kind.units.el if is_el else kind.units.debian
-    dhcp = Service(
+    yield Service(
         site.deploy.dhcp_conf or kind.path,
         configs[kind.source],
         check=(*kind.test, FILE),
         reload=("systemctl", "restart", unit),  # none of them reads its file again on a reload
         runs=("systemctl", "is-active", "--quiet", unit),
     )
-    return (*found, dhcp, *others)
 
 
 def _cluster_files(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
 from ..initrd import build, content, kernel
-from ..reference.claims import claimed
+from ..unpack.claims import claimed
 from ..reference.exclude import bounds
 from ..reference.snapshot import INDEX, claims_of
 from ..rootfs import stage

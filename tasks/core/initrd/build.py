@@ -10,7 +10,7 @@ from ..base.process import Say
 from ..site.model import Image
 from ..tree.model import FILE, Tree, read_content, resolve
 from .base_image import BaseImage, find_base
-from .content import BuiltInitrd, Recipe, overlay_modules, parts, refuse_version
+from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts, refuse_version
 from .dracut import DRACUT
 from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
@@ -35,14 +35,31 @@ def recipe_of(
 
 def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
     """The initial RAM disk of an image. Raises BadInput; `say` gets the notes."""
-    base = None if recipe.image.initrd.base == "none" else find_base(recipe)
+    base = None if _is_made_of_nothing(recipe.image) else find_base(recipe)
     kind = kind_of(base) if base else OWN
+    _refuse_file_root(recipe, kind)
     overlay_modules(recipe)  # of images that others made, the root has it
     refuse_version(recipe, kind.mounts_version_3_alone)
     made = kind.make(recipe, base)
     for note in made.notes:
         say(note)
     return made
+
+
+def _is_made_of_nothing(image: Image) -> bool:
+    """No distribution's image fetches a root that is one file: `auto` is our own then."""
+    return image.initrd.base in (["auto", "none"] if is_of_file(image) else ["none"])
+
+
+def _refuse_file_root(recipe: Recipe, kind: InitrdKind) -> None:
+    """Raises BadInput where an image of that kind was named, and the root is one file."""
+    if is_of_file(recipe.image) and kind is not OWN:
+        root = recipe.image.root
+        what = (
+            f"an initrd of {kind.maker} mounts NFS and fetches no file, so root: {root} cannot be"
+        )
+        remedy = "say `initrd: {base: none}`, or `root: nfs`"
+        raise BadInput.about(("initrd", "base"), recipe.where, f"{what}; {remedy}")
 
 
 def network_root(kind: str, root: str, nfs: str, cmdline: str) -> str:

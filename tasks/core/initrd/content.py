@@ -12,7 +12,7 @@ from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
 from ..base.files import read
 from ..base.overlays import refuse_outside
-from ..site.model import NFS_OVERLAY, Image
+from ..site.model import NFS_OVERLAY, ROOT_FILES, Image
 from ..tree.model import (
     FILE,
     LINK,
@@ -27,17 +27,21 @@ from ..tree.model import (
 from . import busybox
 from .kernel import Kernel
 from .modules import (
+    CHECKSUMS,
     NETWORK,
     NFS,
+    ROOT_FILE,
     Modules,
     buses,
     closure,
     file_name,
     firmware,
+    has,
     load_module,
     network_drivers,
     present,
     read_modules,
+    root_file_system,
 )
 
 # The first kernel that reads each
@@ -109,21 +113,43 @@ class ModuleSet(NamedTuple):
 
 
 def module_set(recipe: Recipe, usual: Iterable[str]) -> ModuleSet:
-    """The closure of the image's NIC modules and of NFS.
+    """The closure of the image's NIC modules and of what mounts its root.
 
     Where the image names none they are `usual` and virtio_net.
     """
     known = known_modules(recipe)
     drivers = _drivers(recipe, known, usual) + present(known, NETWORK)
     names, problems = closure(recipe.tree, known, drivers, recipe.where)
-    nfs, lost = closure(recipe.tree, known, present(known, NFS), recipe.where)
-    if "nfs" not in known.builtin and "nfs" not in known.paths:
+    mounting = _of_root_file(recipe) if is_of_file(recipe.image) else NFS
+    root, lost = closure(recipe.tree, known, present(known, mounting), recipe.where)
+    if not is_of_file(recipe.image) and not has(known, "nfs"):
         what = f"kernel {known.version} cannot mount an NFS root: it has no nfs module"
         lost.append(Problem(recipe.where, 1, 1, f"{what}; install its modules package"))
     above, unwritable = closure(recipe.tree, known, overlay_modules(recipe), recipe.where)
     if wrong := problems + lost + unwritable:
         raise BadInput(wrong)
-    return _loaded(recipe, known, list(dict.fromkeys(names + nfs + above)))
+    return _loaded(recipe, known, list(dict.fromkeys(names + root + above)))
+
+
+def is_of_file(image: Image) -> bool:
+    """Whether nodes have its root as one file."""
+    return image.root in ROOT_FILES
+
+
+def _of_root_file(recipe: Recipe) -> tuple[str, ...]:
+    """What mounts a root file, in order. Raises BadInput where the kernel cannot."""
+    return *CHECKSUMS, file_system_of(recipe), *ROOT_FILE
+
+
+def file_system_of(recipe: Recipe) -> str:
+    """The file system of an image's root file. Raises BadInput where its kernel can have none."""
+    root = recipe.image.root
+    try:
+        return root_file_system(known_modules(recipe))
+    except ValueError as error:
+        remedy = "take a newer kernel, or say `root: nfs`"
+        what = f"root: {root} cannot be: {error}; {remedy}"
+        raise BadInput.about(("root",), recipe.where, what) from None
 
 
 def known_modules(recipe: Recipe) -> Modules:

@@ -14,6 +14,7 @@ from .content import (
     Recipe,
     file_entry,
     finish_image,
+    is_of_file,
     known_modules,
     module_set,
     nfs_note,
@@ -34,20 +35,29 @@ FOLDERS = (b"dev", b"proc", b"sys", b"newroot", b"sbin", b"tmp", b"run")
 def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
     """A minimal image: busybox, the modules and overlays/initrd/init."""
     chosen = module_set(recipe, _loaded_by_reference(recipe))
-    program, origin = pick_busybox(recipe, chosen.machine, busybox.OWN)
+    notes, applets = _card_note(recipe, chosen), busybox.OWN
+    if is_of_file(recipe.image):
+        applets += busybox.ROOT_FILE
+    program, origin = pick_busybox(recipe, chosen.machine, applets)
+    if not is_of_file(recipe.image):
+        notes += nfs_note(recipe, program)
 
+    tree = _own_tree(recipe, program, chosen)
+    for applet in applets:
+        put_entry(tree, f"bin/{applet}", symlink(b"busybox"))
+    return finish_image(recipe, Origin("own", f"busybox: {origin}"), tree, chosen, notes)
+
+
+def _own_tree(recipe: Recipe, program: bytes, chosen: ModuleSet) -> Tree:
     tree: Tree = {path: directory() for path in FOLDERS}
     put_entry(tree, "dev/console", Entry(CHAR, 0o600, 0, 0, device=(5, 1)))
     put_entry(tree, "dev/null", Entry(CHAR, 0o666, 0, 0, device=(1, 3)))
     put_network_root(tree, recipe, program, chosen)
+    if is_of_file(recipe.image):
+        put_entry(tree, "fileroot", file_entry(script_of(recipe.folders, "fileroot")))
     put_entry(tree, "init", file_entry(script_of(recipe.folders, "init"), 0o755))
     _put_modules(tree, chosen.files)
-    for applet in busybox.OWN:
-        put_entry(tree, f"bin/{applet}", symlink(b"busybox"))
-
-    made_from = Origin("own", f"busybox: {origin}")
-    notes = _card_note(recipe, chosen) + nfs_note(recipe, program)
-    return finish_image(recipe, made_from, tree, chosen, notes)
+    return tree
 
 
 def _card_note(recipe: Recipe, chosen: ModuleSet) -> list[str]:

@@ -20,6 +20,10 @@ from .kernel import Kernel
 
 # What exists of them is loaded; nfs itself must
 NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3", "nfsv4")
+# A root that is one file: its file system, the first that a kernel has, and what lies around it
+ROOT_FILE_SYSTEMS = ("erofs", "squashfs")
+ROOT_FILE = ("loop", "overlay")
+CHECKSUMS = ("crc32c_generic",)  # erofs asks for it by an alias that any processor's may take
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
 WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
@@ -183,6 +187,22 @@ def _lost(modules: Modules, name: str, module: str) -> str:
 def present(modules: Modules, names: Iterable[str]) -> list[str]:
     """Those of `names` that this kernel has as modules."""
     return [name for name in names if name in modules.paths and name not in modules.builtin]
+
+
+def has(modules: Modules, name: str) -> bool:
+    """Whether this kernel has it, as a module or built in."""
+    return name in modules.builtin or name in modules.paths
+
+
+def root_file_system(modules: Modules) -> str:
+    """The file system of a root file for this kernel. Raises ValueError with what it lacks."""
+    lacking = [name for name in ROOT_FILE if not has(modules, name)]
+    systems = [name for name in ROOT_FILE_SYSTEMS if has(modules, name)]
+    if not systems:
+        lacking.append(" or ".join(ROOT_FILE_SYSTEMS))
+    if lacking:
+        raise ValueError(f"kernel {modules.version} has no {', no '.join(lacking)}")
+    return systems[0]
 
 
 def buses(modules: Modules, name: str) -> list[str]:

@@ -80,6 +80,7 @@ def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
             "id": id,
             "image": release.image,
             "kernel": release.kernel_version,
+            "root": release.root_kind,
             "entries": release.entries,
             "bytes": release.bytes,
             "named_by": names.get(id),
@@ -168,7 +169,8 @@ def _lines(state: State) -> Iterator[str]:
 
 
 def _release_text(release: Mapping[str, Any]) -> str:
-    size = f"{release['entries']} paths, {human(release['bytes'])}"
+    kind = "" if release["root"] == "nfs" else f", root: {release['root']}"
+    size = f"{release['entries']} paths, {human(release['bytes'])}{kind}"
     use = f"not used for {release['days_since_use']:g} days"
     if release["named_by"]:
         use = f"named by {release['named_by']}"

@@ -26,7 +26,7 @@ from ..store.kept import damaged, published, site_data
 from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.served import is_unchanged
+from ..store.served import is_unchanged, root_file_of
 from ..store.tftp import closed_folders, folders_of, is_closed
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
@@ -174,6 +174,16 @@ def boot_parts(targets: Targets, release: Release, read: bool) -> Iterator[BootP
 def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:
     for part in boot_parts(targets, release, read):
         yield from part.findings
+    if release.is_of_file:
+        yield from _root_file(targets, release, read)
+
+
+def _root_file(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:
+    """Of the root file, as of kernel and initrd."""
+    file = root_file_of(targets, release)
+    is_read = read or not (os.path.lexists(file.path) and file.is_unchanged())
+    path = f"{targets.http}/{release.id}/{release.root_name}"
+    yield from _served_file(path, file.path, release.root_file if is_read else "")
 
 
 def _is_unchanged(targets: Targets, name: str) -> bool:
@@ -266,8 +276,11 @@ def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
 
 def _file(targets: Targets, name: str, digest: str) -> Iterator[Finding]:
     """A file below tftp_root: `digest` is how its sha256 begins."""
-    path = f"{targets.tftp}/{name}"
-    file = targets.served(name)
+    yield from _served_file(f"{targets.tftp}/{name}", targets.served(name), digest)
+
+
+def _served_file(path: str, file: str, digest: str) -> Iterator[Finding]:
+    """A file that nodes fetch, `path` as the server knows it."""
     try:
         status = os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):

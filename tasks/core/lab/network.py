@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Iterator
 
 from ..base.errors import Refused
+from ..base.programs import find_program
 from ..dhcp.server import LabPlace
 from ..dhcp.servers import BY_WORD
 from ..site.model import Node, Server, Site
@@ -44,6 +45,7 @@ class Lab:
     logs: str  # a folder
     taps: int = 1
     nfs: bool = True  # False: as if that server were down
+    http: str = ""  # http_root, where HTTP is served
     nfs_server: str = ""  # ADDRESS:/PATH of another machine that serves the roots, which this plays
     gateway: str = ""  # the router on the way there
 
@@ -106,6 +108,8 @@ def boot_server(lab: Lab) -> Iterator[Daemons]:
         _start_relay(lab, daemons)
     if lab.nfs:
         start_nfs(lab, daemons)
+    if lab.http:
+        _start_http(lab, daemons)
     _mirror_root(lab)
     _start_dhcp(lab, daemons)
     time.sleep(0.3)
@@ -276,6 +280,34 @@ def _ganesha_config(lab: Lab) -> str:
         access="RO" if "ro" in words else "RW",
         squash="No_Root_Squash" if "no_root_squash" in words else "Root_Squash",
     )
+
+
+NGINX = """\
+daemon off; user root; worker_processes 1; pid {run}/nginx.pid; error_log stderr;
+events {{}}
+http {{
+{temporary}
+  access_log /dev/stdout;
+  include {run}/nginx-site.conf;
+}}
+"""
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def _start_http(lab: Lab, daemons: Daemons) -> None:
+    """Start nginx with the generated file, its folders below destdir."""
+    with open(_config(lab, "nginx.conf")) as file:
+        said = file.read()
+    for folder in (lab.tftp_root, lab.http):
+        said = said.replace(f"root {folder};", f"root {os.path.abspath(lab.destdir + folder)};")
+    with open(f"{RUN}/nginx-site.conf", "w") as file:
+        file.write(said)
+    temporary = "\n".join(f"  {name}_temp_path {RUN}/{name};" for name in TEMPORARY)
+    with open(f"{RUN}/nginx.conf", "w") as file:
+        file.write(NGINX.format(run=RUN, temporary=temporary))
+    program = find_program("nginx") or "nginx"
+    daemons.start("nginx", program, "-c", f"{RUN}/nginx.conf", "-e", "stderr")
+    wait_for(lab.address, 80)
 
 
 def wait_for(address: str, port: int, seconds: float = 15) -> None:

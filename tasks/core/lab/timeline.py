@@ -210,7 +210,9 @@ def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[C
     yield _equal("release", facts.get("release"), expected.release)
     mounted = facts.get("mount /")
     if expected.writable:
-        yield _equal("root over NFS, written in memory", mounted, f"{expected.root} overlay rw")
+        where = "over NFS" if ":/" in expected.root else "in memory"
+        what = f"root {where}, written in memory"
+        yield _equal(what, mounted, f"{expected.root} overlay rw")
         above = facts.get("above", "")
         yield Check(bool(above), "what is written above it", above or "the node does not say")
     else:

@@ -16,7 +16,14 @@ from ..store.kept import damaged, published
 from ..store.nodes import NodeFacts, read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
-from ..store.served import contents_of, is_served, mode_of, readable_content, served_size
+from ..store.served import (
+    contents_of,
+    is_served,
+    mode_of,
+    readable_content,
+    root_file_of,
+    served_size,
+)
 from ..store.tftp import closed_folders, folders_of
 from ..trust.held import place, signed
 from .state import Actual, BuiltRelease, Desired, digest
@@ -150,13 +157,15 @@ def _booted(targets: Targets, desired: Desired) -> frozenset[str]:
 
 
 def _is_bootable(targets: Targets, built: BuiltRelease) -> bool:
-    """Are kernel and initrd of a release what they shall be?"""
+    """Are kernel, initrd and root file of a release what they shall be?"""
     release = built.release
     digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
     for name, wanted in digests.items():
         if not is_served(targets, f"{release.id}/{name}", built.size(name), wanted):
             return False
-    return True
+    if not release.is_of_file:
+        return True
+    return root_file_of(targets, release).is_right(release.root_bytes, release.root_file)
 
 
 def _loaders(targets: Targets, desired: Desired) -> dict[str, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..base.text import shown_path
+from ..release import Release
 from .compare import TreeChange
 from .model import FileChange, NodeChanges, NodesReassigned, Plan, ReleaseChange
 from .nearest import initrd_change, nearest, rights_change, root_change
@@ -111,6 +112,17 @@ def _tree(change: TreeChange) -> Json:
     }
 
 
+def _root_file(before: Release | None, after: Release) -> Json:
+    """Of the file that nodes fetch their root as, where there is one, or was."""
+    if not (after.is_of_file or (before and before.is_of_file)):
+        return {}
+    names = ("root_kind", "root_file", "root_bytes")
+    return {
+        name: {"before": getattr(before, name, None), "after": getattr(after, name)}
+        for name in names
+    }
+
+
 def _boot(actual: Actual, built: BuiltRelease) -> Json:
     like, after = nearest(actual, built), built.release
     before = actual.released.get(like) if like else None
@@ -127,5 +139,6 @@ def _boot(actual: Actual, built: BuiltRelease) -> Json:
         "release": after.id,
         "compared_with": like,
         **parts,
+        **_root_file(before, after),
         "initrd_files": _tree(change) if change else None,
     }

@@ -25,7 +25,7 @@ from ..tree.model import Tree
 class BuiltRelease:
     """A release as the build left it.
 
-    `folder` holds root/, root.mtree, root.xattrs, initrd.img and vmlinuz.
+    `folder` holds root/, root.mtree, root.xattrs, initrd.img and vmlinuz; and the root file.
     """
 
     release: Release
@@ -40,6 +40,10 @@ class BuiltRelease:
     def manifest(self) -> Manifest:
         """The manifest of the root, its bytes where it was staged."""
         return staged.staged_manifest(staged.staged_paths(self.folder))
+
+    def root_file(self, like: str) -> str:
+        """Its root file. `like`: a folder with an earlier one of that name, "" for none."""
+        return self.path(self.release.root_name)
 
     def fetch(self, paths: Iterable[bytes], like: str | None) -> str | None:
         """Have the bytes of these files of the root, which the release `like` has not.

@@ -122,13 +122,28 @@ def _boot_parts(built: BuiltRelease, actual: Actual) -> Iterator[str]:
     before = actual.released.get(like) if like else None
     if before is None:
         yield f"    + kernel {after.kernel_version}, initrd, {after.cmdline or 'no arguments'}"
+        yield from _root_file(None, after)
         return
+    yield from _root_file(before, after)
     if before.kernel != after.kernel:
         yield f"    ~ kernel {_kernel(before)} -> {_kernel(after)}"
     if before.initrd != after.initrd:
         yield from _initrd(built, actual)
     if before.cmdline != after.cmdline:
         yield f"    ~ arguments {before.cmdline!r} -> {after.cmdline!r}"
+
+
+def _root_file(before: Release | None, after: Release) -> Iterator[str]:
+    """The file that nodes fetch their root as, where there is one, or was."""
+    if before is not None and before.root_file == after.root_file:
+        return
+    if not after.is_of_file:
+        if before is not None:
+            yield f"    - {before.root_name} (root: {before.root_kind}); nodes mount their root"
+        return
+    sign = "~" if before is not None and before.is_of_file else "+"
+    size = human(after.root_bytes)
+    yield f"    {sign} {after.root_name} (root: {after.root_kind}), {size}, {after.root_file[:12]}"
 
 
 def _kernel(release: Release) -> str:

@@ -19,8 +19,8 @@ from ..base.files import content
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
+from ..unpack.tar import unpack
 from . import apt_sources
-from .archive import unpack
 from .kind import Facts, ReferenceKind
 from .snapshot import Snapshot
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from ..site.model import Image, Reference
 from .kind import ReferenceKind
 
-KINDS = ("rsync", "path", "archive", "bootstrap")
+KINDS = ("rsync", "path", "archive", "bootstrap", "oci")
 
 
 def kind_of(reference: Reference) -> ReferenceKind:

@@ -67,6 +67,7 @@ PARTS = {  # -> of Release
     "initrd.img": "initrd",
     "vmlinuz": "kernel",
 }
+ROOT_FILES = ("root.erofs", "root.squashfs")  # one of them, where nodes fetch their root
 CORE = "core.zip"  # the packages, in a run's folder
 
 # Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the
@@ -364,6 +365,13 @@ class RemoteRelease(BuiltRelease):
             return present
         self.channel.fetch(self.release.image, self.folder, [name.encode()])
         return brought
+
+    def root_file(self, like: str) -> str:
+        """It comes to where it is published from, made of the earlier one that is here."""
+        name = self.release.root_name
+        to = os.path.join(self.channel.targets.incoming_http, self.release.id)
+        self.channel.fetch(self.release.image, to, [name.encode()], like)
+        return os.path.join(to, name)
 
     def _present(self, name: str) -> str | None:
         """A file of a release that is here, with the very bytes."""

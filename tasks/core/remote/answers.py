@@ -75,6 +75,7 @@ _STATUS = {
             "id": str,
             "image": str,
             "kernel": str,
+            "root": str,
             "entries": int,
             "bytes": int,
             "named_by": str | None,

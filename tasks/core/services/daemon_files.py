@@ -34,6 +34,7 @@ class Service(NamedTuple):
     runs: tuple[str, ...] = ()
     # More of its files, changed after that one; None: removed
     after: tuple[tuple[str, bytes | None], ...] = ()
+    serves_roots: bool = False  # nodes need it before anything tells them to boot
 
     @property
     def files(self) -> tuple[tuple[str, bytes | None], ...]:

@@ -15,7 +15,7 @@ from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
-from .model import EXISTS, NFS_OVERLAY
+from .model import EXISTS, ROOT_FILES, WRITABLE
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
@@ -301,9 +301,22 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
             complain((*path, *file.place), *_missing(file.kind, there), file.path)
     _local_files(path, image, complain)
     _releases(path[-1], [Layer(path, image)], complain)
-    if image.overlay_size and image.root != NFS_OVERLAY:
-        what, hint = f"has no effect with `root: {image.root}`", f"say `root: {NFS_OVERLAY}`"
+    if image.overlay_size and image.root not in WRITABLE:
+        what, hint = f"has no effect with `root: {image.root}`", "say `root: nfs-overlay`"
         complain((*path, "overlay_size"), what, hint, f"{image.overlay_size}M")
+    _root_file(path, image, complain)
+
+
+def _root_file(path: Path, image: Section, complain: Complain) -> None:
+    """What is said of a root that is one file has no effect on another, and the reverse."""
+    if image.root is None:
+        return
+    idle, hint = ["nfs"], "leave it out, or say `root: nfs`"
+    if image.root not in ROOT_FILES:
+        idle = ["root_exclude", "root_modules"]
+        hint = "leave it out, or let nodes fetch their root: `root: ram`"
+    for name in image.model_fields_set.intersection(idle):
+        complain((*path, name), f"has no effect with `root: {image.root}`", hint)
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:
@@ -347,7 +360,7 @@ def _reference(path: Path, reference: Section | None, complain: Complain) -> Non
         return
     given = ", ".join(sorted(reference.model_fields_set))
     what = f"names more than one source: {given}" if given else "names no source"
-    complain(path, what, "give exactly one of rsync, path, archive, bootstrap")
+    complain(path, what, "give exactly one of rsync, path, archive, oci, bootstrap")
 
 
 def _local_files(path: Path, image: Section, complain: Complain) -> None:
@@ -550,7 +563,21 @@ def _xfs(path: Path, part: Section, complain: Complain) -> None:
 def _deploy(site: Section, complain: Complain) -> None:
     if site.deploy is not None:
         _places(site.deploy, complain)
+        _http_root(site.deploy, complain)
         _files(site.deploy.files or {}, site.outputs or [], complain)
+
+
+def _http_root(deploy: Section, complain: Complain) -> None:
+    """Its releases have the names of those in the other two."""
+    if "http_root" not in deploy.model_fields_set or not deploy.http_root:
+        return
+    for name in ("tftp_root", "nfs_root"):
+        other = getattr(deploy, name)
+        both = (other, deploy.http_root)
+        if other and os.path.commonpath(both) in both:
+            what = f"http_root {deploy.http_root} and {name} {other} lie in one another"
+            complain(("deploy", "http_root"), what, "give each a folder of its own")
+            return
 
 
 def _places(deploy: Section, complain: Complain) -> None:
@@ -560,6 +587,7 @@ def _places(deploy: Section, complain: Complain) -> None:
         field = "nfs_root" if "nfs_root" in deploy.model_fields_set else "tftp_root"
         what = f"tftp_root {tftp} and nfs_root {nfs} lie in one another"
         complain(("deploy", field), what, "give each a folder of its own")
+    _http_root(deploy, complain)
     if deploy.dhcp_conf and deploy.dhcp == "none":
         names = EACH_NAME.replace("`", "")
         hint = f"name the server with dhcp: {names}"

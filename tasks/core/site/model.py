@@ -253,8 +253,8 @@ class Interface(NamedTuple):
 class Reference(NamedTuple):
     """Where an image's root comes from. `kind` tells which of the other fields count."""
 
-    kind: str  # "rsync" | "path" | "archive" | "bootstrap"
-    where: str = ""  # rsync source, folder or archive; folders and archives are absolute
+    kind: str  # "rsync" | "path" | "archive" | "oci" | "bootstrap"
+    where: str = ""  # rsync source, folder, archive or image; what lies here is absolute
     suite: str = ""  # bootstrap only, as are packages and mirror
     packages: tuple[str, ...] = ()
     mirror: Optional[str] = None
@@ -493,6 +493,8 @@ class NfsMount(NamedTuple):
 
 
 NFS, NFS_OVERLAY = "nfs", "nfs-overlay"
+ROOT_FILES = ("ram",)  # kinds of `root:` that are one file, made of the staged tree
+WRITABLE = (NFS_OVERLAY, *ROOT_FILES)
 OVERLAY_SIZE = 1024  # MiB
 
 
@@ -634,10 +636,12 @@ class Image(NamedTuple):
     root: Annotated[
         str,
         Key(
-            Choice(NFS, NFS_OVERLAY),
-            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory",
+            Choice(NFS, NFS_OVERLAY, *ROOT_FILES),
+            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory; ram:"
+            " fetched as one file and kept in memory",
             "`nfs`: shared by all nodes and read-only. `nfs-overlay`: the same, and each node can"
-            " write above it, in its memory, see below",
+            " write above it, in its memory. `ram`: one file, which each node fetches by HTTP,"
+            " checks and keeps in memory, and writes above it; see below",
             recipe=INITRD,
         ),
     ] = NFS
@@ -646,7 +650,7 @@ class Image(NamedTuple):
         Key(
             Text("memory_size"),
             "how much a node may write above its root; never more than half of its memory",
-            "with `root: nfs-overlay`, how much a node may write above its root: `512M`, `2G`;"
+            "with a root that can be written, how much a node may write above it: `512M`, `2G`;"
             " never more than half of its memory",
             default="1G",
         ),
@@ -661,6 +665,25 @@ class Image(NamedTuple):
             recipe=INITRD,
         ),
     ] = NfsMount()
+    root_exclude: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("exclude")),
+            "rsync patterns of what the root file leaves out",
+            "rsync patterns of what a root that is one file leaves out, beside `exclude`",
+            examples=(["/boot/*"],),
+        ),
+    ] = ()
+    root_modules: Annotated[
+        str,
+        Key(
+            Choice("all", "used"),
+            "which kernel modules the root file has",
+            "of a root that is one file: `all` kernel modules, or `used`: of the drivers of network"
+            " cards, graphics, sound and the like only those of `initrd: modules`, and what they"
+            " need",
+        ),
+    ] = "all"
 
     @property
     def nfs_words(self) -> str:
@@ -672,7 +695,7 @@ class Image(NamedTuple):
     @property
     def arguments(self) -> str:
         """Its kernel arguments, with the one that has nodes write above the root."""
-        if self.root != NFS_OVERLAY:
+        if self.root not in WRITABLE:
             return self.cmdline
         size = self.overlay_size or OVERLAY_SIZE
         return f"{self.cmdline} plugnode.overlay={size}".strip()
@@ -856,6 +879,25 @@ class Deploy(NamedTuple):
             examples=("sec=krb5p",),
         ),
     ] = None
+    http_root: Annotated[
+        str,
+        Key(
+            Text("deploy_root"),
+            "where the HTTP server finds root files",
+            "the folder for roots that are one file, which the HTTP server serves besides"
+            " `tftp_root`; apart from the other two",
+        ),
+    ] = "/srv/http/plugnode"
+    http: Annotated[
+        str,
+        Key(
+            Choice("none", "nginx"),
+            "the HTTP server to configure and reload",
+            "`nginx`: its file is installed as `/etc/nginx/conf.d/plugnode.conf`, checked by"
+            " `nginx -t`, and it is reloaded; nodes with iPXE then fetch kernel and initrd by HTTP,"
+            " and UEFI firmware can boot by HTTP",
+        ),
+    ] = "none"
     keep: Annotated[
         int,
         Key(

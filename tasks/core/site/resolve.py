@@ -214,6 +214,11 @@ class _Values:
             )
         if said.rsync:
             return model.Reference("rsync", said.rsync)
+        if said.oci:
+            is_here = said.oci.startswith((".", "/"))
+            return model.Reference(
+                "oci", resolve_node(self.folder, said.oci) if is_here else said.oci
+            )
         kind = "path" if said.path else "archive"
         where = resolve_node(self.folder, getattr(said, kind))
         return model.Reference(kind, where)

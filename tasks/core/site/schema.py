@@ -125,6 +125,16 @@ class ReferenceKeys:
             "a file that holds a root",
         ),
     ] = None
+    oci: Annotated[
+        str | None,
+        Key(
+            Text("oci"),
+            "a container's image: registry.example.org/name:tag, or an OCI layout, ./folder;"
+            " @sha256:… pins it",
+            "a container's image: `registry.example.org/wn:9.4`, by skopeo, or an OCI layout here,"
+            " `./layout:tag`; `@sha256:…` behind it pins it",
+        ),
+    ] = None
     bootstrap: Annotated[
         BootstrapKeys | None,
         Key(

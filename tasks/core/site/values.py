@@ -726,6 +726,13 @@ def device(value: str) -> str:
 _HOST = r"(?:[A-Za-z_][A-Za-z0-9._-]*@)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _TAIL = r"[A-Za-z0-9._+@%/-]*"
 _MODULE = rf"{_HOST}::[A-Za-z0-9_]{_TAIL}"
+oci = text(
+    r"(?:\.{0,2}/[A-Za-z0-9._+/-]+"
+    r"|[a-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]*)+)"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+    "not a container's image",
+    "write registry.example.org/name:tag or ./layout, with @sha256:… behind it to pin it",
+)
 rsync = text(
     rf"{_HOST}:/{_TAIL}|{_MODULE}|rsync://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9_]{_TAIL}",
     "not an rsync source",
@@ -775,7 +782,9 @@ def module(value: str) -> str:
 _module = text(r"[A-Za-z0-9][A-Za-z0-9_-]*", "not a module's name", "write it as e1000e", 64)
 _words = re.compile(r"[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*", re.ASCII).fullmatch
 MAX_CMDLINE = 2047  # COMMAND_LINE_SIZE of x86 less its end; 255 on 2.6.18: `doit check` warns
-OURS = re.compile(r"(?:^| )((?:root|nfsroot|initrd|BOOTIF|plugnode\.overlay)=)", re.ASCII)
+OURS = re.compile(
+    r"(?:^| )((?:root|nfsroot|initrd|BOOTIF|plugnode\.overlay|plugnode\.root_\w+)=)", re.ASCII
+)
 
 
 @editors(r"^[A-Za-z0-9 ._,:=/@%+~!\[\]*?^()-]*$")

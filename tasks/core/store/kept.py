@@ -100,10 +100,13 @@ def is_whole(targets: Targets, id: str) -> bool:
 def remove_release(targets: Targets, id: str, boot: bool = True) -> None:
     """Take a release, or site data, away by renames: no half of it is ever there.
 
-    What is kept of it goes last. Without `boot` its kernel and initrd stay: they are another's,
-    too.
+    What is kept of it goes last. Without `boot` its kernel, initrd and root file stay: they are
+    another's, too.
     """
-    folders = {targets.boot(id): targets.incoming_files} if boot else {}
+    folders = {}
+    if boot:
+        folders[targets.boot(id)] = targets.incoming_files
+        folders[targets.fetched(id)] = targets.incoming_http
     folders[targets.root(id)] = targets.incoming_roots
     for folder, incoming in folders.items():
         if os.path.isdir(folder):

@@ -79,8 +79,11 @@ def _clear(targets: Targets, all: bool = False) -> None:
     sweep(targets.kept(""))
     stay_inside(targets, targets.incoming_files)
     stay_inside(targets, targets.incoming_roots)
+    stay_inside(targets, targets.incoming_http)
     with contextlib.suppress(OSError, Refused):  # below a mount point: the next one tries it again
         kept.clear_noted(targets, targets.incoming_roots)
+    with contextlib.suppress(OSError, Refused):
+        files.clear(targets.incoming_http)
     with contextlib.suppress(OSError, Refused):
         if all or not os.path.lexists(targets.commit):
             files.clear(targets.incoming_files)

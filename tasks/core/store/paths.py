@@ -19,6 +19,7 @@ class Targets:
     tftp: str  # absolute, as the server knows it: "/tftpboot"
     nfs: str  # "/opt/nfs_export"
     destdir: str = ""  # with it, no service of this machine is touched
+    http: str = "/srv/http/plugnode"  # root files lie here, and nothing where there are none
 
     def at(self, path: str) -> str:
         """Where `path` of the server lies on this machine."""
@@ -33,6 +34,14 @@ class Targets:
     @property
     def nfs_root(self) -> str:
         return self.at(self.nfs)
+
+    @property
+    def http_root(self) -> str:
+        return self.at(self.http)
+
+    def fetched(self, release: str, name: str = "") -> str:
+        """A release's root file, or the folder that it alone lies in."""
+        return os.path.join(self.http_root, release, name).rstrip("/")
 
     def served(self, name: str) -> str:
         """A file below tftp_root: `pxelinux.cfg/default`."""
@@ -69,6 +78,11 @@ class Targets:
         return self.kept("boot-ctimes")
 
     @property
+    def http_ctimes(self) -> str:
+        """The same of root files."""
+        return self.kept("http-ctimes")
+
+    @property
     def incoming_roots(self) -> str:
         """Where trees are written before they are published: nfs_root's file system."""
         return self.kept("incoming")
@@ -90,6 +104,11 @@ class Targets:
     def incoming_files(self) -> str:
         """Where files are written before: tftp_root's file system. Gone when nobody deploys."""
         return os.path.join(self.tftp_root, f"{OURS}.new")
+
+    @property
+    def incoming_http(self) -> str:
+        """The same for root files: http_root's file system."""
+        return os.path.join(self.http_root, f"{OURS}.new")
 
     @property
     def commit(self) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ..base.files import content, digest_file
+from ..release import Release
 from ..scan.ctimes import is_known, note_ctime, read_ctimes, write_ctimes
 from .paths import Targets
 
@@ -44,19 +46,44 @@ def is_served(targets: Targets, name: str, size: int, digest: str) -> bool:
 
     It is read unless it is known not to have changed since it was put there.
     """
-    path = targets.served(name)
-    if served_size(path) != size:
-        return False
-    try:
-        return is_unchanged(targets, name) or digest_file(path) == digest
-    except OSError:
-        return False
+    file = ServedFile(targets.served(name), targets.boot_ctimes)
+    return file.is_right(size, digest)
+
+
+def root_file_of(targets: Targets, release: Release) -> ServedFile:
+    """Where the root file of a release lies, that has one."""
+    return ServedFile(targets.fetched(release.id, release.root_name), targets.http_ctimes)
+
+
+class ServedFile(NamedTuple):
+    """A large file that nodes fetch, and the list by which its like are known not to change."""
+
+    path: str
+    ctimes: str
+
+    def is_right(self, size: int, digest: str) -> bool:
+        """Is it of that size and sha256, and may everybody read it?"""
+        if served_size(self.path) != size:
+            return False
+        try:
+            return self.is_unchanged() or digest_file(self.path) == digest
+        except OSError:
+            return False
+
+    def is_unchanged(self) -> bool:
+        """Is it known to be as it was put there?"""
+        return is_known(read_ctimes(self.ctimes), os.lstat(self.path))
+
+    def note(self) -> None:
+        """Note that it is what it shall be."""
+        ctimes = read_ctimes(self.ctimes)
+        note_ctime(ctimes, os.lstat(self.path))
+        write_ctimes(self.ctimes, ctimes)
 
 
 def is_unchanged(targets: Targets, name: str) -> bool:
     """Is a kernel or initrd known to be as it was put there?"""
-    status = os.lstat(targets.served(name))
-    return is_known(read_ctimes(targets.boot_ctimes), status)
+    return ServedFile(targets.served(name), targets.boot_ctimes).is_unchanged()
 
 
 def note_served(targets: Targets, names: Iterable[str]) -> None:

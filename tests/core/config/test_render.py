@@ -324,7 +324,7 @@ def test_ten_thousand_nodes_get_no_files_of_their_own_and_render_in_a_moment():
     start = time.process_time()
     files = render.render_configs(site)
     assert time.process_time() - start < 1
-    assert len(files) == 9
+    assert len(files) == 10
     assert files["tftp/pxelinux.cfg/default"].endswith(
         b"INCLUDE plugnode/worker.cfg\nDEFAULT worker quiet\n"
     )
@@ -785,3 +785,42 @@ def test_a_root_comes_from_the_address_that_the_nodes_network_reaches():
         "default": "worker", "0A5168": "worker@rack1", "0A5169": "worker@rack2",
         "0A516815": "worker@rack1 quiet", "01-40-f2-e9-00-01-01": "worker@rack2 quiet", "01-40-f2-e9-00-01-0a": "worker@rack2 quiet",
     }  # fmt: skip
+
+
+HTTP_CLIENT = "HTTPClient:Arch:00016:UNDI:003001"
+BY_HTTP = {
+    ("0x5d:0010", HTTP_CLIENT): "http://172.24.10.1/ipxe.efi",
+    ("0x5d:0013", HTTP_CLIENT): "http://172.24.10.1/ipxe-arm64.efi",
+    ("0x5d:0010", HTTP_CLIENT, "0x4d:69505845"): "http://172.24.10.1/boot.ipxe",
+    ("0x5d:0007",): "shimx64.efi",
+    (): "pxelinux.0",
+}
+
+
+@pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
+def test_firmware_that_boots_by_http_gets_an_address_of_that_and_is_told_so(server, tmp_path):
+    site = site_of("two-nodes")
+    site = site._replace(deploy=Deploy(tftp_root=str(tmp_path), http="nginx"))
+    write(tmp_path, render.render_configs(site))
+    asked = [{"mac": site.nodes[0].mac, "options": list(words)} for words in BY_HTTP]
+    answers, _ = dhcp_client.shake(tmp_path, server, asked, "172.24.10.1/24")
+    for wanted, answer in zip(BY_HTTP.values(), answers, strict=True):
+        assert (answer.get("bootfile") or answer.get("boot_file")) == wanted
+        told = bytes.fromhex(answer.get("opt60", "")).decode() or answer.get("vendor", "")
+        assert told == ("HTTPClient" if wanted.endswith(".efi") and ":" in wanted else "")
+
+
+def test_a_site_without_http_tells_nobody_of_it():
+    files = render.render_configs(site_of("two-nodes"))
+    del files["nginx.conf"]
+    assert not [name for name, data in files.items() if b"http://" in data or b"HTTPClient" in data]
+    by_http = site_of("two-nodes")
+    by_http = by_http._replace(deploy=Deploy(http="nginx"))
+    label_of_one = label("worker", release_of(by_http.images[0]))
+    (script,) = (
+        data
+        for name, data in boot_files.render_boot(by_http, by_http.servers[0], label_of_one).items()
+        if name.endswith(".ipxe")
+    )
+    assert b"kernel http://172.24.10.1/worker-3f9a1c2b4d5e/vmlinuz " in script
+    assert script.count(b"http://172.24.10.1/") == 3

@@ -485,6 +485,51 @@ def test_so_is_that_of_a_distributions_image_whose_module_the_root_has(kind):
     assert overlaid(tree | more).data == data
 
 
+CARDS = {path: more for path, more in MODULES.items() if "nfs" not in more + path}
+del CARDS["fs/lockd/lockd.ko"]
+OF_FILE = {"drivers/block/loop.ko": "", "fs/overlayfs/overlay.ko": "", "lib/libcrc32c.ko": ""}
+EROFS = OF_FILE | {"fs/erofs/erofs.ko": "libcrc32c", "crypto/crc32c_generic.ko": ""}
+SQUASHFS = OF_FILE | {"fs/squashfs/squashfs.ko": ""}
+
+
+def of_file(tree: Tree, version: str = MODERN, **options) -> content.BuiltInitrd:
+    wanted = image(**options)._replace(root="ram")
+    return build_initrd(recipe_of(wanted, tree, kernel(version)), lambda note: None)
+
+
+@pytest.mark.parametrize(("needs", "system"), [(EROFS, "erofs"), (SQUASHFS, "squashfs")])
+def test_a_root_that_is_fetched_needs_no_nfs_and_auto_is_our_own_image(needs, system):
+    made = of_file(of_files(kernel_files(MODERN, CARDS | needs)), modules=("tg3",))
+    assert made.kind == "own" and {system, "loop", "overlay"} <= set(made.modules)
+    assert not any("nfs" in name for name in made.modules)
+    tree = unpacked(made).tree
+    assert b"fileroot" in tree
+    assert all(b"bin/" + name.encode() in tree for name in busybox.ROOT_FILE)
+
+
+@pytest.mark.parametrize(
+    ("version", "needs", "why"),
+    [
+        (EL5, {}, "has no loop, no overlay, no erofs or squashfs"),
+        (MODERN, {"fs/erofs/erofs.ko": "", "drivers/block/loop.ko": ""}, "has no overlay;"),
+    ],
+)
+def test_a_kernel_that_cannot_have_its_root_as_a_file_is_refused(version, needs, why):
+    tree = of_files(kernel_files(version, (EL5_MODULES if version == EL5 else MODULES) | needs))
+    with pytest.raises(BadInput, match=f"root: ram cannot be: kernel {version} {why}"):
+        of_file(tree, version, base="none")
+
+
+@pytest.mark.parametrize("kind", ["dracut", "initramfs-tools"])
+def test_a_distributions_image_that_was_named_fetches_no_root(kind, tmp_path):
+    files = of_files(KINDS[kind])
+    data = gzip.compress(cpio.write_newc({path: each for path, each in files.items() if path}))
+    (tmp_path / "initrd").write_bytes(data)
+    tree = of_files(kernel_files(MODERN, MODULES | EROFS))
+    with pytest.raises(BadInput, match=f"an initrd of {kind} .*say `initrd: {{base: none}}`"):
+        of_file(tree, base=str(tmp_path / "initrd"))
+
+
 def by_version(vers: str, tree: Tree, version: str = MODERN) -> content.BuiltInitrd:
     wanted = image(base="none")._replace(nfs=NfsMount(vers))
     return build_initrd(recipe_of(wanted, tree, kernel(version)), lambda note: None)

@@ -1,0 +1,134 @@
+"""Making a root file and its tree of hashes: by mkfs.erofs or mksquashfs, and veritysetup.
+
+The same root makes the same bytes: identities are fixed, and files have no times. (The programs'
+versions are part of that, as a compressor's is.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..base.errors import Refused
+from ..base.files import digest_file
+from ..base.process import Program
+from ..base.programs import find_program
+
+UUID = "706c7567-6e6f-6465-8000-726f6f740001"  # "plugnode", "root"; no node mounts by it
+SALT = "706c75676e6f6465"
+PACKAGES = {
+    "mkfs.erofs": "erofs-utils",
+    "mksquashfs": "squashfs-tools",
+    "veritysetup": "cryptsetup-bin, on EL veritysetup",
+}
+ZSTD = (4, 14)  # the first kernel whose squashfs reads it
+_ROOT_HASH = re.compile(r"^Root hash:\s*([0-9a-f]{64})$", re.MULTILINE)
+ACLS = re.compile(rb"^system\.posix_acl_\w+=", re.MULTILINE)
+
+
+class MadeRootFile(NamedTuple):
+    """A root file, as `build/<image>/root_file.json` has it."""
+
+    file_system: str  # "erofs" | "squashfs"
+    sha256: str
+    bytes: int
+    verity: str  # the root hash of its dm-verity tree
+    verity_bytes: int
+    left_out: int  # folders and files of the root that it has not
+
+    @property
+    def name(self) -> str:
+        return f"root.{self.file_system}"
+
+
+class Wanted(NamedTuple):
+    """Which file to make."""
+
+    file_system: str
+    kernel_version: tuple[int, ...]
+    left_out: list[bytes]  # paths of the root
+
+
+def make_root_file(root: str, folder: str, wanted: Wanted) -> MadeRootFile:
+    """Make `folder`/root.erofs, or root.squashfs, and root.verity beside it, of the folder `root`.
+
+    Raises Refused where a program is missing or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix=".root-file-", dir=folder) as work:
+        file, hashes = os.path.join(work, "file"), os.path.join(work, "hashes")
+        _run(_COMMANDS[wanted.file_system](root, file, wanted))
+        verity = _root_hash(_run(_verity(file, hashes)))
+        made = MadeRootFile(
+            wanted.file_system,
+            digest_file(file),
+            os.path.getsize(file),
+            verity,
+            os.path.getsize(hashes),
+            len(wanted.left_out),
+        )
+        for path, name in ((hashes, "root.verity"), (file, made.name)):
+            os.chmod(path, 0o644)
+            os.replace(path, os.path.join(folder, name))
+    return made
+
+
+def _erofs(root: str, file: str, wanted: Wanted) -> list[str]:
+    """mkfs.erofs(1). lz4 is what every kernel's EROFS reads."""
+    left_out = [f"--exclude-path={os.fsdecode(path)}" for path in wanted.left_out]
+    return ["mkfs.erofs", "--quiet", "-zlz4", "-T0", f"-U{UUID}", *left_out, file, root]
+
+
+def _squashfs(root: str, file: str, wanted: Wanted) -> list[str]:
+    """mksquashfs(1); `-wildcards` is not said: names are names."""
+    how = "zstd" if wanted.kernel_version >= ZSTD else "gzip"
+    quiet = ["-noappend", "-no-progress", "-quiet"]
+    left_out = ["-e", *map(os.fsdecode, wanted.left_out)] if wanted.left_out else []
+    return [
+        *("mksquashfs", root, file, "-comp", how, "-all-time", "0", "-mkfs-time", "0"),
+        *quiet,
+        *left_out,
+    ]
+
+
+_COMMANDS = {"erofs": _erofs, "squashfs": _squashfs}
+
+
+def _verity(file: str, hashes: str) -> list[str]:
+    """veritysetup(8); salt and identity are fixed."""
+    fixed = [f"--uuid={UUID}", f"--salt={SALT}", "--hash=sha256"]
+    return ["veritysetup", "format", *fixed, file, hashes]
+
+
+def _run(argv: list[str]) -> str:
+    """What a program said. Raises Refused."""
+    name, *words = argv
+    place = find_program(name)
+    if place is None:
+        raise Refused(f"{name} is not installed; install {PACKAGES[name]}")
+    program = Program([place, *words])
+    said = list(_said(program))
+    if program.status:
+        last = " | ".join(said[-3:]) or f"exit status {program.status}"
+        raise Refused(f"{name} makes no root file: {last}")
+    return "\n".join(said)
+
+
+def _said(program: Program) -> Iterator[str]:
+    for line in program.lines():
+        if line.strip():
+            yield line.strip()
+
+
+def _root_hash(said: str) -> str:
+    found = _ROOT_HASH.search(said)
+    if found is None:
+        raise Refused(f"veritysetup told no root hash: {said[-300:]}")
+    return found[1]
+
+
+def lost_acls(xattrs: bytes, file_system: str) -> int:
+    """How many ACLs of a root (its root.xattrs) a file system would lose: squashfs keeps none."""
+    return 0 if file_system == "erofs" else len(ACLS.findall(xattrs))

@@ -1,0 +1,1 @@
+"""Snapshots of references, one module a kind."""

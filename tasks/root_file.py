@@ -1,0 +1,124 @@
+"""The root of an image as one file, for nodes that fetch it instead of mounting it.
+
+root/, root.mtree, root.xattrs ──> build/<image>/root.erofs  root.verity  root_file.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from .base.console import say
+from .base.complaints import about
+from .base.paths import BuildPaths
+from .base.rule import Reads, Task, Writes, remove, rule
+from .base.settings import build_paths, site
+from .core.base.errors import Refused
+from .core.base.files import read, write_atomic
+from .core.base.text import human
+from .core.image.source import ImageSource
+from .core.site.model import ROOT_FILES, Image
+
+if TYPE_CHECKING:
+    from .core.initrd.content import Recipe
+    from .core.root_file.make import MadeRootFile, Wanted
+
+ONLY_ROOT = (
+    "root: {} needs a file with every owner and device of the root, which only root makes;"
+    " run doit as root, or say `root: nfs`"
+)
+LOST = (
+    "{}: root.squashfs keeps no ACLs, and {} of the root are lost (kernel {} has no EROFS);"
+    " root: nfs keeps them"
+)
+
+
+def task_root_file() -> Iterator[Task]:
+    """make one file of each root that nodes fetch, and its tree of hashes"""
+    paths = build_paths()
+    for image in filter(has_root_file, site().images):
+        yield rule(
+            image.name,
+            make,
+            paths.initrd_source(image),
+            (image.root_exclude, image.root_modules),
+            paths,
+            reads=Reads([paths.manifest(image), paths.xattrs(image), paths.initrd_facts(image)]),
+            writes=Writes([paths.root_file(image)]),
+        )
+
+
+def has_root_file(image: Image) -> bool:
+    return image.root in ROOT_FILES
+
+
+def make(source: ImageSource, _: Any, paths: BuildPaths) -> list[str]:
+    """Make the file. Gives what lies beside the facts."""
+    from .core.checkout.rootless import privileged
+    from .core.root_file import make as maker
+
+    image = source.image
+    folder = paths.folder(image)
+    if not privileged(folder):
+        raise Refused(f"{image.name}: {ONLY_ROOT.format(image.root)}")
+    with about(image.name, source.site):
+        recipe = recipe_of(source, paths)
+        wanted = wanted_of(image, recipe, paths)
+    begun = time.monotonic()
+    made = maker.make_root_file(paths.root(image), folder, wanted)
+    tell(paths, image, made, time.monotonic() - begun)
+    tell_lost(paths, image, made, recipe.kernel.version)
+    leave(paths, image, made)
+    return [os.path.join(folder, name) for name in (made.name, "root.verity")]
+
+
+def recipe_of(source: ImageSource, paths: BuildPaths) -> Recipe:
+    """What the image's initrd is made of: it has the kernel's modules."""
+    from .core.initrd import build, kernel
+    from .initrd import staged_parts
+
+    tree = staged_parts(paths.staged(source.image))
+    chosen = kernel.choose(tree, source.image.kernel, source.site)
+    return build.recipe_of(source.image, tree, chosen, source.folders, source.site)
+
+
+def wanted_of(image: Image, recipe: Recipe, paths: BuildPaths) -> Wanted:
+    from .core.initrd import content
+    from .core.root_file import contents
+    from .core.root_file.make import Wanted
+    from .initrd import staged_tree
+
+    left_out: list[bytes] = []
+    if image.root_exclude or image.root_modules != "all":
+        left_out = contents.left_out(staged_tree(paths.staged(image)), image, recipe)
+    version = content.version_numbers(recipe.kernel.version)
+    return Wanted(content.file_system_of(recipe), version, left_out)
+
+
+def tell(paths: BuildPaths, image: Image, made: MadeRootFile, seconds: float) -> None:
+    """Say how large the file is, and what the root is that it is made of."""
+    from .core.tree import mtree
+
+    _, size = mtree.size_of(read(paths.manifest(image)))
+    part = 100 * made.bytes // max(size, 1)
+    what = f"{made.name} {human(made.bytes)}, {part} % of the root's {human(size)}"
+    say(f"{image.name}: {what}; {seconds:.0f} s")
+
+
+def tell_lost(paths: BuildPaths, image: Image, made: MadeRootFile, version: str) -> None:
+    """Say how many ACLs of the root its file has not."""
+    from .core.root_file.make import lost_acls
+
+    if lost := lost_acls(read(paths.xattrs(image)), made.file_system):
+        say(LOST.format(image.name, lost, version))
+
+
+def leave(paths: BuildPaths, image: Image, made: MadeRootFile) -> None:
+    """Write down what was made, and remove a file of another kind, that an earlier kernel had."""
+    facts = {"name": made.name, **made._asdict()}
+    write_atomic(paths.root_file(image), (json.dumps(facts, indent=1) + "\n").encode())
+    others = {"root.erofs", "root.squashfs"} - {made.name}
+    remove([paths.path(image.name, name) for name in others])
