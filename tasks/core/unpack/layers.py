@@ -23,7 +23,8 @@ _MARK, _OPAQUE = b".wh.", b".wh..wh..opq"
 def unpack_layers(path: str, blobs: Iterable[str], folder: str, claims: str = "") -> list[str]:
     """Unpack the layers at `blobs`, the lowest first, into an empty folder.
 
-    `path` is what complaints are about; `claims` as `unpack` has it. Gives what could not be kept. Raises BadInput, Refused.
+    `path` is what complaints are about; `claims` as `unpack` has it. Gives what could
+    not be kept. Raises BadInput, Refused.
     """
     layers = [os.open(blob, os.O_RDONLY | os.O_CLOEXEC) for blob in blobs]
     try:

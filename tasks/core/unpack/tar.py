@@ -47,9 +47,9 @@ def unpack(path: str, folder: str, claims: str = "") -> list[str]:
 def confined(path: str, folder: str, work: Work, claims: str) -> list[str]:
     """Do work on archives that are open in a child whose root folder is `folder`.
 
-    Where this is not root, what only root can keep is written to the file `claims`. Gives what could
-    not be kept, a line each. Raises BadInput where what is at `path` is wrong, Refused where this
-    machine is.
+    Where this is not root, what only root can keep is written to the file `claims`. Gives what
+    could not be kept, a line each. Raises BadInput where what is at `path` is wrong, Refused where
+    this machine is.
     """
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
