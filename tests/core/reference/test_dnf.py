@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.reference.bootstrap import BOOTSTRAP
+from tasks.core.reference.bootstrap import KIND as BOOTSTRAP
 from tasks.core.reference.snapshot import Snapshot
 from tasks.core.site.model import Image, Reference
 from tests.support.initrd_images import kernel_files
