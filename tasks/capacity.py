@@ -68,7 +68,7 @@ def task_capacity():
     return command(show, this_run, params=[*OWN, *known], knows="image")
 
 
-class Asked(NamedTuple):
+class AskedCapacity(NamedTuple):
     """What `doit capacity` is asked: OWN's values."""
 
     nodes: int
@@ -78,7 +78,7 @@ class Asked(NamedTuple):
 
 
 def show(run: Run, **said: Any) -> None:
-    nodes, servers, within, alone = Asked(*(said.pop(option["name"]) for option in OWN))
+    nodes, servers, within, alone = AskedCapacity(*(said.pop(option["name"]) for option in OWN))
     if min(nodes, servers, within, alone) < 0:
         raise Refused("--nodes, --servers, --within and --alone cannot be less than 0")
     by = assumptions(**{name.replace("_", "-"): value for name, value in said.items()})

@@ -92,17 +92,9 @@ def tell(run: Run, found: dict[str, dict], as_json: bool, id: str) -> None:
     from .core.base.nodeset import fold_nodes
 
     unknown = [node.name for node in run.site.nodes if not node.is_known]
-    said: dict[str, list[str]] = {"kept": [], "lost": []}
-    for image in run.site.images:
-        said["kept"] += said_of_keep(image, run.paths)
-        said["lost"] += said_of_capabilities(image, run.paths)
-    said = {key: lines for key, lines in said.items() if lines}
+    said = said_of_roots(run)
     if as_json:
-        plan: dict[str, Any] = {"id": id} if id else {}
-        plan |= every_json(run.site, found)
-        plan |= said
-        if unknown:
-            plan["without_mac"] = unknown
+        plan = whole_json(run.site, found, id, {**said, "without_mac": unknown})
         print(json.dumps(plan, indent=1))
         return
     tell_plans(run, {server: done["sections"] for server, done in found.items()})
@@ -111,6 +103,24 @@ def tell(run: Run, found: dict[str, dict], as_json: bool, id: str) -> None:
     if unknown:
         which = f"{len(unknown)} node{'s' * (len(unknown) > 1)} without a MAC yet"
         print(f"{which}, so DHCP does not know them: {fold_nodes(unknown)}")
+
+
+def said_of_roots(run: Run) -> dict[str, list[str]]:
+    """What `keep` lets out of roots, and what programs lack on nodes."""
+    said: dict[str, list[str]] = {"kept": [], "lost": []}
+    for image in run.site.images:
+        said["kept"] += said_of_keep(image, run.paths)
+        said["lost"] += said_of_capabilities(image, run.paths)
+    return said
+
+
+def whole_json(
+    site: Site, found: dict, id: str, besides: Mapping[str, list[str]]
+) -> dict[str, Any]:
+    """The plans with their id, and what is said besides."""
+    plan: dict[str, Any] = {"id": id} if id else {}
+    plan |= every_json(site, found)
+    return plan | {key: lines for key, lines in besides.items() if lines}
 
 
 def planned(run: Run, again: bool) -> dict[str, Answer]:

@@ -9,7 +9,6 @@ vmlinuz ────┘                      site.img ──┘
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import replace
@@ -68,10 +67,8 @@ def name(paths: BuildPaths, of: Aside, said: Said) -> None:
 
     image: Image = of.value
     facts = read_facts(paths.initrd_facts(image))
-    manifest = content(paths.manifest(image)) or b""
-    entries, size = mtree.size_of(manifest)
-    xattrs, initrd, kernel = map(digest_file, parts(image, paths)[1:4])
-    root = hashlib.sha256(manifest).hexdigest()
+    entries, size = mtree.size_of(content(paths.manifest(image)) or b"")
+    root, xattrs, initrd, kernel = map(digest_file, parts(image, paths)[:4])
     unnamed = Release(
         id="",
         image=said.name,

@@ -174,10 +174,14 @@ def listed(tree: Tree) -> dict[str, Any]:
         "setcap": any(resolve(tree, path.encode()) in tree for path in SETCAP),
         "setuid": _files(tree, _is_setuid),
         "not_world_readable": _files(tree, _is_closed),
-        "open_devices": [show_path(path) for path, entry in tree.items() if _is_open(entry)],
+        "open_devices": _open_devices(tree),
         "unknown_users": sorted(users.difference(known.users.values())),
         "unknown_groups": sorted(groups.difference(known.groups.values())),
     }
+
+
+def _open_devices(tree: Tree) -> list[str]:
+    return [show_path(path) for path, entry in tree.items() if _is_open(entry)]
 
 
 def _files(tree: Tree, is_listed: Callable[[Entry], bool]) -> list[str]:

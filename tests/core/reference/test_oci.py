@@ -223,7 +223,6 @@ exec "$2" -c "$3" "$1"
 """
 PULL = """\
 import json, pathlib, sys
-sys.path.insert(0, "REPOSITORY")
 from tasks.core.base.errors import Refused
 from tests.core.reference.test_oci import take, tree_of
 folder = pathlib.Path(sys.argv[1])
@@ -245,11 +244,10 @@ def test_a_registry_gives_the_same_by_skopeo_and_says_what_it_has_not(tmp_path):
     trusting = tmp_path / ".config/containers/registries.conf"
     trusting.parent.mkdir(parents=True)
     trusting.write_text('[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n')
-    code = PULL.replace("REPOSITORY", str(REPOSITORY))
     python = shutil.which("python", path=str(REPOSITORY / ".venv/bin")) or "python3"
     done = subprocess.run(
-        ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", REGISTRY, "sh", str(tmp_path), python, code],
-        env={**os.environ, "HOME": str(tmp_path)},
+        ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", REGISTRY, "sh", str(tmp_path), python, PULL],
+        cwd=REPOSITORY, env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
