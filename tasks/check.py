@@ -154,7 +154,15 @@ def overlay_names(site: Site) -> list[str]:
     return sorted({name for image in site.images for name in image.overlays})
 
 
+def without_way(run: Run) -> list[str]:
+    """Networks whose nodes have no way to a server."""
+    from .core.config.networks import without_way
+
+    return without_way(run.site)
+
+
 WARNINGS = {  # what they are about -> lines of warning
+    "networks": without_way,
     "kernel command line": long_lines,
     "deploy.nfs_root": exposed,
     "disk": lambda run: lacking(run.site, run.paths),

@@ -24,8 +24,8 @@ def templates_digest(folders: tuple[str, ...]) -> str:
     for folder in templates_in(folders):
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
-            if os.path.isfile(path):  # what else is there is refused
-                digest.update(os.fsencode(name) + b"\0" + read(path) + b"\0")
+            held = read(path) if os.path.isfile(path) else b""  # what else is there is refused
+            digest.update(os.fsencode(name) + b"\0" + held + b"\0")
     return digest.hexdigest()
 
 
@@ -72,7 +72,7 @@ def task_site_image():
         pack,
         site(),
         paths,
-        reads=Reads([paths.config("hosts")]),
+        reads=Reads([paths.config("hosts"), *node_templates(site())]),
         writes=Writes([paths.site_img]),
     )
 
@@ -81,5 +81,20 @@ def pack(wanted: Site, paths: BuildPaths) -> None:
     from .core.config.site_image import site_image
     from .core.config.site_image import site_img as packed
 
-    files = site_image(wanted, read(paths.config("hosts")))
+    read_here = partial(_read_here, paths.folders)
+    files = site_image(wanted, read(paths.config("hosts")), read_here)
     write_atomic(paths.site_img, packed(files))
+
+
+def node_templates(wanted: Site) -> list[str]:
+    """The templates of files that nodes fill."""
+    found = [pair for image in wanted.images for pair in image.node_files]
+    return sorted({path for _, path in found})
+
+
+def _read_here(folders: tuple[str, ...], path: str) -> bytes:
+    """A template. Raises BadInput where it leads out of the site: all nodes get what is in it."""
+    from .core.base.overlays import refuse_outside
+
+    refuse_outside(path, folders)
+    return read(path)

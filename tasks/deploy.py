@@ -55,6 +55,12 @@ PROMETHEUS = {
     "help": "a textfile for node_exporter instead, of servers, drift and nodes, to standard output",
     **flag,
 }
+DISKS = {
+    "name": "disks",
+    "long": "ask",
+    "help": "ask them for their disks, too, with serial numbers",
+    **flag,
+}
 SEEN = {
     "name": "seen",
     "long": "plan",
@@ -78,16 +84,21 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
         say(line)
     for id in sign_build(run):
         say(f"signed {id}")
-    options = DeployOptions(
-        author=run.author() if seen is None else {**run.author(), "plan": seen},
-        image=run.settings.image,
-        again=again,
-        revision=run.revision(),
-        seen=[] if seen is None else as_planned(run, seen, again),
-    )
+    author = run.author()
     if seen is None:
         refuse_unseen(run, again)
+        steps = []
+    else:
+        author["plan"] = seen
+        steps = as_planned(run, seen, again)
+    options = DeployOptions(author, run.settings.image, again, run.revision(), steps)
     answers = everywhere(run, options, with_goal=True)
+    tell_deployed(run, answers)
+    refuse_failed(run, answers)
+
+
+def tell_deployed(run: Run, answers: Mapping[str, Answer]) -> None:
+    """Print what was changed, and of several servers which were."""
     shown, deployed = {}, {}
     for server, answer in answers.items():
         if answer.shown:
@@ -97,7 +108,6 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
     tell_plans(run, shown)
     if len(run.site.servers) > 1:
         tell(run, deployed)
-    refuse_failed(run, answers)
 
 
 def refuse_unseen(run: Run, again: bool) -> None:
@@ -288,7 +298,7 @@ def task_status():
     if any(map(is_range, sys.argv[1:])):
         shown = command(show_range, this_run, knows="server destdir")
         return {**shown, "pos_arg": "words"}
-    options = [NODES, PROMETHEUS]
+    options = [NODES, DISKS, PROMETHEUS]
     return command(status, this_run, params=options, knows="server node destdir")
 
 
@@ -305,15 +315,19 @@ def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
     return {server: answer.done for server, answer in answers.items() if not answer.failure}
 
 
-def of_nodes(run: Run, states: Mapping[str, dict]) -> list[str]:
-    """What nodes say that they run, and with a `!` those that are not as they shall be."""
+def of_nodes(run: Run, states: Mapping[str, dict], disks: bool) -> list[str]:
+    """What nodes say that they run, and with a `!` those that are not as they shall be.
+
+    `disks`: and which each has.
+    """
     from .core.inspect.status import behind, by_release
 
     heard = hear(run)
     runs = {name: one.release for name, one in heard.runs.items()}
     late = behind(runs, next_releases(run.site, states))
     marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
-    return [*by_release(runs), *marked, *heard.unheard]
+    had = [f"{name}: {disk}" for name, one in heard.runs.items() for disk in one.disks]
+    return [*by_release(runs), *marked, *(had if disks else ()), *heard.unheard]
 
 
 def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
@@ -349,7 +363,7 @@ def show_metrics(run: Run) -> None:
     print(metrics_text(seen), end="")
 
 
-def status(run: Run, nodes: bool, prometheus: bool) -> None:
+def status(run: Run, nodes: bool, disks: bool, prometheus: bool) -> None:
     from .core.inspect.status import status_text, unequal
     from .core.remote.options import StatusOptions
 
@@ -361,8 +375,8 @@ def status(run: Run, nodes: bool, prometheus: bool) -> None:
     apart = unequal(states)
     for line in apart:
         print(f"! {line}")
-    if nodes or run.settings.node:
-        lines = [f"  {line}" for line in of_nodes(run, states)]
+    if nodes or disks or run.settings.node:
+        lines = [f"  {line}" for line in of_nodes(run, states, disks)]
         print("Nodes", *lines, sep="\n")
     refuse_failed(run, answers)
     count = len(apart)

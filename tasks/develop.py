@@ -13,13 +13,14 @@ from .core.base.files import REPOSITORY, write_atomic
 
 
 def task_schema():
-    """write site.schema.json, by which editors check site.yaml, and the tables of docs/site.md"""
+    """write site.schema.json, by which editors check site.yaml, and the tables of docs/"""
     return command(write_schema)
 
 
 def write_schema() -> None:
     write_atomic(os.path.join(REPOSITORY, "site.schema.json"), schema_text())
     write_atomic(os.path.join(REPOSITORY, "docs", "site.md"), manual_text())
+    write_atomic(os.path.join(REPOSITORY, "docs", "templates.md"), variables_text())
 
 
 def schema_text() -> bytes:
@@ -33,6 +34,15 @@ def manual_text() -> bytes:
 
     with open(os.path.join(REPOSITORY, "docs", "site.md")) as page:
         return with_tables(page.read()).encode()
+
+
+def variables_text() -> bytes:
+    from .core.config.variables import with_variables
+    from .core.site.load import read_site
+
+    site, _ = read_site(os.path.join(REPOSITORY, "site.yaml"), (REPOSITORY,))
+    with open(os.path.join(REPOSITORY, "docs", "templates.md")) as page:
+        return with_variables(page.read(), site).encode()
 
 
 def task_test():

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .base.compared import compared
@@ -24,7 +25,7 @@ from .core.base.errors import BadInput, Refused
 from .core.site.model import Site
 from .push import ask_nodes
 from .report import refresh
-from .root import said_of_keep
+from .root import said_of_capabilities, said_of_keep
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
@@ -86,25 +87,26 @@ def refused(answers: Mapping[str, Answer]) -> dict[str, Answer]:
 
 
 def tell(run: Run, found: dict[str, dict], as_json: bool, id: str) -> None:
-    """Print the plans, what `keep` lets out, and the nodes that nobody can boot yet."""
+    """Print the plans, what is lost or let out of roots, and nodes that nobody can boot yet."""
     from .base.servers import tell_plans
     from .core.base.nodeset import fold_nodes
 
     unknown = [node.name for node in run.site.nodes if not node.is_known]
-    kept: list[str] = []
+    said: dict[str, list[str]] = {"kept": [], "lost": []}
     for image in run.site.images:
-        kept += said_of_keep(image, run.paths)
+        said["kept"] += said_of_keep(image, run.paths)
+        said["lost"] += said_of_capabilities(image, run.paths)
+    said = {key: lines for key, lines in said.items() if lines}
     if as_json:
         plan: dict[str, Any] = {"id": id} if id else {}
         plan |= every_json(run.site, found)
-        if kept:
-            plan["kept"] = kept
+        plan |= said
         if unknown:
             plan["without_mac"] = unknown
         print(json.dumps(plan, indent=1))
         return
     tell_plans(run, {server: done["sections"] for server, done in found.items()})
-    for line in kept:
+    for line in chain.from_iterable(said.values()):
         print(line)
     if unknown:
         which = f"{len(unknown)} node{'s' * (len(unknown) > 1)} without a MAC yet"

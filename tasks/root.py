@@ -76,7 +76,8 @@ def say_of(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -
     if notes["unprivileged"]:
         say(notes["unprivileged"])
     hosts = rendered(wanted, folders)["hosts"]
-    for line in [*lost_hosts(image, notes, hosts), *lost_labels(image, notes, wanted)]:
+    lost = *lost_hosts(image, notes, hosts), *lost_labels(image, notes, wanted)
+    for line in (*lost, *lost_capabilities(wanted.image(image.name), notes)):
         say(line)
     for path in notes["open_devices"]:
         say(f"{image.name}: /{path} is a device that every user of a node may open; {DEVICES}")
@@ -101,9 +102,26 @@ def lost_labels(image: Image, notes: Notes, wanted: Site) -> list[str]:
     return [f"{image.name}: {selinux.WARNING}"]
 
 
+def lost_capabilities(image: Image, notes: Notes) -> list[str]:
+    """A line where programs lack on nodes what the reference lets them do."""
+    from .core.rootfs import stage
+
+    return [f"{image.name}: {line}" for line in stage.lost_capabilities(image, notes)]
+
+
+def said_of_capabilities(image: Image, paths: BuildPaths) -> list[str]:
+    """For plan: what programs lack on nodes."""
+    return lost_capabilities(image, staged_notes(image, paths))
+
+
+def staged_notes(image: Image, paths: BuildPaths) -> Notes:
+    with open(paths.notes(image), "rb") as file:
+        notes: Notes = json.load(file)
+    return notes
+
+
 def said_of_keep(image: Image, paths: BuildPaths) -> list[str]:
     """For plan: what `keep` lets out, and what of it lets out nothing."""
-    with open(paths.notes(image), "rb") as file:
-        notes = json.load(file)
+    notes = staged_notes(image, paths)
     let_out = [f"{image.name}: keep lets out /{path}: {reason}" for path, reason in notes["kept"]]
     return let_out + [IDLE.format(image.name, name) for name in notes["keep_idle"]]

@@ -22,7 +22,7 @@ LAYERS = [
     ["tasks.core.store", "tasks.core.secret_scan"],
     ["tasks.core.services", "tasks.core.reference", "tasks.core.trust"],
     ["tasks.core.config", "tasks.core.plan", "tasks.core.image"],
-    ["tasks.core.cluster", "tasks.core.importer"],
+    ["tasks.core.cluster", "tasks.core.importer", "tasks.core.discover"],
     ["tasks.core.deploy", "tasks.core.desired", "tasks.core.report", "tasks.core.lab"],
     ["tasks.core.inspect", "tasks.core.history"],
     ["tasks.core.disclosure"],

@@ -34,7 +34,18 @@ def _files(run: Run) -> tuple[str, ...]:
 
 def trusted(run: Run) -> Trusted:
     """What servers are told: whose signatures they must see, and those of this build."""
-    return Trusted(keys(run), _signatures(run), bool(_at_hand(run))) if keys(run) else NOBODY
+    if not keys(run):
+        _refuse_key(run)
+        return NOBODY
+    return Trusted(keys(run), _signatures(run), bool(_at_hand(run)))
+
+
+def _refuse_key(run: Run) -> None:
+    """Raises BadInput for a key that is named on the command line alone."""
+    if key := run.settings.key:
+        remedy = "name its public half there: `trust: {key: site.pub}`"
+        what = f"key={key}: the site has no `trust:`, so nothing is signed"
+        raise BadInput.at(run.settings.site, f"{what}; {remedy}")
 
 
 def sign_build(run: Run) -> list[str]:
@@ -42,9 +53,12 @@ def sign_build(run: Run) -> list[str]:
 
     Raises Refused where the key is none of the site's, or cannot be used.
     """
+    if not keys(run):
+        _refuse_key(run)
+        return []
     things, known, key = build_of(run.site, run.paths).signable, _signatures(run), _at_hand(run)
     missing = {id: data for id, data in things.items() if id not in known}
-    if not keys(run) or not missing or not key:
+    if not missing or not key:
         return []
     made = sign(missing, key)
     for id, signature in made.items():

@@ -18,7 +18,7 @@ HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
 # What nodes that run take
-OF_NODES = re.compile(r"hosts|nodes|facts|site|layouts/\w[\w.-]*", re.ASCII)
+OF_NODES = re.compile(r"hosts|nodes|interfaces|facts|site|(layouts|templates)/\w[\w.-]*", re.ASCII)
 
 
 def files_of(site_img: bytes) -> dict[str, bytes]:

@@ -91,6 +91,24 @@ def test_any_two_releases_of_a_server_are_compared(place: Doit):
     assert same == "root: the same\n"
 
 
+def test_a_plan_tells_it_of_releases_that_nodes_move_between_on_the_server_and_goes_on_without(
+    place: Doit,
+):
+    before = place.site.read_text()
+    held = place.folder / "dest/opt/nfs_export"
+    older = min(held.glob("worker-*"), key=lambda path: path.stat().st_ctime)
+    place.site.write_text(
+        before.replace("    cmdline:", f"    release: {older.name}\n    cmdline:")
+    )
+    said = place("plan", dest(place))
+    assert "~ 1 package: openssl 3.0.2 -> 3.0.1\n" in said
+    with open(held / f".plugnode/{older.name}.mtree", "a") as file:
+        file.write("damaged\n")
+    said = place("plan", dest(place))
+    assert "-> " + older.name in said and "openssl" not in said
+    place.site.write_text(before)
+
+
 @pytest.mark.parametrize(
     "words, status, why",
     [

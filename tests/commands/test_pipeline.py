@@ -376,25 +376,45 @@ def test_an_ordinary_user_builds_what_root_builds(kind, doit, reference):
     doit()
     truth = {name: (doit.build / "worker" / name).read_bytes() for name in SAME}
     shutil.rmtree(doit.build)
-    doit.folder.chmod(0o777)
-    for above in doit.folder.parents:
-        if above != pathlib.Path("/") and above.stat().st_uid == os.getuid():
-            above.chmod(above.stat().st_mode | 0o055)
-    words = as_nobody("python", "-m", "doit", f"site={doit.site}", f"build={doit.build}")
-    words[words.index("python")] = sys.executable
-    done = subprocess.run(
-        words,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HOME": "/nonexistent"},
-    )
+    done = by_nobody(doit)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name: (doit.build / "worker" / name).read_bytes() for name in SAME} == truth
     assert "as root makes them" in done.stderr, "one line says so"
 
 
 SAME = ("root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json")
+
+
+def by_nobody(doit) -> subprocess.CompletedProcess:
+    doit.folder.chmod(0o777)
+    for above in doit.folder.parents:
+        if above != pathlib.Path("/") and above.stat().st_uid == os.getuid():
+            above.chmod(above.stat().st_mode | 0o055)
+    words = as_nobody("python", "-m", "doit", f"site={doit.site}", f"build={doit.build}")
+    words[words.index("python")] = sys.executable
+    return subprocess.run(
+        words,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": "/nonexistent"},
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+@pytest.mark.parametrize(
+    "reference, why",
+    [
+        ("{rsync: 'root@127.0.0.1:/'}", "needs root, for owners and devices"),
+        ("{bootstrap: {suite: el9}}", "takes more users than one: run ./doit as root"),
+    ],
+)
+def test_what_takes_root_is_refused_to_others_in_a_line(doit, reference, why):
+    sample_site.write(doit.site, "/nowhere")
+    text = doit.site.read_text().replace("{path: /nowhere}", reference)
+    doit.site.write_text(text)
+    done = by_nobody(doit)
+    assert done.returncode == 1 and why in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(doit):

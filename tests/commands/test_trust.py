@@ -190,4 +190,7 @@ def test_each_claim_of_the_page_on_security_names_what_there_is():
 def test_without_trust_there_is_nothing_to_sign(site):
     site.trust()
     assert "site.yaml:1:1: no `trust:`, so nothing is signed" in site("sign", status=3)
+    for command in ("plan", "deploy"):
+        refused = site(command, f"key={site.private['first']}", status=3)
+        assert "the site has no `trust:`, so nothing is signed" in refused
     site("deploy")

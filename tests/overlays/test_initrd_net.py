@@ -169,6 +169,31 @@ def test_where_only_a_stranger_answers_the_sites_own_address_is_taken_and_the_st
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("172.24.10.100", "172.24.10.0/24 172.24.10.254 grid.example 172.24.10.53,172.24.10.54"),
+        ("10.81.105.11", "10.81.104.0/23 10.81.105.254 r1.example "),
+        ("10.81.106.11", "10.81.106.0/24   10.16.1.53"),
+        ("10.81.107.255", "172.24.10.0/24 172.24.10.254 grid.example 172.24.10.53,172.24.10.54"),
+    ],
+)
+def test_of_several_networks_the_one_counts_that_the_address_lies_in(
+    wire: Wire, address: str, told: str
+):
+    (wire.root / "plugnode/networks").write_text(
+        "172.24.10.0/24\t172.24.10.254\tgrid.example\t172.24.10.53,172.24.10.54\n"
+        "10.81.104.0/23\t10.81.105.254\tr1.example\t-\n10.81.106.0/24\t-\t-\t10.16.1.53\n"
+    )
+    script = f'. "$ROOT/netroot"; read_network {address}; echo "$subnet $gateway $domain $dns"'
+    done = subprocess.run(
+        ["busybox", "sh", "-euc", script],
+        env={**os.environ, "ROOT": str(wire.root)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == told + "\n"
+
+
 def test_a_card_that_the_site_does_not_know_takes_what_it_is_given(wire: Wire):
     said = wire.boot("card eth0 52:54:00:00:00:99 wire\nstranger")
     assert said[0].startswith("172.24.10.2") and "refused" not in wire.console

@@ -233,6 +233,87 @@ def test_name_servers_come_from_the_site_where_dhcp_gave_none(node: Node):
     ).read_text() == "search grid.example.org\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n"
 
 
+# Interfaces that the node configures itself: address of the node, name, address, netmask, MTU, VLAN, MAC
+
+CARDS = (
+    "172.24.10.100 ens1f1 10.36.0.5/16 255.255.0.0 9000 36 -",
+    "172.24.10.10 ens1f1 10.36.0.6/16 255.255.0.0 9000 36 -",
+    "172.24.10.100 ib0 10.83.0.5/24 255.255.255.0 - - -",
+    "172.24.10.100 storage 10.37.0.5/24 255.255.255.0 - - 52:54:00:00:00:09",
+)
+TO = {
+    "networkd": ("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", "run/systemd/network"),
+    "networkmanager": (
+        "etc/systemd/system/multi-user.target.wants/NetworkManager.service", "run/NetworkManager/system-connections"),
+    "scripts": ("etc/rc.d/init.d/network", "run/plugnode/network-scripts"),
+}  # fmt: skip
+
+
+def configured(node: Node, manager: str) -> dict[str, str]:
+    started, folder = TO[manager]
+    (node.root / started).parent.mkdir(parents=True, exist_ok=True)
+    (node.root / started).symlink_to("/bin/true")
+    (node.root / "etc/sysconfig/network-scripts").mkdir(parents=True, exist_ok=True)
+    lines = "".join(line.replace(" ", "\\t") + "\\n" for line in CARDS)
+    node.before = f"printf '{lines}' >{node.data}/interfaces"
+    node.verb("configure_interfaces", disk="")
+    assert not (node.data / "degraded").exists()
+    return {path.name: path.read_text() for path in (node.root / folder).iterdir()}
+
+
+def test_networkd_is_told_of_the_other_cards(node: Node):
+    files = configured(node, "networkd")
+    assert files["10-plugnode-ens1f1.network"] == (
+        "[Match]\nName=ens1f1\n[Link]\nMTUBytes=9000\n[Network]\nVLAN=ens1f1.36\nLinkLocalAddressing=no\n"
+    )
+    assert (
+        files["10-plugnode-ens1f1.36.netdev"]
+        == "[NetDev]\nName=ens1f1.36\nKind=vlan\n[VLAN]\nId=36\n"
+    )
+    assert files["11-plugnode-ens1f1.36.network"].endswith("[Network]\nAddress=10.36.0.5/16\n")
+    assert "PermanentMACAddress=52:54:00:00:00:09\n" in files["10-plugnode-storage.network"]
+    assert len(files) == 5
+
+
+def test_networkmanager_is_told_of_the_other_cards(node: Node):
+    files = configured(node, "networkmanager")
+    assert files["plugnode-ens1f1.36.nmconnection"] == (
+        "[connection]\nid=plugnode-ens1f1.36\ntype=vlan\ninterface-name=ens1f1.36\n"
+        "[ipv4]\nmethod=manual\naddress1=10.36.0.5/16\nnever-default=true\n[ipv6]\nmethod=ignore\n"
+        "[vlan]\nid=36\nparent=ens1f1\n"
+    )
+    assert "mtu=9000\n[ipv4]\nmethod=disabled\n" in files["plugnode-ens1f1.nmconnection"]
+    assert "type=infiniband\n" in files["plugnode-ib0.nmconnection"]
+    assert "[ethernet]\nmac-address=52:54:00:00:00:09\n" in files["plugnode-storage.nmconnection"]
+    (one, *_) = (node.root / TO["networkmanager"][1]).iterdir()
+    assert len(files) == 4 and one.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_scripts_of_el_are_told_of_the_other_cards(node: Node):
+    files = configured(node, "scripts")
+    common = "ONBOOT=yes\nBOOTPROTO=none\nDEFROUTE=no\nNM_CONTROLLED=no\n"
+    assert files["ifcfg-ens1f1.36"] == (
+        f"DEVICE=ens1f1.36\n{common}MTU=9000\nVLAN=yes\nIPADDR=10.36.0.5\nNETMASK=255.255.0.0\n"
+    )
+    assert files["ifcfg-ens1f1"] == f"DEVICE=ens1f1\n{common}MTU=9000\n"
+    assert "HWADDR=52:54:00:00:00:09\n" in files["ifcfg-storage"] and len(files) == 4
+
+
+def test_where_nobody_manages_cards_the_node_brings_them_up_itself(node: Node):
+    """Untagged: not every kernel that runs tests has VLANs."""
+    plain = CARDS[0].replace(" 36 ", " - ")
+    lines = "".join(line.replace(" ", "\\t") + "\\n" for line in (plain, CARDS[1], CARDS[3]))
+    sysfs = node.root / "sys/class/net"
+    node.before = (
+        f"printf '{lines}' >{node.data}/interfaces; mkdir -p {sysfs}/ens1f1 {sysfs}/enp7s0; "
+        f"echo 52:54:00:00:00:09 >{sysfs}/enp7s0/address; "
+        "ip link add ens1f1 type veth peer name far1; ip link add enp7s0 type veth peer name far2"
+    )
+    shown = node.boot(then="ip -o addr show; ip -o link show ens1f1", disk=False)
+    assert "ens1f1    inet 10.36.0.5/16" in shown and re.search(r"ens1f1@.* mtu 9000", shown)
+    assert "enp7s0    inet 10.37.0.5/24" in shown and "10.36.0.6" not in shown
+
+
 @pytest.mark.parametrize(
     ("mib", "range_", "fits"),
     [

@@ -211,3 +211,20 @@ def test_where_the_archive_is_no_good_the_folder_is_copied(node: Node, disk: boo
     (node.root / "var.ro.tar").write_bytes(whole[: len(whole) // 2])
     node.required = "no"
     assert node.boot(SAME, disk=disk) == "SAME\n" and node.degraded == ""
+
+
+@pytest.mark.parametrize(("name", "has"), [("1.2.3.4:/roots/x", True), ("root.erofs", False)])
+def test_programs_get_their_capabilities_above_a_root_that_came_over_nfs(
+    node: Node, name: str, has: bool
+):
+    """Another lower file system carries them itself."""
+    (node.root / "etc/plugnode").mkdir(parents=True)
+    (node.root / "etc/plugnode/capabilities").write_text("cap_net_raw=ep\t/ping it\n")
+    (node.root / "ping it").write_bytes(b"")
+    node.required = "no"
+    layers = "lowerdir=$ROOT,upperdir=/mnt/u,workdir=/mnt/w"
+    node.before = (
+        f"mount -t tmpfs x /mnt; mkdir /mnt/u /mnt/w; mount -t overlay -o {layers} {name} $ROOT"
+    )
+    said = node.boot('getcap "ping it" | wc -l', disk=False)
+    assert said.strip() == str(int(has)) and os.listxattr(node.root / "ping it") == []

@@ -196,6 +196,8 @@ def name(server: Machine) -> str:
 def test_a_file_that_somebody_else_wrote_is_kept_beside(site):
     path = site.server.path(PATHS["isc"])
     path.write_text("# the admin's own\nsubnet 10.99.0.0 netmask 255.255.255.0 {}\n")
+    path.chmod(0o640)  # it may hold keys
+    os.chown(path, 0, 7)
     mine = path.read_text()
     kept = path.with_name("dhcpd.conf.before-plugnode")
     kept.unlink(missing_ok=True)
@@ -206,4 +208,6 @@ def test_a_file_that_somebody_else_wrote_is_kept_beside(site):
         in out
     ), out
     assert kept.read_text() == mine and "wn001" in path.read_text()
+    rights = [(file.stat().st_mode & 0o777, file.stat().st_gid) for file in (kept, path)]
+    assert rights == [(0o640, 7)] * 2
     until(lambda: site.lease() == "10.99.0.106")

@@ -106,11 +106,7 @@ def boot_views(site: Site) -> Views:
     of_groups = _boots_of_groups(site, boots)
     different = [(node, boot) for node, boot in boots if boot != usual]
 
-    by_address = [node for node, _ in different if node.is_known and not node.mac]
-    view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
-    view["by_address"] = bool(by_address)
-    views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
-    views |= _network_views(site, usual, view)
+    views = _views_of_all(site, usual, [node for node, _ in different])
     for node, boot in different:
         difference = _difference(boot, usual)
         if of_groups.get(_group_file(site, node)) == boot:
@@ -118,6 +114,15 @@ def boot_views(site: Site) -> Views:
         else:
             views |= _node_views(site, node, boot, difference)
     return views
+
+
+def _views_of_all(site: Site, usual: BootSettings, different: list[Node]) -> Views:
+    """The files of all nodes but the different ones, which have their own."""
+    by_address = [node for node in different if node.is_known and not node.mac]
+    view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
+    view["by_address"] = bool(by_address)
+    views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
+    return views | _network_views(site, usual, view)
 
 
 def _node_views(site: Site, node: Node, boot: BootSettings, difference: str) -> Views:
@@ -258,7 +263,17 @@ def render_boot(
 ) -> dict[str, bytes]:
     """`plugnode/<label>.cfg`, `.grub` and `.ipxe` for one server's TFTP root."""
     environment = template_environment(tuple(templates))
-    view = plain_values(
+    view = image_view(site, server, label)
+    files: dict[str, bytes] = {}
+    for loader in ("cfg", "grub", "ipxe"):
+        text = render_template(environment, f"image.{loader}", view)
+        files[f"plugnode/{label.name}.{loader}"] = text
+    return files
+
+
+def image_view(site: Site, server: Server, label: BootLabel) -> View:
+    """What the templates of the files that name a release see."""
+    return plain_values(
         {
             "label": label.name,
             "release": label.release.id,
@@ -268,11 +283,6 @@ def render_boot(
             "elsewhere": _entries(site, server, label),
         }
     )
-    files: dict[str, bytes] = {}
-    for loader in ("cfg", "grub", "ipxe"):
-        text = render_template(environment, f"image.{loader}", view)
-        files[f"plugnode/{label.name}.{loader}"] = text
-    return files
 
 
 def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str]]:

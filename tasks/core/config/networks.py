@@ -197,12 +197,13 @@ def machines(site: Site) -> dict[str, list[tuple[str, str]]]:
     domains = {network.name: network.domain or "" for network in site.networks}
     nodes, interfaces = [], []
     for node in site.nodes:
-        names = (_names(node.name, domains[node.network]), *node.aliases)
-        nodes.append((node.ip, " ".join(names)))
+        names = " ".join((_names(node.name, domains[node.network]), *node.aliases))
+        nodes += [(address, names) for address in (node.ip, node.ip6) if address]
         for interface in node.interfaces:
-            if interface.ip:
-                name = interface.host_name(node.name)
-                interfaces.append((interface.ip, _names(name, domains[interface.network])))
+            name = interface.host_name(node.name)
+            names = _names(name, domains.get(interface.network, ""))
+            for address in filter(None, (interface.ip, interface.ip6)):
+                interfaces.append((address, names))
     servers = list(_servers(site, domains))
     return {"servers": servers, "nodes": nodes, "interfaces": interfaces}
 
@@ -304,6 +305,22 @@ class _Joined:
 
 def subnets_of_site(site: Site) -> Subnets:
     return Subnets([(network.name, network.subnet) for network in site.networks])
+
+
+def without_way(site: Site) -> list[str]:
+    """A line for each network whose nodes have neither a server in it nor a router to one."""
+    subnets = subnets_of_site(site)
+    booting = {node.network for node in site.nodes}
+    lines = []
+    for network in site.networks:
+        addresses = [server.address_in(network.name) for server in site.servers]
+        there = [subnets.name_of(address) == network.name for address in addresses]
+        if network.name in booting and not network.gateway and not all(there):
+            lines.append(
+                f"nodes of {network.name} have no way to a server that has no address in it:"
+                " give it a gateway:"
+            )
+    return lines
 
 
 def servers_outside(site: Site) -> list[str]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Network
 
 from ..archive import compression, cpio
+from ..base.errors import BadInput, Problem
 from ..base.files import REPOSITORY
+from ..base.files import read as read_file
 from ..initrd.content import file_entry, put_entry, script_of
-from ..site.model import Disk, DiskMatch, Node, Partition, Site
+from ..base.text import show_path
+from ..site.model import Disk, DiskMatch, Node, Partition, Site, template_of
 from ..site_data import HOSTS
 from ..tree.model import Tree
 
+MOST = 65_536  # bytes of a template: all nodes have it in memory
 HOOKS = {  # path in the image: file of overlays/initrd/
     "plugnode/common.sh": "common.sh",
     "plugnode/identity": "identity",
@@ -23,8 +29,13 @@ HOOKS = {  # path in the image: file of overlays/initrd/
 }
 
 
-def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
-    """What the node's scripts read, as site.img brings it: path -> bytes. `hosts`: as generated."""
+def site_image(
+    site: Site, hosts: bytes, read: Callable[[str], bytes] = read_file
+) -> dict[str, bytes]:
+    """What the node's scripts read, as site.img brings it: path -> bytes. `hosts`: as generated.
+
+    `read` gives the templates of nodes' files. Raises BadInput where one asks for what is not.
+    """
     layouts = {node.layout: node.disk for node in site.nodes if node.layout}
     files = {
         HOSTS: hosts,
@@ -33,9 +44,43 @@ def site_image(site: Site, hosts: bytes) -> dict[str, bytes]:
     }
     if facts := _facts_table(site):
         files["plugnode/facts"] = facts
+    if site.more_networks:
+        files["plugnode/networks"] = _networks_table(site)
+    if interfaces := _interfaces_table(site):
+        files["plugnode/interfaces"] = interfaces
     for name in sorted(layouts):
         files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
+    for image in site.images:
+        for path, template in image.node_files:
+            name = template_of(image.name, path)
+            files[f"plugnode/templates/{name}"] = checked_template(template, read(template))
     return files
+
+
+# What a template of a node's file may name; facts and interfaces that a node lacks are empty
+WORDS = re.compile(
+    r"name|ip|mac|groups|domain|site|facts\.[A-Za-z][\w.-]*|interfaces\.[\w.-]+\.(ip|mac)", re.ASCII
+)
+HOLE = re.compile(rb"\{\{(.*?)\}\}")
+
+
+def checked_template(path: str, data: bytes) -> bytes:
+    """A template as it is. Raises BadInput at each hole that no node could fill."""
+    problems = []
+    for number, line in enumerate(data.splitlines(), 1):
+        for hole in HOLE.finditer(line):
+            word = hole[1].decode(errors="replace").strip()
+            if not WORDS.fullmatch(word):
+                known = "name, ip, mac, groups, domain, site, facts.NAME, interfaces.NAME.ip"
+                what = (
+                    f"{show_path(hole[1].strip())}: nothing that a node knows; {known} can be used"
+                )
+                problems.append(Problem(path, number, hole.start() + 1, what))
+    if b"\0" in data or len(data) > MOST:
+        problems.append(Problem(path, 1, 1, f"no small text: at most {MOST} bytes, none of them 0"))
+    if problems:
+        raise BadInput(problems)
+    return data
 
 
 def _nodes_table(site: Site) -> bytes:
@@ -58,13 +103,50 @@ def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
 
 
 def _facts_table(site: Site) -> bytes:
-    """A line a node that has any: its address, then `name=words` each behind a tab."""
+    """A line a node that has any: its address, then words of it, each behind a tab.
+
+    `facts.rack=3`, and for nodes' files, where any image has some, `interfaces.ib0.ip=10.8.0.11`.
+    """
+    with_files = any(image.node_files for image in site.images)
     lines = []
     for node in site.nodes:
-        if node.facts:
-            facts = [f"{name}={words}" for name, words in node.facts]
-            lines.append("\t".join((node.ip, *facts)) + "\n")
+        words = [f"facts.{name}={fact}" for name, fact in node.facts]
+        for each in node.interfaces if with_files else ():
+            words += [
+                f"interfaces.{each.name}.ip={each.ip}",
+                f"interfaces.{each.name}.mac={each.mac}",
+            ]
+        if words:
+            lines.append("\t".join((node.ip, *words)) + "\n")
     return "".join(lines).encode()
+
+
+def _networks_table(site: Site) -> bytes:
+    """A line a network, for the initrd: its subnet, gateway, domain and name servers."""
+    rows = []
+    for network in site.networks:
+        values = (network.gateway, network.domain, ",".join(network.dns))
+        rows.append((network.subnet, *(value or "-" for value in values)))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _interfaces_table(site: Site) -> bytes:
+    """A line for each interface that its node brings up, for `interfaces.sh` of its overlay.
+
+    The node's address, name, address with prefix, netmask, MTU, VLAN and MAC.
+    """
+    networks = {network.name: network for network in site.networks}
+    rows = []
+    for node in site.nodes:
+        for each in node.interfaces:
+            if each.configure:
+                network = networks[each.network]
+                subnet = IPv4Network(network.subnet)
+                address = f"{each.ip}/{subnet.prefixlen}"
+                values = (network.mtu, network.vlan, each.mac)
+                more = [str(value or "-") for value in values]
+                rows.append((node.ip, each.name, address, str(subnet.netmask), *more))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
 def _site_values(site: Site) -> bytes:

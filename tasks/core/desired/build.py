@@ -174,5 +174,6 @@ def _facts(node: Node) -> NodeFacts:
 
 def _interface(interface: Interface) -> str:
     """`bmc 10.82.0.1 52:54:00:12:34:56`."""
-    words = (interface.name, interface.ip, interface.mac, interface.guid)
-    return " ".join(filter(None, words))
+    words = (interface.name, interface.ip, interface.ip6, interface.mac, interface.guid)
+    configured = "configured" if interface.configure else ""
+    return " ".join(filter(None, (*words, configured)))

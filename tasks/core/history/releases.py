@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -37,10 +38,13 @@ def _asked(plan: Plan, actual: Actual) -> Iterator[Asked]:
             asked = _compared(actual.targets, like, built.release, *load_diff(actual, built))
             if asked["packages"] or asked["paths"]:
                 yield asked
-    new = {built.release.id for built in plan.roots}
-    for move in plan.moves:
-        if {move.before, move.after} <= actual.released.keys() - new:
-            yield compared_there(actual.targets, actual.released, str(move.before), move.after)
+    there = actual.released.keys() - {built.release.id for built in plan.roots}
+    moved = [(move.before or "", move.after) for move in plan.moves]
+    moved += [(switch.before or "", switch.after) for switch in plan.switches]
+    for before, after in dict.fromkeys(moved):
+        if {before, after} <= there:
+            with contextlib.suppress(Refused, OSError):  # what is kept of one is damaged
+                yield compared_there(actual.targets, actual.released, before, after)
 
 
 def _compared(targets: Targets, like: str, after: Release, old: Tree, new: Tree) -> Asked:

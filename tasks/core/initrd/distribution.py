@@ -47,7 +47,30 @@ def use_as_is(
         what = f"cannot mount an NFS root, it lacks {', '.join(missing)}"
         remedy = f"{image.remedy.format(version)}; or say `initrd: {{base: none}}`"
         raise BadInput.at(base.name, f"{what}; {remedy}")
-    return BuiltInitrd(base.data, b"", "", image.kind, version, base.name, tuple(drivers), ())
+    notes = _lacking_firmware(recipe, base)
+    return BuiltInitrd(base.data, b"", "", image.kind, version, base.name, tuple(drivers), notes)
+
+
+def _lacking_firmware(recipe: Recipe, base: BaseImage) -> tuple[str, ...]:
+    """A note for each card that the site names, or one for all that the image drives."""
+    tree, version, name = base.image.tree, recipe.kernel.version, recipe.image.name
+    inside = modules.all_in(tree, resolve(tree, b"lib/modules"))
+    drivers = [modules.name_of(driver) for driver in recipe.image.initrd.modules]
+    cards = drivers or [driver for driver, path in inside.items() if b"/drivers/net/" in path]
+    lacking = {}
+    for driver in filter(inside.__contains__, cards):
+        data = modules.expanded(tree, inside[driver], base.name)
+        _, missing = modules.firmware(tree, data, version)
+        if missing:
+            lacking[driver] = missing
+    if not drivers and lacking:
+        what = f"{name}: {base.name} lacks firmware that drivers in it name: {', '.join(lacking)}"
+        return (f"{what}; put it there if nodes have such cards",)
+    notes = []
+    for driver, missing in lacking.items():
+        what = f"module {driver} names firmware that {base.name} lacks"
+        notes.append(f"{name}: {what}: {', '.join(missing)}")
+    return tuple(notes)
 
 
 def _drivers(recipe: Recipe) -> list[str]:

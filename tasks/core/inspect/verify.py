@@ -111,14 +111,19 @@ def of_server(
     for release in released.values():
         yield from _root(targets, release.id, full, tell)
         yield from _boot_folder(targets, release, full or release.id in in_use)
-    yield from _site_data(targets, image)
-    yield from _unsigned(targets, released, image, keys)
     yield from starmap(Finding, harmed.items())
+    yield from _besides(targets, image)
+    yield from _unsigned(targets, released, image, keys)
+    yield from _ways(targets, released)
+    yield from _gone(targets, ids_in)
+
+
+def _besides(targets: Targets, image: str) -> Iterator[Finding]:
+    """Site data, generated files and loaders; daemons' files, which are of no image."""
+    yield from _site_data(targets, image)
     yield from _files(targets, image)
     if not image:
         yield from _daemons(targets)
-    yield from _ways(targets, released)
-    yield from _gone(targets, ids_in)
 
 
 def _ids_in_boot_files(targets: Targets, image: str) -> dict[str, set[str]]:

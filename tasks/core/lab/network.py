@@ -163,15 +163,15 @@ UPLINK = "up0"  # the server's card, where a router is between it and the nodes
 UPLINKS = ("169.254.255.1", "169.254.255.2")  # the server's and the router's address there
 ROUTER = f"""
 mkdir -p /run/netns && ip netns add router
-ip link add {UPLINK} type veth peer name up netns router
+ip link add {UPLINK} type veth peer name uplink netns router
 ip link add port type veth peer name nodes netns router
 ip link set port master {BRIDGE} up
 ip addr add $server/32 dev {UPLINK} && ip addr add {UPLINKS[0]}/30 dev {UPLINK}
 ip link set {UPLINK} up
-ip -n router addr add {UPLINKS[1]}/30 dev up && ip -n router addr add $router/$prefix dev nodes
-for card in lo up nodes; do ip -n router link set $card up; done
+ip -n router addr add {UPLINKS[1]}/30 dev uplink && ip -n router addr add $router/$prefix dev nodes
+for card in lo uplink nodes; do ip -n router link set $card up; done
 ip -n router route add $server via {UPLINKS[0]}
-ip route add default via {UPLINKS[1]}
+ip route add default via {UPLINKS[1]} src $server
 ip netns exec router sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 """
 
@@ -180,7 +180,7 @@ def _start_relay(lab: Lab, daemons: Daemons) -> None:
     """A router in a namespace of its own, and the DHCP relay on it."""
     values = {"server": lab.address, "router": lab.router, "prefix": str(lab.prefix)}
     subprocess.run(["sh", "-euc", ROUTER], check=True, env={**os.environ, **values})
-    relay = f"dhcrelay -4 -d -id nodes -iu up {lab.address}"
+    relay = f"dhcrelay -4 -d -id nodes -iu uplink {lab.address}"
     daemons.start("relay", *f"ip netns exec router {relay}".split())
 
 

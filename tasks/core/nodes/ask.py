@@ -35,17 +35,26 @@ TAKE = (
     'kill -0 "${old#.new.}" 2>/dev/null || rm -rf "$old"; done; '
     "new=.new.$$; trap 'rm -rf \"$new\"' EXIT; "
     'mkdir -p "$new" layouts; tar -xf - -C "$new"; gone=; '
-    'for file in layouts/*; do [ -f "$new/$file" ] || gone="$gone $file"; done; '
+    "for file in layouts/* templates/* facts; do "
+    '[ ! -f "$file" ] || [ -f "$new/$file" ] || gone="$gone $file"; done; '
     'mv -f "$new"/layouts/* layouts/; '
-    'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone'
+    '[ ! -d "$new/templates" ] || { mkdir -p templates; mv -f "$new"/templates/* templates/; }; '
+    '[ ! -f "$new/facts" ] || mv -f "$new/facts" facts; '
+    'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone; '
+    "[ ! -s /etc/plugnode/node_files ] || sh /etc/setup.sh fill_node_files"
 )
-RUNS = "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded"
 # The line must not be cut before it has said so.
 REBOOT = (
     "PATH=$PATH:/sbin:/usr/sbin; command -v shutdown >/dev/null || "
     "{ echo 'it has no shutdown' >&2; exit 1; }; "
     "nohup sh -c 'sleep 1; exec shutdown -r now' </dev/null >/dev/null 2>&1 &"
 )
+RUNS = (
+    "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded; "
+    "[ ! -s disks ] || cat disks"
+)
+MOST_LINES = 90  # of what a node says
+_DISK = re.compile(r"(/dev/\S+) (\d+) (\S.*) (\S+)", re.ASCII)
 _RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
 
 # What ssh says -> what it means to an admin; NODE and KNOWN_HOSTS are filled in by `folded`.
@@ -70,19 +79,35 @@ class Replies(NamedTuple):
     failed: dict[str, str]
 
 
+class NodeDisk(NamedTuple):
+    """A disk that a node has, in the words of its setup.sh: `-` for what it does not say."""
+
+    device: str
+    mib: int
+    serial: str
+    transport: str
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.mib} MiB, serial {self.serial}, {self.transport}"
+
+
 class Runs(NamedTuple):
     """What a node says of itself."""
 
     release: str
     degraded: bool
+    disks: tuple[NodeDisk, ...] = ()
 
 
 def runs(text: str) -> Runs | None:
     """A node's answer to RUNS; None where it is none."""
     release, *more = text.split("\n")
-    if not _RELEASE.fullmatch(release) or more not in ([], ["degraded"]):
+    is_degraded = more[:1] == ["degraded"]
+    found = [_DISK.fullmatch(line) for line in more[is_degraded:]]
+    if not _RELEASE.fullmatch(release) or None in found:
         return None
-    return Runs(release, bool(more))
+    disks = [NodeDisk(each[1], int(each[2]), each[3], each[4]) for each in found if each]
+    return Runs(release, is_degraded, tuple(disks))
 
 
 def ask(nodes: Iterable[Node], script: str, known_hosts: str, given: str = os.devnull) -> Replies:
@@ -135,7 +160,7 @@ class _Asked(EventHandler):  # type: ignore[misc]
         elif line == BEGIN:
             self.said = []
         else:
-            self.said = [*self.said[:30], line]
+            self.said = [*self.said[: MOST_LINES - 1], line]
 
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if rc == NO_DATA:

@@ -44,11 +44,7 @@ def _described(site: Site, node: Node, known: Known) -> Described:
         "image": node.image,
         "release": _release(node, server, known)[0],
     }
-    if known.runs is not None:
-        runs = known.runs.get(node.name)
-        found["runs"] = runs.release if runs else None
-        found["degraded"] = runs.degraded if runs else None
-    return {**found, "server": server, **_own(site, node)}
+    return {**found, **_heard(node, known), "server": server, **_own(site, node)}
 
 
 def _own(site: Site, node: Node) -> Described:
@@ -68,6 +64,18 @@ def _own(site: Site, node: Node) -> Described:
         "loader": node.loader,
         "facts": dict(node.facts),
         "aliases": list(node.aliases),
+    }
+
+
+def _heard(node: Node, known: Known) -> Described:
+    """What a node says of itself, where nodes were asked; None where it did not answer."""
+    if known.runs is None:
+        return {}
+    runs = known.runs.get(node.name)
+    return {
+        "runs": runs.release if runs else None,
+        "degraded": runs.degraded if runs else None,
+        "disks": [each._asdict() for each in runs.disks] if runs else None,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..base.nodeset import fold_nodes
+from .ask import NodeDisk
 from .effective import Described
 
 SHARED = (
@@ -70,6 +71,8 @@ def _own(nodes: list[Described]) -> Iterator[str]:
         for one in node["interfaces"]:
             card = one["mac"] or one["guid"] or "-"
             yield f"  {'':<{max(longest, 10)}} {one['ip'] or '-':<15}  {card:<17}  {one['name']}"
+        for disk in node.get("disks") or ():
+            yield f"{INDENT}{NodeDisk(**disk)}"
 
 
 def _wrapped(label: str, text: str) -> str:

@@ -32,11 +32,11 @@ def read_actual(targets: Targets, desired: Desired) -> Actual:
     return Actual(
         targets=targets,
         released=published(targets),
-        booted=frozenset(_booted(targets, desired)),
+        booted=_booted(targets, desired),
         files=files,
         unreadable=_unreadable(targets, names),
-        loaders=dict(_loaders(targets, desired)),
-        services=dict(_services(targets, desired)),
+        loaders=_loaders(targets, desired),
+        services=_services(targets, desired),
         ours=ours,
         nodes=read_nodes(known),
         records=tuple(journal.read_journal(targets.journal)),
@@ -93,11 +93,13 @@ def _unreadable(targets: Targets, names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _services(targets: Targets, desired: Desired) -> Iterator[tuple[str, bytes]]:
+def _services(targets: Targets, desired: Desired) -> dict[str, bytes]:
+    found = {}
     for service in desired.services:
         data = content(targets.at(service.path))
         if data is not None:
-            yield service.path, data
+            found[service.path] = data
+    return found
 
 
 def _site_img(targets: Targets, files: Mapping[str, bytes]) -> bytes:
@@ -138,14 +140,13 @@ def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts
     return lines
 
 
-def _booted(targets: Targets, desired: Desired) -> Iterator[str]:
+def _booted(targets: Targets, desired: Desired) -> frozenset[str]:
     """Folders appear by a rename, whole; what was done to their files later is found here."""
-    for built in desired.releases:
-        if _is_bootable(targets, built):
-            yield built.release.id
+    whole = {built.release.id for built in desired.releases if _is_bootable(targets, built)}
     site_img, size = f"{desired.site_id}/site.img", len(desired.site_img)
     if is_served(targets, site_img, size, digest(desired.site_img)):
-        yield desired.site_id
+        whole.add(desired.site_id)
+    return frozenset(whole)
 
 
 def _is_bootable(targets: Targets, built: BuiltRelease) -> bool:
@@ -158,11 +159,13 @@ def _is_bootable(targets: Targets, built: BuiltRelease) -> bool:
     return True
 
 
-def _loaders(targets: Targets, desired: Desired) -> Iterator[tuple[str, bool]]:
+def _loaders(targets: Targets, desired: Desired) -> dict[str, bool]:
+    found = {}
     for name, source in desired.loaders.items():
         path = targets.served(name)
         if os.path.lexists(path):
-            yield name, _is_copy(path, source)
+            found[name] = _is_copy(path, source)
+    return found
 
 
 def _is_copy(path: str, source: str) -> bool:

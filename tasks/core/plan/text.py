@@ -10,7 +10,7 @@ from ..base.text import counted, human, shown_path
 from ..release import Release
 from ..site_data import SITE, value_of
 from .compare import TreeChange
-from .model import FileChange, Plan, ReleaseChange
+from .model import FileChange, NodesReassigned, Plan, ReleaseChange
 from .nearest import initrd_change, nearest, rights_change, root_change
 from .state import Actual, BuiltRelease
 
@@ -26,7 +26,8 @@ COLOURS = {
 
 
 Section = tuple[str, str]  # a title and what stands below it; of the last one only the text
-History = Mapping[str, Sequence[str]]  # release -> what it changes, in lines
+# From one release to another -> what that changes, in lines
+History = Mapping[tuple[str, str], Sequence[str]]
 
 
 def sections(plan: Plan, actual: Actual, history: History) -> list[Section]:
@@ -82,10 +83,28 @@ def _releases(plan: Plan, actual: Actual, history: History) -> Iterator[str]:
             yield from _boot_parts(boots[id], actual)
         if id in roots:
             yield from _root(roots[id], actual)
-        yield from (f"      {line}" for line in history.get(id, ()))
+        yield from _history(history, _before(id, plan, actual), id)
     for switch in plan.switches:
-        yield f"  ~ {switch.before or 'nothing'} -> {switch.after}"
-        yield f"    {_count(switch.nodes, 'node')} at the next boot: {fold_nodes(switch.nodes)}"
+        yield from _switch(switch)
+        yield from _history(history, switch.before, switch.after)
+
+
+def _before(id: str, plan: Plan, actual: Actual) -> str | None:
+    """The release that one is compared with: nearest to a new root, else what nodes had."""
+    for built in plan.roots:
+        if built.release.id == id:
+            return nearest(actual, built)
+    return next((move.before for move in plan.moves if move.after == id), None)
+
+
+def _switch(switch: NodesReassigned) -> Iterator[str]:
+    yield f"  ~ {switch.before or 'nothing'} -> {switch.after}"
+    yield f"    {_count(switch.nodes, 'node')} at the next boot: {fold_nodes(switch.nodes)}"
+
+
+def _history(history: History, before: str | None, after: str) -> Iterator[str]:
+    lines = history.get((before or "", after), ())
+    return (f"      {line}" for line in lines)
 
 
 def _move(move: ReleaseChange) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from ..base.errors import BadInput, Refused
 from ..base.files import digest_file
 from ..base.process import Say, become_root_alone, die_with_parent
+from ..base.text import human
 from ..site.model import Image, Reference
 from .acls import Acls
 from .claims import Claims
@@ -25,6 +26,8 @@ from .snapshot import Snapshot
 
 _BLOCK = 512  # tar's; an archive ends with blocks of zeros
 _TOLD = 3  # of many complaints
+_DEEPEST = 512  # folders above a name: shutil.rmtree goes down by recursion
+_PATH_MAX = 4096  # bytes, the last of them 0: of Linux
 BAD = 3  # the child's exit status: the archive is not what it should be
 
 
@@ -163,12 +166,46 @@ def _noting(
     """The entries, the name of the newest in `names`, and what is set later noted."""
     from libarchive import ffi
 
+    place = os.statvfs("/")
+    free = left = place.f_bavail * place.f_frsize
     for entry in entries:
         names[:] = [ffi.entry_pathname(entry._entry_p) or b"?"]
+        _refuse_container(names[0])
+        _refuse_deep(names[0])
+        left -= 0 if _has_holes(entry) else entry.size or 0
+        if left < 0:
+            raise ArchiveTrouble(f"it holds more than the {human(free)} that are free here")
         acls.note(names[0], entry._entry_p)
         if claims:
             claims.take(names[0], entry._entry_p)
         yield entry
+
+
+def _has_holes(entry: Any) -> bool:
+    from libarchive import ffi
+
+    holes: int = ffi.libarchive.archive_entry_sparse_count(entry._entry_p)
+    return holes > 0
+
+
+def _refuse_container(name: bytes) -> None:
+    """Raises ArchiveTrouble at what only archives of container images have."""
+    path = name.removeprefix(b"./")
+    folder, _, last = path.rpartition(b"/")
+    if path == b"oci-layout" or last == b"layer.tar" and b"/" not in folder:
+        what = "an image of containers, as `docker save` writes it, and no root"
+        raise ArchiveTrouble(f"{what}: `docker export` of a container of it gives one")
+    if last.startswith(b".wh.") and not path.startswith(b"var/lib/"):
+        what = f"one layer of an image of containers: {last.decode(errors='replace')} deletes"
+        raise ArchiveTrouble(f"{what} what others have; `docker export` gives a whole root")
+
+
+def _refuse_deep(name: bytes) -> None:
+    """Raises ArchiveTrouble at a name that no system could use."""
+    if len(name) >= _PATH_MAX or name.count(b"/") > _DEEPEST:
+        start = name[:40].decode(errors="backslashreplace")
+        folders, size = name.count(b"/"), len(name)
+        raise ArchiveTrouble(f"{start}… is {folders} folders deep, and {size} bytes long")
 
 
 def _at(names: list[bytes]) -> str:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 import re
 import shutil
+from tempfile import TemporaryDirectory
 
 from ..base.errors import Refused
+from ..base.files import content
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
 from . import apt_sources
+from .archive import unpack
 from .kind import Facts, ReferenceKind
 from .snapshot import Snapshot
 
@@ -31,6 +35,10 @@ CONFINED = [
     *("--fork", "--kill-child=KILL", "--"),
     *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; exec "$@"', "sh"),
 ]
+
+# Where rpm of EL has its data base: before and from the release that moved it
+DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
+FIRST_SYSIMAGE = 10
 
 # Below the new tree: pattern -> why it is removed.
 FORGOTTEN = {
@@ -55,6 +63,8 @@ FORGOTTEN = {
 EMPTIED = {
     "etc/machine-id": "systemd fills an empty one at boot; without one every boot is the first",
 }
+
+OF_APT = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial")
 
 _KEYRING = "install the distribution's keyring (debian-archive-keyring)"
 
@@ -97,6 +107,11 @@ PACKAGE_MEANINGS = (
         "no package {0} in {suite}; correct `packages`",
     ),
     (
+        r"(You have enabled checking of packages via GPG keys)",
+        "no key to check its packages by: name one by gpgkey= in a file of /etc/yum.repos.d, and "
+        "leave `mirror` out",
+    ),
+    (
         r"(No space left on device)",
         "{0} here, in the build folder",
     ),
@@ -121,31 +136,80 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     reference, tree = image.reference, snapshot.begin()
     count = len(reference.packages)
     say(f"{_describe(reference)}: {count} packages and all that they need: some minutes")
-    os.rmdir(tree)  # mmdebstrap makes its own
-    with snapshot.scratch() as scratch:  # it leaves keyrings in TMPDIR
-        program = Program(
-            [*CONFINED, *bootstrap_command(reference, snapshot)],
-            environment={
-                "SOURCE_DATE_EPOCH": EPOCH,
-                "DEBIAN_FRONTEND": "noninteractive",
-                "TMPDIR": scratch,
-            },
-            ending="KILL",
-        )
-        words = _listen(program, reference, say)
-    if program.status:
-        reason = explain_packages(reference, words)
-        raise Refused(f"{image.name}: {_describe(reference)}: {reason}")
+    with snapshot.scratch() as scratch:  # mmdebstrap leaves keyrings in TMPDIR
+        if os.geteuid():
+            packed = os.path.join(scratch, "root.tar")
+            _install_alone(image, unprivileged_command(image, snapshot, packed), say)
+            for warning in unpack(packed, tree, snapshot.claims):
+                say(f"{_describe(reference)}: {warning}")
+        else:
+            os.rmdir(tree)  # mmdebstrap makes its own
+            command = [*CONFINED, *bootstrap_command(reference, snapshot)]
+            environment = {"TMPDIR": scratch, **_home(image.reference, scratch)}
+            _install(image, command, environment, say)
     tidy(tree)
     apt_sources.say_in_root(tree, reference)
-    return {}
+    return _as_of_root(snapshot.claimed())
+
+
+def _as_of_root(facts: Facts) -> Facts:
+    """What came without root, as it comes with it: mmdebstrap then leaves apt's folders root's."""
+    claims = facts.get("claims", {})
+    for path in OF_APT:
+        if path in claims:
+            mode, _, _, *rest = claims[path]
+            claims[path] = [mode, 0, 0, *rest]
+    return facts
+
+
+def _install_alone(image: Image, command: list[str], say: Say) -> None:
+    """The same by an ordinary user, whose subordinate ids must be able to enter TMPDIR."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)
+        _install(image, command, {"TMPDIR": folder}, say)
+
+
+def _install(image: Image, command: list[str], environment: dict[str, str], say: Say) -> None:
+    """Run what installs the packages. Raises Refused."""
+    fixed = {"SOURCE_DATE_EPOCH": EPOCH, "DEBIAN_FRONTEND": "noninteractive"}
+    program = Program(command, environment={**fixed, **environment}, ending="KILL")
+    words = _listen(program, image.reference, say)
+    if program.status:
+        reason = explain_packages(image.reference, words)
+        raise Refused(f"{image.name}: {_describe(image.reference)}: {reason}")
+
+
+def unprivileged_command(image: Image, snapshot: Snapshot, packed: str) -> list[str]:
+    """mmdebstrap's words for an ordinary user, who cannot keep what comes but as an archive.
+
+    It runs in a user namespace, where packages' scripts are root of this user's subordinate ids.
+    Raises Refused where he has none, or for EL.
+    """
+    reference = image.reference
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if _of_el(reference) or not _has_subordinate_ids(user):
+        remedy = f"run ./doit as root, or give {user} subordinate ids (usermod --add-subuids)"
+        if _of_el(reference):
+            remedy = "run ./doit as root"
+        raise Refused(f"{image.name}: {_describe(reference)} takes more users than one: {remedy}")
+    words = ["--verbose", "--mode=unshare", "--variant=minbase", "--format=tar"]
+    include = "--include=" + ",".join(reference.packages)
+    mirror = _sources(reference, snapshot)
+    return ["mmdebstrap", *words, include, reference.suite, packed, *mirror]
+
+
+def _has_subordinate_ids(user: str) -> bool:
+    for path in ("/etc/subuid", "/etc/subgid"):
+        lines = (content(path) or b"").decode(errors="replace").splitlines()
+        if not any(line.startswith((f"{user}:", f"{os.geteuid()}:")) for line in lines):
+            return False
+    return True
 
 
 def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
-    """mmdebstrap's or dnf's words. A suite that is a number (9, el9) is one of EL."""
-    release = re.fullmatch(r"(?:el)?(\d+)", reference.suite)
-    if release:
-        return _dnf(reference, release[1], snapshot.incoming)
+    """mmdebstrap's or dnf's words."""
+    if release := _of_el(reference):
+        return _dnf(reference, release, snapshot.incoming)
     return [
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory"),
         "--include=" + ",".join(reference.packages),
@@ -154,11 +218,33 @@ def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
     ]
 
 
+def _of_el(reference: Reference) -> str:
+    """The release of EL that a suite is, as a number; "" for one of Debian."""
+    found = re.fullmatch(r"(?:el)?(\d+)", reference.suite)
+    return found[1] if found else ""
+
+
+def _home(reference: Reference, folder: str) -> dict[str, str]:
+    """A home whose macros say where the release's rpm has its data base.
+
+    Debian's rpm has it in the home of who calls it, inside the new root: `rpm -qa` on a node would
+    find nothing.
+    """
+    release = _of_el(reference)
+    if not release:
+        return {}
+    place = DATABASES[int(release) >= FIRST_SYSIMAGE]
+    with open(os.path.join(folder, ".rpmmacros"), "w", encoding="utf-8") as macros:
+        macros.write(f"%_dbpath {place}\n")
+    return {"HOME": folder}
+
+
 def _dnf(reference: Reference, release: str, tree: str) -> list[str]:
-    """Not tried on this project's machines, which are Debian's."""
     mirror = []
     if reference.mirror:
         mirror = [f"--repofrompath=plugnode,{reference.mirror}", "--repo=plugnode"]
+        if reference.mirror.startswith("file:"):  # this machine's own, as a folder is
+            mirror.append("--setopt=plugnode.gpgcheck=0")
     options = ["install_weak_deps=False", "tsflags=nodocs", "keepcache=False"]
     return [
         *("dnf", "-y", f"--installroot={tree}", f"--releasever={release}"),
@@ -248,4 +334,4 @@ def _label(reference: Reference) -> str:
     return f"{_describe(reference)}, {len(reference.packages)} packages named"
 
 
-KIND = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take)
+KIND = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take, for_all=True)

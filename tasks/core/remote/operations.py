@@ -123,9 +123,12 @@ def described_plan(plan: Plan, actual: state.Actual, changes: Tell, refused: str
     }
 
 
-def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What each release changes, in lines, by its id."""
-    return {told["after"]: list(history_lines(told, SHORT)) for told in history}
+def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """From one release to another -> what that changes, in lines."""
+    lines = {}
+    for told in history:
+        lines[told["before"], told["after"]] = list(history_lines(told, SHORT))
+    return lines
 
 
 def guard_server(
@@ -164,6 +167,14 @@ def _foreseen(targets: Targets, options: AgeOptions) -> list[prune.Verdict]:
     return [*prune.foreseen(targets, rules), *former.verdicts]
 
 
+def _missing_loaders(targets: Targets, wanted: Desired) -> list[str]:
+    """The loaders that are neither there nor coming, a line each."""
+    names = [*wanted.loaders]
+    if os.path.isdir(targets.tftp_root):
+        names += os.listdir(targets.tftp_root)
+    return loaders.missing_loaders(names)
+
+
 def deploy_server(
     targets: Targets,
     line: AnswerLine,
@@ -171,10 +182,7 @@ def deploy_server(
 ) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
     wanted = line.wanted()
-    names = [*wanted.loaders]
-    if os.path.isdir(targets.tftp_root):
-        names += os.listdir(targets.tftp_root)
-    for text in loaders.missing_loaders(names):
+    for text in _missing_loaders(targets, wanted):
         line.say(text)
 
     def show(plan: Plan, actual: state.Actual, desired: Desired) -> None:

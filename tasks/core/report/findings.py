@@ -105,12 +105,11 @@ def _counts(plan: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
 
 def _history(told: Mapping[str, Any]) -> View:
     """What a release changes in an admin's terms."""
-    rows = _package_rows(told["packages"] or {})
-    texts, hidden = [], []
+    rows = sorted(_packages(told["packages"])) if told["packages"] else []
+    hidden = [text for text in told["texts"] if text["why"]]
+    texts = []
     for text in told["texts"]:
-        if text["why"]:
-            hidden.append(text)
-        else:
+        if text not in hidden:
             texts.append(_file({**text, "path": f"/{text['path']}", **_CHANGED}))
     return {
         "before": told["before"],
@@ -122,12 +121,14 @@ def _history(told: Mapping[str, Any]) -> View:
     }
 
 
-def _package_rows(packages: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Give (name, version before, version after), "" for none, by name."""
-    rows = [(name, *versions) for name, versions in packages.get("changed", {}).items()]
-    rows += [(name, "", version) for name, version in packages.get("added", {}).items()]
-    rows += [(name, version, "") for name, version in packages.get("removed", {}).items()]
-    return sorted(rows)
+def _packages(packages: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Each package that differs with its version before and after."""
+    for name, (before, after) in packages["changed"].items():
+        yield name, before, after
+    for name, version in packages["added"].items():
+        yield name, "", version
+    for name, version in packages["removed"].items():
+        yield name, version, ""
 
 
 def _with_nodes(change: Mapping[str, Any]) -> View:

@@ -170,16 +170,17 @@ def found_view(facts: ReportFacts) -> View:
 
 
 def network_view(site: Site) -> list[tuple[str, str]]:
-    network = site.network
-    rows = [
-        ("Subnet", network.subnet),
-        ("Gateway", network.gateway or ""),
-        ("DNS", ", ".join(network.dns)),
-        ("Domain", network.domain or ""),
-        ("NTP", ", ".join(network.ntp)),
-        ("NFS root", site.deploy.nfs_root),
-        ("TFTP root", site.deploy.tftp_root),
-    ]
+    rows: list[tuple[str, str]] = []
+    for network in site.networks:
+        name = f" of {network.name}" if site.more_networks else ""
+        rows += [
+            (f"Subnet{name}", network.subnet),
+            (f"Gateway{name}", network.gateway or ""),
+            (f"DNS{name}", ", ".join(network.dns)),
+            (f"Domain{name}", network.domain or ""),
+            (f"NTP{name}", ", ".join(network.ntp)),
+        ]
+    rows += [("NFS root", site.deploy.nfs_root), ("TFTP root", site.deploy.tftp_root)]
     return [(name, value) for name, value in rows if value]
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..base.errors import BadInput
 from ..base.overlays import BUILT_IN_OVERLAYS
 from ..base.text import show_path
-from ..site.model import Image
-from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree
+from ..site.model import NFS_OVERLAY, Image
+from ..tree.capabilities import ATTRIBUTE, capabilities
+from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree, generated_file, resolve
 from . import hosts, modes, overlay, rc_sysinit, selinux, transforms, units
 from .scrub import kept, scrub
 
+CAPABLE = b"etc/plugnode/capabilities"  # a line a file: for setcap, and its path
+SETCAP = ("usr/sbin/setcap", "sbin/setcap", "usr/bin/setcap")
 REMEDY = (
     "NFS carries no file capabilities: give them by a unit's AmbientCapabilities=, "
-    "or make the program setuid"
+    "or make the program setuid, or say `root: nfs-overlay`"
 )
+NO_SETCAP = "nodes give them to files above the root by setcap: add libcap2-bin to the reference"
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,33 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     """What can only be done with the overlays over it."""
     tree = transforms.add_hook(laid, init)
     tree = transforms.make_local_files(tree, local_files(image, init), before)
+    tree = transforms.make_node_files(tree, dict(image.node_files), image.name)
     if init == transforms.SYSTEMD:
         tree = units.keep_configuration(tree)
-    return transforms.var_ro(tree)
+    return list_capable(transforms.var_ro(tree))
+
+
+def list_capable(tree: Tree) -> Tree:
+    """The capabilities of files beside them, for nodes that can give them to a layer above."""
+    lines = []
+    for path, entry in tree.items():
+        if entry.xattrs and (found := capabilities(entry)) and b"\n" not in path:
+            lines.append(f"{found}\t/".encode() + path + b"\n")
+    if not lines:
+        return tree
+    return dict(sorted({**tree, CAPABLE: generated_file(b"".join(lines))}.items()))
+
+
+def lost_capabilities(image: Image, notes: Mapping[str, Any]) -> list[str]:
+    """A line where programs will not have on nodes what their files let them do."""
+    capable = notes.get("capabilities", [])
+    is_carried = image.root == NFS_OVERLAY and notes.get("setcap")
+    if not capable or is_carried:
+        return []
+    more = f" and {len(capable) - 3} more" if len(capable) > 3 else ""
+    files = ", ".join(capable[:3]) + more
+    remedy = NO_SETCAP if image.root == NFS_OVERLAY else REMEDY
+    return [f"{files}: with file capabilities; {remedy}"]
 
 
 def _started(tree: Tree, image: Image, init: str) -> dict[str, Any]:
@@ -143,6 +171,7 @@ def listed(tree: Tree) -> dict[str, Any]:
     return {
         "capabilities": capable,
         "capabilities_remedy": REMEDY if capable else "",
+        "setcap": any(resolve(tree, path.encode()) in tree for path in SETCAP),
         "setuid": _files(tree, _is_setuid),
         "not_world_readable": _files(tree, _is_closed),
         "open_devices": [show_path(path) for path, entry in tree.items() if _is_open(entry)],
@@ -178,4 +207,4 @@ def _is_closed(entry: Entry) -> bool:
 
 
 def _has_capabilities(entry: Entry) -> bool:
-    return bool(entry.xattrs) and "security.capability" in dict(entry.xattrs)
+    return bool(entry.xattrs) and ATTRIBUTE in dict(entry.xattrs)

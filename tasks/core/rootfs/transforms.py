@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from ..archive.tar import write_tar
 from ..base.errors import BadInput, Problem
 from ..base.text import show_path, unescape_octal
+from ..site.model import template_of
 from ..tree.model import (
     DIR,
     FILE,
@@ -43,6 +44,7 @@ MOUNT_POINTS = {  # folders that every root has, with the mode of one that is mi
     b"home": 0o755,
     b"root": 0o700,
 }
+NODE_FILES = b"etc/plugnode/node_files"
 SITE_DATA = b"run/plugnode"  # where the initrd puts what site.img brings
 LOCAL = b"var/lib/plugnode/files"  # where local files live on a node's disk, beside its ssh keys
 OLD_PLACES = {b"etc/sysconfig/network": b"var/network"}  # the origin's, kept
@@ -153,6 +155,31 @@ def make_local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
     return tree
 
 
+def make_node_files(tree: Tree, paths: Iterable[str], image: str) -> Tree:
+    """Each of `paths` becomes a symlink to what the node itself makes of a template at boot.
+
+    Which ones stands in etc/plugnode/node_files, with the template's name in site.img: a node
+    writes no others. Raises BadInput.
+    """
+    if not paths:
+        return tree
+    tree, problems, lines = dict(tree), list[Problem](), []
+    for name in sorted(paths):
+        path = name.encode()
+        place = _resolved_parent(tree, path)
+        entry = tree.get(place)
+        if not _has_folders(tree, place) or (entry and entry.type == DIR):
+            what = "cannot be a node's file: it is a folder, or below what is none"
+            problems.append(Problem(show_path(path), 1, 1, what))
+        else:
+            _link(tree, path, SITE_DATA + b"/files/" + path)
+            lines.append(f"{name}\t{template_of(image, name)}\n")
+    if problems:
+        raise BadInput(problems)
+    put_path(tree, NODE_FILES, generated_file("".join(lines).encode()))
+    return tree
+
+
 def var_ro(tree: Tree) -> Tree:
     """var becomes var.ro, which fills each node's own /var; a new empty var to mount on.
 
@@ -183,27 +210,35 @@ def _has_folders(tree: Tree, path: bytes) -> bool:
 
 # What fills a node's own folders, in one file: each small one takes several calls to the server
 
-PACKED_FILE = 1 << 18  # bytes; a larger one is copied by itself
+PACKED_FILE = 1 << 21  # bytes; a larger one is copied by itself
 PACKED = 1 << 25  # bytes of all files together
-PACK, REST = b".tar", b".rest"  # beside a folder that fills another
+PACK, REST, KIB = b".tar", b".rest", b".kib"  # beside a folder that fills another
+BLOCK = 4  # KiB that a name takes at least
 
 
 def pack(tree: Tree, fills: Iterable[str]) -> Tree:
     """The tree with an archive beside each folder that fills nodes' own, and a list of the rest.
 
     FOLDER.tar has what is small and has no extended attributes; FOLDER.rest names, a line each,
-    what is copied besides, with all that is below it.
+    what is copied besides, with all that is below it; FOLDER.kib says how much room all takes.
     """
     made = dict(tree)
     for name in fills:
         folder = name.strip("/").encode()
-        names = folder + PACK, folder + REST
+        names = folder + PACK, folder + REST, folder + KIB
         packed, rest = split(tree, folder)
         is_plain = packed and not any(b"\n" in path for path in rest)
         if is_plain and not any(path in tree for path in names):
             made[names[0]] = generated_file(write_tar(packed), 0o600)
+            made[names[2]] = generated_file(b"%d\n" % _room(tree, folder))
             made[names[1]] = generated_file(b"".join(path + b"\n" for path in rest), 0o600)
     return dict(sorted(made.items()))
+
+
+def _room(tree: Tree, folder: bytes) -> int:
+    """KiB of all that is in a folder, on a disk of usual blocks, as du(1) would say."""
+    sizes = [max(tree[path].size, 1) for path in under(tree, folder)]
+    return sum(-(-size // (BLOCK << 10)) * BLOCK for size in sizes)
 
 
 def split(tree: Tree, folder: bytes) -> tuple[Tree, list[bytes]]:

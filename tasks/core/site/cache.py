@@ -32,6 +32,7 @@ BESIDES = (
         for name in ("boot_programs", "files", "nodeset", "overlays", "programs", "ssh", "text")
     ),
     *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
+    os.path.join(CORE, "outputs.py"),
 )
 DIGEST = 32
 LENGTH = 4

@@ -65,13 +65,17 @@ def constraint_problems(
 
     _loaders(site, folder, complain)
     _settings(site, complain)
+    _disks(site, complain)
+    _trust(site.trust, folder, complain)
+    _outputs(site, complain)
+    _deploy(site, complain)
+
+
+def _disks(site: Section, complain: Complain) -> None:
     for path, layer in _layers(site):
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
-    _trust(site.trust, folder, complain)
-    _outputs(site, complain)
-    _deploy(site, complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
@@ -152,13 +156,11 @@ def _unique_ids(members: list[Member], subnets: Subnets, complain: Complain) -> 
 
 def _ids(member: Member, subnets: Subnets) -> Iterator[tuple[str, str, Path]]:
     path = ("nodes", member.key)
+    if member.ip6:
+        yield "ip6", member.ip6, (*path, "ip6")
     if member.guid:
-        several = member.said.guids is not None
-        yield (
-            "guid",
-            member.guid,
-            (*path, "guids", member.place or 0) if several else (*path, "guid"),
-        )
+        of_range = (*path, "guids", member.place or 0)
+        yield "guid", member.guid, of_range if member.said.guids else (*path, "guid")
     if member.said.client_id and member.place is None:
         yield "client_id", member.said.client_id, (*path, "client_id")
     if member.said.circuit_id and member.place is None and member.ip:
@@ -167,6 +169,8 @@ def _ids(member: Member, subnets: Subnets) -> Iterator[tuple[str, str, Path]]:
     for card in member.cards:
         if card.guid:
             yield "guid", card.guid, card.at("guid")
+        if card.ip6:
+            yield "ip6", card.ip6, (*card.path, "ip6")
 
 
 def _by_port(site: Section, complain: Complain) -> None:
@@ -295,7 +299,7 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
         there = resolve.resolve_node(place.folder, file.path)
         if not EXISTS[file.kind](there):
             complain((*path, *file.place), *_missing(file.kind, there), file.path)
-    _local_files((*path, "local_files"), image.local_files or [], complain)
+    _local_files(path, image, complain)
     _releases(path[-1], [Layer(path, image)], complain)
     if image.overlay_size and image.root != NFS_OVERLAY:
         what, hint = f"has no effect with `root: {image.root}`", f"say `root: {NFS_OVERLAY}`"
@@ -346,8 +350,13 @@ def _reference(path: Path, reference: Section | None, complain: Complain) -> Non
     complain(path, what, "give exactly one of rsync, path, archive, bootstrap")
 
 
-def _local_files(path: Path, files: Names, complain: Complain) -> None:
-    """Each stands once, and none in the folder of another."""
+def _local_files(path: Path, image: Section, complain: Complain) -> None:
+    """Each stands once, and none in the folder of another; files that nodes fill are such, too."""
+    files = list(image.local_files or ())
+    places: list[Path] = [(*path, "local_files", at) for at in range(len(files))]
+    for name in image.node_files or {}:
+        files.append(name)
+        places.append((*path, "node_files", name))
     for at, file in enumerate(files):
         if not file:
             continue
@@ -356,7 +365,7 @@ def _local_files(path: Path, files: Names, complain: Complain) -> None:
             above = file
         if above:
             what = f"lies in {above}, which is listed too"
-            complain((*path, at), what, "keep one of them", file)
+            complain(places[at], what, "keep one of them", file)
 
 
 def _above(file: str, files: Names) -> str | None:

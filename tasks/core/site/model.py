@@ -6,6 +6,7 @@ file has the key's row beside it (`keys`); the others are worked out.
 
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
 # ruff: noqa: UP045
+import hashlib
 import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
@@ -116,6 +117,15 @@ class Network(NamedTuple):
             default="the cards' own",
         ),
     ] = None
+    vlan: Annotated[
+        Optional[int],
+        Key(
+            Whole(1, 4094),
+            "the number of its VLAN: interfaces of nodes that have configure tag what they send",
+            "the number of its VLAN: nodes tag what `interfaces` that they configure themselves"
+            " send in it (`ens1f1.36`). Never the card that a node boots from: PXE is not tagged",
+        ),
+    ] = None
     options: Annotated[
         tuple[tuple[str, tuple[str, ...]], ...],
         Key(
@@ -221,9 +231,19 @@ class Interface(NamedTuple):
             optional=True,
         ),
     ]
+    configure: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether the node brings it up itself, with its address, MTU and VLAN",
+            "`true`: the node brings it up with its address, and its network's MTU and VLAN, under"
+            " its name as the kernel's or, with a `mac`, whatever the kernel calls it",
+        ),
+    ] = False
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons
+    ip6: str = ""
 
     def host_name(self, node: str) -> str:
         """`wn001-bmc`."""
@@ -557,6 +577,17 @@ class Image(NamedTuple):
             recipe=ROOT,
         ),
     ] = None
+    node_files: Annotated[
+        tuple[tuple[str, str], ...],  # (path without a leading slash, absolute path of a template)
+        Key(
+            MapOf(Text("local_file"), PathHere()),
+            "files that each node fills at boot from its own row: path, and template here",
+            "files that each node has of its own, filled at boot: a path, and a small template on"
+            " this machine, see below. The paths are the release's, what is in them site data",
+            recipe=ROOT,
+            examples=({"etc/opensm/local.conf": "templates/nodes/opensm.conf"},),
+        ),
+    ] = ()
     keep: Annotated[
         tuple[str, ...],  # no leading slash
         Key(
@@ -645,6 +676,11 @@ class Image(NamedTuple):
             return self.cmdline
         size = self.overlay_size or OVERLAY_SIZE
         return f"{self.cmdline} plugnode.overlay={size}".strip()
+
+
+def template_of(image: str, path: str) -> str:
+    """The name in site.img of the template of a file that an image's nodes fill."""
+    return f"{image}.{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
 
 class Node(NamedTuple):
@@ -768,6 +804,7 @@ class Node(NamedTuple):
     guid: str = ""  # of an InfiniBand port that it boots from: pairs with colons, as these two
     client_id: str = ""
     circuit_id: str = ""  # a switch port's
+    ip6: str = ""  # a second address
 
     @property
     def is_known(self) -> bool:

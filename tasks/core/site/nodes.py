@@ -38,6 +38,7 @@ class Card(NamedTuple):
     ip: str | None
     mac: Mac | None
     guid: str | None
+    ip6: str | None
     said: Section
 
     def at(self, field: str) -> Path:
@@ -57,9 +58,10 @@ class Member(NamedTuple):
     macs: tuple[Mac, ...]  # of one node all its cards; none: not known yet, or wrong
     ip: str | None
     said: Section
-    aliases: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
     guid: str | None = None
+    ip6: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def ip_path(self) -> Path:
@@ -84,6 +86,9 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
             of_key = [_single(key, said, complain)]
         if said.aliases:
             of_key = _with_aliases(key, of_key, complain)
+        if said.ip6:
+            six = _addresses6(("nodes", key, "ip6"), said.ip6, len(of_key), complain)
+            of_key = [node._replace(ip6=_at(six, at)) for at, node in enumerate(of_key)]
         found += _with_cards(key, said, of_key, complain)
     return found
 
@@ -235,11 +240,14 @@ def _with_cards(
 def _cards(path: Path, said: Section, found: list[Member], complain: Complain) -> Iterator[Card]:
     """An interface of each of the nodes; None in it where it does not pair with their names."""
     wanted = len(found)
-    ips: list[Any] = _addresses((*path, "ip"), said.ip, wanted, complain)
-    given = [ips] + [_of_each(path, said, field, wanted, complain) for field in ("mac", "guid")]
+    addresses: list[list[Any]] = [
+        _addresses((*path, "ip"), said.ip, wanted, complain),
+        _addresses6((*path, "ip6"), said.ip6, wanted, complain),
+    ]
+    given = addresses + [_of_each(path, said, field, wanted, complain) for field in ("mac", "guid")]
     columns = [column if len(column) == wanted else [None] * wanted for column in given]
-    for member, ip, mac, guid in zip(found, *columns):
-        yield Card(path, member.place, path[-1], ip, mac, guid, said)
+    for member, ip, ip6, mac, guid in zip(found, *columns):
+        yield Card(path, member.place, path[-1], ip, mac, guid, ip6, said)
 
 
 def _of_each(path: Path, said: Section, field: str, wanted: int, complain: Complain) -> list[Any]:
@@ -271,8 +279,22 @@ def _addresses(path: Path, text: str | None, wanted: int, complain: Complain) ->
         complain(path, what, "write as many, as in 172.24.10.[110-112]", text)
     if not wanted or count != wanted:
         return []
-    texts = nodeset.expand_nodes(text) if nodeset.is_range(text) else [text]
-    return [_checked(values.ipv4, one, path, complain) for one in texts]
+    return [_checked(values.ipv4, one, path, complain) for one in _names(text)]
+
+
+def _addresses6(path: Path, text: str | None, wanted: int, complain: Complain) -> Addresses:
+    """The same of IPv6, whose colons no range of names has."""
+    if text is None or not wanted:
+        return []
+    plain = text.replace(":", "_")
+    count = _count(plain, path, complain)
+    if count and count != wanted:
+        what = f"{_nodes(wanted)}, but {count} address{'es' * (count > 1)}"
+        complain(path, what, "write as many, as in 2001:db8::[110-112]", text)
+    if count != wanted:
+        return []
+    texts = [one.replace("_", ":") for one in _names(plain)]
+    return [_checked(values.ipv6, one, path, complain) for one in texts]
 
 
 def _nodes(count: int) -> str:

@@ -38,7 +38,7 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     images = made.named(model.Image, said.images)
     deploy = made.values(model.Deploy, said.deploy)
     nodes = _Nodes(said, images, made).all(members)
-    more = _more(said, made)
+    more = _optional(said, made)
     head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
         said.site,
@@ -53,8 +53,8 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     )
 
 
-def _more(said: Section, made: _Values) -> dict[str, Any]:
-    """What a site need not say."""
+def _optional(said: Section, made: _Values) -> dict[str, Any]:
+    """What a site need not have; what it has not is no part of its fingerprint."""
     return {
         "hosts": _hosts(said.hosts),
         "outputs": tuple(said.outputs),
@@ -111,6 +111,9 @@ def files(image: Section) -> Iterator[File]:
         if path:
             kind = "loader, if any" if path.startswith("/") else "loader"
             yield File(("loaders", name), kind, path)
+    for name, path in (image.node_files or {}).items():
+        if path:
+            yield File(("node_files", name), "file", path)
     for field in ("base", "busybox"):
         path = getattr(image.initrd, field, None)
         if path and "/" in path:
@@ -292,8 +295,6 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
-        if member.aliases:
-            settings = {**settings, "aliases": member.aliases}
         first, *others = member.macs or (model.Mac(""),)
         return model.Node(
             member.name,
@@ -306,6 +307,8 @@ class _Nodes:
             guid=member.guid or "",
             client_id=said.client_id or "",
             circuit_id=said.circuit_id or "",
+            ip6=member.ip6 or "",
+            aliases=member.aliases,
         )
 
     def network(self, ip: str | None) -> str:
@@ -316,9 +319,11 @@ class _Nodes:
         return model.Interface(
             card.name,
             card.said.network or self.network(card.ip),
+            card.said.configure,
             card.ip or "",
             card.mac or model.Mac(""),
             card.guid or "",
+            card.ip6 or "",
         )
 
     def _shared(self, image: str, groups: Names) -> Settings:

@@ -205,6 +205,16 @@ class NodeKeys:
             examples=("172.24.10.100",),
         ),
     ]
+    ip6: Annotated[
+        str | None,
+        Key(
+            Text("addresses6"),
+            "a second address, of IPv6; of a range as many, as in 2001:db8::[110-112]",
+            "a second address, of IPv6: a line in `hosts`; of a range a range of as many, as in"
+            " `2001:db8::[110-112]`",
+            examples=("2001:db8::110",),
+        ),
+    ] = None
     groups: Annotated[
         tuple[str, ...],
         Key(
@@ -245,6 +255,16 @@ class InterfaceKeys:
             "its address; of a range as many, as in 172.24.11.[110-112]",
             "its address; of a range a range of as many",
             examples=("172.24.11.100",),
+        ),
+    ] = None
+    ip6: Annotated[
+        str | None,
+        Key(
+            Text("addresses6"),
+            "a second address, of IPv6; of a range as many, as in 2001:db8::[110-112]",
+            "a second address, of IPv6: a line in `hosts`; of a range a range of as many, as in"
+            " `2001:db8::[110-112]`",
+            examples=("2001:db8::110",),
         ),
     ] = None
     mac: Annotated[

@@ -1015,4 +1015,16 @@ def aliases(value: str) -> str:
     return value
 
 
-LATER = frozenset((any_text, node_names, addresses, aliases))
+@editors(r"^[0-9A-Fa-f:.\[\],/-]+$")
+def addresses6(value: str) -> str:
+    """A node's IPv6 address, or a range of them."""
+    return value
+
+
+def ipv6(value: str) -> str:
+    if ":" not in value:
+        raise InvalidValue("not an IPv6 address", "write it as 2001:db8::110")
+    return address(value)
+
+
+LATER = frozenset((any_text, node_names, addresses, addresses6, aliases))

@@ -177,3 +177,36 @@ def test_a_revision_of_the_user_behind_sudo_is_compared_with_and_runs_nothing(
     monkeypatch.setenv("SUDO_UID", str(ALICE))
     assert "~ arguments 'console=ttyS0' -> 'console=ttyS1'" in doit("plan", "--against=HEAD")
     assert not trap.ran.exists()
+
+
+def test_a_commit_and_a_branch_are_seen_without_a_program_and_nothing_else_is(tmp_path):
+    place = tmp_path / "site"
+    (place / "inside").mkdir(parents=True)
+    assert git.head(str(place)) == "" and git.revision(str(place)) is None
+
+    def run(*words: str) -> None:
+        who = ["-c", "user.name=Alice", "-c", "user.email=alice@example.org"]
+        subprocess.run(["git", *who, "-C", place, *words], check=True, capture_output=True)
+
+    seen = []
+
+    def after(*words: str) -> str:
+        run(*words)
+        seen.append(git.head(str(place / "inside")))
+        return seen[-1]
+
+    run("init", "--initial-branch=main")
+    after("commit", "--allow-empty", "-m", "one")
+    (place / "file").write_text("1")
+    run("add", "file")
+    assert after("status") == seen[0]
+    assert git.revision(str(place))["author"] == "Alice"
+    assert git.revision(str(place))["dirty"]
+    after("commit", "-m", "two")
+    after("checkout", "-b", "other")
+    after("pack-refs", "--all")
+    after("commit", "--allow-empty", "-m", "three")
+    after("checkout", "--detach")
+    assert len(set(seen)) == len(seen) - 1
+    run("worktree", "add", tmp_path / "beside", "main")
+    assert "refs/heads/main" in git.head(str(tmp_path / "beside"))

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.base.errors import BadInput
-from tasks.core.config import boot_files, checkers, cmdline, render, site_image, templates
+from tasks.core.config import boot_files, checkers, cmdline, networks, render, site_image, templates
 from tasks.core.desired.daemons import desired_services
 from tasks.core.release import Release, id_of, parse_release, release_id
 from tasks.core.services.exports import fewest_prefixes
@@ -115,7 +115,7 @@ def exported(site: Site, **deploy: str) -> list[str]:
     return [line.partition(" ")[2] for line in lines if not line.startswith("#")]
 
 
-def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_are():
+def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_are(tmp_path):
     first, *others = site_of("two-nodes").nodes
     addresses = ("10.1.0.6", "10.1.0.7", "10.1.0.9")
     nodes = tuple(first._replace(ip=address) for address in addresses)
@@ -126,6 +126,9 @@ def test_roots_can_be_exported_to_nodes_alone_and_to_those_who_prove_who_they_ar
     assert [line.partition("(")[0] for line in to_nodes] == ["10.1.0.6/31", "10.1.0.9"]
     assert all(",no_root_squash,sec=krb5p,xprtsec=tls,fsid=" in line for line in to_nodes)
     assert "sec=" not in to_all[0]
+    deploy = Deploy(export_to="nodes", export_options="sec=sys:krb5p")  # as nfs-utils of before TLS
+    files = {"exports": render.render_configs(site._replace(deploy=deploy))["exports"]}
+    assert [row.verdict for row in checkers.validate(str(write(tmp_path, files)))] == ["ok"]
 
 
 @given(st.sets(st.integers(0, 255), min_size=1))
@@ -703,12 +706,12 @@ CABLES = (
     "relay:10.81.110.254/24",
 )
 MET = [  # card, cable, and what it is given: name, address, router, next-server, loader
-    ("40:f2:e9:00:00:01", 1, ("c01", "10.81.104.11", "10.81.104.254", "10.81.104.1", "grubnetx64.efi")),
-    ("40:f2:e9:00:01:0a", 2, ("d01", "10.81.105.11", "10.81.105.254", "10.81.105.1", "grubnetx64.efi")),
+    ("40:f2:e9:00:00:01", 1, ("c01", "10.81.104.11", "10.81.104.254", "10.81.104.1", "shimx64.efi")),
+    ("40:f2:e9:00:01:0a", 2, ("d01", "10.81.105.11", "10.81.105.254", "10.81.105.1", "shimx64.efi")),
     ("40:f2:e9:01:01:01", 2, ("d01-bmc2", "10.81.105.12", "10.81.105.254", None, None)),
-    ("40:f2:e9:00:02:01", 3, ("e01", "10.81.106.11", "10.81.106.254", "10.16.1.11", "grubnetx64.efi")),
-    ("40:f2:e9:00:03:01", 4, ("f01", "10.81.107.11", "10.81.107.254", "10.16.1.11", "grubnetx64.efi")),
-    ("40:f2:e9:00:04:01", 4, ("g01", "10.81.108.11", "10.81.108.254", "10.16.1.11", "grubnetx64.efi")),
+    ("40:f2:e9:00:02:01", 3, ("e01", "10.81.106.11", "10.81.106.254", "10.16.1.11", "shimx64.efi")),
+    ("40:f2:e9:00:03:01", 4, ("f01", "10.81.107.11", "10.81.107.254", "10.16.1.11", "shimx64.efi")),
+    ("40:f2:e9:00:04:01", 4, ("g01", "10.81.108.11", "10.81.108.254", "10.16.1.11", "shimx64.efi")),
 ]  # fmt: skip
 BY_ID = [  # with a card that nobody knows
     (b"rack1-slot7", ("i01", "10.81.104.21")),
@@ -752,6 +755,15 @@ def test_clients_of_all_networks_get_what_is_theirs_and_strangers_only_what_a_po
     assert strangers == [None] * len(STRANGERS)
     assert re.fullmatch(r"10\.81\.106\.(20\d|210)", guest["ip"]) and guest["lease"] == "3600"
     assert not guest.get("bootfile") and not guest.get("boot_file")
+
+
+def test_a_network_without_a_way_to_a_server_is_warned_about():
+    site = site_of("racks")
+    lost = [each._replace(gateway=None) for each in site.networks]
+    alone = site._replace(network=lost[0], more_networks=tuple(lost[1:]))
+    assert networks.without_way(site) == []
+    named = [line.split()[2] for line in networks.without_way(alone)]
+    assert named == ["rack3", "rack4", "rack5", "rack6"]
 
 
 def test_a_root_comes_from_the_address_that_the_nodes_network_reaches():

@@ -336,6 +336,25 @@ def test_an_image_that_can_mount_nfs_is_used_as_it_is(kind):
     assert (made.kind, made.data) == (kind, data)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_firmware_that_a_distributions_image_lacks_is_said(kind):
+    folder = f"usr/lib/modules/{MODERN}/kernel/drivers/net/"
+    more = {
+        f"{folder}tg3.ko": module(MODERN, "tg3", "tigon/tg3.bin", "tigon/there.bin"),
+        f"{folder}bnx2.ko": module(MODERN, "bnx2", "bnx2/rv2p.fw"),
+        "usr/lib/firmware/tigon/there.bin": b"",
+    }
+    files = of_files({**KINDS[kind], **more})
+    data = gzip.compress(cpio.write_newc({path: each for path, each in files.items() if path}))
+    tree = root(**{f"boot__{NAMES[kind]}": data})
+    name = f"boot/{NAMES[kind]}"
+    assert build(tree, modules=("tg3",)).notes == (
+        f"worker: module tg3 names firmware that {name} lacks: tigon/tg3.bin",
+    )
+    (note,) = build(tree).notes
+    assert note.startswith(f"worker: {name} lacks firmware that drivers in it name: bnx2, tg3;")
+
+
 def test_an_image_is_recognised_by_one_kind_alone():
     images = {name: of_files(files) for name, files in KINDS.items()} | {"nash": el5_base()}
     for name, tree in images.items():

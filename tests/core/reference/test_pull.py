@@ -18,7 +18,7 @@ import time
 import pytest
 
 from tasks.core.base.errors import BadInput, Refused
-from tasks.core.reference import apt_sources, bootstrap, snapshot
+from tasks.core.reference import apt_sources, archive, bootstrap, snapshot
 from tasks.core.reference.exclude import bounds
 from tasks.core.reference.pull import pull_reference
 from tasks.core.reference.snapshot import Snapshot
@@ -755,6 +755,53 @@ def test_what_is_no_archive_is_one_line(content, tmp_path):
     text = refusal(image("archive", tmp_path / "root.tar"), tmp_path / "snap")
     assert text.startswith(str(tmp_path / "root.tar") + ":1:1: ")
     assert "No such file" in refusal(image("archive", tmp_path / "none.tar"), tmp_path / "snap")
+
+
+HOSTILE = {
+    "a layer": ([("etc/.wh.passwd", 0)], "one layer of an image of containers: .wh.passwd deletes"),
+    "an opaque layer": ([("./opt/.wh..wh..opq", 0)], "one layer of an image of containers"),
+    "docker save": ([("0123abcd/layer.tar", 9)], "as `docker save` writes it, and no root"),
+    "docker save of today": ([("blobs/sha256/0", 9), ("oci-layout", 9)], "`docker export` of a"),
+    "deep folders": ([("d/" * 600 + "end", 0)], "is 600 folders deep, and 1203 bytes long"),
+    "a long name": ([("/".join(["n" * 200] * 30), 0)], "bytes long"),
+    "a bomb": ([("var/zeros", 1 << 50)], "it holds more than the "),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("what", HOSTILE)
+def test_an_archive_that_is_no_root_or_that_nothing_could_hold_is_refused_at_once(what, tmp_path):
+    entries, said = HOSTILE[what]
+    with open(tmp_path / "root.tar", "wb") as file:
+        for name, size in entries:
+            member = tarfile.TarInfo(name)
+            member.size = size
+            file.write(member.tobuf(tarfile.PAX_FORMAT) + bytes(-(-min(size, 4096) // 512) * 512))
+    text = refusal(image("archive", tmp_path / "root.tar"), tmp_path / "snap")
+    assert said in text and text.startswith(str(tmp_path / "root.tar") + ":1:1: ")
+
+
+@needs_root
+def test_holes_of_an_archive_take_no_room_and_layers_of_aufs_in_var_are_data(tmp_path):
+    (tmp_path / "root/var/lib/docker/aufs").mkdir(parents=True)
+    (tmp_path / "root/var/lib/docker/aufs/.wh..wh.aufs").touch()
+    with open(tmp_path / "root/var/hole", "wb") as file:
+        file.truncate(1 << 42)
+    tar = [
+        "tar",
+        "--sparse",
+        "--format=gnu",
+        "-cf",
+        tmp_path / "root.tar",
+        "-C",
+        tmp_path / "root",
+        ".",
+    ]
+    subprocess.run(tar, check=True)
+    (tmp_path / "new").mkdir()
+    assert archive.unpack(str(tmp_path / "root.tar"), str(tmp_path / "new")) == []
+    assert (tmp_path / "new/var/hole").stat().st_size == 1 << 42
+    assert (tmp_path / "new/var/hole").stat().st_blocks < 100
 
 
 def entry(

@@ -107,8 +107,15 @@ LINES = [
     "-INITRD worker-0000000000aa/initrd.img",
     "+INITRD worker-0123456789ab/initrd.img",
 ]
+HISTORY = {
+    "before": "worker-0000000000aa", "after": "worker-0123456789ab", "unknown": "",
+    "packages": {"added": {"new": "2"}, "removed": {"old": "1"}, "changed": {"libc6": ["2.36", "2.37"]}},
+    "texts": [{"path": "etc/motd", "diff": ["@@ -1 +1 @@", "-one", "+two"], "why": ""},
+              {"path": "etc/key", "diff": [], "why": "it may hold a secret"}],
+}  # fmt: skip
 PLAN = {
     "changed": True,
+    "history": [HISTORY],
     "releases": [
         {"image": "worker", "before": "worker-0000000000aa", "after": "worker-0123456789ab", "nodes": ["wn7"]}
     ],
@@ -277,6 +284,46 @@ def test_a_plan_of_many_servers_names_each_and_one_without_changes_says_so():
     seen = Outline(page(node(7), found=view.Findings(plan=two)))
     text = " ".join(seen.words)
     assert "boot2 No changes." in text and "compared with what the servers hold" in text
+
+
+def test_servers_that_say_the_same_are_told_of_once_with_the_counts_at_the_top():
+    other = {**PLAN, "files": [{**PLAN["files"][0], "diff": LINES[:1]}]}  # type: ignore[index]
+    found = view.Findings(plan={"compared": "", "servers": {"boot1": PLAN, "boot2": other}})
+    text = " ".join(Outline(page(node(7), found=found)).words)
+    assert "boot[1-2] plan 3 nodes boot another release 1 release to publish 3 packages" in text
+    assert text.count("1 node boots it from the next boot on") == 1
+    assert text.index("boot[1-2] worker worker-0000") < text.index("boot1 Site data")
+    assert "boot2 Site data" in text
+
+
+def test_packages_and_texts_that_change_are_on_it_and_what_is_not_shown():
+    text = " ".join(Outline(page(node(7))).words)
+    for words in (
+        "From worker-0000000000aa to worker-0123456789ab", "3 packages Package Before After",
+        "libc6 2.36 2.37", "new 2", "old 1", "/etc/motd +1 −1 @@ -1 +1 @@ -one +two",
+        "/etc/key differs; not shown: it may hold a secret",
+    ):  # fmt: skip
+        assert words in text
+    unknown = {**HISTORY, "packages": None, "unknown": "not known"}
+    plan = {**PLAN, "history": [unknown]}
+    found = view.Findings(plan={"compared": "", "servers": {"boot1": plan}})
+    assert "Packages: not known." in " ".join(Outline(page(node(7), found=found)).words)
+    del plan["history"]  # as an earlier version left it
+    page(node(7), found=found)
+
+
+def test_whose_commit_it_is_stands_at_the_top():
+    revision = {
+        "commit": "0123456789abcdef",
+        "author": "Alice <b>",
+        "time": "2026-11-29T12:39:28+00:00",
+        "dirty": True,
+    }
+    facts = view.ReportFacts(site(node(7)), (built(),), {}, (), FOUND, revision)
+    html = view.render_report(view.view(facts), TEMPLATES).decode()
+    text = " ".join(Outline(html).words)
+    words = "Commit 0123456789ab by Alice <b>, 2026-11-29 12:39:28+00:00 , with local changes"
+    assert words in text and text.index(words) < text.index("Worth a look")
 
 
 def test_the_largest_folders_are_counted_two_deep():

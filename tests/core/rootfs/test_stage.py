@@ -18,7 +18,7 @@ from tasks.core.base.errors import BadInput
 from tasks.core.base.overlays import BUILT_IN_OVERLAYS
 from tasks.core.reference.exclude import bounds
 from tasks.core.rootfs import overlay, transforms
-from tasks.core.rootfs.stage import StagedRoot, stage
+from tasks.core.rootfs.stage import StagedRoot, list_capable, lost_capabilities, stage
 from tasks.core.scan.reader import scan
 from tasks.core.site.model import Disk, Image, Partition, Reference
 from tasks.core.tree.model import (
@@ -650,7 +650,8 @@ def test_what_fills_var_is_one_file_but_for_what_is_large_or_has_attributes() ->
     with tarfile.open(fileobj=io.BytesIO(read_content(made[b"var.ro.tar"]))) as tar:
         assert tar.getnames() == [".", "./lib", "./log", "./log/last"]
     assert {made[name].mode for name in (b"var.ro.tar", b"var.ro.rest")} == {0o600}
-    assert set(made) - set(tree) == {b"var.ro.tar", b"var.ro.rest"}
+    assert set(made) - set(tree) == {b"var.ro.tar", b"var.ro.rest", b"var.ro.kib"}
+    assert int(read_content(made[b"var.ro.kib"])) == 5 * 4 + transforms.PACKED_FILE // 1024 + 4
 
 
 def test_its_archive_is_bounded() -> None:
@@ -664,3 +665,34 @@ def test_a_name_that_no_list_can_have_leaves_the_folder_as_it_is() -> None:
     odd = directory()._replace(xattrs=(("user.x", b""),))
     tree = var_of(**{"var.ro/log/new\nline": odd})
     assert transforms.pack(tree, ["/var.ro"]) == tree
+
+
+# ---- file capabilities
+
+CAPABLE = (
+    ("security.capability", bytes.fromhex("0100000200200000" + "00" * 12)),
+)  # cap_net_raw=ep
+
+
+def test_what_nfs_does_not_carry_is_listed_for_who_can_give_it(staged) -> None:
+    files = {"etc/plugnode/x": b"", "usr/bin/ping": b"\x7fELF"}
+    whole = staged({**SYSTEMD, **files})
+    assert b"etc/plugnode/capabilities" not in whole.tree
+    entry = whole.tree[b"usr/bin/ping"]._replace(xattrs=CAPABLE)
+    tree = list_capable({**whole.tree, b"usr/bin/ping": entry})
+    listed = read_content(tree[b"etc/plugnode/capabilities"])
+    assert listed == b"cap_net_raw=ep\t/usr/bin/ping\n"
+
+
+@pytest.mark.parametrize(
+    ("root", "setcap", "said"),
+    [
+        ("nfs", True, "usr/bin/ping: with file capabilities; NFS carries no file capabilities"),
+        ("nfs-overlay", False, "usr/bin/ping: with file capabilities; nodes give them to files"),
+        ("nfs-overlay", True, ""),
+    ],
+)
+def test_they_are_said_to_be_lost_where_they_are(root: str, setcap: bool, said: str) -> None:
+    image = Image("worker", Reference("path", "/"), root=root)
+    lines = lost_capabilities(image, {"capabilities": ["usr/bin/ping"], "setcap": setcap})
+    assert "".join(lines).startswith(said) and bool(lines) == bool(said)

@@ -29,9 +29,9 @@ SHARED: dict[str, Any] = {
 }  # fmt: skip
 OF_NODE: dict[str, Any] = {
     "mac": "ae:d6:90:bb:aa:99", "macs": ["ae:d6:90:bb:aa:99"], "ip": "172.24.10.199", "groups": ["mine", "other"],
-    "interfaces": {"bmc": {"ip": "172.24.10.198"}}, "client_id": "slot-7", "circuit_id": "eth1/0/12",
-    "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"],
     "aliases": ["gpu-a"],
+    "interfaces": {"bmc": {"ip": "172.24.10.198"}}, "client_id": "slot-7", "circuit_id": "eth1/0/12",
+    "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"], "ip6": "2001:db8::1",
 }  # fmt: skip
 OF_DISK: dict[str, Any] = {
     "devices": ["/dev/sdb"], "partitions": [{**PARTITION, "size": "6G"}], "table": "dos", "required": False,
@@ -127,7 +127,7 @@ def test_a_key_of_a_node_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
 
 OF_INTERFACE: dict[str, Any] = {
     "network": None, "ip": "172.24.10.197", "mac": "ae:d6:90:bb:aa:98", "macs": ["ae:d6:90:bb:aa:98"],
-    "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"],
+    "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"], "ip6": "2001:db8::2", "configure": True,
 }  # fmt: skip
 
 

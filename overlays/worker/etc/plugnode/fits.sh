@@ -80,6 +80,6 @@ made_of_nothing() { # MIB COMMAND…: succeeds if the command does, on a file of
 }
 
 overfull() { # MIB FILL
-  used=$(du -sk "$ROOT$2" 2>/dev/null | awk '{ print int($1 / 1024) }')
+  used=$({ cat "$ROOT$2.kib" || du -sk "$ROOT$2"; } 2>/dev/null | awk '{ print int($1 / 1024) }')
   [ "$1" -ge $((used + used / 16)) ] || echo "$2 has $used MiB, its partition $1"
 }

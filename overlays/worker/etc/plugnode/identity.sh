@@ -12,7 +12,9 @@ name_node() { # by the exact address: the node at .10 is not the one at .100
 own_name() { # from hosts, else nodes, else what DHCP or the initrd gave, else one made of the address; without domain
   domain=$(site_value domain)
   for name in $(hosts_name) "$NODE" "$(cat "$ROOT/proc/sys/kernel/hostname" 2>/dev/null)"; do
-    is_name "$name" && echo "${name%."$domain"}" && return
+    is_name "$name" || continue
+    case $name in "$NODE".*) name=$NODE ;; esac # in another network's domain
+    echo "${name%."$domain"}" && return
   done
   say "no name for ${ADDRESS:-a node without address} in site.img"
   echo "node-$(echo "${ADDRESS:-unknown}" | tr . -)"

@@ -249,8 +249,10 @@ def _interfaces(
         if said.network and said.network not in known:
             hint = suggestion(said.network, known)
             complain((*path, "network"), "unknown network", hint, said.network)
-        elif not said.model_fields_set & {"network", "ip"}:
+        elif not said.model_fields_set & {"network", "ip", "ip6"}:
             complain(path, "no address", "give it an ip:", key=True)
+        elif said.configure and "ip" not in said.model_fields_set:
+            complain((*path, "configure"), "no address to bring it up with", "give it an ip:")
     for card in cards:
         _place(card, subnets, owners, complain)
     _own_addresses(members, complain)

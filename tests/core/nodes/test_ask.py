@@ -1,0 +1,49 @@
+"""What a node says of itself, by values."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.core.nodes.ask import NodeDisk, Runs, runs
+from tasks.core.nodes.table import nodes_json, nodes_text
+
+RELEASE = "worker-3f9a1c2b4d5e"
+DISKS = "/dev/sda 476940 S3Z9 X12 sata\n/dev/nvme0n1 3815447 - -"
+FOUND = (
+    NodeDisk("/dev/sda", 476940, "S3Z9 X12", "sata"),
+    NodeDisk("/dev/nvme0n1", 3815447, "-", "-"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (RELEASE, Runs(RELEASE, False)),
+        (f"{RELEASE}\ndegraded", Runs(RELEASE, True)),
+        (f"{RELEASE}\n{DISKS}", Runs(RELEASE, False, FOUND)),
+        (f"{RELEASE}\ndegraded\n{DISKS}", Runs(RELEASE, True, FOUND)),
+        (f"{RELEASE}\n/dev/sda many S3 sata", None),
+        (f"{RELEASE}\nLast login: yesterday", None),
+        ("", None),
+    ],
+)
+def test_a_node_says_its_release_whether_it_is_degraded_and_its_disks(
+    text: str, found: Runs | None
+):
+    assert runs(text) == found
+
+
+def test_disks_are_told_below_the_node_that_has_them():
+    node = {
+        "node": "wn001", "image": "worker", "release": RELEASE, "groups": [], "cmdline": "", "interface": "eth0",
+        "layout": "default", "disk": {"devices": [], "table": "gpt", "partitions": [], "match": {}, "required": True},
+        "wipe": None, "ip": "10.0.0.1", "mac": "52:54:00:00:00:01", "server": "boot1",
+        "disks": [each._asdict() for each in FOUND],
+    }  # fmt: skip
+    assert [line.strip() for line in nodes_text([node])][-2:] == [
+        "/dev/sda 476940 MiB, serial S3Z9 X12, sata",
+        "/dev/nvme0n1 3815447 MiB, serial -, -",
+    ]
+    assert json.loads(nodes_json([node]))[0]["disks"][0]["serial"] == "S3Z9 X12"

@@ -1,0 +1,93 @@
+"""A reference of EL's packages, by a real dnf on this machine: of stand-ins that are built and listed here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks.core.base.errors import Refused
+from tasks.core.reference.bootstrap import BOOTSTRAP
+from tasks.core.reference.snapshot import Snapshot
+from tasks.core.site.model import Image, Reference
+from tests.support.initrd_images import kernel_files
+
+TOOLS = ("dnf", "rpmbuild", "createrepo_c", "rpm")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, TOOLS)),
+    reason="needs root, dnf, rpm and createrepo-c",
+)
+KERNEL = "5.14.0-427.el9.x86_64"
+SPEC = """\
+Name: {name}
+Version: 1
+Release: 1
+Summary: stand-in
+License: MIT
+AutoReqProv: no
+Provides: {provides}
+BuildArch: noarch
+%description
+x
+%install
+cp -a {files} %{{buildroot}}
+%files
+{listed}
+"""
+PACKAGES = {
+    "basesystem": {"etc/os-release": b'NAME="Stand-in EL"\n', "usr/bin/ping": b"\x7fELF"},
+    "kernel": kernel_files(KERNEL, {"fs/nfs/nfs.ko": ""}),
+}
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("el")
+    for name, files in PACKAGES.items():
+        for path, data in files.items():
+            place = folder / name / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            assert isinstance(data, bytes)
+            place.write_bytes(data)
+        listed = "\n".join(f"/{path}" for path in files)
+        listed = listed.replace("/usr/bin/ping", "%caps(cap_net_raw=ep) /usr/bin/ping")
+        spec = folder / f"{name}.spec"
+        provides = "/bin/sh bash dnf" if name == "basesystem" else "kernel-core"
+        spec.write_text(
+            SPEC.format(name=name, provides=provides, files=f"{folder}/{name}/.", listed=listed)
+        )
+        defines = [f"--define=_topdir {folder}/top", f"--define=_rpmdir {folder}/mirror"]
+        build = ["rpmbuild", "-bb", *defines, "--define=__os_install_post %{nil}", spec]
+        subprocess.run(build, check=True, capture_output=True)
+    subprocess.run(["createrepo_c", "-q", folder / "mirror"], check=True)
+    return folder / "mirror"
+
+
+def taken(mirror: Path, folder: Path, suite: str, *packages: str) -> Path:
+    reference = Reference("bootstrap", suite=suite, packages=packages, mirror=f"file://{mirror}")
+    snapshot = Snapshot(str(folder))
+    BOOTSTRAP.take(Image("worker", reference), snapshot, lambda text: None)
+    return Path(snapshot.incoming)
+
+
+@pytest.mark.parametrize(
+    ("suite", "place"), [("el9", "var/lib/rpm"), ("10", "usr/lib/sysimage/rpm")]
+)
+def test_a_root_of_el_knows_its_packages_where_its_rpm_looks(
+    mirror: Path, tmp_path: Path, suite: str, place: str
+):
+    tree = taken(mirror, tmp_path, suite, "kernel")
+    assert (tree / place / "rpmdb.sqlite").is_file() and not (tree / "root/.rpmdb").exists()
+    query = ["rpm", f"--root={tree}", f"--dbpath=/{place}", "-qa", "--qf=%{NAME} "]
+    found = subprocess.run(query, check=True, capture_output=True, text=True).stdout
+    assert set(found.split()) == set(PACKAGES)
+    assert (tree / f"boot/vmlinuz-{KERNEL}").is_file()
+    assert os.getxattr(tree / "usr/bin/ping", "security.capability")
+
+
+def test_a_package_that_is_not_there_is_named(mirror: Path, tmp_path: Path):
+    with pytest.raises(Refused, match="no package kernel-rt in el9; correct `packages`"):
+        taken(mirror, tmp_path, "el9", "kernel-rt")
