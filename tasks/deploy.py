@@ -49,16 +49,16 @@ NODES = {
     "help": "ask the nodes what they run, over ssh",
     **flag,
 }
-PROMETHEUS = {
-    "name": "prometheus",
-    "long": "prometheus",
-    "help": "a textfile for node_exporter instead, of servers, drift and nodes, to standard output",
-    **flag,
-}
 DISKS = {
     "name": "disks",
     "long": "ask",
     "help": "ask them for their disks, too, with serial numbers",
+    **flag,
+}
+PROMETHEUS = {
+    "name": "prometheus",
+    "long": "prometheus",
+    "help": "a textfile for node_exporter instead, of servers, drift and nodes, to standard output",
     **flag,
 }
 SEEN = {
@@ -239,14 +239,16 @@ def mend(run: Run, full: bool) -> None:
     """
     from .core.remote.options import RepairOptions
 
-    options = RepairOptions(full, run.settings.image, keys(run), run.author(), lent={})
+    options = RepairOptions(full, run.settings.image, keys(run), run.author(), lent={}, built={})
     answers = everywhere(run, options)
     rounds, tried = [answers], set[str]()
-    while new := missing_in(answers).keys() - tried:
+    while new := missing_in(answers) - tried:
         tried |= new
-        if not (lent := lent_by_others(run, {*new})):
+        built = built_here(run, new)
+        lent = lent_by_others(run, new, built)
+        if not built and not lent:
             break
-        answers = everywhere(run, replace(options, lent=lent))
+        answers = everywhere(run, replace(options, lent=lent, built=built))
         rounds.append(answers)
     told = {}
     for server in answers:
@@ -255,11 +257,21 @@ def mend(run: Run, full: bool) -> None:
     refuse_failed(run, answers)
 
 
-def missing_in(answers: Mapping[str, Answer]) -> dict[str, int]:
-    """The files whose bytes some server lacks: digest -> size."""
-    missing = dict[str, int]()
+def built_here(run: Run, digests: set[str]) -> dict[str, str]:
+    """Where those files are in what is built: digest -> path; none where nothing is."""
+    from .core.inspect.repair import built_paths
+
+    try:
+        return built_paths(build_of(run.site, run.paths).releases.values(), digests)
+    except (Refused, OSError):
+        return {}
+
+
+def missing_in(answers: Mapping[str, Answer]) -> set[str]:
+    """The digests of files whose bytes some server lacks."""
+    missing = set[str]()
     for answer in answers.values():
-        missing |= answer.done.get("missing", {})
+        missing |= answer.done.get("missing", {}).keys()
     return missing
 
 
@@ -272,22 +284,27 @@ def repaired(rounds: list[Answer]) -> str:
     done = Repaired([], rounds[-1].done["left"], rounds[-1].done["missing"], [])
     for answer in rounds:
         done.mended.extend(answer.done["mended"])
-        done.releases.extend(answer.done["releases"])
+        done.roots.extend(answer.done["roots"])
     lines = [f"mended {line}" for line in done.mended]
     lines += [f"not mended {line}" for line in done.left]
     return "\n".join([*lines, *advice(done)])
 
 
-def lent_by_others(run: Run, missing: set[str]) -> dict[str, str]:
-    """The bytes of files that are on some server, or built here: digest -> base64."""
+def lent_by_others(run: Run, missing: set[str], built: Mapping[str, str]) -> dict[str, str]:
+    """The bytes of files for servers that do not see what is built here: digest -> base64.
+
+    Those that are not built are asked of the other servers.
+    """
     from base64 import b64encode
 
-    from .core.inspect.repair import built_files
+    from .core.inspect.repair import bytes_of
     from .core.remote.options import LendOptions
 
-    built = built_files(build_of(run.site, run.paths).releases.values(), missing)
-    lent = {digest: b64encode(data).decode() for digest, data in built.items()}
-    rest = sorted(missing - lent.keys())
+    far = any(server.ssh for server in chosen(run))
+    lent = {}
+    for digest, data in bytes_of(built if far else {}).items():
+        lent[digest] = b64encode(data).decode()
+    rest = sorted(missing - built.keys())
     for answer in everywhere(run, LendOptions(rest)).values() if rest else ():
         lent |= answer.done.get("files", {})
     return lent

@@ -28,11 +28,11 @@ def test_a_command_says_how_it_is_used_without_a_site_and_builds_nothing(doit: D
 def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: Doit):
     out = doit("plan", "-x", status=3)
     assert (
-        "plan -x: no such option; it has --json, --detailed-exitcode, --against; ./doit plan -h says more"
+        "plan -x: no such option; it has --json, --detailed-exitcode, --against, --again; ./doit"
         in out
     )
     assert "rollback --full: no such option; it has none" in doit("rollback", "--full", status=3)
-    assert "verify --nodes: no such option; it has --full" in doit(
+    assert "verify --nodes: no such option; it has --full, --repair" in doit(
         "deploy", "verify", "--nodes", status=3
     )
     assert "parsing" not in out and not doit.build.exists()

@@ -1,17 +1,20 @@
-"""Repair: published roots made what their manifests say again. Nothing else ever changes one.
+"""Repair: published releases made what they were again. Nothing else ever changes a root of one.
 
-Owners, modes and attributes are mended in place; bytes come from another release of the server, or
-from whoever has them, by one rename. What was there keeps a name until a prune, for nodes that run
+Owners, modes and attributes are mended in place; bytes come by one rename from another release of
+the server, or from whoever has them. What was there keeps a name until a prune, for nodes that run
 may have it open. What no manifest names stays as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+from itertools import chain
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from stat import S_ISDIR, S_ISREG
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -22,15 +25,17 @@ from ..checkout.drift import is_as_said, possible
 from ..checkout.writer import Changed, finish_entry, is_like, link, make_entry
 from ..deploy.prune import releases_of
 from ..plan.state import BuiltRelease, load_built
+from ..release import Release
 from ..scan.ctimes import Ctimes, note_ctime, read_ctimes, write_ctimes
 from ..scan.folder import OPEN_FOLDER, Folder
 from ..scan.stat import dump_stats, note_stat
 from ..store import journal, kept
 from ..store.operation import held, recorded
 from ..store.paths import Targets
-from ..store.tftp import make_folder
+from ..store.served import note_served, readable_content
+from ..store.tftp import make_folder, replace_files
 from ..tree.model import DIR, FILE, LINK, Entry, Tree, parent
-from .verify import Tell, of_release, unheard
+from .verify import BootPart, Tell, boot_parts, of_release, unheard
 
 LARGEST = 64 << 20  # bytes of a file that another machine lends
 _NEW = b"repaired"  # what is made, until it is renamed to its place
@@ -41,8 +46,16 @@ class Repaired(NamedTuple):
 
     mended: list[str]  # a line each
     left: list[str]  # what is not mended, and why
-    missing: dict[str, int]  # digests of files whose bytes no release there has -> their sizes
-    releases: list[str]  # that were changed
+    # Digests of files whose bytes nobody had -> the releases that lack them
+    missing: dict[str, list[str]]
+    roots: list[str]  # the releases whose root was changed
+
+
+class Lent(NamedTuple):
+    """Files that no release of the server has, by digest."""
+
+    paths: Mapping[str, str] = MappingProxyType({})  # of the build, if it is on this machine
+    data: Mapping[str, bytes] = MappingProxyType({})  # what came from elsewhere
 
 
 class WantedRepair(NamedTuple):
@@ -56,24 +69,55 @@ class WantedRepair(NamedTuple):
 def repair_server(
     targets: Targets,
     wanted: WantedRepair,
-    lent: Mapping[str, bytes],
+    lent: Lent,
     tell: Tell = unheard,
 ) -> Repaired:
-    """Mend published roots. `lent`: the bytes of files that others had, by digest."""
+    """Mend published releases."""
     done = Repaired([], [], {}, [])
     with held(targets, "repair", wanted.author):
-        found = {}
-        for id in releases_of(targets, wanted.image):
-            if paths := _damaged(targets, id, wanted.full, tell, done):
-                found[id] = paths
+        found = dict(_harmed(targets, wanted, tell, done))
         if not found:
             return done
         record = {**wanted.author, "action": "repair", "repaired": sorted(found)}
         with recorded(targets, record):
             sources = _Sources(targets, lent)
-            for id, paths in found.items():
-                _mend_release(targets, id, paths, sources, done)
+            for id, (names, parts) in found.items():
+                _mend_release(targets, id, names, sources, done)
+                _mend_boot_parts(targets, parts, sources, done)
     return done
+
+
+def _harmed(
+    targets: Targets, wanted: WantedRepair, tell: Tell, done: Repaired
+) -> Iterator[tuple[str, tuple[dict[bytes, list[str]], list[BootPart]]]]:
+    """The releases that are not as they were, with the names of the root and the boot parts."""
+    for id, release in releases_of(targets, wanted.image).items():
+        names = _damaged(targets, id, wanted.full, tell, done)
+        parts = _damaged_parts(targets, release, wanted.full)
+        if names or parts:
+            yield id, (names, parts)
+
+
+def _damaged_parts(targets: Targets, release: Release, full: bool) -> list[BootPart]:
+    return [part for part in boot_parts(targets, release, full) if part.findings]
+
+
+def _mend_boot_parts(
+    targets: Targets, parts: Iterable[BootPart], sources: _Sources, done: Repaired
+) -> None:
+    """Mend kernels and initrds: of a release that is not what is built no deploy does."""
+    for part in parts:
+        what = ", ".join(finding.what for finding in part.findings)
+        data = sources.read(part.digest)
+        if data is None:
+            done.missing.setdefault(part.digest, []).append(os.path.dirname(part.name))
+            continue
+        try:
+            replace_files(targets, {part.name: data})
+            note_served(targets, [part.name])
+            done.mended.append(f"{targets.tftp}/{part.name}: {what}")
+        except OSError as error:
+            done.left.append(f"{targets.tftp}/{part.name}: {error.strerror}")
 
 
 def _damaged(
@@ -98,8 +142,7 @@ def _mend_release(
     sources: _Sources,
     done: Repaired,
 ) -> None:
-    """Mend a release, and then what is wrong in folders that were not there before."""
-    done.releases.append(id)
+    """Mend a root, and then what is wrong in folders that were not there before."""
     tried = set[bytes]()
     while found:
         with Folder(targets.root(id)) as folder:
@@ -122,12 +165,15 @@ def _mend_names(root: _Root, found: Mapping[bytes, Sequence[str]], done: Repaire
             try:
                 why = root.mend(path, entry)
             except _Nowhere:
-                done.missing[entry.digest] = entry.size
+                done.missing.setdefault(entry.digest, []).append(root.id)
                 continue
+            except OSError as error:  # it is immutable, say: the others are mended
+                why = str(error.strerror)
             if why:
                 done.left.append(f"{where}: {why}")
             else:
                 mended.append(path)
+                done.roots.append(root.id)
                 done.mended.append(f"{where}: {', '.join(found[path])}")
     finally:
         root.note(mended, set(found).difference(mended))
@@ -140,19 +186,31 @@ class _Nowhere(Exception):
 class _Sources:
     """Where the bytes of a file are, by digest: what was lent, and files of all releases."""
 
-    def __init__(self, targets: Targets, lent: Mapping[str, bytes]):
+    def __init__(self, targets: Targets, lent: Lent):
         self.targets, self.lent = targets, lent
         self._paths: dict[str, list[str]] = {}
 
     def of(self, digest: str) -> list[str]:
         """The files that should be of that digest."""
         if not self._paths:
+            for id, release in kept.published(self.targets).items():
+                for name, part in (("vmlinuz", release.kernel), ("initrd.img", release.initrd)):
+                    self._paths.setdefault(part, []).append(f"{self.targets.boot(id)}/{name}")
             for root, tree in _trees(self.targets):
                 for path, entry in tree.items():
                     if entry.type == FILE:
                         file = os.path.join(root, os.fsdecode(path))
                         self._paths.setdefault(entry.digest, []).append(file)
-        return self._paths.get(digest, [])
+        built = [self.lent.paths[digest]] if digest in self.lent.paths else []
+        return self._paths.get(digest, []) + built
+
+    def read(self, digest: str) -> bytes | None:
+        """The bytes of that digest; None where nobody who was asked has them."""
+        lent = [self.lent.data[digest]] if digest in self.lent.data else []
+        for data in chain(map(readable_content, self.of(digest)), lent):
+            if data is not None and hashlib.sha256(data).hexdigest() == digest:
+                return data
+        return None
 
 
 def _trees(targets: Targets) -> Iterator[tuple[str, Tree]]:
@@ -164,27 +222,41 @@ def _trees(targets: Targets) -> Iterator[tuple[str, Tree]]:
 
 def lend(targets: Targets, digests: Iterable[str]) -> dict[str, bytes]:
     """The bytes of those files that are on a server, by digest."""
-    sources = _Sources(targets, {})
-    found = {}
+    sources = _Sources(targets, Lent())
+    found = dict[str, bytes]()
     for digest in digests:
         for path in sources.of(digest):
-            with contextlib.suppress(OSError):
-                if os.path.getsize(path) <= LARGEST and digest_file(path) == digest:
-                    found[digest] = read(path)
-                    break
+            found |= bytes_of({digest: path})
     return found
 
 
-def built_files(releases: Iterable[BuiltRelease], digests: Iterable[str]) -> dict[str, bytes]:
-    """The bytes of those files that are in what was built, by digest."""
-    missing, found = set(digests), {}
-    for built in releases:
-        for entry in load_built(built).values():
-            if entry.digest in missing and entry.digest not in found and entry.size <= LARGEST:
-                with contextlib.suppress(OSError):
-                    data = read(entry.source) if entry.data is None else entry.data
-                    if hashlib.sha256(data).hexdigest() == entry.digest:
-                        found[entry.digest] = data
+def built_paths(releases: Iterable[BuiltRelease], digests: Iterable[str]) -> dict[str, str]:
+    """Where those files are in what was built, by digest."""
+    missing, found = set(digests), dict[str, str]()
+    for digest, path in chain.from_iterable(map(_built_files, releases)):
+        if digest in missing - found.keys():
+            with contextlib.suppress(OSError):
+                if digest_file(path) == digest:
+                    found[digest] = path
+    return found
+
+
+def _built_files(built: BuiltRelease) -> Iterator[tuple[str, str]]:
+    """Every file of a build: digest, path."""
+    yield built.release.kernel, built.path("vmlinuz")
+    yield built.release.initrd, built.path("initrd.img")
+    for entry in load_built(built).values():
+        if entry.source:
+            yield entry.digest, os.fsdecode(entry.source)
+
+
+def bytes_of(paths: Mapping[str, str]) -> dict[str, bytes]:
+    """The bytes of files that are what their digests say, and not too large, by digest."""
+    found = {}
+    for digest, path in paths.items():
+        with contextlib.suppress(OSError):
+            if os.path.getsize(path) <= LARGEST and digest_file(path) == digest:
+                found[digest] = read(path)
     return found
 
 
@@ -264,16 +336,21 @@ class _Root:
         paths = self.sources.of(entry.digest)
         if any(self._take(fd, plain, os.fsencode(path)) for path in paths):
             return
-        if entry.digest not in self.sources.lent:
+        data = self.sources.lent.data.get(entry.digest)
+        if data is None or hashlib.sha256(data).hexdigest() != entry.digest:
             raise _Nowhere
-        make_entry(fd, _NEW, plain._replace(data=self.sources.lent[entry.digest]))
+        make_entry(fd, _NEW, plain._replace(data=data))
         _flush(fd)
 
     def _take(self, fd: int, entry: Entry, source: bytes) -> bool:
-        """Link, or copy, a file of a release, where it is what it should be."""
+        """Link a file of a release, or copy one, where it is what it should be.
+
+        What is built is copied: a build goes on, and would change both.
+        """
         try:
             status = os.lstat(source)
-            if is_like(status, entry) and is_as_said(entry, status, source):
+            is_ours = source.startswith(os.fsencode(self.targets.nfs_root) + b"/")
+            if is_ours and is_like(status, entry) and is_as_said(entry, status, source):
                 above = os.open(os.path.dirname(source), OPEN_FOLDER)
                 try:
                     if link(above, os.path.basename(source), fd, _NEW):
@@ -283,9 +360,11 @@ class _Root:
             make_entry(fd, _NEW, entry._replace(source=source))
             _flush(fd)
             return True
-        except (OSError, Changed):
+        except (OSError, Changed) as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_NEW, dir_fd=fd)
+            if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+                raise  # not the source's fault
             return False
 
     def _set_aside(self, fd: int, name: bytes, status: os.stat_result) -> None:
@@ -352,12 +431,13 @@ def _finish(fd: int, name: bytes, entry: Entry, status: os.stat_result) -> None:
 
 def advice(done: Repaired) -> Iterator[str]:
     """What an admin does then, a line each."""
-    releases = ", ".join(sorted(set(done.releases)))
     if done.missing:
         files = counted(len(done.missing), "file")
+        ids = ", ".join(sorted(set(chain.from_iterable(done.missing.values()))))
         yield (
-            f"the bytes of {files} are nowhere: publish {releases} anew, which is "
-            "to build it again and to repair again; or deploy another one, and reboot the nodes"
+            f"the bytes of {files} are nowhere: publish {ids} anew, which is to build it again"
+            " and to repair again; or deploy another one, and reboot the nodes"
         )
-    if done.mended:
-        yield (f"reboot the nodes that run {releases}: they may have the damaged files open still")
+    if done.roots:
+        ids = ", ".join(sorted(set(done.roots)))
+        yield f"reboot the nodes that run {ids}: they may have the damaged files open still"

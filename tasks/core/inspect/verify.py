@@ -153,13 +153,27 @@ def _root(targets: Targets, id: str, full: bool, tell: Tell) -> Iterator[Finding
         yield Finding(root, f"not compared: {where}: {error.strerror}")
 
 
-def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:
-    """Of kernel and initrd; without `read` they are read where they may have changed."""
+class BootPart(NamedTuple):
+    """A release's kernel or initrd."""
+
+    name: str  # below tftp_root
+    digest: str  # as it should be
+    findings: list[Finding]
+
+
+def boot_parts(targets: Targets, release: Release, read: bool) -> Iterator[BootPart]:
+    """Kernel and initrd; without `read` they are read where they may have changed."""
     digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
     for name, digest in digests.items():
         path = f"{release.id}/{name}"
         is_read = read or not _is_unchanged(targets, path)
-        yield from _file(targets, path, digest if is_read else "")
+        found = _file(targets, path, digest if is_read else "")
+        yield BootPart(path, digest, list(found))
+
+
+def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:
+    for part in boot_parts(targets, release, read):
+        yield from part.findings
 
 
 def _is_unchanged(targets: Targets, name: str) -> bool:

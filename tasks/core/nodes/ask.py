@@ -43,18 +43,18 @@ TAKE = (
     'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone; '
     "[ ! -s /etc/plugnode/node_files ] || sh /etc/setup.sh fill_node_files"
 )
-# The line must not be cut before it has said so.
-REBOOT = (
-    "PATH=$PATH:/sbin:/usr/sbin; command -v shutdown >/dev/null || "
-    "{ echo 'it has no shutdown' >&2; exit 1; }; "
-    "nohup sh -c 'sleep 1; exec shutdown -r now' </dev/null >/dev/null 2>&1 &"
-)
 RUNS = (
     "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded; "
     "[ ! -s disks ] || cat disks"
 )
 MOST_LINES = 90  # of what a node says
 _DISK = re.compile(r"(/dev/\S+) (\d+) (\S.*) (\S+)", re.ASCII)
+# The line must not be cut before it has said so.
+REBOOT = (
+    "PATH=$PATH:/sbin:/usr/sbin; command -v shutdown >/dev/null || "
+    "{ echo 'it has no shutdown' >&2; exit 1; }; "
+    "nohup sh -c 'sleep 1; exec shutdown -r now' </dev/null >/dev/null 2>&1 &"
+)
 _RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
 
 # What ssh says -> what it means to an admin; NODE and KNOWN_HOSTS are filled in by `folded`.

@@ -101,7 +101,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},
     "verify": {"findings": [str]},
-    "repair": {"mended": [str], "left": [str], "missing": {str: int}, "releases": [str]},
+    "repair": {"mended": [str], "left": [str], "missing": {str: [str]}, "roots": [str]},
     "lend": {"files": {str: str}},
     "status": _STATUS,
     "history": {"lines": [str], "asked": _ASKED},

@@ -301,8 +301,9 @@ def repair_server(
     line: AnswerLine,
     options: RepairOptions,
 ) -> Values:
-    """Mend published roots: `mended`, `left`, `missing` and `releases`."""
-    lent = {digest: base64.b64decode(data) for digest, data in options.lent.items()}
+    """Mend published roots: `mended`, `left`, `missing` and `roots`."""
+    data = {digest: base64.b64decode(text) for digest, text in options.lent.items()}
+    lent = repair.Lent(options.built, data)
     wanted = repair.WantedRepair(options.image, options.full, options.author)
     done = repair.repair_server(targets, wanted, lent, Throttle(line.say))
     return done._asdict()

@@ -89,6 +89,7 @@ class RepairOptions(VerifyOptions):
 
     author: Record
     lent: Mapping[str, str]  # digest -> the bytes of a file, in base64
+    built: Mapping[str, str]  # digest -> its path, where the build is on that machine
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,10 @@ class Server:
 
     def repair(self) -> None:
         wanted = repair.WantedRepair("", True, AUTHOR)
-        missing = repair.repair_server(self.targets, wanted, {}).missing
+        missing = repair.repair_server(self.targets, wanted, repair.Lent()).missing
         built = [each for goal in self.goals for each in goal.releases]
-        repair.repair_server(self.targets, wanted, repair.built_files(built, missing))
+        paths = repair.built_paths(built, missing)
+        repair.repair_server(self.targets, wanted, repair.Lent(paths))
 
     def boots(self) -> set[tuple[str, str]]:
         return boots(self.dest)

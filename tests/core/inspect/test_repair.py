@@ -13,10 +13,11 @@ import pytest
 from tasks.core.deploy.prune import Rules, prune_server
 from tasks.core.inspect import verify
 from tasks.core.inspect.repair import (
+    Lent,
     Repaired,
     WantedRepair,
     advice,
-    built_files,
+    built_paths,
     lend,
     repair_server,
 )
@@ -38,8 +39,8 @@ class Server:
             pathlib.Path(self.targets.root(built.release.id)) for built in self.built
         )
 
-    def repair(self, lent: dict[str, bytes] | None = None, full: bool = False) -> Repaired:
-        return repair_server(self.targets, WantedRepair("", full, AUTHOR), lent or {})
+    def repair(self, paths: dict[str, str] | None = None, full: bool = False) -> Repaired:
+        return repair_server(self.targets, WantedRepair("", full, AUTHOR), Lent(paths or {}))
 
     def found(self, full: bool = True) -> list[str]:
         return [str(each) for each in verify.of_server(self.targets, full)]
@@ -91,10 +92,23 @@ def test_bytes_come_from_what_is_built(server, damage):
     first = server.repair()
     (digest,) = first.missing
     assert first.mended == [] and "publish worker-" in next(iter(advice(first)))
-    done = server.repair(built_files(server.built, first.missing))
+    done = server.repair(built_paths(server.built, first.missing))
     assert len(done.mended) == 1 and "reboot the nodes that run " in "".join(advice(done))
     assert server.found() == [] and stat.S_IMODE(path.stat().st_mode) == mode
     assert lend(server.targets, [digest]) == {digest: path.read_bytes()}
+    edited(pathlib.Path(server.built[1].path("root")) / OWN)
+    assert server.found() == [], "a build and a release share no file"
+
+
+def test_what_another_server_lends_is_compared_with_its_digest(server):
+    path = server.new / OWN
+    right = path.read_bytes()
+    edited(path)
+    (digest,) = server.repair().missing
+    wanted = WantedRepair("", False, AUTHOR)
+    assert repair_server(server.targets, wanted, Lent({}, {digest: b"other"})).mended == []
+    assert len(repair_server(server.targets, wanted, Lent({}, {digest: right})).mended) == 1
+    assert path.read_bytes() == right and server.found() == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -111,7 +125,7 @@ def test_one_harmed_file_of_two_releases_is_mended_in_both_and_shared_again(serv
     edited(names[0])
     harmed = names[0].stat().st_ino
     missing = server.repair().missing
-    done = server.repair(built_files(server.built, missing))
+    done = server.repair(built_paths(server.built, missing))
     assert len(done.mended) == 2 and server.found() == []
     assert names[0].stat().st_ino == names[1].stat().st_ino != harmed
     (kept,) = server.replaced
@@ -138,7 +152,7 @@ def test_a_folder_that_was_moved_away_comes_back_with_all_that_is_in_it(server):
     (server.new / "usr").symlink_to("/tmp")
     before = os.listdir("/tmp")
     missing = server.repair().missing
-    server.repair(built_files(server.built, missing))
+    server.repair(built_paths(server.built, missing))
     assert server.found() == [] and os.listdir("/tmp") == before
 
 
@@ -148,10 +162,25 @@ def test_what_no_manifest_names_stays_and_a_folder_of_somebody_elses_is_not_remo
     (server.new / OWN).unlink()
     (server.new / OWN).mkdir()
     (server.new / OWN / "held").write_bytes(b"of somebody else\n")
-    done = server.repair(built_files(server.built, {}))
+    done = server.repair(built_paths(server.built, {}))
     assert "a folder is in the place of a file: move it away" in done.left[0]
     assert (server.new / OWN / "held").exists() and (server.new / "usr/foreign").exists()
     assert len(server.found()) >= 2 == len(server.found(full=False)[:2])
+
+
+def test_kernel_and_initrd_of_a_release_that_is_not_built_any_more_come_back(server):
+    """From another release: the initrd is the same; from a build: whoever has one."""
+    boot = pathlib.Path(server.targets.boot(server.built[0].release.id))
+    edited(boot / "initrd.img")
+    (boot / "vmlinuz").unlink()
+    done = server.repair()
+    assert len(done.mended) == 2 and server.found() == []
+    for release in server.built:
+        edited(pathlib.Path(server.targets.boot(release.release.id)) / "vmlinuz")
+    missing = server.repair().missing
+    assert list(missing) == [server.built[0].release.kernel]
+    server.repair(built_paths(server.built, missing))
+    assert server.found() == []
 
 
 def test_where_nothing_is_harmed_nothing_is_touched(server):
@@ -165,7 +194,7 @@ def test_where_nothing_is_harmed_nothing_is_touched(server):
 def test_the_next_release_and_verify_take_over_what_was_mended(server, tmp_path):
     edited(server.new / "usr/lib0/file4")
     missing = server.repair().missing
-    server.repair(built_files(server.built, missing))
+    server.repair(built_paths(server.built, missing))
     assert server.found(full=False) == []
     newer = build(tmp_path / "c", files=5, file2=b"c")
     run(server.targets, want(newer))
