@@ -16,10 +16,13 @@ from typing import Callable, NamedTuple, Protocol
 
 from ..base.errors import Refused
 from ..base.nodeset import fold_nodes
+from ..base.process import Throttle
+from ..base.text import counted
 from ..nodes.ask import Runs
 from .ledger import DRAINED, FAILED, REBOOTED, Ledger
 from .schedulers import Scheduler
 
+MINUTE = 60
 OURS = "plugnode"  # how each reason begins
 
 
@@ -60,6 +63,7 @@ class Rolling:
         tell: Callable[[str], None],
     ):
         self.wanted, self.bounds, self.tell = wanted, bounds, tell
+        self.waits = Throttle(tell, MINUTE)
         self.scheduler, self.running, self.ledger = parts
         self.draining: dict[str, float] = {}  # since when
         self.booting: dict[str, float] = {}
@@ -154,6 +158,8 @@ class Rolling:
         idle = [node for node in self.draining if node not in busy]
         if idle:
             self._reboot(idle)
+        for node in list(busy)[:1]:
+            self.waits(f"{counted(len(busy), 'node')} not idle yet; {node}: {busy[node]}")
         now = time.monotonic()
         for node, since in list(self.draining.items()):
             if now - since >= self.bounds.idle:
