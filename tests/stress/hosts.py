@@ -6,7 +6,9 @@
 A minimal system of that suite is bootstrapped once (DIR/SUITE), what is committed here is cloned
 into it, and the command is run there as a new user would: nothing is installed but git. It needs
 root, and a network that reaches the distribution's mirror and PyPI. `./doit test` and `./doit boot`
-start virtual machines: there it takes hours.
+start virtual machines: there it takes hours. Debian has no keyring of Ubuntu's: give noble its
+mirror as `--source "deb [trusted=yes] URL noble main universe"`, and noble-updates the same way; what
+comes of it lives in a chroot, and is thrown away.
 """
 
 from __future__ import annotations
@@ -20,15 +22,7 @@ from pathlib import Path
 
 from tests.support.commands import REPOSITORY
 
-UBUNTU = "http://archive.cd.example/ubuntu"
-HOSTS = {  # suite -> sources, as mmdebstrap takes them
-    "bookworm": ["http://deb.ab.example/debian"],
-    "trixie": ["http://deb.ab.example/debian"],
-    # Debian has no keyring of Ubuntu's; what comes of it lives in a chroot, and is thrown away.
-    "noble": [
-        f"deb [trusted=yes] {UBUNTU} {suite} main universe" for suite in ("noble", "noble-updates")
-    ],
-}
+SUITES = ("bookworm", "trixie", "noble")
 PLACE = "root/plugnode"
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # a site may have its own
 # In namespaces of its own: killed, every process and mount of it is gone.
@@ -45,13 +39,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=HOSTS)
+    parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp/plugnode-hosts"))
+    parser.add_argument(
+        "--source", action="append", default=[], help="a mirror, or a line of apt's: for mmdebstrap"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     wanted = parser.parse_args()
     root = wanted.folder / wanted.suite
     if not root.exists():
-        bootstrap(wanted.suite, root)
+        bootstrap(wanted.suite, root, wanted.source)
     lend(root)
     clone(root)
     words = shlex.join(wanted.command or ["./doit"])
@@ -61,12 +58,12 @@ def main() -> int:
     return done.returncode
 
 
-def bootstrap(suite: str, root: Path) -> None:
+def bootstrap(suite: str, root: Path, sources: list[str]) -> None:
     """Make a minimal system, with git and nothing else of what Plugnode needs."""
     root.parent.mkdir(parents=True, exist_ok=True)
     minimal = ["--variant=minbase", "--include=apt,git,ca-certificates"]
     print(f"{suite}: bootstrapped to {root}", flush=True)
-    words = ["mmdebstrap", "--quiet", *minimal, suite, root, *HOSTS[suite]]
+    words = ["mmdebstrap", "--quiet", *minimal, suite, root, *sources]
     subprocess.run(words, check=True)
 
 

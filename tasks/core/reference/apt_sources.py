@@ -1,8 +1,8 @@
 """Apt's sources of a bootstrap: where its packages are fetched, and what the root itself says.
 
 They are fetched where this machine fetches those of that suite, if it does: from a mirror nearby,
-by a key that is known here. The root says what the site says, or else the distribution's own
-servers: by the same site two machines make the same root.
+by a key that is known here. The root says what the site says, or else what its own apt has as an
+example, the distribution's servers: by the same site two machines make the same root.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-from ..base.files import write_atomic
+from ..base.files import read, write_atomic
 from ..site.model import Reference
 
 SOURCES = (
@@ -21,87 +20,31 @@ SOURCES = (
     "/etc/apt/sources.list.d/*.list",
     "/etc/apt/sources.list.d/*.sources",
 )
-
-
-class Distribution(NamedTuple):
-    """One whose suites are known."""
-
-    suites: tuple[str, ...]  # with updates, and security beside
-    rolling: tuple[str, ...]  # without
-    archive: str
-    security: str
-    keyring: str
-
-
-DISTRIBUTIONS = (
-    Distribution(
-        ("bullseye", "bookworm", "trixie", "forky", "duke", "oldstable", "stable", "testing"),
-        ("sid", "unstable"),
-        "http://deb.ab.example/debian",
-        "http://security.ab.example/debian-security",
-        "/usr/share/keyrings/debian-archive-keyring.gpg",
-    ),
-    Distribution(
-        ("jammy", "noble", "questing", "resolute"),
-        (),
-        "http://archive.cd.example/ubuntu",
-        "http://security.cd.example/ubuntu",
-        "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
-    ),
-)
-
-
-def fetched_from(wanted: str, patterns: Iterable[str] = SOURCES) -> str:
-    """Lines of apt's by which packages of a suite are fetched here; "" where nobody knows it.
-
-    `patterns`: this machine's own files of sources.
-    """
-    own = own_sources(wanted, *patterns)
-    distribution = _distribution_of(wanted)
-    if distribution is None:
-        return own
-    keyring = distribution.keyring
-    signed = f"[signed-by={keyring}] " if os.path.exists(keyring) else ""
-    lines = own.splitlines()
-    for uri, suite in _archives(distribution, wanted):
-        if not any(f" {suite} " in line for line in lines):
-            lines.append(f"deb {signed}{uri} {suite} main")
-    return "".join(f"{line}\n" for line in lines)
+EXAMPLES = "usr/share/doc/apt/examples"  # of the package apt: sources.list, or debian.sources
 
 
 def say_in_root(tree: str, reference: Reference) -> None:
     """Write the sources of the root, in place of those that it was made by."""
-    said = _said(reference)
-    if not said:
-        return
     folder = os.path.join(tree, "etc/apt")
-    if os.path.isdir(folder) and not os.path.islink(folder):
-        for path in glob.glob(os.path.join(glob.escape(folder), "sources.list.d/0*")):
-            os.unlink(path)  # as mmdebstrap names them
-        write_atomic(os.path.join(folder, "sources.list"), said.encode())
+    if not os.path.isdir(folder) or os.path.islink(folder):
+        return
+    for path in glob.glob(os.path.join(glob.escape(folder), "sources.list.d/0*")):
+        os.unlink(path)  # as mmdebstrap names them
+    for name, data in _said(tree, reference).items():
+        write_atomic(os.path.join(folder, name), data)
 
 
-def _said(reference: Reference) -> str:
-    """What the site says of them, and nothing of this machine's."""
-    suite = reference.suite
+def _said(tree: str, reference: Reference) -> dict[str, bytes]:
+    """The files of /etc/apt that say it, without a word of this machine's."""
     if reference.mirror:
-        return f"deb {reference.mirror} {suite} main\n"
-    distribution = _distribution_of(suite)
-    archives = _archives(distribution, suite) if distribution else ()
-    return "".join(f"deb {uri} {name} main\n" for uri, name in archives)
-
-
-def _distribution_of(suite: str) -> Distribution | None:
-    known = (each for each in DISTRIBUTIONS if suite in (*each.suites, *each.rolling))
-    return next(known, None)
-
-
-def _archives(distribution: Distribution, suite: str) -> Iterator[tuple[str, str]]:
-    """Address and suite of each archive that belongs to a suite."""
-    yield distribution.archive, suite
-    if suite in distribution.suites:
-        yield distribution.archive, f"{suite}-updates"
-        yield distribution.security, f"{suite}-security"
+        return {"sources.list": f"deb {reference.mirror} {reference.suite} main\n".encode()}
+    said = {"sources.list": b""}
+    examples = os.path.join(glob.escape(tree), EXAMPLES)
+    for path in glob.glob(os.path.join(examples, "sources.list")):
+        said["sources.list"] = read(path)
+    for path in glob.glob(os.path.join(examples, "*.sources")):
+        said[f"sources.list.d/{os.path.basename(path)}"] = read(path)
+    return said
 
 
 def own_sources(suite: str, *patterns: str) -> str:

@@ -258,7 +258,7 @@ def _sources(reference: Reference, snapshot: Snapshot) -> list[str]:
     """Where Debian's packages come from, as words for mmdebstrap; none: it knows itself."""
     if reference.mirror:
         return [reference.mirror]
-    text = apt_sources.fetched_from(reference.suite)
+    text = apt_sources.own_sources(reference.suite, *apt_sources.SOURCES)
     if not text:
         return []
     path = os.path.join(snapshot.folder, "sources.list")
