@@ -14,7 +14,7 @@ from doit.reporter import ConsoleReporter
 
 from ..core.base.errors import Refused
 from ..core.base.files import locked, sweep
-from ..core.base.process import Throttle, die_with_parent
+from ..core.base.process import Throttle, bind_children
 from .paths import NOTED
 from .rule import FoundChanges, InputFailed, Unread
 from .settings import build_paths, settings, site, useless
@@ -63,7 +63,7 @@ class Reporter(ConsoleReporter):
         refuse_useless({name: tasks[name].meta for name in selected_tasks})
         signal.signal(signal.SIGTERM, _interrupt)
         # children of `-n` would wait for ever, and hold the lock
-        os.register_at_fork(after_in_child=die_with_parent)
+        bind_children()
         # a deploy at work is not ended by who stops reading
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self.exits: set[int] = set()

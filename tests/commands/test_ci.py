@@ -245,7 +245,7 @@ def completion(tmp_path_factory) -> pathlib.Path:
         ("ver", {"verify"}),
         ("deploy --", {"--again", "--help", "--plan="}),
         ("verify --re", {"--repair"}),
-        ("deploy im", {"image="}),
+        ("deploy im", {"image=", "import"}),
         ("deploy node", {"nodes"}),  # it has no use for node=
         ("deploy image=", {"worker"}),
         ("plan server=b", {"boot1", "boot2"}),

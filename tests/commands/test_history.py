@@ -84,7 +84,7 @@ def test_any_two_releases_of_a_server_are_compared(place: Doit):
     held = place.folder / "dest/opt/nfs_export"
     older, newer = sorted(held.glob("worker-*"), key=lambda path: path.stat().st_ctime)
     said = place("status", f"{older.name}..{newer.name}", dest(place))
-    assert said == "~ root: 3 paths: 0 added, 0 removed, 3 changed, +0 B\n" + CHANGED
+    assert said == "~ root: 4 paths: 0 added, 0 removed, 4 changed, +0 B\n" + CHANGED
     back = place("status", f"{newer.name}..{older.name}", dest(place))
     assert "~ 1 package: openssl 3.0.2 -> 3.0.1\n" in back and "+ 1 package: old 1\n" in back
     same = place("status", f"{newer.name}..{newer.name}", dest(place))

@@ -86,10 +86,9 @@ def test_the_plans_of_two_servers_are_told_once_and_in_order_with_colours_as_wit
     assert plain(painted) == bare and painted != bare
     titles = [line for line in bare if not line.startswith(" ") and ":" not in line]
     assert titles == ["Releases, boot[1-2]", "Site data, boot[1-2]", "Files, boot1", "Files, boot2"]
-    assert (
-        bare[-1]
-        == "boot[1-2]: Plan: 1 release to publish, 15 files to add, 0 to change, 0 to remove."
-    )
+    counts = "1 release to publish, 15 files to add, 0 to change, 0 to remove."
+    assert bare[-2] == f"boot[1-2]: Plan: {counts}"
+    assert bare[-1].startswith("To do this and nothing else: doit deploy --plan=")
     for line in painted:
         assert line.count("\x1b[") in (0, 2) and (line.endswith("\x1b[0m") or "\x1b" not in line), (
             line

@@ -123,8 +123,9 @@ def test_what_failed_stays_drained_with_the_reason_until_the_same_command_finds_
     assert ": failed: wn[001-002]" in journal and "did not end" not in journal, journal
     rack.nodes[0].path("/run/plugnode/degraded").unlink()
     rack.boots(rack.nodes[1])
-    out = rack("upgrade", "--at-once=4")
-    assert f"wn[001-002,004]: runs {rack.release}\n" in out and rack.drained() == {}, out
+    out = rack("upgrade", "--at-once=4")  # wn004 may have come to its turn before, or not
+    assert "wn001: runs" in out or "wn[001-002" in out, out
+    assert rack.runs() == [rack.release] * 4 and rack.drained() == {}, out
 
 
 def test_interrupted_it_gives_back_what_it_had_not_rebooted(rack: Rack):

@@ -16,11 +16,23 @@ Say = Callable[[str], None]
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-def die_with_parent() -> None:
-    """Have this process, forked just now, killed when the thread that forked it ends."""
+def die_with_parent(parent: int) -> None:
+    """Have this process, which a thread of `parent` has just forked, killed when that ends."""
     import ctypes  # not for a run with nothing to do
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended meanwhile
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bind_children() -> None:
+    """Have every process that is forked from here on die with the one that forked it."""
+    parents: list[int] = []
+
+    def note() -> None:
+        parents[:] = [os.getpid()]
+
+    os.register_at_fork(before=note, after_in_child=lambda: die_with_parent(*parents))
 
 
 _CLONE_NEWUSER, _CLONE_NEWNS = 0x10000000, 0x00020000  # of unshare(2)

@@ -84,10 +84,11 @@ def examine(
     try:
         found, index = _read(root, tell)
         decided = _lay(root, found)
+        with circles_named(root):
+            parts = content.parts(decided.tree)
     except BadInput as error:
         return ImageState(error.problems), index or _known(root)
     problems = _complaints([*decided.secrets.refused, *in_base(initrd.image.initrd.base)], root)
-    parts = content.parts(decided.tree)
     startable = _mark(initrd, parts, code)
     if known.startable != startable:
         unbootable = _unbootable(initrd, parts)

@@ -54,8 +54,9 @@ def confined(path: str, folder: str, work: Work, claims: str) -> list[str]:
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
     heard, said = os.pipe()
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
+        die_with_parent(parent)
         _in_child(work, folder, claims if os.geteuid() else "", said)
     os.close(said)
     with open(heard, encoding="utf-8", errors="replace") as pipe:
@@ -73,7 +74,6 @@ def _in_child(work: Work, folder: str, claims: str, said: int) -> NoReturn:
     """All that the child does; it never returns."""
     status = 1
     try:
-        die_with_parent()
         if claims:
             become_root_alone()
         warnings = _confined(work, folder, claims)
