@@ -148,7 +148,8 @@ def private_mounts() -> None:
 def _network(lab: Lab) -> None:
     sh("ip", "link", "set", "lo", "up")
     sh("ip", "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
-    sh("ip", "addr", "add", f"{lab.address}/{lab.prefix}", "dev", BRIDGE)
+    if not lab.router:
+        sh("ip", "addr", "add", f"{lab.address}/{lab.prefix}", "dev", BRIDGE)
     if lab.nfs_server:
         for address in filter(None, {lab.nfs_address, lab.gateway}):
             sh("ip", "addr", "add", f"{address}/32", "dev", BRIDGE)
@@ -168,8 +169,8 @@ UPLINKS = ("169.254.255.1", "169.254.255.2")  # the server's and the router's ad
 ROUTER = f"""
 mkdir -p /run/netns && ip netns add router
 ip link add {UPLINK} type veth peer name uplink netns router
-ip link add port type veth peer name nodes netns router
-ip link set port master {BRIDGE} up
+ip link add wire type veth peer name nodes netns router
+ip link set wire master {BRIDGE} up
 ip addr add $server/32 dev {UPLINK} && ip addr add {UPLINKS[0]}/30 dev {UPLINK}
 ip link set {UPLINK} up
 ip -n router addr add {UPLINKS[1]}/30 dev uplink && ip -n router addr add $router/$prefix dev nodes
