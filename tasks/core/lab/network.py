@@ -157,7 +157,7 @@ def _network(lab: Lab) -> None:
     # A bridge runs once a port does, and Kea listens on none that does not: here is one at once
     sh("ip", "link", "add", "port", "type", "veth", "peer", "name", "end")
     sh("ip", "link", "set", "port", "master", BRIDGE, "up")
-    sh("ip", "link", "set", "end", "up")
+    sh("ip", "link", "set", "end", "arp", "off", "up")  # or nodes take it for the server's card
     for number in range(lab.taps):
         tap = f"tap{number}"
         sh("ip", "tuntap", "add", "dev", tap, "mode", "tap")
