@@ -51,16 +51,16 @@ SYSLOG = ("dhcpd", "dnsmasq-dhcp", "dnsmasq", "kea-dhcp4")
 def task_discover() -> Task:
     """list cards that asked for an address and are no node's; --write=wn[041-080] adds them"""
     task = command(discover, this_run, params=[WRITE, GROUPS, FROM], knows="destdir")
-    return {**task, "pos_arg": "given"}
+    return {**task, "pos_arg": "words"}
 
 
 def discover(
-    run: Run, write: str, groups: str, source: str, given: list[str] | None = None
+    run: Run, write: str, groups: str, source: str, words: list[str] | None = None
 ) -> None:
     from .core.discover.asked import unknown
 
     files = list(filter(None, (source,)))
-    for word in given or ():
+    for word in words or ():
         if word.startswith("-"):
             raise Refused(f"{word}: options stand before files")
         files.append(word)

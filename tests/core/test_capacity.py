@@ -22,7 +22,13 @@ from tasks.core.capacity import (
 from tests.support.commands import Doit
 
 NODE = BootCost(seconds=60, tftp=16_000_000, nfs=30_000_000, calls=4_000)
-BOOTS = st.builds(BootCost, st.floats(0, 300), *[st.integers(1, 10**9)] * 2, st.integers(0, 10**5))
+BOOTS = st.builds(
+    BootCost,
+    st.floats(0, 300),
+    *[st.integers(1, 10**9)] * 2,
+    st.integers(0, 10**5),
+    st.integers(0, 10**9),
+)
 COSTS = st.fixed_dictionaries({each.name: st.floats(0.01, 100) for each in ASSUMED}).map(
     lambda by: assumptions(**by)
 )

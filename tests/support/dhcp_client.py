@@ -193,7 +193,7 @@ def ask(
     if os.path.exists("/run/answer"):
         os.unlink("/run/answer")
     # a vendor class takes the place of udhcpc's own
-    told = [("-x", each) if each.startswith("0x") else ("-V", each) for each in options]
+    told = [("-V" if each.startswith("HTTPClient") else "-x", each) for each in options]
     words = [word for pair in told for word in pair] + (
         ["-x", f"0x3d:{client_id}"] if client_id else []
     )

@@ -51,6 +51,7 @@ def test_a_fresh_deploy_puts_everything_where_the_design_says(tmp_path, targets)
             f"{id}.seen",
             "boot-ctimes",
             "ctimes",
+            "daemons",
             "files",
             "journal.jsonl",
             "lock",

@@ -12,7 +12,7 @@ import pytest
 from tasks.core.deploy import apply, former_roots
 from tasks.core.deploy.prune import DAY, Rules
 from tasks.core.plan.model import Plan
-from tasks.core.plan.state import Actual
+from tasks.core.plan.state import Actual, Desired
 from tasks.core.services.exports import (
     FORMER,
     MAIN,
@@ -519,7 +519,7 @@ def test_what_another_site_does_to_the_shared_file_while_a_release_is_published_
     sample_site.put(shared, wanted() + theirs)
     goal = want(build(tmp_path / "build", files=5), services=(Service(OWN, wanted()),))
 
-    def meanwhile(plan: Plan, there: Actual) -> None:
+    def meanwhile(plan: Plan, there: Actual, wanted_there: Desired) -> None:
         shared.write_bytes(wanted())  # theirs has its own file now
 
     apply.deploy(targets, goal, AUTHOR, lambda line: None, meanwhile)
