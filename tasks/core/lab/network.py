@@ -159,9 +159,13 @@ def _network(lab: Lab) -> None:
     sh("ip", "link", "set", "port", "master", BRIDGE, "up")
     sh("ip", "link", "set", "end", "arp", "off", "up")  # or nodes take it for the server's card
     for number in range(lab.taps):
-        tap = f"tap{number}"
-        sh("ip", "tuntap", "add", "dev", tap, "mode", "tap")
-        sh("ip", "link", "set", tap, "master", BRIDGE, "up")
+        _add_tap(f"tap{number}")
+
+
+def _add_tap(tap: str) -> None:
+    """A virtual machine's card on the bridge."""
+    sh("ip", "tuntap", "add", "dev", tap, "mode", "tap")
+    sh("ip", "link", "set", tap, "master", BRIDGE, "up")
 
 
 UPLINK = "up0"  # the server's card, where a router is between it and the nodes
