@@ -126,7 +126,8 @@ def test_a_node_behind_a_relay_boots_by_secure_boot_and_stays_on_at_a_terminal(
     assert verdicts(told.getvalue().replace("\r", "")) == dict.fromkeys(
         WHOLE - {"power button switches it off"} | {"kernel lockdown (Secure Boot)"}, "ok"
     )
-    assert "kernel lockdown (Secure Boot): integrity" in told.getvalue()  # so shim came before it
+    assert "kernel lockdown (Secure Boot): integrity" in told.getvalue()
+    assert re.search(r"s  loader +shimx64\.efi\r$", told.getvalue(), re.M)
 
 
 def bootstrapped(example: Doit) -> Path:
