@@ -91,7 +91,7 @@ class Capture:
 
 
 def _listen(bridge: str) -> socket.socket:
-    """A socket that hears every packet of a bridge: as a promiscuous one it has the forwarded too."""
+    """A socket that hears every packet of a bridge: promiscuous, it has the forwarded too."""
     every = socket.htons(ETH_P_ALL)
     heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every)
     heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
