@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.base.errors import Refused
+from tasks.core.base.process import Say
 from tasks.core.reference.bootstrap import KIND as BOOTSTRAP
 from tasks.core.reference.snapshot import Snapshot
 from tasks.core.site.model import Image, Reference
@@ -66,10 +67,12 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mirror"
 
 
-def taken(mirror: Path, folder: Path, suite: str, *packages: str) -> Path:
+def taken(
+    mirror: Path, folder: Path, suite: str, *packages: str, say: Say = lambda text: None
+) -> Path:
     reference = Reference("bootstrap", suite=suite, packages=packages, mirror=f"file://{mirror}")
     snapshot = Snapshot(str(folder))
-    BOOTSTRAP.take(Image("worker", reference), snapshot, lambda text: None)
+    BOOTSTRAP.take(Image("worker", reference), snapshot, say)
     return Path(snapshot.incoming)
 
 
@@ -86,6 +89,14 @@ def test_a_root_of_el_knows_its_packages_where_its_rpm_looks(
     assert set(found.split()) == set(PACKAGES)
     assert (tree / f"boot/vmlinuz-{KERNEL}").is_file()
     assert os.getxattr(tree / "usr/bin/ping", "security.capability")
+
+
+def test_a_release_whose_rpm_cannot_read_what_this_one_writes_is_told_of(
+    mirror: Path, tmp_path: Path
+):
+    told: list[str] = []
+    taken(mirror, tmp_path, "el8", say=told.append)
+    assert "keeps them in sqlite, which EL 8 cannot read" in told[-1]
 
 
 def test_a_package_that_is_not_there_is_named(mirror: Path, tmp_path: Path):
