@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.support.commands import REPOSITORY
 
-SUITES = ("bookworm", "trixie", "noble")
+SUITES = ("bullseye", "bookworm", "trixie", "focal", "noble")
 PLACE = "root/plugnode"
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # a site may have its own
 # In namespaces of its own: killed, every process and mount of it is gone. Its root is a mount, as
