@@ -49,6 +49,7 @@ DIED = "|".join(
         r"plugnode: \w+: FAILED",
         "did not boot; trying again",
         "BdsDxe: failed to load .*: Access Denied",  # Secure Boot
+        "bad shim signature",  # the same: a kernel that shim's distribution has not signed
         r"\.\.\. +failed:",  # pxelinux, whose next try finds the same
     )
 )
