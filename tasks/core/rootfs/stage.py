@@ -75,6 +75,7 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     tree = transforms.add_hook(laid, init)
     tree = transforms.make_local_files(tree, local_files(image, init), before)
     tree = transforms.make_node_files(tree, dict(image.node_files), image.name)
+    tree = transforms.make_secret_places(tree, image.secret_places)
     if init == transforms.SYSTEMD:
         tree = units.keep_configuration(tree)
     return list_capable(transforms.var_ro(tree))
