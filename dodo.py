@@ -12,6 +12,7 @@ from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exp
 from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, task_verify
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 from tasks.discover import task_discover  # cards that are no node's yet
+from tasks.enroll import task_enroll  # nodes' public keys, for their secrets
 from tasks.examine import task_accept, task_examine  # can all of it be? nothing is made before
 from tasks.importing import import_at_once, task_import  # a first site.yaml, of others' files
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img

@@ -104,11 +104,12 @@ def encrypt(run: Run) -> None:
     if not run.site.has_secrets:
         return
     from .core.base.nodeset import fold_nodes
-    from .core.node_secrets.of_site import encrypt_secrets, without_key
+    from .core.node_secrets.of_site import encrypt_secrets, note_host_keys, without_key
 
     folder = os.path.dirname(os.path.abspath(run.settings.site))
     if new := encrypt_secrets(run.site, folder, run.paths.build):
         say(f"secrets: encrypted for {fold_nodes(new)}")
+    note_host_keys(run.site, run.paths.known_hosts)
     for line in without_key(run.site):
         say(line)
 

@@ -18,6 +18,7 @@ PLANTED = b"planted-plaintext-7f3a91"
 SECRETS = """\
 secrets_store: private/store
 ssh_host_keys: kept
+outputs: [ssh_known_hosts]
 secrets:
   munge: {{to: /etc/munge/munge.key, from: {{file: private/munge.key}}, owner: daemon}}
   tab: {{to: /etc/krb5.keytab, from: {{command: [sh, -c, "echo read >>private/log; cat private/tab"]}}{groups}}}
@@ -216,6 +217,26 @@ def test_what_cannot_be_read_stops_a_deploy_before_anything_is_changed(site: Sit
     assert site.blob("wn001") == before
     subprocess.run(["rm", "-rf", site.private], check=True)
     saved.rename(site.private)
+
+
+def test_ssh_knows_nodes_by_the_keys_that_are_kept(site: Site):
+    site.doit()
+    known = site.doit.build / "configs/cluster/ssh_known_hosts"
+    shown = {}
+    for name in ("wn001", "172.24.10.100", "wn002"):
+        words = ["ssh-keygen", "-f", known, "-F", name, "-l"]
+        shown[name] = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    key = site.opened("wn001", site.private / "wn001.key")[
+        "var/lib/plugnode/ssh/ssh_host_ed25519_key"
+    ]
+    path = site.private / "host.key"
+    path.write_bytes(key)
+    path.chmod(0o600)
+    said = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True).stdout
+    assert said.split()[1] in shown["wn001"] and said.split()[1] in shown["172.24.10.100"]
+    assert said.split()[1] not in shown["wn002"]
+    assert "wn001 ssh-ed25519" in (site.doit.build / "nodes.known_hosts").read_text()
+    assert b"PRIVATE KEY" not in known.read_bytes()
 
 
 def test_the_root_has_places_for_secrets_and_nothing_in_them(site: Site):

@@ -5,6 +5,7 @@ key               32 bytes, without which no digest says what it is of
 made.json         of what each blob was made, as keyed digests
 blobs/NODE.age    what that node alone can open
 ssh/NODE[.pub]    its ssh host key, where those are kept
+    .lock             held by who changes any of it
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def constraint_problems(
     _trust(site.trust, folder, complain)
     _secrets(site, complain)
     _store(site, folder, complain)
+    _known_hosts(site, complain)
     _outputs(site, complain)
     _deploy(site, complain)
 
@@ -631,6 +632,13 @@ def _secrets(site: Section, complain: Complain) -> None:
             if what:
                 complain((*path, "to"), what, "give each a place of its own", f"/{secret.to}")
             places.setdefault(secret.to, name)
+
+
+def _known_hosts(site: Section, complain: Complain) -> None:
+    name, names = "ssh_known_hosts", site.outputs or []
+    if name in names and site.ssh_host_keys != KEPT:
+        path = ("outputs", names.index(name))
+        complain(path, "nodes make their own keys", "write ssh_host_keys: kept", name)
 
 
 def _taken(place: str, places: dict[str, str]) -> str:
