@@ -121,7 +121,9 @@ def holding(folder: Path) -> list[str]:
 def test_deploy_alone_reads_secrets_and_only_enrolled_nodes_get_them(site: Site):
     site.doit("validate")
     site.doit()
-    site("check")
+    checked = site("check")
+    assert "secrets: worker: the root lacks age, by which nodes open their secrets: add" in checked
+    assert "no user daemon, whose /etc/munge/munge.key shall be" in checked
     assert "secrets: wn[001-002]: not enrolled, so they get none; ./doit enroll" in site("plan")
     assert site.reads == 0 and not site.store.exists()
     assert "secrets: wn[001-002]: not enrolled" in site("deploy")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks.core.nodes.ask import TAKE
 from tasks.core.node_secrets.blobs import encrypt, pack_secrets
 from tasks.core.site.model import Secret, SecretSource
+from tests.support import node_tpm
 from tests.support.loop_disk import Node
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -133,37 +132,13 @@ def test_a_node_without_disk_and_tpm_comes_up_without_and_says_so(node: Served):
     assert "setup: done: wn001" in node.console
 
 
-@pytest.fixture
-def tpm(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """How a node reaches its TPM, whose state outlives the node's reboots."""
-    folder = tmp_path / "tpm"
-    folder.mkdir()
-    words = [
-        "swtpm",
-        "socket",
-        "--tpm2",
-        "--tpmstate",
-        f"dir={folder}",
-        "--flags",
-        "startup-clear,not-need-init",
-    ]
-    words += [
-        "--ctrl",
-        f"type=unixio,path={folder}/s.ctrl",
-        "--server",
-        f"type=unixio,path={folder}/s,disconnect=no",
-    ]
-    with subprocess.Popen(words) as process:
-        yield {"TPM2TOOLS_TCTI": f"swtpm:path={folder}/s"}
-        process.send_signal(signal.SIGTERM)
-
-
-def test_a_node_without_a_disk_keeps_its_key_in_its_tpm(node: Served, tpm: dict[str, str]):
+def test_a_node_without_a_disk_keeps_its_key_in_its_tpm(node: Served):
     node.required = "no"
-    node.start(":", disk=False, env=tpm)
-    key = node.public
-    node.blob(key)
-    assert "the keytab" in node.start(disk=False, env=tpm)
+    with node_tpm.reached(node.folder / "tpm") as tpm:
+        node.start(":", disk=False, env=tpm)
+        key = node.public
+        node.blob(key)
+        assert "the keytab" in node.start(disk=False, env=tpm)
     assert node.public == key and not node.degraded
 
 
@@ -176,3 +151,22 @@ def test_what_a_blob_has_besides_goes_nowhere(node: Served):
     assert node.start("cat etc/munge/munge.key; ls etc; find run/plugnode/secrets -type f") == (
         "evilkrb5.keytab\nmunge\nplugnode\nrun/plugnode/secrets/held/etc/munge/munge.key\n"
     )
+
+
+def test_a_push_has_a_node_that_runs_fetch_what_is_its_own(node: Served):
+    """As ssh runs it there: the node's root is this machine's, with folders of its own."""
+    node.start(":")
+    node.blob(node.public)
+    (node.root / "take").write_text(TAKE)
+    blob = node.folder / "served/secrets/wn001.age"
+    later = blob.rename(node.folder / "later")
+    becomes = (
+        "cp -a /etc/alternatives /etc/passwd $PARTS/../setup.sh etc; cp $PARTS/*.sh etc/plugnode; "
+    )
+    becomes += "tar -C run/plugnode -cf pushed site nodes hosts layouts; "
+    becomes += "for name in etc run var; do mount --rbind $name /$name; done; "
+    pushed = (
+        f"mv {later} {blob}; env -i PATH=$PATH WAITS=0 sh -e take <pushed; cat /etc/krb5.keytab"
+    )
+    assert node.start(f"stat -c %s etc/krb5.keytab; {becomes}{pushed}") == f"0\n{TAB.decode()}"
+    assert not node.degraded, "nor does it say so any more"
