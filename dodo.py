@@ -21,6 +21,7 @@ if names_a_task():  # a run of the pipeline alone loads no command
     from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, task_verify
     from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
     from tasks.discover import task_discover  # cards that are no node's yet
+    from tasks.enroll import task_enroll  # nodes' public keys, for their secrets
     from tasks.importing import import_at_once, task_import  # a first site.yaml, of others' files
     from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
     from tasks.plan import task_plan  # what a deploy would change, and whom it touches
