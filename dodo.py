@@ -9,7 +9,7 @@ from tasks.capacity import task_capacity  # are the servers enough for all nodes
 from tasks.check import task_check, task_validate  # is all of it right, by the servers' own word
 from tasks.completion import complete, task_completion  # of commands and names, in the shell
 from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img
-from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, task_verify
+from tasks.deploy import task_deploy, task_prune, task_rollback, task_verify
 from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
 from tasks.discover import task_discover  # cards that are no node's yet
 from tasks.examine import task_accept, task_examine  # can all of it be? nothing is made before
@@ -27,6 +27,7 @@ from tasks.report import task_report  # build/report.html: what a reviewer looks
 from tasks.root import task_root  # build/<image>/root and its manifest
 from tasks.root_file import task_root_file  # the same as one file, for nodes that fetch it
 from tasks.sign import task_sign  # what was built, with the site's key
+from tasks.status import task_status  # what servers hold, what nodes run, how they booted
 from tasks.upgrade import task_upgrade  # nodes led to the release that they would boot
 from tasks.usage import usage
 
