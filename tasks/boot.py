@@ -82,7 +82,7 @@ def reported(run: Run, node: Node, targets: Targets) -> str:
     from .core.services.boot_reports import read_boots
 
     booted = read_boots(targets, run.site.name, {node.name: {"ip": node.ip}})
-    return "; ".join(map(str.strip, boots_text(booted, booted)))
+    return "; ".join(map(str.strip, boots_text(booted, list(booted))))
 
 
 def chosen(run: Run) -> Node:

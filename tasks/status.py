@@ -19,12 +19,14 @@ from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
 from .deploy import states_of, texts
 from .history import is_range, show_range
-from .push import degraded, hear, said_of
+from .push import Heard, degraded, hear, said_of
 from .push import nodes as asked
+from .report import put_on_page
 
 if TYPE_CHECKING:
     from .core.inspect.boots import Booted
     from .core.inspect.status import State
+    from .core.operate.metrics import Seen
     from .core.remote.operations import Answer
     from .core.site.model import Site
 
@@ -47,6 +49,13 @@ BOOTS = {
     "help": "the last boot of each node, as its server was told of it",
     **flag,
 }
+HTML = {
+    "name": "html",
+    "long": "html",
+    "type": str,
+    "default": None,  # "" is what a job gives whose variable is not set, and no file
+    "help": "all of it as one page, for a wall, to that file; - for standard output",
+}
 PROMETHEUS = {
     "name": "prometheus",
     "long": "prometheus",
@@ -60,7 +69,7 @@ def task_status() -> Task:
     if any(map(is_range, sys.argv[1:])):
         shown = command(show_range, this_run, knows="server destdir")
         return {**shown, "pos_arg": "words"}
-    options = [NODES, DISKS, BOOTS, PROMETHEUS, JSON]
+    options = [NODES, DISKS, BOOTS, HTML, PROMETHEUS, JSON]
     return command(status, this_run, params=options, knows="server node destdir")
 
 
@@ -100,24 +109,68 @@ def next_releases(site: Site, states: Mapping[str, State]) -> dict[str, str]:
     return found
 
 
-def show_metrics(run: Run) -> None:
-    """Print what servers and nodes say as metrics: what is wrong is among them, and no failure."""
-    from .core.operate.metrics import Seen, metrics_text
-    from .core.remote.options import StatusOptions, VerifyOptions
+def see(run: Run, answers: Mapping[str, Answer], heard: Heard) -> Seen:
+    """What servers and nodes say. `answers`: of servers asked for their states."""
+    from .core.operate.metrics import Seen
+    from .core.remote.options import VerifyOptions
 
-    answers = everywhere(run, StatusOptions())
     checked = states_of(everywhere(run, VerifyOptions(False, "", keys(run))))
-    states, heard = states_of(answers), hear(run)
+    states = states_of(answers)
+    failed = {name: each.failure for name, each in answers.items() if each.failure}
     drift = {server: len(done["findings"]) for server, done in checked.items()}
-    seen = Seen(
+    return Seen(
         states=states,
-        failed=[server for server in answers if server not in states],
+        failed=failed,
         drift=drift,
         runs=heard.runs,
         following=next_releases(run.site, states),
         asked=len(asked(run)),
     )
+
+
+def show_metrics(run: Run) -> None:
+    """Print what servers and nodes say as metrics: what is wrong is among them, and no failure."""
+    from .core.operate.metrics import metrics_text
+    from .core.remote.options import StatusOptions
+
+    seen = see(run, everywhere(run, StatusOptions()), hear(run))
     print(metrics_text(seen), end="")
+
+
+def write_page(run: Run, file: str) -> None:
+    """Write the cluster as a page, and put it on the report's: what is wrong is no failure."""
+    from .core.base.files import write_atomic
+    from .core.report.view import render_page
+
+    view = look(run)
+    values = {"seen": view, **{key: view[key] for key in ("site", "at", "needs")}}
+    page = render_page("status.html", values, run.paths.templates)
+    if file == "-":
+        print(page.decode(), end="")
+    else:
+        write_atomic(file, page)
+    given = run.settings
+    if not (given.node or given.server or given.destdir):  # the report is of all of it
+        put_on_page("status", view, run.site, run.paths)
+
+
+def look(run: Run) -> dict[str, Any]:
+    """All that can be seen of the cluster now."""
+    import time
+
+    from .core.operate.overview import ClusterFacts, overview
+    from .core.remote.options import StatusOptions
+
+    heard, answers = hear(run), everywhere(run, StatusOptions())
+    facts = ClusterFacts(
+        site=run.site,
+        at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        nodes=asked(run),
+        seen=see(run, answers, heard),
+        unheard=heard.unheard,
+        booted=hear_boots(run)[1] if run.site.deploy.syslog != "none" else None,
+    )
+    return overview(facts)
 
 
 def status(run: Run, **words: Any) -> None:
@@ -126,6 +179,8 @@ def status(run: Run, **words: Any) -> None:
         return show_metrics(run)
     if words["boots"]:
         return show_boots(run, words["as_json"])
+    if words["html"] is not None:
+        return write_page(run, words["html"])
     from .core.remote.options import StatusOptions
 
     answers = everywhere(run, StatusOptions())
@@ -137,12 +192,16 @@ def status(run: Run, **words: Any) -> None:
     refuse_wrong(answers)
 
 
-WHOLE = ("prometheus", "boots")  # each tells all that it has to tell
+WHOLE = ("prometheus", "boots", "html")  # each tells all that it has to tell
 PARTS = ("nodes", "disks")
 
 
 def refuse_at_once(run: Run, words: Mapping[str, Any]) -> None:
     """Raises BadInput where options are given that do not go together."""
+    if words["html"] == "":
+        raise BadInput.at(
+            run.settings.site, "status --html=: name a file, or - for standard output"
+        )
     given = [name for name in (*WHOLE, *PARTS) if words[name]]
     if words["as_json"]:
         given = [*given, "json"] if given != ["boots"] else given

@@ -35,7 +35,7 @@ OWN = ("/etc/rsyslog.d", "/etc/logrotate.d", "/var/log", "/var/lib/logrotate")
 SYSTEMCTL = """
 case "$1" in
 restart) pid=$(cat /srv/rsyslogd.pid 2>/dev/null) && kill $pid && while kill -0 $pid 2>/dev/null; do sleep 0.1; done
-  exec rsyslogd -x -f /srv/rsyslog.conf -i /srv/rsyslogd.pid ;;
+  exec rsyslogd -f /srv/rsyslog.conf -i /srv/rsyslogd.pid ;;
 is-active) kill -0 "$(cat /srv/rsyslogd.pid)" ;;
 kill) kill -HUP "$(cat /srv/rsyslogd.pid)" ;;
 esac"""
@@ -147,6 +147,18 @@ def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path
         **{"kernel": 2.5, "start": 0.5, "modules": 0.75, "network": 2.25, "address": 2.25},
         **{"root": 0.75, "identity": 0.25, "init": 2.75, "setup": 49.5},
     }
+
+    page = tmp_path / "page.html"
+    told("status", f"--html={page}")
+    report = (tmp_path / "build/report.html").read_text()
+    for text in (page.read_text(), report):
+        assert '<li class="bad"><strong>boot1</strong>' not in text
+        assert (
+            "<strong>wn002</strong> in <strong>62 s</strong>, slowest <strong>setup</strong>"
+            in text
+        )
+        assert "no disk; its [31m`card` $(x)" in text and "No boot known of wn003." in text
+        assert f"<code>{release}</code>" in text and "did not answer: 3" in text
 
     rotate = ["logrotate", "--force", "--state", "/srv/state", "/etc/logrotate.d/plugnode-told"]
     run(*told.server.inside(*rotate))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..base.nodeset import fold_nodes
@@ -28,18 +28,21 @@ def latest(answers: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, Boot
     return found
 
 
-def boots_text(booted: Booted, names: Iterable[str]) -> Iterator[str]:
-    """The boots of these nodes, those that went alike together; with a `!` what is not right."""
-    unheard, groups = list[str](), dict[tuple[object, ...], list[str]]()
+def alike(booted: Booted, names: Iterable[str]) -> list[list[str]]:
+    """Of these nodes those whose boot is known: together where only seconds differ."""
+    groups = dict[tuple[object, ...], list[str]]()
     for name in names:
         if report := booted.get(name):
-            alike = report.release, report.ready, report.degraded, report.slowest
-            groups.setdefault(alike, []).append(name)
-        else:
-            unheard.append(name)
-    for members in groups.values():
+            how = report.release, report.ready, report.degraded, report.slowest
+            groups.setdefault(how, []).append(name)
+    return list(groups.values())
+
+
+def boots_text(booted: Booted, names: Sequence[str]) -> Iterator[str]:
+    """The boots of these nodes, those that went alike together; with a `!` what is not right."""
+    for members in alike(booted, names):
         yield from _group_text(members, [booted[name] for name in members])
-    if unheard:
+    if unheard := [name for name in names if name not in booted]:
         yield f"no boot known of {fold_nodes(unheard)}"
 
 

@@ -328,7 +328,7 @@ def _start_syslog(lab: Lab, daemons: Daemons) -> None:
         file.write(said.replace(lab.syslog, os.path.abspath(lab.destdir + lab.syslog)))
     program = find_program("rsyslogd") or "rsyslogd"
     files = ["-f", f"{RUN}/rsyslog.conf", "-i", f"{RUN}/rsyslogd.pid"]
-    daemons.start("rsyslogd", program, "-n", "-x", *files)  # nobody is there who knows names
+    daemons.start("rsyslogd", program, "-n", *files)
 
 
 def wait_for(address: str, port: int, seconds: float = 15) -> None:
