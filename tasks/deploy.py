@@ -5,6 +5,7 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -62,6 +63,7 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
         say(line)
     for id in sign_build(run):
         say(f"signed {id}")
+    encrypt(run)
     author = run.author()
     if seen is None:
         refuse_unseen(run, again)
@@ -73,6 +75,21 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
     answers = everywhere(run, options, with_goal=True)
     tell_deployed(run, answers)
     refuse_failed(run, answers)
+
+
+def encrypt(run: Run) -> None:
+    """Encrypt what nodes need and nobody else may have, and say for whom there is something new."""
+    if not run.site.has_secrets:
+        return
+    from .core.base.nodeset import fold_nodes
+    from .core.node_secrets.of_site import encrypt_secrets, note_host_keys, without_key
+
+    folder = os.path.dirname(os.path.abspath(run.settings.site))
+    if new := encrypt_secrets(run.site, folder, run.paths.build):
+        say(f"secrets: encrypted for {fold_nodes(new)}")
+    note_host_keys(run.site, run.paths.known_hosts)
+    for line in without_key(run.site):
+        say(line)
 
 
 def tell_deployed(run: Run, answers: Mapping[str, Answer]) -> None:

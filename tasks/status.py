@@ -167,6 +167,7 @@ def look(run: Run) -> dict[str, Any]:
         at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         nodes=asked(run),
         seen=see(run, answers, heard),
+        marked=unenrolled(run),
         unheard=heard.unheard,
         booted=hear_boots(run)[1] if run.site.deploy.syslog != "none" else None,
     )
@@ -217,11 +218,20 @@ def show_states(run: Run, answers: dict[str, Answer], words: Mapping[str, Any]) 
 
     tell(run, texts(folded(answers), status_text))
     states = states_of(answers)
-    for line in unequal(states):
+    for line in (*unequal(states), *unenrolled(run)):
         print(f"! {line}")
     if words["nodes"] or words["disks"] or run.settings.node:
         lines = [f"  {line}" for line in of_nodes(run, states, words["disks"])]
         print("Nodes", *lines, sep="\n")
+
+
+def unenrolled(run: Run) -> list[str]:
+    """That nodes come up without their secrets, in a line."""
+    if not run.site.has_secrets:
+        return []
+    from .core.node_secrets.of_site import without_key
+
+    return without_key(run.site)
 
 
 def refuse_wrong(answers: Mapping[str, Answer]) -> None:

@@ -28,7 +28,7 @@ VAR=$ROOT/var
 OWN=$VAR/lib/plugnode # what the node must not lose and others must not have
 STEP=start
 
-for part in common words data disk holders choose state fits provision use mount looks fill wipe memory above identity network interfaces files report; do
+for part in common words data disk holders choose state fits provision use mount looks fill wipe memory above identity node_key secrets network interfaces files report; do
   # shellcheck source=/dev/null
   . "$PARTS/$part.sh"
 done
@@ -39,7 +39,7 @@ enter() { # STAGE: for the report of the boot
 
 boot() { # each part in a process of its own: what fails in one leaves the node the others
   enter setup
-  for verb in keep_network_up name_servers configure_interfaces fill_node_files use_disk fill_gaps give_capabilities name_node own_identity; do
+  for verb in keep_network_up name_servers configure_interfaces fill_node_files use_disk fill_gaps give_capabilities name_node forget_other take_secrets own_identity; do
     case $verb in use_disk) enter disk ;; name_node) enter name ;; esac
     status=0
     again "$verb" || status=$?

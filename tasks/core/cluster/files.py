@@ -117,6 +117,10 @@ def _dhcp_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
     yield "dhcp_hosts.conf", "dhcp_hosts.conf", {}
 
 
+def _ssh_known_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "ssh_known_hosts", "ssh_known_hosts", programs.known_hosts_view(site)
+
+
 OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
     "clustershell": _clustershell,
     "genders": _genders,
@@ -128,4 +132,5 @@ OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
     "powerman": _powerman,
     "hosts": _hosts,
     "dhcp_hosts": _dhcp_hosts,
+    "ssh_known_hosts": _ssh_known_hosts,
 }

@@ -78,6 +78,7 @@ class ClusterFacts(NamedTuple):
     at: str  # "2026-11-29 14:02 UTC"
     nodes: Sequence[Node]  # those that were asked
     seen: Seen
+    marked: Iterable[str]  # `secrets: wn[001-002]: not enrolled`
     unheard: Iterable[str]  # `wn[003-007]: No route to host`
     booted: Booted | None  # None: no server keeps reports
 
@@ -222,9 +223,10 @@ def _node_needs(facts: ClusterFacts, state_of: Mapping[str, str]) -> Iterator[Ne
             behind[name] = f"runs {_release(facts, name)}, at the next boot {after}"
     for names, change in _folded(behind):
         yield WARNING, names, change
-    for line in facts.unheard:
-        names, _, why = line.partition(": ")
-        yield QUIET, names, why
+    for level, lines in ((WARNING, facts.marked), (QUIET, facts.unheard)):
+        for line in lines:
+            who, _, what = line.partition(": ")
+            yield level, who, what
 
 
 def _reasons(facts: ClusterFacts, name: str, state: str) -> str:

@@ -79,7 +79,8 @@ def facts(count: int = 6, word: str = "no disk") -> ClusterFacts:
     following = {each.name: NEW for each in grid.nodes}
     seen = Seen(states, {"boot3": f"ssh: {word}"}, {"boot1": 0, "boot2": 2}, runs, following, count)
     unheard = [f"wn[004-005]: {word}"]
-    return ClusterFacts(grid, "2026-11-29 14:12 UTC", grid.nodes, seen, unheard, booted)
+    marked = ["secrets: wn006: not enrolled"]
+    return ClusterFacts(grid, "2026-11-29 14:12 UTC", grid.nodes, seen, marked, unheard, booted)
 
 
 def page(given: ClusterFacts) -> str:
@@ -99,6 +100,7 @@ def test_what_needs_somebody_comes_first_and_the_worst_of_it():
         ["warn", "boot2", "2 differences from what was deployed: doit verify"],
         ["warn", "boot1", "/srv has only 10.0 GiB left"],
         ["warn", "wn003", f"runs {OLD}, at the next boot {NEW}"],
+        ["warn", "secrets", "wn006: not enrolled"],
         ["quiet", "wn[004-005]", "no disk"],
     ]
     assert [tile[:2] for tile in view["tiles"]] == [
@@ -144,7 +146,7 @@ def test_nobody_is_needed_where_all_is_well():
     well = {each.name: Runs(NEW, False) for each in given.nodes}
     states = {name: state() for name in ("boot1", "boot2", "boot3")}
     seen = given.seen._replace(states=states, failed={}, drift={}, runs=well)
-    text = page(given._replace(seen=seen, unheard=[], booted={}))
+    text = page(given._replace(seen=seen, marked=[], unheard=[], booted={}))
     assert "Nothing needs anybody." in text and "<title>grid: nothing to look at</title>" in text
 
 
