@@ -158,7 +158,8 @@ def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path
             in text
         )
         assert "no disk; its [31m`card` $(x)" in text and "No boot known of wn003." in text
-        assert f"<code>{release}</code>" in text and "did not answer: 3" in text
+        assert f"<code>{release}</code>" in text and "did not answer: 2" in text
+        assert "<strong>wn002</strong> <span>degraded: no disk; its" in text
 
     rotate = ["logrotate", "--force", "--state", "/srv/state", "/etc/logrotate.d/plugnode-told"]
     run(*told.server.inside(*rotate))

@@ -107,10 +107,17 @@ def _state(facts: ClusterFacts, name: str) -> str:
     """A word of STATES."""
     runs, boot = facts.seen.runs.get(name), (facts.booted or {}).get(name)
     if runs is None:
-        return "stopped" if boot and not boot.ready else "silent"
+        return _last_known(boot)
     if runs.degraded:
         return "degraded"
     return "well" if facts.seen.following.get(name, runs.release) == runs.release else "behind"
+
+
+def _last_known(boot: BootReport | None) -> str:
+    """What a node is that does not answer, by its last boot."""
+    if boot and not boot.ready:
+        return "stopped"
+    return "degraded" if boot and boot.degraded else "silent"
 
 
 def _tiles(facts: ClusterFacts, state_of: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
