@@ -16,7 +16,8 @@ from .base.servers import everywhere, refuse_failed
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Problem, Refused
 from .core.base.text import counted
-from .deploy import next_releases, states_of
+from .deploy import states_of
+from .status import next_releases
 from .push import Heard, hear, nodes, said_of
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ DATA=$ROOT/run/plugnode
 
 # shellcheck source=/dev/null
 . "${PARTS:-/etc/plugnode}/common.sh"
+# shellcheck source=/dev/null
+. "${PARTS:-/etc/plugnode}/report.sh"
 
 tell() { # WHAT VALUE…
   echo "plugnode: node: $*" >>"$ROOT/dev/console"
@@ -67,7 +69,7 @@ tell_lockdown() { # what a kernel that Secure Boot has verified refuses afterwar
 }
 
 main() {
-  trap 'tell "ready $(cut -d " " -f 1 "$ROOT/proc/uptime") s"' EXIT
+  trap 'report ready || :; tell "ready $(seconds) s"' EXIT
   tell "name $(uname -n)"
   tell "address $(address_of "$(fact interface)") $(fact interface)"
   tell "release $(fact release)"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
+from ..services.boot_reports import SYSLOG_PORT
 from ..release import SITE_DATA, Release
 from ..site.model import ROOT_FILES, Image, Network, Node, Server, Site
 from ..site_data import NAMES
@@ -318,11 +319,18 @@ def arguments_of(site: Site, server: Server, release: Release, network: str = ""
 
     Of those of a network, by the address at which they reach the server.
     """
+    cmdline = " ".join([*_report_arguments(site, server, network), release.cmdline]).strip()
     if release.is_of_file:
         words = _root_file_arguments(site, server, release, network)
-        return " ".join([*words, release.cmdline]).strip()
+        return " ".join([*words, cmdline]).strip()
     root = f"{roots_of(site, server, network)}/{release.id}"
-    return network_root(release.network_root, root, release.nfs, release.cmdline)
+    return network_root(release.network_root, root, release.nfs, cmdline)
+
+
+def _report_arguments(site: Site, server: Server, network: str) -> Iterator[str]:
+    """Where a node reports its boot to."""
+    if site.deploy.syslog != "none":
+        yield f"plugnode.report={_address(server, network)}:{SYSLOG_PORT}"
 
 
 def roots_of(site: Site, server: Server, network: str = "") -> str:

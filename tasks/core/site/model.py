@@ -900,6 +900,16 @@ class Deploy(NamedTuple):
             " and UEFI firmware can boot by HTTP",
         ),
     ] = "none"
+    syslog: Annotated[
+        str,
+        Key(
+            Choice("none", "rsyslog"),
+            "the syslog server that keeps the reports of boots",
+            "`rsyslog`: a drop-in of its is installed, checked by `rsyslogd -N1`, and it is"
+            " restarted; nodes then report their boots to the server that they booted from, and"
+            " `doit status --boots` shows them; see [servers.md](servers.md)",
+        ),
+    ] = "none"
     keep: Annotated[
         int,
         Key(

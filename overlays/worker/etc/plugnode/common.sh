@@ -34,6 +34,10 @@ only() { # LIST TEXT: whether a text has only characters of a list, and any at a
   case $2 in '' | *[!$1]*) return 1 ;; esac
 }
 
+mark() { # STAGE: a line of it and of the second in which it begins, by the kernel's clock
+  { read -r now _ <"${ROOT:-}/proc/uptime" && echo "$1 $now"; } 2>/dev/null || :
+}
+
 lines_about() { # FILE TEXT: the lines of `nodes` that may be about it; by grep where there is one, for its speed
   if [ ! -s "$1" ]; then
     return 0
