@@ -1001,6 +1001,19 @@ def command(value: str) -> str:
     return value
 
 
+variable = text(
+    r"[A-Za-z_][A-Za-z0-9_]*",
+    "not a variable of the environment",
+    "use letters, digits and _, as in BMC_PASSWORD",
+)
+bmc_user = text(
+    r"[A-Za-z0-9_.@+-]+",
+    "not a user's name",
+    "use letters, digits and . _ @ + -",
+    64,
+)
+
+
 def any_text(value: str) -> str:
     """The name of another part: `constraints` looks it up."""
     return value
