@@ -17,6 +17,7 @@ from tasks.importing import import_at_once, task_import  # a first site.yaml, of
 from tasks.initrd import task_initrd  # build/<image>/vmlinuz, initrd.img
 from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
 from tasks.plan import task_plan  # what a deploy would change, and whom it touches
+from tasks.power import task_console, task_power  # nodes by their BMCs
 from tasks.push import task_push  # new site data for nodes that run
 from tasks.references import task_pull, task_snapshot  # the node that the others are copies of
 from tasks.release import (

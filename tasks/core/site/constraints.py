@@ -477,7 +477,7 @@ def _table(layers: list[Layer], complain: Complain) -> None:
 # Management
 
 NEEDED = ("protocol", "user", "password")
-OF_PROTOCOL = {"redfish": ("ca", "verify"), "ipmi": ("cipher", "efi")}
+OF_PROTOCOL = {"redfish": ("ca", "verify", "system"), "ipmi": ("cipher", "efi")}
 
 
 def _management(layers: list[Layer], complain: Complain) -> None:

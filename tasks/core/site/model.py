@@ -749,6 +749,17 @@ class Management(NamedTuple):
             merge=REPLACE,
         ),
     ] = "bmc"
+    system: Annotated[
+        Optional[str],
+        Key(
+            Text("bmc_system"),
+            "of Redfish: which of several systems the node is",
+            "of Redfish: which of its systems the node is, where it has several (`Id`)",
+            default="the only one",
+            merge=REPLACE,
+            examples=("System.Embedded.1",),
+        ),
+    ] = None
     protocol: Annotated[
         Optional[str],
         Key(

@@ -1006,6 +1006,11 @@ variable = text(
     "not a variable of the environment",
     "use letters, digits and _, as in BMC_PASSWORD",
 )
+bmc_system = text(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    "not the name of a system",
+    "write it as its Redfish has it after /Systems/",
+)
 bmc_user = text(
     r"[A-Za-z0-9_.@+-]+",
     "not a user's name",

@@ -1,0 +1,30 @@
+"""From a node to its BMC: by the protocol that its site tells."""
+
+from __future__ import annotations
+
+from ..base.errors import Refused
+from ..site.model import Node
+from .bmc import Bmc
+
+
+def address_of(node: Node) -> str:
+    """Where its BMC is. Raises Refused."""
+    management = node.management
+    if management.protocol is None:
+        raise Refused("site.yaml has no management: for it")
+    for interface in node.interfaces:
+        if interface.name == management.interface and (interface.ip or interface.ip6):
+            return interface.ip or interface.ip6
+    raise Refused(f"it has no interface {management.interface} with an address")
+
+
+def connect(node: Node, password: str) -> Bmc:
+    """Its BMC, asked by IPMI when it is used, by Redfish at once. Raises Refused."""
+    address = address_of(node)
+    if node.management.protocol == "ipmi":
+        from .ipmi import Ipmi
+
+        return Ipmi(address, node.management, password)
+    from .redfish import Redfish
+
+    return Redfish(address, node.management, password)
