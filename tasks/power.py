@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .base.console import say
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from .core.nodes.ask import Replies
     from .core.power.bmc import Note, Patience
     from .core.power.passwords import Passwords
-    from .core.power.window import Many, Window
+    from .core.power.window import Many
     from .core.site.model import Node
 
 WORDS = ("on", "off", "cycle", "status", "pxe")
 ASKS_ALONE = "status"  # changes nothing: without node= it is of all that have a BMC
+AT_ONCE = 32  # BMCs
 ANSWERS = 60  # seconds that a BMC may take besides, whatever it is asked
 OPTIONS = (
-    option("at_once", "32", "how many BMCs are asked at a time"),
+    option("at_once", str(AT_ONCE), "how many BMCs are asked at a time"),
     option("within", "60s", "until then a node must be as it was told"),
     JSON,
 )
@@ -47,15 +48,13 @@ def task_power() -> dict[str, Any]:
 
 
 def power(run: Run, words: Sequence[str], as_json: bool, **options: str) -> None:
-    from .core.power.bmc import SWITCHES, Patience
-    from .core.power.window import Window
+    from .core.power.bmc import Patience
 
     word = word_of(run, words)
     checks = {"at_once": whole, "within": seconds}
     at_once, within = read_options(run.settings.site, options, checks)
     asked = wanted_nodes(run, word)
-    window = Window(int(at_once), ANSWERS + SWITCHES[word] * (within + ANSWERS))
-    many = at_bmcs(run, asked, (word, Patience(within)), window)
+    many = at_bmcs(run, asked, (word, Patience(within)), int(at_once))
     try:
         many.run([node.name for node in asked])
     finally:
@@ -105,11 +104,27 @@ class AtOne:
             bmc.close()
 
 
-def at_bmcs(run: Run, asked: Sequence[Node], doing: tuple[str, Patience], window: Window) -> Many:
+def at_bmcs(run: Run, asked: Sequence[Node], doing: tuple[str, Patience], at_once: int) -> Many:
     """Work at the BMCs of nodes, to be run. Raises BadInput where a password cannot be read."""
-    from .core.power.window import Many
+    from .core.power.bmc import SWITCHES
+    from .core.power.window import Many, Window
 
-    return Many(window, AtOne(asked, passwords_of(run, asked), doing))
+    word, patience = doing
+    limit = ANSWERS + SWITCHES[word] * (patience.within + ANSWERS)
+    return Many(Window(at_once, limit), AtOne(asked, passwords_of(run, asked), doing))
+
+
+def cycled(run: Run, asked: Sequence[Node]) -> Mapping[str, str]:
+    """Cycle the power of nodes; why that of others was not. Raises BadInput."""
+    from .core.power.bmc import Patience
+
+    many = at_bmcs(run, asked, ("cycle", Patience()), AT_ONCE)
+    try:
+        return many.run([node.name for node in asked]).failed
+    except KeyboardInterrupt:
+        for line in said_of(many.replies.failed):
+            say(line)
+        raise
 
 
 def passwords_of(run: Run, asked: Sequence[Node]) -> Passwords:
@@ -123,9 +138,12 @@ def passwords_of(run: Run, asked: Sequence[Node]) -> Passwords:
 
 def in_order(asked: Iterable[Node], replies: Replies) -> Replies:
     """The same as the site lists its nodes, not as they answered."""
-    names = [node.name for node in asked]
-    of = [{name: part[name] for name in names if name in part} for part in replies]
-    return type(replies)(*of)
+    parts: list[dict[str, str]] = [{}, {}]
+    for node in asked:
+        for part, given in zip(parts, replies):
+            if node.name in given:
+                part[node.name] = given[node.name]
+    return type(replies)(*parts)
 
 
 def show(replies: Replies, as_json: bool) -> None:

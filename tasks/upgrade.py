@@ -13,9 +13,10 @@ from .base.options import flag, option, read_options, seconds, whole
 from .base.rule import command
 from .base.servers import everywhere, refuse_failed
 from .base.settings import Run, this_run
-from .core.base.errors import Refused
+from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
 from .deploy import next_releases, states_of
+from .power import cycled
 from .push import Heard, hear, nodes, said_of
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ def ask(run: Run) -> Gathered:
 
 
 class OverSsh:
-    """Nodes, as they are asked and rebooted by ssh."""
+    """Nodes, as they are asked and rebooted by ssh, and their power by their BMCs."""
 
     def __init__(self, run: Run):
+        self.run = run
         self.nodes = {node.name: node for node in nodes(run)}
         self.known_hosts = run.paths.known_hosts
 
@@ -135,6 +137,16 @@ class OverSsh:
 
         asked = [self.nodes[name] for name in names]
         return ask.ask(asked, ask.REBOOT, self.known_hosts).failed
+
+    def has_power(self, node: str) -> bool:
+        return self.nodes[node].management.protocol is not None
+
+    def cycle(self, names: Collection[str]) -> Mapping[str, str]:
+        """By then it is no time for a bad password to end it: it is a failure of each."""
+        try:
+            return cycled(self.run, [self.nodes[name] for name in names])
+        except BadInput as error:
+            return dict.fromkeys(names, error.problems[0].message)
 
 
 def note(run: Run, outcome: Outcome) -> None:

@@ -197,17 +197,12 @@ def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Call
             busy[address] = busy.get(address, 0) + 1
             if busy[address] % 2:
                 return Response("{}", 503)(environ, start)
+        if path.rstrip("/").endswith("/Systems") and fault != "several":
+            members = [{"@odata.id": f"/redfish/v1/Systems/{systems[address]}"}]
+            said = {"Members": members, "Members@odata.count": 1, "Name": "Systems"}
+            return Response(json.dumps(said), content_type="application/json")(environ, start)
         body, status, headers = run_wsgi_app(app, environ)
         data = b"".join(body)
-        if (
-            path.rstrip("/").endswith("/Systems")
-            and status.startswith("200")
-            and fault != "several"
-        ):
-            said = json.loads(data)
-            said["Members"] = [{"@odata.id": f"/redfish/v1/Systems/{systems[address]}"}]
-            data = json.dumps(said).encode()
-            headers["Content-Length"] = str(len(data))
         if fault == "ssh" and "/Systems/" in path and method == "GET":
             said = json.loads(data)
             said["SerialConsole"] = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..base.errors import Refused
 from ..site.model import Node
 from .bmc import Bmc
+from .ipmi import Ipmi
+from .redfish import Redfish
 
 
 def address_of(node: Node) -> str:
@@ -22,9 +24,5 @@ def connect(node: Node, password: str) -> Bmc:
     """Its BMC, asked by IPMI when it is used, by Redfish at once. Raises Refused."""
     address = address_of(node)
     if node.management.protocol == "ipmi":
-        from .ipmi import Ipmi
-
         return Ipmi(address, node.management, password)
-    from .redfish import Redfish
-
     return Redfish(address, node.management, password)

@@ -70,6 +70,7 @@ class Redfish:
         with in_one_line():
             self.root = sushy.Sushy(f"https://{host}", auth=self.auth, connector=line)
             self.system = self._system(management.system)
+        self.is_new = True
 
     def _system(self, name: str | None) -> System:
         paths = self.root.get_system_collection().members_identities
@@ -81,9 +82,15 @@ class Redfish:
             raise Refused(f"which of its systems is the node? {has or 'none'}; name it: system:")
         return self.root.get_system(found[0])
 
+    def _look(self) -> None:
+        """Anew, but for the first time: then it was read just now."""
+        if not self.is_new:
+            self.system.refresh(force=True)
+        self.is_new = False
+
     def state(self) -> str:
         with in_one_line():
-            self.system.refresh(force=True)
+            self._look()
             said = self.system.power_state
         return said.value.lower() if said else "no word of its power"
 
@@ -97,6 +104,7 @@ class Redfish:
             until_not_busy(lambda: self.system.reset_system(how))
 
     def boot_from_network(self) -> None:
+        self.is_new = False
         with in_one_line():
             until_not_busy(
                 lambda: self.system.set_system_boot_options(
@@ -106,7 +114,7 @@ class Redfish:
 
     def boots_from(self) -> str:
         with in_one_line():
-            self.system.refresh(force=True)
+            self._look()
             boot = self.system.boot
         if not boot or not boot.target:
             return ""
