@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import ssl
 import subprocess
 import sys
 import time
@@ -247,10 +248,14 @@ def serve(folder: pathlib.Path) -> None:
     }
     app = main.app
     app.configure(extra_config=config)
-    pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
-    options = {"threaded": True, "request_handler": Handler, "ssl_context": pair}
-    server = make_server("0.0.0.0", 443, faulty(app, folder, systems), **options)
+    shown = faulty(app, folder, systems)
+    server = make_server("0.0.0.0", 443, shown, threaded=True, request_handler=Handler)
     server.socket.listen(1024)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    # shaken hands with in the thread of each: a slow one keeps no other waiting
+    later = {"server_side": True, "do_handshake_on_connect": False}
+    server.socket = context.wrap_socket(server.socket, **later)
     (folder / "ready").touch()
     server.serve_forever()
 
