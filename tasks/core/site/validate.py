@@ -43,8 +43,9 @@ def _complain(model: type[BaseModel], found: Any, complain: Complain) -> None:
     place, unknown = found["loc"], found["type"] == "extra_forbidden"
     path = tuple(step for step in place if step != "[key]")
     wrong = _unknown(model, path) if unknown else _wrong(model, path, found)
-    is_secret = path[-1:] == ("password",)  # itself, where its place belongs
-    value = None if unknown or is_secret else found["input"]
+    # a secret may have been written there, where its place belongs
+    is_shown = not unknown and path[-1:] not in (("from",), ("password",))
+    value = found["input"] if is_shown else None
     at_key = unknown or "[key]" in place
     complain(path, wrong.what, wrong.hint, value, at_key)
 
