@@ -1,6 +1,6 @@
 """A thousand BMCs at once: switched and read back, some of them silent, slow, lying or talking nonsense.
 
-.venv/bin/python -m tests.stress many_bmcs [--bmcs 1000] [--at-once 64] [--keep FOLDER]
+    .venv/bin/python -m tests.stress.many_bmcs [--bmcs 1000] [--at-once 64]
 
 Redfish of sushy-tools in a namespace, one address a BMC; five of each hundred have a fault. As root; needs no more than
 this machine, but both sides of each TLS connection are on it: 1,000 took minutes on 2 busy cores.
@@ -31,7 +31,9 @@ FAULTS = {20: "silent", 40: "slow", 60: "lies", 80: "garbage", 99: "broken"}  # 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bmcs", type=int, default=1000)
     parser.add_argument("--at-once", type=int, default=64)
     words = parser.parse_args()

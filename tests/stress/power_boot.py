@@ -1,6 +1,6 @@
 """A power cycle that ends in a PXE boot to the new release: `doit power`, ipmi_sim, and the node of `doit boot`.
 
-    .venv/bin/python -m tests.stress power_boot [--cache build/test-cache]
+    .venv/bin/python -m tests.stress.power_boot [--cache build/test-cache]
 
 Needs root and what `./doit test` installs. The BMC is OpenIPMI's ipmi_sim; to switch on is for it to start `doit boot`,
 which builds what is new and boots it from real servers. Minutes.

@@ -221,8 +221,13 @@ def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Call
     return answer
 
 
+class InMemory(dict):
+    def make_permanent(self, *_) -> None:
+        pass
+
+
 def serve(folder: pathlib.Path) -> None:
-    from sushy_tools.emulator import main
+    from sushy_tools.emulator import main, memoize
     from sushy_tools.emulator.resources.systems import fakedriver
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -235,6 +240,7 @@ def serve(folder: pathlib.Path) -> None:
 
     addresses = json.loads((folder / "addresses.json").read_text())
     systems = {address: f"aaaaaaaa-0000-0000-0000-{at:012}" for at, address in enumerate(addresses)}
+    memoize.PersistentDict = InMemory  # its own is a file of SQLite, opened at each look
     fakedriver.random.randint = lambda least, most: 1  # a power supply takes a second, not eleven
     known = [
         {"uuid": uuid, "name": address, "power_state": "Off", "nics": []}
