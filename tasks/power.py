@@ -72,12 +72,14 @@ def word_of(run: Run, words: Sequence[str]) -> str:
 
 def wanted_nodes(run: Run, word: str) -> list[Node]:
     """Those that `node=` names; nobody switches all of them by leaving a word out."""
+    from .core.power.connect import has_bmc
+
     if run.settings.node:
         return nodes(run)
     if word != ASKS_ALONE:
         what = f"power {word}: of which nodes? node=wn[003-007],@gpu, say; node=@* is all"
         raise BadInput.at(run.settings.site, what)
-    found = [node for node in run.site.nodes if node.management.protocol]
+    found = list(filter(has_bmc, run.site.nodes))
     if not found:
         what = "no node has a BMC that can be asked; see management: in docs/site.md"
         raise BadInput.at(run.settings.site, what)
@@ -128,9 +130,12 @@ def cycled(run: Run, asked: Sequence[Node]) -> Mapping[str, str]:
 
 
 def passwords_of(run: Run, asked: Sequence[Node]) -> Passwords:
+    """Raises BadInput for what of this machine BMCs need, and is not there."""
+    from .core.power.connect import check_certificates
     from .core.power.passwords import Passwords
 
     try:
+        check_certificates(asked)
         return Passwords(asked)
     except Refused as error:
         raise BadInput.at(run.settings.site, f"management: {error}") from None

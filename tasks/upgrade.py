@@ -139,7 +139,9 @@ class OverSsh:
         return ask.ask(asked, ask.REBOOT, self.known_hosts).failed
 
     def has_power(self, node: str) -> bool:
-        return self.nodes[node].management.protocol is not None
+        from .core.power.connect import has_bmc
+
+        return has_bmc(self.nodes[node])
 
     def cycle(self, names: Collection[str]) -> Mapping[str, str]:
         """By then it is no time for a bad password to end it: it is a failure of each."""

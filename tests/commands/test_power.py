@@ -164,6 +164,10 @@ def test_bad_input_is_said_before_any_bmc_is_asked_and_a_build_at_work_is_no_hin
     secret.chmod(0o644)
     assert f"password: {secret}: others may read it" in rack("power", "status", status=3)
     secret.chmod(0o600)
+    whole = rack.site.read_text()
+    rack.site.write_text(whole.replace("cert.pem", "htpasswd"))
+    assert "no certificate in PEM is in it" in rack("power", "status", status=3)
+    rack.site.write_text(whole)
     assert rack.redfish.asked() == before
     with open(rack.folder / "build/.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -47,13 +47,13 @@ nodes:
 CHASSIS = """\
 #!/bin/sh
 cd {folder} && shift
-is_on() {{ [ -s pid ] && kill -0 -- "-$(cat pid)" 2>/dev/null; }}
+is_on() {{ [ -s pid ] && kill -s 0 -- "-$(cat pid)" 2>/dev/null; }}
 case "$1 $2 $3" in
     "get power "*) if is_on; then echo power:1; else echo power:0; fi ;;
     "get boot "*) echo "boot:$(cat boot 2>/dev/null || echo default)" ;;
     "set boot "*) echo "$3" >boot ;;
     "set power 1") is_on || {{ setsid ./on >>console 2>&1 & echo $! >pid; }} ;;
-    "set power 0") is_on && kill -TERM -- "-$(cat pid)" ;;
+    "set power 0") is_on && kill -s TERM -- "-$(cat pid)" ;;
 esac
 exit 0
 """

@@ -40,7 +40,7 @@ cd "$(dirname "$0")" && shift
 case "$1 $2" in
     "get power") echo "power:$(cat power 2>/dev/null || echo 0)" ;;
     "get boot") echo "boot:$(cat boot 2>/dev/null || echo default)" ;;
-    "set power") echo "$3" >>told; [ -e lies ] || echo "$3" >power ;;
+    "set power") echo "$3" >>told; [ -e lies ] || echo "$3" >power; [ ! -x "on$3" ] || "./on$3" ;;
     "set boot") [ -e lies ] || echo "$3" >boot ;;
 esac
 """
@@ -119,6 +119,12 @@ class IpmiSim:
 
     def lies(self, does: bool) -> None:
         (self.folder / "lies").touch() if does else (self.folder / "lies").unlink()
+
+    def does(self, power: int, script: str) -> None:
+        """What happens when it is switched so."""
+        path = self.folder / f"on{power}"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
 
     def told(self) -> list[str]:
         with contextlib.suppress(FileNotFoundError):

@@ -67,9 +67,13 @@ class Redfish:
         verify = management.verify and (management.ca or True)
         self.auth = auth.SessionOrBasicAuth(management.user, password)
         line = _Direct(f"https://{host}", verify)
-        with in_one_line():
-            self.root = sushy.Sushy(f"https://{host}", auth=self.auth, connector=line)
-            self.system = self._system(management.system)
+        try:
+            with in_one_line():
+                self.root = sushy.Sushy(f"https://{host}", auth=self.auth, connector=line)
+                self.system = self._system(management.system)
+        except Refused:
+            self.close()
+            raise
         self.is_new = True
 
     def _system(self, name: str | None) -> System:
@@ -77,7 +81,6 @@ class Redfish:
         names = [path.rstrip("/").rpartition("/")[2] for path in paths]
         found = [path for path, own in zip(paths, names) if name in (None, own)]
         if len(found) != 1:
-            self.close()
             has = ", ".join(map(readable, names[:4])) + ", …" * (len(names) > 4)
             raise Refused(f"which of its systems is the node? {has or 'none'}; name it: system:")
         return self.root.get_system(found[0])
@@ -158,6 +161,8 @@ def in_one_line() -> Iterator[None]:
         raise Refused(explain_connection(str(error))) from None
     except exceptions.SushyError as error:
         raise Refused(f"Redfish: {readable(str(error))[:200]}") from None
+    except OSError as error:
+        raise Refused(f"cannot be reached: {readable(str(error))[:200]}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Refused("what it says is no Redfish") from None
 
