@@ -25,6 +25,7 @@ if names_a_task():  # a run of the pipeline alone loads no command
     from tasks.importing import import_at_once, task_import  # a first site.yaml, of others' files
     from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
     from tasks.plan import task_plan  # what a deploy would change, and whom it touches
+    from tasks.power import task_console, task_power  # nodes by their BMCs
     from tasks.push import task_push  # new site data for nodes that run
     from tasks.sign import task_sign  # what was built, with the site's key
     from tasks.status import task_status  # what servers hold, what nodes run, how they booted

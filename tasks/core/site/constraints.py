@@ -65,6 +65,7 @@ def constraint_problems(
 
     _loaders(site, folder, complain)
     _settings(site, complain)
+    _bmcs(site, complain)
     _disks(site, complain)
     _trust(site.trust, folder, complain)
     _secrets(site, complain)
@@ -401,7 +402,7 @@ def _settings(site: Section, complain: Complain) -> None:
     for key, node in _given(site.nodes):
         image = resolve.image_of(site, node)
         kind = (image, tuple(node.groups or ()))
-        own = node.model_fields_set & {"disk", "cmdline", "release"}
+        own = node.model_fields_set & {"disk", "cmdline", "release", "management"}
         if kind in seen and not own:
             continue
         seen.add(kind)
@@ -409,6 +410,7 @@ def _settings(site: Section, complain: Complain) -> None:
             layers = _layers_of(site, key, node)
             _releases(image, layers, complain)
             _together(site, image, layers, complain)
+            _management([Layer((), site), *layers], complain)
     _have_images(site, complain)
 
 
@@ -473,6 +475,59 @@ def _table(layers: list[Layer], complain: Complain) -> None:
         complain(path, what, "use fewer, or table: gpt")
     if sum(part.size or 0 for part in partitions if part) > 2 * 2**20:
         complain(path, "more than 2 TiB in a dos table", "use table: gpt")
+
+
+# Management
+
+NEEDED = ("protocol", "user", "password")
+OF_PROTOCOL = {"redfish": ("ca", "verify", "system"), "ipmi": ("cipher", "efi")}
+
+
+def _management(layers: list[Layer], complain: Complain) -> None:
+    """How the BMC of a node is reached: of each key the last layer that says it counts."""
+    said: dict[str, Any] = {}
+    places: dict[str, Path] = {}  # in the order in which they count
+    for path, layer in layers:
+        part = layer.management
+        for name in part.model_fields_set if part else ():
+            places.pop(name, None)
+            said[name], places[name] = getattr(part, name), (*path, "management", name)
+    for name in NEEDED:
+        if said and name not in said:
+            last = list(places.values())[-1][:-1]
+            complain(last, f"{name}: required", f"add {name}:, here or in another layer", key=True)
+    _without_effect(said, places, complain)
+
+
+def _without_effect(said: Parts, places: dict[str, Path], complain: Complain) -> None:
+    """What is said beside, or over, that by which it can have none; what that was laid over may."""
+    protocol = said.get("protocol")
+    useless = []
+    for of, names in OF_PROTOCOL.items():
+        if protocol and protocol != of:
+            useless += [(name, "protocol", protocol) for name in names]
+    if said.get("verify") is False and protocol == "redfish":
+        useless.append(("ca", "verify", "false"))
+    order = list(places)
+    for name, by, value in useless:
+        beside = places.get(name, ())[:-1] == places[by][:-1]
+        if name in said and (beside or order.index(name) > order.index(by)):
+            complain(places[name], f"has no effect with `{by}: {value}`", "leave it out", key=True)
+
+
+def _bmcs(site: Section, complain: Complain) -> None:
+    """Each layer's comes from one place, and some node has the interface that is named."""
+    cards = {name for _, node in _given(site.nodes) for name in node.interfaces or ()}
+    for path, layer in (Layer((), site), *_layers(site)):
+        part = getattr(layer, "management", None)
+        here = (*path, "management")
+        if part and part.password and len(part.password.model_fields_set) != 1:
+            given = ", ".join(sorted(part.password.model_fields_set)) or "none"
+            what = f"names no place, or several: {given}"
+            complain((*here, "password"), what, "give exactly one of file, command, env", key=True)
+        if part and part.model_fields_set and (part.interface or BMC) not in cards:
+            hint = f"give nodes interfaces: {{{part.interface or BMC}: {{ip: …}}}}"
+            complain(here, f"no node has an interface {part.interface or BMC}", hint, key=True)
 
 
 # Disks

@@ -708,6 +708,134 @@ def template_of(image: str, path: str) -> str:
     return f"{image}.{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
 
+class Password(NamedTuple):
+    """Where a password is read when it is needed; exactly one of these."""
+
+    file: Annotated[
+        Optional[str],
+        Key(
+            PathHere(),
+            "a file whose first line it is",
+            "a file on the machine that asks, whose first line it is; nobody else may read it",
+        ),
+    ] = None
+    command: Annotated[
+        Optional[str],
+        Key(
+            Text("command"),
+            "a command of sh that prints it; of $NODE, if it names that",
+            "a command of sh whose first line it is. With `$NODE` in it it is run for each node",
+            examples=('pass show "bmc/$NODE"',),
+        ),
+    ] = None
+    env: Annotated[
+        Optional[str],
+        Key(
+            Text("variable"),
+            "a variable of the environment that holds it",
+            "a variable of the environment",
+            examples=("BMC_PASSWORD",),
+        ),
+    ] = None
+
+
+class Management(NamedTuple):
+    """How the BMC of a node is reached. `protocol` None: it has none that anybody told of."""
+
+    interface: Annotated[
+        str,
+        Key(
+            Text("interface_name"),
+            "the name of the BMC among the node's interfaces",
+            "the name of the BMC among the node's `interfaces`",
+            merge=REPLACE,
+        ),
+    ] = "bmc"
+    system: Annotated[
+        Optional[str],
+        Key(
+            Text("bmc_system"),
+            "of Redfish: which of several systems the node is",
+            "of Redfish: which of its systems the node is, where it has several (`Id`)",
+            default="the only one",
+            merge=REPLACE,
+            examples=("System.Embedded.1",),
+        ),
+    ] = None
+    protocol: Annotated[
+        Optional[str],
+        Key(
+            Choice("redfish", "ipmi"),
+            "what it speaks",
+            "what it speaks: `redfish` (HTTPS) or `ipmi` (version 2.0, by ipmitool)",
+            default="required",
+            merge=REPLACE,
+        ),
+    ] = None
+    user: Annotated[
+        Optional[str],
+        Key(
+            Text("bmc_user"),
+            "who may switch it",
+            "the name of an account there that may switch power",
+            default="required",
+            merge=REPLACE,
+            examples=("admin",),
+        ),
+    ] = None
+    password: Annotated[
+        Optional[Password],
+        Key(
+            Password,
+            "where the password is read: file, command or env",
+            "where the password is read; never the password itself",
+            default="required",
+            merge=REPLACE,
+            examples=({"file": "bmc.password"},),
+        ),
+    ] = None
+    ca: Annotated[
+        Optional[str],
+        Key(
+            PathHere(),
+            "of Redfish: who must have signed its certificate, a PEM file",
+            "of Redfish: a PEM file of who must have signed its certificate, or the certificate"
+            " itself. The certificate must be of its address",
+            default="the well-known ones",
+            merge=REPLACE,
+        ),
+    ] = None
+    verify: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "of Redfish: whether its certificate is looked at",
+            "of Redfish: `false` takes any certificate: whoever answers at that address gets the"
+            " password",
+            merge=REPLACE,
+        ),
+    ] = True
+    cipher: Annotated[
+        Optional[int],
+        Key(
+            Whole(1, 17),
+            "of IPMI: the cipher suite, where it does not say which it knows; old ones: 3",
+            "of IPMI: the cipher suite, `3` of old ones",
+            default="the best that it says it knows",
+            merge=REPLACE,
+        ),
+    ] = None
+    efi: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "of IPMI: whether the node boots from the network by UEFI",
+            "of IPMI: whether the node boots from the network by UEFI; `false`: by BIOS",
+            merge=REPLACE,
+        ),
+    ] = True
+
+
 class Node(NamedTuple):
     """A node with everything merged in: image, then its groups in order, then itself.
 
@@ -823,6 +951,15 @@ class Node(NamedTuple):
             merge=REPLACE,
         ),
     ] = None
+    management: Annotated[
+        Management,
+        Key(
+            Management,
+            "how their BMC is reached",
+            "how their BMC is reached: keys that replace those of the site's `management`",
+            merge=KEYWISE,
+        ),
+    ] = Management()
     network: str = ONLY_NETWORK  # in which its address lies
     more_macs: tuple[Mac, ...] = ()  # of other cards that it may boot from
     interfaces: tuple[Interface, ...] = ()

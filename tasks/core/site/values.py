@@ -1030,6 +1030,24 @@ def command(value: str) -> str:
     return value
 
 
+variable = text(
+    r"[A-Za-z_][A-Za-z0-9_]*",
+    "not a variable of the environment",
+    "use letters, digits and _, as in BMC_PASSWORD",
+)
+bmc_system = text(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    "not the name of a system",
+    "write it as its Redfish has it after /Systems/",
+)
+bmc_user = text(
+    r"[A-Za-z0-9_.@+-]+",
+    "not a user's name",
+    "use letters, digits and . _ @ + -",
+    64,
+)
+
+
 def any_text(value: str) -> str:
     """The name of another part: `constraints` looks it up."""
     return value
