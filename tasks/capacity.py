@@ -110,9 +110,12 @@ def usual_image(run: Run) -> Image:
 
 
 def root_file_bytes(run: Run, image: Image) -> int:
-    """What a node fetches of its root, where that is one file and was built."""
+    """What a node fetches of its root, where it fetches it, and it was built."""
     path = run.paths.release(image)
-    return read_release(path).root_bytes if os.path.exists(path) else 0
+    if not os.path.exists(path):
+        return 0
+    release = read_release(path)
+    return release.root_bytes if release.is_fetched else 0
 
 
 def estimate(run: Run) -> BootCost:
