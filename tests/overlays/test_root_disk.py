@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from tests.support.kept_root import BAD, DOWN, GOOD, MIB, KeptNode
+from tests.support.kept_root import BAD, DOWN, GOOD, MIB, NEXT, KeptNode
+from tests.support.loop_disk import LAYOUT, Node
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices, and port 80")
 OLD, NEW = "worker-000000000001", "worker-000000000002"
@@ -117,3 +118,66 @@ def test_where_the_disk_has_no_such_place_the_root_is_kept_in_memory(tmp_path, h
     assert "said=root.erofs: " in node.read("told/plugnode/root")
     if how not in ("leave", "small"):
         assert node.image.read_bytes() == before
+
+
+def test_a_node_that_works_fetches_the_next_one_and_keeps_what_it_runs(node):
+    """By the initrd's busybox, with what the initrd has left in /run; the third release takes the first one's place."""
+    names = {}
+    for number, size in ((1, 2), (2, 5), (3, 3)):
+        name = f"worker-00000000000{number}"
+        if number > 1:
+            node.release(name, size * MIB)
+        names[number] = str(node.boots(name))
+        (node.root / f"cmdline.{number}").write_text(node.read("proc/cmdline"))
+    for runs, fetched, kept in ((1, 2, {1, 2}), (2, 3, {2, 3}), (3, 3, {2, 3})):
+        node.write("proc/cmdline", node.read(f"cmdline.{runs}"))
+        node.write("next.cmdline", node.read(f"cmdline.{fetched}"))
+        said, _ = node.boot(then=NEXT)
+        root, told = said.splitlines()
+        assert root == f"worker-00000000000{runs}"
+        place = "here" if runs == 3 else f"http://{GOOD}/worker-00000000000{fetched}/root.erofs"
+        assert told.startswith(f"worker-00000000000{fetched}: ") and told.endswith(f"from {place}")
+        assert set(node.on_disk("ls").split()) - {"lost+found"} == {names[n] for n in kept}
+
+
+# --- setup.sh
+
+IMAGE = ("image", "12", "ext4", "pn-image", "-")
+NAME = f"{OLD}.{'0' * 64}.erofs"
+LOOK = "cmp ../file run/plugnode/image/*.erofs && ls run/plugnode/image; "
+
+
+@pytest.fixture
+def keeping(tmp_path):
+    """A node whose initrd has its root in memory, which is a file here."""
+    node = Node(tmp_path, mib=96, layout=(LAYOUT[0], IMAGE, *LAYOUT[1:]))
+    (tmp_path / "file").write_bytes(random.Random(1).randbytes(3 * MIB))
+    facts = [f"device={tmp_path}/file", f"name={NAME}", f"bytes={3 * MIB}"]
+    (tmp_path / "facts").write_text("\n".join(facts) + "\n")
+    node.before = f"cp {tmp_path}/facts $ROOT/run/plugnode/root"
+    return node
+
+
+def test_the_first_boot_puts_the_root_that_is_in_memory_on_the_disk_once(keeping):
+    said = keeping.boot(LOOK).split()
+    assert said == ["lost+found", NAME] and not keeping.degraded, keeping.console
+    assert f"keep {NAME} on " in keeping.console
+    keeping.boot("truncate -s 1000 run/plugnode/image/*.erofs")
+    assert "keep" not in keeping.console
+    assert keeping.boot(LOOK).split() == said and "keep" in keeping.console
+
+
+def test_under_a_root_that_is_on_the_disk_nothing_is_wiped_before_it_is_in_memory(keeping):
+    keeping.boot("echo mine >var/lib/own")
+    in_memory, before = keeping.before, keeping.state
+    facts = f"partition={keeping.root}/nodes/2\nname={NAME}\n"
+    (keeping.folder / "facts.disk").write_text(facts)
+    keeping.before = f"cp {keeping.folder}/facts.disk $ROOT/run/plugnode/root"
+    assert keeping.boot(LOOK + "cat var/lib/own").split()[-1] == "mine" and not keeping.degraded
+    keeping.wipe = "again"
+    assert "reboot -f" in keeping.boot()
+    assert "this node starts again with its root in memory" in keeping.console
+    assert keeping.state == before
+    keeping.before = in_memory
+    said = keeping.boot(LOOK + "cat var/lib/own || echo gone")
+    assert said.split()[-1] == "gone" and "leave" not in said and keeping.state != before

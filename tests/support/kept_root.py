@@ -12,8 +12,10 @@ import subprocess
 import zlib
 from pathlib import Path
 
+from tasks.core.initrd import busybox
 from tests.support.commands import REPOSITORY
 
+SCRIPTS = "common.sh identity above netroot fetch fileroot root-ram root-disk next-image".split()
 OVERLAY = REPOSITORY / "overlays/initrd"
 MIB = 1 << 20
 PARTITION = 12  # MiB, from 1 MiB on
@@ -35,6 +37,14 @@ trap end EXIT; reboot() { :; }; address=172.24.10.10 interface=eth0 mac=52:54:00
 . "$ROOT/root-disk"; mount_root "$ROOT/new"; identify "$ROOT/told" "$ROOT/new"
 cat "$ROOT/new/release"
 """
+# What the running system has of it: the partition, and what the initrd has left there
+NEXT = """
+mkdir -p "$ROOT/told/plugnode/image"
+mount -t ext4 "$DEVICES/sda1" "$ROOT/told/plugnode/image"
+mount -t tmpfs tmpfs "$ROOT/new/run"; keep_tools "$ROOT/new"
+NODE=$ROOT/told/plugnode "$ROOT/new/run/plugnode/fetch/bin/busybox" sh \\
+    "$ROOT/new/run/plugnode/fetch/next-image" <"$ROOT/next.cmdline"
+"""
 
 
 def command(*words: str | Path) -> str:
@@ -54,9 +64,11 @@ class KeptNode:
     def __init__(self, folder: Path, state: str = "COMMITTED", site: str = SITE):
         self.root, self.image = folder / "node", folder / "disk.img"
         self.loops: list[str] = []
-        for name in ("common.sh", "identity", "above", "netroot", "fetch", "fileroot", "root-ram"):
+        for name in SCRIPTS:
             self._put(name, OVERLAY / name)
-        self._put("root-disk", OVERLAY / "root-disk")
+        self._put("bin/busybox", Path("/bin/busybox"))
+        for applet in (*busybox.NETWORK_ROOT, *busybox.ROOT_FILE, *busybox.DISK):
+            (self.root / "bin" / applet).symlink_to("busybox")
         for name in ("dev", "run", "new", "told", "nodes", "proc"):
             (self.root / name).mkdir()
         self.write("plugnode/site", f"site={SITE}\n")
@@ -74,7 +86,7 @@ class KeptNode:
         self._make_disk(state, site)
 
     def _put(self, name: str, source: Path) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, self.root / name)
 
     def write(self, path: str, text: str) -> None:
@@ -147,10 +159,10 @@ class KeptNode:
         self.write("proc/cmdline", " ".join(f"{key}={text}" for key, text in words.items()) + "\n")
         return Path(f"{name}.{digest}.erofs")
 
-    def boot(self, image: Path | None = None) -> tuple[str, str]:
+    def boot(self, image: Path | None = None, then: str = "") -> tuple[str, str]:
         """Power on: the release of the root that it then has, "" for none, and what it said."""
         (self.root / "dev/console").write_text("")
-        script = f'set -eu; . "$ROOT/netroot"; {BOOT}'
+        script = f'set -eu; . "$ROOT/netroot"; {BOOT}{then}'
         settings = {
             "ROOT": str(self.root),
             "DEVICES": str(self.root / "nodes"),
