@@ -31,6 +31,7 @@ ONLY_ROOT = (
     "root: {} needs a file with every owner and device of the root, which only root makes;"
     " run doit as root, or say `root: nfs`"
 )
+MIB = 1 << 20
 LOST = (
     "{}: root.squashfs keeps no ACLs, and {} of the root are lost (kernel {} has no EROFS);"
     " root: nfs keeps them"
@@ -72,6 +73,7 @@ def make(source: ImageSource, _: Any, paths: BuildPaths) -> list[str]:
     made = maker.make_root_file(paths.root(image), folder, wanted)
     tell(paths, image, made, time.monotonic() - begun)
     tell_lost(paths, image, made, recipe.kernel.version)
+    tell_room(image, made)
     leave(paths, image, made)
     return [os.path.join(folder, made.name)]
 
@@ -115,6 +117,16 @@ def tell_lost(paths: BuildPaths, image: Image, made: MadeRootFile, version: str)
 
     if lost := lost_acls(read(paths.xattrs(image)), made.file_system):
         say(LOST.format(image.name, lost, version))
+
+
+def tell_room(image: Image, made: MadeRootFile) -> None:
+    """Say where the partition that keeps root files has no room for two of this size."""
+    file = -(-made.bytes // MIB)
+    two = 2 * file * 107 // 100 + 32  # with what ext4 takes for itself
+    for part in image.disk.partitions:
+        if part.mount == "image" and part.size and part.size < two:
+            what = f"its partition `image` has {part.size}M; with {two}M the next release's file"
+            say(f"{image.name}: {what} of {file} MiB lies there beside the one in use")
 
 
 def leave(paths: BuildPaths, image: Image, made: MadeRootFile) -> None:
