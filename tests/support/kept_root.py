@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
 import subprocess
-import zlib
 from pathlib import Path
 
 from tasks.core.initrd import busybox
@@ -135,8 +135,7 @@ class KeptNode:
         (tree / "lib/modules" / (kernel or os.uname().release)).mkdir(parents=True)
         (tree / "run").mkdir()
         (tree / "release").write_text(name + "\n")
-        noise = (zlib.crc32(f"{name} {n}".encode()).to_bytes(4, "little") for n in range(size // 4))
-        (tree / "noise").write_bytes(b"".join(noise))
+        (tree / "noise").write_bytes(random.Random(name).randbytes(size))
         file = self.root / "good" / name / "root.erofs"
         file.parent.mkdir(parents=True)
         command("mkfs.erofs", "--quiet", "-T0", file, tree)
