@@ -27,7 +27,7 @@ from .core.base.programs import find_program
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
 from .core.release import Release
-from .core.site.model import WRITABLE, Node, Server, Site
+from .core.site.model import RAM, WRITABLE, Node, Server, Site
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -354,6 +354,6 @@ def root_shown(site: Site, server: Server, network: str, release: Release) -> st
     """What mounts of a network's node show as the device of its root."""
     from .core.config.boot_files import roots_of
 
-    if release.is_of_file:
-        return f"{release.root_kind}:{release.id}"
+    if release.is_fetched:  # its disk is empty, so that no root is kept there
+        return f"{RAM}:{release.id}"
     return f"{roots_of(site, server, network)}/{release.id}"

@@ -28,7 +28,7 @@ VAR=$ROOT/var
 OWN=$VAR/lib/plugnode # what the node must not lose and others must not have
 STEP=start
 
-for part in common words data disk holders choose state fits provision use mount looks fill wipe memory above identity node_key secrets network interfaces files report; do
+for part in common words data disk holders choose state fits provision use mount image looks fill wipe memory above identity node_key secrets network interfaces files report; do
   # shellcheck source=/dev/null
   . "$PARTS/$part.sh"
 done

@@ -226,7 +226,7 @@ def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[C
 
 def _disk_checks(facts: Mapping[str, str], disk: Disk) -> Iterator[Check]:
     for part in disk.partitions:
-        if part.fs != "swap":
+        if part.mount.startswith("/"):
             yield _on_disk(part.mount, part.fs, facts.get(f"mount {part.mount}"))
         if part.fill:
             yield _filled(part.mount, part.fill, facts.get(f"fill {part.mount}"))

@@ -15,7 +15,7 @@ from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
-from .model import EXISTS, KEPT, ROOT_FILES, WRITABLE
+from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, WRITABLE
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
@@ -309,18 +309,33 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
         what, hint = f"has no effect with `root: {image.root}`", "say `root: nfs-overlay`"
         complain((*path, "overlay_size"), what, hint, f"{image.overlay_size}M")
     _root_file(path, image, complain)
+    _partition_of_image(path, image, complain)
 
 
 def _root_file(path: Path, image: Section, complain: Complain) -> None:
     """What is said of a root that is one file has no effect on another, and the reverse."""
     if image.root is None:
         return
-    idle, hint = ["nfs"], "leave it out, or say `root: nfs`"
+    idle, hint = ["nfs"] if image.root in FETCHED else [], "leave it out, or say `root: nfs`"
     if image.root not in ROOT_FILES:
         idle = ["root_exclude", "root_modules"]
-        hint = "leave it out, or let nodes fetch their root: `root: ram`"
+        hint = "leave it out, or let nodes have one file: `root: ram`"
     for name in image.model_fields_set.intersection(idle):
         complain((*path, name), f"has no effect with `root: {image.root}`", hint)
+
+
+def _partition_of_image(path: Path, image: Section, complain: Complain) -> None:
+    """The partition that keeps root files, and the kind of root that uses it, go together."""
+    parts = (image.disk and image.disk.partitions) or []
+    places = [at for at, part in enumerate(parts) if part and part.mount == "image"]
+    if image.root == DISK and not places and None not in parts:
+        what = "disk: keeps its file on a partition, and the image's disk has none for it"
+        hint = "add {mount: image, size: 1G}, of twice the file's size and more"
+        complain((*path, "root"), what, hint)
+    elif image.root != DISK and places:
+        here = (*path, "disk", "partitions", places[0], "mount")
+        what = f"has no effect with `root: {image.root or NFS}`"
+        complain(here, what, "say `root: disk`, or leave it out", "image")
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:
@@ -576,8 +591,12 @@ def _mount(part: Section) -> str | None:
 
 
 def _partition(path: Path, part: Section, complain: Complain) -> None:
+    if part.mount == "image":
+        _of_images(path, part, complain)
+    elif "fs" not in part.model_fields_set:
+        complain(path, "fs: required", "ext3, ext4, xfs or swap")
     if part.fs == "swap":
-        _swap(path, part, complain)
+        _unmounted(path, part, "swap", complain)
     elif part.fs and "mount" not in part.model_fields_set:
         hint = "add `mount: /var` or another mount point"
         complain(path, "mount: required", hint)
@@ -591,12 +610,19 @@ def _partition(path: Path, part: Section, complain: Complain) -> None:
         _ext3(path, part, complain)
 
 
-def _swap(path: Path, part: Section, complain: Complain) -> None:
+def _of_images(path: Path, part: Section, complain: Complain) -> None:
+    _unmounted(path, part, "image", complain)
+    if part.fs and part.fs != "ext4":
+        complain((*path, "fs"), "the partition of images is ext4", "leave it out", part.fs)
+
+
+def _unmounted(path: Path, part: Section, kind: str, complain: Complain) -> None:
+    """What is no folder of the node's is not filled, nor looks like one."""
     if part.fill:
-        complain((*path, "fill"), "swap cannot be filled", "leave it out", part.fill)
+        complain((*path, "fill"), f"{kind} cannot be filled", "leave it out", part.fill)
     for field in ("options", "mode"):
         if field in part.model_fields_set:
-            what = "swap is not mounted"
+            what = f"{kind} is not mounted"
             complain((*path, field), what, "leave it out", getattr(part, field))
 
 

@@ -265,8 +265,8 @@ class Partition(NamedTuple):
         str,
         Key(
             Text("mount_point"),
-            "mount point, or swap",
-            "where it is mounted, or `swap`",
+            "mount point, swap, or image",
+            "where it is mounted, or `swap`; or `image`, which keeps root files (`root: disk`)",
             default="required",
             optional=True,
             recipe=ROOT,
@@ -289,6 +289,8 @@ class Partition(NamedTuple):
             Choice("ext3", "ext4", "xfs", "swap"),
             "file system",
             "`ext3`, `ext4`, `xfs` or `swap`",
+            default="required, but `ext4` for `mount: image`",
+            optional=True,
         ),
     ]
     label: Annotated[
@@ -492,8 +494,10 @@ class NfsMount(NamedTuple):
     ] = ""
 
 
-NFS, NFS_OVERLAY = "nfs", "nfs-overlay"
-ROOT_FILES = ("ram",)  # kinds of `root:` that are one file, made of the staged tree
+NFS, NFS_OVERLAY, NFS_FILE, RAM, DISK = "nfs", "nfs-overlay", "nfs-file", "ram", "disk"
+FETCHED = (RAM, DISK)  # kinds of `root:` that come whole, by HTTP
+VERIFIED = (NFS_FILE,)  # those of which each block is checked as it is read, by dm-verity
+ROOT_FILES = (NFS_FILE, *FETCHED)  # those that are one file, made of the staged tree
 WRITABLE = (NFS_OVERLAY, *ROOT_FILES)
 OVERLAY_SIZE = 1024  # MiB
 
@@ -637,11 +641,14 @@ class Image(NamedTuple):
         str,
         Key(
             Choice(NFS, NFS_OVERLAY, *ROOT_FILES),
-            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory; ram:"
-            " fetched as one file and kept in memory",
+            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory; nfs-file:"
+            " the same, of one file on the server; ram: fetched as one file and kept in memory;"
+            " disk: kept on the node's disk",
             "`nfs`: shared by all nodes and read-only. `nfs-overlay`: the same, and each node can"
-            " write above it, in its memory. `ram`: one file, which each node fetches by HTTP,"
-            " checks and keeps in memory, and writes above it; see below",
+            " write above it, in its memory. `nfs-file`: the same, but one file on the server in"
+            " place of a tree. `ram`: that file, which each node fetches by HTTP, checks and keeps"
+            " in memory, and writes above it. `disk`: the same, kept on the node's own disk;"
+            " see below",
             recipe=INITRD,
         ),
     ] = NFS

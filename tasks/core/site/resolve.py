@@ -249,11 +249,13 @@ class _Values:
     def partition(self, said: Section) -> model.Partition:
         plain = self.values(model.Partition, said)
         mount = plain.mount or "swap"
+        fs = plain.fs or "ext4"
         filled = "/var.ro" if mount == "/var" else None
         return plain._replace(
             mount=mount,
             size=plain.size or None,
-            label=plain.label or layout_label(mount, plain.fs),
+            fs=fs,
+            label=plain.label or layout_label(mount, fs),
             fill=plain.fill or filled,
         )
 

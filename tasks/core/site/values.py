@@ -594,9 +594,9 @@ def output_file(value: str) -> str:
     return _name(value)
 
 
-@editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap)$")
+@editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap|image)$")
 def mount_point(value: str) -> str:
-    if value == "swap":
+    if value in ("swap", "image"):
         return value
     path = absolute(value)
     if path == "/" or _UNMOUNTABLE.fullmatch(path):
