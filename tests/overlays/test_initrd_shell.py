@@ -15,6 +15,7 @@ import subprocess
 import pytest
 
 from tests.support.commands import REPOSITORY
+from tests.support.kept_root import NGINX
 
 OVERLAY = REPOSITORY / "overlays" / "initrd"
 APART = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child"]
@@ -550,16 +551,6 @@ def test_nash_root_mounts_sys_where_the_init_of_el4_has_unmounted_it(machine, th
 
 RELEASE = "worker-3f9a1c2b4d5e"
 ROOT_FILE = bytes(range(256)) * 8192  # 2 MiB
-NGINX = """\
-error_log stderr; pid {root}/nginx.pid;
-events {{}}
-http {{
-  access_log {root}/access.log; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
-  fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-  server {{ listen 127.0.0.1:80; root {root}/good; }}
-  server {{ listen 127.0.0.2:80; root {root}/bad; }}
-}}
-"""
 SERVE = 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
 SERVE += '. "$ROOT/root-ram"; mount() { mounted="$*"; }; read_file_root; '
 
@@ -575,7 +566,7 @@ def fetching(machine):
         (machine.root / place / RELEASE).mkdir(parents=True)
         (machine.root / place / RELEASE / "root.erofs").write_bytes(data)
     machine.root.chmod(0o755)
-    machine.write("nginx.conf", NGINX.format(root=machine.root))
+    machine.write("nginx.conf", NGINX.format(run=machine.root))
     machine.write("proc/uptime", "12.34 1.00\n")
     machine.write("proc/meminfo", "MemTotal: 999999 kB\nMemAvailable: 900000 kB\n")
     fetched_from(machine, "127.0.0.1")
