@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
+from ..base.programs import ask_program
 from ..base.ssh import last_of
 from ..base.text import readable
 from ..site.model import Upgrade
@@ -71,7 +70,7 @@ class Hooks:
     def busy(self, nodes: Iterable[str]) -> Mapping[str, str]:
         found = {}
         for node in nodes:
-            status, said = _run(["sh", "-c", self.commands.idle], NODE=node)
+            status, said = ask_program("sh", "-c", self.commands.idle, within=LIMIT, NODE=node)
             if status:
                 found[node] = _last(status, said)
         return found
@@ -81,7 +80,7 @@ class Hooks:
 
     def _do(self, key: str, node: str, reason: str = "") -> None:
         command = getattr(self.commands, key)
-        status, said = _run(["sh", "-c", command], NODE=node, REASON=reason)
+        status, said = ask_program("sh", "-c", command, within=LIMIT, NODE=node, REASON=reason)
         if status:
             raise Refused(f"upgrade: {key}: {_last(status, said)}")
 
@@ -137,30 +136,10 @@ def slurm_nodes(said: str) -> list[_SlurmNode]:
 
 
 def _scontrol(*words: str) -> str:
-    status, said = _run(["scontrol", *words])
+    status, said = ask_program("scontrol", *words, within=LIMIT)
     if status:
         raise Refused(f"scontrol {words[0].strip('-')}: {_last(status, said)}")
     return said
-
-
-def _run(argv: list[str], **environ: str) -> tuple[int, str]:
-    """Exit status and words of a command, out of reach of the Ctrl-C that is meant for us."""
-    try:
-        done = subprocess.run(
-            argv,
-            env={**os.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            timeout=LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return 1, f"did not end in {LIMIT} seconds"
-    return done.returncode, done.stdout
 
 
 def _last(status: int, said: str) -> str:
