@@ -38,14 +38,18 @@ OVMF = {  # by firmware: code and variables, where distributions put them
 }
 # What a terminal does not show
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# Linux 6.12 without an init in its initrd: what it finds at last is busybox, as a shell
+NO_INIT_RUNS = "Run /sbin/init as init process"
 # What the console says of a node that will not come up
 DIED = "|".join(
     (
         "Kernel panic",
+        NO_INIT_RUNS,
         "No bootable device",
         r"plugnode: \w+: FAILED",
         "did not boot; trying again",
         "BdsDxe: failed to load .*: Access Denied",  # Secure Boot
+        "bad shim signature",  # the same: a kernel that shim's distribution has not signed
         r"\.\.\. +failed:",  # pxelinux, whose next try finds the same
     )
 )
