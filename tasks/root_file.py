@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .base.console import say
 from .base.complaints import about
@@ -57,12 +57,13 @@ def has_root_file(image: Image) -> bool:
     return image.root in ROOT_FILES
 
 
-def make(source: ImageSource, _: Any, paths: BuildPaths) -> list[str]:
-    """Make the file. Gives what lies beside the facts."""
+def make(source: ImageSource, less: tuple[tuple[str, ...], str], paths: BuildPaths) -> list[str]:
+    """Make the file, which has `less` than the root. Gives what lies beside the facts."""
     from .core.checkout.rootless import privileged
     from .core.root_file import make as maker
 
-    image = source.image
+    exclude, modules = less
+    image = source.image._replace(root_exclude=exclude, root_modules=modules)
     folder = paths.folder(image)
     if not privileged(folder):
         raise Refused(f"{image.name}: {ONLY_ROOT.format(image.root)}")

@@ -32,6 +32,7 @@ http {{
 }}
 """
 BOOT = """\
+losetup() { case $1 in -r) echo "$2" >>"$ROOT/loops" ;; esac; busybox losetup "$@"; }
 ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mount --make-rprivate /
 trap end EXIT; reboot() { :; }; address=172.24.10.10 interface=eth0 mac=52:54:00:00:00:10 domain= servers=
 . "$ROOT/root-disk"; mount_root "$ROOT/new"; identify "$ROOT/told" "$ROOT/new"
@@ -120,14 +121,20 @@ class KeptNode:
             link.symlink_to(loop)
 
     def detach(self) -> None:
-        """Those of the boot, too: its files are below ours."""
-        for line in command("losetup", "-l", "-n", "-O", "NAME,BACK-FILE").splitlines():
-            name, _, file = line.partition(" ")
-            if "/run/plugnode-" in file:
-                subprocess.run(["losetup", "-d", name], check=False)
+        """Those of the boot, too, which lie on ours."""
+        inner = self.root / "loops"
+        for name in set(inner.read_text().split()) if inner.exists() else ():
+            if self._is_of_boot(name):
+                command("losetup", "-d", name)
+        inner.unlink(missing_ok=True)
         for loop in self.loops:
             command("losetup", "-d", loop)
         self.loops.clear()
+
+    def _is_of_boot(self, loop: str) -> bool:
+        """It may have been taken by somebody else first, or be given back."""
+        said = subprocess.run(["losetup", "-n", "-O", "BACK-FILE", loop], capture_output=True)
+        return said.stdout.strip().endswith(b".erofs")
 
     def release(self, name: str, size: int = 2 * MIB, kernel: str = "") -> bytes:
         """Its root file, served: a real file system with the modules' folder of a kernel, by itself of this one."""

@@ -302,7 +302,7 @@ def test_a_root_file_comes_whole_and_the_next_one_by_what_changed(pair):
     sample_site.fill(pair.reference, modules)
     (pair.reference / "usr/share/noise").write_bytes(random.Random(1).randbytes(3 << 20))
     before = pair.site.read_text()
-    pair.site.write_text(before.replace("initrd:", "root: ram, initrd:"))
+    pair.site.write_text(before.replace("initrd:", "root: ram, root_exclude: [more0], initrd:"))
     try:
         moved = []
         for number in range(2):
@@ -314,6 +314,7 @@ def test_a_root_file_comes_whole_and_the_next_one_by_what_changed(pair):
             moved.append(received(pair.honest) - at)
             built = pair.folder / "build/worker"
             release = json.loads((built / "release.json").read_text())
+            assert json.loads((built / "root_file.json").read_text())["left_out"] == 1
             place = pair.honest.path(f"/srv/dest/srv/http/plugnode/{release['id']}")
             assert (place / "root.erofs").read_bytes() == (built / "root.erofs").read_bytes()
             assert [path.stat().st_mode & 0o777 for path in (place, place / "root.erofs")] == [
