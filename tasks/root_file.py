@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .base.console import say
 from .base.complaints import about
@@ -46,7 +46,7 @@ def task_root_file() -> Iterator[Task]:
             image.name,
             make,
             paths.initrd_source(image),
-            (image.root_exclude, image.root_modules),
+            LeftOut(image.root_exclude, image.root_modules),
             paths,
             reads=Reads([paths.manifest(image), paths.xattrs(image), paths.initrd_facts(image)]),
             writes=Writes([paths.root_file(image)]),
@@ -57,13 +57,19 @@ def has_root_file(image: Image) -> bool:
     return image.root in ROOT_FILES
 
 
-def make(source: ImageSource, less: tuple[tuple[str, ...], str], paths: BuildPaths) -> list[str]:
+class LeftOut(NamedTuple):
+    """What the site has the file lack of the root."""
+
+    root_exclude: tuple[str, ...]
+    root_modules: str
+
+
+def make(source: ImageSource, less: LeftOut, paths: BuildPaths) -> list[str]:
     """Make the file, which has `less` than the root. Gives what lies beside the facts."""
     from .core.checkout.rootless import privileged
     from .core.root_file import make as maker
 
-    exclude, modules = less
-    image = source.image._replace(root_exclude=exclude, root_modules=modules)
+    image = source.image._replace(**less._asdict())
     folder = paths.folder(image)
     if not privileged(folder):
         raise Refused(f"{image.name}: {ONLY_ROOT.format(image.root)}")
