@@ -55,10 +55,15 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     with _named(image):
         made = _completed(laid, image, init, bare)
 
-    left_out = {"scrubbed": list(map(list, scrubbed)), "kept": list(map(list, let_out))}
+    left_out = {"scrubbed": _plain(scrubbed), "kept": _plain(let_out)}
     notes = {"hosts": hosts.others(reference), **left_out, **listed(made)}
     notes |= _started(made, image, init)
     return StagedRoot(made, notes, tuple(each.folder for each in over))
+
+
+def _plain(rows: Iterable[Iterable[str]]) -> list[list[str]]:
+    """As JSON has them."""
+    return [list(row) for row in rows]
 
 
 def _shareable(tree: Tree, image: Image, init: str) -> Tree:
