@@ -61,7 +61,7 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     return StagedRoot(made, notes, tuple(each.folder for each in over))
 
 
-def _plain(rows: Iterable[Iterable[str]]) -> list[list[str]]:
+def _plain(rows: Iterable[Iterable[Any]]) -> list[list[Any]]:
     """As JSON has them."""
     return [list(row) for row in rows]
 
