@@ -55,13 +55,15 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     with _named(image):
         made = _completed(laid, image, init, bare)
 
-    notes = {
-        "hosts": hosts.others(reference),
-        "scrubbed": list(map(list, scrubbed)),
-        "kept": list(map(list, let_out)),
-    }
-    notes |= listed(made) | _started(made, image, init)
+    left_out = {"scrubbed": _plain(scrubbed), "kept": _plain(let_out)}
+    notes = {"hosts": hosts.others(reference), **left_out, **listed(made)}
+    notes |= _started(made, image, init)
     return StagedRoot(made, notes, tuple(each.folder for each in over))
+
+
+def _plain(rows: Iterable[Iterable[Any]]) -> list[list[Any]]:
+    """As JSON has them."""
+    return [list(row) for row in rows]
 
 
 def _shareable(tree: Tree, image: Image, init: str) -> Tree:
