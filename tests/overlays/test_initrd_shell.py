@@ -670,3 +670,14 @@ def test_a_root_file_without_its_hash_is_not_mounted(mounting, words):
     mounting.run(MOUNTED, status=1)
     assert not (mounting.root / "asked").exists()
     assert "FAILED at root: no plugnode.root_verity=BLOCKS,HASH" in mounting.read("dev/console")
+
+
+def test_when_each_stage_began_comes_to_the_node_and_what_cannot_be_noted_stops_nothing(machine):
+    assert machine.run('enter start; bring_stages "$ROOT/told"; echo on') == "on"  # no clock
+    assert not (machine.root / "told").exists()
+    machine.write("proc/uptime", "1.50 2.00\n")
+    machine.run('enter network; enter root; bring_stages "$ROOT/told"')
+    assert machine.read("told") == "network 1.50\nroot 1.50\ninit 1.50\n"
+    (machine.root / "stages").unlink()
+    (machine.root / "stages").mkdir()  # not even root can write to it
+    assert machine.run("enter identity 2>/dev/null; echo $stage") == "identity"
