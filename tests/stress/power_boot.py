@@ -89,6 +89,7 @@ def campaign(net: Lan, folder: Path, tree: Path) -> None:
         "boot",
         "--raw",
         "node=wn001",
+        "power=keep",
         f"site={folder}/site.yaml",
     ]
     boot = shlex.join(["env", "-C", str(REPOSITORY), *words, f"build={folder}/build"])

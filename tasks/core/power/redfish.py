@@ -161,10 +161,10 @@ def in_one_line() -> Iterator[None]:
         raise Refused(explain_connection(str(error))) from None
     except exceptions.SushyError as error:
         raise Refused(f"Redfish: {readable(str(error))[:200]}") from None
-    except OSError as error:
-        raise Refused(f"cannot be reached: {readable(str(error))[:200]}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Refused("what it says is no Redfish") from None
+    except OSError as error:
+        raise Refused(f"cannot be reached: {readable(str(error))[:200]}") from None
 
 
 def explain_connection(said: str) -> str:
