@@ -560,7 +560,8 @@ http {{
   server {{ listen 127.0.0.2:80; root {root}/bad; }}
 }}
 """
-SERVE = 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
+SERVE = 'wget() { busybox wget "$@"; }; '  # as in the initrd
+SERVE += 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
 SERVE += '. "$ROOT/fileroot"; mount() { mounted="$*"; }; read_file_root; '
 
 
