@@ -551,7 +551,8 @@ def test_nash_root_mounts_sys_where_the_init_of_el4_has_unmounted_it(machine, th
 
 RELEASE = "worker-3f9a1c2b4d5e"
 ROOT_FILE = bytes(range(256)) * 8192  # 2 MiB
-SERVE = 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
+SERVE = 'wget() { busybox wget "$@"; }; '  # as in the initrd
+SERVE += 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
 SERVE += '. "$ROOT/root-ram"; mount() { mounted="$*"; }; read_file_root; '
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.foreign_disks import FOREIGN, MOUNTS, SIZE, _random, _write
-from tests.support.loop_disk import MIB, SAME, SHELLS, Node, command
+from tests.support.loop_disk import MIB, SAME, SHELLS, Node, add_partition, command
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
 
@@ -319,7 +319,7 @@ def disk(node: Node) -> Iterator[str]:
 
 
 def test_a_foreign_disk_of_which_a_partition_is_mounted_says_so(node: Node, disk: str):
-    command("addpart", disk, "1", "0", str(SIZE // 512))
+    add_partition(disk, 1, SIZE)
     assert "in use" not in node.verb("judge", disk, disk=disk)
     node.before = f"mount {disk}p1 {node.root}/var"
     assert (
@@ -342,7 +342,7 @@ def test_a_disk_that_can_be_taken_out_is_none_of_ours(node: Node, disk: str):
 def test_a_disk_that_cannot_be_written_and_a_part_of_a_disk_are_none_of_ours(node: Node, disk: str):
     read_only = command("losetup", "-r", "-f", "--show", node.image).strip()
     assert node.verb("unfit", read_only, disk=disk) == "is read-only\n"
-    command("addpart", disk, "1", "0", str(SIZE // 512))
+    add_partition(disk, 1, SIZE)
     assert node.verb("unfit", f"{disk}p1", disk=disk) == "is no whole disk\n"
 
 

@@ -6,9 +6,12 @@ and setup.sh is told so by its seam NODES.
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import hashlib
 import os
 import signal
+import struct
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +52,18 @@ def command(*words: str | Path, **more: object) -> str:
     return subprocess.run(
         [*map(str, words)], check=True, capture_output=True, text=True, **more
     ).stdout  # type: ignore
+
+
+BLKPG, ADD_PARTITION = 0x1269, 1  # linux/blkpg.h
+
+
+def add_partition(disk: str, number: int, size: int) -> None:
+    """Have the kernel know a partition from the disk's first byte on, whatever its table says."""
+    part = struct.pack("qqi64s64s", 0, size, number, b"", b"")
+    held = ctypes.create_string_buffer(part, len(part))
+    with open(disk, "rb") as device:
+        asked = struct.pack("iiiP", ADD_PARTITION, 0, len(part), ctypes.addressof(held))
+        fcntl.ioctl(device, BLKPG, asked)
 
 
 @dataclass

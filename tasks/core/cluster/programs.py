@@ -21,7 +21,7 @@ SLURM_NODE = {
 }
 BMCS = 64  # of one process
 NO_PARTITIONS = ("all", "default")  # ours, and a word that sets defaults for those below it
-# Of Ansible 2.14, vars/reserved.py: variables of these names are warned of
+# Of Ansible 2.14 to 2.19, vars/reserved.py: variables of these names are warned of
 ANSIBLE_WORDS = frozenset(
     """action always any_errors_fatal args async async_val become become_exe become_flags
     become_method become_user block changed_when check_mode collections connection
@@ -32,7 +32,8 @@ ANSIBLE_WORDS = frozenset(
     module_defaults name no_log notify omit order play_hosts playbook_dir poll port
     post_tasks pre_tasks register remote_user rescue retries role_path roles run_once
     serial strategy tags tasks throttle timeout until vars vars_files vars_prompt when
-    with_ ungrouped""".split()
+    with_ ungrouped
+    cycler dict joiner lipsum lookup namespace now q query range undef""".split()
 )
 
 # JSON has no comments, and labels that begin with two of _ are not kept

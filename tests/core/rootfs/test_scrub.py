@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import hashlib
 import pathlib
 import re
@@ -11,7 +12,6 @@ import secrets
 import sqlite3
 import struct
 import subprocess
-import warnings
 from collections.abc import Callable
 
 import pytest
@@ -370,10 +370,9 @@ def run(*argv: str, cwd: pathlib.Path) -> bytes:
 
 
 def hash_of(method: str) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import crypt
-    return crypt.crypt("geheim", method).encode()
+    library = ctypes.CDLL("libcrypt.so.1")  # crypt(3): Python 3.13 has none
+    library.crypt.restype = ctypes.c_char_p
+    return library.crypt(b"geheim", method.encode())
 
 
 def made(name: str) -> Callable[[Callable[[pathlib.Path], bytes]], Callable[[pathlib.Path], bytes]]:
