@@ -21,6 +21,7 @@ class Scheduler(Protocol):
     """Whoever sends jobs to nodes. Each may raise Refused, with one line that says why."""
 
     stays: str  # what is to be said of a node that has failed
+    knows_jobs: bool  # whether that it says of none that it is busy means anything
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         """Those of the nodes that are drained already -> the reason that was given."""
@@ -38,7 +39,7 @@ class Scheduler(Protocol):
 class NoScheduler:
     """Nodes are rebooted whatever they do."""
 
-    stays = ""
+    stays, knows_jobs = "", False
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         return {}
@@ -56,7 +57,7 @@ class NoScheduler:
 class Hooks:
     """The commands of a site's `upgrade:`, which have $NODE, and $REASON of a drain."""
 
-    stays = STAYS
+    stays, knows_jobs = STAYS, True
 
     def __init__(self, commands: Upgrade):
         self.commands = commands
@@ -105,7 +106,7 @@ _SLURM_NODE = re.compile(r"^NodeName=(\S+) .*?\bState=(\S+)(?:.*? Reason=(.*?)(?
 class Slurm:
     """Slurm, by its scontrol(1)."""
 
-    stays = STAYS
+    stays, knows_jobs = STAYS, True
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         found = self._shown(nodes)

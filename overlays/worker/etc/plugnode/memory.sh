@@ -11,7 +11,7 @@ mounted_type() { # FOLDER: the file system's, nothing where none is
 }
 
 fill_gaps() { # whatever the layout wants and no disk gives, and what no node can be without, in memory
-  { awk '$4 != "swap" { print $2, $6 }' "$WORK/partitions" 2>/dev/null || :; echo "/var /var.ro"; echo "/tmp -"; } |
+  { awk '$2 ~ "^/" { print $2, $6 }' "$WORK/partitions" 2>/dev/null || :; echo "/var /var.ro"; echo "/tmp -"; } |
     sort -k 1,1 -s | awk '!seen[$1]++' >"$WORK/gaps"
   while read -r folder fill <&3; do
     mounted "$ROOT$folder" || in_memory "$folder" "$fill"

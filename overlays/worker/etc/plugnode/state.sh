@@ -2,18 +2,6 @@
 #
 # Plugnode: the state sector, and whether a disk is proved blank: the only permissions to destroy. Read in by /etc/setup.sh.
 
-read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HAS_LAYOUT, HAS_NODE
-  STATE=none TOKENS=- HAS_LAYOUT=- HAS_NODE=-
-  set -f
-  # shellcheck disable=SC2046 # seven words
-  set -- $(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.,_ -')
-  set +f
-  [ "${1:-}" = PLUGNODE1 ] && [ $# -eq 7 ] || return 0
-  [ "$(printf %s "$1 $2 $3 $4 $5 $6" | checksum)" = "$7" ] || return 0
-  STATE=$3 TOKENS=$4 HAS_LAYOUT=$5 HAS_NODE=$6
-  [ "$2" = "$SITE" ] || STATE=other
-}
-
 write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complete disk
   body="PLUGNODE1 $SITE $2 $3 $LAYOUT $NODE"
   flush

@@ -29,6 +29,7 @@ without_disk() {
 }
 
 provision_then_mount() {
+  ! root_stands_on "$DISK" || leave_disk "$DISK"
   why=$(fits "$DISK") || { degrade "$why; $DISK is not touched" && return 0; }
   if again provision "$DISK" "$(remembered)"; then
     settle
