@@ -46,6 +46,7 @@ from .model import (
     NfsMount,
     Node,
     Partition,
+    Raid,
     Reference,
     Server,
     Trust,
@@ -548,6 +549,7 @@ _model("Initrd", Initrd, rows(Initrd))
 _model("Nfs", NfsMount, rows(NfsMount))
 _model("Partition", Partition, rows(Partition))
 _model("Match", DiskMatch, rows(DiskMatch))
+_model("Raid", Raid, rows(Raid))
 _model("Disk", Disk, rows(Disk))
 _model("Image", Image, rows(Image) | SHARED | rows(Image))
 _model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
