@@ -149,6 +149,21 @@ def unlabelled(run: Run) -> list[str]:
     return lines
 
 
+def not_opened(run: Run) -> list[str]:
+    """What nodes lack to open their secrets, and owners of these that they do not know."""
+    lines: list[str] = []
+    for image, notes in staged(run):
+        lines += [f"{image.name}: {line}" for line in notes.get("secrets_lack", [])]
+        users = content(os.path.join(run.paths.root(image), "etc/passwd")) or b""
+        names = {line.partition(":")[0] for line in users.decode(errors="replace").splitlines()}
+        for secret in run.site.secrets:
+            owner = secret.owner.partition(":")[0]
+            if owner not in names:
+                what = f"no user {owner}, whose /{secret.to} shall be; it is root's there"
+                lines.append(f"{image.name}: {what}")
+    return lines
+
+
 def overlay_names(site: Site) -> list[str]:
     """Every overlay that some image of the site has."""
     return sorted({name for image in site.images for name in image.overlays})
@@ -170,4 +185,5 @@ WARNINGS = {  # what they are about -> lines of warning
     "services": unwritable,
     "selinux": unlabelled,
     "deploy.dhcp_conf": unread,
+    "secrets": not_opened,
 }

@@ -93,7 +93,7 @@ def commands(tasks: Tasks) -> Iterator[str]:
 
 def variables(given: Iterable[str], tasks: Tasks) -> Iterator[str]:
     """Those that each of the commands has a use for."""
-    words = set(settings().__dataclass_fields__) if given else set(EVERYWHERE)
+    words = set(settings()._fields) if given else set(EVERYWHERE)
     for name in given:
         words.intersection_update(variables_of(tasks[f"task_{name}"]))
     return (f"{word}=" for word in words)

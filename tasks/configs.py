@@ -29,6 +29,15 @@ def templates_digest(folders: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def read_besides(wanted: Site, folders: tuple[str, ...]) -> str:
+    """What templates hold, and the host keys that are kept, where some file has them."""
+    if "ssh_known_hosts" not in wanted.outputs:
+        return templates_digest(folders)
+    from .core.node_secrets.of_site import readable_host_keys
+
+    return templates_digest(folders) + repr(readable_host_keys(wanted))
+
+
 def task_configs():
     """render the configuration files of DHCP, NFS and TFTP servers, of loaders, and hosts"""
     paths = build_paths()
@@ -38,7 +47,7 @@ def task_configs():
         render,
         site(),
         paths,
-        reads=Reads(given=partial(templates_digest, paths.folders)),
+        reads=Reads(given=partial(read_besides, site(), paths.folders)),
         writes=Writes([hosts], leaves=[configs], fills=(configs, OF_RELEASES)),
     )
 

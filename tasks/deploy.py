@@ -5,6 +5,7 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -84,6 +85,7 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
         say(line)
     for id in sign_build(run):
         say(f"signed {id}")
+    encrypt(run)
     author = run.author()
     if seen is None:
         refuse_unseen(run, again)
@@ -95,6 +97,21 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
     answers = everywhere(run, options, with_goal=True)
     tell_deployed(run, answers)
     refuse_failed(run, answers)
+
+
+def encrypt(run: Run) -> None:
+    """Encrypt what nodes need and nobody else may have, and say for whom there is something new."""
+    if not run.site.has_secrets:
+        return
+    from .core.base.nodeset import fold_nodes
+    from .core.node_secrets.of_site import encrypt_secrets, note_host_keys, without_key
+
+    folder = os.path.dirname(os.path.abspath(run.settings.site))
+    if new := encrypt_secrets(run.site, folder, run.paths.build):
+        say(f"secrets: encrypted for {fold_nodes(new)}")
+    note_host_keys(run.site, run.paths.known_hosts)
+    for line in without_key(run.site):
+        say(line)
 
 
 def tell_deployed(run: Run, answers: Mapping[str, Answer]) -> None:
@@ -360,6 +377,15 @@ def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
     return found
 
 
+def unenrolled(run: Run) -> list[str]:
+    """That nodes come up without their secrets, in a line."""
+    if not run.site.has_secrets:
+        return []
+    from .core.node_secrets.of_site import without_key
+
+    return without_key(run.site)
+
+
 def show_metrics(run: Run) -> None:
     """Print what servers and nodes say as metrics: what is wrong is among them, and no failure."""
     from .core.operate.metrics import Seen, metrics_text
@@ -390,15 +416,13 @@ def status(run: Run, nodes: bool, disks: bool, prometheus: bool) -> None:
     tell(run, texts(folded(answers), status_text))
     states = states_of(answers)
     apart = unequal(states)
-    for line in apart:
+    for line in (*apart, *unenrolled(run)):
         print(f"! {line}")
     if nodes or disks or run.settings.node:
         lines = [f"  {line}" for line in of_nodes(run, states, disks)]
         print("Nodes", *lines, sep="\n")
     refuse_failed(run, answers)
-    count = len(apart)
-    for answer in answers.values():
-        count += len(answer.done["wrong"])
+    count = len(apart) + sum(len(answer.done["wrong"]) for answer in answers.values())
     if count:
         are = "is" if count == 1 else "are"
         raise Refused(f"{counted(count, 'thing')} {are} wrong")

@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from .base.rule import command
 from .core.base.errors import Refused
 from .core.base.files import REPOSITORY, write_atomic
+
+if TYPE_CHECKING:
+    from .core.config.templates import View
 
 
 def task_schema():
@@ -38,11 +42,19 @@ def manual_text() -> bytes:
 
 def variables_text() -> bytes:
     from .core.config.variables import with_variables
+
+    with open(os.path.join(REPOSITORY, "docs", "templates.md")) as page:
+        return with_variables(page.read(), views_of_templates()).encode()
+
+
+def views_of_templates() -> dict[str, View]:
+    """What each kind of template sees of the example site."""
+    from .core.cluster.files import view_of_outputs
+    from .core.config.variables import views_of_servers
     from .core.site.load import read_site
 
     site, _ = read_site(os.path.join(REPOSITORY, "site.yaml"), (REPOSITORY,))
-    with open(os.path.join(REPOSITORY, "docs", "templates.md")) as page:
-        return with_variables(page.read(), site).encode()
+    return {**views_of_servers(site), "outputs": view_of_outputs(site)}
 
 
 def task_test():

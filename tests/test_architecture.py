@@ -76,11 +76,23 @@ def imports_later(tree: ast.Module) -> bool:
 
 def test_a_run_that_does_nothing_pays_for_no_heavy_import():
     probe = f"import sys, dodo; print([name for name in sys.modules if name in {HEAVY}])"
-    argv = [sys.executable, "-c", probe]
+    assert printed(probe) == "[]"
+    assert printed(probe, "list") == "[]", "commands are only looked at"
+
+
+def test_a_run_of_the_pipeline_loads_no_command():
+    probe = "import sys, dodo; print('tasks.deploy' in sys.modules)"
+    assert printed(probe) == printed(probe, "build=build") == "False"
+    assert printed(probe, "build=build", "plan") == "True"
+
+
+def printed(program: str, *words: str) -> str:
+    """What it prints once the site is known."""
+    argv = [sys.executable, "-c", program, *words]
     for _ in ("reads the site", "knows the site"):
         done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
 
 
 BEFORE_DOIT = ("tasks.completion", "tasks.importing", "tasks.usage")
@@ -128,8 +140,11 @@ def users(tree: ast.Module, names: set[str]) -> Iterator[str]:
 
 
 def test_the_table_of_contents_is_only_that():
-    kinds = {type(node).__name__ for node in ast.parse((REPOSITORY / "dodo.py").read_text()).body}
-    assert kinds <= {"Expr", "ImportFrom", "Assign"}
+    """Its one condition is whether a command is asked for: else none is loaded."""
+    body = ast.parse((REPOSITORY / "dodo.py").read_text()).body
+    kinds = [type(node).__name__ for node in body]
+    assert {*kinds} <= {"Expr", "ImportFrom", "Assign", "If"}
+    assert kinds.count("If") == 1
 
 
 # --- tests and bench

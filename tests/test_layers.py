@@ -20,7 +20,7 @@ LAYERS = [
     ["tasks.core.scan", "tasks.core.archive", "tasks.core.site"],
     ["tasks.core.checkout", "tasks.core.rootfs", "tasks.core.initrd", "tasks.core.site_data"],
     ["tasks.core.store", "tasks.core.secret_scan", "tasks.core.root_file", "tasks.core.unpack"],
-    ["tasks.core.services", "tasks.core.reference", "tasks.core.trust"],
+    ["tasks.core.services", "tasks.core.reference", "tasks.core.trust", "tasks.core.node_secrets"],
     ["tasks.core.config", "tasks.core.plan", "tasks.core.image"],
     ["tasks.core.cluster", "tasks.core.importer", "tasks.core.discover"],
     ["tasks.core.deploy", "tasks.core.desired", "tasks.core.report", "tasks.core.lab"],

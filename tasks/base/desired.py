@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.release import Release
@@ -43,7 +44,12 @@ def wanted(run: Run, server: Server) -> Desired:
 
     build = build_of(run.site, run.paths)
     own = [built.release for built in build.releases.values()]
-    return desired_state(build, server, LOADERS, own)
+    desired = desired_state(build, server, LOADERS, own)
+    if not run.site.has_secrets:
+        return desired
+    from ..core.node_secrets.of_site import served_blobs
+
+    return replace(desired, files={**desired.files, **served_blobs(run.site)})
 
 
 def boot_files_of(

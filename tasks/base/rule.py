@@ -8,6 +8,7 @@ targets, and both must match for the task to be up to date.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import hashlib
@@ -23,7 +24,7 @@ from doit.dependency import MD5Checker
 from doit.exceptions import TaskError, TaskFailed
 
 from ..core.base.errors import BadInput, Refused
-from ..core.base.files import digest_file, files_in
+from ..core.base.files import code_files, content, digest_file, files_in, read, write_atomic
 
 Task = dict[str, Any]
 
@@ -274,20 +275,31 @@ class DependencyChecker(MD5Checker):
         return None if before and list(before) == now else now
 
 
+TASKS = os.path.dirname(os.path.dirname(__file__))
+KNOWN_CODE = os.path.join(TASKS, "__pycache__", "code")  # beside what Python knows of it
+
+
 @lru_cache(maxsize=None)
 def code() -> str:
-    """Digest of the code that makes outputs, wherever the checkout lies: how is an input too."""
-    tasks = os.path.dirname(os.path.dirname(__file__))
+    """Digest of the code that makes outputs, wherever the checkout lies: how is an input too.
+
+    It is read where the status of a file is another than when it was read last.
+    """
+    paths = sorted(code_files(TASKS))
+    statuses = repr([(path, _status(path)) for path in paths])
+    status = hashlib.sha256(statuses.encode(errors="surrogateescape")).hexdigest()
+    known = (content(KNOWN_CODE) or b"").decode(errors="replace").split()
+    if known[:1] == [status] and len(known) == 2:
+        return known[1]
+
     digest = hashlib.sha256()
-    for folder, below, names in os.walk(tasks):
-        below[:] = sorted(name for name in below if name != "__pycache__")
-        for name in sorted(names):
-            if name.endswith((".py", ".table")):
-                path = os.path.join(folder, name)
-                with open(path, "rb", buffering=0) as file:
-                    data = file.readall()
-                digest.update(path.removeprefix(tasks).encode() + b"\0" + data + b"\0")
-    return digest.hexdigest()
+    for path in paths:
+        name = path.removeprefix(TASKS).encode(errors="surrogateescape")
+        digest.update(b"%b\0%b\0" % (name, read(path)))
+    found = digest.hexdigest()
+    with contextlib.suppress(OSError):  # of somebody else
+        write_atomic(KNOWN_CODE, f"{status} {found}\n".encode())
+    return found
 
 
 def remove(paths: list[str]) -> None:

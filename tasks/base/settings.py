@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Every variable that a command knows, with its default."""
 
     site: str = "site.yaml"
@@ -66,7 +64,7 @@ def settings() -> Settings:
     Raises InvalidDodoFile for an unknown one, and for a value that is not a choice.
     """
     given = on_command_line()
-    problems = [_unknown(name) for name in given if name not in Settings.__dataclass_fields__]
+    problems = [_unknown(name) for name in given if name not in Settings._fields]
     for name, words in CHOICES.items():
         if name in given and given[name] not in words:
             problems.append(f"{name}={given[name]}: one of {', '.join(filter(None, words))}")
@@ -80,6 +78,11 @@ def settings() -> Settings:
 def on_command_line() -> dict[str, str]:
     """The variables as given: of doit's get_var() one must know the names."""
     return dict(doit_cmd._CMDLINE_VARS or {})
+
+
+def names_a_task() -> bool:
+    """Whether the command line has a word besides variables and options."""
+    return any("=" not in word and word[0] != "-" for word in filter(None, sys.argv[1:]))
 
 
 def take_besides(words: Iterable[str]) -> None:
@@ -112,7 +115,7 @@ def _useless(variable: str, names: list[str], known: tuple[str, ...]) -> str:
 def _unknown(name: str) -> str:
     import difflib
 
-    known = list(Settings.__dataclass_fields__)
+    known = list(Settings._fields)
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}=?" if near else f"known are {', '.join(known)}"
     return f"{name}=: no such variable; {hint}"

@@ -19,7 +19,9 @@ from .rootfs.scrub_rules import is_kept, paths_of
 from .secret_scan.find import broken_rule
 from .tree.model import generated_file
 
-UNKNOWN = "not known; where the program rpm is installed it tells them"
+UNKNOWN = (
+    "not known: the program rpm is not here, or cannot read their data base (4.16 and newer can)"
+)
 
 
 def told(asked: Mapping[str, Any], new: Side, keep: Collection[str]) -> dict[str, Any]:

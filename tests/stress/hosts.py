@@ -22,15 +22,18 @@ from pathlib import Path
 
 from tests.support.commands import REPOSITORY
 
-SUITES = ("bookworm", "trixie", "noble")
+SUITES = ("bullseye", "bookworm", "trixie", "focal", "noble")
 PLACE = "root/plugnode"
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"  # a site may have its own
-# In namespaces of its own: killed, every process and mount of it is gone.
+# In namespaces of its own: killed, every process and mount of it is gone. Its root is a mount, as
+# that of every real machine.
 CONFINED = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--"]
 ENTER = f"""
-for folder in sys dev; do mount --rbind /$folder "$0/$folder"; done
-mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/run"
-exec chroot "$0" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+mount --bind "$0" "$0"; cd "$0"
+for folder in sys dev; do mount --rbind /$folder $folder; done
+mount -t proc proc proc; mount -t tmpfs tmpfs run
+pivot_root . .; umount -l .
+exec chroot . env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
   PIP_CERT=/{CERTIFICATES} SSL_CERT_FILE=/{CERTIFICATES} sh -c "cd /{PLACE}; $1"
 """
 
@@ -53,7 +56,7 @@ def main() -> int:
     clone(root)
     words = shlex.join(wanted.command or ["./doit"])
     print(f"{wanted.suite}: {words}", flush=True)
-    done = subprocess.run([*CONFINED, "sh", "-c", ENTER, root, words])
+    done = subprocess.run([*CONFINED, "sh", "-ec", ENTER, root, words])
     print(f"{wanted.suite}: exit status {done.returncode}")
     return done.returncode
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 from tasks.core.initrd.kernel import Kernel
 from tasks.core.site.model import Image, Initrd, Reference
@@ -98,6 +99,25 @@ def kernel_files(
     for name, place in places.items():
         files[f"lib/modules/{version}/{place}"] = module(version, name)
     return files
+
+
+def dracut_files(version: str) -> dict[str, bytes | str]:
+    """What dracut puts into an image that can mount an NFS root, for what is asked of one."""
+    modules = f"usr/lib/modules/{version}/kernel/fs/nfs"
+    return {
+        "init": "usr/lib/systemd/systemd",
+        "usr/lib/systemd/systemd": Path("/bin/busybox").read_bytes(),
+        "lib": "usr/lib",
+        "sbin": "usr/sbin",
+        "usr/lib/dracut/hooks/pre-pivot/10-x.sh": b"",
+        "usr/lib/nfs-lib.sh": b"",
+        "usr/lib/net-lib.sh": b"",
+        "usr/sbin/mount.nfs": b"",
+        "etc/protocols": b"",
+        "usr/sbin/ifup": b"#!/bin/sh\n/sbin/netroot $netif\n",
+        f"{modules}/nfs.ko.xz": module(version, "nfs"),
+        f"{modules}/nfsv3.ko.xz": module(version, "nfsv3"),
+    }
 
 
 EL5 = "2.6.18-194.8.1.el5"

@@ -153,7 +153,7 @@ def main(path: str) -> None:
     job = Job(**{**data, "lab": Lab(**data["lab"])})
     with boot_server(job.lab) as daemons:
         nodes = [Node(number, pathlib.Path(path).parent) for number in range(max(job.counts))]
-        wire = Capture(BRIDGE, lambda mac, kind, text: None)
+        wire = Capture(BRIDGE, [node.mac for node in nodes], lambda mac, kind, text: None)
         for count in job.counts:
             storm(job, nodes[:count], daemons, wire)
 

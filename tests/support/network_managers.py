@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,18 +39,20 @@ exec chroot "$0" "$@"
 """]  # fmt: skip
 
 
-# Packages into the root $0, by this machine's apt and lists; no service is started, and postfix wants a whole name
+# Packages into the root $0, by its own apt; no service is started, and postfix wants a whole name
 APT = ["unshare", "--mount", "--pid", "--fork", "--uts", "sh", "-ec", """
 hostname wn-ref
 echo 127.0.1.1 wn-ref.grid.example.org wn-ref >"$0/etc/hosts"
 mount -t proc proc "$0/proc"
 mount --rbind /dev "$0/dev"
-mkdir -p "$0/var/cache/apt/archives/partial" "$0/var/log/apt"
+: >>"$0/etc/resolv.conf"
+mount --bind /etc/resolv.conf "$0/etc/resolv.conf"
+mkdir -p "$0/var/cache/apt/archives/partial" "$0/var/lib/apt/lists/partial" "$0/var/log/apt"
 printf '#!/bin/sh\nexit 101\n' >"$0/usr/sbin/policy-rc.d"
 chmod 755 "$0/usr/sbin/policy-rc.d"
-DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Chroot-Directory="$0" \
-  -o Dir::State::status="$0/var/lib/dpkg/status" -o Dir::State::extended_states="$0/var/lib/apt/extended_states" \
-  -o Dir::Cache::archives="$0/var/cache/apt/archives" -o Dir::Log="$0/var/log/apt" -o Dpkg::Use-Pty=0 install "$@"
+export DEBIAN_FRONTEND=noninteractive
+chroot "$0" apt-get -qq update
+exec chroot "$0" apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@"
 """]  # fmt: skip
 
 
@@ -74,7 +77,7 @@ def make(tree: Path, base: Path) -> Path:
         "--variant=extract",
         '--aptopt=APT::Install-Recommends "false"',
     ]
-    run(*words, f"--include={','.join(PACKAGES)}", "bookworm", extracted)
+    run(*words, f"--include={','.join(PACKAGES)}", suite(base), extracted)
     run("cp", "-a", "--reflink=auto", base, tree)
     run(*APT, tree, *INSTALLED)
     run("rsync", "-a", "--keep-dirlinks", "--ignore-existing", f"{extracted}/", f"{tree}/")
@@ -88,6 +91,12 @@ def make(tree: Path, base: Path) -> Path:
         *INSIDE, tree, "dracut", *DRACUT, "--kver", kernel(tree), f"/boot/initrd.img-{kernel(tree)}"
     )
     return tree
+
+
+def suite(base: Path) -> str:
+    """Its release, as its os-release(5) has it."""
+    words = shlex.split((base / "etc/os-release").read_text())
+    return dict(word.split("=", 1) for word in words)["VERSION_CODENAME"]
 
 
 def kernel(tree: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
@@ -12,7 +13,7 @@ import sqlite3
 import struct
 import subprocess
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Make = Callable[[pathlib.Path], bytes]
 
@@ -42,20 +43,27 @@ def wireguard_psk(at: pathlib.Path) -> bytes:
     return b"[Peer]\nPublicKey = x\nPresharedKey=" + run("wg", "genpsk", cwd=at)
 
 
-def gpg_home(at: pathlib.Path) -> pathlib.Path:
+@contextlib.contextmanager
+def gpg_home(at: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder of gpg's with a key; its agent ends with it."""
     home = at / "gpg"
     home.mkdir(mode=0o700)
     words = ["--batch", "--passphrase", "", "--quick-gen-key", "me@example.org", "ed25519"]
-    run("gpg", "--homedir", str(home), *words, cwd=at)
-    return home
+    try:
+        run("gpg", "--homedir", str(home), *words, cwd=at)
+        yield home
+    finally:
+        run("gpgconf", "--homedir", str(home), "--kill", "gpg-agent", cwd=at)
 
 
 def gpg_keyring(at: pathlib.Path) -> bytes:
-    return run("gpg", "--homedir", str(gpg_home(at)), "--batch", "--export-secret-keys", cwd=at)
+    with gpg_home(at) as home:
+        return run("gpg", "--homedir", str(home), "--batch", "--export-secret-keys", cwd=at)
 
 
 def gpg_agent(at: pathlib.Path) -> bytes:
-    return next((gpg_home(at) / "private-keys-v1.d").iterdir()).read_bytes()
+    with gpg_home(at) as home:
+        return next((home / "private-keys-v1.d").iterdir()).read_bytes()
 
 
 def dnssec(at: pathlib.Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,9 +66,11 @@ class Grid:
         configs = str(self.doit.build / "configs")
         return Lab(SERVER, 24, str(self.served), "/tftpboot", configs, dhcp, str(work), **how)
 
-    def boot(self, work: Path, *powers: PowerState, **how) -> list[BootTimeline]:
+    def boot(
+        self, work: Path, *powers: PowerState, hear: Callable[[str], None] = len, **how
+    ) -> list[BootTimeline]:
         """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output, how long
-        each took in the summary (vm_times.py)."""
+        each took in the summary (vm_times.py). `hear` is given each line of their consoles, when it comes."""
         taps = 1 + max(machine.number for power in powers for machine in power.machines)
         machines = {
             (n, machine.number): machine
@@ -79,6 +82,8 @@ class Grid:
         for event in power_on(BootJob(self.lab(work, taps=taps, **how), powers)):
             if event["kind"] == "lab":
                 continue
+            if event["kind"] == "console":
+                hear(event["text"])
             key = event["power"], event["node"]
             if reached := stories.setdefault(key, BootTimeline()).feed(event):
                 print(f"{key[0]}.{key[1]}", line(reached))

@@ -29,14 +29,14 @@ VAR=$ROOT/var
 OWN=$VAR/lib/plugnode # what the node must not lose and others must not have
 STEP=start
 
-for part in common words data disk holders seen choose pick state arrays fits provision use mount looks fill wipe memory above identity network interfaces files; do
+for part in common words data disk holders seen choose pick state arrays fits provision use mount looks fill wipe memory above identity node_key secrets network interfaces files; do
   # shellcheck source=/dev/null
   . "$PARTS/$part.sh"
 done
 
 boot() { # each part in a process of its own: what fails in one leaves the node the others
   : >"$WORK/disk"
-  for verb in keep_network_up name_servers configure_interfaces fill_node_files use_disks fill_gaps give_capabilities name_node own_identity; do
+  for verb in keep_network_up name_servers configure_interfaces fill_node_files use_disks fill_gaps give_capabilities name_node forget_other take_secrets own_identity; do
     status=0
     again "$verb" || status=$?
     [ "$status" -ne 9 ] || exit 9 # stopped

@@ -231,6 +231,16 @@ def files_in(folder: str, besides: str = "") -> Iterator[str]:
             yield os.path.join(path, name)
 
 
+def code_files(folder: str) -> Iterator[str]:
+    """Give the paths of our own code in `folder`, its tables included."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((".py", ".table")):
+                yield entry.path
+            elif entry.name != "__pycache__" and entry.is_dir():
+                yield from code_files(entry.path)
+
+
 def sync(folder: str) -> None:
     """Flush all of a file system (syncfs(2), which Python does not have). Raises OSError."""
     import ctypes  # not for a run with nothing to do

@@ -68,16 +68,15 @@ RSYNC_MEANINGS: Meanings = (
     ),
 )
 
-_TROUBLE = re.compile(
+# Not compiled: a run with nothing to do reads this module, too
+_TROUBLE = (
     r'^(?:rsync: .*?"(?P<path>[^"]*)".* failed: (?P<why>.*) \(\d+\)'
     r'|file has vanished: "(?P<gone>[^"]*)")'
 )
-_UNREAD = re.compile(
-    r'^rsync: (?:\[\w+\] )?\w+ failed to open "(?P<path>[^"]*)": (?P<why>.*) \(\d+\)'
-)
+_UNREAD = r'^rsync: (?:\[\w+\] )?\w+ failed to open "(?P<path>[^"]*)": (?P<why>.*) \(\d+\)'
 
 
-_PUBLIC_KEY = re.compile(r"[\w.@-]+ AAAA[A-Za-z0-9+/]+=*(?: [ -~]*)?", re.ASCII)
+_PUBLIC_KEY = r"[A-Za-z0-9_.@-]+ AAAA[A-Za-z0-9+/]+=*(?: [ -~]*)?"
 
 
 def public_keys(data: bytes) -> tuple[str, ...]:
@@ -85,7 +84,7 @@ def public_keys(data: bytes) -> tuple[str, ...]:
     text = data.decode("ascii", errors="replace")
     lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
-    return tuple(keys) if all(map(_PUBLIC_KEY.fullmatch, keys)) else ()
+    return tuple(keys) if all(re.fullmatch(_PUBLIC_KEY, key) for key in keys) else ()
 
 
 def ssh_command(*options: str) -> list[str]:
@@ -134,7 +133,7 @@ def last_of(words: Sequence[str]) -> str:
 
 def _files(words: list[str]) -> str:
     """Which files could not be pulled, the first few of them by name."""
-    found = [_UNREAD.match(line) or _TROUBLE.match(line) for line in words]
+    found = [re.match(_UNREAD, line) or re.match(_TROUBLE, line) for line in words]
     files = [_file(match.groupdict()) for match in found if match]
     if not files:
         return words[0] if words else "some files could not be pulled"

@@ -42,12 +42,28 @@ def render_outputs(
     return files
 
 
+def view_of_outputs(site: Site) -> View:
+    """What templates of outputs see besides what those of servers see; each's own by its word."""
+    nodes = cluster_nodes(site)
+    by = names_by(nodes)
+    view: dict[str, Any] = {**_groups(by), "nodes": nodes}
+    for word, make in OF_WORD.items():
+        for _, _, own in make(site, nodes, by):
+            if own:
+                view[word] = own
+    return view
+
+
+def _groups(by: NamesBy) -> dict[str, Any]:
+    return {"groups": by.group, "images": by.image}
+
+
 def _views(site: Site) -> Iterator[tuple[str, str, View]]:
     """Name, template and view of each file. All that is in one is in `nodes`, or in every view."""
     nodes = cluster_nodes(site)
     plain_values({"nodes": nodes})
     by = names_by(nodes)
-    shared = {**site_view(site), "groups": by.group, "images": by.image}
+    shared = {**site_view(site), **_groups(by)}
     for word in site.outputs:
         for name, template, own in OF_WORD[word](site, nodes, by):
             members = {} if word in ROWS_OF_SERVERS else {"nodes": nodes}
@@ -101,6 +117,10 @@ def _dhcp_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
     yield "dhcp_hosts.conf", "dhcp_hosts.conf", {}
 
 
+def _ssh_known_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "ssh_known_hosts", "ssh_known_hosts", programs.known_hosts_view(site)
+
+
 OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
     "clustershell": _clustershell,
     "genders": _genders,
@@ -112,4 +132,5 @@ OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
     "powerman": _powerman,
     "hosts": _hosts,
     "dhcp_hosts": _dhcp_hosts,
+    "ssh_known_hosts": _ssh_known_hosts,
 }

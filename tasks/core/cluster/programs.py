@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ..base.nodeset import fold_nodes
 from ..config.templates import ClusterNode
+from ..node_secrets.of_site import readable_host_keys
 from ..outputs import BMC
 from ..site.model import Site
 from .view import Names, NamesBy
@@ -145,6 +147,20 @@ def bmcs(site: Site) -> list[tuple[str, str]]:
             if interface.name == BMC and interface.ip:
                 found.append((node.name, interface.ip))
     return found
+
+
+def known_hosts_view(site: Site) -> dict[str, Any]:
+    """The names by which ssh may ask for a node, and its kept key; and the nodes without one."""
+    keys, known, without = readable_host_keys(site), [], []
+    for node in site.nodes:
+        domain = site.network_of(node).domain
+        whole = [f"{node.name}.{domain}"] if domain else []
+        names = ",".join([node.name, *whole, *node.aliases, node.ip])
+        if node.name in keys:
+            known.append((names, keys[node.name]))
+        else:
+            without.append(node.name)
+    return {"known": known, "without": fold_nodes(without)}
 
 
 def powerman_devices(site: Site) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -157,8 +157,13 @@ def _views_of_member(site: Site, node: Node, boot: BootSettings, difference: str
     view = _boot_view(site, boot, node.image, title, node.network)
     views: Views = {path + group: (template, view) for path, template in OF_NODE.items()}
     for path, name in _own_files(node):
-        views[name] = (MEMBERS[path], plain_values({"file": path + group, "who": who}))
+        views[name] = (MEMBERS[path], member_view(path + group, who))
     return views
+
+
+def member_view(path: str, who: str) -> View:
+    """What the templates of MEMBERS see: the file that one leads to, and whose that is."""
+    return plain_values({"file": path, "who": who})
 
 
 def _boots_of_groups(

@@ -12,7 +12,16 @@ from ..base.files import REPOSITORY
 from ..base.files import read as read_file
 from ..initrd.content import file_entry, put_entry, script_of
 from ..base.text import show_path
-from ..site.model import Disk, DiskMatch, Node, Partition, Site, layouts_of, template_of
+from ..site.model import (
+    HOST_KEYS,
+    Disk,
+    DiskMatch,
+    Node,
+    Partition,
+    Site,
+    layouts_of,
+    template_of,
+)
 from ..site_data import HOSTS
 from ..tree.model import Tree
 
@@ -160,7 +169,19 @@ def _site_values(site: Site) -> bytes:
         "ntp": ",".join(network.ntp),
         "servers": ",".join(server.ip for server in site.servers),
     }
-    return "".join(f"{key}={value}\n" for key, value in values.items()).encode()
+    lines = [f"{key}={value}\n" for key, value in values.items()]
+    return "".join([*lines, *_secrets_lines(site)]).encode()
+
+
+def _secrets_lines(site: Site) -> Iterator[str]:
+    """Where secrets lie on nodes, and of which groups: never what they are."""
+    places = {secret.to: ",".join(secret.groups) or "-" for secret in site.secrets}
+    if site.ssh_host_keys:
+        places |= dict.fromkeys(HOST_KEYS, "-")
+    if places and site.deploy.http != "none":
+        yield "blobs=http\n"
+    for place, groups in sorted(places.items()):
+        yield f"secret={place}\t{groups}\n"
 
 
 def _layout_files(name: str, disks: tuple[Disk, ...]) -> dict[str, bytes]:

@@ -26,7 +26,10 @@ SHARE = 10  # more than one of so many nodes is a removal to look at
 
 
 def steps_of(plan: Plan, desired: Desired) -> Steps:
-    """What a deploy would do, a line each; files with digests of what they were and shall be."""
+    """What a deploy would do, a line each; files with digests of what they were and shall be.
+
+    Not of nodes' secrets: what they are is read after a plan was seen.
+    """
     steps = [f"publish kernel and initrd of {built.release.id}" for built in plan.boots]
     steps += [f"publish {built.release.id}" for built in plan.roots]
     if plan.site_img:
@@ -35,7 +38,7 @@ def steps_of(plan: Plan, desired: Desired) -> Steps:
     steps += [f"let TFTP servers into {name}" for name in plan.opened]
     for name in plan.loaders:
         steps.append(f"write {name}: {digest_file(desired.loaders[name])[:LENGTH]}")
-    return steps + list(map(_step, plan.changes))
+    return steps + [_step(change) for change in plan.changes if not change.is_blob]
 
 
 def _step(change: FileChange) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..site.keys import recipe, rows
+from ..site.keys import ROOT, recipe, rows
 from ..site.model import Image
 
 
@@ -22,12 +22,12 @@ class ImageSource(NamedTuple):
     @property
     def fingerprint(self) -> tuple[object, ...]:
         """Its settings: where files lie decides nothing."""
-        return self.image.name, *recipe(self.made, self.image)
+        return self.image.name, *recipe(self.made, self.image), *self.image.secret_places
 
 
 def settings_for(made: str, image: Image) -> Image:
     """The image with those of its settings alone by which a root, or an initrd, is made."""
-    others = {}
+    others: dict[str, Any] = {} if made == ROOT else {"secret_places": ()}
     for row in rows(Image).values():
         inside = isinstance(row.key.kind, type) and not row.key.recipe
         if row.key.recipe != made and not inside and row.name != "reference":

@@ -1,15 +1,17 @@
 """What goes over the wire of a lab: addresses by DHCP, files by TFTP, bytes and calls by node.
 
-Watched on the bridge itself, so it is the same whichever server runs, and however little that one
-logs.
+Watched on the bridge itself, what it only forwards too: it is the same whichever server runs, here
+or behind a router, and however little that one logs.
 """
 
 from __future__ import annotations
 
 import re
 import socket
+import struct
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from typing import Callable
 
 ETH_P_ALL = 3
@@ -21,6 +23,7 @@ NOT_TFTP = {DHCP_SERVER, DHCP_CLIENT, 53, 111, 123, 5353}
 READ_REQUEST = b"\0\1"
 TFTP_ERROR = re.compile(rb"\x00\x05..[\x20-\x7e]{4,}\0", re.DOTALL)
 NFS_CALL = bytes.fromhex("00000000 00000002 000186a3")
+SOL_PACKET, ADD_MEMBERSHIP, PROMISCUOUS = 263, 1, 1  # packet(7), linux/if_packet.h
 SEEN = 600  # bytes of each packet that are looked at: a whole DHCP answer
 
 # (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
@@ -28,24 +31,29 @@ Tell = Callable[[str, str, str], None]
 
 
 class Capture:
-    """Watches an interface from when it is made; `tell` is called from a thread of its own."""
+    """Watches a bridge from when it is made; `tell` is called from a thread of its own.
 
-    def __init__(self, interface: str, tell: Tell):
+    `macs`: the nodes' cards.
+    """
+
+    def __init__(self, bridge: str, macs: Iterable[str], tell: Tell):
         self.tell = tell
+        self.nodes = {bytes.fromhex(mac.replace(":", "")) for mac in macs}
         # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
         self.count: Counter[tuple[str, str]] = Counter()
         self.asked: dict[str, str] = {}  # mac -> the file that it wanted last
-        self.socket = _listen(interface)
+        self.socket = _listen(bridge)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         buffer = bytearray(SEEN)
         while True:
-            length, source = self.socket.recvfrom_into(buffer, 0, socket.MSG_TRUNC)
+            length = self.socket.recv_into(buffer, 0, socket.MSG_TRUNC)
             frame = bytes(buffer[: min(length, SEEN)])
             if length > 34 and frame[12:14] == IPV4:
-                to_node = source[2] == socket.PACKET_OUTGOING
-                mac = _mac(frame[0:6] if to_node else frame[6:12])
+                destination, source = frame[:6], frame[6:12]
+                to_node = source not in self.nodes
+                mac = _mac(destination if to_node else source)
                 self._packet(mac, frame[14:], length, to_node)
 
     def _packet(self, mac: str, packet: bytes, length: int, to_node: bool) -> None:
@@ -82,12 +90,14 @@ class Capture:
             self.tell(mac, "tftp error", f"{name}: {_text(message[4:])}")
 
 
-def _listen(interface: str) -> socket.socket:
-    """A socket that hears every packet of an interface."""
+def _listen(bridge: str) -> socket.socket:
+    """A socket that hears every packet of a bridge: promiscuous, it has the forwarded too."""
     every = socket.htons(ETH_P_ALL)
     heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every)
     heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-    heard.bind((interface, 0))
+    heard.bind((bridge, 0))
+    request = struct.pack("iHH8x", socket.if_nametoindex(bridge), PROMISCUOUS, 0)
+    heard.setsockopt(SOL_PACKET, ADD_MEMBERSHIP, request)
     return heard
 
 

@@ -38,14 +38,18 @@ OVMF = {  # by firmware: code and variables, where distributions put them
 }
 # What a terminal does not show
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# Linux 6.12 without an init in its initrd: what it finds at last is busybox, as a shell
+NO_INIT_RUNS = "Run /sbin/init as init process"
 # What the console says of a node that will not come up
 DIED = "|".join(
     (
         "Kernel panic",
+        NO_INIT_RUNS,
         "No bootable device",
         r"plugnode: \w+: FAILED",
         "did not boot; trying again",
         "BdsDxe: failed to load .*: Access Denied",  # Secure Boot
+        "bad shim signature",  # the same: a kernel that shim's distribution has not signed
         r"\.\.\. +failed:",  # pxelinux, whose next try finds the same
     )
 )
@@ -78,6 +82,7 @@ class Machine:
     memory: int = 1024  # MiB
     direct: tuple[str, str, str] | None = None
     pxe_rom: str = ""  # for firmware "bios": iPXE as a kernel
+    tpm: str = ""  # swtpm's control socket; "": it has no TPM
 
 
 Show = Callable[[float, str], None]  # seconds since power-on, a line of the console
@@ -219,7 +224,7 @@ def arguments(machine: Machine, qmp: str) -> list[str]:
     words += ["-qmp", f"unix:{qmp},server=on,wait=off"]
     words += ["-object", "rng-random,id=r0,filename=/dev/urandom"]
     words += ["-device", "virtio-rng-pci,rng=r0"]
-    return words + _network_card(machine) + _disk(machine) + _start(machine)
+    return words + _network_card(machine) + _disk(machine) + _tpm(machine) + _start(machine)
 
 
 def _board(machine: Machine) -> str:
@@ -251,6 +256,13 @@ def _disk(machine: Machine) -> list[str]:
     for device in DISKS[machine.bus]:
         words += ["-device", device]
     return words
+
+
+def _tpm(machine: Machine) -> list[str]:
+    if not machine.tpm:
+        return []
+    words = ["-chardev", f"socket,id=t0,path={machine.tpm}", "-tpmdev", "emulator,id=t0,chardev=t0"]
+    return [*words, "-device", "tpm-tis,tpmdev=t0"]
 
 
 def _start(machine: Machine) -> list[str]:

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Any
 
 from ..base.files import REPOSITORY
@@ -141,7 +142,8 @@ class LabRun:
         self.vms: dict[str, VM] = {}  # by MAC
         self.addresses: dict[str, str] = {}
         self.lock = threading.Lock()
-        self.capture = Capture(BRIDGE, self.heard)
+        machines = chain.from_iterable(power.machines for power in job.powers)
+        self.capture = Capture(BRIDGE, [machine.mac for machine in machines], self.heard)
 
     def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:
         event = _event(self.number, machine.number, round(at, 2), kind, text)

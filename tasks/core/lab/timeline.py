@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..site.model import Disk
+from .qemu import NO_INIT_RUNS
 from .run import READY, BootEvent
 
 
@@ -265,12 +266,17 @@ def timings(boot: BootTimeline, found: Iterable[Check]) -> dict[str, Any]:
 
 # --- what is known of a failure
 
+NO_INIT = (
+    "\nso the kernel ran no /init of the initrd: is it there, a program of this machine's kind, "
+    "and is there no other `rdinit=`?"
+)
+
 
 def failure(boot: BootTimeline, logs: str, address: str, mac: str, lines: int = 15) -> str:
     """The stage reached, the console until it failed, and what the servers say of it."""
     last = boot.stages[-1] if boot.stages else Reached("power", 0, 0, 0, 0, "")
     reached = f"`{last.stage}` ({last.at:.1f} s after power-on)"
-    parts = [f"it came to the stage {reached}, then: {boot.ended}"]
+    parts = [f"it came to the stage {reached}, then: {_explained(boot.ended)}"]
     parts += _listed("console:", _until_it_failed(boot)[-lines:])
     if boot.tftp_errors:
         parts += _listed("TFTP server:", boot.tftp_errors[-5:])
@@ -280,6 +286,11 @@ def failure(boot: BootTimeline, logs: str, address: str, mac: str, lines: int = 
             if told:
                 parts += _listed(f"{name}:", told[-5:])
     return "\n".join(parts)
+
+
+def _explained(ended: str) -> str:
+    """What a console ended with, and what it means where that needs a word."""
+    return ended + NO_INIT * (NO_INIT_RUNS in ended)
 
 
 def _listed(title: str, lines: Iterable[str]) -> list[str]:

@@ -41,7 +41,8 @@ TAKE = (
     '[ ! -d "$new/templates" ] || { mkdir -p templates; mv -f "$new"/templates/* templates/; }; '
     '[ ! -f "$new/facts" ] || mv -f "$new/facts" facts; '
     'for name in site nodes hosts; do mv -f "$new/$name" "$name"; done; rm -f $gone; '
-    "[ ! -s /etc/plugnode/node_files ] || sh /etc/setup.sh fill_node_files"
+    "[ ! -s /etc/plugnode/node_files ] || sh /etc/setup.sh fill_node_files; "
+    "[ ! -s /etc/plugnode/secrets ] || sh /etc/setup.sh take_secrets"
 )
 RUNS = (
     "set -eu; " + ENTER + "cat release; [ ! -s degraded ] || echo degraded; "

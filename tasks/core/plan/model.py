@@ -10,6 +10,7 @@ from .state import BuiltRelease
 
 
 _CARD = re.compile(r"01(-[0-9a-f]{2}){6}$")  # ends a loader's file of one network card
+_BLOB = re.compile(r"(?<=/secrets/)[a-z0-9-]+\.age$")  # ends a node's secrets
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,18 @@ class FileChange:
 
     @property
     def place(self) -> str:
-        """The path; of a loader's file of one network card, what all such paths begin with."""
-        return _CARD.sub("", self.path)
+        """The path; of a file of one card, or node, what all such paths begin with."""
+        return _BLOB.sub("", _CARD.sub("", self.path))
+
+    @property
+    def is_blob(self) -> bool:
+        """Is it the secrets of a node, of which only that node can read anything?"""
+        return bool(_BLOB.search(self.path))
 
     def diff(self) -> list[str]:
         """The lines of a unified diff, without its header; sizes only where it is no text."""
+        if self.is_blob:
+            return []
         before, after = self.before or b"", self.after or b""
         try:
             old = before.decode().splitlines()

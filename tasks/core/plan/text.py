@@ -260,6 +260,8 @@ def _alike(changes: Iterable[FileChange]) -> Iterable[list[FileChange]]:
     found: dict[tuple[str, ...], list[FileChange]] = {}
     for change in changes:
         made = change.before if change.after is None else change.after
+        if change.is_blob:
+            made = b""
         key = (change.place, change.sign, change.found, repr(made))
         found.setdefault(key, []).append(change)
     return found.values()

@@ -39,6 +39,7 @@ CONFINED = [
 # Where rpm of EL has its data base: before and from the release that moved it
 DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
 FIRST_SYSIMAGE = 10
+FIRST_SQLITE = 9  # whose rpm reads what rpm 4.16 and newer write; before it Berkeley DB
 
 # Below the new tree: pattern -> why it is removed.
 FORGOTTEN = {
@@ -147,6 +148,7 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
             command = [*CONFINED, *bootstrap_command(reference, snapshot)]
             environment = {"TMPDIR": scratch, **_home(image.reference, scratch)}
             _install(image, command, environment, say)
+            _tell_database(reference, tree, say)
     tidy(tree)
     apt_sources.say_in_root(tree, reference)
     return _as_of_root(snapshot.claimed())
@@ -237,6 +239,18 @@ def _home(reference: Reference, folder: str) -> dict[str, str]:
     with open(os.path.join(folder, ".rpmmacros"), "w", encoding="utf-8") as macros:
         macros.write(f"%_dbpath {place}\n")
     return {"HOME": folder}
+
+
+def _tell_database(reference: Reference, tree: str, say: Say) -> None:
+    """Say where this machine's rpm has written what the release's own cannot read."""
+    release = _of_el(reference)
+    written = os.path.join(tree, DATABASES[0][1:], "rpmdb.sqlite")
+    if release and int(release) < FIRST_SQLITE and os.path.exists(written):
+        say(
+            f"{_describe(reference)}: its rpm will not know its packages: this machine's keeps "
+            f"them in sqlite, which EL {release} cannot read; where nodes need `rpm -q`, take a "
+            "container's image or a node of that release as the reference"
+        )
 
 
 def _dnf(reference: Reference, release: str, tree: str) -> list[str]:

@@ -43,7 +43,7 @@ def disk_support(tree: Tree) -> DiskSupport:
     near = [path for path in tree if path.count(b"/") < DEEPEST]
     folders = [_text(path) for path in near if _leads(tree, path)]
     names = itertools.chain.from_iterable(PROGRAMS.values())
-    programs = [name for name in names if _is_there(tree, name)]
+    programs = [name for name in names if has_program(tree, name)]
     return {"folders": folders, "programs": programs, "bytes": _sizes(tree)}
 
 
@@ -82,7 +82,7 @@ def _leads(tree: Tree, path: bytes) -> bool:
         return False
 
 
-def _is_there(tree: Tree, program: str) -> bool:
+def has_program(tree: Tree, program: str) -> bool:
     """Whether setup.sh finds a program."""
     entries = [tree.get(place + program.encode(), _NOTHING) for place in PLACES]
     return any(entry.type in (FILE, LINK) for entry in entries)

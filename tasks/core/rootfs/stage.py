@@ -15,6 +15,7 @@ from ..site.model import NFS_OVERLAY, Image, partitions_of
 from ..tree.capabilities import ATTRIBUTE, capabilities
 from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree, generated_file, resolve
 from . import hosts, modes, overlay, rc_sysinit, selinux, transforms, units
+from .disks import has_program
 from .scrub import kept, scrub
 
 CAPABLE = b"etc/plugnode/capabilities"  # a line a file: for setcap, and its path
@@ -60,6 +61,7 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
         "kept": list(map(list, let_out)),
     }
     notes |= listed(made) | _started(made, image, init)
+    notes["secrets_lack"] = list(_lacking(made)) if image.secret_places else []
     return StagedRoot(made, notes, tuple(each.folder for each in over))
 
 
@@ -75,6 +77,7 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     tree = transforms.add_hook(laid, init)
     tree = transforms.make_local_files(tree, local_files(image, init), before)
     tree = transforms.make_node_files(tree, dict(image.node_files), image.name)
+    tree = transforms.make_secret_places(tree, image.secret_places)
     if init == transforms.SYSTEMD:
         tree = units.keep_configuration(tree)
     return list_capable(transforms.var_ro(tree))
@@ -111,6 +114,14 @@ def _started(tree: Tree, image: Image, init: str) -> dict[str, Any]:
         "unwritable": units.unwritable(tree, mounts(image)) if is_systemd else [],
         "selinux": selinux.is_enforced(tree),
     }
+
+
+def _lacking(tree: Tree) -> Iterator[str]:
+    """What nodes need to open their secrets, and this root has not."""
+    if not has_program(tree, "age"):
+        yield "the root lacks age, by which nodes open their secrets: add age to the reference"
+    if not (has_program(tree, "curl") or has_program(tree, "busybox")):
+        yield "the root lacks curl, by which nodes fetch their secrets: add curl to the reference"
 
 
 def pack(staged: StagedRoot, image: Image) -> StagedRoot:

@@ -45,6 +45,7 @@ MOUNT_POINTS = {  # folders that every root has, with the mode of one that is mi
     b"root": 0o700,
 }
 NODE_FILES = b"etc/plugnode/node_files"
+SECRETS = b"etc/plugnode/secrets"
 SITE_DATA = b"run/plugnode"  # where the initrd puts what site.img brings
 LOCAL = b"var/lib/plugnode/files"  # where local files live on a node's disk, beside its ssh keys
 OLD_PLACES = {b"etc/sysconfig/network": b"var/network"}  # the origin's, kept
@@ -177,6 +178,31 @@ def make_node_files(tree: Tree, paths: Iterable[str], image: str) -> Tree:
     if problems:
         raise BadInput(problems)
     put_path(tree, NODE_FILES, generated_file("".join(lines).encode()))
+    return tree
+
+
+def make_secret_places(tree: Tree, places: Iterable[tuple[str, bool]]) -> Tree:
+    """Each of these files is there and empty: a node mounts its secret on it.
+
+    A program that looks for a file refuses a symlink (munged does). Which ones, and whether they
+    stay on the node's disk, stands in etc/plugnode/secrets: a node takes no others. What is below
+    /var a node makes itself. Raises BadInput.
+    """
+    lines = [f"{name}\t{'disk' if on_disk else 'memory'}\n" for name, on_disk in places]
+    if not lines:
+        return tree
+    tree, problems = dict(tree), list[Problem]()
+    for name, _ in places:
+        path = _resolved_parent(tree, name.encode())
+        entry = tree.get(path)
+        if not _has_folders(tree, path) or (entry and entry.type != FILE):
+            what = "cannot be a secret's place: it is no file, or below what is no folder"
+            problems.append(Problem(name, 1, 1, what))
+        elif not path.startswith(b"var/"):
+            put_path(tree, path, generated_file(b"", 0o600))
+    if problems:
+        raise BadInput(problems)
+    put_path(tree, SECRETS, generated_file("".join(lines).encode()))
     return tree
 
 

@@ -8,11 +8,11 @@ unpacked when somebody asks for them.
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 import os
 import pickle
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..base import files
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(__file__)
 CORE = os.path.dirname(HERE)
-# Of the code that makes a Site, what is not in this package
+# Of the code that makes a Site, what is neither in this package nor in dhcp/
 BESIDES = (
     *(
         os.path.join(CORE, "base", f"{name}.py")
         for name in ("boot_programs", "files", "nodeset", "overlays", "programs", "ssh", "text")
     ),
-    *sorted(glob.glob(os.path.join(glob.escape(CORE), "dhcp", "*.py"))),
     os.path.join(CORE, "outputs.py"),
 )
 DIGEST = 32
@@ -68,8 +67,8 @@ def _key(content: bytes, path: str, folders: tuple[str, ...]) -> bytes:
 def _code() -> str:
     """A digest of the code that makes a Site, and of the Python that runs it."""
     digest = hashlib.sha256(sys.version.encode())
-    own = os.path.join(glob.escape(HERE), "**", "*.py")
-    for path in (*sorted(glob.glob(own, recursive=True)), *BESIDES):
+    own = chain(files.code_files(HERE), files.code_files(os.path.join(CORE, "dhcp")))
+    for path in (*sorted(own), *BESIDES):
         digest.update(files.read(path))
     return digest.hexdigest()
 

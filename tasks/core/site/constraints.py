@@ -16,7 +16,7 @@ from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
-from .model import EXISTS, ROOT_FILES, WRITABLE, Disk
+from .model import EXISTS, KEPT, ROOT_FILES, WRITABLE, Disk
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
@@ -68,6 +68,9 @@ def constraint_problems(
     _settings(site, complain)
     _disks(site, complain)
     _trust(site.trust, folder, complain)
+    _secrets(site, complain)
+    _store(site, folder, complain)
+    _known_hosts(site, complain)
     _outputs(site, complain)
     _deploy(site, complain)
 
@@ -675,6 +678,74 @@ def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
                 hint = "name the file that ssh-keygen calls .pub, never the private one"
             path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
             complain(path, what, hint, name)
+
+
+# Secrets
+
+
+def _secrets(site: Section, complain: Complain) -> None:
+    places: dict[str, str] = {}  # on nodes -> the name of whose it is
+    for name, secret in _given(site.secrets):
+        path = ("secrets", name)
+        _secret_source((*path, "from"), getattr(secret, "from"), complain)
+        _groups((*path, "groups"), secret.groups or [], list(site.groups or {}), complain)
+        if secret.to:
+            what = _taken(secret.to, places) or _is_of_image(secret.to, site)
+            if what:
+                complain((*path, "to"), what, "give each a place of its own", f"/{secret.to}")
+            places.setdefault(secret.to, name)
+
+
+def _known_hosts(site: Section, complain: Complain) -> None:
+    name, names = "ssh_known_hosts", site.outputs or []
+    if name in names and site.ssh_host_keys != KEPT:
+        path = ("outputs", names.index(name))
+        complain(path, "nodes make their own keys", "write ssh_host_keys: kept", name)
+
+
+def _taken(place: str, places: dict[str, str]) -> str:
+    """That another secret lies there, above or below; "" where none does."""
+    for other, name in places.items():
+        if place == other or place.startswith(f"{other}/") or other.startswith(f"{place}/"):
+            return f"{name} lies at /{other}"
+    return ""
+
+
+def _is_of_image(place: str, site: Section) -> str:
+    for name, image in _given(site.images):
+        if place in {*(image.local_files or ()), *(image.node_files or {})}:
+            return f"image {name} has it among the files that are a node's own"
+    return ""
+
+
+def _secret_source(path: Path, source: Section | None, complain: Complain) -> None:
+    if source and bool(source.file) == bool(source.command):
+        what = "names both" if source.file else "names no source"
+        complain(path, what, "give one of file: and command:")
+
+
+def _store(site: Section, folder: str, complain: Complain) -> None:
+    """There is one where it is needed, and no server and no node is given what is in it."""
+    if not site.secrets_store:
+        what = "needs a secrets_store"
+        hint = "name a folder: `secrets_store: /etc/plugnode/secrets`"
+        if site.secrets:
+            complain(("secrets",), what, hint, key=True)
+        elif site.ssh_host_keys == KEPT:
+            complain(("ssh_host_keys",), what, hint)
+        return
+    place = resolve.resolve_node(folder, site.secrets_store)
+    public = ["overlays", "templates"]
+    if site.deploy:
+        public += filter(None, (getattr(site.deploy, name) for name in SERVED))
+    for other in public:
+        both = place, resolve.resolve_node(folder, other)
+        if os.path.commonpath(both) in both:
+            what = f"it and {other} lie in one another"
+            complain(("secrets_store",), what, "give it a folder of its own", site.secrets_store)
+
+
+SERVED = ("tftp_root", "nfs_root", "http_root")
 
 
 # Files of the cluster

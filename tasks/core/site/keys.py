@@ -110,9 +110,10 @@ def rows(values: Any) -> dict[str, Row]:
 def _rows(values: Any) -> dict[str, Row]:
     defaults = getattr(values, "_field_defaults", vars(values))
     found = {}
-    for name, wanted in getattr(values, "__annotations__", {}).items():
+    for field, wanted in getattr(values, "__annotations__", {}).items():
+        name = field.rstrip("_")  # `from_` is the key `from`, a word of Python's
         for key in getattr(wanted, "__metadata__", ()):  # of Annotated[type, key]
-            found[name] = Row(name, key, defaults.get(name, REQUIRED))
+            found[name] = Row(name, key, defaults.get(field, REQUIRED))
     return found
 
 

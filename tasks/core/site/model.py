@@ -723,6 +723,8 @@ class Image(NamedTuple):
             " need",
         ),
     ] = "all"
+    # On nodes, without a leading slash -> does it stay on the disk: every secret's
+    secret_places: tuple[tuple[str, bool], ...] = ()
 
     @property
     def nfs_words(self) -> str:
@@ -1038,6 +1040,49 @@ class Upgrade(NamedTuple):
     ]
 
 
+class SecretSource(NamedTuple):
+    """Where deploy gets a secret from; exactly one of these."""
+
+    file: Annotated[
+        Optional[str],
+        Key(
+            PathHere(),
+            "a file on the machine that deploys",
+            examples=("private/munge.key",),
+        ),
+    ] = None
+    command: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("argument")),
+            "a command on the machine that deploys, and its arguments, whose standard output it is",
+            "a command on the machine that deploys, and its arguments, whose standard output it is;"
+            " no shell sees it",
+            examples=(["pass", "show", "grid/munge"],),
+        ),
+    ] = ()
+
+
+class Secret(NamedTuple):
+    """What nodes need and nobody else may have; never what it says."""
+
+    name: str
+    to: str  # on nodes, without a leading slash
+    source: SecretSource
+    owner: str = "root"  # USER or USER:GROUP
+    mode: str = "0400"
+    groups: tuple[str, ...] = ()  # nodes of any of them; (): all nodes
+    on_disk: bool = False
+
+    def is_for(self, node: Node) -> bool:
+        return not self.groups or not set(self.groups).isdisjoint(node.groups)
+
+
+KEPT = "kept"  # ssh host keys that are secrets
+_HOST_KEY = "var/lib/plugnode/ssh/ssh_host_ed25519_key"  # where the shared root's symlink leads
+HOST_KEYS = (_HOST_KEY, f"{_HOST_KEY}.pub")
+
+
 class _Said(NamedTuple):
     name: str
     network: Network  # the only one, or the first of them
@@ -1053,6 +1098,9 @@ class _Said(NamedTuple):
     upgrade: Optional[Upgrade] = None  # None: Slurm's, if it is there
     outputs: tuple[str, ...] = ()
     more_networks: tuple[Network, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    secrets_store: Optional[str] = None  # a folder; None: there are no secrets
+    ssh_host_keys: str = ""  # KEPT; "": nodes make their own
 
 
 class Site(_Said):
@@ -1076,6 +1124,10 @@ class Site(_Said):
             names |= {network for network, ip in server.addresses if ip != server.ip}
         booting = {node.network for node in self.nodes} if names else set()
         return {each.name: each for each in self.networks if each.name in names & booting}
+
+    @property
+    def has_secrets(self) -> bool:
+        return bool(self.secrets or self.ssh_host_keys)
 
     def network_of(self, node: Node) -> Network:
         return next(network for network in self.networks if network.name == node.network)

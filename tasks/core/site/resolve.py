@@ -35,10 +35,10 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     made = _Values(folder)
     networks = made.named(model.Network, networks_of(said))
     servers = made.named(model.Server, said.servers)
-    images = made.named(model.Image, said.images)
+    more = _optional(said, made)
+    images = _with_places(made.named(model.Image, said.images), more)
     deploy = made.values(model.Deploy, said.deploy)
     nodes = _Nodes(said, images, made).all(members)
-    more = _optional(said, made)
     head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
         said.site,
@@ -60,7 +60,20 @@ def _optional(said: Section, made: _Values) -> dict[str, Any]:
         "outputs": tuple(said.outputs),
         "trust": made.value(model.Trust, said.trust),
         "upgrade": made.value(model.Upgrade, said.upgrade),
+        "secrets": made.secrets(said.secrets),
+        "secrets_store": made.value(PathHere(), said.secrets_store),
+        "ssh_host_keys": said.ssh_host_keys.replace("own", ""),
     }
+
+
+def _with_places(
+    images: tuple[model.Image, ...], more: Mapping[str, Any]
+) -> tuple[model.Image, ...]:
+    """The images, each with the places of all secrets, for what a root holds goes by no node."""
+    places = [(secret.to, secret.on_disk) for secret in more["secrets"]]
+    if more["ssh_host_keys"]:
+        places += [(place, False) for place in model.HOST_KEYS]
+    return tuple(image._replace(secret_places=tuple(sorted(places))) for image in images)
 
 
 def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, Names], ...]:
@@ -224,6 +237,16 @@ class _Values:
         kind = "path" if said.path else "archive"
         where = resolve_node(self.folder, getattr(said, kind))
         return model.Reference(kind, where)
+
+    def secrets(self, said: Mapping[str, Section]) -> tuple[model.Secret, ...]:
+        """Each secret, by its name's order."""
+        found = []
+        for name, secret in sorted(said.items()):
+            source = self.values(model.SecretSource, getattr(secret, "from"))
+            made = model.Secret(name, secret.to, source, secret.owner, secret.mode)
+            groups = tuple(secret.groups)
+            found.append(made._replace(groups=groups, on_disk=secret.on_disk))
+        return tuple(found)
 
     def partition(self, said: Section) -> model.Partition:
         plain = self.values(model.Partition, said)

@@ -36,6 +36,7 @@ from .keys import (
     rows,
 )
 from .model import (
+    KEPT,
     Deploy,
     Disk,
     DiskMatch,
@@ -48,6 +49,7 @@ from .model import (
     Partition,
     Raid,
     Reference,
+    SecretSource,
     Server,
     Trust,
     Upgrade,
@@ -318,6 +320,62 @@ class GroupKeys:
     """
 
 
+class SecretKeys:
+    """What nodes need and nobody else may have: where it lies there, and where it comes from."""
+
+    to: Annotated[
+        str,
+        Key(
+            Text("secret_path"),
+            "the file on the nodes",
+            examples=("/etc/munge/munge.key",),
+        ),
+    ]
+    from_: Annotated[
+        SecretSource,
+        Key(
+            SecretSource,
+            "where deploy gets it from",
+            "where `deploy`, and nothing else, gets it from: `{file: …}` or `{command: […]}`",
+        ),
+    ]
+    owner: Annotated[
+        str,
+        Key(
+            Text("owner"),
+            "the user that it belongs to on nodes, or user:group",
+            "the user that it belongs to on nodes, or `user:group`; without one the group of the"
+            " user's name",
+            examples=("munge",),
+        ),
+    ] = "root"
+    mode: Annotated[
+        str,
+        Key(
+            Text("private_mode"),
+            "its mode on nodes; nothing for others",
+            examples=("0400",),
+        ),
+    ] = "0400"
+    groups: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("any_text")),
+            "the groups whose nodes get it",
+            default="all nodes",
+        ),
+    ] = ()
+    on_disk: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "it stays on the node's disk",
+            "`true`: it stays on the node's disk, and is there when no server answers; `false`: in"
+            " memory, until the node is switched off",
+        ),
+    ] = False
+
+
 class SiteKeys:
     """A site of diskless worker nodes."""
 
@@ -408,6 +466,33 @@ class SiteKeys:
             "who must have signed what servers hold",
         ),
     ] = None
+    secrets: Annotated[
+        dict[str, SecretKeys],
+        Key(
+            MapOf(Text("name"), SecretKeys),
+            "what nodes need and nobody else may have, by name",
+            "what nodes need and nobody else may have, by name: see below",
+        ),
+    ] = {}
+    secrets_store: Annotated[
+        str | None,
+        Key(
+            PathHere(),
+            "the folder of the machine that deploys with nodes' public keys and kept host keys",
+            "a folder of the machine that deploys, outside build/, which it makes and nobody else"
+            " may enter: nodes' public keys, kept host keys, and what is known of each secret",
+            examples=("/etc/plugnode/secrets",),
+        ),
+    ] = None
+    ssh_host_keys: Annotated[
+        str,
+        Key(
+            Choice("own", KEPT),
+            "whether nodes make their ssh host keys, or deploy does and keeps them",
+            "`own`: a node makes them, on its disk; `kept`: `deploy` makes an Ed25519 key for each"
+            " node, keeps it in `secrets_store`, and it goes to the node as secrets do",
+        ),
+    ] = "own"
     upgrade: Annotated[
         Upgrade | None,
         Key(
@@ -557,6 +642,8 @@ _model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceK
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))
 _model("Trust", Trust, rows(Trust))
+_model("SecretSource", SecretSource, rows(SecretSource), SecretSource.__doc__)
+_model("Secret", SecretKeys, rows(SecretKeys), SecretKeys.__doc__)
 _model("Upgrade", Upgrade, rows(Upgrade))
 SiteFile = _model("Site", SiteKeys, rows(SiteKeys), SiteKeys.__doc__)
 

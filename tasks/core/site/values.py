@@ -633,6 +633,35 @@ def local_file(value: str) -> str:
     return path
 
 
+def secret_path(value: str) -> str:
+    """A file of the nodes, without its leading slash."""
+    path = local_folder(value)
+    first = path.partition("/")[0]
+    if not value.startswith("/") or path == first:
+        raise InvalidValue("not a path of a node", "write it as /etc/munge/munge.key")
+    if first in ("proc", "sys", "dev", "run", "tmp", "var.ro"):
+        raise InvalidValue("no place for a secret", "name one below /etc or /var, say")
+    return path
+
+
+private_mode = editors(r"^0?[4-7][0-7]0$")(
+    text(r"0?[4-7][0-7]0", "not a mode of a secret", "write it as 0400 or 0640: none for others", 4)
+)
+owner = text(
+    r"[a-z_][a-z0-9_-]*(?::[a-z_][a-z0-9_-]*)?",
+    "not a user",
+    "write it as munge, or as munge:munge",
+    64,
+)
+
+
+def argument(value: str) -> str:
+    """A word of a command that no shell sees."""
+    if not value or not value.isascii() or not value.isprintable():
+        raise InvalidValue("not an argument", "write one word or text of a line")
+    return value
+
+
 def tree_folder(value: str) -> str:
     return "/" + local_folder(value.lstrip("/"))
 

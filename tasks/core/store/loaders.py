@@ -43,7 +43,11 @@ LOADERS = (
     ),
     Loader(
         "shimx64.efi",
-        ("usr/lib/shim/shimx64.efi.signed", "boot/efi/EFI/*/shimx64.efi"),
+        (
+            "usr/lib/shim/shimx64.efi.signed",
+            "usr/lib/shim/shimx64.efi.signed.latest",  # Ubuntu's, before update-alternatives
+            "boot/efi/EFI/*/shimx64.efi",
+        ),
         "shim-signed, on EL shim-x64",
         "UEFI nodes",
     ),

@@ -7,6 +7,7 @@ devices, holes, ACLs and attributes are kept.
 
 from __future__ import annotations
 
+import errno
 import locale
 import logging
 import os
@@ -24,6 +25,8 @@ from .claims import Claims
 _BLOCK = 512  # tar's; an archive ends with blocks of zeros
 _TOLD = 3  # of many complaints
 _DEEPEST = 512  # folders above a name: shutil.rmtree goes down by recursion
+_MOST = 4_000_000  # entries of an archive; a whole system has some 100,000
+_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _PATH_MAX = 4096  # bytes, the last of them 0: of Linux
 # Gives complaints; the list has the newest name, and what only root can keep is noted
 Work = Callable[[list[bytes], Claims | None], list[str]]
@@ -145,7 +148,10 @@ def extract_here(
             extract.extract_entries(choose(_noting(entries, acls, noted, names)), flags)
             is_plain = ffi.filter_count(entries._pointer) == 1
     except ArchiveError as error:
-        raise ArchiveTrouble(f"{_meaning(_text(error.msg))}{_at(names)}") from None
+        said = f"{_meaning(_text(error.msg))}{_at(names)}"
+        if error.errno in _OF_THIS_MACHINE:
+            raise OSError(f"{said}: {os.strerror(error.errno)}") from None
+        raise ArchiveTrouble(said) from None
     return list(acls.set_all()), is_plain
 
 
@@ -172,18 +178,33 @@ def _noting(
     """The entries, the name of the newest in `names`, and what is set later noted."""
     from libarchive import ffi
 
-    place = os.statvfs("/")
-    free = left = place.f_bavail * place.f_frsize
+    room = _Room()
     for entry in entries:
         names[:] = [ffi.entry_pathname(entry._entry_p) or b"?"]
         _refuse_deep(names[0])
-        left -= 0 if _has_holes(entry) else entry.size or 0
-        if left < 0:
-            raise ArchiveTrouble(f"it holds more than the {human(free)} that are free here")
+        room.take(0 if _has_holes(entry) else entry.size or 0)
         acls.note(names[0], entry._entry_p)
         if claims:
             claims.take(names[0], entry._entry_p)
         yield entry
+
+
+class _Room:
+    """What the root folder's file system can take, and what no archive of a root has more of."""
+
+    def __init__(self) -> None:
+        place = os.statvfs("/")
+        self.bytes = self.free = place.f_bavail * place.f_frsize
+        self.entries = _MOST
+
+    def take(self, size: int) -> None:
+        """Let one more entry in. Raises ArchiveTrouble where there is no room for it."""
+        self.bytes -= size
+        self.entries -= 1
+        if self.bytes < 0:
+            raise ArchiveTrouble(f"it holds more than the {human(self.free)} that are free here")
+        if self.entries < 0:
+            raise ArchiveTrouble(f"it holds more than {_MOST:,} files, which no root has")
 
 
 def _has_holes(entry: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sqlite3
 import subprocess
 
 import pytest
@@ -78,6 +79,31 @@ def test_rpm_says_it_of_its_own_and_leaves_it_as_it_was(tmp_path: pathlib.Path):
     before = sorted((path.name, path.read_bytes()) for path in place.iterdir())
     assert packages_of(str(tmp_path / "root")) == {"kernel": "2:1.0-1, 2:1.1-1"}
     assert sorted((path.name, path.read_bytes()) for path in place.iterdir()) == before
+
+
+def berkeley(database: pathlib.Path) -> str:
+    """What db_load makes a Berkeley DB of: the headers of a data base, by number as EL 5 to 8 keep them."""
+    rows = sqlite3.connect(database).execute("select hnum, blob from Packages").fetchall()
+    pairs = [(0, len(rows).to_bytes(4, "little")), *rows]
+    lines = [f" {key.to_bytes(4, 'little').hex()}\n {held.hex()}\n" for key, held in pairs]
+    return f"VERSION=3\nformat=bytevalue\ntype=hash\nHEADER=END\n{''.join(lines)}DATA=END\n"
+
+
+def test_rpm_reads_what_el_8_kept_in_berkeley_db(tmp_path: pathlib.Path):
+    install = ["rpm", "--dbpath", tmp_path / "db", "-i", "--justdb", "--nodeps"]
+    subprocess.run([*install, packed(tmp_path, "kernel", "1.0")], check=True)
+    place = tmp_path / "root/var.ro/lib/rpm"
+    place.mkdir(parents=True)
+    load = ["db_load", "-t", "hash", place / "Packages"]
+    text = berkeley(tmp_path / "db/rpmdb.sqlite")
+    subprocess.run(load, input=text, text=True, check=True)
+    assert packages_of(str(tmp_path / "root")) == {"kernel": "2:1.0-1"}
+
+
+def test_a_data_base_that_rpm_cannot_read_is_not_known(tmp_path: pathlib.Path):
+    (tmp_path / "var/lib/rpm").mkdir(parents=True)
+    (tmp_path / "var/lib/rpm/Packages").write_bytes(b"some data base")
+    assert packages_of(str(tmp_path)) is None
 
 
 def test_without_the_program_rpm_it_is_not_known(tmp_path: pathlib.Path, monkeypatch):

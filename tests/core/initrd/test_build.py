@@ -22,6 +22,7 @@ from tests.support.commands import REPOSITORY
 from tests.support.initrd_images import (
     EL5,
     EL5_MODULES,
+    dracut_files,
     image,
     kernel,
     kernel_files,
@@ -305,13 +306,7 @@ def test_a_busybox_that_cannot_mount_nfs_on_so_old_a_kernel_is_told_of():
 
 # ---- images of today's distributions
 
-DRACUT = {
-    "init": "usr/lib/systemd/systemd", "usr/lib/systemd/systemd": STATIC, "lib": "usr/lib", "sbin": "usr/sbin",
-    "usr/lib/dracut/hooks/pre-pivot/10-x.sh": b"", "usr/lib/nfs-lib.sh": b"", "usr/lib/net-lib.sh": b"",
-    "usr/sbin/mount.nfs": b"", "etc/protocols": b"", "usr/sbin/ifup": b"#!/bin/sh\n/sbin/netroot $netif\n",
-    f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfs.ko.xz": module(MODERN, "nfs"),
-    f"usr/lib/modules/{MODERN}/kernel/fs/nfs/nfsv3.ko.xz": module(MODERN, "nfsv3"),
-}  # fmt: skip
+DRACUT = dracut_files(MODERN)
 INITRAMFS_TOOLS = {
     "init": b"#!/bin/sh\n", "bin": "usr/bin", "lib": "usr/lib", "conf/arch.conf": b"", "conf/initramfs.conf": b"",
     "scripts/functions": b"", "scripts/nfs": b"", "usr/bin/nfsmount": b"", "usr/bin/ipconfig": b"",

@@ -188,3 +188,9 @@ def test_a_panic_ends_the_console_that_is_told_with_its_reason_before_it(tmp_pat
     told = f"{boot}console [ 1.8] no filesystem could mount root\nconsole {panic}\n{trace}ended {panic}\n"
     text = failure(story(told), str(tmp_path), "172.24.10.100", "ae:d6:90:bb:aa:1d")
     assert text.endswith(f"    [ 1.8] no filesystem could mount root\n    {panic}")
+
+
+def test_a_kernel_that_found_no_init_in_the_initrd_is_said_to_have_found_none(tmp_path: Path):
+    line = "[ 16.2] Run /sbin/init as init process"
+    text = failure(story(f"console {line}\nended {line}\n"), str(tmp_path), "", "")
+    assert f"then: {line}\nso the kernel ran no /init of the initrd" in text

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tasks.core.base.errors import Refused
+from tasks.core.base.process import Say
 from tasks.core.reference.bootstrap import KIND as BOOTSTRAP
 from tasks.core.reference.snapshot import Snapshot
 from tasks.core.site.model import Image, Reference
+from tests.support.el_packages import KERNEL, make_mirror, needs_dnf
 from tests.support.initrd_images import kernel_files
 
-TOOLS = ("dnf", "rpmbuild", "createrepo_c", "rpm")
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, TOOLS)),
-    reason="needs root, dnf, rpm and createrepo-c",
-)
-KERNEL = "5.14.0-427.el9.x86_64"
-SPEC = """\
-Name: {name}
-Version: 1
-Release: 1
-Summary: stand-in
-License: MIT
-AutoReqProv: no
-Provides: {provides}
-BuildArch: noarch
-%description
-x
-%install
-cp -a {files} %{{buildroot}}
-%files
-{listed}
-"""
+pytestmark = needs_dnf
 PACKAGES = {
     "basesystem": {"etc/os-release": b'NAME="Stand-in EL"\n', "usr/bin/ping": b"\x7fELF"},
     "kernel": kernel_files(KERNEL, {"fs/nfs/nfs.ko": ""}),
@@ -45,31 +25,15 @@ PACKAGES = {
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("el")
-    for name, files in PACKAGES.items():
-        for path, data in files.items():
-            place = folder / name / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            assert isinstance(data, bytes)
-            place.write_bytes(data)
-        listed = "\n".join(f"/{path}" for path in files)
-        listed = listed.replace("/usr/bin/ping", "%caps(cap_net_raw=ep) /usr/bin/ping")
-        spec = folder / f"{name}.spec"
-        provides = "/bin/sh bash dnf" if name == "basesystem" else "kernel-core"
-        spec.write_text(
-            SPEC.format(name=name, provides=provides, files=f"{folder}/{name}/.", listed=listed)
-        )
-        defines = [f"--define=_topdir {folder}/top", f"--define=_rpmdir {folder}/mirror"]
-        build = ["rpmbuild", "-bb", *defines, "--define=__os_install_post %{nil}", spec]
-        subprocess.run(build, check=True, capture_output=True)
-    subprocess.run(["createrepo_c", "-q", folder / "mirror"], check=True)
-    return folder / "mirror"
+    return make_mirror(tmp_path_factory.mktemp("el"), PACKAGES)
 
 
-def taken(mirror: Path, folder: Path, suite: str, *packages: str) -> Path:
+def taken(
+    mirror: Path, folder: Path, suite: str, *packages: str, say: Say = lambda text: None
+) -> Path:
     reference = Reference("bootstrap", suite=suite, packages=packages, mirror=f"file://{mirror}")
     snapshot = Snapshot(str(folder))
-    BOOTSTRAP.take(Image("worker", reference), snapshot, lambda text: None)
+    BOOTSTRAP.take(Image("worker", reference), snapshot, say)
     return Path(snapshot.incoming)
 
 
@@ -86,6 +50,14 @@ def test_a_root_of_el_knows_its_packages_where_its_rpm_looks(
     assert set(found.split()) == set(PACKAGES)
     assert (tree / f"boot/vmlinuz-{KERNEL}").is_file()
     assert os.getxattr(tree / "usr/bin/ping", "security.capability")
+
+
+def test_a_release_whose_rpm_cannot_read_what_this_one_writes_is_told_of(
+    mirror: Path, tmp_path: Path
+):
+    told: list[str] = []
+    taken(mirror, tmp_path, "el8", say=told.append)
+    assert "keeps them in sqlite, which EL 8 cannot read" in told[-1]
 
 
 def test_a_package_that_is_not_there_is_named(mirror: Path, tmp_path: Path):

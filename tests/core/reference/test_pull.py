@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pathlib
+import re
 import signal
 import socket
 import stat
@@ -25,6 +26,7 @@ from tasks.core.scan import reader
 from tasks.core.scan.content import read_through
 from tasks.core.secret_scan import find
 from tasks.core.site.model import Image, Reference
+from tasks.core.unpack import tar
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY
 
@@ -778,6 +780,30 @@ def test_an_archive_that_is_no_root_or_that_nothing_could_hold_is_refused_at_onc
             file.write(member.tobuf(tarfile.PAX_FORMAT) + bytes(-(-min(size, 4096) // 512) * 512))
     text = refusal(image("archive", tmp_path / "root.tar"), tmp_path / "snap")
     assert said in text and text.startswith(str(tmp_path / "root.tar") + ":1:1: ")
+
+
+MANY_FILES = """
+mount -t tmpfs -o nr_inodes=60 tmpfs "$1"
+exec "$2" -c 'from tasks.core.unpack.tar import unpack; unpack("'"$3"'", "'"$1"'")'
+"""
+
+
+@needs_root
+def test_an_archive_of_more_files_than_there_is_room_for_ends_in_one_line(tmp_path, monkeypatch):
+    """However little they take when they are packed, be they folders, links or one name again and again."""
+    with tarfile.open(tmp_path / "root.tar.xz", "w:xz") as archive:
+        for number in range(100):
+            member = tarfile.TarInfo(f"var/{number % 90}")
+            member.type = tarfile.DIRTYPE
+            archive.addfile(member)
+    (tmp_path / "small").mkdir()
+    words = [tmp_path / "small", sys.executable, tmp_path / "root.tar.xz"]
+    argv = ["unshare", "--mount", "sh", "-ec", MANY_FILES, "sh", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY)
+    assert re.search(r"Refused: .*root\.tar\.xz: .*: No space left on device\n$", done.stderr)
+    monkeypatch.setattr(tar, "_MOST", 95)
+    text = refusal(image("archive", tmp_path / "root.tar.xz"), tmp_path / "snap")
+    assert "it holds more than 95 files" in text
 
 
 @needs_root

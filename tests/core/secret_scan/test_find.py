@@ -51,17 +51,18 @@ def test_the_search_knows(form: str, tmp_path: pathlib.Path) -> None:
 
 
 def test_public_halves_of_the_same_are_fine(tmp_path: pathlib.Path) -> None:
-    home = gpg_home(tmp_path)
+    with gpg_home(tmp_path) as home:
+        export = ["gpg", "--homedir", str(home), "--batch", "--export"]
+        keyring = run(*export, cwd=tmp_path)
+        armored = run(*export, "--armor", cwd=tmp_path)
     private = run("wg", "genkey", cwd=tmp_path)
     secret = run("age-keygen", cwd=tmp_path)
     run("dnssec-keygen", "-q", "-a", "ECDSAP256SHA256", "example.org", cwd=tmp_path)
     run("dropbearkey", "-t", "ed25519", "-f", "key", cwd=tmp_path)
     line = run("dropbearkey", "-y", "-f", "key", cwd=tmp_path).split(b"\n")[1]
     public = {
-        "OpenPGP": run("gpg", "--homedir", str(home), "--batch", "--export", cwd=tmp_path),
-        "OpenPGP, in text": run(
-            "gpg", "--homedir", str(home), "--batch", "--armor", "--export", cwd=tmp_path
-        ),
+        "OpenPGP": keyring,
+        "OpenPGP, in text": armored,
         "WireGuard": b"[Peer]\nPublicKey = " + run("wg", "pubkey", cwd=tmp_path, given=private),
         "age": run("age-keygen", "-y", cwd=tmp_path, given=secret),
         "DNSSEC": next(tmp_path.glob("*.key")).read_bytes(),

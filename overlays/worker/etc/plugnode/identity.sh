@@ -33,8 +33,7 @@ is_name() { # RFC 1123
 }
 
 own_identity() { # ssh host keys, once for this node on this disk; the shared root has symlinks to them
-  mkdir -p "$OWN/ssh"
-  forget_other
+  ! mounted "$OWN/ssh/ssh_host_ed25519_key" || { say "ssh host key: the site's, kept" && return 0; }
   [ -d "$ROOT/etc/ssh" ] && command -v ssh-keygen >/dev/null || return 0
   [ "$(mounted_type "$VAR")" != tmpfs ] || say "/var is in memory: ssh host keys are new ones at each boot"
   for type in rsa ecdsa ed25519; do host_key "ssh_host_${type}_key" "$type"; done
@@ -44,11 +43,12 @@ own_identity() { # ssh host keys, once for this node on this disk; the shared ro
 }
 
 forget_other() { # what was of the node that this disk was in before; its local files begin anew
+  mkdir -p "$OWN/ssh"
   was=$(cat "$OWN/node" 2>/dev/null || :)
   [ "$was" != "$NODE" ] || return 0
   if [ -n "$was" ]; then
-    say "this disk was $was's; its ssh host keys and files of its own are deleted"
-    rm -rf "$OWN/ssh" "$OWN/files"
+    say "this disk was $was's; its keys, secrets and files of its own are deleted"
+    rm -rf "$OWN/ssh" "$OWN/files" "$OWN/secrets" "$OWN/age.key"
     [ ! -d "$ROOT/var.ro/lib/plugnode" ] || run cp -a "$ROOT/var.ro/lib/plugnode/." "$OWN/"
     mkdir -p "$OWN/ssh"
   fi

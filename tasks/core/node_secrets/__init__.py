@@ -1,0 +1,1 @@
+"""Secrets of nodes: known to the machine that deploys, and to each node its own."""
