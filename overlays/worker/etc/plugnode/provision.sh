@@ -36,7 +36,7 @@ each_state() { # STATE TOKENS
 
 locked() { # COMMAND…: until it ends udev leaves the members alone, as systemd's block device locking asks
   for disk in $MEMBERS; do
-    ! command -v flock >/dev/null || set -- flock -w 30 "$disk" "$@"
+    ! flock -V >/dev/null 2>&1 || set -- flock -w 30 "$disk" "$@" # busybox's cannot wait
   done
   "$@"
 }
