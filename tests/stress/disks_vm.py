@@ -29,7 +29,7 @@ HALF = [*MIRROR, *STRIPE, "lacks 1 of its disks", "!format", "own data"]
 FRESH = [*MIRROR, *STRIPE, "!DEGRADED", "format", "!own"]
 # Title -> what the console must say, and with "!" must not
 RAID = {
-    "first": FRESH,
+    "first": [*FRESH, "!Disk failure"],
     "second, with udev's arrays": [*WHOLE, "take down md"],
     "the lists turned round": WHOLE,
     "nothing is started by itself": [*WHOLE, "!take down", "!/sys/block/md"],
@@ -39,7 +39,7 @@ RAID = {
     "the other half is missing": [*HALF, "own newer"],
     "both again": ["own newer", "is added again"],
     "a stripe's disk is missing": [*MIRROR, "mounted /scratch plugnode tmpfs", "does not start", "own newer"],
-    "a wipe": FRESH,
+    "a wipe": [*FRESH, "!Disk failure"],
     "after it": [*MIRROR, *STRIPE, "!DEGRADED", "!format"],
     "one half is committed": [*MIRROR, "!DEGRADED", "!format", "own mine", "!CLAIMING - pn-var"],
     "both are claimed": [*MIRROR, "!DEGRADED", "format", "!own mine"],

@@ -62,7 +62,7 @@ free_array() { # a name that none has
 
 start_array() { # sets DISK: the set's own array, of those members alone that say that they are of it
   [ "$HAS_ARRAY" != - ] || return 0
-  stop_others
+  stop_array || return 1
   nodes=
   for node in $(member_nodes); do
     ! is_of_array "$node" || nodes="$nodes $node"
@@ -80,7 +80,9 @@ start_array() { # sets DISK: the set's own array, of those members alone that sa
   settle
 }
 
-stop_others() { # what an initrd or udev made of the set: by the same members, another name, or half of it
+stop_array() { # also what an initrd or udev made of the set
+  # A new one rests until udev has seen its partitions: some went for a moment when the table was read, and `mdadm -If`
+  # of its rules would fail them as members of an array that runs
   for disk in $MEMBERS; do
     ! in_use "$disk" || take_down "$disk" || return 1
   done

@@ -14,6 +14,7 @@ provision() { # TOKENS: from whatever is on all members to COMMITTED; a cut at a
   make_table "$DISK"
   each_partition make_filesystem
   each_partition fill_filesystem
+  [ -z "$LEVEL" ] || stop_array
   for disk in $MEMBERS; do note_maker "$disk"; done
   step "commit $MEMBERS"
   each_state CLAIMING "$1" # once more, for its flush: all that was before is on the disks, not in their caches

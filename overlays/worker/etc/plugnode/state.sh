@@ -20,7 +20,7 @@ read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HA
 }
 
 write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complete disk
-  case $LAYOUT_FILE in
+  case ${LAYOUT_FILE##*/} in
   *..*) body="PLUGNODE2 $SITE $2 $3 $LAYOUT $NODE $SET ${ARRAY:--}" ;; # which no release of before takes for its own
   *) body="PLUGNODE1 $SITE $2 $3 $LAYOUT $NODE" ;;
   esac
