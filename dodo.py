@@ -18,15 +18,17 @@ if names_a_task():  # a run of the pipeline alone loads no command
     from tasks.capacity import task_capacity  # are the servers enough for all nodes at once
     from tasks.check import task_check, task_validate  # is it right, by the servers' own word
     from tasks.completion import complete, task_completion  # of commands and names, in the shell
-    from tasks.deploy import task_deploy, task_prune, task_rollback, task_status, task_verify
+    from tasks.deploy import task_deploy, task_prune, task_rollback, task_verify
     from tasks.develop import task_schema, task_test  # for who works on Plugnode itself
     from tasks.discover import task_discover  # cards that are no node's yet
     from tasks.enroll import task_enroll  # nodes' public keys, for their secrets
     from tasks.importing import import_at_once, task_import  # a first site.yaml, of others' files
     from tasks.nodes import task_nodes  # each node's values, and the lines that gave them
     from tasks.plan import task_plan  # what a deploy would change, and whom it touches
+    from tasks.power import task_console, task_power  # nodes by their BMCs
     from tasks.push import task_push  # new site data for nodes that run
     from tasks.sign import task_sign  # what was built, with the site's key
+    from tasks.status import task_status  # what servers hold, what nodes run, how they booted
     from tasks.upgrade import task_upgrade  # nodes led to the release that they would boot
     from tasks.usage import usage
 

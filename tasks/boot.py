@@ -19,7 +19,7 @@ from .base.console import say
 from .base.desired import wanted
 from .base.options import BUILT, LOADERS
 from .base.paths import BuildPaths, read_release
-from .base.rule import command
+from .base.rule import command, remove
 from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
@@ -27,7 +27,15 @@ from .core.base.programs import find_program
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
 from .core.release import Release
-from .core.site.model import WRITABLE, Node, Server, Site, layouts_of, partitions_of
+from .core.site.model import (
+    RAM,
+    WRITABLE,
+    Node,
+    Server,
+    Site,
+    layouts_of,
+    partitions_of,
+)
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -71,7 +79,18 @@ def boot(run: Run, raw: bool) -> None:
     except RuntimeError as error:
         logs = place(run.paths, "logs")
         raise Refused(f"the servers or the machine did not start: {error}; see {logs}") from None
+    if run.site.deploy.syslog != "none":
+        story.reported = reported(run, node, targets)
     judge(run, node, story, expected(run, node, server, targets))
+
+
+def reported(run: Run, node: Node, targets: Targets) -> str:
+    """What the server was told of the boot, in words; "" for nothing."""
+    from .core.inspect.boots import boots_text
+    from .core.services.boot_reports import read_boots
+
+    booted = read_boots(targets, run.site.name, {node.name: {"ip": node.ip}})
+    return "; ".join(map(str.strip, boots_text(booted, list(booted))))
 
 
 def chosen(run: Run) -> Node:
@@ -120,6 +139,8 @@ def programs(site: Site, dhcp: DhcpServer) -> dict[str, str]:
     needed = {**PROGRAMS, dhcp.program: dhcp.packages.debian}
     if serves_http(site):
         needed["nginx"] = "nginx-light"
+    if site.deploy.syslog != "none":
+        needed["rsyslogd"] = "rsyslog"
     return needed if dhcp.serves_tftp else {**needed, **TFTPD}
 
 
@@ -141,9 +162,11 @@ def served(run: Run, node: Node, server: Server) -> Targets:
     import time
 
     from .core.deploy import apply, prune
+    from .core.services.boot_reports import boots_log
 
     roots = run.site.deploy
     targets = Targets(roots.tftp_root, roots.nfs_root, place(run.paths, "served"), roots.http_root)
+    remove([targets.at(boots_log(run.site.name))])
     goal = wanted(run, server)
     files = dict(goal.files)
     if run.settings.power == "keep":
@@ -188,6 +211,7 @@ def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
     """The lab that stands for the network of the node and its server."""
     from .core.config.boot_files import serves_http
     from .core.lab.network import Lab, router_of
+    from .core.services.boot_reports import boots_log
 
     own = run.site.network_of(node)
     configs = os.path.abspath(run.paths.configs)
@@ -203,6 +227,7 @@ def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
         nfs_server=server.nfs_server or "",
         gateway=own.gateway or "",
         router=router_of(run.site, node, server),
+        syslog=boots_log(run.site.name) if run.site.deploy.syslog != "none" else "",
     )
 
 
@@ -339,6 +364,6 @@ def root_shown(site: Site, server: Server, network: str, release: Release) -> st
     """What mounts of a network's node show as the device of its root."""
     from .core.config.boot_files import roots_of
 
-    if release.is_of_file:
-        return f"{release.root_kind}:{release.id}"
+    if release.is_fetched:  # its disk is empty, so that no root is kept there
+        return f"{RAM}:{release.id}"
     return f"{roots_of(site, server, network)}/{release.id}"

@@ -15,12 +15,14 @@ from .base.rule import command
 from .base.settings import Run, this_run
 from .core.base.errors import Refused
 from .core.capacity import ASSUMED, BootCost, assumptions, capacity_text
-from .core.site.model import Image
+from .core.base.text import human
+from .core.site.model import DISK, FETCHED, RAM, Image
 from .report import timings
 
 USUAL = BootCost(
     60, 0, 45_000_000, 4_000
 )  # of a worker of some years' ago's size on metal: seconds, NFS bytes and calls
+FIRST = "`doit push --image` brings them a new release's before they boot it"
 OWN: tuple[dict[str, Any], ...] = (
     {
         "name": "nodes",
@@ -110,9 +112,14 @@ def usual_image(run: Run) -> Image:
 
 
 def root_file_bytes(run: Run, image: Image) -> int:
-    """What a node fetches of its root, where that is one file and was built."""
+    """What a node fetches of its root, where it fetches it at each boot, and it was built."""
     path = run.paths.release(image)
-    return read_release(path).root_bytes if os.path.exists(path) else 0
+    if not os.path.exists(path):
+        return 0
+    release = read_release(path)
+    if release.root_kind == DISK:
+        say(f"nodes have the {human(release.root_bytes)} of their root on their disks; {FIRST}")
+    return release.root_bytes if release.root_kind == RAM else 0
 
 
 def estimate(run: Run) -> BootCost:
@@ -124,4 +131,5 @@ def estimate(run: Run) -> BootCost:
         raise Refused(f"{lacking}: run ./doit boot, or ./doit for an estimate")
     say(f"an estimate from the sizes of what was built of {image.name}; `./doit boot` measures it")
     tftp = round(sum(map(os.path.getsize, files)) * 1.05)
-    return USUAL._replace(tftp=tftp, http=root_file_bytes(run, image))
+    cost = USUAL._replace(tftp=tftp, http=root_file_bytes(run, image))
+    return cost._replace(nfs=0, calls=0) if image.root in FETCHED else cost

@@ -18,7 +18,7 @@ from doit.exceptions import InvalidDodoFile
 from .base.rule import command
 from .base.settings import CHOICES, EVERYWHERE, settings, site, take_besides, this_run
 from .core.site.model import Image, Server
-from .usage import known, spelled, variables_of
+from .usage import before_words, known, spelled, variables_of, words_of
 
 LINE = "--line="
 SCRIPT = r"""# Completion of doit, for bash and zsh: source <(./doit completion)
@@ -74,14 +74,18 @@ def words(typed: str, tasks: Tasks) -> list[str]:
     """What the last word of what is typed can become."""
     *before, last = typed.split(" ")
     take_besides(before)
-    given = [word for word in before if f"task_{word}" in tasks]
+    at = [number for number, word in enumerate(before) if f"task_{word}" in tasks]
+    given = [before[number] for number in before_words(before, at, tasks)]
+    more = words_of(tasks[f"task_{given[-1]}"]) if given else ()
     if last.startswith("-"):
         found = options(given, tasks, last)
     elif "=" in last:
         variable, _, value = last.partition("=")
         found = (f"{variable}={each}" for each in values(variable, value))
+    elif more and given[-1] == before[-1]:
+        found = iter(more)
     else:
-        found = chain(commands(tasks), variables(given, tasks))
+        found = chain(() if more else commands(tasks), variables(given, tasks))
     return sorted(word for word in set(found) if word.startswith(last))
 
 

@@ -6,7 +6,6 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -17,19 +16,16 @@ from .base.desired import build_of
 from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
-from .history import is_range, show_range
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import Run, this_run
 from .base.trust import keys, sign_build
 from .core.base.errors import Refused
 from .core.base.text import counted
 from .plan import as_planned, planned
-from .push import ask_nodes, degraded, hear, said_of
-from .push import nodes as asked
+from .push import ask_nodes
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
-    from .core.site.model import Site
 
 
 FULL = {
@@ -42,24 +38,6 @@ REPAIR = {
     "name": "repair",
     "long": "repair",
     "help": "mend roots that are published: bytes from the build, another release or server",
-    **flag,
-}
-NODES = {
-    "name": "nodes",
-    "long": "nodes",
-    "help": "ask the nodes what they run, over ssh",
-    **flag,
-}
-DISKS = {
-    "name": "disks",
-    "long": "ask",
-    "help": "ask them for their disks, too, with serial numbers",
-    **flag,
-}
-PROMETHEUS = {
-    "name": "prometheus",
-    "long": "prometheus",
-    "help": "a textfile for node_exporter instead, of servers, drift and nodes, to standard output",
     **flag,
 }
 SEEN = {
@@ -327,102 +305,6 @@ def lent_by_others(run: Run, missing: set[str], built: Mapping[str, str]) -> dic
     return lent
 
 
-def task_status():
-    """show what servers hold and boot; --nodes, `node=`: what nodes run; A..B: what changed"""
-    if any(map(is_range, sys.argv[1:])):
-        shown = command(show_range, this_run, knows="server destdir")
-        return {**shown, "pos_arg": "words"}
-    options = [NODES, DISKS, PROMETHEUS]
-    return command(status, this_run, params=options, knows="server node destdir")
-
-
-def folded(answers: dict[str, Answer]) -> dict[str, Answer]:
-    """The answers; servers whose states differ in nothing but seconds have one state."""
-    from .core.inspect.status import without_seconds
-
-    states = without_seconds(states_of(answers))
-    return {server: answers[server]._replace(done=state) for server, state in states.items()}
-
-
 def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
     """What the servers said that could be asked."""
     return {server: answer.done for server, answer in answers.items() if not answer.failure}
-
-
-def of_nodes(run: Run, states: Mapping[str, dict], disks: bool) -> list[str]:
-    """What nodes say that they run, and with a `!` those that are not as they shall be.
-
-    `disks`: and which each has.
-    """
-    from .core.inspect.status import behind, by_release
-
-    heard = hear(run)
-    runs = {name: one.release for name, one in heard.runs.items()}
-    late = behind(runs, next_releases(run.site, states))
-    marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
-    had = [f"{name}: {disk}" for name, one in heard.runs.items() for disk in one.disks]
-    return [*by_release(runs), *marked, *(had if disks else ()), *heard.unheard]
-
-
-def next_releases(site: Site, states: Mapping[str, dict]) -> dict[str, str]:
-    """What each node runs from its next boot on: what it is pinned to, or else its image boots."""
-    from .core.config.boot_files import server_of
-
-    found = {}
-    for node in site.nodes:
-        state = states.get(server_of(site, node).name, {})
-        release = node.release or state.get("current", {}).get(node.image)
-        if release:
-            found[node.name] = release
-    return found
-
-
-def unenrolled(run: Run) -> list[str]:
-    """That nodes come up without their secrets, in a line."""
-    if not run.site.has_secrets:
-        return []
-    from .core.node_secrets.of_site import without_key
-
-    return without_key(run.site)
-
-
-def show_metrics(run: Run) -> None:
-    """Print what servers and nodes say as metrics: what is wrong is among them, and no failure."""
-    from .core.operate.metrics import Seen, metrics_text
-    from .core.remote.options import StatusOptions, VerifyOptions
-
-    answers = everywhere(run, StatusOptions())
-    checked = states_of(everywhere(run, VerifyOptions(False, "", keys(run))))
-    states, heard = states_of(answers), hear(run)
-    drift = {server: len(done["findings"]) for server, done in checked.items()}
-    seen = Seen(
-        states=states,
-        failed=[server for server in answers if server not in states],
-        drift=drift,
-        runs=heard.runs,
-        following=next_releases(run.site, states),
-        asked=len(asked(run)),
-    )
-    print(metrics_text(seen), end="")
-
-
-def status(run: Run, nodes: bool, disks: bool, prometheus: bool) -> None:
-    from .core.inspect.status import status_text, unequal
-    from .core.remote.options import StatusOptions
-
-    if prometheus:
-        return show_metrics(run)
-    answers = everywhere(run, StatusOptions())
-    tell(run, texts(folded(answers), status_text))
-    states = states_of(answers)
-    apart = unequal(states)
-    for line in (*apart, *unenrolled(run)):
-        print(f"! {line}")
-    if nodes or disks or run.settings.node:
-        lines = [f"  {line}" for line in of_nodes(run, states, disks)]
-        print("Nodes", *lines, sep="\n")
-    refuse_failed(run, answers)
-    count = len(apart) + sum(len(answer.done["wrong"]) for answer in answers.values())
-    if count:
-        are = "is" if count == 1 else "are"
-        raise Refused(f"{counted(count, 'thing')} {are} wrong")

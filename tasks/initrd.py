@@ -21,6 +21,7 @@ from .core.image.source import ImageSource
 if TYPE_CHECKING:
     from .core.checkout.staged import StagedPaths
     from .core.initrd.content import BuiltInitrd
+    from .core.site.model import Image
     from .core.tree.model import Tree
 
 
@@ -54,7 +55,7 @@ def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
     from .core.tree.model import read_content
 
     image = source.image
-    tree = staged_parts(paths.staged(image))
+    tree = staged_parts(paths.staged(image), image)
     with about(image.name, source.site), circles_named(source):
         chosen = kernel.choose(tree, image.kernel, source.site)
         recipe = build.recipe_of(image, tree, chosen, source.folders, source.site)
@@ -64,11 +65,11 @@ def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
     write_atomic(paths.initrd_facts(image), facts(made))
 
 
-def staged_parts(staged: StagedPaths) -> Tree:
-    """All of the staged root that an initrd can be made of."""
+def staged_parts(staged: StagedPaths, image: Image) -> Tree:
+    """All of the staged root that the initrd of an image can be made of."""
     from .core.initrd import content
 
-    return content.parts(staged_tree(staged))
+    return content.parts(staged_tree(staged), image)
 
 
 def staged_tree(staged: StagedPaths) -> Tree:

@@ -92,7 +92,7 @@ def tell(run: Run, found: dict[str, dict], as_json: bool, id: str) -> None:
     from .core.base.nodeset import fold_nodes
 
     unknown = [node.name for node in run.site.nodes if not node.is_known]
-    said = said_besides(run)
+    said = said_besides(run, at_servers="" not in found)
     if as_json:
         plan = whole_json(run.site, found, id, {**said, "without_mac": unknown})
         print(json.dumps(plan, indent=1))
@@ -105,10 +105,13 @@ def tell(run: Run, found: dict[str, dict], as_json: bool, id: str) -> None:
         print(f"{which}, so DHCP does not know them: {fold_nodes(unknown)}")
 
 
-def said_besides(run: Run) -> dict[str, list[str]]:
-    """What `keep` lets out of roots, what programs lack on nodes, and what becomes of secrets."""
+def said_besides(run: Run, at_servers: bool) -> dict[str, list[str]]:
+    """What `keep` lets out of roots, what programs lack on nodes, and what becomes of secrets.
+
+    Of these only where servers are looked at: another build needs no secrets_store.
+    """
     said: dict[str, list[str]] = {"kept": [], "lost": [], "secrets": []}
-    if run.site.has_secrets:
+    if run.site.has_secrets and at_servers:
         from .core.node_secrets.of_site import foreseen_secrets
 
         said["secrets"] = foreseen_secrets(run.site)

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from .base.console import say
+from .base.options import flag
 from .base.rule import command
 from .base.servers import everywhere, tell
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Refused
 from .core.base.files import read, write_atomic
 from .core.base.text import counted, readable
-from .core.site.model import Node, Site
+from .core.site.model import DISK, Node, Site
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Runs
@@ -62,10 +63,65 @@ def no_such(asked: str, missing: list[str], known: Iterable[str]) -> str:
 
 def task_push():
     """send the site data that is deployed to nodes that run, no reboot; `node=wn[003-007],@gpu`"""
-    return command(push, this_run, after=["site_image"], knows="node destdir")
+    return command(push, this_run, after=["site_image"], params=[IMAGE], knows="node destdir")
 
 
-def push(run: Run) -> None:
+IMAGE = {
+    "name": "image",
+    "long": "image",
+    "help": "instead: have nodes of `root: disk` fetch the root file that they boot next",
+    **flag,
+}
+
+
+def push(run: Run, image: bool) -> None:
+    if image:
+        push_images(run)
+    else:
+        push_site_data(run)
+
+
+def push_images(run: Run) -> None:
+    """Have nodes keep what they boot next beside what they run. Raises Refused."""
+    from .core.nodes import ask
+
+    kept = [node for node in nodes(run) if run.site.image(node.image).root == DISK]
+    if not kept:
+        raise Refused("no node that is asked keeps its root on its disk (`root: disk`)")
+    held = held_by_servers(run, {of_server(run.site, node) for node in kept})
+    said, failed = dict[str, str](), dict[str, str]()
+    for arguments, members in of_same_release(run.site, kept, held, failed).items():
+        file = run.paths.path(".push.cmdline")
+        write_atomic(file, arguments.encode())
+        known_hosts = run.paths.known_hosts
+        replies = ask.ask(members, ask.NEXT_IMAGE, known_hosts, file, ask.FETCHING)
+        said |= replies.said
+        failed |= replies.failed
+    finish(run, said, failed)
+
+
+def of_same_release(
+    site: Site, asked: Iterable[Node], held: Mapping[str, Answer], failed: dict[str, str]
+) -> dict[str, list[Node]]:
+    """Kernel arguments -> the nodes that boot by them next; into `failed` why not others."""
+    from .core.config.boot_files import arguments_of, boot_of, server_of
+    from .core.release import Release
+
+    found: dict[str, list[Node]] = {}
+    for node in asked:
+        server = server_of(site, node)
+        answer = held.get(server.name)
+        said = answer and answer.done.get("releases", {}).get(boot_of(site, node).label)
+        if not said:
+            why = answer.failure if answer and answer.failure else "nothing is deployed for it"
+            failed[node.name] = f"{server.name}, its server: {why}"
+            continue
+        arguments = arguments_of(site, server, Release(**said), node.network)
+        found.setdefault(f"{arguments} {node.cmdline}\n", []).append(node)
+    return found
+
+
+def push_site_data(run: Run) -> None:
     from .core.nodes import ask
 
     asked, known_hosts = nodes(run), run.paths.known_hosts
@@ -78,9 +134,16 @@ def push(run: Run) -> None:
         replies = ask.ask(members, ask.TAKE, known_hosts, file)
         said |= dict.fromkeys(replies.said, "new site data")
         failed |= replies.failed
-    for line in [*ask.folded(said), *ask.folded(failed, known_hosts)]:
+    finish(run, said, failed)
+
+
+def finish(run: Run, said: dict[str, str], failed: dict[str, str]) -> None:
+    """Print what nodes said. Raises Refused where some have not got what was sent."""
+    from .core.nodes import ask
+
+    for line in [*ask.folded(said), *ask.folded(failed, run.paths.known_hosts)]:
         print(line)
-    refuse_missed(len(failed), len(asked))
+    refuse_missed(len(failed), len(said) + len(failed))
 
 
 def of_server(site: Site, node: Node) -> str:

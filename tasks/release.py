@@ -24,10 +24,7 @@ from .core.base.files import content, digest_file, mirror, write_atomic
 from .core.release import Release, id_of
 from .core.site.model import Image, Server, Site
 from .core.store.paths import BOOT_FILES
-from .root_file import has_root_file
-
-
-OF_ROOT_FILE = ("root.erofs", "root.squashfs", "root.verity", "root_file.json")
+from .root_file import OF_ROOT_FILE, has_root_file
 
 
 class Said(NamedTuple):
@@ -100,6 +97,7 @@ def root_file(paths: BuildPaths, image: Image, root_kind: str) -> dict[str, Any]
         "root_file": made["sha256"],
         "root_bytes": made["bytes"],
         "verity": made["verity"],
+        "verity_blocks": made["verity_blocks"],
     }
 
 
@@ -155,7 +153,7 @@ def forget_removed(wanted: Site, paths: BuildPaths) -> None:
     remove(list(filter(is_of_image, others)))
     for image in wanted.images:
         if not has_root_file(image):
-            remove([paths.path(image.name, name) for name in OF_ROOT_FILE])
+            remove([paths.path(image.name, name) for name in (*OF_ROOT_FILE, "root_file.json")])
 
 
 def is_of_image(folder: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .base.console import say
 from .base.desired import build_of
 from .base.paths import BuildPaths, read_release
-from .base.results import left
+from .base.results import leave, left
 from .base.rule import Reads, Task, Writes, rule
 from .base.settings import build_paths, site
 from .configs import templates_digest
@@ -60,6 +60,7 @@ def parts(wanted: Site, paths: BuildPaths) -> list[str]:
 def seen(paths: BuildPaths) -> str:
     """Digests of the templates, the commit, and digests of what commands found."""
     left_by_commands = [paths.results("plan"), paths.results("checks"), paths.timings]
+    left_by_commands.append(paths.results("status"))
     found = filter(os.path.exists, left_by_commands)
     commit = git.head(beside(paths))
     return " ".join([templates_digest(paths.folders), commit, *map(digest_file, found)])
@@ -69,12 +70,20 @@ def write(wanted: Site, paths: BuildPaths) -> None:
     from .core.report import view
 
     plan, checks = left("plan", wanted, paths), left("checks", wanted, paths)
-    found = view.Findings(plan, checks, timings(paths))
+    cluster = left("status", wanted, paths)
+    found = view.Findings(plan, checks, timings(paths), cluster)
     images = tuple(built(image, paths) for image in wanted.images)
     configs = build_of(wanted, paths).configs
     revision = git.revision(beside(paths))
     facts = view.ReportFacts(wanted, images, configs, places(wanted, paths), found, revision)
     write_atomic(paths.report, view.render_report(view.view(facts), paths.templates))
+
+
+def put_on_page(name: str, found: Any, wanted: Site, paths: BuildPaths) -> None:
+    """Leave what a command found, where it is of something that was built, and put it there."""
+    if all(map(os.path.exists, parts(wanted, paths))):
+        leave(name, found, wanted, paths)
+        write(wanted, paths)
 
 
 def refresh(wanted: Site, paths: BuildPaths) -> None:

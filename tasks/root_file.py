@@ -1,6 +1,6 @@
-"""The root of an image as one file, for nodes that fetch it instead of mounting it.
+"""The root of an image as one file, for nodes that have it so instead of mounting the tree.
 
-root/, root.mtree, root.xattrs ──> build/<image>/root.erofs  root.verity  root_file.json
+root/, root.mtree, root.xattrs ──> build/<image>/root.erofs  root_file.json
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from .core.base.errors import Refused
 from .core.base.files import read, write_atomic
 from .core.base.text import human
 from .core.image.source import ImageSource
-from .core.site.model import ROOT_FILES, Image
+from .core.site.model import ROOT_FILES, Image, partitions_of
 
 if TYPE_CHECKING:
     from .core.initrd.content import Recipe
     from .core.root_file.make import MadeRootFile, Wanted
 
+OF_ROOT_FILE = ("root.erofs", "root.squashfs")
 ONLY_ROOT = (
     "root: {} needs a file with every owner and device of the root, which only root makes;"
     " run doit as root, or say `root: nfs`"
 )
+MIB = 1 << 20
 LOST = (
     "{}: root.squashfs keeps no ACLs, and {} of the root are lost (kernel {} has no EROFS);"
     " root: nfs keeps them"
@@ -37,7 +39,7 @@ LOST = (
 
 
 def task_root_file() -> Iterator[Task]:
-    """make one file of each root that nodes fetch, and its tree of hashes"""
+    """make one file of each root that nodes have as one, with its tree of hashes"""
     paths = build_paths()
     for image in filter(has_root_file, site().images):
         yield rule(
@@ -71,8 +73,9 @@ def make(source: ImageSource, _: Any, paths: BuildPaths) -> list[str]:
     made = maker.make_root_file(paths.root(image), folder, wanted)
     tell(paths, image, made, time.monotonic() - begun)
     tell_lost(paths, image, made, recipe.kernel.version)
+    tell_room(image, made)
     leave(paths, image, made)
-    return [os.path.join(folder, name) for name in (made.name, "root.verity")]
+    return [os.path.join(folder, made.name)]
 
 
 def recipe_of(source: ImageSource, paths: BuildPaths) -> Recipe:
@@ -80,7 +83,7 @@ def recipe_of(source: ImageSource, paths: BuildPaths) -> Recipe:
     from .core.initrd import build, kernel
     from .initrd import staged_parts
 
-    tree = staged_parts(paths.staged(source.image))
+    tree = staged_parts(paths.staged(source.image), source.image)
     chosen = kernel.choose(tree, source.image.kernel, source.site)
     return build.recipe_of(source.image, tree, chosen, source.folders, source.site)
 
@@ -116,9 +119,19 @@ def tell_lost(paths: BuildPaths, image: Image, made: MadeRootFile, version: str)
         say(LOST.format(image.name, lost, version))
 
 
+def tell_room(image: Image, made: MadeRootFile) -> None:
+    """Say where the partition that keeps root files has no room for two of this size."""
+    file = -(-made.bytes // MIB)
+    two = 2 * file * 107 // 100 + 32  # with what ext4 takes for itself
+    for part in partitions_of(image):
+        if part.mount == "image" and part.size and part.size < two:
+            what = f"its partition `image` has {part.size}M; with {two}M the next release's file"
+            say(f"{image.name}: {what} of {file} MiB lies there beside the one in use")
+
+
 def leave(paths: BuildPaths, image: Image, made: MadeRootFile) -> None:
     """Write down what was made, and remove a file of another kind, that an earlier kernel had."""
     facts = {"name": made.name, **made._asdict()}
     write_atomic(paths.root_file(image), (json.dumps(facts, indent=1) + "\n").encode())
-    others = {"root.erofs", "root.squashfs"} - {made.name}
+    others = {*OF_ROOT_FILE, "root.verity"} - {made.name}  # the tree's own file, of before
     remove([paths.path(image.name, name) for name in others])

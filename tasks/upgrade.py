@@ -5,30 +5,26 @@ servers, nodes ──> who runs another release ──> drained, rebooted, looke
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from .base.console import say
-from .base.options import flag
+from .base.options import flag, option, read_options, seconds, whole
 from .base.rule import command
 from .base.servers import everywhere, refuse_failed
 from .base.settings import Run, this_run
-from .core.base.errors import BadInput, Problem, Refused
+from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
-from .deploy import next_releases, states_of
+from .deploy import states_of
+from .power import cycled
 from .push import Heard, hear, nodes, said_of
+from .status import next_releases
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Runs
     from .core.operate.schedulers import Scheduler
     from .core.operate.upgrade import Bounds, Outcome
     from .core.remote.operations import Answer
-
-
-def option(name: str, default: Any, text: str) -> dict[str, Any]:
-    long = name.replace("_", "-")
-    return {"name": name, "long": long, "type": str, "default": default, "help": text}
 
 
 OPTIONS = (
@@ -43,8 +39,6 @@ OPTIONS = (
         **flag,
     },
 )
-UNITS = {"s": 1, "m": 60, "h": 3600}
-LONGEST = 30 * 24 * 3600
 
 
 def task_upgrade():
@@ -86,37 +80,14 @@ def bounds(run: Run, words: Mapping[str, str]) -> Bounds:
     """What the options say. Raises BadInput, with a line for each that is wrong."""
     from .core.operate.upgrade import Bounds
 
-    checks: tuple[tuple[str, Callable[[str], float]], ...] = (
-        ("at_once", whole),
-        ("failed", whole),
-        ("idle_within", seconds),
-        ("boot_within", seconds),
-    )
-    found: list[float] = []
-    problems: list[Problem] = []
-    for name, check in checks:
-        try:
-            found.append(check(words[name]))
-        except ValueError as error:
-            text = f"--{name.replace('_', '-')}={words[name]}: {error}"
-            problems += BadInput.at(run.settings.site, text).problems
-    if problems:
-        raise BadInput(problems)
-    at_once, failed, idle, boot = found
+    checks = {
+        "at_once": whole,
+        "failed": whole,
+        "idle_within": seconds,
+        "boot_within": seconds,
+    }
+    at_once, failed, idle, boot = read_options(run.settings.site, words, checks)
     return Bounds(int(at_once), int(failed), idle, boot)
-
-
-def whole(text: str) -> int:
-    if not re.fullmatch("[1-9][0-9]{0,5}", text, re.ASCII):
-        raise ValueError("not a number of nodes; write a whole number from 1")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    match = re.fullmatch("([1-9][0-9]{0,6})([smh])", text, re.ASCII)
-    if not match or int(match[1]) * UNITS[match[2]] > LONGEST:
-        raise ValueError("not a time; write it as 90s, 30m or 24h, at most 720h")
-    return int(match[1]) * UNITS[match[2]]
 
 
 def scheduler_of(run: Run, no_drain: bool) -> Scheduler:
@@ -145,9 +116,10 @@ def ask(run: Run) -> Gathered:
 
 
 class OverSsh:
-    """Nodes, as they are asked and rebooted by ssh."""
+    """Nodes, as they are asked and rebooted by ssh, and their power by their BMCs."""
 
     def __init__(self, run: Run):
+        self.run = run
         self.nodes = {node.name: node for node in nodes(run)}
         self.known_hosts = run.paths.known_hosts
 
@@ -166,6 +138,18 @@ class OverSsh:
 
         asked = [self.nodes[name] for name in names]
         return ask.ask(asked, ask.REBOOT, self.known_hosts).failed
+
+    def has_power(self, node: str) -> bool:
+        from .core.power.connect import has_bmc
+
+        return has_bmc(self.nodes[node])
+
+    def cycle(self, names: Collection[str]) -> Mapping[str, str]:
+        """By then it is no time for a bad password to end it: it is a failure of each."""
+        try:
+            return cycled(self.run, [self.nodes[name] for name in names])
+        except BadInput as error:
+            return dict.fromkeys(names, error.problems[0].message)
 
 
 def note(run: Run, outcome: Outcome) -> None:

@@ -48,10 +48,26 @@ def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str,
     plain = list(filter(is_plain, words))
     if not names or plain[0] not in (words[names[0]], "run"):
         return
+    names = before_words(words, names, tasks)
     ends = [*names[1:], len(words)]
     for first, end in zip(names, ends):
         behind = words[first + 1 : end]
         yield words[first], list(filter(is_option, behind))
+
+
+def before_words(words: Sequence[str], names: list[int], tasks: Mapping[str, Any]) -> list[int]:
+    """Without what only looks like a command: what stands behind one is a word of it, if it can."""
+    for at, number in enumerate(names):
+        if words_of(tasks[f"task_{words[number]}"]):
+            return names[: at + 1]
+    return names
+
+
+def words_of(make: Callable[[], Any]) -> Sequence[str]:
+    """What a command can be told by a word behind it."""
+    task = make()
+    meta = (task.get("meta") or {}) if isinstance(task, dict) else {}
+    return tuple(meta.get("words", ()))
 
 
 def is_option(word: str) -> bool:

@@ -17,9 +17,23 @@ pytest_plugins = ["tests.support.vm_times"]  # says how long each virtual machin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Virtual machines first: what takes minutes must not be the last, with nothing to run beside it."""
+    """Tests of a file run one after the other, and virtual machines first, two at a time.
+
+    A machine takes a whole processor; all other tests mostly wait, so that four of them keep two processors busy.
+    What takes minutes must not be the last, with nothing to run beside it.
+    """
     items.sort(key=lambda item: "vm" not in item.keywords)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+def group_of(item: pytest.Item) -> str:
+    """What of the tests is done by one process, in their order."""
+    if "vm" not in item.keywords:
+        return item.path.as_posix()
+    return "machines of the example" if item.path.stem == "test_boot_example" else "machines"
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ LAYERS = [
     ["tasks.core.disclosure"],
     ["tasks.core.remote"],
     ["tasks.core.nodes"],
+    ["tasks.core.power"],
     ["tasks.core.operate"],
     ["tasks.base"],
     ["tasks"],

@@ -68,6 +68,10 @@ class Reporter(ConsoleReporter):
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self.exits: set[int] = set()
         self.lock = contextlib.ExitStack()
+        if not all((tasks[name].meta or {}).get("beside") for name in selected_tasks):
+            self._lock()
+
+    def _lock(self) -> None:
         try:
             self.lock.enter_context(
                 locked(build_paths().path(".lock"), f"{settings().build} is being built")

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..core.base.errors import BadInput, Problem
 
 BUILT = ("release", "boot_files", "configs", "site_image")
 # where ./doit unpacks packages, and where they are installed
@@ -31,6 +36,46 @@ EXIT = {
     "help": "exit status 2 where there are changes",
     **flag,
 }
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+LONGEST = 30 * 24 * 3600
+
+
+def option(name: str, default: Any, text: str) -> dict[str, Any]:
+    long = name.replace("_", "-")
+    return {"name": name, "long": long, "type": str, "default": default, "help": text}
+
+
+Checks = Mapping[str, Callable[[str], float]]  # of options, by their names
+
+
+def read_options(site_file: str, words: Mapping[str, str], checks: Checks) -> list[float]:
+    """What options say, in the order of `checks`. Raises BadInput, a line for each wrong one."""
+    found: list[float] = []
+    problems: list[Problem] = []
+    for name, check in checks.items():
+        try:
+            found.append(check(words[name]))
+        except ValueError as error:
+            text = f"--{name.replace('_', '-')}={words[name]}: {error}"
+            problems += BadInput.at(site_file, text).problems
+    if problems:
+        raise BadInput(problems)
+    return found
+
+
+def whole(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,5}", text, re.ASCII):
+        raise ValueError("not a number of nodes; write a whole number from 1")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    match = re.fullmatch("([1-9][0-9]{0,6})([smh])", text, re.ASCII)
+    if not match or int(match[1]) * UNITS[match[2]] > LONGEST:
+        raise ValueError("not a time; write it as 90s, 30m or 24h, at most 720h")
+    return int(match[1]) * UNITS[match[2]]
 
 
 def coloured() -> bool:

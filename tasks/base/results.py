@@ -1,7 +1,8 @@
 """What commands found of a build, for its report: forgotten when the build is another.
 
 plan ──> build/plan.json ──┬──> report
-check ─> build/checks.json ┘
+check ─> build/checks.json ┤
+status > build/status.json ┘
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ def leave(name: str, found: Any, site: Site, paths: BuildPaths) -> None:
 def left(name: str, site: Site, paths: BuildPaths) -> Any:
     """What was found of what is built now; None where nothing was, or of an earlier build."""
     from ..core.base import build_state
+    from ..core.operate import overview
     from ..core.remote import answers
 
     plans = {"compared": str, "servers": {str: answers.PLAN}}
-    shape = {"of": str, "found": [[str]] if name == "checks" else plans}
-    kept = build_state.load_kept_json(paths.results(name), shape, say)
+    shapes = {"plan": plans, "checks": [[str]], "status": overview.SHAPE}
+    kept = build_state.load_kept_json(paths.results(name), {"of": str, "found": shapes[name]}, say)
     if not kept or kept["of"] != _mark(name, site, paths):
         return None
     return kept["found"]

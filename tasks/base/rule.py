@@ -124,6 +124,34 @@ def command(
     }
 
 
+def takes(words: Iterable[str], task: Task) -> Task:
+    """A command that is told what to do by one of these words behind it, as `words`.
+
+    doit would take the options that follow such a word for words, too.
+    """
+    ((run, [make]),) = task["actions"]
+    told = partial(_with_options, make, task["params"])
+    meta = {**task["meta"], "words": tuple(words)}
+    return {**task, "actions": [(run, [told])], "pos_arg": "words", "meta": meta}
+
+
+def _with_options(
+    make: Callable[..., Any], options: Sequence[dict], words: Sequence[str], **params: Any
+) -> Any:
+    plain = [word for word in words if not word.startswith("--")]
+    for word in words:
+        given, _, value = word.partition("=")
+        for option in options if word not in plain else ():
+            if f"--{option['long']}".startswith(given):
+                params[option["name"]] = option["type"] is bool or value
+    return make(words=plain, **params)
+
+
+def beside(task: Task) -> Task:
+    """A command that reads and writes nothing that is built: it may run while another does."""
+    return {**task, "meta": {**task["meta"], "beside": True}}
+
+
 def _with_given(make: Callable[..., Any], given: Callable[[], Any], **params: Any) -> Any:
     return make(given(), **params)
 

@@ -32,17 +32,23 @@ class Release:
     site_data: int = SITE_DATA  # the form of site data that its scripts read
     nfs: str = ""  # how its root is mounted: "vers=4.2,nconnect=4"; "" for "vers=3"
     # Where nodes have its root as one file: how (`root:` of its image), that file's name, sha256
-    # and size, and the root hash of its dm-verity tree
+    # and size; the root hash of its dm-verity tree, and how many blocks of it that is about
     root_kind: str = "nfs"
     root_name: str = ""
     root_file: str = ""
     root_bytes: int = 0
     verity: str = ""
+    verity_blocks: int = 0
 
     @property
     def is_of_file(self) -> bool:
         """Whether its nodes have the root as one file."""
         return bool(self.root_file)
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether they fetch it by HTTP; else they mount the file from the server."""
+        return self.is_of_file and self.root_kind != "nfs-file"
 
     def dump(self) -> builtins.bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
@@ -57,7 +63,7 @@ def parse_release(data: bytes) -> Release:
     said = {"site_data": 1, **json.loads(data)}  # nobody wrote it down before a second form
     names = [field.name for field in dataclasses.fields(Release)]
     release = Release(**{name: said[name] for name in names if name in said})
-    numbers = release.entries, release.bytes, release.root_bytes
+    numbers = release.entries, release.bytes, release.root_bytes, release.verity_blocks
     if not all(isinstance(number, int) for number in numbers):
         raise ValueError("its numbers are none")
     if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):

@@ -151,6 +151,7 @@ def test_why_names_the_line_of_every_layer_that_gave_something(mixed: Doit):
         "loader": ["default"],
         "facts": ["default"],
         "aliases": ["default"],
+        "management": ["default"],
     }
     gpu = lines_of(mixed, found["wn004"])
     assert gpu["image"] == ["image: gpu"] and gpu["interface"] == ["interface: eno2"]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
 
 import pytest
 
+from tasks import push
+from tasks.core.release import Release
+from tasks.core.remote.operations import Answer
+from tasks.core.site.load import read_site
 from tests.support import sample_site
+from tests.support.commands import REPOSITORY
 from tests.support.netns import Lan, Machine, doit, lan, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
@@ -293,3 +299,43 @@ def test_each_node_gets_what_its_own_server_has(tmp_path: pathlib.Path):
         out = call("push", status=1)
         assert "wn001: new site data" in out and "wn002: boot2, its server: " in out, out
         assert "1 of 2 nodes has not got it; it will when it boots" in out, out
+
+
+KEEPING = """\
+site: kept
+network: {{subnet: 10.99.0.0/24}}
+servers: {{boot1: {{ip: 10.99.0.200}}, boot2: {{ip: 10.99.0.201}}}}
+images:
+  worker:
+    reference: {{path: {reference}}}
+    root: disk
+    disk: {{partitions: [{{mount: image, size: 1G}}]}}
+nodes:
+  wn001: {{mac: "52:54:00:00:00:01", ip: 10.99.0.1, server: boot1}}
+  wn002: {{mac: "52:54:00:00:00:02", ip: 10.99.0.2, server: boot2, cmdline: plugnode.cache=10.99.0.9}}
+  wn003: {{mac: "52:54:00:00:00:03", ip: 10.99.0.3, server: boot1, release: worker-000000000009}}
+"""
+
+
+def test_a_node_is_told_to_fetch_what_its_own_server_has_deployed_for_it(tmp_path: pathlib.Path):
+    """By the kernel arguments that it will boot by: the image's release, not the build's; another where it is pinned."""
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "site.yaml").write_text(KEEPING.format(reference=tmp_path / "reference"))
+    site, _ = read_site(str(tmp_path / "site.yaml"), (str(REPOSITORY),))
+    release = Release(
+        "worker-000000000001", "worker", "quiet", *["0" * 64] * 4, "6.1.0", "own", 1, 1,
+        root_kind="disk", root_name="root.erofs", root_file="1" * 64, root_bytes=7,
+    )  # fmt: skip
+    said = {"worker": dataclasses.asdict(release)}
+    held = {"boot1": Answer({"releases": said}), "boot2": Answer({"releases": said})}
+    failed: dict[str, str] = {}
+    asked = push.of_same_release(site, site.nodes, held, failed)
+    told = {node.name: words for words, nodes in asked.items() for node in nodes}
+    assert told.keys() == {"wn001", "wn002"}
+    assert f"root=disk:http://10.99.0.200/{release.id}/root.erofs " in told["wn001"]
+    assert "http://10.99.0.201/" in told["wn002"] and "plugnode.cache=10.99.0.9" in told["wn002"]
+    assert failed == {"wn003": "boot1, its server: nothing is deployed for it"}
+
+
+def test_only_nodes_that_keep_their_root_on_a_disk_can_be_sent_one(crowd):
+    assert "no node that is asked keeps its root on its disk" in crowd("push", "--image", status=1)

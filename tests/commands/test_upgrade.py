@@ -9,9 +9,9 @@ import signal
 
 import pytest
 
-from tests.support import sample_site
+from tests.support import bmcs, sample_site
 from tests.support.commands import Doit
-from tests.support.netns import Lan, Machine, doit, lan, until
+from tests.support.netns import Lan, Machine, doit, lan, run, until
 from tests.support.slurm import slurm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
@@ -24,12 +24,14 @@ images: {{worker: {{reference: {{path: {reference}}}, initrd: {{base: none}}, di
 groups: {{rack3: {{}}}}
 nodes:
 {nodes}
+management: {{protocol: ipmi, cipher: 3, user: admin, password: {{file: {password}}}}}
 deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
 upgrade:
   drain: 'echo "$REASON" >{jobs}/drained.$NODE; ls {jobs} | grep -c drained >>{jobs}/away'
   idle: 'if test -e {jobs}/job.$NODE; then echo job 7 runs; exit 1; fi'
   undrain: rm {jobs}/drained.$NODE
 """
+BMC = ", interfaces: {bmc: {ip: 10.99.0.104}}"
 OLD = "worker-0123456789ab"
 BOOT = "echo {release} >/run/plugnode/release"
 DEGRADED = "; echo 'var: no disk' >/run/plugnode/degraded"
@@ -45,10 +47,18 @@ class Rack:
         self.server = net.machine("boot1", 200, own=("/var/lib/nfs",))
         reference = sample_site.reference(folder / "reference", files=5)
         lines = [
-            f"  wn00{n}: {{mac: 'ae:d6:90:bb:00:0{n}', ip: 10.99.0.{n}, groups: [rack3]}}\n"
+            f"  wn00{n}: {{mac: 'ae:d6:90:bb:00:0{n}', ip: 10.99.0.{n}, groups: [rack3]{BMC * (n == 4)}}}\n"
             for n in range(1, 5)
         ]
-        words = {"reference": reference, "jobs": self.jobs, "nodes": "".join(lines)}
+        password = folder / "password"
+        password.write_text(bmcs.PASSWORD)
+        password.chmod(0o600)
+        words = {
+            "reference": reference,
+            "jobs": self.jobs,
+            "nodes": "".join(lines),
+            "password": password,
+        }
         self.site.write_text(SITE.format(**words))
         self("deploy")
         built = json.loads((folder / "build/worker/release.json").read_text())
@@ -126,6 +136,20 @@ def test_what_failed_stays_drained_with_the_reason_until_the_same_command_finds_
     out = rack("upgrade", "--at-once=4")  # wn004 may have come to its turn before, or not
     assert "wn001: runs" in out or "wn[001-002" in out, out
     assert rack.runs() == [rack.release] * 4 and rack.drained() == {}, out
+
+
+def test_what_does_not_reboot_is_cycled_by_its_bmc(rack: Rack, tmp_path: pathlib.Path):
+    node = rack.nodes[3]
+    node.shim("shutdown", ":")
+    run(*rack.net.inside("ip", "addr", "add", "10.99.0.104/32", "dev", "br0"))
+    sim = bmcs.IpmiSim(rack.net, tmp_path / "bmc", "10.99.0.104")
+    (sim.folder / "power").write_text("1\n")
+    sim.does(1, f"nsenter -t {node.pid} -m sh -c '{BOOT.format(release=rack.release)}'")
+    with bmcs.stopped(sim):
+        out = rack("upgrade", "node=wn004", "--boot-within=10s")
+    late = f"wn004: not back in 10 seconds: it runs {OLD}: cycling its power"
+    assert late in out and f"wn004: runs {rack.release}\n" in out, out
+    assert sim.told() == ["0", "1"] and rack.drained() == {}
 
 
 def test_interrupted_it_gives_back_what_it_had_not_rebooted(rack: Rack):

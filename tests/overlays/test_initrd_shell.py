@@ -15,6 +15,7 @@ import subprocess
 import pytest
 
 from tests.support.commands import REPOSITORY
+from tests.support.kept_root import NGINX
 
 OVERLAY = REPOSITORY / "overlays" / "initrd"
 APART = ["unshare", "--net", "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child"]
@@ -550,18 +551,8 @@ def test_nash_root_mounts_sys_where_the_init_of_el4_has_unmounted_it(machine, th
 
 RELEASE = "worker-3f9a1c2b4d5e"
 ROOT_FILE = bytes(range(256)) * 8192  # 2 MiB
-NGINX = """\
-error_log stderr; pid {root}/nginx.pid;
-events {{}}
-http {{
-  access_log {root}/access.log; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;
-  fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-  server {{ listen 127.0.0.1:80; root {root}/good; }}
-  server {{ listen 127.0.0.2:80; root {root}/bad; }}
-}}
-"""
 SERVE = 'ip link set lo up; nginx -c "$ROOT/nginx.conf" -g "user root;"; mac=52:54:00:00:00:03; '
-SERVE += '. "$ROOT/fileroot"; mount() { mounted="$*"; }; read_file_root; '
+SERVE += '. "$ROOT/root-ram"; mount() { mounted="$*"; }; read_file_root; '
 
 
 @pytest.fixture
@@ -569,12 +560,13 @@ def fetching(machine):
     """A node whose server 127.0.0.1 has its file; another byte is in that of 127.0.0.2, 127.0.0.3 is down."""
     if os.geteuid():
         pytest.skip("needs root, to listen on port 80 of a namespace of its own")
-    shutil.copy(OVERLAY / "fileroot", machine.root / "fileroot")
+    for name in ("fetch", "fileroot", "root-ram"):
+        shutil.copy(OVERLAY / name, machine.root / name)
     for place, data in (("good", ROOT_FILE), ("bad", b"x" + ROOT_FILE[1:])):
         (machine.root / place / RELEASE).mkdir(parents=True)
         (machine.root / place / RELEASE / "root.erofs").write_bytes(data)
     machine.root.chmod(0o755)
-    machine.write("nginx.conf", NGINX.format(root=machine.root))
+    machine.write("nginx.conf", NGINX.format(run=machine.root))
     machine.write("proc/uptime", "12.34 1.00\n")
     machine.write("proc/meminfo", "MemTotal: 999999 kB\nMemAvailable: 900000 kB\n")
     fetched_from(machine, "127.0.0.1")
@@ -614,13 +606,13 @@ def test_what_is_damaged_or_down_is_said_and_the_next_server_asked(fetching):
 def test_where_none_has_it_nothing_is_mounted(fetching):
     fetched_from(fetching, "127.0.0.2")
     fetching.run(
-        "trap end EXIT; reboot() { :; }; " + SERVE + 'fetch_file "$ROOT/held"; mount_file x y',
+        "trap end EXIT; reboot() { :; }; " + SERVE + "mount_from_memory /new",
         status=1,
     )
     assert f"FAILED at root: no server gives {RELEASE}/root.erofs: not the file" in fetching.read(
         "dev/console"
     )
-    assert not (fetching.root / "held").exists()
+    assert not list((fetching.root / "run/plugnode-memory").iterdir())
 
 
 def test_too_little_memory_is_said_before_anything_is_fetched(fetching):
@@ -641,3 +633,51 @@ def test_nodes_wait_for_times_of_their_own(fetching):
     waits = "for mac in 52:54:00:00:00:0$1 52:54:00:00:00:4f; do its_part 16; done"
     parts = [fetching.run(SERVE + waits, digit).split() for digit in "123"]
     assert len({part for both in parts for part in both}) == 4
+
+
+# --- the root as one file on the server
+
+MOUNTED = """\
+trap end EXIT; reboot() { :; }; mount() { echo "mount $*"; }; losetup() { echo /dev/loop7; }
+dmsetup() { echo "dmsetup $*" >>"$ROOT/asked"; }
+. "$ROOT/root-nfs-file"; mount_root /new; echo "$server $path"
+"""
+HASH = "2f" * 32
+
+
+@pytest.fixture
+def mounting(machine):
+    for name in ("fileroot", "root-nfs-file"):
+        shutil.copy(OVERLAY / name, machine.root / name)
+    return machine
+
+
+def test_a_root_file_on_the_server_is_mounted_from_there_through_its_hashes(mounting):
+    """The numbers are those of veritysetup(8), whose superblock comes before its tree."""
+    line = f"nfsroot=1.2.3.4:/r/{RELEASE}.file,ro,vers=3 plugnode.root_file=root.erofs"
+    mounting.boots(f"{line} plugnode.root_verity=515,{HASH}")
+    assert mounting.run(MOUNTED) == f"1.2.3.4 /r/{RELEASE}"
+    asked = mounting.read("asked")
+    assert f"0 4120 verity 1 /dev/loop7 /dev/loop7 4096 4096 515 516 sha256 {HASH} -" in asked
+    said = mounting.read("dev/console")
+    assert "root root.erofs: each block is checked as it is read (dm-verity)" in said
+
+
+@pytest.mark.parametrize("words", ["", "=many,2f", "=515,$(x)", "=515", f"=,{HASH}"])
+def test_a_root_file_without_its_hash_is_not_mounted(mounting, words):
+    line = "nfsroot=1.2.3.4:/r/w.file,ro plugnode.root_file=root.erofs plugnode.root_verity"
+    mounting.boots(line + words)
+    mounting.run(MOUNTED, status=1)
+    assert not (mounting.root / "asked").exists()
+    assert "FAILED at root: no plugnode.root_verity=BLOCKS,HASH" in mounting.read("dev/console")
+
+
+def test_when_each_stage_began_comes_to_the_node_and_what_cannot_be_noted_stops_nothing(machine):
+    assert machine.run('enter start; bring_stages "$ROOT/told"; echo on') == "on"  # no clock
+    assert not (machine.root / "told").exists()
+    machine.write("proc/uptime", "1.50 2.00\n")
+    machine.run('enter network; enter root; bring_stages "$ROOT/told"')
+    assert machine.read("told") == "network 1.50\nroot 1.50\ninit 1.50\n"
+    (machine.root / "stages").unlink()
+    (machine.root / "stages").mkdir()  # not even root can write to it
+    assert machine.run("enter identity 2>/dev/null; echo $stage") == "identity"

@@ -71,8 +71,9 @@ def node(tmp_path: Path) -> Served:
 
 
 def test_a_node_opens_what_is_its_own_and_says_which_it_got(node: Served):
-    looked = "stat -c '%a' var/lib/plugnode/age.key; stat -c '%s' etc/munge/munge.key"
-    assert node.start(looked) == "600\n0\n"
+    looked = "stat -c '%a' var/lib/plugnode/age.key run/plugnode/secrets run/plugnode/degraded; "
+    looked += "stat -c '%s' etc/munge/munge.key"
+    assert node.start(looked) == "600\n700\n644\n0\n"
     assert "secrets: made this node's key" in node.console and f"{GOT} none" in node.console
     assert (
         "secrets: without /etc/krb5.keytab /etc/munge/munge.key: no server has any for it: enroll it"

@@ -16,10 +16,12 @@ CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", REPOSITORY / "build/test-cach
 DISK = """{devices: [/dev/sda, /dev/hda, /dev/vda, /dev/nvme0n1], partitions: [
       {mount: /var, size: 300M, fs: ext3, fill: /var.ro}, {mount: /tmp, size: 100M, fs: ext3},
       {mount: /home, size: rest, fs: ext3}]}"""
+KEEPING = DISK.replace("{mount: /home", "{mount: image, size: 256M}, {mount: /home")
 NODES = {  # name -> MAC, address, image
     "wn010": ("52:54:00:aa:00:10", "172.24.10.10", "light"),
     "wn100": ("52:54:00:aa:01:00", "172.24.10.100", "light"),
     "wn150": ("52:54:00:aa:01:50", "172.24.10.150", "ram"),
+    "wn160": ("52:54:00:aa:01:60", "172.24.10.160", "kept"),
     "wn200": ("52:54:00:aa:02:00", "172.24.10.200", "worker"),
 }
 SITE = """\
@@ -52,9 +54,21 @@ images:
     overlay_size: 64M
     cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
     disk: {disk}
+  kept:                                # the same file, on the node's disk from its second boot on
+    reference: {{path: {tree}}}
+    kernel: {cloud}
+    overlays: [probe]
+    initrd: {{base: none, modules: [virtio_net]}}
+    root: disk
+    root_exclude: [/boot/*, /usr/share/*]
+    root_modules: used
+    overlay_size: 64M
+    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
+    disk: {keeping}
 groups:
   light: {{image: light}}
   ram: {{image: ram}}
+  kept: {{image: kept}}
   worker: {{image: worker}}
   usual: {{cmdline: quiet}}             # most nodes, none of which is booted: the others go by their groups' files
 nodes:
@@ -97,7 +111,9 @@ def grid(tmp_path_factory) -> Grid:
     node = "  {}: {{mac: '{}', ip: {}, groups: [{}]}}\n"
     nodes = "".join(node.format(name, *values) for name, values in NODES.items())
     spare = ", ".join(f"'52:54:00:aa:02:{number}'" for number in range(20, 24))
-    text = SITE.format(tree=tree, cloud=cloud, full=full, nodes=nodes, spare=spare, disk=DISK)
+    text = SITE.format(
+        tree=tree, cloud=cloud, full=full, nodes=nodes, spare=spare, disk=DISK, keeping=KEEPING
+    )
     overlay = {"probe/etc/rc.d/rc3.d/S98probe": PROBE, "probe/usr/sbin/ssh-keygen": QUICK_KEYS}
     return Grid(tmp_path_factory.mktemp("el5"), text, overlay)
 
@@ -124,25 +140,27 @@ TRANSPORTS = {
 }
 
 
-def right(story, name: str) -> None:
-    """A node that came up as it should."""
+def right(story, name: str, root: str = "") -> None:
+    """A node that came up as it should; `root`: as its mount shows one that is a file."""
     assert not story.ended
     assert story.facts["name"] == name
     assert story.facts["address"].split()[0] == NODES[name][1]
     assert told(story, "probe: hostname (.*)") == [name]
     assert told(story, "probe: network (.*)") == [f"NETWORKING=yes HOSTNAME={name}"]
     if NODES[name][2] == "ram":
+        root = f"ram:{story.facts['release']}"
+    if root:
         assert told(story, "probe: (root .*)") == ["root is WRITABLE"]
         # the probe's last step makes it read-only
-        assert story.facts["mount /"] == f"ram:{story.facts['release']} overlay ro"
+        assert story.facts["mount /"] == f"{root} overlay ro"
         return
     assert told(story, "probe: (root .*)") == ["root refuses"]
     assert story.facts["mount /"].endswith(f"{story.facts['release']} nfs ro")
 
 
-def on_disk(story, device: str, boots: int = 1, fs: str = "ext3") -> None:
+def on_disk(story, device: str, boots: int = 1, fs: str = "ext3", numbers=(1, 2, 3)) -> None:
     """All three file systems are on that disk, whole, and this often used."""
-    for number, folder in enumerate(("/var", "/tmp", "/home"), 1):
+    for number, folder in zip(numbers, ("/var", "/tmp", "/home")):
         assert story.facts[f"mount {folder}"] == f"{device}{number} {fs} rw"
         assert told(story, f"probe: boots {folder} (.*)") == [str(boots)]
     assert not story.degraded

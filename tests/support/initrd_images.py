@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 from tasks.core.initrd.kernel import Kernel
@@ -52,6 +55,14 @@ def of_files(files: dict[str, bytes | str]) -> Tree:
             symlink(held.encode()) if isinstance(held, str) else generated_file(held, 0o755)
         )
     return tree
+
+
+def of_program(name: str) -> Tree:
+    """A program of this machine with its libraries, as ldd(1) finds them."""
+    place = os.path.realpath(shutil.which(name) or name)
+    told = subprocess.run(["ldd", place], capture_output=True, text=True, check=True).stdout
+    paths = [place, *re.findall(r"(/\S+) \(0x", told)]
+    return of_files({path[1:]: Path(path).read_bytes() for path in paths})
 
 
 def image(name: str = "worker", **initrd) -> Image:

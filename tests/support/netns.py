@@ -227,21 +227,16 @@ def doit(
     lan: Lan, site: pathlib.Path, *words: object, at: Lan | Machine | None = None, **options
 ) -> subprocess.Popen:
     """doit in the lan, or on one of its machines: what it says on both outputs is in `stdout`."""
-    argv = [
-        "env",
-        "-C",
-        REPOSITORY,
-        sys.executable,
-        "-m",
-        "doit",
-        f"build={site.parent}/build",
-        *map(str, words),
-        f"site={site}",
-    ]
+    argv = doit_words(site, *words)
     given = {"env": lan.environment(), "text": True, "start_new_session": True, **options}
     return subprocess.Popen(
         (at or lan).inside(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given
     )
+
+
+def doit_words(site: pathlib.Path, *words: object) -> list[object]:
+    program = ["env", "-C", REPOSITORY, sys.executable, "-m", "doit", f"build={site.parent}/build"]
+    return [*program, *map(str, words), f"site={site}"]
 
 
 def until(true, seconds: float = 30) -> None:

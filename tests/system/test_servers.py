@@ -32,6 +32,8 @@ nodes:
 {nodes}
 deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
 trust: {{key: site.pub}}
+secrets_store: store
+secrets: {{munge: {{to: /etc/munge/munge.key, from: {{file: site}}}}}}
 """
 DEST = "/srv/dest"  # on each server
 
@@ -46,8 +48,18 @@ class Fleet:
         sample_site.put(self.reference / "usr/share/large", os.urandom(4_000_000))
         self.install("3.0.1")
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "site")]
-        subprocess.run(words, check=True)  # what is deployed is signed by it
+        subprocess.run(words, check=True)  # what is deployed is signed by it, and it is a secret
+        self.enroll()
         self.write()
+
+    def enroll(self) -> None:
+        """Every node that there will be, by one key."""
+        key = subprocess.run(["age-keygen"], check=True, capture_output=True).stdout
+        words = ["age-keygen", "-y"]
+        public = subprocess.run(words, input=key, check=True, capture_output=True).stdout.decode()
+        (self.folder / "store").mkdir(mode=0o700)
+        lines = "".join(f"wn{n:03} {public}" for n in range(20))
+        (self.folder / "store/recipients").write_text(lines)
 
     def install(self, version: str) -> None:
         """A package of that version, and a file of /etc that names it."""
@@ -154,6 +166,11 @@ def test_a_release_is_built_once_and_is_the_same_on_every_server(fleet):
             server
         )  # each serves its own nodes
         assert not server.processes("tasks.core"), "nothing stays running there"
+    blobs = {
+        server.path(f"{DEST}/srv/tftp/secrets/wn000.age").read_bytes()
+        for server in fleet.servers.values()
+    }
+    assert len(blobs) == 1 and blobs.pop().startswith(b"-----BEGIN AGE ENCRYPTED FILE-----\n")
     assert "boot[1-3]: no changes" in fleet("plan")
     assert fleet("verify", "--full").strip() == "boot[1-3]: ok: as it was deployed, every byte"
     assert not any(os.listdir(server.path("/var/tmp")) for server in fleet.servers.values()), (

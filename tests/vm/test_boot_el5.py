@@ -73,6 +73,22 @@ def test_uefi_boots_by_grub_from_dnsmasq_and_a_root_in_memory_keeps_the_disk(
     ]
 
 
+def test_a_root_on_the_disk_is_fetched_once_and_boots_when_no_server_has_it_any_more(
+    grid: Grid, machine, tmp_path: Path
+):
+    """By BIOS twice; the second time there is no HTTP server and no NFS server."""
+    node = firmware(machine("wn160"), "bios")
+    (first,) = grid.boot(tmp_path, PowerState((node,)), nfs=False, http=HTTP)
+    (again,) = grid.boot(tmp_path, PowerState((node,)), nfs=False)
+    release = first.facts["release"]
+    right(first, "wn160", root=f"ram:{release}")
+    right(again, "wn160", root=f"disk:{release}")
+    for boots, story in enumerate((first, again), 1):
+        on_disk(story, "/dev/vda", boots, numbers=(1, 2, 4))
+    assert told(first, r"setup: keep (\S+)\.[0-9a-f]{64}\.erofs on /dev/vda3") == [release]
+    assert again.facts["root"].endswith(" bytes on /dev/vda3 from here, its sha256 is right")
+
+
 def test_a_card_with_ipxe_boots_by_boot_ipxe_to_sata(grid: Grid, machine, tmp_path: Path):
     node = firmware(machine("wn200", nic="e1000", bus="sata"), "ipxe")
     (story,) = grid.boot(tmp_path, PowerState((node,)), http=HTTP)

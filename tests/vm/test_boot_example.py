@@ -33,7 +33,8 @@ def example() -> Doit:
     """The repository's own site.yaml; its bootstrap is downloaded once and kept."""
     doit = Doit(CACHE / "example")
     doit.folder.mkdir(parents=True, exist_ok=True)
-    doit.site.write_bytes((REPOSITORY / "site.yaml").read_bytes())
+    text = (REPOSITORY / "site.yaml").read_text()
+    doit.site.write_text(f"{text}\ndeploy: {{syslog: rsyslog}}\n")
     doit()
     return doit
 
@@ -54,6 +55,7 @@ def processes(words: str) -> list[str]:
 WHOLE = {
     "host name", "address", "release", "root over NFS, read-only", "/var on its disk", "/var has what /var.ro has",
     "/tmp on its disk", "/home on its disk", "nothing degraded", "no unit failed", "sshd answers", "power button switches it off",
+    "boot reported",
 }  # fmt: skip
 
 
@@ -61,6 +63,10 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
     out = example("boot")
     print(out)
     assert verdicts(out) == dict.fromkeys(WHOLE, "ok")
+    assert re.search(r"^ok     boot reported: wn001: worker-\w+ in \d+ s, slowest \w+", out, re.M)
+    assert re.search(
+        r"; kernel [\d.]+, .*, root [\d.]+, .*, disk [\d.]+, .*, services [\d.]+ s$", out, re.M
+    )
     assert re.search(r"s  loader +pxelinux\.0$", out, re.M)
     assert re.search(
         r"^all +[\d.]+ +\d{4,} +\d{4,} +\d{4,}$", out, re.M

@@ -29,19 +29,26 @@ VAR=$ROOT/var
 OWN=$VAR/lib/plugnode # what the node must not lose and others must not have
 STEP=start
 
-for part in common words data disk holders seen choose pick state arrays fits provision use mount looks fill wipe memory above identity node_key secrets network interfaces files; do
+for part in common words data disk holders seen choose pick state arrays fits provision use mount image looks fill wipe memory above identity node_key secrets network interfaces files report; do
   # shellcheck source=/dev/null
   . "$PARTS/$part.sh"
 done
 
+enter() { # STAGE: for the report of the boot
+  mark "$1" >>"$DATA/stages" || :
+}
+
 boot() { # each part in a process of its own: what fails in one leaves the node the others
   : >"$WORK/disk"
+  enter setup
   for verb in keep_network_up name_servers configure_interfaces fill_node_files use_disks fill_gaps give_capabilities name_node forget_other take_secrets own_identity; do
+    case $verb in use_disks) enter disk ;; name_node) enter name ;; esac
     status=0
     again "$verb" || status=$?
     [ "$status" -ne 9 ] || exit 9 # stopped
     [ "$status" -eq 0 ] || degrade "$verb failed; see /run/plugnode/setup.log"
   done
+  enter services
   say "done: $(cat "$ROOT/proc/sys/kernel/hostname"), ${ADDRESS:-no address}," \
     "$(on_one_line <"$WORK/disk" | grep . || echo "no disk")$([ ! -s "$DATA/degraded" ] || echo ", DEGRADED")"
 }

@@ -13,6 +13,8 @@ DATA=$ROOT/run/plugnode
 
 # shellcheck source=/dev/null
 . "${PARTS:-/etc/plugnode}/common.sh"
+# shellcheck source=/dev/null
+. "${PARTS:-/etc/plugnode}/report.sh"
 
 tell() { # WHAT VALUE…
   echo "plugnode: node: $*" >>"$ROOT/dev/console"
@@ -34,7 +36,7 @@ layout() { # the lines of this node's disk layouts
 }
 
 tell_partition() { # MOUNT MIB FS LABEL FILL
-  [ "$3" != swap ] || return 0
+  case $1 in /*) ;; *) return 0 ;; esac
   tell "mount $1 $(mounted "$1")"
   [ "$5" = - ] || tell "fill $1 $(filled "$ROOT$1" "$ROOT$5")"
 }
@@ -68,11 +70,12 @@ tell_lockdown() { # what a kernel that Secure Boot has verified refuses afterwar
 }
 
 main() {
-  trap 'tell "ready $(cut -d " " -f 1 "$ROOT/proc/uptime") s"' EXIT
+  trap 'report ready || :; tell "ready $(seconds) s"' EXIT
   tell "name $(uname -n)"
   tell "address $(address_of "$(fact interface)") $(fact interface)"
   tell "release $(fact release)"
   tell "mount / $(mounted /)"
+  [ ! -s "$DATA/root" ] || tell "root $(value_of "$DATA/root" said)"
   tell_above
   layout | sed -n 's/^partition[[:space:]]*//p' | while read -r line; do
     # shellcheck disable=SC2086 # fields

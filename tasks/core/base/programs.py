@@ -12,19 +12,27 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
-def ask_program(*argv: str, **environ: str) -> tuple[int, str]:
-    """Exit status, and everything it said."""
+def ask_program(*argv: str, within: float | None = None, **environ: str) -> tuple[int, str]:
+    """Exit status, and everything it said.
+
+    One that must end `within` seconds is out of reach of the Ctrl-C that is meant for us.
+    """
     program = find_program(argv[0]) or argv[0]
-    done = subprocess.run(
-        [program, *argv[1:]],
-        env={**os.environ, "LC_ALL": "C", **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [program, *argv[1:]],
+            env={**os.environ, "LC_ALL": "C", **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=within is not None,
+            timeout=within,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"did not end in {within} seconds"
     return done.returncode, done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _KEPT = "\n\t\u202f"
@@ -71,3 +72,15 @@ def human(size: float) -> str:
 def shown_path(path: bytes) -> str:
     """A path of a root for a message, as `show_path` has it; the root itself is `.`"""
     return show_path(path) or "."
+
+
+def span(seconds: Iterable[float]) -> str:
+    """`61` or `61-74`."""
+    rounded = sorted(map(_rounded, seconds))
+    first, last = rounded[0], rounded[-1]
+    return f"{first:g}" if first == last else f"{first:g}-{last:g}"
+
+
+def _rounded(seconds: float) -> float:
+    """To a tenth below ten."""
+    return round(seconds, 1) if seconds < 10 else round(seconds)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
+from ..services.boot_reports import SYSLOG_PORT
 from ..release import SITE_DATA, Release
-from ..site.model import ROOT_FILES, Image, Network, Node, Server, Site
+from ..site.model import FETCHED, VERIFIED, Image, Network, Node, Server, Site
 from ..site_data import NAMES
+from ..store.paths import BESIDE
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
 
@@ -46,7 +48,7 @@ def _weight(text: str) -> bytes:
 
 def serves_http(site: Site) -> bool:
     """Whether nodes can fetch by HTTP: some must, or the site says that a server is there."""
-    return site.deploy.http != "none" or any(image.root in ROOT_FILES for image in site.images)
+    return site.deploy.http != "none" or any(image.root in FETCHED for image in site.images)
 
 
 def boot_of(site: Site, node: Node) -> BootSettings:
@@ -318,11 +320,23 @@ def arguments_of(site: Site, server: Server, release: Release, network: str = ""
 
     Of those of a network, by the address at which they reach the server.
     """
-    if release.is_of_file:
-        words = _root_file_arguments(site, server, release, network)
-        return " ".join([*words, release.cmdline]).strip()
+    cmdline = " ".join([*_report_arguments(site, server, network), release.cmdline]).strip()
     root = f"{roots_of(site, server, network)}/{release.id}"
-    return network_root(release.network_root, root, release.nfs, release.cmdline)
+    if not release.is_of_file:
+        return network_root(release.network_root, root, release.nfs, cmdline)
+    words = list(_check_words(release))
+    if release.is_fetched:
+        words = [*_fetch_words(site, server, release, network), *words]
+    else:
+        mounted = network_root(release.network_root, f"{root}{BESIDE}", release.nfs, "")
+        words = [mounted, f"plugnode.root_file={release.root_name}", *words]
+    return " ".join([*words, cmdline]).strip()
+
+
+def _report_arguments(site: Site, server: Server, network: str) -> Iterator[str]:
+    """Where a node reports its boot to."""
+    if site.deploy.syslog != "none":
+        yield f"plugnode.report={_address(server, network)}:{SYSLOG_PORT}"
 
 
 def roots_of(site: Site, server: Server, network: str = "") -> str:
@@ -337,10 +351,14 @@ def _address(server: Server, network: str) -> str:
     return server.address_in(network) if network else server.ip
 
 
-def _root_file_arguments(
-    site: Site, server: Server, release: Release, network: str
-) -> Iterator[str]:
-    """How the initrd finds a root that is one file, and knows it for the right one."""
+def _check_words(release: Release) -> Iterator[str]:
+    """How the initrd knows each block of a root file for the right one."""
+    if release.root_kind in VERIFIED:
+        yield f"plugnode.root_verity={release.verity_blocks},{release.verity}"
+
+
+def _fetch_words(site: Site, server: Server, release: Release, network: str) -> Iterator[str]:
+    """How the initrd finds a root file that it fetches, and knows it for the right one."""
     url = f"http://{_address(server, network)}/{release.id}/{release.root_name}"
     yield f"ip=dhcp root={release.root_kind}:{url}"
     yield f"plugnode.root_bytes={release.root_bytes}"

@@ -144,6 +144,23 @@ def nginx(file: str, scratch: str) -> str:
     return complaint_of(status, said, said)
 
 
+# Reports of boots
+
+
+def rsyslog(file: str, scratch: str) -> str:
+    status, said = ask_program("rsyslogd", "-N1", "-f", os.path.abspath(file))
+    return complaint_of(status, said, said)
+
+
+def logrotate(file: str, scratch: str) -> str:
+    """It takes no file that others may write to."""
+    own = os.path.join(scratch, "logrotate.conf")
+    _put(own, _text(file))
+    state = os.path.join(scratch, "state")
+    status, said = ask_program("logrotate", "--debug", "--state", state, own)
+    return complaint_of(status, said, said)
+
+
 def _text(path: str) -> str:
     with open(path) as file:
         return file.read()
@@ -193,10 +210,14 @@ BIND = Packages("bind9-utils", "bind-utils")
 PROMETHEUS = Packages("prometheus", "prometheus")
 GRUB_TOOLS = Packages("grub-common", "grub2-tools-minimal")
 NGINX = Packages("nginx-light", "nginx")
+RSYSLOG = Packages("rsyslog", "rsyslog")
+LOGROTATE = Packages("logrotate", "logrotate")
 CHECKERS = (
     *map(_checker_of, SERVERS),
     FileChecker("exports", "exportfs", NFS_SERVER, exportfs),
     FileChecker("nginx.conf", "nginx", NGINX, nginx),
+    FileChecker("rsyslog.conf", "rsyslogd", RSYSLOG, rsyslog),
+    FileChecker("logrotate.conf", "logrotate", LOGROTATE, logrotate),
     FileChecker("tftp/grub/grub.cfg", "grub-script-check", GRUB_TOOLS, grub),
     FileChecker("tftp/grub/grub.cfg-*", "grub-script-check", GRUB_TOOLS, grubs),
     FileChecker("cluster/genders", "nodeattr", GENDERS, genders),

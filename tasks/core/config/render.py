@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..dhcp.servers import BY_WORD, SERVERS
+from ..services.boot_reports import SYSLOG_PORT, boots_log
 from ..services.exports import fewest_prefixes, fsid_of
 from ..site.model import Deploy, Site
 from .boot_files import boot_views, serves_http
@@ -31,6 +32,7 @@ OF_DHCP = tuple(server.source for server in SERVERS)
 OF_SITE = (*OF_DHCP, "exports", "nginx.conf", "hosts", "ethers")  # each also a template's name
 # What DHCP names, below tftp_root
 LOADERS = {"bios": "pxelinux.0", "uefi": "shimx64.efi", "ipxe": "boot.ipxe"}
+OF_SYSLOG = ("rsyslog.conf", "logrotate.conf")  # where the site has its boots reported
 GRUB = "grubnetx64.efi"  # without a shim before it: firmware with Secure Boot refuses it
 # And to firmware that boots by HTTP, by its architecture
 HTTP_LOADERS = {"00:10": "ipxe.efi", "00:13": "ipxe-arm64.efi"}
@@ -56,7 +58,8 @@ def render_configs(site: Site, templates: Iterable[str] = (TEMPLATES,)) -> dict[
     """
     environment = template_environment(tuple(templates))
     view = site_view(site)
-    files = {name: render_template(environment, name, view) for name in OF_SITE}
+    names = (*OF_SITE, *OF_SYSLOG) if site.deploy.syslog != "none" else OF_SITE
+    files = {name: render_template(environment, name, view) for name in names}
     for path, (template, boot_view) in boot_views(site).items():
         files[f"tftp/{path}"] = render_template(environment, template, boot_view)
     return files
@@ -80,6 +83,7 @@ def site_view(site: Site) -> View:
         **_deploy_view(site),
         "loaders": loaders_of(site),
         **_http_view(site),
+        **_syslog_view(site),
         "ipxe_class": IPXE_CLASS,
         "ipxe_hex": IPXE_CLASS.encode().hex(":"),
     }
@@ -192,6 +196,16 @@ def _http_view(site: Site) -> dict[str, Any]:
     loaders = [{"arch": arch, "name": name} for arch, name in HTTP_LOADERS.items()]
     alone = len(site.servers) == 1
     return {"http": first, "ipxe_at": first if alone else "", "http_loaders": loaders}
+
+
+def _syslog_view(site: Site) -> dict[str, Any]:
+    """Where servers hear of boots, and the file that keeps what they hear."""
+    addresses = {address for server in site.servers for _, address in reached(site, server)}
+    return {
+        "syslog_at": sorted(addresses),
+        "syslog_port": str(SYSLOG_PORT),
+        "boots_log": boots_log(site.name),
+    }
 
 
 def _is_drop_in(deploy: Deploy) -> bool:

@@ -18,7 +18,7 @@ from ..services import daemon_files
 from ..store import tftp
 from ..store.operation import at_work
 from ..store.paths import Targets, stay_inside
-from ..store.served import served_size
+from ..store.served import root_file_of, served_size
 from ..tree.model import DIR
 from ..trust.held import UNSIGNED, unsigned
 from ..trust.signatures import is_good
@@ -72,9 +72,10 @@ def _of_files(plan: Plan, actual: Actual, desired: Desired) -> RoomNeeded:
 def _of_root_files(plan: Plan, actual: Actual) -> Iterator[RoomNeeded]:
     for built in plan.boots:
         release = built.release
-        present = served_size(actual.targets.fetched(release.id, release.root_name))
-        if release.is_of_file and present != release.root_bytes:
-            yield RoomNeeded(actual.targets.http_root, blocks(release.root_bytes), 2)
+        file = root_file_of(actual.targets, release).path
+        if release.is_of_file and served_size(file) != release.root_bytes:
+            root = os.path.dirname(os.path.dirname(file))
+            yield RoomNeeded(root, blocks(release.root_bytes), 2)
 
 
 def _of_root(actual: Actual, built: BuiltRelease) -> RoomNeeded:

@@ -189,7 +189,7 @@ def _cut_off(
 
 
 def _has_only_boot_files(targets: Targets, id: str) -> bool:
-    folders = targets.boot(id), targets.fetched(id)
+    folders = targets.boot(id), targets.fetched(id), targets.mounted(id)
     return any(map(os.path.isdir, folders)) and not os.path.lexists(targets.root(id))
 
 

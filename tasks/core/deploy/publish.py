@@ -21,7 +21,7 @@ from ..scan.ctimes import Ctimes, read_ctimes, write_ctimes
 from ..scan.stat import Stats, dump_stats
 from ..store.kept import clear_noted, earlier
 from ..store.paths import Targets
-from ..store.served import note_served, root_file_of
+from ..store.served import incoming_root_file, note_served, root_file_of
 from ..store.tftp import make_folder, publish_folder, replace_files
 
 # --- the tree that nodes mount
@@ -138,24 +138,25 @@ def complete_site_data(targets: Targets, site: str) -> None:
 def publish_root_file(actual: Actual, built: BuiltRelease, say: Say) -> None:
     """Put a release's root file in place. Raises Refused where it is another."""
     targets, release = actual.targets, built.release
-    place, folder = root_file_of(targets, release), targets.fetched(release.id)
+    place = root_file_of(targets, release)
+    folder = os.path.dirname(place.path)
     if place.is_right(release.root_bytes, release.root_file):
         return
     say(f"publishing {release.id}: {release.root_name}, {human(release.root_bytes)}")
     new = _incoming(targets, built, _earlier_root_file(actual, release))
-    sync(targets.http_root)
+    sync(new)
     if os.path.isdir(folder):
         os.replace(os.path.join(new, release.root_name), place.path)
     else:
         os.rename(new, folder)
-    sync_folder(targets.http_root)
+    sync_folder(os.path.dirname(folder))
     place.note()
 
 
 def _incoming(targets: Targets, built: BuiltRelease, like: str) -> str:
     """The folder with the root file, whole, on the file system that it is published on."""
     release = built.release
-    new = os.path.join(targets.incoming_http, release.id)
+    new = incoming_root_file(targets, release)
     make_folder(targets, new)
     source, file = built.root_file(like), os.path.join(new, release.root_name)
     if source != file:
@@ -172,8 +173,9 @@ def _earlier_root_file(actual: Actual, release: Release) -> str:
     for id in reversed([*actual.released]):
         other = actual.released[id]
         if (other.image, other.root_name) == (release.image, release.root_name):
-            if os.path.isfile(actual.targets.fetched(id, release.root_name)):
-                return actual.targets.fetched(id)
+            file = root_file_of(actual.targets, other).path
+            if os.path.isfile(file):
+                return os.path.dirname(file)
     return ""
 
 

@@ -21,6 +21,7 @@ from ..store.kept import damaged, published
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
+from ..store.served import root_file_of
 from ..trust.held import UNSIGNED, unsigned
 from .publish import complete_site_data
 
@@ -196,11 +197,13 @@ def previous(
 
 def _must_be_bootable(targets: Targets, release: Release) -> None:
     """Raises Refused where something that its nodes fetch is missing."""
-    paths = [f"{targets.tftp}/{release.id}/{name}" for name in ("vmlinuz", "initrd.img")]
+    names = ("vmlinuz", "initrd.img")
+    paths = [targets.served(f"{release.id}/{name}") for name in names]
     if release.is_of_file:
-        paths.append(f"{targets.http}/{release.id}/{release.root_name}")
+        paths.append(root_file_of(targets, release).path)
     for path in paths:
-        if not os.path.isfile(targets.at(path)):
+        if not os.path.isfile(path):
+            path = path.removeprefix(targets.at(""))
             raise Refused(f"{path} is missing: {release.id} cannot be booted")
 
 

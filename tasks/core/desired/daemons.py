@@ -23,7 +23,8 @@ def desired_services(
         exports.file_of(site.name), configs["exports"], reload=EXPORTFS, serves_roots=True
     )
     found = () if server.nfs_server else (nfs,)
-    daemons = *found, *_http(site, configs), *_dhcp(site, configs, is_el)
+    servers = *_http(site, configs), *_syslog(site, configs)
+    daemons = *found, *servers, *_dhcp(site, configs, is_el)
     return (*daemons, *_cluster_files(site, configs))
 
 
@@ -36,6 +37,23 @@ def _http(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
             reload=("systemctl", "reload-or-restart", "nginx"),
             runs=("systemctl", "is-active", "--quiet", "nginx"),
             serves_roots=True,
+        )
+
+
+def _syslog(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
+    """rsyslog's, which goes on without a line that it does not understand, and logrotate's."""
+    if site.deploy.syslog == "rsyslog":
+        yield Service(
+            f"/etc/logrotate.d/plugnode-{site.name}",
+            configs["logrotate.conf"],
+            check=("logrotate", "--debug", FILE),
+        )
+        yield Service(
+            f"/etc/rsyslog.d/plugnode-{site.name}.conf",
+            configs["rsyslog.conf"],
+            check=("rsyslogd", "-N1", "-f", FILE),
+            reload=("systemctl", "restart", "rsyslog"),
+            runs=("systemctl", "is-active", "--quiet", "rsyslog"),
         )
 
 

@@ -24,8 +24,8 @@ def read_leases(text: str) -> Iterator[Lease]:
 
 def complaint(file: str, scratch: str) -> str:
     """Its last lines: what it read until then goes before them."""
-    folders = {"KEA_LOCKFILE_DIR": "none", "KEA_PIDFILE_DIR": scratch}
-    status, said = ask_program("kea-dhcp4", "-t", file, **folders)
+    test = ("kea-dhcp4", "-t", file)
+    status, said = ask_program(*test, KEA_LOCKFILE_DIR="none", KEA_PIDFILE_DIR=scratch)
     wrong = [line for line in said.splitlines() if " INFO " not in line and line.strip()]
     return complaint_of(status, said, "\n".join(wrong[-3:]))
 

@@ -85,7 +85,7 @@ def examine(
         found, index = _read(root, tell)
         decided = _lay(root, found)
         with circles_named(root):
-            parts = content.parts(decided.tree)
+            parts = content.parts(decided.tree, initrd.image)
     except BadInput as error:
         return ImageState(error.problems), index or _known(root)
     problems = _complaints([*decided.secrets.refused, *in_base(initrd.image.initrd.base)], root)

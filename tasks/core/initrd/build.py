@@ -30,7 +30,7 @@ def recipe_of(
     where: str = "site.yaml",
 ) -> Recipe:
     """What the initrd of `image` is made of; `tree`: its staged root."""
-    return Recipe(image, parts(tree), kernel, (*folders, REPOSITORY), where)
+    return Recipe(image, parts(tree, image), kernel, (*folders, REPOSITORY), where)
 
 
 def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
@@ -47,7 +47,7 @@ def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
 
 
 def _is_made_of_nothing(image: Image) -> bool:
-    """No distribution's image fetches a root that is one file: `auto` is our own then."""
+    """No distribution's image knows a root that is one file: `auto` is our own then."""
     return image.initrd.base in (["auto", "none"] if is_of_file(image) else ["none"])
 
 
@@ -55,9 +55,7 @@ def _refuse_file_root(recipe: Recipe, kind: InitrdKind) -> None:
     """Raises BadInput where an image of that kind was named, and the root is one file."""
     if is_of_file(recipe.image) and kind is not OWN:
         root = recipe.image.root
-        what = (
-            f"an initrd of {kind.maker} mounts NFS and fetches no file, so root: {root} cannot be"
-        )
+        what = f"an initrd of {kind.maker} mounts trees over NFS alone, so root: {root} cannot be"
         remedy = "say `initrd: {base: none}`, or `root: nfs`"
         raise BadInput.about(("initrd", "base"), recipe.where, f"{what}; {remedy}")
 

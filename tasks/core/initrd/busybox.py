@@ -1,10 +1,14 @@
-"""The busybox of an initrd: one static program that has everything. Looked into, never run."""
+"""The busybox of an initrd, one static program that has everything, and other programs of a root.
+
+Looked into, never run.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Iterable, Iterator
 
+from ..archive import elf
 from ..base.errors import BadInput
 from ..base.files import read
 from ..tree.model import FILE, Tree, read_content, resolve
@@ -29,6 +33,12 @@ readlink reboot rm route sh sleep tail tr udhcpc umount uname
 """.split()
 OWN = (*NETWORK_ROOT, "dmesg", "insmod", "mdev", "mknod", "switch_root")
 ROOT_FILE = ("losetup", "sha256sum", "wc", "wget")  # of a root that is one file
+DISK = ("dd", "df", "sync")  # of one that is kept on the node's disk
+PACKAGES = {"dmsetup": "dmsetup (EL: device-mapper)"}  # of other programs
+FOLDERS = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")
+# Where the dynamic linker looks by itself
+LIBRARIES = (b"lib64/", b"usr/lib64/", b"lib/", b"usr/lib/")
+MULTIARCH = (b"", b"x86_64-linux-gnu/", b"aarch64-linux-gnu/")
 # Not worth a refusal
 NICE = frozenset("cp dmesg grep head ip ls mdev printf umount uname".split())
 
@@ -105,3 +115,40 @@ def _is_dynamic(data: bytes) -> bool:
 def mounts_nfs_itself(data: bytes) -> bool:
     """Whether its `mount` makes the binary options that NFS took before Linux 2.6.23 (nfs(5))."""
     return b"nolock" in data
+
+
+# Others, with their libraries
+
+
+def with_libraries(tree: Tree, name: str) -> list[bytes]:
+    """The paths of a program of a root and of all that it loads; none where any is missing."""
+    found: dict[bytes, bytes] = {}  # name -> path
+    todo = [name.encode()]
+    while todo:
+        wanted = todo.pop()
+        if wanted in found:
+            continue
+        path = _place(tree, wanted)
+        if path is None:
+            return []
+        found[wanted] = path
+        todo += elf.loads(read_content(tree[resolve(tree, path)]))
+    return sorted(found.values())
+
+
+def _place(tree: Tree, name: bytes) -> bytes | None:
+    """Where a program or a library is: a path, or a name to be looked for."""
+    places = [name.lstrip(b"/")] if name.startswith(b"/") else list(_places(name))
+    for path in places:
+        entry = tree.get(resolve(tree, path))
+        if entry is not None and entry.type == FILE:
+            return path
+    return None
+
+
+def _places(name: bytes) -> Iterator[bytes]:
+    if b".so" not in name:
+        yield from (folder + name for folder in FOLDERS)
+        return
+    for folder in LIBRARIES:
+        yield from (folder + below + name for below in MULTIARCH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..archive import cpio
@@ -12,7 +12,7 @@ from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
 from ..base.files import read
 from ..base.overlays import refuse_outside
-from ..site.model import NFS_OVERLAY, ROOT_FILES, Image
+from ..site.model import DISK, FETCHED, NFS_FILE, NFS_OVERLAY, ROOT_FILES, VERIFIED, Image
 from ..tree.model import (
     FILE,
     LINK,
@@ -28,9 +28,12 @@ from . import busybox
 from .kernel import Kernel
 from .modules import (
     CHECKSUMS,
+    DIGESTS,
+    DISKS,
     NETWORK,
     NFS,
     ROOT_FILE,
+    VERITY,
     Modules,
     buses,
     closure,
@@ -82,15 +85,17 @@ class Recipe(NamedTuple):
 FOLDERS = (b"boot", b"lib/modules", b"lib/firmware")
 
 
-def parts(tree: Tree) -> Tree:
-    """All of a root that an initrd can be made of, sorted.
+def parts(tree: Tree, image: Image) -> Tree:
+    """All of a root that the initrd of an image can be made of, sorted.
 
-    Kernels, modules, firmware, busybox, and the way to them.
+    Kernels, modules, firmware, busybox, other programs with their libraries, and the way to them.
     """
     links = {path: entry for path, entry in tree.items() if entry.type == LINK}
     folders = tuple(resolve(links, name) + b"/" for name in FOLDERS)
     inner_links = [path for path in links if path.startswith(folders)]
     others = {resolve(links, name) for name in [*busybox.PLACES, *inner_links]}
+    for name in programs_of(image):
+        others |= {resolve(links, path) for path in busybox.with_libraries(tree, name)}
 
     paths = []
     for path in tree:
@@ -120,9 +125,8 @@ def module_set(recipe: Recipe, usual: Iterable[str]) -> ModuleSet:
     known = known_modules(recipe)
     drivers = _drivers(recipe, known, usual) + present(known, NETWORK)
     names, problems = closure(recipe.tree, known, drivers, recipe.where)
-    mounting = _of_root_file(recipe) if is_of_file(recipe.image) else NFS
-    root, lost = closure(recipe.tree, known, present(known, mounting), recipe.where)
-    if not is_of_file(recipe.image) and not has(known, "nfs"):
+    root, lost = closure(recipe.tree, known, present(known, _mounting(recipe)), recipe.where)
+    if recipe.image.root not in FETCHED and not has(known, "nfs"):
         what = f"kernel {known.version} cannot mount an NFS root: it has no nfs module"
         lost.append(Problem(recipe.where, 1, 1, f"{what}; install its modules package"))
     above, unwritable = closure(recipe.tree, known, overlay_modules(recipe), recipe.where)
@@ -136,16 +140,32 @@ def is_of_file(image: Image) -> bool:
     return image.root in ROOT_FILES
 
 
-def _of_root_file(recipe: Recipe) -> tuple[str, ...]:
-    """What mounts a root file, in order. Raises BadInput where the kernel cannot."""
-    return *CHECKSUMS, file_system_of(recipe), *ROOT_FILE
+def programs_of(image: Image) -> tuple[str, ...]:
+    """The programs of the root that its initrd has, beside busybox."""
+    return ("dmsetup",) if image.root in VERIFIED else ()
+
+
+def _mounting(recipe: Recipe) -> Iterator[str]:
+    """What mounts the root, in order. Raises BadInput where the kernel cannot."""
+    if recipe.image.root not in FETCHED:
+        yield from NFS
+    if is_of_file(recipe.image):
+        yield from (*CHECKSUMS, *DIGESTS, file_system_of(recipe), *_around_file(recipe.image))
+    if recipe.image.root == DISK:
+        yield from DISKS
+
+
+def _around_file(image: Image) -> tuple[str, ...]:
+    """What a kernel must have for its root file, beside a file system of it."""
+    more = {NFS_FILE: VERITY, DISK: ("ext4",)}
+    return (*ROOT_FILE, *more.get(image.root, ()))
 
 
 def file_system_of(recipe: Recipe) -> str:
     """The file system of an image's root file. Raises BadInput where its kernel can have none."""
     root = recipe.image.root
     try:
-        return root_file_system(known_modules(recipe))
+        return root_file_system(known_modules(recipe), _around_file(recipe.image))
     except ValueError as error:
         remedy = "take a newer kernel, or say `root: nfs`"
         what = f"root: {root} cannot be: {error}; {remedy}"
@@ -266,6 +286,20 @@ def put_network_root(tree: Tree, recipe: Recipe, program: bytes, chosen: ModuleS
     put_entry(tree, "etc/plugnode/interface", file_entry(recipe.image.interface.encode() + b"\n"))
     for name, data in chosen.firmware.items():
         put_entry(tree, f"lib/firmware/{name}", file_entry(data))
+
+
+def put_programs(tree: Tree, recipe: Recipe) -> None:
+    """The root's own programs, with their libraries where they lie. Raises BadInput."""
+    for name in programs_of(recipe.image):
+        found = busybox.with_libraries(recipe.tree, name)
+        if not found:
+            root = recipe.image.root
+            what = f"root: {root} takes {name} in the initrd, which the reference lacks"
+            remedy = f"install {busybox.PACKAGES[name]} there"
+            raise BadInput.about(("root",), recipe.where, f"{what}; {remedy}")
+        for path in found:
+            data = read_content(recipe.tree[resolve(recipe.tree, path)])
+            put_entry(tree, os.fsdecode(path), file_entry(data, 0o755))
 
 
 def pick_busybox(recipe: Recipe, machine: int, applets: Iterable[str]) -> tuple[bytes, str]:

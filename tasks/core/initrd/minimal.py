@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base.errors import BadInput
-from ..site.model import Image
+from ..site.model import DISK, FETCHED, NFS_FILE, RAM, Image
 from ..tree.model import CHAR, FILE, Entry, Tree, directory, read_content, symlink
 from . import busybox
 from .base_image import BaseImage, find_base
@@ -21,6 +21,7 @@ from .content import (
     pick_busybox,
     put_entry,
     put_network_root,
+    put_programs,
     script_of,
 )
 from .initramfs_tools import listed_modules
@@ -29,6 +30,12 @@ from .modules import network_drivers
 from .nash import is_nash, loaded
 
 VIRTUAL = {"virtio_net", "net_failover"}  # cards of no real machine
+# What a root that is one file takes besides; `init` reads in `mount-root`, the kind's own
+SCRIPTS = {
+    NFS_FILE: ("fileroot",),
+    RAM: ("fetch", "fileroot"),
+    DISK: ("fetch", "fileroot", "root-ram", "next-image"),
+}
 FOLDERS = (b"dev", b"proc", b"sys", b"newroot", b"sbin", b"tmp", b"run")
 
 
@@ -38,8 +45,10 @@ def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
     notes, applets = _card_note(recipe, chosen), busybox.OWN
     if is_of_file(recipe.image):
         applets += busybox.ROOT_FILE
+    if recipe.image.root == DISK:
+        applets += busybox.DISK
     program, origin = pick_busybox(recipe, chosen.machine, applets)
-    if not is_of_file(recipe.image):
+    if recipe.image.root not in FETCHED:
         notes += nfs_note(recipe, program)
 
     tree = _own_tree(recipe, program, chosen)
@@ -53,8 +62,12 @@ def _own_tree(recipe: Recipe, program: bytes, chosen: ModuleSet) -> Tree:
     put_entry(tree, "dev/console", Entry(CHAR, 0o600, 0, 0, device=(5, 1)))
     put_entry(tree, "dev/null", Entry(CHAR, 0o666, 0, 0, device=(1, 3)))
     put_network_root(tree, recipe, program, chosen)
-    if is_of_file(recipe.image):
-        put_entry(tree, "fileroot", file_entry(script_of(recipe.folders, "fileroot")))
+    root = recipe.image.root
+    for name in SCRIPTS.get(root, ()):
+        put_entry(tree, name, file_entry(script_of(recipe.folders, name)))
+    if root in SCRIPTS:
+        put_entry(tree, "mount-root", file_entry(script_of(recipe.folders, f"root-{root}")))
+    put_programs(tree, recipe)
     put_entry(tree, "init", file_entry(script_of(recipe.folders, "init"), 0o755))
     _put_modules(tree, chosen.files)
     return tree

@@ -23,7 +23,11 @@ NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3", "nfsv4")
 # A root that is one file: its file system, the first that a kernel has, and what lies around it
 ROOT_FILE_SYSTEMS = ("erofs", "squashfs")
 ROOT_FILE = ("loop", "overlay")
+VERITY = ("dm_verity",)  # where each block of it is checked as it is read
+DIGESTS = ("sha256_generic", "sha256_ssse3")  # verity asks for one by an alias
 CHECKSUMS = ("crc32c_generic",)  # erofs asks for it by an alias that any processor's may take
+# Drivers of usual disks, and the file system of the partition that keeps root files
+DISKS = ("virtio_pci", "virtio_blk", "virtio_scsi", "ahci", "ata_piix", "nvme", "sd_mod", "ext4")
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
 WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
@@ -194,9 +198,9 @@ def has(modules: Modules, name: str) -> bool:
     return name in modules.builtin or name in modules.paths
 
 
-def root_file_system(modules: Modules) -> str:
+def root_file_system(modules: Modules, needed: Iterable[str] = ROOT_FILE) -> str:
     """The file system of a root file for this kernel. Raises ValueError with what it lacks."""
-    lacking = [name for name in ROOT_FILE if not has(modules, name)]
+    lacking = [name for name in needed if not has(modules, name)]
     systems = [name for name in ROOT_FILE_SYSTEMS if has(modules, name)]
     if not systems:
         lacking.append(" or ".join(ROOT_FILE_SYSTEMS))

@@ -182,7 +182,7 @@ def _root_file(targets: Targets, release: Release, read: bool) -> Iterator[Findi
     """Of the root file, as of kernel and initrd."""
     file = root_file_of(targets, release)
     is_read = read or not (os.path.lexists(file.path) and file.is_unchanged())
-    path = f"{targets.http}/{release.id}/{release.root_name}"
+    path = file.path.removeprefix(targets.at(""))
     yield from _served_file(path, file.path, release.root_file if is_read else "")
 
 

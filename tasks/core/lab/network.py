@@ -53,6 +53,9 @@ class Lab:
     def nfs_address(self) -> str:
         return self.nfs_server.partition(":")[0] or self.address
 
+    syslog: str = (
+        ""  # the file that keeps reports of boots, where they are heard: it is below destdir
+    )
     # "10.81.104.254": the nodes' router and DHCP relay, where the server has no address among them
     router: str = ""
 
@@ -110,6 +113,8 @@ def boot_server(lab: Lab) -> Iterator[Daemons]:
         start_nfs(lab, daemons)
     if lab.http:
         _start_http(lab, daemons)
+    if lab.syslog:
+        _start_syslog(lab, daemons)
     _mirror_root(lab)
     _start_dhcp(lab, daemons)
     time.sleep(0.3)
@@ -313,6 +318,17 @@ def _start_http(lab: Lab, daemons: Daemons) -> None:
     program = find_program("nginx") or "nginx"
     daemons.start("nginx", program, "-c", f"{RUN}/nginx.conf", "-e", "stderr")
     wait_for(lab.address, 80)
+
+
+def _start_syslog(lab: Lab, daemons: Daemons) -> None:
+    """Start rsyslogd with the generated file, what it keeps below destdir."""
+    with open(_config(lab, "rsyslog.conf")) as file:
+        said = file.read()
+    with open(f"{RUN}/rsyslog.conf", "w") as file:
+        file.write(said.replace(lab.syslog, os.path.abspath(lab.destdir + lab.syslog)))
+    program = find_program("rsyslogd") or "rsyslogd"
+    files = ["-f", f"{RUN}/rsyslog.conf", "-i", f"{RUN}/rsyslogd.pid"]
+    daemons.start("rsyslogd", program, "-n", *files)
 
 
 def wait_for(address: str, port: int, seconds: float = 15) -> None:

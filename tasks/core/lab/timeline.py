@@ -91,6 +91,7 @@ class BootTimeline:
     tftp_errors: list[str] = field(default_factory=list)
     ended: str = ""  # why it did not come where it should
     sshd: str | None = None  # what answered, "" for nothing; None: nobody looked
+    reported: str | None = None  # what its server was told of it, "" for nothing; None: none hears
     off: str = ""  # "by itself" | "hung" | "cut"
 
     @property
@@ -201,6 +202,8 @@ def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
         yield _equal("kernel lockdown (Secure Boot)", found, "integrity", "confidentiality")
     if expected.sshd:
         yield Check(bool(boot.sshd), "sshd answers", boot.sshd or "nothing")
+    if boot.reported is not None:
+        yield Check(bool(boot.reported), "boot reported", boot.reported or "nothing")
     if expected.powers_off and boot.off != "cut":
         yield _equal("power button switches it off", boot.off, "by itself")
 
@@ -223,7 +226,7 @@ def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[C
 
 def _disk_checks(facts: Mapping[str, str], partitions: tuple[Partition, ...]) -> Iterator[Check]:
     for part in partitions:
-        if part.fs != "swap":
+        if part.mount.startswith("/"):
             yield _on_disk(part.mount, part.fs, facts.get(f"mount {part.mount}"))
         if part.fill:
             yield _filled(part.mount, part.fill, facts.get(f"fill {part.mount}"))

@@ -23,6 +23,7 @@ from ..site.model import Node
 
 NODE_FANOUT = 64  # nodes at once
 CONNECT, LIMIT = 5, 120  # seconds for a connection, and for all of it
+FETCHING = 1800  # seconds: a root file, from a server that many others ask
 NO_DATA = 66  # exit status of a script: EX_NOINPUT of sysexits.h
 BEGIN = "plugnode:"  # a line; before it a login shell may greet
 
@@ -51,6 +52,11 @@ RUNS = (
 MOST_LINES = 90  # of what a node says
 _DISK = re.compile(r"(/dev/\S+) (\d+) (\S.*) (\S+)", re.ASCII)
 # The line must not be cut before it has said so.
+NEXT_IMAGE = (  # the initrd of a root that is kept on the disk has put it there
+    "set -eu; " + ENTER + "[ -f fetch/next-image ] || "
+    "{ echo 'it was not booted with root: disk' >&2; exit 1; }; "
+    "exec /run/plugnode/fetch/bin/busybox sh /run/plugnode/fetch/next-image"
+)
 REBOOT = (
     "PATH=$PATH:/sbin:/usr/sbin; command -v shutdown >/dev/null || "
     "{ echo 'it has no shutdown' >&2; exit 1; }; "
@@ -111,13 +117,22 @@ def runs(text: str) -> Runs | None:
     return Runs(release, is_degraded, tuple(disks))
 
 
-def ask(nodes: Iterable[Node], script: str, known_hosts: str, given: str = os.devnull) -> Replies:
-    """Run a shell script on nodes, as root, with the file `given` as standard input."""
+def ask(
+    nodes: Iterable[Node],
+    script: str,
+    known_hosts: str,
+    given: str = os.devnull,
+    limit: float = LIMIT,
+) -> Replies:
+    """Run a shell script on nodes, as root, with the file `given` as standard input.
+
+    Each has `limit` seconds.
+    """
     asked = []
     for node in nodes:
         words = [*ssh(node, known_hosts), f"echo; echo {BEGIN}; {script}"]
-        asked.append(_Asked(node.name))
-        parallel.begin(parallel.Job(words, node.name, LIMIT, given), asked[-1])
+        asked.append(_Asked(node.name, limit))
+        parallel.begin(parallel.Job(words, node.name, limit, given), asked[-1])
     parallel.finish(NODE_FANOUT)
 
     replies = Replies({}, {})
@@ -149,8 +164,8 @@ def ssh(node: Node, known_hosts: str) -> list[str]:
 class _Asked(EventHandler):  # type: ignore[misc]
     """One node's words."""
 
-    def __init__(self, name: str):
-        self.name, self.failure = name, ""
+    def __init__(self, name: str, limit: float):
+        self.name, self.failure, self.limit = name, "", limit
         self.said: list[str] = []
         self.words: list[str] = []
 
@@ -171,7 +186,7 @@ class _Asked(EventHandler):  # type: ignore[misc]
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         if timedout:
-            self.failure = f"did not answer in {LIMIT} seconds"
+            self.failure = f"did not answer in {self.limit:g} seconds"
 
 
 def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:

@@ -62,6 +62,7 @@ def _own(site: Site, node: Node) -> Described:
         "disk": _plain(node.disks or node.disk),
         "wipe": node.wipe,
         "loader": node.loader,
+        "management": _plain(node.management) if node.management.protocol else None,
         "facts": dict(node.facts),
         "aliases": list(node.aliases),
     }
@@ -178,6 +179,7 @@ def _layers(member: Member, written: Written) -> Iterator[Layer]:
     """What a node's settings are merged of, the lowest first."""
     said = written.said
     image = image_of(said, member.said) or ""
+    yield (), said
     yield ("images", image), said.images[image]
     for name in member.said.groups:
         yield ("groups", name), said.groups[name]

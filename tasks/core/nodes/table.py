@@ -21,10 +21,12 @@ SHARED = (
     "interface",
     "loader",
     "disk",
+    "management",
     "wipe",
 )
 OWN = ("ip", "mac", "server")  # of each node, in a line of its own
-OPTIONAL = ("facts", "loader", "runs", "wipe")  # without a line where there is nothing to say
+# without a line where there is nothing to say
+OPTIONAL = ("facts", "loader", "management", "runs", "wipe")
 WIDTH = 80
 INDENT = " " * 13
 
@@ -97,6 +99,8 @@ def _text(node: Described, key: str) -> str:
     if key == "disk":
         disks = value if isinstance(value, list) else [value]
         return f"layout {node['layout']}: {'; and '.join(map(_disk, disks))}"
+    if key == "management" and value:
+        return f"{value['protocol']} at {value['interface']}, as {value['user']}"
     if key in ("groups", "aliases"):
         return ", ".join(value) or "-"
     if key == "facts":

@@ -6,7 +6,7 @@ The form is Prometheus' text format 0.0.4: a gauge's `# HELP` and `# TYPE`, then
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..deploy.prune import DAY
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
     """What servers and nodes said, by their names."""
 
     states: Mapping[str, State]
-    failed: Iterable[str]  # servers that did not answer
+    failed: Mapping[str, str]  # servers that did not answer, and why
     drift: Mapping[str, int]  # differences from what was deployed
     runs: Mapping[str, Runs]
     following: Mapping[str, str]  # the release that each node would boot

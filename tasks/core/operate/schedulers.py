@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
+from ..base.programs import ask_program
 from ..base.ssh import last_of
 from ..base.text import readable
 from ..site.model import Upgrade
@@ -21,6 +20,7 @@ class Scheduler(Protocol):
     """Whoever sends jobs to nodes. Each may raise Refused, with one line that says why."""
 
     stays: str  # what is to be said of a node that has failed
+    knows_jobs: bool  # whether that it says of none that it is busy means anything
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         """Those of the nodes that are drained already -> the reason that was given."""
@@ -38,7 +38,7 @@ class Scheduler(Protocol):
 class NoScheduler:
     """Nodes are rebooted whatever they do."""
 
-    stays = ""
+    stays, knows_jobs = "", False
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         return {}
@@ -56,7 +56,7 @@ class NoScheduler:
 class Hooks:
     """The commands of a site's `upgrade:`, which have $NODE, and $REASON of a drain."""
 
-    stays = STAYS
+    stays, knows_jobs = STAYS, True
 
     def __init__(self, commands: Upgrade):
         self.commands = commands
@@ -70,7 +70,7 @@ class Hooks:
     def busy(self, nodes: Iterable[str]) -> Mapping[str, str]:
         found = {}
         for node in nodes:
-            status, said = _run(["sh", "-c", self.commands.idle], NODE=node)
+            status, said = ask_program("sh", "-c", self.commands.idle, within=LIMIT, NODE=node)
             if status:
                 found[node] = _last(status, said)
         return found
@@ -80,7 +80,7 @@ class Hooks:
 
     def _do(self, key: str, node: str, reason: str = "") -> None:
         command = getattr(self.commands, key)
-        status, said = _run(["sh", "-c", command], NODE=node, REASON=reason)
+        status, said = ask_program("sh", "-c", command, within=LIMIT, NODE=node, REASON=reason)
         if status:
             raise Refused(f"upgrade: {key}: {_last(status, said)}")
 
@@ -105,7 +105,7 @@ _SLURM_NODE = re.compile(r"^NodeName=(\S+) .*?\bState=(\S+)(?:.*? Reason=(.*?)(?
 class Slurm:
     """Slurm, by its scontrol(1)."""
 
-    stays = STAYS
+    stays, knows_jobs = STAYS, True
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         found = self._shown(nodes)
@@ -136,30 +136,10 @@ def slurm_nodes(said: str) -> list[_SlurmNode]:
 
 
 def _scontrol(*words: str) -> str:
-    status, said = _run(["scontrol", *words])
+    status, said = ask_program("scontrol", *words, within=LIMIT)
     if status:
         raise Refused(f"scontrol {words[0].strip('-')}: {_last(status, said)}")
     return said
-
-
-def _run(argv: list[str], **environ: str) -> tuple[int, str]:
-    """Exit status and words of a command, out of reach of the Ctrl-C that is meant for us."""
-    try:
-        done = subprocess.run(
-            argv,
-            env={**os.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            timeout=LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return 1, f"did not end in {LIMIT} seconds"
-    return done.returncode, done.stdout
 
 
 def _last(status: int, said: str) -> str:

@@ -35,6 +35,12 @@ class Running(Protocol):
     def reboot(self, nodes: Collection[str]) -> Mapping[str, str]:
         """Have nodes reboot; why others would not."""
 
+    def has_power(self, node: str) -> bool:
+        """Whether its power can be cycled."""
+
+    def cycle(self, nodes: Collection[str]) -> Mapping[str, str]:
+        """Cycle their power; why that of others was not."""
+
 
 class Bounds(NamedTuple):
     at_once: int  # nodes that are away from work
@@ -67,6 +73,7 @@ class Rolling:
         self.scheduler, self.running, self.ledger = parts
         self.draining: dict[str, float] = {}  # since when
         self.booting: dict[str, float] = {}
+        self.cycled: set[str] = set()  # by their power: once each
         self.outcome = Outcome([], {}, {})
         self.count = len(wanted)
 
@@ -168,7 +175,7 @@ class Rolling:
     def _reboot(self, nodes: list[str]) -> None:
         for node in nodes:
             self.ledger.note(node, REBOOTED)
-        failed = self.running.reboot(nodes)
+        failed = self._with_power(self.running.reboot(nodes))
         for node in nodes:
             del self.draining[node]
             if node in failed:
@@ -177,18 +184,55 @@ class Rolling:
                 self.booting[node] = time.monotonic()
         self._told([node for node in nodes if node not in failed], "rebooting")
 
+    def _with_power(self, failed: Mapping[str, str]) -> dict[str, str]:
+        """Cycle the power of those that would not otherwise; why nodes are not rebooted now.
+
+        The scheduler has the last word on each: whether a job ended is not seen from outside.
+        """
+        able = [node for node in failed if node not in self.cycled and self.running.has_power(node)]
+        idle = self._idle(able)
+        if not idle:
+            return dict(failed)
+        self.cycled.update(idle)
+        for node in idle:
+            self._told([node], f"{failed[node]}: cycling its power")
+        unpowered = self.running.cycle(idle)
+        left = {node: why for node, why in failed.items() if node not in idle}
+        return left | {node: f"{failed[node]}; power: {why}" for node, why in unpowered.items()}
+
+    def _idle(self, nodes: list[str]) -> list[str]:
+        """Those of which the scheduler says now that they have no job; none where nobody can."""
+        if not nodes or not self.scheduler.knows_jobs:
+            return []
+        try:
+            busy = self.scheduler.busy(nodes)
+        except Refused:
+            return []
+        return [node for node in nodes if node not in busy]
+
     def _look_at_booting(self) -> None:
         runs = self.running.runs(list(self.booting)) if self.booting else {}
         now = time.monotonic()
+        late = {}
         for node, since in list(self.booting.items()):
             one = runs.get(node)
             if one and one.release == self.wanted[node]:
                 del self.booting[node]
                 self._look(node, one)
             elif now - since >= self.bounds.boot:
-                del self.booting[node]
                 said = f"it runs {one.release}" if one else "it does not answer"
-                self._fail(node, f"not back in {self.bounds.boot:g} seconds: {said}")
+                late[node] = f"not back in {self.bounds.boot:g} seconds: {said}"
+        self._end_late(late)
+
+    def _end_late(self, late: Mapping[str, str]) -> None:
+        """Those whose power can be cycled have the same time again."""
+        failed = self._with_power(late)
+        for node in late:
+            if node in failed:
+                del self.booting[node]
+                self._fail(node, failed[node])
+            else:
+                self.booting[node] = time.monotonic()
 
     def _look(self, node: str, one: Runs) -> None:
         """Take a node back that runs what it shall, if all is well there."""

@@ -33,6 +33,7 @@ from ..release import Release
 from ..services import daemon_files
 from ..store.kept import published
 from ..store.paths import Targets
+from ..store.served import incoming_root_file
 from ..tree.manifest import Manifest
 from ..tree.manifest import read_manifest as read_record
 from ..tree.model import Tree
@@ -369,7 +370,7 @@ class RemoteRelease(BuiltRelease):
     def root_file(self, like: str) -> str:
         """It comes to where it is published from, made of the earlier one that is here."""
         name = self.release.root_name
-        to = os.path.join(self.channel.targets.incoming_http, self.release.id)
+        to = incoming_root_file(self.channel.targets, self.release)
         self.channel.fetch(self.release.image, to, [name.encode()], like)
         return os.path.join(to, name)
 

@@ -88,6 +88,14 @@ _STATUS = {
     "leases": {"nodes": [str], "strangers": [(str, str)]},
     "journal": [_RECORD],
 }
+_BOOT = {
+    "at": str,
+    "ready": bool,
+    "seconds": int | float,
+    "release": str,
+    "stages": {str: int | float},
+    "degraded": [str],
+}
 DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "plan": {
         "changed": bool,
@@ -105,6 +113,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "repair": {"mended": [str], "left": [str], "missing": {str: [str]}, "roots": [str]},
     "lend": {"files": {str: str}},
     "status": _STATUS,
+    "boots": {"boots": {str: _BOOT}},
     "history": {"lines": [str], "asked": _ASKED},
     "site_data": {"site": str, "files": {str: str}},
     "record": {},

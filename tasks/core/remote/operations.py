@@ -27,12 +27,14 @@ from ..plan.as_json import plan_json
 from ..plan.model import Plan
 from ..plan.state import Desired, pins
 from ..release import Release
+from ..services.boot_reports import plain_report, read_boots
 from ..store import boot_files, journal, kept, loaders
 from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 from .options import (
     AgeOptions,
+    BootsOptions,
     DeployOptions,
     HistoryOptions,
     GuardOptions,
@@ -328,6 +330,16 @@ def status_server(
     return status.server_status(targets, time.time())
 
 
+def boots_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: BootsOptions,
+) -> Values:
+    """Tell the last boot of each node that reported one here: `boots`, by their names."""
+    found = read_boots(targets, options.site, read_nodes(targets))
+    return {"boots": {name: plain_report(report) for name, report in found.items()}}
+
+
 def history_server(
     targets: Targets,
     line: AnswerLine,
@@ -366,6 +378,7 @@ OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     RepairOptions: repair_server,
     LendOptions: lend_server,
     StatusOptions: status_server,
+    BootsOptions: boots_server,
     HistoryOptions: history_server,
     SiteDataOptions: site_data_server,
     RecordOptions: record_server,

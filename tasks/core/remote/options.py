@@ -105,6 +105,13 @@ class StatusOptions(Options):
 
 
 @dataclass(frozen=True)
+class BootsOptions(Options):
+    """Tell the last boot of each node."""
+
+    site: str
+
+
+@dataclass(frozen=True)
 class HistoryOptions(Options):
     """What changed from one release on the server to another?"""
 
@@ -134,6 +141,7 @@ KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "repair": RepairOptions,
     "lend": LendOptions,
     "status": StatusOptions,
+    "boots": BootsOptions,
     "history": HistoryOptions,
     "site_data": SiteDataOptions,
     "record": RecordOptions,

@@ -61,6 +61,7 @@ class Findings(NamedTuple):
     plan: Mapping[str, Any] | None = None  # see findings.plan_view
     checks: Sequence[Sequence[str]] | None = None  # rows of file, verdict, words
     boot: Mapping[str, Any] | None = None  # timings.json; of this build or an earlier one
+    cluster: Mapping[str, Any] | None = None  # see operate/overview.py
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ def listing(rows: Iterable[Any]) -> CellList:
 
 def render_report(view: View, templates: Iterable[str]) -> bytes:
     """The page. `templates`: folders, the first that has a `report.html` wins."""
+    return render_page("report.html", view, templates)
+
+
+def render_page(name: str, view: View, templates: Iterable[str]) -> bytes:
+    """A page of HTML by the template of that name."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -108,7 +114,7 @@ def render_report(view: View, templates: Iterable[str]) -> bytes:
         finalize=printable,
     )
     environment.filters.update(human=human, grown=size_change, number=grouped)
-    return render_template(environment, "report.html", view)
+    return render_template(environment, name, view)
 
 
 def size_change(size: int) -> str:
@@ -165,6 +171,7 @@ def found_view(facts: ReportFacts) -> View:
     return {
         "plan": plan_view(found.plan) if found.plan else None,
         "checks": checks_view(checks) if found.checks else None,
+        "cluster": found.cluster,
         "boot": boot_view(found.boot, releases) if found.boot else None,
     }
 

@@ -1,4 +1,4 @@
-"""Making a root file and its tree of hashes: by mkfs.erofs or mksquashfs, and veritysetup.
+"""Making a root file: a file system by mkfs.erofs or mksquashfs, then its hashes by veritysetup.
 
 The same root makes the same bytes: identities are fixed, and files have no times. (The programs'
 versions are part of that, as a compressor's is.)
@@ -18,12 +18,13 @@ from ..base.process import Program
 from ..base.programs import find_program
 
 UUID = "706c7567-6e6f-6465-8000-726f6f740001"  # "plugnode", "root"; no node mounts by it
-SALT = "706c75676e6f6465"
 PACKAGES = {
     "mkfs.erofs": "erofs-utils",
     "mksquashfs": "squashfs-tools",
     "veritysetup": "cryptsetup-bin, on EL veritysetup",
 }
+BLOCK = 4096  # bytes, of both
+LARGE_CLUSTERS = (5, 13)  # the first kernel whose EROFS reads more than a block at once
 ZSTD = (4, 14)  # the first kernel whose squashfs reads it
 _ROOT_HASH = re.compile(r"^Root hash:\s*([0-9a-f]{64})$", re.MULTILINE)
 ACLS = re.compile(rb"^system\.posix_acl_\w+=", re.MULTILINE)
@@ -34,9 +35,9 @@ class MadeRootFile(NamedTuple):
 
     file_system: str  # "erofs" | "squashfs"
     sha256: str
-    bytes: int
+    bytes: int  # of all of it
     verity: str  # the root hash of its dm-verity tree
-    verity_bytes: int
+    verity_blocks: int  # how many blocks of the file are checked by it: the tree follows them
     left_out: int  # folders and files of the root that it has not
 
     @property
@@ -53,32 +54,34 @@ class Wanted(NamedTuple):
 
 
 def make_root_file(root: str, folder: str, wanted: Wanted) -> MadeRootFile:
-    """Make `folder`/root.erofs, or root.squashfs, and root.verity beside it, of the folder `root`.
+    """Make `folder`/root.erofs, or root.squashfs, of the folder `root`.
 
     Raises Refused where a program is missing or fails.
     """
     with tempfile.TemporaryDirectory(prefix=".root-file-", dir=folder) as work:
-        file, hashes = os.path.join(work, "file"), os.path.join(work, "hashes")
+        file = os.path.join(work, "file")
         _run(_COMMANDS[wanted.file_system](root, file, wanted))
-        verity = _root_hash(_run(_verity(file, hashes)))
+        blocks = -(-os.path.getsize(file) // BLOCK)
+        os.truncate(file, blocks * BLOCK)
+        verity = _root_hash(_run(_verity(file, blocks)))
         made = MadeRootFile(
             wanted.file_system,
             digest_file(file),
             os.path.getsize(file),
             verity,
-            os.path.getsize(hashes),
+            blocks,
             len(wanted.left_out),
         )
-        for path, name in ((hashes, "root.verity"), (file, made.name)):
-            os.chmod(path, 0o644)
-            os.replace(path, os.path.join(folder, name))
+        os.chmod(file, 0o644)
+        os.replace(file, os.path.join(folder, made.name))
     return made
 
 
 def _erofs(root: str, file: str, wanted: Wanted) -> list[str]:
     """mkfs.erofs(1). lz4 is what every kernel's EROFS reads."""
+    clusters = ["-C65536"] if wanted.kernel_version >= LARGE_CLUSTERS else []
     left_out = [f"--exclude-path={os.fsdecode(path)}" for path in wanted.left_out]
-    return ["mkfs.erofs", "--quiet", "-zlz4", "-T0", f"-U{UUID}", *left_out, file, root]
+    return ["mkfs.erofs", "--quiet", "-zlz4", *clusters, "-T0", f"-U{UUID}", *left_out, file, root]
 
 
 def _squashfs(root: str, file: str, wanted: Wanted) -> list[str]:
@@ -96,10 +99,12 @@ def _squashfs(root: str, file: str, wanted: Wanted) -> list[str]:
 _COMMANDS = {"erofs": _erofs, "squashfs": _squashfs}
 
 
-def _verity(file: str, hashes: str) -> list[str]:
-    """veritysetup(8); salt and identity are fixed."""
-    fixed = [f"--uuid={UUID}", f"--salt={SALT}", "--hash=sha256"]
-    return ["veritysetup", "format", *fixed, file, hashes]
+def _verity(file: str, blocks: int) -> list[str]:
+    """veritysetup(8), which writes its superblock and tree behind what they are about."""
+    fixed = [f"--uuid={UUID}", "--salt=-", "--hash=sha256"]
+    sizes = [f"--data-block-size={BLOCK}", f"--hash-block-size={BLOCK}"]
+    place = [f"--data-blocks={blocks}", f"--hash-offset={blocks * BLOCK}"]
+    return ["veritysetup", "format", *fixed, *sizes, *place, file, file]
 
 
 def _run(argv: list[str]) -> str:

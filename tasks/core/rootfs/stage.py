@@ -61,7 +61,6 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
         "kept": list(map(list, let_out)),
     }
     notes |= listed(made) | _started(made, image, init)
-    notes["secrets_lack"] = list(_lacking(made)) if image.secret_places else []
     return StagedRoot(made, notes, tuple(each.folder for each in over))
 
 
@@ -113,6 +112,7 @@ def _started(tree: Tree, image: Image, init: str) -> dict[str, Any]:
         "init": init,
         "unwritable": units.unwritable(tree, mounts(image)) if is_systemd else [],
         "selinux": selinux.is_enforced(tree),
+        "secrets_lack": list(_lacking(tree)) if image.secret_places else [],
     }
 
 

@@ -16,7 +16,7 @@ from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
-from .model import EXISTS, KEPT, ROOT_FILES, WRITABLE, Disk
+from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, WRITABLE, Disk
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
@@ -66,6 +66,7 @@ def constraint_problems(
 
     _loaders(site, folder, complain)
     _settings(site, complain)
+    _bmcs(site, complain)
     _disks(site, complain)
     _trust(site.trust, folder, complain)
     _secrets(site, complain)
@@ -333,18 +334,41 @@ def _image(path: Path, image: Section, place: Place, complain: Complain) -> None
         what, hint = f"has no effect with `root: {image.root}`", "say `root: nfs-overlay`"
         complain((*path, "overlay_size"), what, hint, f"{image.overlay_size}M")
     _root_file(path, image, complain)
+    _partition_of_image(path, image, complain)
 
 
 def _root_file(path: Path, image: Section, complain: Complain) -> None:
     """What is said of a root that is one file has no effect on another, and the reverse."""
     if image.root is None:
         return
-    idle, hint = ["nfs"], "leave it out, or say `root: nfs`"
+    idle, hint = ["nfs"] if image.root in FETCHED else [], "leave it out, or say `root: nfs`"
     if image.root not in ROOT_FILES:
         idle = ["root_exclude", "root_modules"]
-        hint = "leave it out, or let nodes fetch their root: `root: ram`"
+        hint = "leave it out, or let nodes have one file: `root: ram`"
     for name in image.model_fields_set.intersection(idle):
         complain((*path, name), f"has no effect with `root: {image.root}`", hint)
+
+
+def _partition_of_image(path: Path, image: Section, complain: Complain) -> None:
+    """The partition that keeps root files, and the kind of root that uses it, go together."""
+    said = dict(_said_partitions(path, image))
+    places = [here for here, part in said.items() if part and part.mount == "image"]
+    if image.root == DISK and not places and None not in said.values():
+        what = "disk: keeps its file on a partition, and the image's disk has none for it"
+        hint = "add {mount: image, size: 1G}, of twice the file's size and more"
+        complain((*path, "root"), what, hint)
+    elif image.root != DISK and places:
+        here = (*places[0], "mount")
+        what = f"has no effect with `root: {image.root or NFS}`"
+        complain(here, what, "say `root: disk`, or leave it out", "image")
+
+
+def _said_partitions(path: Path, image: Section) -> Iterator[tuple[Path, Section | None]]:
+    """Of all disks of an image, each with its place."""
+    disks = [((*path, "disks", at), disk) for at, disk in enumerate(image.disks or ())]
+    for here, disk in disks or [((*path, "disk"), image.disk)]:
+        for at, part in enumerate((disk and disk.partitions) or ()):
+            yield (*here, "partitions", at), part
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:
@@ -426,7 +450,7 @@ def _settings(site: Section, complain: Complain) -> None:
     for key, node in _given(site.nodes):
         image = resolve.image_of(site, node)
         kind = (image, tuple(node.groups or ()))
-        own = node.model_fields_set & {"disk", "disks", "cmdline", "release"}
+        own = node.model_fields_set & {"disk", "disks", "cmdline", "release", "management"}
         if kind in seen and not own:
             continue
         seen.add(kind)
@@ -434,6 +458,7 @@ def _settings(site: Section, complain: Complain) -> None:
             layers = _layers_of(site, key, node)
             _releases(image, layers, complain)
             _together(site, image, layers, complain)
+            _management([Layer((), site), *layers], complain)
     _have_images(site, complain)
 
 
@@ -531,11 +556,71 @@ def _raid(given: Given, complain: Complain) -> None:
     _, table = given.get("table", ((), "gpt"))
     if table == "dos":
         complain(path, "a RAID set with a dos table", "use table: gpt")
+    place, partitions = given.get("partitions", ((), []))
+    for at, part in enumerate(partitions):
+        if part and part.mount == "image":
+            what = "root files in a RAID set, which no initrd starts"
+            complain(
+                (*place, at, "mount"), what, "give image a disk of its own, by disks:", "image"
+            )
     _, devices = given.get("devices", ((), Disk().devices))
     is_pattern = any(re.search(r"[*?]", device or "*") for device in devices)
     if raid.devices and not is_pattern and len(devices) < raid.devices:
         what = f"a RAID set of {raid.devices} disks, and devices: names {len(devices)}"
         complain((*path, "devices"), what, "name as many, or a pattern", raid.devices)
+
+
+# Management
+
+NEEDED = ("protocol", "user", "password")
+OF_PROTOCOL = {"redfish": ("ca", "verify", "system"), "ipmi": ("cipher", "efi")}
+
+
+def _management(layers: list[Layer], complain: Complain) -> None:
+    """How the BMC of a node is reached: of each key the last layer that says it counts."""
+    said: dict[str, Any] = {}
+    places: dict[str, Path] = {}  # in the order in which they count
+    for path, layer in layers:
+        part = layer.management
+        for name in part.model_fields_set if part else ():
+            places.pop(name, None)
+            said[name], places[name] = getattr(part, name), (*path, "management", name)
+    for name in NEEDED:
+        if said and name not in said:
+            last = list(places.values())[-1][:-1]
+            complain(last, f"{name}: required", f"add {name}:, here or in another layer", key=True)
+    _without_effect(said, places, complain)
+
+
+def _without_effect(said: Parts, places: dict[str, Path], complain: Complain) -> None:
+    """What is said beside, or over, that by which it can have none; what that was laid over may."""
+    protocol = said.get("protocol")
+    useless = []
+    for of, names in OF_PROTOCOL.items():
+        if protocol and protocol != of:
+            useless += [(name, "protocol", protocol) for name in names]
+    if said.get("verify") is False and protocol == "redfish":
+        useless.append(("ca", "verify", "false"))
+    order = list(places)
+    for name, by, value in useless:
+        beside = places.get(name, ())[:-1] == places[by][:-1]
+        if name in said and (beside or order.index(name) > order.index(by)):
+            complain(places[name], f"has no effect with `{by}: {value}`", "leave it out", key=True)
+
+
+def _bmcs(site: Section, complain: Complain) -> None:
+    """Each layer's comes from one place, and some node has the interface that is named."""
+    cards = {name for _, node in _given(site.nodes) for name in node.interfaces or ()}
+    for path, layer in (Layer((), site), *_layers(site)):
+        part = getattr(layer, "management", None)
+        here = (*path, "management")
+        if part and part.password and len(part.password.model_fields_set) != 1:
+            given = ", ".join(sorted(part.password.model_fields_set)) or "none"
+            what = f"names no place, or several: {given}"
+            complain((*here, "password"), what, "give exactly one of file, command, env", key=True)
+        if part and part.model_fields_set and (part.interface or BMC) not in cards:
+            hint = f"give nodes interfaces: {{{part.interface or BMC}: {{ip: …}}}}"
+            complain(here, f"no node has an interface {part.interface or BMC}", hint, key=True)
 
 
 Partitions = list["Section | None"]
@@ -583,8 +668,12 @@ def _mount(part: Section) -> str | None:
 
 
 def _partition(path: Path, part: Section, complain: Complain) -> None:
+    if part.mount == "image":
+        _of_images(path, part, complain)
+    elif "fs" not in part.model_fields_set:
+        complain(path, "fs: required", "ext3, ext4, xfs or swap")
     if part.fs == "swap":
-        _swap(path, part, complain)
+        _unmounted(path, part, "swap", complain)
     elif part.fs and "mount" not in part.model_fields_set:
         hint = "add `mount: /var` or another mount point"
         complain(path, "mount: required", hint)
@@ -598,12 +687,19 @@ def _partition(path: Path, part: Section, complain: Complain) -> None:
         _ext3(path, part, complain)
 
 
-def _swap(path: Path, part: Section, complain: Complain) -> None:
+def _of_images(path: Path, part: Section, complain: Complain) -> None:
+    _unmounted(path, part, "image", complain)
+    if part.fs and part.fs != "ext4":
+        complain((*path, "fs"), "the partition of images is ext4", "leave it out", part.fs)
+
+
+def _unmounted(path: Path, part: Section, kind: str, complain: Complain) -> None:
+    """What is no folder of the node's is not filled, nor looks like one."""
     if part.fill:
-        complain((*path, "fill"), "swap cannot be filled", "leave it out", part.fill)
+        complain((*path, "fill"), f"{kind} cannot be filled", "leave it out", part.fill)
     for field in ("options", "mode"):
         if field in part.model_fields_set:
-            what = "swap is not mounted"
+            what = f"{kind} is not mounted"
             complain((*path, field), what, "leave it out", getattr(part, field))
 
 

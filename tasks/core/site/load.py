@@ -75,7 +75,8 @@ class _Complaints:
         if value and isinstance(value, str):
             what = f"{what} ({shown_value(value)})"
         here = self.found.setdefault(_Where(path, key, hint), [])
-        here.append(f"{what}; {hint}")
+        if (text := f"{what}; {hint}") not in here:  # of nodes of several groups, say
+            here.append(text)
 
     def line(self, path: Path) -> int:
         """The line of a key, for messages that name two places."""

@@ -266,8 +266,8 @@ class Partition(NamedTuple):
         str,
         Key(
             Text("mount_point"),
-            "mount point, or swap",
-            "where it is mounted, or `swap`",
+            "mount point, swap, or image",
+            "where it is mounted, or `swap`; or `image`, which keeps root files (`root: disk`)",
             default="required",
             optional=True,
             recipe=ROOT,
@@ -290,6 +290,8 @@ class Partition(NamedTuple):
             Choice("ext3", "ext4", "xfs", "swap"),
             "file system",
             "`ext3`, `ext4`, `xfs` or `swap`",
+            default="required, but `ext4` for `mount: image`",
+            optional=True,
         ),
     ]
     label: Annotated[
@@ -522,8 +524,10 @@ class NfsMount(NamedTuple):
     ] = ""
 
 
-NFS, NFS_OVERLAY = "nfs", "nfs-overlay"
-ROOT_FILES = ("ram",)  # kinds of `root:` that are one file, made of the staged tree
+NFS, NFS_OVERLAY, NFS_FILE, RAM, DISK = "nfs", "nfs-overlay", "nfs-file", "ram", "disk"
+FETCHED = (RAM, DISK)  # kinds of `root:` that come whole, by HTTP
+VERIFIED = (NFS_FILE,)  # those of which each block is checked as it is read, by dm-verity
+ROOT_FILES = (NFS_FILE, *FETCHED)  # those that are one file, made of the staged tree
 WRITABLE = (NFS_OVERLAY, *ROOT_FILES)
 OVERLAY_SIZE = 1024  # MiB
 
@@ -676,11 +680,14 @@ class Image(NamedTuple):
         str,
         Key(
             Choice(NFS, NFS_OVERLAY, *ROOT_FILES),
-            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory; ram:"
-            " fetched as one file and kept in memory",
+            "nfs: shared and read-only; nfs-overlay: each node writes above it in memory; nfs-file:"
+            " the same, of one file on the server; ram: fetched as one file and kept in memory;"
+            " disk: kept on the node's disk",
             "`nfs`: shared by all nodes and read-only. `nfs-overlay`: the same, and each node can"
-            " write above it, in its memory. `ram`: one file, which each node fetches by HTTP,"
-            " checks and keeps in memory, and writes above it; see below",
+            " write above it, in its memory. `nfs-file`: the same, but one file on the server in"
+            " place of a tree. `ram`: that file, which each node fetches by HTTP, checks and keeps"
+            " in memory, and writes above it. `disk`: the same, kept on the node's own disk;"
+            " see below",
             recipe=INITRD,
         ),
     ] = NFS
@@ -745,6 +752,134 @@ class Image(NamedTuple):
 def template_of(image: str, path: str) -> str:
     """The name in site.img of the template of a file that an image's nodes fill."""
     return f"{image}.{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+
+
+class Password(NamedTuple):
+    """Where a password is read when it is needed; exactly one of these."""
+
+    file: Annotated[
+        Optional[str],
+        Key(
+            PathHere(),
+            "a file whose first line it is",
+            "a file on the machine that asks, whose first line it is; nobody else may read it",
+        ),
+    ] = None
+    command: Annotated[
+        Optional[str],
+        Key(
+            Text("command"),
+            "a command of sh that prints it; of $NODE, if it names that",
+            "a command of sh whose first line it is. With `$NODE` in it it is run for each node",
+            examples=('pass show "bmc/$NODE"',),
+        ),
+    ] = None
+    env: Annotated[
+        Optional[str],
+        Key(
+            Text("variable"),
+            "a variable of the environment that holds it",
+            "a variable of the environment",
+            examples=("BMC_PASSWORD",),
+        ),
+    ] = None
+
+
+class Management(NamedTuple):
+    """How the BMC of a node is reached. `protocol` None: it has none that anybody told of."""
+
+    interface: Annotated[
+        str,
+        Key(
+            Text("interface_name"),
+            "the name of the BMC among the node's interfaces",
+            "the name of the BMC among the node's `interfaces`",
+            merge=REPLACE,
+        ),
+    ] = "bmc"
+    system: Annotated[
+        Optional[str],
+        Key(
+            Text("bmc_system"),
+            "of Redfish: which of several systems the node is",
+            "of Redfish: which of its systems the node is, where it has several (`Id`)",
+            default="the only one",
+            merge=REPLACE,
+            examples=("System.Embedded.1",),
+        ),
+    ] = None
+    protocol: Annotated[
+        Optional[str],
+        Key(
+            Choice("redfish", "ipmi"),
+            "what it speaks",
+            "what it speaks: `redfish` (HTTPS) or `ipmi` (version 2.0, by ipmitool)",
+            default="required",
+            merge=REPLACE,
+        ),
+    ] = None
+    user: Annotated[
+        Optional[str],
+        Key(
+            Text("bmc_user"),
+            "who may switch it",
+            "the name of an account there that may switch power",
+            default="required",
+            merge=REPLACE,
+            examples=("admin",),
+        ),
+    ] = None
+    password: Annotated[
+        Optional[Password],
+        Key(
+            Password,
+            "where the password is read: file, command or env",
+            "where the password is read; never the password itself",
+            default="required",
+            merge=REPLACE,
+            examples=({"file": "bmc.password"},),
+        ),
+    ] = None
+    ca: Annotated[
+        Optional[str],
+        Key(
+            PathHere(),
+            "of Redfish: who must have signed its certificate, a PEM file",
+            "of Redfish: a PEM file of who must have signed its certificate, or the certificate"
+            " itself. The certificate must be of its address",
+            default="the well-known ones",
+            merge=REPLACE,
+        ),
+    ] = None
+    verify: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "of Redfish: whether its certificate is looked at",
+            "of Redfish: `false` takes any certificate: whoever answers at that address gets the"
+            " password",
+            merge=REPLACE,
+        ),
+    ] = True
+    cipher: Annotated[
+        Optional[int],
+        Key(
+            Whole(1, 17),
+            "of IPMI: the cipher suite, where it does not say which it knows; old ones: 3",
+            "of IPMI: the cipher suite, `3` of old ones",
+            default="the best that it says it knows",
+            merge=REPLACE,
+        ),
+    ] = None
+    efi: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "of IPMI: whether the node boots from the network by UEFI",
+            "of IPMI: whether the node boots from the network by UEFI; `false`: by BIOS",
+            merge=REPLACE,
+        ),
+    ] = True
 
 
 class Node(NamedTuple):
@@ -872,6 +1007,15 @@ class Node(NamedTuple):
             merge=REPLACE,
         ),
     ] = None
+    management: Annotated[
+        Management,
+        Key(
+            Management,
+            "how their BMC is reached",
+            "how their BMC is reached: keys that replace those of the site's `management`",
+            merge=KEYWISE,
+        ),
+    ] = Management()
     network: str = ONLY_NETWORK  # in which its address lies
     more_macs: tuple[Mac, ...] = ()  # of other cards that it may boot from
     interfaces: tuple[Interface, ...] = ()
@@ -947,6 +1091,16 @@ class Deploy(NamedTuple):
             "`nginx`: its file is installed as `/etc/nginx/conf.d/plugnode.conf`, checked by"
             " `nginx -t`, and it is reloaded; nodes with iPXE then fetch kernel and initrd by HTTP,"
             " and UEFI firmware can boot by HTTP",
+        ),
+    ] = "none"
+    syslog: Annotated[
+        str,
+        Key(
+            Choice("none", "rsyslog"),
+            "the syslog server that keeps the reports of boots",
+            "`rsyslog`: a drop-in of its is installed, checked by `rsyslogd -N1`, and it is"
+            " restarted; nodes then report their boots to the server that they booted from, and"
+            " `doit status --boots` shows them; see [servers.md](servers.md)",
         ),
     ] = "none"
     keep: Annotated[

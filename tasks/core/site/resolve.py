@@ -1,6 +1,6 @@
 """From `site.yaml` as written to the values of `model`: defaults filled in, nodes one by one.
 
-Merging: image, then groups in the order listed, then node. How each setting is merged says its row.
+Merging: site and image, then groups in the order listed, then node. How is said by each row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import model
 from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, OneOrList, PathHere, Row, rows
 from .networks.subnets import networks_of, subnets_of
 from .nodes import Card, Member
-from .schema import Section
+from .schema import Section, SiteKeys
 from .values import NEWEST, number
 
 Sections = dict[str, "Section"]
@@ -251,11 +251,13 @@ class _Values:
     def partition(self, said: Section) -> model.Partition:
         plain = self.values(model.Partition, said)
         mount = plain.mount or "swap"
+        fs = plain.fs or "ext4"
         filled = "/var.ro" if mount == "/var" else None
         return plain._replace(
             mount=mount,
             size=plain.size or None,
-            label=plain.label or layout_label(mount, plain.fs),
+            fs=fs,
+            label=plain.label or layout_label(mount, fs),
             fill=plain.fill or filled,
         )
 
@@ -297,6 +299,7 @@ def image_of(said: Section, node: Section) -> str | None:
 
 SETTINGS = rows(model.Node)
 LAYERED = {name for name, row in SETTINGS.items() if row.key.merge != LOWEST}
+OF_SITE = LAYERED & rows(SiteKeys).keys()  # settings whose first layer is the site
 
 
 class _Nodes:
@@ -375,7 +378,12 @@ class _Nodes:
         return settings
 
     def _first(self, row: Row, image: model.Image) -> Any:
-        """What an image says: its value, or what is written where the values have no use for it."""
+        """What the site or an image says.
+
+        Of an image its value, or what is written where the values have no use for it.
+        """
+        if row.name in OF_SITE:
+            return self.made.merged(row, row.default, self.said)
         if not row.key.of_image:
             return row.default
         if row.name in image._fields:

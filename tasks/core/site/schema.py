@@ -43,10 +43,12 @@ from .model import (
     Image,
     Initrd,
     Interface,
+    Management,
     Network,
     NfsMount,
     Node,
     Partition,
+    Password,
     Raid,
     Reference,
     SecretSource,
@@ -459,6 +461,16 @@ class SiteKeys:
         Deploy,
         Key(Deploy, "where a build is put"),
     ] = Deploy()
+    management: Annotated[
+        Management,
+        Key(
+            Management,
+            "how nodes' BMCs are reached; groups and nodes can say otherwise",
+            "how the nodes' BMCs are reached, for `doit power` and `doit console`, see below;"
+            " groups and nodes can say otherwise, key by key",
+            default="none",
+        ),
+    ] = Management()
     trust: Annotated[
         Trust | None,
         Key(
@@ -637,6 +649,8 @@ _model("Match", DiskMatch, rows(DiskMatch))
 _model("Raid", Raid, rows(Raid))
 _model("Disk", Disk, rows(Disk))
 _model("Image", Image, rows(Image) | SHARED | rows(Image))
+_model("Password", Password, rows(Password), Password.__doc__)
+_model("Management", Management, rows(Management))
 _model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
 _model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceKeys.__doc__)
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)

@@ -43,7 +43,8 @@ def _complain(model: type[BaseModel], found: Any, complain: Complain) -> None:
     place, unknown = found["loc"], found["type"] == "extra_forbidden"
     path = tuple(step for step in place if step != "[key]")
     wrong = _unknown(model, path) if unknown else _wrong(model, path, found)
-    is_shown = not unknown and path[-1:] != ("from",)  # a secret may have been written there
+    # a secret may have been written there, where its place belongs
+    is_shown = not unknown and path[-1:] not in (("from",), ("password",))
     value = found["input"] if is_shown else None
     at_key = unknown or "[key]" in place
     complain(path, wrong.what, wrong.hint, value, at_key)

@@ -594,9 +594,9 @@ def output_file(value: str) -> str:
     return _name(value)
 
 
-@editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap)$")
+@editors(r"^(/[A-Za-z0-9._+@/-]*[A-Za-z0-9._+@-]/?|swap|image)$")
 def mount_point(value: str) -> str:
-    if value == "swap":
+    if value in ("swap", "image"):
         return value
     path = absolute(value)
     if path == "/" or _UNMOUNTABLE.fullmatch(path):
@@ -1028,6 +1028,24 @@ def command(value: str) -> str:
     if not value.strip() or not value.isascii() or not value.isprintable():
         raise InvalidValue("not a command", "write one line, as sh would take it")
     return value
+
+
+variable = text(
+    r"[A-Za-z_][A-Za-z0-9_]*",
+    "not a variable of the environment",
+    "use letters, digits and _, as in BMC_PASSWORD",
+)
+bmc_system = text(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    "not the name of a system",
+    "write it as its Redfish has it after /Systems/",
+)
+bmc_user = text(
+    r"[A-Za-z0-9_.@+-]+",
+    "not a user's name",
+    "use letters, digits and . _ @ + -",
+    64,
+)
 
 
 def any_text(value: str) -> str:

@@ -100,18 +100,19 @@ def is_whole(targets: Targets, id: str) -> bool:
 def remove_release(targets: Targets, id: str, boot: bool = True) -> None:
     """Take a release, or site data, away by renames: no half of it is ever there.
 
-    What is kept of it goes last. Without `boot` its kernel, initrd and root file stay: they are
-    another's, too.
+    What is kept of it goes last. Without `boot` its kernel, initrd and what is fetched stay: they
+    are another's, too.
     """
     folders = {}
     if boot:
         folders[targets.boot(id)] = targets.incoming_files
         folders[targets.fetched(id)] = targets.incoming_http
+    folders[targets.mounted(id)] = targets.incoming_roots
     folders[targets.root(id)] = targets.incoming_roots
     for folder, incoming in folders.items():
         if os.path.isdir(folder):
             make_folder(targets, incoming)
-            gone = os.path.join(incoming, f"{id}.pruned")
+            gone = os.path.join(incoming, f"{os.path.basename(folder)}.pruned")
             os.rename(folder, gone)
             if incoming == targets.incoming_roots:
                 clear_noted(targets, gone)

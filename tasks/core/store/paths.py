@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..base.errors import Refused
 
 OURS = ".plugnode"  # our own folder in nfs_root
+BESIDE = ".file"  # behind a release's name there: the folder of a root file that nodes mount
 BOOT_FILES = "plugnode/"  # the files below tftp_root that name a release: the commit points
 RELEASE_ID = r"[A-Za-z0-9][\w.-]*-[0-9a-f]{12}"  # of a release, or of site data
 
@@ -42,6 +43,10 @@ class Targets:
     def fetched(self, release: str, name: str = "") -> str:
         """A release's root file, or the folder that it alone lies in."""
         return os.path.join(self.http_root, release, name).rstrip("/")
+
+    def mounted(self, release: str, name: str = "") -> str:
+        """The same of one that nodes mount from here: beside its tree."""
+        return os.path.join(self.nfs_root, release + BESIDE, name).rstrip("/")
 
     def served(self, name: str) -> str:
         """A file below tftp_root: `pxelinux.cfg/default`."""

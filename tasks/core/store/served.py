@@ -51,8 +51,16 @@ def is_served(targets: Targets, name: str, size: int, digest: str) -> bool:
 
 
 def root_file_of(targets: Targets, release: Release) -> ServedFile:
-    """Where the root file of a release lies, that has one."""
-    return ServedFile(targets.fetched(release.id, release.root_name), targets.http_ctimes)
+    """Where the root file of a release lies, that has one: by HTTP, or beside its tree."""
+    folder = targets.fetched if release.is_fetched else targets.mounted
+    return ServedFile(folder(release.id, release.root_name), targets.http_ctimes)
+
+
+def incoming_root_file(targets: Targets, release: Release) -> str:
+    """The folder where it is written before, on the file system of its place."""
+    if release.is_fetched:
+        return os.path.join(targets.incoming_http, release.id)
+    return os.path.join(targets.incoming_roots, os.path.basename(targets.mounted(release.id)))
 
 
 class ServedFile(NamedTuple):

@@ -471,6 +471,19 @@ def test_a_root_that_another_machine_serves_is_mounted_from_there_and_not_export
     assert f"=10.255.9.9:/{release.id}," in boot_files.arguments_of(site, root_of_it, release)
 
 
+def test_a_root_file_that_is_mounted_lies_beside_the_tree_and_is_known_by_its_hashes():
+    site = site_with(node(1), servers=2)
+    release = dataclasses.replace(
+        release_of(site.images[0]), nfs="vers=4.2", root_kind="nfs-file", root_file="1" * 64,
+        root_name="root.erofs", verity="2" * 64, verity_blocks=77,
+    )  # fmt: skip
+    server = site.servers[0]
+    line = boot_files.arguments_of(site, server, release)
+    assert f"nfsroot={server.ip}:/opt/nfs_export/{release.id}.file,ro,vers=4.2,proto=tcp" in line
+    assert f" plugnode.root_file=root.erofs plugnode.root_verity=77,{'2' * 64}" in line
+    assert "http://" not in line and not boot_files.serves_http(site)
+
+
 def test_how_a_root_is_mounted_is_in_a_releases_id_where_it_is_not_as_ever():
     release = release_of(site_with().images[0])
     named = dataclasses.replace(release, id=id_of(release))

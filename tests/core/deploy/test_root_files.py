@@ -18,6 +18,7 @@ from tasks.core.plan.actual import read_actual
 from tasks.core.plan.as_json import plan_json
 from tasks.core.plan.state import BuiltRelease, Desired
 from tasks.core.release import id_of
+from tasks.core.store import served
 from tasks.core.store.paths import Targets
 from tests.support.deploy_kit import AUTHOR, boot_files, build, run, want
 
@@ -29,15 +30,17 @@ def targets(tmp_path):
     return Targets("/tftpboot", "/opt/nfs_export", str(tmp_path / "dest"), "/srv/http")
 
 
-def of_file(folder: pathlib.Path, data: bytes = b"root file" * 9999, **changes) -> BuiltRelease:
-    """A build whose nodes fetch their root."""
+def of_file(
+    folder: pathlib.Path, data: bytes = b"root file" * 9999, kind: str = "ram", **changes
+) -> BuiltRelease:
+    """A build whose nodes have their root as one file."""
     built = build(folder, files=20, **changes)
     path = pathlib.Path(built.path("root.erofs"))
     path.write_bytes(data)
     path.chmod(0o644)
     release = dataclasses.replace(
         built.release,
-        root_kind="ram",
+        root_kind=kind,
         root_name="root.erofs",
         root_file=hashlib.sha256(data).hexdigest(),
         root_bytes=len(data),
@@ -47,7 +50,7 @@ def of_file(folder: pathlib.Path, data: bytes = b"root file" * 9999, **changes) 
 
 
 def published(targets: Targets, built: BuiltRelease) -> pathlib.Path:
-    return pathlib.Path(targets.fetched(built.release.id, "root.erofs"))
+    return pathlib.Path(served.root_file_of(targets, built.release).path)
 
 
 def plan_of(targets: Targets, wanted: Desired) -> str:
@@ -59,23 +62,26 @@ def findings(targets: Targets, **how) -> list[str]:
     return list(map(str, verify.of_server(targets, **how)))
 
 
-def test_it_is_published_beside_the_tree_readable_and_once(targets, tmp_path):
-    built = of_file(tmp_path / "build")
+@pytest.mark.parametrize(
+    ("kind", "place"), [("ram", "srv/http/{}"), ("nfs-file", "opt/nfs_export/{}.file")]
+)
+def test_it_is_published_beside_the_tree_readable_and_once(targets, tmp_path, kind, place):
+    built = of_file(tmp_path / "build", kind=kind)
     wanted = want(built)
-    assert "+ root.erofs (root: ram), 87.9 KiB" in plan_of(targets, wanted)
+    assert f"+ root.erofs (root: {kind}), 87.9 KiB" in plan_of(targets, wanted)
     os.umask(0o077)
     try:
         run(targets, wanted)
     finally:
         os.umask(0o022)
-    file = published(targets, built)
+    file = tmp_path / "dest" / place.format(built.release.id) / "root.erofs"
     assert file.read_bytes() == pathlib.Path(built.path("root.erofs")).read_bytes()
     assert [path.stat().st_mode & 0o777 for path in (file, file.parent)] == [0o644, 0o755]
-    assert not os.path.exists(targets.incoming_http)
+    assert not any(map(os.path.exists, (targets.incoming_http, targets.incoming_roots)))
     assert plan_of(targets, wanted) == "no changes" and not run(targets, wanted).changed
     assert findings(targets) == findings(targets, full=True) == []
     (told,) = server_status(targets, 0)["releases"]
-    assert told["root"] == "ram"
+    assert told["root"] == kind
 
 
 @pytest.mark.parametrize("how", ["another byte", "cut", "gone", "closed"])
@@ -107,9 +113,10 @@ def test_a_build_that_changed_after_its_release_is_not_published(targets, tmp_pa
     )
 
 
-def test_rollback_goes_back_to_it_and_prune_takes_it_away(targets, tmp_path):
-    first = of_file(tmp_path / "1")
-    second = of_file(tmp_path / "2", b"another root" * 9999, file1=b"new")
+@pytest.mark.parametrize("kind", ["ram", "nfs-file"])
+def test_rollback_goes_back_to_it_and_prune_takes_it_away(targets, tmp_path, kind):
+    first = of_file(tmp_path / "1", kind=kind)
+    second = of_file(tmp_path / "2", b"another root" * 9999, kind, file1=b"new")
     for built in (first, second):
         run(targets, want(built))
 
@@ -119,14 +126,14 @@ def test_rollback_goes_back_to_it_and_prune_takes_it_away(targets, tmp_path):
     choice = rollback.RollbackChoice(["worker"], "", "")
     file = published(targets, first)
     file.rename(tmp_path / "aside")
-    with pytest.raises(Refused, match=f"/srv/http/{first.release.id}/root.erofs is missing"):
+    with pytest.raises(Refused, match=f"/{first.release.id}.*/root.erofs is missing"):
         rollback.rollback_server(targets, choice, render, AUTHOR)
     (tmp_path / "aside").rename(file)
     (back,) = rollback.rollback_server(targets, choice, render, AUTHOR)
     assert back.after == first.release.id
     prune.prune_server(targets, prune.Rules(0, 0, 1e11), AUTHOR)
     assert file.exists() and not published(targets, second).parent.exists()
-    assert not os.path.exists(targets.incoming_http)
+    assert not any(map(os.path.exists, (targets.incoming_http, targets.incoming_roots)))
 
 
 def test_from_and_to_a_root_that_is_mounted_the_plan_says_so(targets, tmp_path):

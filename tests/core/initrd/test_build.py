@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import pathlib
 import subprocess
 
@@ -28,6 +29,7 @@ from tests.support.initrd_images import (
     kernel_files,
     module,
     of_files,
+    of_program,
 )
 
 SCRIPTS = REPOSITORY / "tests/initrd"
@@ -167,10 +169,10 @@ def test_what_an_initrd_can_be_made_of_is_told_from_the_rest():
     )
     del tree[f"boot/vmlinuz-{MODERN}".encode()]
     tree |= of_files({f"boot/vmlinuz-{MODERN}": "../opt/kernel", "opt/kernel": b"kernel"})
-    parts = content.parts(tree)
+    parts = content.parts(tree, image())
     files = {path for path, entry in tree.items() if entry.type == FILE}
     assert files - parts.keys() == {b"usr/share/doc/note"}
-    assert content.parts(parts) == parts
+    assert content.parts(parts, image()) == parts
 
 
 def test_the_site_s_own_overlay_comes_before_the_built_in_one(tmp_path):
@@ -500,6 +502,45 @@ def test_a_root_that_is_fetched_needs_no_nfs_and_auto_is_our_own_image(needs, sy
     tree = unpacked(made).tree
     assert b"fileroot" in tree
     assert all(b"bin/" + name.encode() in tree for name in busybox.ROOT_FILE)
+
+
+VERITY = EROFS | {"drivers/md/dm_mod.ko": "", "drivers/md/dm_verity.ko": "dm_mod"}
+
+
+def checked(needs: dict[str, str], *others: Tree) -> content.BuiltInitrd:
+    wanted = image(base="none")._replace(root="nfs-file")
+    tree = of_files(kernel_files(MODERN, MODULES | needs))
+    for other in others:
+        tree |= other
+    return build_initrd(recipe_of(wanted, tree, kernel(MODERN)), lambda note: None)
+
+
+def test_a_root_file_that_is_mounted_takes_nfs_verity_and_the_roots_own_dmsetup(tmp_path):
+    """It runs from the image alone, without whatever else the reference has."""
+    made = checked(VERITY, of_program("dmsetup"))
+    assert {"nfs", "erofs", "loop", "overlay", "dm_verity"} <= set(made.modules)
+    tree = unpacked(made).tree
+    assert {b"netroot", b"fileroot", b"mount-root"} <= set(tree) and b"fetch" not in tree
+    for path in tree:
+        if tree[path].type == FILE:
+            place = tmp_path / os.fsdecode(path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(read_content(tree[path]))
+            place.chmod(tree[path].mode)
+    run = ["chroot", str(tmp_path), "/usr/sbin/dmsetup", "version"]
+    assert "Library version" in subprocess.run(run, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("needs", "others", "why"),
+    [
+        (EROFS, ["dmsetup"], f"kernel {MODERN} has no dm_verity; take a newer kernel"),
+        (VERITY, [], "takes dmsetup in the initrd, which the reference lacks; install dmsetup"),
+    ],
+)
+def test_a_reference_that_cannot_check_blocks_is_refused(needs, others, why):
+    with pytest.raises(BadInput, match=f"root: nfs-file .*{why}"):
+        checked(needs, *map(of_program, others))
 
 
 @pytest.mark.parametrize(

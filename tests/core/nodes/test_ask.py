@@ -40,7 +40,7 @@ def test_disks_are_told_below_the_node_that_has_them():
         "node": "wn001", "image": "worker", "release": RELEASE, "groups": [], "cmdline": "", "interface": "eth0",
         "layout": "default", "disk": {"devices": [], "table": "gpt", "partitions": [], "match": {}, "required": True},
         "wipe": None, "ip": "10.0.0.1", "mac": "52:54:00:00:00:01", "server": "boot1",
-        "disks": [each._asdict() for each in FOUND], "aliases": [], "interfaces": [], "facts": {}, "loader": None,
+        "disks": [each._asdict() for each in FOUND], "aliases": [], "interfaces": [], "facts": {}, "loader": None, "management": None,
     }  # fmt: skip
     assert [line.strip() for line in nodes_text([node])][-2:] == [
         "/dev/sda 476940 MiB, serial S3Z9 X12, sata",

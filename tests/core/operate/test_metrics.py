@@ -30,7 +30,9 @@ RUNS = {
     "wn002": Runs(OLD, True),
     "wn003": Runs(NEW, False),
 }
-SEEN = Seen({"boot1": STATE}, ["boot2"], {"boot1": 3}, RUNS, dict.fromkeys(RUNS, NEW), 5)
+SEEN = Seen(
+    {"boot1": STATE}, {"boot2": "No route"}, {"boot1": 3}, RUNS, dict.fromkeys(RUNS, NEW), 5
+)
 
 
 def test_metrics_say_what_servers_and_nodes_said():

@@ -19,9 +19,11 @@ NAMES = ["wn001", "wn002", "wn003", "wn004"]
 class Cluster:
     """Nodes, and who sends them jobs. What is told of a node by `does` it does when it is rebooted."""
 
-    stays = "; it stays drained"
+    stays, knows_jobs = "; it stays drained", True
 
     def __init__(self, **does: str):
+        self.bmcs: set[str] = set()
+        self.cycled: list[str] = []
         self.does, self.release = does, dict.fromkeys(NAMES, OLD)
         self.reasons: dict[str, str] = {}
         self.jobs: set[str] = set()
@@ -57,6 +59,17 @@ class Cluster:
             if self.does.get(node) != "stays" and node not in refused:
                 self.release[node] = NEW
         return dict.fromkeys(refused, "it has no shutdown")
+
+    def has_power(self, node: str) -> bool:
+        return node in self.bmcs
+
+    def cycle(self, nodes: Collection[str]) -> Mapping[str, str]:
+        self.cycled += nodes
+        dark = [node for node in nodes if self.does.get(node) == "dark"]
+        self.silent -= {*nodes}
+        for node in nodes:
+            self.release[node] = OLD if node in dark else NEW
+        return dict.fromkeys(dark, "the password is wrong")
 
 
 @pytest.fixture
@@ -106,6 +119,35 @@ def test_what_failed_stays_drained_with_its_reason_until_it_is_well(ledger: Ledg
     assert cluster.reasons == {node: f"plugnode: {why}" for node, why in reasons.items()}
     cluster.does, cluster.silent = {}, set()
     assert sorted(upgraded(cluster, ledger).upgraded) == NAMES and cluster.reasons == {}
+
+
+def test_what_ssh_does_not_reboot_its_power_does_once_and_only_by_the_schedulers_word(
+    ledger: Ledger,
+):
+    cluster = Cluster(wn001="refused", wn002="silent", wn003="stays", wn004="refused")
+    cluster.bmcs = {"wn001", "wn002", "wn003"}
+    outcome = upgraded(cluster, ledger)
+    assert sorted(outcome.upgraded) == ["wn001", "wn002", "wn003"]
+    assert sorted(cluster.cycled) == ["wn001", "wn002", "wn003"]
+    assert outcome.failed == {"wn004": "no reboot: it has no shutdown; it stays drained"}
+
+    unknowing = Cluster(wn001="refused")
+    unknowing.bmcs, unknowing.knows_jobs = {"wn001"}, False
+    assert "wn001" in upgraded(unknowing, Ledger(ledger.path + "2")).failed and not unknowing.cycled
+
+    late = Cluster(wn001="stays")
+    late.bmcs = {"wn001"}
+    late.reboot = lambda nodes: late.jobs.update(nodes) or {}  # somebody resumes it by hand
+    assert "wn001" in upgraded(late, Ledger(ledger.path + "3")).failed and not late.cycled
+
+
+def test_where_power_fails_too_both_are_said(ledger: Ledger):
+    cluster = Cluster(wn001="dark")
+    cluster.bmcs = {"wn001"}
+    cluster.reboot = lambda nodes: dict.fromkeys({"wn001"} & {*nodes}, "No route to host")
+    outcome = upgraded(cluster, ledger)
+    said = "no reboot: No route to host; power: the password is wrong; it stays drained"
+    assert outcome.failed["wn001"] == said and cluster.cycled == ["wn001"]
 
 
 def test_too_many_failures_stop_it_and_those_that_wait_for_jobs_are_let_go(ledger: Ledger):

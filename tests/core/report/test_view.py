@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-import shutil
-import subprocess
 import time
-import zlib
 from html.parser import HTMLParser
 
 import pytest
@@ -20,6 +17,7 @@ from tasks.core.site.model import Deploy, Image, Mac, Network, Node, Reference, 
 from tasks.core.tree import mtree
 from tasks.core.tree.model import DIR, FILE, LINK, Entry, Tree
 from tests.support import sample_site
+from tests.support.browser import BACK, first_pixel, screenshot, width_in
 from tests.support.commands import REPOSITORY, Doit
 
 TEMPLATES = (str(REPOSITORY / "templates"),)
@@ -392,7 +390,7 @@ def test_it_can_be_read_aloud():
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_contrast_is_enough(theme):
-    style = (REPOSITORY / "templates/report.html").read_text()
+    style = (REPOSITORY / "templates/page.css").read_text()
     block = re.findall(r":root \{(.*?)\}", style, re.S)[theme]
     colours = dict(re.findall(r"--([\w-]+): (#\w+)", block))
     for back in (
@@ -474,53 +472,11 @@ def test_a_command_puts_what_it_found_on_the_page_and_another_build_forgets_it(
 # --- in a browser
 
 
-def browser(tmp_path: pathlib.Path, html: str, *words: str) -> subprocess.CompletedProcess:
-    """Chromium, looking at a page."""
-    program = shutil.which("chromium") or shutil.which(
-        "chromium-browser"
-    )  # Debian's name, EL's name
-    if not program:
-        pytest.skip("apt install chromium")
-    (tmp_path / "page.html").write_text(html)
-    quiet = [
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-    ]
-    options = [
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "hide-scrollbars",
-        *quiet,
-        f"user-data-dir={tmp_path}/profile",
-    ]
-    argv = [program, *(f"--{word}" for word in (*options, *words)), f"file://{tmp_path}/page.html"]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-
-
-@pytest.mark.parametrize(
-    "theme, back", [(1, (0xF6, 0xF8, 0xFA)), (0, (0x0D, 0x11, 0x17))], ids=["light", "dark"]
-)
-def test_a_browser_shows_it_in_light_and_dark(tmp_path, theme, back):
-    shot = tmp_path / "shot.png"
-    words = [
-        f"screenshot={shot}",
-        "window-size=1000,1400",
-        f"blink-settings=preferredColorScheme={theme}",
-    ]
-    done = browser(tmp_path, page(*map(node, range(1, 41))), *words)
-    assert shot.exists(), done.stderr
-    assert first_pixel(shot.read_bytes()) == back
-    assert shot.stat().st_size > 30_000, "an empty page is smaller"
-
-
-def first_pixel(png: bytes) -> tuple[int, ...]:
-    """The top left one: no filter of PNG changes it."""
-    data = b"".join(png[at.end() : at.end() + int.from_bytes(png[at.start() - 4 : at.start()])]
-                    for at in re.finditer(b"IDAT", png))  # fmt: skip
-    return tuple(zlib.decompressobj().decompress(data, 4)[1:4])
+@pytest.mark.parametrize("theme", BACK)
+def test_a_browser_shows_it_in_light_and_dark(tmp_path, theme):
+    shot = screenshot(tmp_path, page(*map(node, range(1, 41))), theme, 1000)
+    assert first_pixel(shot) == BACK[theme]
+    assert len(shot) > 30_000, "an empty page is smaller"
 
 
 def test_nothing_is_wider_than_a_phone(tmp_path):
@@ -542,8 +498,5 @@ def test_nothing_is_wider_than_a_phone(tmp_path):
     )
     html = page(*map(node, range(1, 41)), one=one, files={"exports": b"wide " * 100}, found=found)
     html = html.replace("<details", "<details open")
-    probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script></body>"
-    done = browser(tmp_path, html.replace("</body>", probe), "window-size=400,900", "dump-dom")
-    found = re.search(r"<title>(\d+) of (\d+)</title>", done.stdout)
-    assert found, done.stderr
-    assert int(found[1]) <= int(found[2]) <= 500
+    width, window = width_in(tmp_path, html, 400)
+    assert width <= window <= 500

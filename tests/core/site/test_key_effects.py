@@ -1,4 +1,7 @@
-"""Every key that a group or a node may have, changed alone, changes what servers or nodes are given."""
+"""Every key that a group or a node may have, changed alone, changes what servers or nodes are given.
+
+But `management`, by which commands alone go (tests/commands/test_power.py).
+"""
 
 from __future__ import annotations
 
@@ -91,8 +94,9 @@ def changed(folder: pathlib.Path, place: str, change: dict) -> set[str]:
 
 
 def test_no_key_is_left_out():
-    assert SHARED.keys() == schema.ROWS["Group"].keys()
-    assert SHARED.keys() | OF_NODE.keys() == schema.ROWS["Node"].keys()
+    shared = {*SHARED, "management"}
+    assert shared == schema.ROWS["Group"].keys()
+    assert shared | OF_NODE.keys() == schema.ROWS["Node"].keys()
     assert OF_DISK.keys() == schema.ROWS["Disk"].keys()
     assert OF_INTERFACE.keys() == schema.ROWS["Interface"].keys()
     assert OF_MATCH.keys() == schema.ROWS["Match"].keys()

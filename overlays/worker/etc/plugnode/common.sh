@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 #
-# Plugnode: what the initrd, /etc/setup.sh and /etc/tell.sh read alike: the kernel command line, the nodes of site.img.
+# Plugnode: what the initrd, /etc/setup.sh and /etc/tell.sh read alike: the kernel command line, the nodes of site.img,
+# the state sector of a disk, root files that it keeps.
 #
 # Read in by every kind of initrd, so it needs a POSIX shell and `cat`; `grep` is used where it is. ROOT stands before
 # every path of this machine: the tests have one of their own.
@@ -32,6 +33,10 @@ flagged() { # WORD: whether the kernel command line has it
 
 only() { # LIST TEXT: whether a text has only characters of a list, and any at all
   case $2 in '' | *[!$1]*) return 1 ;; esac
+}
+
+mark() { # STAGE: a line of it and of the second in which it begins, by the kernel's clock
+  { read -r now _ <"${ROOT:-}/proc/uptime" && echo "$1 $now"; } 2>/dev/null || :
 }
 
 lines_about() { # FILE TEXT: the lines of `nodes` that may be about it; by grep where there is one, for its speed
@@ -66,4 +71,39 @@ value_of() { # FILE KEY: of lines KEY=VALUE, the first
 address_of() { # INTERFACE: the one that it has, whatever it was told
   { ip -4 -o addr show dev "$1" 2>/dev/null || ifconfig "$1" 2>/dev/null || :; } |
     sed -n 's/.*inet \(addr:\)\{0,1\}\([0-9.]*\).*/\2/p' | head -n 1
+}
+
+checksum() { # of the standard input, 8 hex digits
+  sum=$(cksum)
+  printf '%08x' "${sum%% *}"
+}
+
+# shellcheck disable=SC2034 # for who asks
+read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HAS_LAYOUT, HAS_NODE, HAS_SET, HAS_ARRAY
+  STATE=none TOKENS=- HAS_LAYOUT=- HAS_NODE=- HAS_SET=- HAS_ARRAY=-
+  set -f
+  # shellcheck disable=SC2046 # words
+  set -- $(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.,_ -')
+  set +f
+  case ${1:-}:$# in
+  PLUGNODE1:7) sum=$(printf %s "$1 $2 $3 $4 $5 $6" | checksum) said=$7 ;;
+  PLUGNODE2:9) sum=$(printf %s "$1 $2 $3 $4 $5 $6 $7 $8" | checksum) said=$9 ;;
+  *) return 0 ;;
+  esac
+  [ "$sum" = "$said" ] || return 0
+  STATE=$3 TOKENS=$4 HAS_LAYOUT=$5 HAS_NODE=$6
+  [ $# -eq 7 ] || { HAS_SET=$7 && HAS_ARRAY=$8; }
+  [ "$2" = "$SITE" ] || STATE=other
+}
+
+room_for() { # FOLDER KILOBYTES NAME…: whether so much is free there, once root files but those, the oldest first, are gone
+  place=$1 wanted=$2
+  shift 2
+  for old in "" $(ls -tr "$place"); do
+    case " $* " in *" $old "*) [ -z "$old" ] || continue ;; esac
+    case $old in '') ;; *.erofs | *.squashfs) rm -f "$place/$old" ;; *) continue ;; esac
+    free=$(df -kP "$place" | while read -r _ _ _ free _; do echo "$free"; done | tail -n 1)
+    [ "$free" -lt "$wanted" ] || return 0
+  done
+  return 1
 }

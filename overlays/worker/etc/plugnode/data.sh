@@ -47,11 +47,6 @@ root_name() { # the last part of the path that the root was mounted from, which 
   awk '$2 == "/" { n = split($1, part, "/"); name = part[n] } END { print name }' /proc/mounts
 }
 
-checksum() { # of the standard input, 8 hex digits
-  sum=$(cksum)
-  printf '%08x' "${sum%% *}"
-}
-
 table_kind() { # gpt, dos, or old: a dos table by EL5's sfdisk, which has no GPT
   if sfdisk --help 2>&1 | grep -q gpt; then layout_values table; else echo old; fi
 }

@@ -20,6 +20,7 @@ mount_partition() { # NUMBER MOUNT MIB FS LABEL FILL
     [ -n "$(uses /proc/swaps "$(readlink -f "$node")")" ] || run swapon "$node" || degrade "$node: no swap"
     return
   fi
+  [ "$2" != image ] || { mount_image "$node" "$4" && return; }
   remember_looks "$2"
   if ! check_filesystem "$node" "$4" || ! mount_or_repair "$node" "$4" "$2"; then
     degrade "$2: $node cannot be used, and stays as it is$(newer "$node")"

@@ -14,6 +14,7 @@ take_secrets() { # again at any time: sh /etc/setup.sh take_secrets
   rm -rf "$WORK/blob" "$DATA/secrets/new.tar"
   [ -n "$reason" ] || keep_secrets "$DATA/secrets/new"
   rm -rf "$DATA/secrets/new"
+  umask 022 # what it says is for all
   lay_secrets "${reason:-this release has no place for it, or it was not encrypted for this node yet}"
 }
 
@@ -115,16 +116,15 @@ keep_secrets() { # FOLDER: each to its file; what is mounted from it now stays a
 lay_secrets() { # REASON: each on its place, and which this node got; a node without one of them is not as it shall be
   got='' lacks=''
   while read -r path where; do
-    if run lay_secret "$path" "$(secret_file "$path" "$where")"; then got="$got /$path"; else lacks="$lacks /$path"; fi
+    file=$(secret_file "$path" "$where")
+    bare "$ROOT/$path"
+    if [ -s "$file" ] && run lay_secret "$ROOT/$path" "$file"; then got="$got /$path"; else lacks="$lacks /$path"; fi
   done <"$WORK/secrets"
   say "secrets: got${got:- none}"
   [ -z "$lacks" ] || degrade "secrets: without$lacks: $1"
 }
 
-lay_secret() { # PATH FILE: by a mount, for programs refuse a symlink; what is not there is not laid
-  place=$ROOT/$1
-  bare "$place"
-  [ -s "$2" ] || return 1
-  [ -e "$place" ] || (umask 022 && mkdir -p "${place%/*}" && : >"$place")
-  mount -n -o bind "$2" "$place"
+lay_secret() { # PLACE FILE: by a mount, for programs refuse a symlink
+  [ -e "$1" ] || { mkdir -p "${1%/*}" && : >"$1"; }
+  mount -n -o bind "$2" "$1"
 }

@@ -2,23 +2,6 @@
 #
 # Plugnode: the state sector, and whether a disk is proved blank: the only permissions to destroy. Read in by /etc/setup.sh.
 
-read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HAS_LAYOUT, HAS_NODE, HAS_SET, HAS_ARRAY
-  STATE=none TOKENS=- HAS_LAYOUT=- HAS_NODE=- HAS_SET=- HAS_ARRAY=-
-  set -f
-  # shellcheck disable=SC2046 # words
-  set -- $(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.,_ -')
-  set +f
-  case ${1:-}:$# in
-  PLUGNODE1:7) sum=$(printf %s "$1 $2 $3 $4 $5 $6" | checksum) said=$7 ;;
-  PLUGNODE2:9) sum=$(printf %s "$1 $2 $3 $4 $5 $6 $7 $8" | checksum) said=$9 ;;
-  *) return 0 ;;
-  esac
-  [ "$sum" = "$said" ] || return 0
-  STATE=$3 TOKENS=$4 HAS_LAYOUT=$5 HAS_NODE=$6
-  [ $# -eq 7 ] || { HAS_SET=$7 && HAS_ARRAY=$8; }
-  [ "$2" = "$SITE" ] || STATE=other
-}
-
 write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complete disk
   case ${LAYOUT_FILE##*/} in
   *..*) body="PLUGNODE2 $SITE $2 $3 $LAYOUT $NODE $SET ${ARRAY:--}" ;; # which no release of before takes for its own

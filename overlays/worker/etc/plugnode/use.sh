@@ -50,6 +50,7 @@ without_disk() {
 }
 
 provision_then_mount() {
+  for disk in $MEMBERS; do ! root_stands_on "$disk" || leave_disk "$disk"; done
   add_blank
   why=$(fits) || { degrade "$why; $MEMBERS $(is_or_are) not touched" && return 0; }
   # shellcheck disable=SC2086 # a shell may be two words

@@ -96,6 +96,7 @@ wipe_on_request() { # /var/wipe: ours, and only if it was not done before
   TOKENS=$(remembered)
   each_partition leave_swap
   sort -r -k 2,2 "$WORK/partitions" >"$WORK/reversed"
+  if mounted "$DATA/image" && ! root_stands_on "$DISK"; then run umount -n "$DATA/image"; fi
   while read -r _ mount _; do
     if mounted "$ROOT$mount"; then run umount -n "$ROOT$mount"; fi
   done <"$WORK/reversed"

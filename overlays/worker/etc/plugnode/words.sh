@@ -47,6 +47,8 @@ degrade() { # REASON: the node comes up, but not as it should: on the console, i
 
 stop_node() { # REASON: a node that must not take work; it looks again after a while
   say "FAILED: $*; this node stops here and starts again in ${PAUSE:-120} s"
+  echo "$*" >>"$DATA/degraded"
+  report stopped || :
   sleep "${PAUSE:-120}"
   $MOCK reboot -f
   exit 9

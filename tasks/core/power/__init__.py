@@ -1,0 +1,1 @@
+"""BMCs: power of nodes, what they boot from next, and their consoles."""
