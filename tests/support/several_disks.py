@@ -145,7 +145,7 @@ boot "after it" /mirror /stripe
 down
 echo "=== what is foreign, later"
 foreign
-cut() { # STATE DISK…: as a cut leaves it
+leave() { # STATE DISK…: as a cut leaves it
   state=$1
   shift
   for disk; do
@@ -159,10 +159,10 @@ cut() { # STATE DISK…: as a cut leaves it
 boot "own again" /mirror /stripe
 echo mine >/var/lib/own
 down
-cut CLAIMING vdb
+leave CLAIMING vdb
 boot "one half is committed" /mirror /stripe
 down
-cut CLAIMING vda vdb
+leave CLAIMING vda vdb
 boot "both are claimed" /mirror /stripe
 down
 dd if=/dev/zero of=/dev/vdb bs=1M count=4 conv=notrunc 2>/dev/null
@@ -222,7 +222,7 @@ raid 1 2
 partition /var 64 ext4 pn-var /var.ro
 partition /home rest ext4 pn-home -
 LAYOUT
-cut() {{ # AT: killed before that command; 0: never
+killed() {{ # AT: killed before that command; 0: never
   down
   site /mirror
   echo 0 >/count
@@ -233,7 +233,7 @@ udev
 cp /mdadm.conf /etc/mdadm.conf
 rm /etc/udev/rules.d/99-last-life.rules
 udevadm control --reload
-cut 0
+killed 0
 all=$(cat /count)
 number=0
 while [ $number -lt {CUTS} ]; do
@@ -245,11 +245,11 @@ while [ $number -lt {CUTS} ]; do
     done
   done
   wipe=-
-  cut $((all * number / ({CUTS} + 1)))
+  killed $((all * number / ({CUTS} + 1)))
   boot "first, cut $number" /mirror
   echo mine >/var/lib/own
   wipe=t$number
-  cut $((all * number / ({CUTS} + 1)))
+  killed $((all * number / ({CUTS} + 1)))
   boot "wipe, cut $number" /mirror
 done
 echo "=== LAST"
