@@ -27,7 +27,15 @@ from .core.base.programs import find_program
 from .core.dhcp.server import DhcpServer
 from .core.dhcp.servers import BY_WORD
 from .core.release import Release
-from .core.site.model import RAM, WRITABLE, Node, Server, Site
+from .core.site.model import (
+    RAM,
+    WRITABLE,
+    Node,
+    Server,
+    Site,
+    layouts_of,
+    partitions_of,
+)
 from .core.store.paths import Targets
 from .push import nodes
 from .report import refresh
@@ -224,20 +232,22 @@ def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
 
 
 def machine_of(run: Run, node: Node):
-    """The virtual machine that the node is, with a disk that has nothing on it."""
-    from .core.lab.machine import bus, card, empty_disk
+    """The virtual machine that the node is, with disks that have nothing on them."""
+    from .core.lab.machine import card, empty_disks
     from .core.lab.qemu import Machine, pxe_rom
 
     with open(run.paths.initrd_facts(run.site.image(node.image))) as file:
         initrd = json.load(file)
     firmware = run.settings.firmware
+    (disk, bus), *others = empty_disks(place(run.paths, "disk"), layouts_of(node))
     return Machine(
         str(node.mac),
-        empty_disk(place(run.paths, "disk.img"), node.disk),
+        disk,
         place(run.paths, "logs"),
         nic=card(initrd),
-        bus=bus(node.disk),
+        bus=bus,
         firmware=firmware,
+        more_disks=tuple(others),
         pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
     )
 
@@ -341,7 +351,7 @@ def expected(run: Run, node: Node, server: Server, targets: Targets):
         node.ip,
         release.id,
         root_shown(run.site, server, node.network, release),
-        node.disk,
+        partitions_of(node),
         sshd=has(root, "usr/sbin/sshd"),
         powers_off=has_systemd(root) and run.settings.power != "keep",
         units=has_systemd(root),

@@ -20,7 +20,7 @@ from .core.base.errors import Refused
 from .core.base.files import read, write_atomic
 from .core.base.text import human
 from .core.image.source import ImageSource
-from .core.site.model import ROOT_FILES, Image
+from .core.site.model import ROOT_FILES, Image, partitions_of
 
 if TYPE_CHECKING:
     from .core.initrd.content import Recipe
@@ -130,7 +130,7 @@ def tell_room(image: Image, made: MadeRootFile) -> None:
     """Say where the partition that keeps root files has no room for two of this size."""
     file = -(-made.bytes // MIB)
     two = 2 * file * 107 // 100 + 32  # with what ext4 takes for itself
-    for part in image.disk.partitions:
+    for part in partitions_of(image):
         if part.mount == "image" and part.size and part.size < two:
             what = f"its partition `image` has {part.size}M; with {two}M the next release's file"
             say(f"{image.name}: {what} of {file} MiB lies there beside the one in use")

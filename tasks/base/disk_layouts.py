@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.errors import BadInput
-from ..core.site.model import Disk, Image, Site
+from ..core.site.model import Disk, Image, Site, layouts_of
 from .console import say
 from .paths import BuildPaths
 
@@ -73,12 +73,14 @@ def known_disks(site: Site, paths: BuildPaths) -> Iterator[tuple[UsedDisk, DiskS
 
 def used_disks(site: Site) -> list[UsedDisk]:
     """Every disk of the site: the images' own, and those of groups and nodes that differ."""
-    found = [UsedDisk("images", image.name, image, image.disk) for image in site.images]
+    found = []
+    for image in site.images:
+        found += [UsedDisk("images", image.name, image, disk) for disk in layouts_of(image)]
     names = {node.name for node in site.nodes}
-    others = {(node.layout, node.image): node.disk for node in site.nodes}
-    for (layout, image_name), disk in others.items():
+    others = {(node.layout, node.image): layouts_of(node) for node in site.nodes}
+    for (layout, image_name), disks in others.items():
         image = site.image(image_name)
-        if disk != image.disk:
+        if disks != layouts_of(image):
             kind = "nodes" if layout in names else "groups"
-            found.append(UsedDisk(kind, layout, image, disk))
+            found += [UsedDisk(kind, layout, image, disk) for disk in disks]
     return found

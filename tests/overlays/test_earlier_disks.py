@@ -16,6 +16,7 @@ from tasks.core.site_data import HOSTS, NAMES, beside, files_of
 from tests.support import earlier_site
 from tests.support.commands import REPOSITORY
 from tests.support.loop_disk import LAYOUT, Node
+from tests.support.two_disks import TwoDisks
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices")
 
@@ -117,3 +118,16 @@ def test_an_initrd_of_then_finds_its_node_in_the_newest_site_data(left, tmp_path
     script = f'ROOT={tmp_path}; . "$ROOT/identity"; {asked}'
     said = subprocess.run(["dash", "-c", script], capture_output=True, text=True)
     assert said.stdout.split() == ["wn002", "wn001", "172.24.10.100", "grid"], said
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["blank disks", "disks of today"])
+def test_a_setup_of_then_writes_to_no_disk_of_several_layouts(tmp_path, scripts, committed):
+    node = TwoDisks(tmp_path)
+    if committed:
+        node.boot()
+        assert not node.degraded, node.console
+    disks = node.digest()
+    node.setup, node.parts = scripts / "setup.sh", scripts / "plugnode"
+    node.wipe = "t1"
+    node.boot()
+    assert "has no disk layout" in node.degraded and node.digest() == disks

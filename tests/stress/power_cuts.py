@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.stress.power_cuts [--every 1] [--reordered 250] [--zapped 250]
                                                 [--wipe 250] [--upgrade 250] [--double 100] [--origin 1]
+                                                [--two 250]
 
 Needs root, qemu-utils, e2fsprogs and fdisk. Every cut is: a crash image, one boot, and a look at
 the result.
@@ -12,6 +13,7 @@ the result.
   wipe     a committed disk that is asked for a wipe: untouched or wiped, complete in both cases
   upgrade  a committed disk and a new release: nothing of the node's own is lost, everything new is
            whole
+  two      the same of a node with two disks of layouts of their own: first boot, wipe, and cut twice
   origin   for comparison: what a script makes of the same cuts that formats where there is no
            partition 1, as the origin's did, and else takes it as it is
 """
@@ -30,6 +32,7 @@ from pathlib import Path
 
 from tests.support.crash_replay import Cut, available, crash, in_order, record, reordered
 from tests.support.loop_disk import MIB, SAME, Node
+from tests.support.two_disks import ALL_MOUNTED, MOUNTS, LoggedTwoDisks, TwoDisks
 
 OWN = "cat var/lib/own 2>/dev/null || echo none; "
 Verdict = Callable[[Node, str], str]
@@ -47,6 +50,7 @@ def main() -> int:
         ("upgrade", 250),
         ("double", 100),
         ("origin", 1),
+        ("two", 250),
         ("seed", 1),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
@@ -101,7 +105,57 @@ def campaign(folder: Path, wanted: argparse.Namespace) -> int:
         reordered(upgrade, wanted.upgrade, wanted.seed),
         upgraded,
     )
-    return bad
+    return bad + of_two_disks(folder, wanted)
+
+
+def of_two_disks(folder: Path, wanted: argparse.Namespace) -> int:
+    """A node with two disks, each with a state sector and a layout of its own."""
+    if not wanted.two:
+        return 0
+    blank = TwoDisks(folder / "two-blank").image
+    done = TwoDisks(folder / "two-done")
+    done.boot("echo mine >var/lib/own; echo mine >scratch/own")
+    first = record(folder / "two-first", blank, LoggedTwoDisks)
+    wipe = record(folder / "two-wiped", done.image, LoggedTwoDisks, wipe="t1")
+    firsts = in_order(first, wanted.every) + reordered(first, wanted.two, wanted.seed)
+    wipes = in_order(wipe, wanted.every) + reordered(wipe, wanted.two, wanted.seed)
+    again = reordered(first, wanted.double, wanted.seed + 1)
+    bad = trial("two disks", folder, blank, first, firsts, both_recovered)
+    bad += trial("two disks wiped", folder, done.image, wipe, wipes, both_wiped)
+    return bad + trial("two disks cut twice", folder, blank, first, again, both_twice(wanted.seed))
+
+
+def both_recovered(node: Node, what: str) -> str:
+    said = node.boot(MOUNTS + SAME)
+    good = said == ALL_MOUNTED + "SAME\n" and not node.degraded
+    return "recovered" if good and are_complete(node) else f"BAD {said}"
+
+
+def are_complete(node: Node) -> bool:
+    assert isinstance(node, TwoDisks)
+    return [words[2] for words in node.states] == ["COMMITTED", "COMMITTED"]
+
+
+def both_twice(seed: int) -> Verdict:
+    chance = random.Random(seed)
+
+    def verdict(node: Node, what: str) -> str:
+        node.cut(chance.randrange(1, 400))
+        return both_recovered(node, what)
+
+    return verdict
+
+
+def both_wiped(node: Node, what: str) -> str:
+    """Each disk is untouched or wiped, and complete; with the request there again both are."""
+    node.wipe = "-"
+    said = node.boot(MOUNTS + SAME + OWN + "ls scratch/own 2>/dev/null || echo none")
+    if node.degraded or not said.startswith(ALL_MOUNTED + "SAME\n") or not are_complete(node):
+        return f"BAD {said}"
+    left = "untouched" if said.endswith("mine\nscratch/own\n") else "wiped in part or whole"
+    node.wipe = "t1"
+    again = node.boot(SAME + OWN + "ls scratch/own 2>/dev/null || echo none")
+    return left if again == "SAME\nnone\nnone\n" else f"BAD {again}"
 
 
 def another_life(image: Path, blank: Path) -> Path:
@@ -119,7 +173,8 @@ def record_upgrade(folder: Path, done: Node) -> list:
 
 def trial(what: str, folder: Path, base: Path, log: list, cuts: list[Cut], verdict: Verdict) -> int:
     begun, seen = time.monotonic(), collections.Counter[str]()
-    node = Node(folder / what.replace(" ", "-"))
+    kind = TwoDisks if what.startswith("two") else Node
+    node = kind(folder / what.replace(" ", "-"))
     if (folder / "upgraded/root/var.ro").exists():
         node.replace_fill(folder / "upgraded/root/var.ro")
     for cut in cuts:

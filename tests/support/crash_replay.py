@@ -56,10 +56,10 @@ def available() -> str:
     return "" if os.path.exists("/dev/fuse") else "needs /dev/fuse"
 
 
-def record(folder: Path, base: Path, **node: object) -> list[Write]:
+def record(folder: Path, base: Path, kind: type[Node] = LoggedNode, **node: object) -> list[Write]:
     """Boot a node from a copy of the disk `base`; what its disk was told, in order."""
     with logged(folder, base) as log:
-        booted = LoggedNode(folder, **node)  # type: ignore[arg-type]
+        booted = kind(folder, **node)  # type: ignore[arg-type]
         booted.boot(env={"SYNC": "sync"})
         assert booted.degraded == "", booted.console
     return log

@@ -27,7 +27,7 @@ NOT_NEEDED = (
     "var/lib/dpkg",
     "usr/lib/x86_64-linux-gnu/perl-base",
 )
-DISKS = ("vda", "vdb", "vdc", "vdd", "vde")
+DISKS = dict.fromkeys(("vda", "vdb", "vdc", "vdd", "vde"), "1G")
 
 INIT = """\
 #!/bin/sh
@@ -36,7 +36,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs run /run
-for module in virtio_pci virtio_blk dm-mod dm-snapshot raid1 linear; do modprobe -q $module; done
+for module in virtio_pci virtio_blk dm-mod dm-snapshot linear; do modprobe -q $module; done
 exec >/dev/console 2>&1
 sh /case
 echo "=== END"
@@ -139,16 +139,18 @@ def make(tree: Path) -> None:
     (tree / "etc/udev/rules.d/99-last-life.rules").write_text(RULES)
 
 
-def boots(folder: Path, tree: Path) -> dict[str, str]:
-    """Power it on once: what each boot of a disk said, by its title."""
+def boots(
+    folder: Path, tree: Path, case: str = CASE, sizes: dict[str, str] = DISKS
+) -> dict[str, str]:
+    """Power it on once: what each boot of a disk said, by its title; `sizes`: of its disks, by name."""
     pack = f"find . ! -path './boot/*' | cpio -o -H newc --quiet >{folder}/initrd"
     subprocess.run(pack, shell=True, cwd=tree, check=True)
     with open(folder / "initrd", "ab") as initrd:
-        initrd.write(extra(folder / "more"))
+        initrd.write(extra(folder / "more", case))
     (kernel,) = (tree / "boot").glob("vmlinuz-*")
     words = "-m 1200 -smp 1 -nographic -no-reboot -net none".split()
-    for name in DISKS:
-        subprocess.run(["truncate", "-s", "1G", folder / name], check=True)
+    for name, size in sizes.items():
+        subprocess.run(["truncate", "-s", size, folder / name], check=True)
         words += ["-drive", f"if=none,id={name},file={folder / name},format=raw"]
         words += ["-device", f"virtio-blk-pci,drive={name},serial=SER{name.upper()}"]
     words += [
@@ -169,12 +171,13 @@ def boots(folder: Path, tree: Path) -> dict[str, str]:
     return dict(re.findall(r"^=== ([^\n]+)\n(.*?)(?=^=== )", told, re.MULTILINE | re.DOTALL))
 
 
-def extra(more: Path) -> bytes:
+def extra(more: Path, case: str) -> bytes:
     """A second archive: setup.sh as it is now, and the script."""
     (more / "etc").mkdir(parents=True)
+    shutil.copy(SETUP.parent / "mdadm.conf", more / "mdadm.conf")
     shutil.copy(SETUP, more / "etc/setup.sh")
     shutil.copytree(PARTS, more / "etc/plugnode")
-    for name, text in (("init", INIT), ("case", CASE), ("start", START)):
+    for name, text in (("init", INIT), ("case", case), ("start", START)):
         (more / name).write_text(text)
         (more / name).chmod(0o755)
     return subprocess.run(

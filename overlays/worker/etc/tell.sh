@@ -30,8 +30,9 @@ mounted() { # FOLDER: DEVICE TYPE ro|rw of what is mounted there
     END { print found == "" ? "nothing" : found }' "$ROOT/proc/mounts"
 }
 
-layout() { # the lines of this node's disk layout
-  cat "$DATA/layouts/$(node_field "$DATA/nodes" "$(fact address)" 5)" 2>/dev/null || :
+layout() { # the lines of this node's disk layouts
+  file=$DATA/layouts/$(node_field "$DATA/nodes" "$(fact address)" 5)
+  cat "$file" "$file"..* 2>/dev/null || :
 }
 
 tell_partition() { # MOUNT MIB FS LABEL FILL

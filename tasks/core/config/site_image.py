@@ -12,7 +12,16 @@ from ..base.files import REPOSITORY
 from ..base.files import read as read_file
 from ..initrd.content import file_entry, put_entry, script_of
 from ..base.text import show_path
-from ..site.model import HOST_KEYS, Disk, DiskMatch, Node, Partition, Site, template_of
+from ..site.model import (
+    HOST_KEYS,
+    Disk,
+    DiskMatch,
+    Node,
+    Partition,
+    Site,
+    layouts_of,
+    template_of,
+)
 from ..site_data import HOSTS
 from ..tree.model import Tree
 
@@ -36,7 +45,7 @@ def site_image(
 
     `read` gives the templates of nodes' files. Raises BadInput where one asks for what is not.
     """
-    layouts = {node.layout: node.disk for node in site.nodes if node.layout}
+    layouts = {node.layout: layouts_of(node) for node in site.nodes if node.layout}
     files = {
         HOSTS: hosts,
         "plugnode/nodes": _nodes_table(site),
@@ -49,7 +58,7 @@ def site_image(
     if interfaces := _interfaces_table(site):
         files["plugnode/interfaces"] = interfaces
     for name in sorted(layouts):
-        files[f"plugnode/layouts/{name}"] = layout_lines(layouts[name])
+        files.update(_layout_files(name, layouts[name]))
     for image in site.images:
         for path, template in image.node_files:
             name = template_of(image.name, path)
@@ -175,11 +184,25 @@ def _secrets_lines(site: Site) -> Iterator[str]:
         yield f"secret={place}\t{groups}\n"
 
 
+def _layout_files(name: str, disks: tuple[Disk, ...]) -> dict[str, bytes]:
+    """The layouts of a node's disks, by their paths in site.img.
+
+    Of one disk it stands where every setup.sh looks. What an earlier one could not honour stands
+    under names that it does not look for: it comes up degraded, and writes nothing.
+    """
+    path = f"plugnode/layouts/{name}"
+    if len(disks) == 1 and not disks[0].raid:
+        return {path: layout_lines(disks[0])}
+    return {f"{path}..{number}": layout_lines(disk) for number, disk in enumerate(disks, 1)}
+
+
 def layout_lines(disk: Disk) -> bytes:
     """A disk's layout for `setup.sh`: lines of a keyword and its values; sizes in MiB."""
     lines = [f"table {disk.table}", f"required {'yes' if disk.required else 'no'}"]
     lines += [f"device {pattern}" for pattern in disk.devices]
     lines += _match_lines(disk.match)
+    if disk.raid:
+        lines.append(f"raid {disk.raid.level} {disk.raid.devices}")
     lines += map(_partition_line, disk.partitions)
     for part in disk.partitions:
         if part.options:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -34,6 +34,16 @@ def bus(disk: Disk) -> str:
         if any(fnmatch(path, pattern) for pattern in disk.devices):
             return kind
     return "sata"
+
+
+def empty_disks(path: str, layouts: Iterable[Disk]) -> list[tuple[str, str]]:
+    """For each disk of a node an empty image file, `path` and a number, and how it is plugged."""
+    found: list[tuple[str, str]] = []
+    for layout in layouts:
+        for _ in range(layout.raid.devices if layout.raid else 1):
+            image = empty_disk(f"{path}{len(found)}.img", layout)
+            found.append((image, bus(layout)))
+    return found
 
 
 def empty_disk(path: str, disk: Disk) -> str:

@@ -54,12 +54,12 @@ DIED = "|".join(
     )
 )
 
-DISKS = {  # how a disk is plugged in -> QEMU's devices
-    "virtio": ["virtio-blk-pci,drive=d0,serial=PLUGNODE0"],
-    "sata": ["ich9-ahci,id=ahci0", "ide-hd,drive=d0,bus=ahci0.0,serial=PLUGNODE0"],
-    "ide": ["ide-hd,drive=d0,bus=ide.0,serial=PLUGNODE0"],
-    "nvme": ["nvme,drive=d0,serial=PLUGNODE0"],
-    "scsi": ["virtio-scsi-pci", "scsi-hd,drive=d0,serial=PLUGNODE0"],
+DISKS = {  # how a disk is plugged in -> QEMU's devices; %d: its number
+    "virtio": ["virtio-blk-pci,drive=d%d,serial=PLUGNODE%d"],
+    "sata": ["ich9-ahci,id=ahci%d", "ide-hd,drive=d%d,bus=ahci%d.0,serial=PLUGNODE%d"],
+    "ide": ["ide-hd,drive=d%d,bus=ide.0,serial=PLUGNODE%d"],
+    "nvme": ["nvme,drive=d%d,serial=PLUGNODE%d"],
+    "scsi": ["virtio-scsi-pci", "scsi-hd,drive=d%d,serial=PLUGNODE%d"],
 }
 NICS = {"virtio": "virtio-net-pci", "e1000": "e1000", "pcnet": "pcnet"}
 
@@ -82,6 +82,7 @@ class Machine:
     memory: int = 1024  # MiB
     direct: tuple[str, str, str] | None = None
     pxe_rom: str = ""  # for firmware "bios": iPXE as a kernel
+    more_disks: tuple[tuple[str, str], ...] = ()  # image files, and how they are plugged in
     tpm: str = ""  # swtpm's control socket; "": it has no TPM
 
 
@@ -224,7 +225,7 @@ def arguments(machine: Machine, qmp: str) -> list[str]:
     words += ["-qmp", f"unix:{qmp},server=on,wait=off"]
     words += ["-object", "rng-random,id=r0,filename=/dev/urandom"]
     words += ["-device", "virtio-rng-pci,rng=r0"]
-    return words + _network_card(machine) + _disk(machine) + _tpm(machine) + _start(machine)
+    return words + _network_card(machine) + _disks(machine) + _tpm(machine) + _start(machine)
 
 
 def _board(machine: Machine) -> str:
@@ -248,13 +249,14 @@ def _network_card(machine: Machine) -> list[str]:
     return words
 
 
-def _disk(machine: Machine) -> list[str]:
-    if machine.disk is None:
-        return []
-    drive = f"if=none,id=d0,file={machine.disk},format=raw,cache=unsafe,discard=unmap"
-    words = ["-drive", drive]
-    for device in DISKS[machine.bus]:
-        words += ["-device", device]
+def _disks(machine: Machine) -> list[str]:
+    first = [(machine.disk, machine.bus)] if machine.disk else []
+    words = []
+    for number, (image, bus) in enumerate([*first, *machine.more_disks]):
+        drive = f"if=none,id=d{number},file={image},format=raw,cache=unsafe,discard=unmap"
+        words += ["-drive", drive]
+        for device in DISKS[bus]:
+            words += ["-device", device.replace("%d", str(number))]
     return words
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..site.model import Disk
+from ..site.model import Partition
 from .qemu import NO_INIT_RUNS
 from .run import READY, BootEvent
 
@@ -175,7 +175,7 @@ class Expected:
     address: str
     release: str  # its id
     root: str  # "172.24.10.1:/opt/nfs_export/worker-3f9a1c2b4d5e"
-    disk: Disk
+    partitions: tuple[Partition, ...]
     sshd: bool
     powers_off: bool  # by the power button
     units: bool = True  # systemd's: the node says which have failed
@@ -192,7 +192,7 @@ class Check(NamedTuple):
 def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
     """Every check with what was found."""
     yield from _identity_checks(boot.facts, expected)
-    yield from _disk_checks(boot.facts, expected.disk)
+    yield from _disk_checks(boot.facts, expected.partitions)
     yield Check(not boot.degraded, "nothing degraded", "; ".join(boot.degraded))
     if expected.units:
         failed = boot.facts.get("failed", "the node does not say")
@@ -224,8 +224,8 @@ def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[C
         yield _equal("root over NFS, read-only", mounted, *roots)
 
 
-def _disk_checks(facts: Mapping[str, str], disk: Disk) -> Iterator[Check]:
-    for part in disk.partitions:
+def _disk_checks(facts: Mapping[str, str], partitions: tuple[Partition, ...]) -> Iterator[Check]:
+    for part in partitions:
         if part.mount.startswith("/"):
             yield _on_disk(part.mount, part.fs, facts.get(f"mount {part.mount}"))
         if part.fill:

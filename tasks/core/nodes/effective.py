@@ -59,7 +59,7 @@ def _own(site: Site, node: Node) -> Described:
         "cmdline": " ".join(filter(None, words)),
         "interface": node.interface,
         "layout": node.layout,
-        "disk": _plain(node.disk),
+        "disk": _plain(node.disks or node.disk),
         "wipe": node.wipe,
         "loader": node.loader,
         "management": _plain(node.management) if node.management.protocol else None,
@@ -125,23 +125,29 @@ def explain_values(
 
 def _lines(member: Member, written: Written) -> Lines:
     """The lines that gave a node's values."""
-    own = {
-        "ip": [member.ip_path],
-        "mac": [member.mac_path(0)],
-        "image": [_image(member, written)],
-        "server": _server(member, written),
-    }
-    own["interfaces"] = [card.path for card in member.cards]
-    for name in ("groups", "aliases"):
-        own[name] = [("nodes", member.key, name)] if getattr(member.said, name) else []
-
+    own = _own_lines(member, written)
     layers = list(_layers(member, written))
     found: Lines = {}
     for name, row in SETTINGS.items():
         found[name] = _told(own.get(name) or _givers(layers, row), written)
     for name in own.keys() - found.keys():
         found[name] = _told(own[name], written)
-    return found
+    disks = found.pop("disks")
+    return found if disks == [DEFAULT] else {**found, "disk": disks}
+
+
+def _own_lines(member: Member, written: Written) -> dict[str, list[Path]]:
+    """Those that no layer but the node has, or that are found otherwise."""
+    own = {
+        "ip": [member.ip_path],
+        "mac": [member.mac_path(0)],
+        "image": [_image(member, written)],
+        "server": _server(member, written),
+        "interfaces": [card.path for card in member.cards],
+    }
+    for name in ("groups", "aliases"):
+        own[name] = [("nodes", member.key, name)] if getattr(member.said, name) else []
+    return own
 
 
 def _told(paths: Iterable[Path], written: Written) -> list[str]:

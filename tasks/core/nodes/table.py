@@ -97,7 +97,8 @@ def _why(node: Described, key: str) -> str:
 def _text(node: Described, key: str) -> str:
     value = node[key]
     if key == "disk":
-        return _disk(node["layout"], value)
+        disks = value if isinstance(value, list) else [value]
+        return f"layout {node['layout']}: {'; and '.join(map(_disk, disks))}"
     if key == "management" and value:
         return f"{value['protocol']} at {value['interface']}, as {value['user']}"
     if key in ("groups", "aliases"):
@@ -109,15 +110,17 @@ def _text(node: Described, key: str) -> str:
     return value or "-"
 
 
-def _disk(layout: str, disk: dict[str, Any]) -> str:
-    """`layout worker: /dev/sda, /dev/vda; gpt; /var 6000M ext4, /home rest ext4`."""
+def _disk(disk: dict[str, Any]) -> str:
+    """`/dev/sda, /dev/vda; gpt; /var 6000M ext4, /home rest ext4`."""
     partitions = []
     for part in disk["partitions"]:
         partitions.append(f"{part['mount']} {part['size']} {part['fs']}")
     parts = [", ".join(disk["devices"]), disk["table"], ", ".join(partitions)]
+    if disk.get("raid"):
+        parts.insert(1, f"RAID{disk['raid']['level']} of {disk['raid']['devices']}")
     matched = [f"{name} {value}" for name, value in disk["match"].items() if value]
     if matched:
         parts.append(f"match {', '.join(matched)}")
     if not disk["required"]:
         parts.append("not required")
-    return f"layout {layout}: {'; '.join(parts)}"
+    return "; ".join(parts)

@@ -21,7 +21,7 @@ from ..config.templates import render_template, template_loader
 from ..initrd.build import BY_NAME
 from ..reference.kinds import kind_of
 from ..release import Release
-from ..site.model import Image, Node, Partition, Reference, Site
+from ..site.model import Image, Node, Partition, Reference, Site, partitions_of
 from ..tree.model import DIR, FILE, LINK, Entry, Tree
 from ..tree.mtree import path_of, unescape
 from .findings import boot_view, checks_view, plan_view
@@ -275,7 +275,7 @@ def image_view(facts: ReportFacts, built: BuiltImage) -> View:
         "nodes": sum(node.image == image.name for node in facts.site.nodes),
         "arguments": arguments_view(facts.site, release),
         "kernel_size": built.kernel_size,
-        "disk": list(map(partition_row, image.disk.partitions)),
+        "disk": list(map(partition_row, partitions_of(image))),
         "folders": folders(built.manifest),
         "setuid": listing(setuid(built.manifest)),
         **notes_view(notes, facts.places),

@@ -18,7 +18,7 @@ DEEPEST = 4  # nobody mounts a disk on a folder further down
 PLACES = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")  # PATH of setup.sh
 MIB = 1 << 20
 
-# What setup.sh calls for each file system, and the packages that have it
+# What setup.sh calls for each file system, or RAID set, and the packages that have it
 PROGRAMS = {
     "": {
         "awk": "mawk or gawk",
@@ -31,6 +31,7 @@ PROGRAMS = {
         "fsck.ext4": "e2fsprogs, on EL5 e4fsprogs",
     },
     "xfs": {"mkfs.xfs": "xfsprogs"},
+    "raid": {"mdadm": "mdadm"},
     "swap": {"mkswap": "util-linux", "swapon": "mount or util-linux"},
 }
 
@@ -110,7 +111,7 @@ def disk_problems(has: DiskSupport, disk: Disk) -> Iterator[str]:
 
 def missing(has: DiskSupport, disk: Disk) -> dict[str, str]:
     """Programs that such a disk needs and the root lacks, with the packages that have them."""
-    needed = dict(PROGRAMS[""])
+    needed = PROGRAMS[""] | (PROGRAMS["raid"] if disk.raid else {})
     for part in disk.partitions:
         needed |= PROGRAMS[part.fs]
     lacking = sorted(needed.keys() - set(has["programs"]))

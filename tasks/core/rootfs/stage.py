@@ -11,7 +11,7 @@ from typing import Any
 from ..base.errors import BadInput
 from ..base.overlays import BUILT_IN_OVERLAYS
 from ..base.text import show_path
-from ..site.model import NFS_OVERLAY, Image
+from ..site.model import NFS_OVERLAY, Image, partitions_of
 from ..tree.capabilities import ATTRIBUTE, capabilities
 from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree, generated_file, resolve
 from . import hosts, modes, overlay, rc_sysinit, selinux, transforms, units
@@ -128,17 +128,16 @@ def _lacking(tree: Tree) -> Iterator[str]:
 
 def pack(staged: StagedRoot, image: Image) -> StagedRoot:
     """The same root, with what fills its nodes' folders in one file each."""
-    parts = image.disk.partitions
-    fills = {"/var.ro", *filter(None, (part.fill for part in parts))}
+    fills = {"/var.ro", *filter(None, (part.fill for part in partitions_of(image)))}
     return replace(staged, tree=transforms.pack(staged.tree, sorted(fills)))
 
 
 def mounts(image: Image) -> list[str]:
-    """Where the image's disk is mounted.
+    """Where the image's disks are mounted.
 
-    A node or group whose disk has others needs them here: the root is one.
+    A node or group whose disks have others needs them here: the root is one.
     """
-    return [part.mount for part in image.disk.partitions if part.mount.startswith("/")]
+    return [part.mount for part in partitions_of(image) if part.mount.startswith("/")]
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
-from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, WRITABLE
+from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, WRITABLE, Disk
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
@@ -80,6 +81,30 @@ def _disks(site: Section, complain: Complain) -> None:
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
+        if layer.disks:
+            _several(path, layer, complain)
+
+
+def _several(path: Path, layer: Section, complain: Complain) -> None:
+    """Layouts of several disks: each is whole by itself, and no two have anything in common."""
+    if "disk" in layer.model_fields_set:
+        complain((*path, "disk"), "disk beside disks", "make it one of disks", key=True)
+    mounts: Names = []
+    labels: Names = []
+    for at, disk in enumerate(layer.disks):
+        if disk is None:
+            continue
+        here = (*path, "disks", at)
+        if not disk.partitions:
+            complain(here, "partitions: required", "say what each of several disks has")
+            continue
+        parts = (*here, "partitions")
+        _rest(parts, disk.partitions, complain)
+        _mounts(parts, disk.partitions, complain, (mounts, labels))
+        for number, part in enumerate(disk.partitions):
+            if part is not None:
+                _partition((*parts, number), part, complain)
+        _layout([(here, disk)], complain)
 
 
 def _given(parts: Parts | None) -> Iterator[tuple[str, Any]]:
@@ -326,16 +351,24 @@ def _root_file(path: Path, image: Section, complain: Complain) -> None:
 
 def _partition_of_image(path: Path, image: Section, complain: Complain) -> None:
     """The partition that keeps root files, and the kind of root that uses it, go together."""
-    parts = (image.disk and image.disk.partitions) or []
-    places = [at for at, part in enumerate(parts) if part and part.mount == "image"]
-    if image.root == DISK and not places and None not in parts:
+    said = dict(_said_partitions(path, image))
+    places = [here for here, part in said.items() if part and part.mount == "image"]
+    if image.root == DISK and not places and None not in said.values():
         what = "disk: keeps its file on a partition, and the image's disk has none for it"
         hint = "add {mount: image, size: 1G}, of twice the file's size and more"
         complain((*path, "root"), what, hint)
     elif image.root != DISK and places:
-        here = (*path, "disk", "partitions", places[0], "mount")
+        here = (*places[0], "mount")
         what = f"has no effect with `root: {image.root or NFS}`"
         complain(here, what, "say `root: disk`, or leave it out", "image")
+
+
+def _said_partitions(path: Path, image: Section) -> Iterator[tuple[Path, Section | None]]:
+    """Of all disks of an image, each with its place."""
+    disks = [((*path, "disks", at), disk) for at, disk in enumerate(image.disks or ())]
+    for here, disk in disks or [((*path, "disk"), image.disk)]:
+        for at, part in enumerate((disk and disk.partitions) or ()):
+            yield (*here, "partitions", at), part
 
 
 def _missing(kind: str, there: str) -> tuple[str, str]:
@@ -417,7 +450,7 @@ def _settings(site: Section, complain: Complain) -> None:
     for key, node in _given(site.nodes):
         image = resolve.image_of(site, node)
         kind = (image, tuple(node.groups or ()))
-        own = node.model_fields_set & {"disk", "cmdline", "release", "management"}
+        own = node.model_fields_set & {"disk", "disks", "cmdline", "release", "management"}
         if kind in seen and not own:
             continue
         seen.add(kind)
@@ -461,7 +494,7 @@ def _together(site: Section, image: str, layers: list[Layer], complain: Complain
         what = f"kernel command line too long: {length} characters with those of image and groups"
         path = (*layers[-1].path, "cmdline")
         complain(path, what, f"the kernel takes {MAX_CMDLINE}")
-    _table([Layer(("images", image), base), *layers], complain)
+    _node_disks([Layer(("images", image), base), *layers], complain)
 
 
 def _releases(image: str, layers: list[Layer], complain: Complain) -> None:
@@ -473,23 +506,68 @@ def _releases(image: str, layers: list[Layer], complain: Complain) -> None:
             complain((*path, "release"), what, hint, layer.release)
 
 
-def _table(layers: list[Layer], complain: Complain) -> None:
-    """An MS-DOS partition table holds four partitions and ends at 2 TiB."""
-    table, last = None, None
-    for layer in layers:
-        disk = layer.said.disk
-        table = (disk and disk.table) or table
-        last = layer if disk and disk.partitions else last
-    if table != "dos" or last is None:
-        return
+# Disks
 
-    path = (*last.path, "disk", "partitions")
-    partitions = last.said.disk.partitions
+SaidDisk = tuple[Path, "Section"]  # where it stands, and what it says
+Given = dict[str, tuple[Path, Any]]
+
+
+def _node_disks(layers: list[Layer], complain: Complain) -> None:
+    """What an image and the layers over it make of a node's disks."""
+    several = None
+    for layer in layers:
+        if layer.said.disks:
+            several = layer
+        elif several and layer.said.disk:
+            what = f"disk over disks of {'.'.join(map(str, several.path))}"
+            complain((*layer.path, "disk"), what, "write all of them again, as disks", key=True)
+    if several is None:
+        said = [((*layer.path, "disk"), layer.said.disk) for layer in layers if layer.said.disk]
+        _layout(said, complain)
+
+
+def _layout(layers: list[SaidDisk], complain: Complain) -> None:
+    """What layers make of one layout."""
+    given: Given = {}
+    for path, disk in layers:
+        for key in ("table", "partitions", "devices", "raid"):
+            value = getattr(disk, key)
+            if value:
+                given[key] = ((*path, key), value)
+    _, table = given.get("table", ((), "gpt"))
+    if table == "dos" and "partitions" in given:
+        _dos(*given["partitions"], complain)
+    if "raid" in given:
+        _raid(given, complain)
+
+
+def _dos(path: Path, partitions: Partitions, complain: Complain) -> None:
+    """An MS-DOS partition table holds four partitions and ends at 2 TiB."""
     if len(partitions) > 4:
         what = f"{len(partitions)} partitions in a dos table, which holds 4"
         complain(path, what, "use fewer, or table: gpt")
     if sum(part.size or 0 for part in partitions if part) > 2 * 2**20:
         complain(path, "more than 2 TiB in a dos table", "use table: gpt")
+
+
+def _raid(given: Given, complain: Complain) -> None:
+    """A RAID set needs a table that its kernel reads, and as many disks as it has."""
+    path, raid = given["raid"]
+    _, table = given.get("table", ((), "gpt"))
+    if table == "dos":
+        complain(path, "a RAID set with a dos table", "use table: gpt")
+    place, partitions = given.get("partitions", ((), []))
+    for at, part in enumerate(partitions):
+        if part and part.mount == "image":
+            what = "root files in a RAID set, which no initrd starts"
+            complain(
+                (*place, at, "mount"), what, "give image a disk of its own, by disks:", "image"
+            )
+    _, devices = given.get("devices", ((), Disk().devices))
+    is_pattern = any(re.search(r"[*?]", device or "*") for device in devices)
+    if raid.devices and not is_pattern and len(devices) < raid.devices:
+        what = f"a RAID set of {raid.devices} disks, and devices: names {len(devices)}"
+        complain((*path, "devices"), what, "name as many, or a pattern", raid.devices)
 
 
 # Management
@@ -545,8 +623,6 @@ def _bmcs(site: Section, complain: Complain) -> None:
             complain(here, f"no node has an interface {part.interface or BMC}", hint, key=True)
 
 
-# Disks
-
 Partitions = list["Section | None"]
 
 
@@ -565,16 +641,17 @@ def _rest(path: Path, partitions: Partitions, complain: Complain) -> None:
             complain((*path, at, "size"), what, "give the others a size", "rest")
 
 
-def _mounts(path: Path, partitions: Partitions, complain: Complain) -> None:
-    """No mount point and no label twice."""
-    mounts: Names = []
-    labels: Names = []
+def _mounts(
+    path: Path, partitions: Partitions, complain: Complain, seen: tuple[Names, Names] | None = None
+) -> None:
+    """No mount point and no label twice; `seen`: those of other disks."""
+    mounts, labels = seen or ([], [])
     for at, part in enumerate(partitions):
         mount = part and _mount(part)
         if not part or not mount:
             continue
         label = part.label or resolve.layout_label(mount, part.fs or "")
-        if mount in mounts:
+        if mount in mounts and mount != "swap":
             hint = "give each partition its own mount point"
             complain((*path, at, "mount"), "mounted twice", hint, mount)
         elif label in labels:

@@ -7,6 +7,7 @@ file has the key's row beside it (`keys`); the others are worked out.
 # Annotations are values here, and a boot server's Python 3.9 reads this file, too.
 # ruff: noqa: UP045
 import hashlib
+import itertools
 import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
@@ -377,6 +378,25 @@ class DiskMatch(NamedTuple):
     ] = False
 
 
+class Raid(NamedTuple):
+    level: Annotated[
+        int,
+        Key(
+            Whole(0, 1),
+            "0: striped, 1: mirrored",
+            "`1`: each disk has all, and one may die; `0`: the room of all, lost with any of them",
+        ),
+    ]
+    devices: Annotated[
+        int,
+        Key(
+            Whole(2, 16),
+            "how many disks",
+            "how many disks, of which each gives as much as the smallest has",
+        ),
+    ]
+
+
 class Disk(NamedTuple):
     devices: Annotated[
         tuple[str, ...],
@@ -433,6 +453,16 @@ class Disk(NamedTuple):
             merge=KEYWISE,
         ),
     ] = DiskMatch()
+    raid: Annotated[
+        Optional[Raid],
+        Key(
+            Raid,
+            "a set of several disks that are used as one (mdadm)",
+            "a set of several disks that are used as one: `{level: 1, devices: 2}`, see below",
+            default="one disk",
+            merge=REPLACE,
+        ),
+    ] = None
 
 
 class Initrd(NamedTuple):
@@ -574,6 +604,15 @@ class Image(NamedTuple):
         Disk,
         Key(Disk, "the nodes' own disk", "the nodes' own disk, see below", merge=KEYWISE),
     ] = Disk()
+    disks: Annotated[
+        tuple[Disk, ...],  # (): the one of `disk`
+        Key(
+            ListOf(Disk, least=1, most=9),
+            "in place of disk, several",
+            "in place of `disk`, several: a list of such layouts, see below",
+            default="the one of `disk`",
+        ),
+    ] = ()
     local_files: Annotated[
         Optional[tuple[str, ...]],  # None: by what the reference's init is; no leading slash
         Key(
@@ -882,6 +921,16 @@ class Node(NamedTuple):
             of_image=True,
         ),
     ] = Disk()
+    disks: Annotated[
+        tuple[Disk, ...],  # (): the one of `disk`
+        Key(
+            ListOf(Disk, least=1, most=9),
+            "in place of disk, several",
+            "in place of `disk`, several: they replace those of the image",
+            merge=REPLACE,
+            of_image=True,
+        ),
+    ] = ()
     interface: Annotated[
         str,
         Key(
@@ -1239,3 +1288,14 @@ class Site(_Said):
 
     def image(self, name: str) -> Image:
         return next(image for image in self.images if image.name == name)
+
+
+def layouts_of(owner: "Image | Node") -> tuple[Disk, ...]:
+    """Of all disks of an image or a node."""
+    return owner.disks or (owner.disk,)
+
+
+def partitions_of(owner: "Image | Node") -> tuple[Partition, ...]:
+    """Of all disks of an image or a node, disk by disk."""
+    parts = [disk.partitions for disk in layouts_of(owner)]
+    return tuple(itertools.chain.from_iterable(parts))

@@ -191,6 +191,8 @@ class _Values:
             return self.reference(written)
         if kind is model.Partition:
             return self.partition(written)
+        if kind is model.Disk:
+            return self.over(model.Disk(), written)
         if isinstance(kind, type):
             return self.values(kind, written)
         return written
@@ -307,10 +309,10 @@ class _Nodes:
         self.said = said
         self.made = made
         self.images = {image.name: image for image in images}
-        self.layouts: dict[model.Disk, str] = {}
+        self.layouts: dict[tuple[model.Disk, ...], str] = {}
         self.taken: set[str] = set()  # the names of layouts
         for image in images:
-            self.layout(image.disk, image.name)
+            self.layout(model.layouts_of(image), image.name)
         self.shared = functools.lru_cache(None)(self._shared)
         self.subnets = subnets_of(said)
 
@@ -370,7 +372,7 @@ class _Nodes:
         """What an image's nodes begin with: defaults, and what the image says of them."""
         image = self.images[name]
         settings: Settings = {"image": name}
-        settings["layout"] = self.layouts[image.disk]
+        settings["layout"] = self.layouts[model.layouts_of(image)]
         for field in LAYERED:
             settings[field] = self._first(SETTINGS[field], image)
         return settings
@@ -397,19 +399,20 @@ class _Nodes:
         for field in said.model_fields_set & LAYERED:
             row = SETTINGS[field]
             settings[field] = self.made.merged(row, below[field], said)
-        settings["layout"] = self.layout(settings["disk"], name)
+        disks = settings["disks"] or (settings["disk"],)
+        settings["layout"] = self.layout(disks, name)
         return settings
 
-    def layout(self, disk: model.Disk, name: str) -> str:
-        """The name of a disk's layout: of the image, group or node that first asks for it."""
-        if disk not in self.layouts:
+    def layout(self, disks: tuple[model.Disk, ...], name: str) -> str:
+        """The name of disks' layouts: of the image, group or node that first asks for them."""
+        if disks not in self.layouts:
             word, at = name, 1
             while word in self.taken:
                 at += 1
                 word = f"{name}-{at}"
-            self.layouts[disk] = word
+            self.layouts[disks] = word
             self.taken.add(word)
-        return self.layouts[disk]
+        return self.layouts[disks]
 
 
 def _address(member: Member) -> int:
@@ -417,10 +420,10 @@ def _address(member: Member) -> int:
 
 
 def _fingerprint(head: list[Any], nodes: Nodes) -> str:
-    """A digest of all values; a disk that many nodes have is in it once."""
-    disks = {node.layout: node.disk for node in nodes}
+    """A digest of all values; disks that many nodes have are in it once."""
+    disks = {node.layout: model.layouts_of(node) for node in nodes}
     at = model.Node._fields.index("disk")
-    others = [node[:at] + node[at + 1 :] for node in nodes]
+    others = [node[:at] + node[at + 2 :] for node in nodes]
     value = [head, disks, others]
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

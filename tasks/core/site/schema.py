@@ -49,6 +49,7 @@ from .model import (
     Node,
     Partition,
     Password,
+    Raid,
     Reference,
     SecretSource,
     Server,
@@ -645,6 +646,7 @@ _model("Initrd", Initrd, rows(Initrd))
 _model("Nfs", NfsMount, rows(NfsMount))
 _model("Partition", Partition, rows(Partition))
 _model("Match", DiskMatch, rows(DiskMatch))
+_model("Raid", Raid, rows(Raid))
 _model("Disk", Disk, rows(Disk))
 _model("Image", Image, rows(Image) | SHARED | rows(Image))
 _model("Password", Password, rows(Password), Password.__doc__)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tasks.core.lab import machine
-from tasks.core.site.model import Disk, Partition
+from tasks.core.site.model import Disk, Partition, Raid
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,13 @@ def test_an_empty_disk_has_room_for_its_layout_and_nothing_of_the_last_boot(tmp_
     assert machine.empty_disk(str(image), Disk(partitions=parts)) == str(image)
     assert image.stat().st_size == (100 << 30) + (64 << 20)
     assert image.stat().st_blocks == 0
+
+
+def test_a_node_has_a_disk_for_each_that_its_layouts_take(tmp_path):
+    scratch = Disk(("/dev/nvme0n1",), raid=Raid(level=0, devices=2))
+    files = machine.empty_disks(f"{tmp_path}/disk", (Disk(("/dev/vda",)), scratch))
+    assert [bus for _, bus in files] == ["virtio", "nvme", "nvme"]
+    assert len({os.stat(path).st_ino for path, _ in files}) == 3
 
 
 def test_a_root_has_systemd_wherever_the_distribution_put_it(tmp_path):

@@ -10,7 +10,9 @@ from tasks.core.site.model import Disk
 
 RELEASE = "worker-3f9a1c2b4d5e"
 ROOT = f"172.24.10.1:/opt/nfs_export/{RELEASE}"
-EXPECTED = Expected("wn001", "172.24.10.100", RELEASE, ROOT, Disk(), sshd=True, powers_off=True)
+EXPECTED = Expected(
+    "wn001", "172.24.10.100", RELEASE, ROOT, Disk().partitions, sshd=True, powers_off=True
+)
 WHOLE = f"""\
 power bios
 dhcp 172.24.10.100

@@ -28,6 +28,7 @@ DISK: dict[str, Any] = {
 SHARED: dict[str, Any] = {
     "image": "gpu", "cmdline": "debug", "interface": "eno1", "server": "boot2", "wipe": "2026-01",
     "release": "worker-0123456789ab", "disk": {"required": False},
+    "disks": [{"partitions": [PARTITION]}, {"devices": ["/dev/sdb"], "partitions": [{**PARTITION, "mount": "/home"}]}],
     "loader": "grub", "facts": {"rack": "3"},
 }  # fmt: skip
 OF_NODE: dict[str, Any] = {
@@ -38,7 +39,7 @@ OF_NODE: dict[str, Any] = {
 }  # fmt: skip
 OF_DISK: dict[str, Any] = {
     "devices": ["/dev/sdb"], "partitions": [{**PARTITION, "size": "6G"}], "table": "dos", "required": False,
-    "match": {"size": "1G.."},
+    "match": {"size": "1G.."}, "raid": {"level": 1, "devices": 2},
 }  # fmt: skip
 OF_MATCH = {"size": "1G..2T", "serial": "S1", "id": "ata-*", "transport": "sata", "removable": True}
 OF_PARTITION = {
@@ -156,8 +157,12 @@ DISKS |= {
 
 @pytest.mark.parametrize("key", DISKS)
 def test_a_key_of_a_disk_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
-    assert "plugnode/layouts/mine" in changed(tmp_path, "group", {"disk": DISKS[key]})
-    assert "plugnode/layouts/wn001" in changed(tmp_path, "node", {"disk": DISKS[key]})
+    change: dict[str, Any] = {"disk": DISKS[key]}
+    end = ""
+    if key == "raid":  # a set of several, with the devices for it
+        change, end = {"disk": {**DISKS[key], "devices": ["/dev/sd?"]}}, "..1"
+    assert f"plugnode/layouts/mine{end}" in changed(tmp_path, "group", change)
+    assert f"plugnode/layouts/wn001{end}" in changed(tmp_path, "node", change)
 
 
 def test_a_nodes_own_card_is_told_to_its_initrd_by_every_loader_and_the_image_s_is_not(

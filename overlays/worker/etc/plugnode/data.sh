@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # of other parts
 #
-# Plugnode: who this node is and what its disk shall be: what site.img, the initrd and the kernel command line say. Read in by /etc/setup.sh.
+# Plugnode: who this node is and what its disks shall be: what site.img, the initrd and the kernel command line say. Read in by /etc/setup.sh.
 
 site_value() { # KEY
   value_of "$DATA/site" "$1"
@@ -14,19 +14,33 @@ layout_values() { # KEY: what follows KEY in this node's layout, a line each
   sed -n "s/^$1[[:space:]][[:space:]]*//p" "$LAYOUT_FILE"
 }
 
-read_data() { # who this node is, and what its disk shall be; once, for this process and those that it starts
+read_data() { # who this node is, and what its disks shall be; once, for this process and those that it starts
   INTERFACE=$(cat "$DATA/interface" 2>/dev/null || echo eth0)
   ADDRESS=$(cat "$DATA/address" 2>/dev/null || address_of "$INTERFACE")
   RELEASE=$(cat "$DATA/release" 2>/dev/null || root_name)
   SITE=$(site_value site | checksum)
   NODE=$(own_field 2)
-  LAYOUT_FILE=$DATA/layouts/$(own_field 5) LAYOUT=''
-  if [ -f "$LAYOUT_FILE" ]; then
-    number_partitions
-    LAYOUT=$(sed -n '/^table/p; /^partition/p' "$LAYOUT_FILE" | checksum)
-  fi
+  LAYOUT_FILES=$(layout_files "$(own_field 5)")
+  take_layout "${LAYOUT_FILES%% *}"
   KNOWN=yes
-  export KNOWN INTERFACE ADDRESS RELEASE SITE NODE LAYOUT_FILE LAYOUT
+  export KNOWN INTERFACE ADDRESS RELEASE SITE NODE LAYOUT_FILES
+}
+
+layout_files() { # NAME: those of this node, in order, on one line
+  for file in "$DATA/layouts/$1" "$DATA/layouts/$1"..*; do
+    [ ! -f "$file" ] || echo "$file"
+  done | tr '\n' ' '
+}
+
+take_layout() { # FILE: the one that this process, and those that it starts, are about
+  LAYOUT_FILE=$1 LAYOUT='' SET=- LEVEL='' COUNT=1
+  [ -f "$1" ] || return 0
+  number_partitions
+  LAYOUT=$(sed -n '/^table/p; /^raid/p; /^partition/p' "$1" | checksum)
+  SET=$(sed -n 's/^partition //p' "$1" | head -n 1 | cut -d ' ' -f 4)
+  LEVEL=$(layout_values raid | cut -d ' ' -f 1)
+  [ -z "$LEVEL" ] || COUNT=$(layout_values raid | cut -d ' ' -f 2)
+  export LAYOUT_FILE LAYOUT SET LEVEL COUNT
 }
 
 root_name() { # the last part of the path that the root was mounted from, which is the release

@@ -11,14 +11,14 @@ sys_of() { # DISK: its folder in sysfs
 }
 
 mib_of() { # DISK: its size; sysfs counts 512-byte sectors, whatever the disk does
+  [ "$1" != array ] || { array_mib && return; }
   echo $(($(cat "$(sys_of "$1")/size" 2>/dev/null || echo 0) / 2048))
 }
 
 partition_node() { # DISK NUMBER: the kernel's own rule (disk_name in block/genhd.c)
-  if [ -n "${NODES:-}" ]; then
-    echo "$NODES/$2"
-    return
-  fi
+  for folder in "$NODES/$(block_name "$1")" "$NODES"; do
+    [ -z "$NODES" ] || [ ! -d "$folder" ] || { echo "$folder/$2" && return; }
+  done
   case $1 in
   *[0-9]) echo "$1p$2" ;;
   *) echo "$1$2" ;;

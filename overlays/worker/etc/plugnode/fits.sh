@@ -2,14 +2,16 @@
 #
 # Plugnode: whether the layout can be made on a disk, asked before anything is claimed. Read in by /etc/setup.sh.
 
-fits() { # DISK: fails with a reason where a tool is lacking, or room, or where a size cannot be made
-  why=$({ lacks_tool && lacks_room "$1" && size_partitions "$1" && over_table "$1" && each_size; } | head -n 1)
+fits() { # fails with a reason where a tool is lacking, or a disk, or room, or where a size cannot be made
+  [ -z "$LEVEL" ] && whole=$MEMBERS || whole=array
+  why=$({ lacks_tool && lacks_disk && lacks_room "$whole" && size_partitions "$whole" && over_table "$whole" && each_size; } | head -n 1)
   [ -z "$why" ] || { echo "$why" && return 1; }
 }
 
 lacks_tool() {
   need sfdisk "util-linux, or fdisk"
   need blkid "util-linux, or e2fsprogs on EL5"
+  lacks_raid
   each_partition need_maker
 }
 
@@ -21,9 +23,9 @@ need_maker() { # NUMBER MOUNT MIB FS …
   esac
 }
 
-lacks_room() { # DISK
+lacks_room() { # DISK, or "array": that of the members
   need=$(awk '{ mib += $3 == "rest" ? 16 : $3 } END { printf "%.0f", mib + NR + 2 }' "$WORK/partitions")
-  [ "$(mib_of "$1")" -ge "$need" ] || echo "$1 has $(mib_of "$1") MiB, the layout needs $need"
+  [ "$(mib_of "$1")" -ge "$need" ] || echo "$MEMBERS has $(mib_of "$1") MiB, the layout needs $need"
 }
 
 size_partitions() { # DISK: into $WORK/sized, with the MiB that each will have there and the MiB where it begins
@@ -48,8 +50,9 @@ end_of() { # FILE: the MiB up to the end of the last partition; by the shell, fo
 }
 
 over_table() { # DISK: a dos table counts sectors in 32 bits
+  [ "$(table_kind)" != gpt ] || return 0
   reach=$((4294967296 * $(blockdev --getss "$1") / 1048576)) end=$(end_of "$WORK/sized")
-  [ "$end" -gt "$reach" ] && [ "$(table_kind)" != gpt ] || return 0
+  [ "$end" -gt "$reach" ] || return 0
   echo "a dos table reaches $reach MiB, the layout needs $end of $1; take table: gpt, or smaller sizes"
 }
 

@@ -48,11 +48,15 @@ users_of() { # DISK: in words
   } | tr '\n' ',' | sed 's/,$//; s/,/, /g'
 }
 
-take_down() { # DISK: what stands on it, from the top; nothing at all, if any of it stands on another disk as well
+take_down() { # DISK: what stands on it, from the top; nothing at all, if any of it stands on a disk of no member as well
   disk=$(block_name "$1")
   for name in $(above "$disk"); do
-    bases=$(below "$name" | sort -u | tr '\n' ' ')
-    [ "$bases" = "$disk " ] || { say "$(called "$name") stands on ${bases% }; it is left alone" && return 1; }
+    bases=$(below "$name" | sort -u | on_one_line)
+    for base in $bases; do
+      case " $(block_name "$1") $(members_names) " in *" $base "*) continue ;; esac
+      say "$(called "$name") stands on $bases; it is left alone"
+      return 1
+    done
   done
   for name in $(above "$disk") "$disk"; do let_go "$name"; done
   waited=0
@@ -61,6 +65,10 @@ take_down() { # DISK: what stands on it, from the top; nothing at all, if any of
     sleep 1
     waited=$((waited + 1))
   done
+}
+
+members_names() { # as sysfs has them
+  for member in $MEMBERS; do block_name "$member"; done | on_one_line
 }
 
 each_use() { # FILE DEVICE COMMAND…: with the last one until there is none; busybox's umount ends several at once

@@ -3,7 +3,8 @@
 # Plugnode: options, mode and owner of what is mounted. Read in by /etc/setup.sh.
 
 mount_value() { # KEY MOUNT: what site.yaml gives it of that
-  awk -v key="$1" -v mount="$2" '$1 == key && $2 == mount { print $3 }' "$LAYOUT_FILE" 2>/dev/null
+  # shellcheck disable=SC2086 # a list
+  awk -v key="$1" -v mount="$2" '$1 == key && $2 == mount { print $3 }' $LAYOUT_FILES /dev/null
 }
 
 memory_options() { # MOUNT: those of them that go with memory, too

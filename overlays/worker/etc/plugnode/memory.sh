@@ -11,7 +11,8 @@ mounted_type() { # FOLDER: the file system's, nothing where none is
 }
 
 fill_gaps() { # whatever the layout wants and no disk gives, and what no node can be without, in memory
-  { awk '$2 ~ "^/" { print $2, $6 }' "$WORK/partitions" 2>/dev/null || :; echo "/var /var.ro"; echo "/tmp -"; } |
+  # shellcheck disable=SC2086 # a list
+  { sed -n 's/^partition //p' $LAYOUT_FILES /dev/null | awk '$1 ~ "^/" { print $1, $5 }' && echo "/var /var.ro" && echo "/tmp -"; } |
     sort -k 1,1 -s | awk '!seen[$1]++' >"$WORK/gaps"
   while read -r folder fill <&3; do
     mounted "$ROOT$folder" || in_memory "$folder" "$fill"

@@ -5,11 +5,13 @@
 mount_all() {
   lacks=$(need blkid "util-linux, or e2fsprogs on EL5")
   [ -z "$lacks" ] || { degrade "$lacks; $DISK is not used" && return 0; }
-  echo "$DISK" >"$WORK/disk"
+  same_state
+  start_array || { degrade "the RAID set of $MEMBERS does not start, and stays as it is" && return 0; }
+  grep -Fqx "$DISK" "$WORK/disk" 2>/dev/null || echo "$DISK" >>"$WORK/disk"
   [ "$HAS_LAYOUT" = "$LAYOUT" ] ||
     say "$DISK has another layout than the site wants; what matches by label is used, nothing is changed"
   each_partition mount_partition
-  [ ! -e "$VAR/wipe" ] || wipe_on_request
+  [ ! -e "$VAR/wipe" ] || ! has_var || wipe_on_request
 }
 
 mount_partition() { # NUMBER MOUNT MIB FS LABEL FILL
@@ -85,7 +87,7 @@ check_filesystem() { # NODE FS; e2fsck: 0 clean, 1 repaired, 2 repaired and rebo
 
 newer() { # NODE: that its file system has what this release does not know, by the last words of who looked at it
   grep -Eiq '(unsupported|unknown).*feature' "$WORK/output" || return 0
-  echo "; it has features that this release does not know, of $(made_by "$DISK"): go back to that one, or wipe"
+  echo "; it has features that this release does not know, of $(made_by "${MEMBERS%% *}"): go back to that one, or wipe"
 }
 
 kernel_words() { # NODE: the kernel's last ones about it

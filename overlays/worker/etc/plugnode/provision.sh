@@ -2,34 +2,51 @@
 #
 # Plugnode: from a claim to a complete disk: the only part that destroys. Read in by /etc/setup.sh.
 
-provision() { # DISK TOKENS: from whatever is there to COMMITTED; a cut at any moment starts it over
-  lock "$1"
-  entitled "$1" "$2"
-  step "claim $1"
-  write_state "$1" CLAIMING "$2"
-  discard "$1"
-  clear_ends "$1"
+provision() { # TOKENS: from whatever is on all members to COMMITTED; a cut at any moment starts it over
+  DISK=${MEMBERS%% *}
+  for disk in $MEMBERS; do entitled "$disk" "$1"; done
+  claim "$1"
+  for disk in $MEMBERS; do
+    discard "$disk"
+    clear_ends "$disk"
+  done
+  [ -z "$LEVEL" ] || make_array
+  make_table "$DISK"
+  each_partition make_filesystem
+  each_partition fill_filesystem
+  [ -z "$LEVEL" ] || stop_array
+  for disk in $MEMBERS; do note_maker "$disk"; done
+  step "commit $MEMBERS"
+  each_state CLAIMING "$1" # once more, for its flush: all that was before is on the disks, not in their caches
+  each_state COMMITTED "$1"
+}
+
+claim() { # TOKENS: nothing of any member is lost before all are claimed, and the one whose state is that of all comes first
+  read_states
+  ARRAY=$HAS_ARRAY
+  # shellcheck disable=SC2086 # a list
+  leader=$(leader_of $MEMBERS)
+  step "claim $MEMBERS"
+  write_state "$leader" CLAIMING "$1"
+  for disk in $MEMBERS; do [ "$disk" = "$leader" ] || write_state "$disk" CLAIMING "$1"; done
+}
+
+each_state() { # STATE TOKENS
+  for disk in $MEMBERS; do write_state "$disk" "$1" "$2"; done
+}
+
+locked() { # COMMAND…: until it ends udev leaves the members alone, as systemd's block device locking asks
+  for disk in $MEMBERS; do
+    ! flock -V >/dev/null 2>&1 || set -- flock -w 30 "$disk" "$@" # busybox's cannot wait
+  done
+  "$@"
+}
+
+make_table() { # DISK: partitions of which nothing is left from before
   clear_partitions "$1"
   step "partition $1: $(mib_of "$1") MiB"
   write_table "$1"
   wait_for_partitions "$1"
-  each_partition make_filesystem
-  each_partition fill_filesystem
-  note_maker "$1"
-  step "commit $1"
-  write_state "$1" CLAIMING "$2" # once more, for its flush: all that was before is on the disk, not in its cache
-  write_state "$1" COMMITTED "$2"
-}
-
-lock() { # DISK: until this process ends udev leaves it alone, as systemd's block device locking asks
-  command -v flock >/dev/null || return 0
-  exec 9<"$1"
-  waited=0
-  until flock -n 9; do
-    [ "$waited" -lt 30 ] || { say "$1 is locked by something else" && return 1; }
-    sleep 1
-    waited=$((waited + 1))
-  done
 }
 
 entitled() { # DISK TOKENS: asks the disk itself once more, and takes down what stands on it
@@ -78,13 +95,13 @@ write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and st
 table_script() { # DISK gpt|dos|old: every start and size in sectors, on whole MiB; the first at 1 MiB
   size_partitions "$1"
   [ "$2" = old ] || echo "label: $2"
-  [ "$2" = gpt ] && linux=L swap=S || linux=83 swap=82
+  [ "$2" = gpt ] && linux=L swap=S raid=A19D880F-05FC-4D3B-A006-743F0F84911E || linux=83 swap=82 raid=fd
   sectors=$((1048576 / $(blockdev --getss "$1"))) end=$(($(mib_of "$1") - 1)) count=0
   while read -r number _ mib fs _ _ at; do
     count=$((count + 1))
     [ "$number" -ne 5 ] || [ "$count" -eq 5 ] || # the extended one, for all that are logical
       echo "$(((at - 1) * sectors)),$(((end - at + 1) * sectors)),5"
-    [ "$fs" = swap ] && type=$swap || type=$linux
+    case $fs in swap) type=$swap ;; raid) type=$raid ;; *) type=$linux ;; esac
     echo "$((at * sectors)),$((mib * sectors)),$type"
   done <"$WORK/sized"
 }

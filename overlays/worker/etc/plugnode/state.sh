@@ -3,7 +3,10 @@
 # Plugnode: the state sector, and whether a disk is proved blank: the only permissions to destroy. Read in by /etc/setup.sh.
 
 write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complete disk
-  body="PLUGNODE1 $SITE $2 $3 $LAYOUT $NODE"
+  case ${LAYOUT_FILE##*/} in
+  *..*) body="PLUGNODE2 $SITE $2 $3 $LAYOUT $NODE $SET ${ARRAY:--}" ;; # which no release of before takes for its own
+  *) body="PLUGNODE1 $SITE $2 $3 $LAYOUT $NODE" ;;
+  esac
   flush
   cached=$(write_cached "$1")
   [ -z "$cached" ] || hdparm -q -W0 "$1" || :
@@ -18,6 +21,52 @@ write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complet
 
 note_maker() { # DISK: in the sector after, which decides nothing
   echo "made by $RELEASE" | run_input dd of="$1" bs=512 seek=2041 count=1 conv=sync,notrunc,fsync
+}
+
+is_of_set() { # whether the state just read is of the present layout; one without a set is of the first
+  [ "$HAS_SET" = "$SET" ] || { [ "$HAS_SET" = - ] && [ "$LAYOUT_FILE" = "${LAYOUT_FILES%% *}" ]; }
+}
+
+leader_of() { # DISK…: the one whose state is that of all: a claim, unless it is one that was just being committed
+  for disk; do
+    read_state "$disk"
+    echo "$STATE $TOKENS $disk"
+  done | awk '
+    NR == 1 { leader = $3 }
+    $1 == "CLAIMING" { claim[++claims] = $3; wish[claims] = $2 }
+    $1 == "COMMITTED" { complete = $3; done[$2] = 1 }
+    END {
+      if (complete) leader = complete
+      for (i = claims; i > 0; i--) if (!(wish[i] in done)) leader = claim[i]
+      print leader
+    }'
+}
+
+read_states() { # of all members, as read_state of one
+  # shellcheck disable=SC2086 # a list
+  read_state "$(leader_of $MEMBERS)"
+}
+
+same_state() { # what a cut left of committing several: those that were not reached get it from one that was
+  # shellcheck disable=SC2086 # a list
+  from=$(leader_of $MEMBERS)
+  for disk in $MEMBERS; do
+    read_state "$disk"
+    [ "$STATE" = CLAIMING ] || continue
+    dd if="$from" bs=512 skip=2040 count=1 2>/dev/null |
+      run_input dd of="$disk" bs=512 seek=2040 count=1 conv=notrunc,fsync
+  done
+  read_states
+}
+
+judge_all() { # as judge of one: what keeps one of them from being taken keeps all
+  read_states
+  case $STATE in CLAIMING | COMMITTED) echo "$STATE" && return ;; esac
+  for disk in $MEMBERS; do
+    what=$(judge "$disk")
+    [ "$what" = BLANK ] || { echo "$what" && return; }
+  done
+  echo BLANK
 }
 
 made_by() { # DISK: the release that made its file systems

@@ -6,19 +6,35 @@ tokens() { # all that are asked for, a line each: by site.yaml, the kernel comma
   { own_field 6; own_field 7; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
 }
 
-var_token() { # what is in /var/wipe; an empty one is a new wish each time it is made
-  if ! mounted "$VAR" || [ ! -e "$VAR/wipe" ]; then return 0; fi
+var_token() { # what is in /var/wipe, for the layout with /var; an empty one is a new wish each time it is made
+  if ! mounted "$VAR" || [ ! -e "$VAR/wipe" ] || ! has_var; then return 0; fi
   token=$(tr '\n' ' ' 2>/dev/null <"$VAR/wipe" || :)
   [ -n "${token% }" ] || token=$(stat -c 'made %Y %i' "$VAR/wipe")
   echo "$token"
 }
 
-hashes() { # of the tokens, a line each; what is for foreign disks is no wish for ours
-  case $STATE in CLAIMING | COMMITTED) others='^foreign:' ;; *) others='^$' ;; esac
-  tokens | grep -v "$others" | while read -r token; do
+has_var() {
+  awk '$2 == "/var" { found = 1 } END { exit !found }' "$WORK/partitions"
+}
+
+hashes() { # of the tokens that are for these disks, a line each
+  tokens | while read -r token; do
+    is_meant "$token" || continue
     printf %s "$token" | checksum
     echo
   done
+}
+
+is_meant() { # TOKEN: what is for foreign disks is no wish for ours, nor is one disk's serial number for others
+  case $1:$STATE in
+  foreign:*:CLAIMING | foreign:*:COMMITTED) return 1 ;;
+  force:*) ;;
+  *) return 0 ;;
+  esac
+  for disk in $MEMBERS; do
+    [ "$1" != "force:$(disk_serial "$disk")" ] || return 0
+  done
+  return 1
 }
 
 asked() { # the hashes that the disk does not remember
@@ -51,7 +67,7 @@ kept_from_group() { # DISK: why only its own serial number could take it
   read_state "$1"
   if [ "$STATE" != none ]; then
     echo "is a disk of Plugnode"
-  elif [ "$(wc -l <"$WORK/disks")" -ne 1 ]; then
+  elif [ "$(wc -l <"$WORK/disks")" -ne "$COUNT" ]; then
     echo "is not the only one that devices and match mean"
   elif [ "$(made_by "$1")" != "an earlier release" ] || has_label "$1"; then
     echo "was a disk of Plugnode"
@@ -75,8 +91,8 @@ has_label() { # DISK: a file system with a label of this layout is on it
 
 wipe_on_request() { # /var/wipe: ours, and only if it was not done before
   [ -n "$(asked)" ] || { say "/var/wipe was done before" && rm -f "$VAR/wipe" && return 0; }
-  say "/var/wipe asks for a wipe of $DISK"
-  read_state "$DISK"
+  say "/var/wipe asks for a wipe of $MEMBERS"
+  read_states
   TOKENS=$(remembered)
   each_partition leave_swap
   sort -r -k 2,2 "$WORK/partitions" >"$WORK/reversed"
