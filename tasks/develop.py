@@ -63,7 +63,7 @@ def task_test():
 
 
 def run_tests() -> None:
-    workers = ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    workers = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
     words = ["-m", "pytest", *workers, "--durations", "15", "tests"]
     if subprocess.run([sys.executable, *words], cwd=REPOSITORY).returncode:
         raise Refused("the test suite failed")
