@@ -5,6 +5,8 @@ servers, nodes ──> who runs another release ──> drained, rebooted, looke
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -122,6 +124,9 @@ class OverSsh:
         self.run = run
         self.nodes = {node.name: node for node in nodes(run)}
         self.known_hosts = run.paths.known_hosts
+        author = run.author()
+        build = os.path.abspath(run.settings.build)
+        self.whose = f"{author['who']} on {author['host']}, in {build}"
 
     def runs(self, names: Collection[str]) -> Mapping[str, Runs]:
         from .core.nodes import ask
@@ -132,6 +137,19 @@ class OverSsh:
             if one := ask.runs(text):
                 found[name] = one
         return found
+
+    def claim(self, names: Collection[str]) -> Mapping[str, str]:
+        """One that does not answer is nobody's: its reboot fails, or it has none to lose."""
+        from .core.nodes import ask
+
+        script = ask.CLAIM.format(whose=shlex.quote(self.whose))
+        said = ask.ask([self.nodes[name] for name in names], script, self.known_hosts).said
+        return {name: whose for name, whose in said.items() if whose != self.whose}
+
+    def unclaim(self, names: Collection[str]) -> None:
+        from .core.nodes import ask
+
+        ask.ask([self.nodes[name] for name in names], ask.UNCLAIM, self.known_hosts)
 
     def reboot(self, names: Collection[str]) -> Mapping[str, str]:
         from .core.nodes import ask

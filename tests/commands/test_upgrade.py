@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import signal
 
 import pytest
@@ -81,6 +82,7 @@ class Rack:
             node.path("/run/plugnode").mkdir(exist_ok=True)
             node.path("/run/plugnode/release").write_text(f"{OLD}\n")
             node.path("/run/plugnode/degraded").unlink(missing_ok=True)
+            node.path("/run/plugnode/upgrade").unlink(missing_ok=True)
             self.boots(node)
 
     def boots(self, node: Machine, more: str = "") -> None:
@@ -161,6 +163,24 @@ def test_interrupted_it_gives_back_what_it_had_not_rebooted(rack: Rack):
     assert at_work.returncode == 130 and "Traceback" not in out, out
     assert "wn001: left: not rebooted when it stopped" in out, out
     assert rack.drained() == {} and rack.runs()[0] == OLD
+    assert not rack.nodes[0].path("/run/plugnode/upgrade").exists()
+
+
+def test_of_two_admins_one_has_a_node(rack: Rack, tmp_path: pathlib.Path):
+    (rack.jobs / "job.wn001").touch()
+    at_work = rack.start("upgrade", "node=wn001")
+    until(lambda: rack.drained())
+    copy = tmp_path / "site.yaml"
+    copy.write_text(rack.site.read_text())
+    other = doit(rack.net, copy, "upgrade", "node=wn[001-002]")
+    out = other.communicate(timeout=300)[0]
+    assert other.returncode == 1 and f"wn002: runs {rack.release}\n" in out, out
+    assert re.search(
+        r"wn001: left: in the upgrade of \S+ on \S+, in /\S+, until that has ended", out
+    ), out
+    (rack.jobs / "job.wn001").unlink()
+    assert f"wn001: runs {rack.release}\n" in at_work.communicate(timeout=300)[0]
+    assert rack.drained() == {}
 
 
 def test_with_no_drain_nobody_is_asked(rack: Rack):

@@ -32,6 +32,12 @@ class Running(Protocol):
     def runs(self, nodes: Collection[str]) -> Mapping[str, Runs]:
         """What those say that answer."""
 
+    def claim(self, nodes: Collection[str]) -> Mapping[str, str]:
+        """Have nodes know until they boot whose upgrade they are in; whose some are in already."""
+
+    def unclaim(self, nodes: Collection[str]) -> None:
+        """Have them forget it."""
+
     def reboot(self, nodes: Collection[str]) -> Mapping[str, str]:
         """Have nodes reboot; why others would not."""
 
@@ -137,20 +143,38 @@ class Rolling:
         """Drain as many as may be away; none, and let go of those that wait, where it stops."""
         if self._stopped():
             self._release(list(self.draining), "not rebooted: too many have failed")
+            return
+        free = self._claimed(queue, self.bounds.at_once - self._away())
         begun = []
-        while queue and not self._stopped() and self._away() < self.bounds.at_once:
-            node = queue.pop(0)
-            self.ledger.note(node, DRAINED)
-            self.draining[node] = time.monotonic()
-            try:
-                self.scheduler.drain(node, f"{OURS}: upgrade to {self.wanted[node]}")
-            except Refused as error:
-                del self.draining[node]
-                self.ledger.forget(node)
-                self.outcome.failed[node] = str(error)
-                continue
-            begun.append(node)
+        while free and not self._stopped():
+            node = free.pop(0)
+            if self._drain(node):
+                begun.append(node)
+        if free:
+            self.running.unclaim(free)
+            queue[:0] = free
         self._told(begun, "draining")
+
+    def _claimed(self, queue: list[str], most: int) -> list[str]:
+        """The next so many, without those that are in the upgrade of somebody else."""
+        asked, queue[:] = queue[:most], queue[most:]
+        others = self.running.claim(asked) if asked else {}
+        for node, whose in others.items():
+            self.outcome.left[node] = f"in the upgrade of {whose}, until that has ended"
+        return [node for node in asked if node not in others]
+
+    def _drain(self, node: str) -> bool:
+        self.ledger.note(node, DRAINED)
+        self.draining[node] = time.monotonic()
+        try:
+            self.scheduler.drain(node, f"{OURS}: upgrade to {self.wanted[node]}")
+        except Refused as error:
+            del self.draining[node]
+            self.ledger.forget(node)
+            self.running.unclaim([node])
+            self.outcome.failed[node] = str(error)
+            return False
+        return True
 
     def _away(self) -> int:
         return len(self.draining) + len(self.booting)
@@ -259,10 +283,14 @@ class Rolling:
 
     def _release(self, nodes: Iterable[str], why: str) -> None:
         """Give back what was drained and not rebooted."""
+        released = []
         for node in nodes:
             self.draining.pop(node, None)
             if self._undrain(node):
                 self.outcome.left[node] = why
+                released.append(node)
+        if released:
+            self.running.unclaim(released)
 
     def _undrain(self, node: str) -> bool:
         try:

@@ -30,6 +30,7 @@ class Cluster:
         self.broken: set[str] = set()  # nodes that cannot be drained
         self.most = 0
         self.silent: set[str] = set()
+        self.claims: dict[str, str] = {}  # of nodes, until they boot
 
     def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
         return {node: self.reasons[node] for node in nodes if node in self.reasons}
@@ -50,6 +51,14 @@ class Cluster:
         up = [node for node in nodes if node not in self.silent]
         return {node: Runs(self.release[node], self.does.get(node) == "degraded") for node in up}
 
+    def claim(self, nodes: Collection[str]) -> Mapping[str, str]:
+        whose = {node: self.claims.setdefault(node, "us") for node in nodes}
+        return {node: name for node, name in whose.items() if name != "us"}
+
+    def unclaim(self, nodes: Collection[str]) -> None:
+        for node in nodes:
+            del self.claims[node]
+
     def reboot(self, nodes: Collection[str]) -> Mapping[str, str]:
         if "interrupted" in map(self.does.get, nodes):
             raise KeyboardInterrupt
@@ -58,6 +67,7 @@ class Cluster:
         for node in nodes:
             if self.does.get(node) != "stays" and node not in refused:
                 self.release[node] = NEW
+                self.claims.pop(node)
         return dict.fromkeys(refused, "it has no shutdown")
 
     def has_power(self, node: str) -> bool:
@@ -98,12 +108,22 @@ def test_never_more_are_away_than_may_be_and_all_come_back(ledger: Ledger, at_on
     assert upgraded(cluster, ledger) == ([], {}, {})
 
 
+def test_a_node_in_somebody_elses_upgrade_is_left_to_that(ledger: Ledger):
+    cluster = Cluster()
+    cluster.claims["wn002"] = "bob on head2"
+    outcome = upgraded(cluster, ledger, at_once=2)
+    assert outcome.left == {"wn002": "in the upgrade of bob on head2, until that has ended"}
+    assert outcome.upgraded == ["wn001", "wn003", "wn004"] and cluster.reasons == {}
+    assert cluster.claims == {"wn002": "bob on head2"} and cluster.release["wn002"] == OLD
+
+
 def test_a_node_that_does_not_become_idle_is_let_go(ledger: Ledger):
     cluster = Cluster()
     cluster.jobs = {"wn002"}
     outcome = upgraded(cluster, ledger)
     assert outcome.left == {"wn002": "not idle in 0.05 seconds: mixed"}
     assert cluster.release["wn002"] == OLD and cluster.reasons == {} and not outcome.failed
+    assert cluster.claims == {}
 
 
 def test_what_failed_stays_drained_with_its_reason_until_it_is_well(ledger: Ledger):
