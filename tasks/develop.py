@@ -63,7 +63,8 @@ def task_test():
 
 
 def run_tests() -> None:
-    workers = ["-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"]
-    words = ["-m", "pytest", *workers, "--durations", "15", "tests"]
+    workers = ["-n", "4", "--max-worker-restart", "0"]  # with another in its place it may never end
+    order = ["--dist", "loadfile", "--no-loadscope-reorder"]
+    words = ["-m", "pytest", *workers, *order, "--durations", "15", "tests"]
     if subprocess.run([sys.executable, *words], cwd=REPOSITORY).returncode:
         raise Refused("the test suite failed")

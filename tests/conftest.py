@@ -6,6 +6,7 @@ import pathlib
 import signal
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import sample_site
 from tests.support.commands import Doit
@@ -17,23 +18,26 @@ pytest_plugins = ["tests.support.vm_times"]  # says how long each virtual machin
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file run one after the other, and virtual machines first, two at a time.
+    """Virtual machines first: what takes minutes must not be the last, with nothing to run beside it."""
+    items.sort(key=lambda item: "vm" not in item.keywords)
+
+
+class ByFile(LoadScopeScheduling):
+    """Tests of a file run one after the other, and of those with virtual machines two at a time.
 
     A machine takes a whole processor; all other tests mostly wait, so that four of them keep two processors busy.
-    What takes minutes must not be the last, with nothing to run beside it.
     """
-    items.sort(key=lambda item: "vm" not in item.keywords)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if not file.startswith("tests/vm/"):
+            return file
+        return "machines of the example" if file == "tests/vm/test_boot_example.py" else "machines"
 
 
-def group_of(item: pytest.Item) -> str:
-    """What of the tests is done by one process, in their order."""
-    if "vm" not in item.keywords:
-        return item.path.as_posix()
-    return "machines of the example" if item.path.stem == "test_boot_example" else "machines"
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture

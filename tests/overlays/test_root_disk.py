@@ -54,6 +54,7 @@ def test_the_next_one_comes_beside_it_and_the_oldest_goes_when_there_is_no_room(
     second = node.boots(NEW)
     assert node.boot()[0] == NEW
     assert {str(first), str(second)} <= set(node.on_disk("ls").split())
+    node.on_disk(f"touch -d 2020-01-01 {first}")  # not of the same second
     node.release("worker-000000000003", 4 * MIB)
     third = node.boots("worker-000000000003")
     assert node.boot()[0] == "worker-000000000003"

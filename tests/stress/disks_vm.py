@@ -13,6 +13,7 @@ disks many times; QEMU emulates, so that takes minutes. What each boot said is h
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -71,10 +72,13 @@ MACHINES = {
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(MACHINES)
-    if set(names) - MACHINES.keys():
-        print(__doc__)
-        return 2
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("machines", nargs="*", default=[], metavar="|".join(MACHINES))
+    names = parser.parse_args().machines or list(MACHINES)
+    if unknown := set(names) - MACHINES.keys():
+        parser.error(f"no machine {', '.join(sorted(unknown))}")
     return sum(bad(name) for name in names)
 
 

@@ -233,7 +233,7 @@ got() { [ -s /run/plugnode/secrets/held/etc/munge/munge.key ]; }
 say "key $(cat /run/plugnode/age.pub)"
 got || while ! got; do sleep 5; sh /etc/setup.sh take_secrets; ! got || systemctl restart munge; done
 say "munge $(systemctl is-active munge) $(stat -c '%U %a %s' /etc/munge/munge.key)"
-say "host key $(ssh-keyscan -t ed25519 127.0.0.1 2>/dev/null | cut -d ' ' -f 2-)"
+say "host key $(ssh-keyscan -t ed25519 127.0.0.1 2>/dev/null | grep -v '^#' | cut -d ' ' -f 2-)"
 say "credential $(munge -s "of $(uname -n)")"
 say all
 """
