@@ -84,6 +84,7 @@ class Machine:
     pxe_rom: str = ""  # for firmware "bios": iPXE as a kernel
     more_disks: tuple[tuple[str, str], ...] = ()  # image files, and how they are plugged in
     tpm: str = ""  # swtpm's control socket; "": it has no TPM
+    reboots: bool = False  # when its system says so; else it is off then
 
 
 Show = Callable[[float, str], None]  # seconds since power-on, a line of the console
@@ -221,7 +222,8 @@ def arguments(machine: Machine, qmp: str) -> list[str]:
     words = ["qemu-system-x86_64", "-M", _board(machine), "-accel", accel]
     words += ["-cpu", "max,la57=off", "-smp", "1", "-m", str(machine.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
-    words += ["-serial", "stdio", "-monitor", "none", "-no-reboot"]
+    words += ["-serial", "stdio", "-monitor", "none"]
+    words += [] if machine.reboots else ["-no-reboot"]
     words += ["-qmp", f"unix:{qmp},server=on,wait=off"]
     words += ["-object", "rng-random,id=r0,filename=/dev/urandom"]
     words += ["-device", "virtio-rng-pci,rng=r0"]
