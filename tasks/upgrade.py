@@ -142,7 +142,7 @@ class OverSsh:
         """One that does not answer is nobody's: its reboot fails, or it has none to lose."""
         from .core.nodes import ask
 
-        script = ask.CLAIM.format(whose=shlex.quote(self.whose))
+        script = f"whose={shlex.quote(self.whose)}; {ask.CLAIM}"
         said = ask.ask([self.nodes[name] for name in names], script, self.known_hosts).said
         return {name: whose for name, whose in said.items() if whose != self.whose}
 

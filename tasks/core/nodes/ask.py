@@ -57,8 +57,8 @@ NEXT_IMAGE = (  # the initrd of a root that is kept on the disk has put it there
     "{ echo 'it was not booted with root: disk' >&2; exit 1; }; "
     "exec /run/plugnode/fetch/bin/busybox sh /run/plugnode/fetch/next-image"
 )
-# Whose upgrade a node is in, which it knows until it boots: one alone is the first to say so
-CLAIM = "set -eu; " + ENTER + "(set -C; echo {whose} >upgrade) 2>/dev/null || :; cat upgrade"
+# $whose upgrade a node is in, which it knows until it boots: one alone is the first to say so
+CLAIM = "set -eu; " + ENTER + '(set -C; echo "$whose" >upgrade) 2>/dev/null || :; cat upgrade'
 UNCLAIM = "set -eu; " + ENTER + "rm -f upgrade"
 REBOOT = (
     "PATH=$PATH:/sbin:/usr/sbin; command -v shutdown >/dev/null || "
