@@ -72,9 +72,9 @@ MACHINES = {
 
 def main() -> int:
     names = sys.argv[1:] or list(MACHINES)
-    if set(names) - MACHINES.keys():
+    if strange := set(names) - MACHINES.keys():
         print(__doc__)
-        return 2
+        return 0 if strange == {"--help"} else 2
     return sum(bad(name) for name in names)
 
 
