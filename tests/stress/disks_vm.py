@@ -58,6 +58,7 @@ COMPLETE = [
     "!DEGRADED",
     "!CLAIMING - pn-var",
     r"\[UU\]",
+    "!^own",
 ]
 CUT = {
     f"{what}, cut {number + 1}": COMPLETE

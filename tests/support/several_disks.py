@@ -235,9 +235,9 @@ rm /etc/udev/rules.d/99-last-life.rules
 udevadm control --reload
 killed 0
 all=$(cat /count)
-number=0
-while [ $number -lt {CUTS} ]; do
-  number=$((number + 1))
+round=0
+while [ $round -lt {CUTS} ]; do
+  round=$((round + 1))
   down
   for disk in /dev/vda /dev/vdb; do
     for mib in 0 $(($(blockdev --getsize64 $disk) / 1048576 - 1)); do
@@ -245,12 +245,12 @@ while [ $number -lt {CUTS} ]; do
     done
   done
   wipe=-
-  killed $((all * number / ({CUTS} + 1)))
-  boot "first, cut $number" /mirror
+  killed $((all * round / ({CUTS} + 1)))
+  boot "first, cut $round" /mirror
   echo mine >/var/lib/own
-  wipe=t$number
-  killed $((all * number / ({CUTS} + 1)))
-  boot "wipe, cut $number" /mirror
+  wipe=t$round
+  killed $((all * round / ({CUTS} + 1)))
+  boot "wipe, cut $round" /mirror
 done
 echo "=== LAST"
 """

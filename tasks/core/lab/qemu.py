@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Callable, Iterable
 
 from ..base.errors import Refused
@@ -78,6 +79,7 @@ class Machine:
     firmware: str = "bios"  # "bios" | "uefi" | "secure" | "ipxe"
     nic: str = "virtio"
     strangers: tuple[str, ...] = ()  # MACs of further cards, which lead nowhere and are found first
+    unplugged: tuple[str, ...] = ()  # of cards without a cable: one is found before its own
     bus: str = "virtio"
     memory: int = 1024  # MiB
     direct: tuple[str, str, str] | None = None
@@ -125,6 +127,17 @@ class VM:
                 stderr=errors,
             )
         threading.Thread(target=self._listen, daemon=True).start()
+        if machine.unplugged:
+            self._unplug()
+
+    def _unplug(self) -> None:
+        """Take cables out, and only then have its processor start."""
+        while self.process.poll() is None:
+            with contextlib.suppress(OSError):  # its socket is not there yet
+                for card in unplugged_cards(self.machine):
+                    self._say("set_link", name=card, up=False)
+                return self._say("cont")
+            time.sleep(0.05)
 
     def _file(self, name: str) -> str:
         return os.path.join(self.machine.work, name)
@@ -205,13 +218,14 @@ class VM:
         """What an ACPI system ends cleanly on."""
         self._say("system_powerdown")
 
-    def _say(self, *commands: str) -> None:
+    def _say(self, command: str, **arguments: str | bool) -> None:
+        wanted = {"execute": command, "arguments": arguments}
         with socket.socket(socket.AF_UNIX) as channel:
             channel.connect(self.qmp)
             stream: IO[str] = channel.makefile("rw")
             stream.readline()
-            for command in ("qmp_capabilities", *commands):
-                stream.write(json.dumps({"execute": command}) + "\n")
+            for said in ({"execute": "qmp_capabilities"}, wanted):
+                stream.write(json.dumps(said) + "\n")
                 stream.flush()
                 stream.readline()
 
@@ -227,7 +241,9 @@ def arguments(machine: Machine, qmp: str) -> list[str]:
     words += ["-qmp", f"unix:{qmp},server=on,wait=off"]
     words += ["-object", "rng-random,id=r0,filename=/dev/urandom"]
     words += ["-device", "virtio-rng-pci,rng=r0"]
-    return words + _network_card(machine) + _disks(machine) + _tpm(machine) + _start(machine)
+    if machine.unplugged:
+        words += ["-S"]  # its processor waits until the cables are out
+    return words + _network_cards(machine) + _disks(machine) + _tpm(machine) + _start(machine)
 
 
 def _board(machine: Machine) -> str:
@@ -235,20 +251,28 @@ def _board(machine: Machine) -> str:
     return f"{'q35,smm=on' if machine.firmware == 'secure' else 'pc'},graphics=off"
 
 
-def _network_card(machine: Machine) -> list[str]:
+def _network_cards(machine: Machine) -> list[str]:
     """With QEMU's own iPXE as its ROM, or with none where something else does the ROM's work."""
     boots_by_rom = machine.firmware == "ipxe" and not machine.direct
     rom = "bootindex=1" if boots_by_rom else "romfile="
     nic = NICS[machine.nic]
 
-    words = []
-    for number, mac in enumerate(machine.strangers):
-        words += ["-netdev", f"hubport,id=s{number},hubid={9 + number}"]
-        words += ["-device", f"{nic},netdev=s{number},mac={mac},romfile="]
+    others = []
+    for number, mac in enumerate([*machine.strangers, *machine.unplugged]):
+        nowhere = ["-netdev", f"hubport,id=s{number},hubid={9 + number}"]
+        card = f"{nic},id=c{number},netdev=s{number},mac={mac},romfile="
+        others.append([*nowhere, "-device", card])
     tap = f"tap,id=n0,ifname=tap{machine.number},script=no,downscript=no,vhost=off"
-    words += ["-netdev", tap]
-    words += ["-device", f"{nic},netdev=n0,mac={machine.mac},{rom}"]
-    return words
+    own = ["-netdev", tap, "-device", f"{nic},netdev=n0,mac={machine.mac},{rom}"]
+
+    before = len(machine.strangers) + 1
+    return list(chain(*others[:before], own, *others[before:]))
+
+
+def unplugged_cards(machine: Machine) -> list[str]:
+    """QEMU's names of the cards without a cable."""
+    first = len(machine.strangers)
+    return [f"c{first + number}" for number in range(len(machine.unplugged))]
 
 
 def _disks(machine: Machine) -> list[str]:
