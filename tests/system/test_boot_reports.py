@@ -104,6 +104,10 @@ def told(tmp_path):
         yield Told(net, tmp_path)
 
 
+LIE = "<30>plugnode-boot: ready=1.00 release=evil-0123456789ab stages=start:0.5"
+TOO_LATE = LIE.removeprefix("<30>plugnode-boot: ") + ",a:0.1"  # a stage that began before the last
+
+
 def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path: pathlib.Path):
     out = told("deploy")
     assert "/etc/rsyslog.d/plugnode-told.conf" in out, out
@@ -111,20 +115,39 @@ def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path
     assert " plugnode.report=10.99.0.1:20514 " in told.arguments()
     assert told("status", "--boots") == "no boot known of wn[001-003]\n"
 
+    first, second = two_that_boot(told, tmp_path, release)
+    lies(told, first)
+    assert "evil" not in told.log.replace(TOO_LATE, "")
+    assert "plugnode-boot" not in told.server.path("/var/log/all").read_text()
+    shown_in_the_terminal(told, release)
+    shown_on_pages(told, tmp_path, release)
+
+    rotate = ["logrotate", "--force", "--state", "/srv/state", "/etc/logrotate.d/plugnode-told"]
+    run(*told.server.inside(*rotate))
+    assert told.log == "" and "! wn002" in told("status", "--boots")
+    told.boots(second, tmp_path / "two", release)
+    assert "wn[001-002]: " in told("status", "--boots")
+
+
+def two_that_boot(told: Told, tmp_path: pathlib.Path, release: str) -> tuple[Machine, Machine]:
+    """One has util-linux' logger, the other, which lacks something, only bash."""
     first, second = (told.net.machine(f"wn{n:03}", 100 + n, known=False) for n in (1, 2))
     told.boots(first, tmp_path / "one", release)
     logger = second.path("/usr/local/bin/logger")  # busybox's, which sends nothing: then bash does
     shutil.copy(shutil.which("busybox") or "", logger)
     run(*second.inside("mount", "--bind", "/usr/local/bin/logger", "/usr/bin/logger"))
     told.boots(second, tmp_path / "two", release, "no disk\nits \033[31m`card` \u202e$(x)\n")
+    return first, second
 
+
+def lies(told: Told, first: Machine) -> None:
+    """What a stranger sends, and what a node does that is no report."""
     stranger = told.net.machine("stranger", 200, known=False)
-    line = "<30>plugnode-boot: ready=1.00 release=evil-0123456789ab stages=start:0.5"
-    told.sends(stranger, line)
+    told.sends(stranger, LIE)
     for wrong in (
         "",
         " ready=1 release=../../x-0123456789ab stages=",
-        line[19:] + ",a:0.1",
+        TOO_LATE,
         "x" * 3000,
     ):
         told.sends(first, f"<30>plugnode-boot:{wrong}")
@@ -133,8 +156,8 @@ def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path
     told.sends(first, r"<30>plugnode-boot: \033[2J\r\0377 end")
     until(lambda: " end" in told.log)
 
-    assert "evil" not in told.log.replace(line[19:] + ",a:0.1", "")
-    assert "plugnode-boot" not in told.server.path("/var/log/all").read_text()
+
+def shown_in_the_terminal(told: Told, release: str) -> None:
     out = told("status", "--boots")
     heads = [text for text in out.splitlines() if not text.startswith(" ")]
     begin = f"wn001: {release} in 62 s, slowest setup (50 s), 20"
@@ -148,6 +171,9 @@ def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path
         **{"root": 0.75, "identity": 0.25, "init": 2.75, "setup": 49.5},
     }
 
+
+def shown_on_pages(told: Told, tmp_path: pathlib.Path, release: str) -> None:
+    """The one for a wall, and the report, which shows the same."""
     page = tmp_path / "page.html"
     told("status", f"--html={page}")
     report = (tmp_path / "build/report.html").read_text()
@@ -160,9 +186,3 @@ def test_a_node_that_boots_is_told_of_and_a_stranger_is_not(told: Told, tmp_path
         assert "no disk; its [31m`card` $(x)" in text and "No boot known of wn003." in text
         assert f"<code>{release}</code>" in text and "did not answer: 2" in text
         assert "<strong>wn002</strong> <span>degraded: no disk; its" in text
-
-    rotate = ["logrotate", "--force", "--state", "/srv/state", "/etc/logrotate.d/plugnode-told"]
-    run(*told.server.inside(*rotate))
-    assert told.log == "" and "! wn002" in told("status", "--boots")
-    told.boots(second, tmp_path / "two", release)
-    assert "wn[001-002]: " in told("status", "--boots")

@@ -367,7 +367,8 @@ def _said_partitions(path: Path, image: Section) -> Iterator[tuple[Path, Section
     """Of all disks of an image, each with its place."""
     disks = [((*path, "disks", at), disk) for at, disk in enumerate(image.disks or ())]
     for here, disk in disks or [((*path, "disk"), image.disk)]:
-        for at, part in enumerate((disk and disk.partitions) or ()):
+        partitions = disk.partitions if disk else None
+        for at, part in enumerate(partitions or ()):
             yield (*here, "partitions", at), part
 
 
