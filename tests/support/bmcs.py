@@ -175,6 +175,12 @@ def stopped(*parts) -> Iterator[None]:
 # In the namespace
 
 
+WITHOUT_SOL = {
+    "IPMI": {"ServiceEnabled": False},
+    "SSH": {"ServiceEnabled": True, "Port": 2200, "ConsoleEntryCommand": "start /system1/sol1"},
+}
+
+
 def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Callable:
     """The emulator as each address shows it: with one system, and with what is wrong there."""
     from werkzeug.test import run_wsgi_app
@@ -188,22 +194,10 @@ def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Call
         with open(folder / "asked", "a") as asked:
             asked.write(f"{method} {path} {address}\n")
         changes = method in ("POST", "PATCH") and "Sessions" not in path
-        if fault == "silent":
-            time.sleep(3600)
-        if fault == "slow":
-            time.sleep(1)
-        if fault == "broken" and path.strip("/") != "redfish/v1":
-            return Response("{}", 500)(environ, start)
-        if fault == "garbage":
-            return Response("<html>login", content_type="application/json")(environ, start)
-        if fault == "list":
-            return Response("[1]", content_type="application/json")(environ, start)
-        if fault == "lies" and changes:
-            return Response("", 204)(environ, start)
         if fault == "busy" and changes:
             busy[address] = busy.get(address, 0) + 1
-            if busy[address] % 2:
-                return Response("{}", 503)(environ, start)
+        if wrong := wrong_answer(fault, path, changes, busy.get(address, 0)):
+            return Response(*wrong, content_type="application/json")(environ, start)
         if path.rstrip("/").endswith("/Systems") and fault != "several":
             members = [{"@odata.id": f"/redfish/v1/Systems/{systems[address]}"}]
             said = {"Members": members, "Members@odata.count": 1, "Name": "Systems"}
@@ -211,20 +205,30 @@ def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Call
         body, status, headers = run_wsgi_app(app, environ)
         data = b"".join(body)
         if fault == "ssh" and "/Systems/" in path and method == "GET":
-            said = json.loads(data)
-            said["SerialConsole"] = {
-                "IPMI": {"ServiceEnabled": False},
-                "SSH": {
-                    "ServiceEnabled": True,
-                    "Port": 2200,
-                    "ConsoleEntryCommand": "start /system1/sol1",
-                },
-            }
-            data = json.dumps(said).encode()
+            data = json.dumps({**json.loads(data), "SerialConsole": WITHOUT_SOL}).encode()
             headers["Content-Length"] = str(len(data))
         return Response(data, status, headers)(environ, start)
 
     return answer
+
+
+def wrong_answer(fault: str, path: str, changes: bool, orders: int) -> tuple[str, int] | None:
+    """What is said instead of the truth, and its status. `orders`: of a busy one, this one too."""
+    if fault == "silent":
+        time.sleep(3600)
+    if fault == "slow":
+        time.sleep(1)
+    if fault == "broken" and path.strip("/") != "redfish/v1":
+        return "{}", 500
+    if fault == "garbage":
+        return "<html>login", 200
+    if fault == "list":
+        return "[1]", 200
+    if fault == "lies" and changes:
+        return "", 204
+    if fault == "busy" and changes and orders % 2:
+        return "{}", 503
+    return None
 
 
 class InMemory(dict):
