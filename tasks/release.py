@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,7 +80,7 @@ def name(paths: BuildPaths, of: Aside, said: Said) -> None:
         nfs=said.nfs,
         **root_file(paths, image, said.root_kind),
     )
-    release = replace(unnamed, id=id_of(unnamed))
+    release = unnamed._replace(id=id_of(unnamed))
     write_atomic(paths.release(image), release.dump())
 
 

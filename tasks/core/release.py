@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(NamedTuple):
     """What `release.json` says.
 
     `root`, `xattrs`, `initrd` and `kernel` are sha256 digests of those files, hex.
@@ -51,7 +49,7 @@ class Release:
         return self.is_of_file and self.root_kind != "nfs-file"
 
     def dump(self) -> builtins.bytes:
-        return (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode()
+        return (json.dumps(self._asdict(), indent=1) + "\n").encode()
 
 
 def parse_release(data: bytes) -> Release:
@@ -61,12 +59,11 @@ def parse_release(data: bytes) -> Release:
     over.
     """
     said = {"site_data": 1, **json.loads(data)}  # nobody wrote it down before a second form
-    names = [field.name for field in dataclasses.fields(Release)]
-    release = Release(**{name: said[name] for name in names if name in said})
+    release = Release(**{name: said[name] for name in Release._fields if name in said})
     numbers = release.entries, release.bytes, release.root_bytes, release.verity_blocks
     if not all(isinstance(number, int) for number in numbers):
         raise ValueError("its numbers are none")
-    if not all(isinstance(value, (str, int)) for value in dataclasses.astuple(release)):
+    if not all(isinstance(value, (str, int)) for value in release):
         raise ValueError("its texts are none")
     return release
 

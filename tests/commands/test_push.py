@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -326,7 +325,7 @@ def test_a_node_is_told_to_fetch_what_its_own_server_has_deployed_for_it(tmp_pat
         "worker-000000000001", "worker", "quiet", *["0" * 64] * 4, "6.1.0", "own", 1, 1,
         root_kind="disk", root_name="root.erofs", root_file="1" * 64, root_bytes=7,
     )  # fmt: skip
-    said = {"worker": dataclasses.asdict(release)}
+    said = {"worker": release._asdict()}
     held = {"boot1": Answer({"releases": said}), "boot2": Answer({"releases": said})}
     failed: dict[str, str] = {}
     asked = push.of_same_release(site, site.nodes, held, failed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 
 VANISHED, TRIES = 24, 3  # rsync's exit status where files went away while they were copied
@@ -94,6 +93,8 @@ def ssh_command(*options: str) -> list[str]:
     the configuration of ssh or RSYNC_RSH say. `options` are for ssh, which takes the first that it
     is told of each, but of flags the last.
     """
+    import shlex  # not loaded by a run that asks nobody
+
     program, *words = shlex.split(os.environ.get("RSYNC_RSH") or "ssh")
     if os.path.basename(program) != "ssh":
         return [program, *words]

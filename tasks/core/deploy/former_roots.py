@@ -7,7 +7,6 @@ nothing of it is left, a former subnet of the present one as long as nodes in it
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -144,10 +143,10 @@ def _root(
 
 def _targets(targets: Targets, path: str) -> Targets:
     """A former nfs_root with its tftp_root, which stands in the paths of its boot files."""
-    root = dataclasses.replace(targets, nfs=path)
+    root = targets._replace(nfs=path)
     files = content(root.kept("files")) or b""
     found = BOOT_FILE.search(files.decode(errors="surrogateescape"))
-    return dataclasses.replace(root, tftp=found[1]) if found else root
+    return root._replace(tftp=found[1]) if found else root
 
 
 def _left(records: list[journal.Record], words: str, now: float) -> float:

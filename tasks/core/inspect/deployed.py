@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -46,5 +45,5 @@ def _releases(targets: Targets, boot_files: Mapping[str, bytes]) -> dict[str, An
     for label in labels:
         release = held.get(label if is_id(label) else current(boot_files, label) or "")
         if release:
-            found[label] = dataclasses.asdict(release)
+            found[label] = release._asdict()
     return found

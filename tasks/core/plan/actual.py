@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -73,7 +72,7 @@ def _known(targets: Targets, desired: Desired, exports: ExportsFound) -> Targets
             former |= {line.path for line in exported}
     roots = [targets]
     for path in sorted(former - {targets.nfs}):
-        roots.append(dataclasses.replace(targets, nfs=path))
+        roots.append(targets._replace(nfs=path))
     deployed = [root for root in roots if os.path.isfile(root.kept("files"))]
     return max(deployed, key=_last_deploy, default=targets)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -88,7 +87,7 @@ def served(targets: Targets, nodes: Nodes, ours: Iterable[str] = ()) -> Iterator
         return
     roots = _roots_named(read_files(targets).values())
     for root in sorted(roots - {targets.nfs, *ours}):
-        other = dataclasses.replace(targets, nfs=root)
+        other = targets._replace(nfs=root)
         lost = strangers(nodes_of(other), nodes)
         if lost:
             who = f"in use by a site whose nfs_root is {root}"

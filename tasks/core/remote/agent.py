@@ -199,7 +199,7 @@ class Channel:
         return unpack(self.goal, self)
 
     def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
-        answer = self.ask(render=[dataclasses.asdict(release), label, site])
+        answer = self.ask(render=[release._asdict(), label, site])
         return {name: text.encode() for name, text in answer["files"].items()}
 
     def changes(self, asked: Values) -> Mapping[str, Any]:
@@ -281,7 +281,7 @@ def _pack_release(built: BuiltRelease) -> dict[str, Any]:
         paths_of.setdefault(inode, []).append(os.fsdecode(path))
     shared = [paths for paths in paths_of.values() if len(paths) > 1]
     return {
-        "release": dataclasses.asdict(built.release),
+        "release": built.release._asdict(),
         "sizes": {name: built.size(name) for name in PARTS},
         "shared": sorted(shared),
     }

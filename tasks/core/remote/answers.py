@@ -7,8 +7,7 @@ shape; a tuple, one shape for each value; or names with shapes, besides which ot
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, get_type_hints
 
 from ..base.shapes import Misfit, Shape, fit
 from ..release import Release
@@ -119,8 +118,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "record": {},
 }
 
-_TYPES = {"int": int, "str": str}
-_RELEASE = {each.name: _TYPES[str(each.type)] for each in dataclasses.fields(Release)}
+_RELEASE = get_type_hints(Release)
 MESSAGES: dict[str, Shape] = {  # one of these a line (see agent.py)
     "begun": bool,
     "say": str,

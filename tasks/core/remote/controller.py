@@ -7,7 +7,6 @@ for what it lacks: the bytes of a root come by rsync, for which a release that i
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import io
 import json
@@ -239,7 +238,7 @@ class _Session(EventHandler):  # type: ignore[misc]
         self.transfer = _Transfer(self, files).begin(argv)
 
     def _render(self, release: Values, label: str, site: str) -> None:
-        known = {field.name: release[field.name] for field in dataclasses.fields(Release)}
+        known = {name: release[name] for name in Release._fields}
         if self.request.render is None:
             raise shapes.Misfit("it asks for boot files, which it needs not")
         try:

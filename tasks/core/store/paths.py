@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..base.errors import Refused
 
@@ -13,8 +13,7 @@ BOOT_FILES = "plugnode/"  # the files below tftp_root that name a release: the c
 RELEASE_ID = r"[A-Za-z0-9][\w.-]*-[0-9a-f]{12}"  # of a release, or of site data
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(NamedTuple):
     """One boot server's folders. Every path that a method gives begins with `destdir`."""
 
     tftp: str  # absolute, as the server knows it: "/tftpboot"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import json
 import pathlib
@@ -459,7 +458,7 @@ def test_a_root_that_another_machine_serves_is_mounted_from_there_and_not_export
     site = site_with(node(1), servers=2)
     boot1, boot2 = site.servers
     filer = boot2._replace(nfs_server="10.255.9.9:/vol/roots")
-    release = dataclasses.replace(release_of(site.images[0]), nfs="vers=4.1,nconnect=4")
+    release = release_of(site.images[0])._replace(nfs="vers=4.1,nconnect=4")
     line = boot_files.arguments_of(site, filer, release)
     root = f"10.255.9.9:/vol/roots/{release.id}"
     assert f"nfsroot={root},ro,vers=4.1,proto=tcp,nolock,nconnect=4" in line
@@ -473,10 +472,14 @@ def test_a_root_that_another_machine_serves_is_mounted_from_there_and_not_export
 
 def test_a_root_file_that_is_mounted_lies_beside_the_tree_and_is_known_by_its_hashes():
     site = site_with(node(1), servers=2)
-    release = dataclasses.replace(
-        release_of(site.images[0]), nfs="vers=4.2", root_kind="nfs-file", root_file="1" * 64,
-        root_name="root.erofs", verity="2" * 64, verity_blocks=77,
-    )  # fmt: skip
+    release = release_of(site.images[0])._replace(
+        nfs="vers=4.2",
+        root_kind="nfs-file",
+        root_file="1" * 64,
+        root_name="root.erofs",
+        verity="2" * 64,
+        verity_blocks=77,
+    )
     server = site.servers[0]
     line = boot_files.arguments_of(site, server, release)
     assert f"nfsroot={server.ip}:/opt/nfs_export/{release.id}.file,ro,vers=4.2,proto=tcp" in line
@@ -486,9 +489,9 @@ def test_a_root_file_that_is_mounted_lies_beside_the_tree_and_is_known_by_its_ha
 
 def test_how_a_root_is_mounted_is_in_a_releases_id_where_it_is_not_as_ever():
     release = release_of(site_with().images[0])
-    named = dataclasses.replace(release, id=id_of(release))
+    named = release._replace(id=id_of(release))
     assert (
-        id_of(dataclasses.replace(named, nfs="vers=4.2"))
+        id_of(named._replace(nfs="vers=4.2"))
         != id_of(named)
         == release_id(
             named.image, named.root, named.xattrs, named.initrd, named.kernel, named.cmdline
@@ -502,7 +505,7 @@ def test_a_pinned_node_includes_a_file_that_its_release_names():
     site = site_of("two-servers")
     default = render.render_configs(site)["tftp/pxelinux.cfg/01-52-54-00-00-00-07"].decode()
     assert "INCLUDE plugnode/worker-0123456789ab.cfg\nDEFAULT worker-0123456789ab\n" in default
-    release = dataclasses.replace(release_of(site.images[0]), id="worker-0123456789ab")
+    release = release_of(site.images[0])._replace(id="worker-0123456789ab")
     files = boot_files.render_boot(site, site.servers[1], label(release.id, release))
     assert files["plugnode/worker-0123456789ab.cfg"].startswith(b"LABEL worker-0123456789ab\n")
     assert b"nfsroot=10.20.0.2:" in files["plugnode/worker-0123456789ab.cfg"]

@@ -38,15 +38,14 @@ def of_file(
     path = pathlib.Path(built.path("root.erofs"))
     path.write_bytes(data)
     path.chmod(0o644)
-    release = dataclasses.replace(
-        built.release,
+    release = built.release._replace(
         root_kind=kind,
         root_name="root.erofs",
         root_file=hashlib.sha256(data).hexdigest(),
         root_bytes=len(data),
         verity="0" * 64,
     )
-    return BuiltRelease(dataclasses.replace(release, id=id_of(release)), built.folder)
+    return BuiltRelease(release._replace(id=id_of(release)), built.folder)
 
 
 def published(targets: Targets, built: BuiltRelease) -> pathlib.Path:
@@ -150,9 +149,7 @@ def test_from_and_to_a_root_that_is_mounted_the_plan_says_so(targets, tmp_path):
 
 def test_room_for_it_is_looked_for_where_it_goes(targets, tmp_path):
     built = of_file(tmp_path / "build")
-    huge = dataclasses.replace(
-        built, release=dataclasses.replace(built.release, root_bytes=1 << 60)
-    )
+    huge = dataclasses.replace(built, release=built.release._replace(root_bytes=1 << 60))
     actual = read_actual(targets, want(built))
     plan = decide.plan(actual, want(built))
     with pytest.raises(Refused, match="needs [0-9.]+ GiB, .* free; nothing was changed"):
