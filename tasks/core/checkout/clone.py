@@ -51,9 +51,10 @@ class Earlier(NamedTuple):
 class Published(NamedTuple):
     linked: int  # names that are hard links into the earlier release
     copied: int  # files that were copied
-    bytes: int  # of those
+    size: int  # bytes of those
     note: str  # what this user could not put on disk, one line; "" as root
     made: Tree  # all that was made anew, and every folder in which something was
+    written: set[bytes]  # of that, the files whose bytes are known to be right
     stats: Stats  # of all the rest
 
 
@@ -96,6 +97,7 @@ def _published(shared: _Shared, done: Done, goal: Tree, note: str) -> Published:
         done.size,
         note,
         made,
+        done.written,
         shared.stats,
     )
 

@@ -119,18 +119,25 @@ def is_as_said(entry: Entry, status: os.stat_result, file: bytes) -> bool:
     return not any(_differences(entry, status, file, read=True))
 
 
-def must_be_made(tree: Tree, root: str | bytes, stats: Stats, ctimes: Ctimes) -> None:
-    """Read back what of a folder was made just now, and note its status. All above is in `stats`.
+def must_be_made(
+    tree: Tree,
+    root: str | bytes,
+    stats: Stats,
+    ctimes: Ctimes,
+    written: Collection[bytes] = (),
+) -> None:
+    """Look at what of a folder was made just now, and note its status. All above is in `stats`.
 
-    Its files are known from then on: their ctimes are noted, too. Raises Refused where something is
-    not what the manifest says.
+    It is read back, but for what was `written` by us, whose bytes are known. Its files are known
+    from then on: their ctimes are noted, too. Raises Refused where something is not what the
+    manifest says.
     """
     top = os.fsencode(root)
     for path in sorted(tree):
         file = top + b"/" + path if path else top
         status = os.lstat(file)
         note_stat(stats, path, status)
-        for what in _differences(tree[path], status, file, read=True):
+        for what in _differences(tree[path], status, file, read=path not in written):
             raise Refused(
                 f"{os.fsdecode(file)} did not become what its manifest says: {what}; "
                 "is the disk sound?"

@@ -41,7 +41,8 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     published = publish(manifest_of_build(built), new, base, source.bring, _progress(id, say))
     if published.note:
         say(published.note)
-    drift.must_be_made(published.made, new, published.stats, ctimes)
+    made, written = published.made, published.written
+    drift.must_be_made(made, new, published.stats, ctimes, written)
     write_ctimes(targets.ctimes, ctimes)
     _keep(targets, built, published)
     _put_in_place(targets, new, id)
@@ -102,7 +103,7 @@ def adopt(targets: Targets, built: BuiltRelease) -> None:
     ctimes = read_ctimes(targets.ctimes)
     drift.must_be_made(load_built(built), root, looks, ctimes)
     write_ctimes(targets.ctimes, ctimes)
-    _keep(targets, built, Published(0, 0, 0, "", {}, looks))
+    _keep(targets, built, Published(0, 0, 0, "", {}, set(), looks))
 
 
 def _keep(targets: Targets, built: BuiltRelease, published: Published) -> None:
