@@ -18,7 +18,7 @@ from ..base.files import naming
 from ..scan.content import attributes
 from ..scan.ctimes import Ctimes, is_known, note_ctime
 from ..scan.folder import Folder
-from ..scan.stat import Stat, Stats, drop_stat, is_moved, stat_of_folder, stat_of_name
+from ..scan.stat import Stat, Stats, drop_stat, is_moved, looks_as, stat_of_folder, stat_of_name
 from ..tree import xattrs
 from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
@@ -229,10 +229,10 @@ class _Lender:
         for name, before in names.items():
             try:
                 status = lstat(name, dir_fd=source)
-                if stat_of_name(status) != before or not self._is_sound(folder, name, status):
+                if not looks_as(before, status) or not self._is_sound(folder, name, status):
                     continue
                 if link(source, name, fd, name):
-                    linked[name] = before
+                    linked[name] = stat_of_name(status)
                     note_ctime(self.ctimes, lstat(name, dir_fd=fd))
             except FileNotFoundError:
                 pass

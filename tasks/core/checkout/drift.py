@@ -41,17 +41,13 @@ def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
     return _compared(tree, root, changed_paths(unknown_stats(tree), root, {}), reads)
 
 
-def drift_since(
-    stats: Stats,
-    load: Callable[[Collection[bytes]], Tree],
-    root: str,
-    ctimes: Ctimes,
+def drift_of(
+    suspects: list[ChangedPath], load: Callable[[Collection[bytes]], Tree], root: str
 ) -> Iterator[Drift]:
-    """As `drift`, of a folder whose status was recorded: only what has another one is compared.
+    """As `drift`, of the paths of a folder that are not known to be as they were.
 
-    Or a ctime at which it was not known. `load` gives what of the tree is asked for.
+    `load` gives what of the tree is asked for.
     """
-    suspects = list(changed_paths(stats, root, ctimes))
     tree = load([path for path, _ in suspects])
     return _compared(tree, root, suspects, always)
 
