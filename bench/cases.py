@@ -7,18 +7,17 @@ work without Plugnode.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
-from bench.inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, add, doit, edit, made
+from bench import servers
+from bench.inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, add, edit, made
 from bench.inputs import site as site_file
 from bench.measure import Measured, Side, interleaved, run
-from bench.rows import Curve, Row, at_most, of_size, of_time
+from bench.rows import Curve, Row, at_most, counted, of_size, of_time
+from bench.work import Work, archive, built, entries, path_reference, remove
 
 TIMED = (
     "import time; then = time.perf_counter(), time.process_time(); {work}; "
@@ -52,48 +51,6 @@ CPIO = (
 )
 
 
-class Work:
-    """A site built in a folder of its own."""
-
-    def __init__(self, folder: pathlib.Path, reference: str, nodes: int = 2, **how: Any):
-        self.folder, self.build = folder, folder / "build"
-        self.site = site_file(folder / "site.yaml", reference, nodes, **how)
-
-    def doit(self, *words: str) -> list[str]:
-        return doit(self.site, self.build, *words)
-
-    def built(self) -> Work:
-        """Twice: what was written just now is looked at again by the next run."""
-        made(self.doit())
-        made(self.doit())
-        return self
-
-    def forget(self, *names: str) -> None:
-        """As if those of the build folder had never been; all of it if none is named."""
-        remove(*[self.build / name for name in names] or [self.build])
-
-
-def remove(*paths: pathlib.Path) -> None:
-    for path in paths:
-        subprocess.run(["rm", "-rf", path], check=True)
-
-
-def path_reference(tree: pathlib.Path) -> str:
-    return f"{{path: {tree}}}"
-
-
-def built(inputs: Inputs, tree: pathlib.Path) -> tuple[Work, pathlib.Path]:
-    """A site with that tree in place as its reference, built once; and a copy of the tree."""
-    work, peer = (
-        Work(inputs.folder / f"of-{tree.name}", path_reference(tree)),
-        inputs.folder / f"copy-{tree.name}",
-    )
-    if not peer.exists():
-        work.built()
-        made(["cp", "-a", str(tree), str(peer)])
-    return work, peer
-
-
 # --- nothing to do
 
 
@@ -114,11 +71,6 @@ def unchanged(inputs: Inputs, tree: pathlib.Path, rounds: int) -> list[Measured]
     return interleaved([Side("doit", work.doit()), peer_side], rounds)
 
 
-def entries(tree: pathlib.Path) -> int:
-    """Files of a tree, rounded."""
-    return round(sum(len(names) for _, _, names in os.walk(tree)), -2)
-
-
 def noop_site(inputs: Inputs) -> Row:
     """Many nodes, a reference that the build owns, and nothing has changed."""
     nodes = inputs.sizes.nodes
@@ -133,15 +85,7 @@ def noop_site(inputs: Inputs) -> Row:
     return row
 
 
-def archive(inputs: Inputs, tree: pathlib.Path) -> str:
-    """The tree as an archive, whose snapshot the build owns."""
-    path = inputs.folder / f"{tree.name}.tar"
-    if not path.exists():
-        made(["tar", "--numeric-owner", "--xattrs", "-C", str(tree), "-cf", str(path), "."])
-    return f"{{archive: {path}}}"
-
-
-# --- a root is staged, deployed, verified
+# --- a root is staged
 
 
 def stage(inputs: Inputs) -> Iterator[Row]:
@@ -206,47 +150,6 @@ def restaged(
         ],
         rounds,
     )
-
-
-def deploy(inputs: Inputs) -> Iterator[Row]:
-    """Everything on the server is compared; then new releases come, each with ten files that the last one had not."""
-    root, rounds, files = inputs.root, inputs.sizes.rounds, entries(inputs.root)
-    work, _ = built(inputs, root)
-    served, copies, staged = (
-        work.folder / "served",
-        work.folder / "copies",
-        work.build / "worker/root",
-    )
-    destdir = f"destdir={served}"
-    made(work.doit("deploy", destdir))
-    release = next((served / "opt/nfs_export").glob("worker-*"))
-    peer = Side("rsync -an --delete", ["rsync", "-an", "--delete", f"{staged}/", f"{release}/"])
-    ours, theirs = interleaved([Side("doit verify", work.doit("verify", destdir)), peer], rounds)
-    yield of_time(f"verify of a release of {files:,} files", 1.0, ours, theirs)
-
-    def change() -> None:
-        edit(root, 10)
-        made(work.doit())
-
-    copies.mkdir()
-    made(["cp", "-a", str(staged), str(copies / "0")])
-    link_dest = [sys.executable, "-c", LINK_DEST, str(staged), str(copies)]
-    sides = [
-        Side("doit deploy", work.doit("deploy", destdir), change),
-        Side("rsync -a --link-dest", link_dest),
-    ]
-    yield of_time(
-        f"deploy of a new release, 10 of {files:,} files changed", 0.25, *interleaved(sides, rounds)
-    )
-    remove(served, copies)
-
-
-LINK_DEST = """
-import os, sys
-staged, copies = sys.argv[1:]
-last = max(map(int, os.listdir(copies)))
-os.execvp("rsync", ["rsync", "-a", "--delete", f"--link-dest={copies}/{last}/", staged + "/", f"{copies}/{last + 1}"])
-"""
 
 
 # --- initrds
@@ -413,6 +316,7 @@ def boot(inputs: Inputs) -> Iterator[Row]:
     moved = seen["tftp_bytes"] + seen["nfs_bytes"]
     yield at_most("a node's boot by TFTP", None, seen["tftp_bytes"])
     yield at_most("a node's boot by NFS, until it is ready", None, seen["nfs_bytes"])
+    yield counted("the same", None, seen["nfs_calls"], "calls")
     own = (build / seen["release"].rpartition("-")[0] / "initrd.img").stat().st_size
     for name, size in inputs.images.items():
         yield of_size(
@@ -470,7 +374,8 @@ def cpu(sides: list[Measured]) -> list[float]:
 
 
 CASES: dict[str, Callable[[Inputs], Iterator[Row]]] = {
-    "noop": noop, "stage": stage, "restage": restage, "deploy": deploy, "pack": pack, "initrd": initrd,
+    "noop": noop, "stage": stage, "restage": restage, "first": servers.first, "deploy": servers.deploy,
+    "ltsp": servers.ltsp, "remote": servers.remote, "pack": pack, "initrd": initrd,
     "site": site, "configs": configs, "memory": memory, "parallel": parallel, "boot": boot,
 }  # fmt: skip
 GROWTH: dict[str, Callable[[Inputs], Curve]] = {

@@ -48,6 +48,9 @@ class Sizes:
     tree: int  # small files of a synthetic tree
     nodes: int
     rounds: int
+    releases: int  # kept on a server
+    servers: int  # that are reached by ssh
+    far: int  # files that each of them gets
     changes: tuple[int, ...]  # growth: files changed of `root`
     trees: tuple[int, ...]  # growth: files that there are
     sites: tuple[int, ...]  # growth: nodes that there are
@@ -58,11 +61,13 @@ class Sizes:
 
 
 FULL = Sizes(
-    50_000, 200_000, 10_000, 5, (1, 10, 100, 1_000), (10_000, 50_000, 200_000),
+    50_000, 200_000, 10_000, 5, 14, 16, 5_000, (1, 10, 100, 1_000), (10_000, 50_000, 200_000),
     (100, 1_000, 10_000, 50_000), 2, True,
 )  # fmt: skip
-QUICK = Sizes(10_000, 40_000, 10_000, 3, (1, 100), (10_000, 40_000), (100, 10_000), 1, False)
-TINY = Sizes(300, 600, 50, 1, (1, 10), (300,), (10, 50), 1, False)
+QUICK = Sizes(
+    10_000, 40_000, 10_000, 3, 14, 4, 1_000, (1, 100), (10_000, 40_000), (100, 10_000), 1, False
+)
+TINY = Sizes(300, 600, 50, 1, 3, 2, 300, (1, 10), (300,), (10, 50), 1, False)
 
 
 @dataclass

@@ -60,16 +60,40 @@ class Measured:
         return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
+MORE = 0.5  # rounds besides, of those that count
+
+
 def interleaved(sides: Sequence[Side], rounds: int) -> list[Measured]:
-    """Every side once a round; a first round warms the caches and does not count."""
+    """Every side once a round; a first round warms the caches and does not count.
+
+    There are some more than `rounds`, and those one after the other count that were most alike: the
+    machine has other users. What they took, long or short, does not choose them.
+    """
     found: list[list[Used]] = [[] for _ in sides]
-    for number in range(rounds + 1):
+    for number in range(1 + rounds + int(MORE * rounds)):
         for side, rows in zip(sides, found):
             side.before()
+            os.sync()  # or who comes next waits for what the last one wrote
             used = run(side.argv, side.tells)
             if number:
                 rows.append(used)
-    return [Measured(side.name, tuple(rows)) for side, rows in zip(sides, found)]
+    first = quietest(found, rounds)
+    kept = [rows[first : first + rounds] for rows in found]
+    return [Measured(side.name, tuple(rows)) for side, rows in zip(sides, kept)]
+
+
+def quietest(found: Sequence[Sequence[Used]], rounds: int) -> int:
+    """The first of so many rounds in which the sides' times differ least."""
+    starts = range(len(found[0]) - rounds + 1)
+    return min(
+        starts, key=lambda first: sum(unrest(rows[first : first + rounds]) for rows in found)
+    )
+
+
+def unrest(rows: Sequence[Used]) -> float:
+    """From the shortest to the longest time, beside the median."""
+    times = [used.wall for used in rows]
+    return (max(times) - min(times)) / max(statistics.median(times), 1e-6)
 
 
 def run(argv: Sequence[str], tells: bool = False) -> Used:

@@ -63,16 +63,28 @@ def table(results: Results) -> str:
 
 
 def line(row: Row) -> str:
-    goal = "" if row.goal is None else f"{row.goal:g} MB" if not row.peer else f"{row.goal:g}"
-    reached = "" if row.goal is None else "yes" if row.holds else "**no**"
-    return f"| {row.work} | {row.peer or '–'} | {' | '.join(cells(row))} | {goal} | {reached} |\n"
+    unit = "" if row.peer else f" {row.unit}"
+    goal = "" if row.goal is None else f"{row.goal:,g}{unit}"
+    parts = row.work, row.peer or "–", *cells(row), goal, reached(row)
+    return f"| {' | '.join(parts)} |\n"
+
+
+def reached(row: Row) -> str:
+    """Whether it is, where the rounds agree on that."""
+    if row.goal is None:
+        return ""
+    if not row.is_decided:
+        return "not decided"
+    return "yes" if row.holds else "**no**"
 
 
 def cells(row: Row) -> list[str]:
     """Ratios of CPU and wall, and what it took."""
     if row.unit == "s":
         return [*map(spread, row.ratios), f"{row.ours[0]:.2f} s CPU, {row.ours[1]:.2f} s"]
-    return [f"{row.ratios[0].median:.2f} in bytes" if row.peer else "", "", f"{row.ours[0]:.1f} MB"]
+    ratio = f"{row.ratios[0].median:.2f} in bytes" if row.peer else ""
+    number = f"{row.ours[0]:.1f}" if row.unit == "MB" else f"{row.ours[0]:,.0f}"
+    return [ratio, "", f"{number} {row.unit}"]
 
 
 def spread(ratio: Ratio) -> str:

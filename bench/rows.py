@@ -16,8 +16,8 @@ class Row:
     work: str
     peer: str  # "" where there is none: then `goal` and the ratio are of `unit`
     goal: float | None
-    unit: str  # "s" of CPU and wall time | "MB"
-    ours: tuple[float, ...]  # s of CPU, s of wall time | MB
+    unit: str  # "s" of CPU and wall time | "MB" | what is counted: "calls"
+    ours: tuple[float, ...]  # s of CPU, s of wall time | MB | how many
     theirs: tuple[float, ...]
     ratios: tuple[Ratio, ...]  # the same
 
@@ -25,6 +25,13 @@ class Row:
     def holds(self) -> bool:
         """Is the goal reached, in CPU and in wall time?"""
         return self.goal is None or all(ratio.median <= self.goal for ratio in self.ratios)
+
+    @property
+    def is_decided(self) -> bool:
+        """Do all rounds say the same of it? One miss that they agree on is enough."""
+        if self.goal is None or any(ratio.low > self.goal for ratio in self.ratios):
+            return True
+        return all(ratio.high <= self.goal for ratio in self.ratios)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,11 @@ def of_size(work: str, goal: float | None, ours: float, peer: str, theirs: float
 def at_most(work: str, goal: float | None, found: float) -> Row:
     """Bytes that have no peer."""
     return Row(work, "", goal, "MB", (found / 1e6,), (), (Ratio(*[found / 1e6] * 3),))
+
+
+def counted(work: str, goal: float | None, found: float, unit: str) -> Row:
+    """So many of what has no peer."""
+    return Row(work, "", goal, unit, (found,), (), (Ratio(*[found] * 3),))
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ def measure(inputs: Inputs, wanted: tuple[str, ...]) -> Results:
     rows: list[Row] = []
     curves: list[Curve] = []
     left_out: list[str] = []
+    whole, others = time.monotonic(), busy() - children()
     for name in wanted:
         begun, used = time.monotonic(), children()
         try:
@@ -81,8 +82,10 @@ def measure(inputs: Inputs, wanted: tuple[str, ...]) -> Results:
             left_out.append(f"{name}: {why.args[0]}")
         took = f"{time.monotonic() - begun:.0f} s, {children() - used:.0f} s of CPU"
         print(f"   {name}: {took}", file=sys.stderr, flush=True)
+    share = (busy() - children() - others) / (time.monotonic() - whole) / processors()
+    quiet = {"busy besides": f"{max(share, 0):.0%} of the processors"}
     return Results(
-        {"rounds": str(inputs.sizes.rounds), **machine()},
+        {"rounds": str(inputs.sizes.rounds), **machine(), **quiet},
         tuple(rows),
         tuple(curves),
         tuple(left_out),
@@ -95,11 +98,22 @@ def children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def busy() -> float:
+    """Seconds that the machine's processors worked so far, for whomever (proc(5))."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _wait, *more = map(int, file.readline().split()[1:9])
+    return (user + nice + system + sum(more)) / os.sysconf("SC_CLK_TCK")
+
+
+def processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def machine() -> dict[str, str]:
     """Of what kind this machine is; never its name."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
-        "processors": str(len(os.sched_getaffinity(0))),
+        "processors": str(processors()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "kernel": os.uname().release.partition("-")[0],
         "file system": "ext4 with a journal, on a loop device",

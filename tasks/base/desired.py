@@ -72,6 +72,7 @@ def changes_told(run: Run, asked: Asked) -> Mapping[str, Any]:
     """
     from ..core import disclosure
     from ..core.history.sides import parse_side, read_side
+    from ..core.plan.state import manifest_of_build
 
     if asked["new"]:
         new = parse_side(asked["new"])
@@ -80,6 +81,6 @@ def changes_told(run: Run, asked: Asked) -> Mapping[str, Any]:
         if built is None:
             raise ValueError(f"it asks for {asked['after']}, which is not built here")
         root = built.path("root")
-        new = read_side(built.manifest(), root, asked["paths"], asked["packages"])
+        new = read_side(manifest_of_build(built), root, asked["paths"], asked["packages"])
     keep = {image.name: image.keep for image in run.site.images}
     return disclosure.told(asked, new, keep.get(asked["image"], ()))

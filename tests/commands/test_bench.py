@@ -12,13 +12,14 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from bench import cases, results
-from bench.measure import Measured, Ratio, Side, Used, interleaved
-from bench.rows import Curve, Results, Row, at_most, of_size, of_time, parse
+from bench.measure import Measured, Ratio, Side, Used, interleaved, quietest
+from bench.rows import Curve, Results, Row, at_most, counted, of_size, of_time, parse
 from tests.support import sample_site
 from tests.support.commands import Doit
 
 LEFT_OUT = {
     "initrd": "takes the Debian root of a whole run",
+    "ltsp": "takes the Debian root of a whole run",
     "boot": "no boot was measured: run ./doit boot before",
 }
 
@@ -71,8 +72,14 @@ def test_sides_take_turns_and_the_first_round_does_not_count(tmp_path: pathlib.P
     log = tmp_path / "log"
     sides = [Side(name, ["sh", "-c", f"echo {name} >>{log}"], lambda: None) for name in ("a", "b")]
     found = interleaved(sides, 2)
-    assert log.read_text().split() == ["a", "b"] * 3
+    assert log.read_text().split() == ["a", "b"] * 4
     assert [len(side.rounds) for side in found] == [2, 2]
+
+
+def test_the_rounds_count_in_which_the_machine_was_quietest_whatever_they_took():
+    ours, peer = (1, 9, 5, 5.1, 5, 2), (1, 1, 3, 3, 3.1, 1)
+    found = [[Used(wall, 1, 0) for wall in walls] for walls in (ours, peer)]
+    assert quietest(found, 3) == 2
 
 
 def test_the_time_of_a_pipelines_every_process_counts():
@@ -123,6 +130,7 @@ EXAMPLE = Results(
         ),
         of_size("bytes", 0.3, 1e6, "dracut", 10e6),
         at_most("memory", 400, 100e6),
+        counted("asked", 2500, 4101, "calls"),
     ),
     (Curve("work", "peer", "files", ((10, 0.1, 0.2), (100, 0.2, 2.0))),),
     ("boot: not here",),
@@ -137,7 +145,19 @@ def test_the_table_says_what_missed_its_goal():
     )
     assert "| bytes | dracut | 0.10 in bytes |  | 1.0 MB | 0.3 | yes |" in lines
     assert "| memory | – |  |  | 100.0 MB | 400 MB | yes |" in lines
+    assert "| asked | – |  |  | 4,101 calls | 2,500 calls | **no** |" in lines
     assert "- left out: boot: not here" in lines and "| Plugnode | 0.10 | 0.20 |" in lines
+
+
+def test_what_the_rounds_do_not_agree_on_is_not_decided():
+    ratios = {
+        "yes": ((0.8, 0.7, 0.9), (0.8, 0.8, 1.0)),
+        "not decided": ((0.8, 0.7, 1.1), (0.8, 0.8, 0.9)),
+        "**no**": ((1.5, 0.7, 1.6), (1.2, 1.1, 1.3)),
+    }
+    for said, found in ratios.items():
+        row = Row("work", "peer", 1.0, "s", (1, 1), (1, 1), tuple(Ratio(*each) for each in found))
+        assert results.reached(row) == said
 
 
 def test_results_are_read_back_as_they_were_written():

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 import time
+from functools import lru_cache
 from typing import Callable, Iterable, Iterator
 
 from .errors import Refused
@@ -148,6 +149,19 @@ def digest_file(path: str | bytes) -> str:
         while size := file.readinto(room):
             digest.update(room[:size])
     return digest.hexdigest()
+
+
+def digest_once(path: str) -> str:
+    """As `digest_file`; while its status is the same, this process reads a file once."""
+    path = os.path.realpath(path)
+    status = os.stat(path)
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return _digest_of(path, (status.st_ino, status.st_size, *times))
+
+
+@lru_cache(maxsize=64)
+def _digest_of(path: str, state: tuple[int, ...]) -> str:
+    return digest_file(path)
 
 
 @contextlib.contextmanager

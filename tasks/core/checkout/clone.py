@@ -18,7 +18,7 @@ from ..base.files import naming
 from ..scan.content import attributes
 from ..scan.ctimes import Ctimes, is_known, note_ctime
 from ..scan.folder import Folder
-from ..scan.stat import Stat, Stats, drop_stat, is_moved, stat_of_folder, stat_of_name
+from ..scan.stat import Stat, Stats, drop_stat, is_moved, looks_as, stat_of_folder, stat_of_name
 from ..tree import xattrs
 from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
@@ -51,9 +51,10 @@ class Earlier(NamedTuple):
 class Published(NamedTuple):
     linked: int  # names that are hard links into the earlier release
     copied: int  # files that were copied
-    bytes: int  # of those
+    size: int  # bytes of those
     note: str  # what this user could not put on disk, one line; "" as root
     made: Tree  # all that was made anew, and every folder in which something was
+    written: set[bytes]  # of that, the files whose bytes are known to be right
     stats: Stats  # of all the rest
 
 
@@ -96,6 +97,7 @@ def _published(shared: _Shared, done: Done, goal: Tree, note: str) -> Published:
         done.size,
         note,
         made,
+        done.written,
         shared.stats,
     )
 
@@ -227,10 +229,10 @@ class _Lender:
         for name, before in names.items():
             try:
                 status = lstat(name, dir_fd=source)
-                if stat_of_name(status) != before or not self._is_sound(folder, name, status):
+                if not looks_as(before, status) or not self._is_sound(folder, name, status):
                     continue
                 if link(source, name, fd, name):
-                    linked[name] = before
+                    linked[name] = stat_of_name(status)
                     note_ctime(self.ctimes, lstat(name, dir_fd=fd))
             except FileNotFoundError:
                 pass

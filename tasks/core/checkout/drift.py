@@ -41,17 +41,13 @@ def drift(tree: Tree, root: str, reads: Reads) -> Iterator[Drift]:
     return _compared(tree, root, changed_paths(unknown_stats(tree), root, {}), reads)
 
 
-def drift_since(
-    stats: Stats,
-    load: Callable[[Collection[bytes]], Tree],
-    root: str,
-    ctimes: Ctimes,
+def drift_of(
+    suspects: list[ChangedPath], load: Callable[[Collection[bytes]], Tree], root: str
 ) -> Iterator[Drift]:
-    """As `drift`, of a folder whose status was recorded: only what has another one is compared.
+    """As `drift`, of the paths of a folder that are not known to be as they were.
 
-    Or a ctime at which it was not known. `load` gives what of the tree is asked for.
+    `load` gives what of the tree is asked for.
     """
-    suspects = list(changed_paths(stats, root, ctimes))
     tree = load([path for path, _ in suspects])
     return _compared(tree, root, suspects, always)
 
@@ -119,18 +115,25 @@ def is_as_said(entry: Entry, status: os.stat_result, file: bytes) -> bool:
     return not any(_differences(entry, status, file, read=True))
 
 
-def must_be_made(tree: Tree, root: str | bytes, stats: Stats, ctimes: Ctimes) -> None:
-    """Read back what of a folder was made just now, and note its status. All above is in `stats`.
+def must_be_made(
+    tree: Tree,
+    root: str | bytes,
+    stats: Stats,
+    ctimes: Ctimes,
+    written: Collection[bytes] = (),
+) -> None:
+    """Look at what of a folder was made just now, and note its status. All above is in `stats`.
 
-    Its files are known from then on: their ctimes are noted, too. Raises Refused where something is
-    not what the manifest says.
+    It is read back, but for what was `written` by us, whose bytes are known. Its files are known
+    from then on: their ctimes are noted, too. Raises Refused where something is not what the
+    manifest says.
     """
     top = os.fsencode(root)
     for path in sorted(tree):
         file = top + b"/" + path if path else top
         status = os.lstat(file)
         note_stat(stats, path, status)
-        for what in _differences(tree[path], status, file, read=True):
+        for what in _differences(tree[path], status, file, read=path not in written):
             raise Refused(
                 f"{os.fsdecode(file)} did not become what its manifest says: {what}; "
                 "is the disk sound?"

@@ -59,6 +59,7 @@ class Done(NamedTuple):
     size: int  # of those
     stamps: dict[bytes, int]  # those of one name -> ctime in ns
     made: set[bytes]  # all that was named and not removed, and the folders that this disturbed
+    written: set[bytes]  # the names of files whose bytes we wrote: these are what they shall be
 
 
 def perform_changes(
@@ -143,6 +144,7 @@ class _Maker:
         self.first: dict[int, bytes] = {}  # the names of one file: where its first one is
         self.linked = self.copied = self.size = 0
         self.stamps: dict[bytes, int] = {}
+        self.written: set[bytes] = set()
 
     def make(self, steps: list[tuple[bytes, Entry]], progress: Progress | None) -> Done:
         for number, (path, entry) in enumerate(steps):
@@ -161,6 +163,7 @@ class _Maker:
             self.size,
             self.stamps,
             set(),
+            self.written,
         )
 
     def _put(self, path: bytes, entry: Entry) -> None:
@@ -171,7 +174,10 @@ class _Maker:
         if entry.type == DIR:
             os.mkdir(name, 0o700, dir_fd=fd)
         elif entry.inode in self.first:
-            _link(self.folder.root, self.first[entry.inode], fd, name)
+            first = self.first[entry.inode]
+            _link(self.folder.root, first, fd, name)
+            if first in self.written:
+                self.written.add(path)
         else:
             self._first_name(fd, name, path, entry)
 
@@ -184,10 +190,15 @@ class _Maker:
             self.linked += 1
         else:
             stamp = make_entry(fd, name, entry)
-            self.copied += entry.type == FILE
-            self.size += entry.size
+            self._note_written(path, entry)
         if entry.type == FILE and not entry.inode:
             self.stamps[path] = stamp
+
+    def _note_written(self, path: bytes, entry: Entry) -> None:
+        if entry.type == FILE:
+            self.copied += 1
+            self.size += entry.size
+            self.written.add(path)
 
 
 def _linked(source: int, known_as: bytes, fd: int, name: bytes, entry: Entry) -> int:
@@ -311,7 +322,9 @@ def _copy(entry: Entry, new: int) -> int:
         if not S_ISREG(status.st_mode) or status.st_size != entry.size:
             raise Changed(entry.source)
         _copy_bytes(source, new, status)
-        if status.st_ctime_ns != entry.stamp and digest_of(new, os.fstat(new)) != entry.digest:
+        # Before and after: while it was copied somebody could have written to it
+        is_as_digested = {status.st_ctime_ns, os.fstat(source).st_ctime_ns} == {entry.stamp}
+        if not is_as_digested and digest_of(new, os.fstat(new)) != entry.digest:
             raise Changed(entry.source)
         return status.st_mtime_ns
     finally:

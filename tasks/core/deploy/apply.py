@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from .. import site_data
-from ..base.files import digest_file, read
+from ..base.files import digest_once, read
 from ..base.process import Say
 from ..plan import decide, other_sites
 from ..plan.actual import read_actual
@@ -23,6 +23,7 @@ from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text
 from ..store.paths import Targets
+from ..store.served import note_served
 from ..trust.held import write_signatures
 from . import elsewhere, publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
@@ -110,6 +111,7 @@ def _commit_between_daemons(
 
     _install(of_roots, targets, say)  # before any node is told to boot from there
     commit(targets, _commit(plan, actual, desired, record))
+    note_served(targets, plan.loaders)
     _install(others, targets, say)
     note_installed(targets, digests_of(all_services(now, desired)))
 
@@ -135,25 +137,27 @@ def _commit(
 ) -> Commit:
     """All that changes below tftp_root when what it leads to is there, and what is kept of it."""
     targets = actual.targets
-    files = {name: read(desired.loaders[name]) for name in plan.loaders}
+    loaders = {name: read(desired.loaders[name]) for name in plan.loaders}
+    files = dict(loaders)
     for change in (*plan.files, *plan.boot_files):
         files[_name(targets, change.path)] = change.after or b""
     stale = [_name(targets, change.path) for change in plan.stale]
     nodes = json.dumps(dict(desired.nodes), sort_keys=True)
     kept = {
-        "files": ours_as_text(targets, _digests(actual, desired)),
+        "files": ours_as_text(targets, _digests(actual, desired, loaders)),
         "nodes.json": nodes.encode(),
     }
     return Commit(files, stale, kept, record)
 
 
-def _digests(actual: Actual, desired: Desired) -> dict[str, str]:
-    """The files that are ours from then on: name below tftp_root -> sha256."""
-    digests = {}
-    for name, data in desired.files.items():
+def _digests(actual: Actual, desired: Desired, loaders: Mapping[str, bytes]) -> dict[str, str]:
+    """The files that are ours from then on: name below tftp_root -> sha256.
+
+    `loaders`: those that are new there.
+    """
+    digests = {name: digest_once(path) for name, path in desired.loaders.items()}
+    for name, data in (*desired.files.items(), *loaders.items()):
         digests[name] = hashlib.sha256(data).hexdigest()
-    for name, path in desired.loaders.items():
-        digests[name] = digest_file(path)
     for name, digest in actual.ours.items():
         if name in desired.left:
             digests[name] = digest

@@ -18,7 +18,8 @@ from ..plan.nearest import differing_trees, nearest
 from ..release import Release
 from ..plan.state import Actual, BuiltRelease, load_built, manifest_of_build
 from ..scan.ctimes import Ctimes, read_ctimes, write_ctimes
-from ..scan.stat import Stats, dump_stats
+from ..scan.seen import dump_seen
+from ..scan.stat import Stats
 from ..store.kept import clear_noted, earlier
 from ..store.paths import Targets
 from ..store.served import incoming_root_file, note_served, root_file_of
@@ -41,8 +42,7 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     published = publish(manifest_of_build(built), new, base, source.bring, _progress(id, say))
     if published.note:
         say(published.note)
-    drift.must_be_made(published.made, new, published.stats, ctimes)
-    write_ctimes(targets.ctimes, ctimes)
+    _note(targets, new, published, ctimes)
     _keep(targets, built, published)
     _put_in_place(targets, new, id)
     source.clear(targets)
@@ -52,6 +52,13 @@ def _base(targets: Targets, like: str, built: BuiltRelease, ctimes: Ctimes) -> E
     """The release that the new one is made from."""
     difference = differing_trees(targets, like, built)
     return earlier(targets, like)._replace(difference=difference, ctimes=ctimes)
+
+
+def _note(targets: Targets, new: str, published: Published, ctimes: Ctimes) -> None:
+    """Look at what was made, and note how it looks and that its files are known."""
+    made, written = published.made, published.written
+    drift.must_be_made(made, new, published.stats, ctimes, written)
+    write_ctimes(targets.ctimes, ctimes)
 
 
 class _Source:
@@ -102,7 +109,7 @@ def adopt(targets: Targets, built: BuiltRelease) -> None:
     ctimes = read_ctimes(targets.ctimes)
     drift.must_be_made(load_built(built), root, looks, ctimes)
     write_ctimes(targets.ctimes, ctimes)
-    _keep(targets, built, Published(0, 0, 0, "", {}, looks))
+    _keep(targets, built, Published(0, 0, 0, "", {}, set(), looks))
 
 
 def _keep(targets: Targets, built: BuiltRelease, published: Published) -> None:
@@ -114,7 +121,7 @@ def _keep(targets: Targets, built: BuiltRelease, published: Published) -> None:
     kept = {
         "mtree": written.mtree,
         "xattrs": written.xattrs,
-        "seen": dump_stats(published.stats, written.inodes),
+        "seen": dump_seen(published.stats, written.inodes),
     }
     if published.note:
         kept["note"] = published.note.encode()

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..base.errors import Refused
-from ..base.files import digest_file
+from ..base.files import digest_once
 from ..base.text import counted
 from ..plan.model import FileChange, Plan
 from ..plan.state import Actual, Desired
@@ -37,7 +37,7 @@ def steps_of(plan: Plan, desired: Desired) -> Steps:
     steps += [f"sign {id}" for id in plan.signed]
     steps += [f"let TFTP servers into {name}" for name in plan.opened]
     for name in plan.loaders:
-        steps.append(f"write {name}: {digest_file(desired.loaders[name])[:LENGTH]}")
+        steps.append(f"write {name}: {digest_once(desired.loaders[name])[:LENGTH]}")
     return steps + [_step(change) for change in plan.changes if not change.is_blob]
 
 

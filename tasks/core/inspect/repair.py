@@ -28,7 +28,8 @@ from ..plan.state import BuiltRelease, load_built
 from ..release import Release
 from ..scan.ctimes import Ctimes, note_ctime, read_ctimes, write_ctimes
 from ..scan.folder import OPEN_FOLDER, Folder
-from ..scan.stat import dump_stats, note_stat
+from ..scan.seen import dump_seen
+from ..scan.stat import note_stat
 from ..store import journal, kept
 from ..store.operation import held, recorded
 from ..store.paths import Targets
@@ -390,7 +391,7 @@ class _Root:
         write_ctimes(self.targets.ctimes, ctimes)
         if stats:
             seen = self.targets.kept(f"{self.id}.seen")
-            data = dump_stats(stats, self.before.record.inodes)
+            data = dump_seen(stats, self.before.record.inodes)
             write_atomic(seen, data)
 
     def _note(self, path: bytes, ctimes: Ctimes) -> None:

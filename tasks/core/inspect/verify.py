@@ -14,11 +14,12 @@ from typing import NamedTuple
 from ..base.errors import Refused
 from ..base.files import content, digest_file
 from ..base.text import shown_path
-from ..checkout.drift import KINDS, Drift, Reads, drift, drift_since, possible
+from ..checkout.drift import KINDS, Drift, Reads, drift, drift_of, possible
 from ..deploy.prune import releases_of
 from ..plan.scope import image_of, label_of
 from ..release import Release
 from ..scan.ctimes import read_ctimes
+from ..scan.seen import changed_since
 from ..services.installed import read_installed
 from ..store import kept, shadows
 from ..store.boot_files import named, read_files
@@ -39,27 +40,38 @@ def unheard(text: str) -> None:
     """Say it to nobody."""
 
 
+class KnownFiles:
+    """What is known of files of a server's roots: what releases share is looked at once."""
+
+    def __init__(self, targets: Targets):
+        self.ctimes = read_ctimes(targets.ctimes)
+        self.sound = set[bytes]()  # of folders: as `changed_since` has it
+
+
 def of_release(
     targets: Targets,
     release: str,
     full: bool = False,
     tell: Tell = unheard,
+    known: KnownFiles | None = None,
 ) -> Iterator[Drift]:
     """How a published root differs from its manifest.
 
-    Without `full`, content is read only where a file has changed since it was known.
+    Without `full`, content is read only where a file has changed since it was known. `known`: by
+    the releases that were looked at before.
     """
-    before = kept.earlier(targets, release)
-    root = targets.root(release)
-    if full or not before.stats:
-        tree = possible(kept.load_kept(targets, release), before.note)
+    record, note = kept.record_of(targets, release), kept.note_of(targets, release)
+    root, seen = targets.root(release), kept.seen_of(targets, release)
+    if full or not seen.folders:
+        tree = possible(kept.load_kept(targets, release), note)
         reads = _counting(release, len(tree), tell)
         return drift(tree, root, reads)
 
     def load(paths: Collection[bytes]) -> Tree:
-        return possible(entries_of(before.record, paths), before.note)
+        return possible(entries_of(record, paths), note)
 
-    return drift_since(before.stats, load, root, read_ctimes(targets.ctimes))
+    known = known or KnownFiles(targets)
+    return drift_of(changed_since(seen, root, known.ctimes, known.sound), load, root)
 
 
 def _counting(release: str, size: int, tell: Tell) -> Reads:
@@ -108,8 +120,9 @@ def of_server(
         yield Finding(targets.nfs, f"{what} is deployed there")
 
     in_use = set().union(*ids_in.values())
+    known = KnownFiles(targets)
     for release in released.values():
-        yield from _root(targets, release.id, full, tell)
+        yield from _root(targets, release.id, full, tell, known)
         yield from _boot_folder(targets, release, full or release.id in in_use)
     yield from starmap(Finding, harmed.items())
     yield from _besides(targets, image)
@@ -140,10 +153,12 @@ def _is_of(name: str, image: str) -> bool:
     return image_of(label_of(name)) == image
 
 
-def _root(targets: Targets, id: str, full: bool, tell: Tell) -> Iterator[Finding]:
+def _root(
+    targets: Targets, id: str, full: bool, tell: Tell, known: KnownFiles
+) -> Iterator[Finding]:
     root = f"{targets.nfs}/{id}"
     try:
-        for one in of_release(targets, id, full, tell):
+        for one in of_release(targets, id, full, tell, known):
             path = os.path.join(root, shown_path(one.path))
             yield Finding(path if one.path else root, one.what)
     except Refused as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from ..base.files import content, digest_file
+from ..base.files import content, digest_file, digest_once
 from ..services.exports import ExportsFound, exports_of, read_exports, site_of
 from ..services.installed import read_installed
 from ..services.merged_exports import exported_by_site
@@ -18,6 +18,7 @@ from ..store.paths import Targets
 from ..store.served import (
     contents_of,
     is_served,
+    is_unchanged,
     mode_of,
     readable_content,
     root_file_of,
@@ -41,7 +42,7 @@ def read_actual(targets: Targets, desired: Desired) -> Actual:
         booted=_booted(targets, desired),
         files=files,
         unreadable=_unreadable(targets, names),
-        loaders=_loaders(targets, desired),
+        loaders=_loaders(targets, desired, ours),
         services=_services(targets, desired),
         ours=ours,
         nodes=read_nodes(known),
@@ -167,22 +168,27 @@ def _is_bootable(targets: Targets, built: BuiltRelease) -> bool:
     return root_file_of(targets, release).is_right(release.root_bytes, release.root_file)
 
 
-def _loaders(targets: Targets, desired: Desired) -> dict[str, bool]:
+def _loaders(targets: Targets, desired: Desired, ours: Mapping[str, str]) -> dict[str, bool]:
     found = {}
     for name, source in desired.loaders.items():
-        path = targets.served(name)
-        if os.path.lexists(path):
-            found[name] = _is_copy(path, source)
+        if os.path.lexists(targets.served(name)):
+            found[name] = _is_copy(targets, name, source, ours.get(name, ""))
     return found
 
 
-def _is_copy(path: str, source: str) -> bool:
-    """Does `path` hold what the file `source` (often a symlink) leads to?"""
+def _is_copy(targets: Targets, name: str, source: str, written: str) -> bool:
+    """Does a file below tftp_root hold what the file `source` (often a symlink) leads to?
+
+    `written`: the sha256 of what an earlier deploy wrote there. It is read unless it is known not
+    to have changed since.
+    """
+    path = targets.served(name)
     if os.stat(source).st_size != served_size(path):
         return False
-    if os.path.islink(path) or mode_of(path) != 0o644:
-        return False
-    return digest_file(source) == digest_file(path)
+    wanted = digest_once(source)
+    if wanted == written and is_unchanged(targets, name):
+        return True
+    return digest_file(path) == wanted
 
 
 def as_deployed(targets: Targets, desired: Desired, loaders: Mapping[str, str]) -> Actual:
@@ -216,7 +222,7 @@ def _same_loaders(desired: Desired, loaders: Mapping[str, str]) -> Iterator[tupl
     """Those of these loaders that it holds -> has it the same bytes?"""
     for name, path in desired.loaders.items():
         if name in loaders:
-            yield name, digest_file(path) == digest_file(loaders[name])
+            yield name, digest_once(path) == digest_once(loaders[name])
 
 
 def _other_loaders(desired: Desired, loaders: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:

@@ -26,9 +26,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..base.errors import Refused
-from ..base.files import clear, digest_file, read
+from ..base.files import clear, digest_file, digest_once, read
 from ..checkout.rootless import privileged
-from ..plan.state import BuiltRelease, Desired
+from ..plan.state import BuiltRelease, Desired, manifest_of_build
 from ..release import Release
 from ..services import daemon_files
 from ..store.kept import published
@@ -247,7 +247,7 @@ def pack(
     for is_el, found in families.items():
         packed[str(is_el)] = list(map(_pack_service, found))
     files = {name: data.decode() for name, data in desired.files.items()}
-    loaders = {name: digest_file(path) for name, path in desired.loaders.items()}
+    loaders = {name: digest_once(path) for name, path in desired.loaders.items()}
     return {
         "releases": list(map(_pack_release, desired.releases)),
         "site_id": desired.site_id,
@@ -277,7 +277,7 @@ def _pack_service(service: daemon_files.Service) -> dict[str, Any]:
 
 def _pack_release(built: BuiltRelease) -> dict[str, Any]:
     paths_of: dict[int, list[str]] = {}
-    for path, inode in built.manifest().inodes.items():
+    for path, inode in manifest_of_build(built).inodes.items():
         paths_of.setdefault(inode, []).append(os.fsdecode(path))
     shared = [paths for paths in paths_of.values() if len(paths) > 1]
     return {
@@ -330,7 +330,7 @@ def _loaders(digests: Mapping[str, str], channel: Channel) -> dict[str, str]:
     files, missing = {}, []
     for name, digest in digests.items():
         served = channel.targets.served(name)
-        if os.path.isfile(served) and digest_file(served) == digest:
+        if os.path.isfile(served) and digest_once(served) == digest:
             files[name] = served
         else:
             files[name] = os.path.join(folder, name)

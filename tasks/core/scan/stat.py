@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
 from operator import attrgetter
 from stat import S_ISDIR
 
@@ -19,63 +17,18 @@ Stat = tuple[int, ...]
 Stats = dict[bytes, tuple[Stat, dict[bytes, Stat]]]
 ChangedPath = tuple[bytes, "os.stat_result | None"]
 
-_FORMAT = "plugnode looks 1"
-_DAMAGED = (
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-)
-
 # A later release's links to a file move its ctime, which `ctimes` knows for all of them; of a
 # folder it tells of every change.
-stat_of_name = attrgetter("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_rdev")
+_OF_NAME = ("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_rdev")
+_looks = attrgetter(*_OF_NAME)
+stat_of_name = attrgetter(*_OF_NAME, "st_ino")  # 0: not known, by an earlier version's record
 stat_of_folder = attrgetter("st_mode", "st_uid", "st_gid", "st_ctime_ns")
 UNKNOWN: Stat = ()
 
 
-def dump_stats(stats: Stats, inodes: dict[bytes, int]) -> bytes:
-    """With which names share a file, for no manifest says that."""
-    return marshal.dumps((_FORMAT, stats, inodes))
-
-
-def parse_stats(data: bytes) -> tuple[Stats, dict[bytes, int]]:
-    """Read what `dump_stats` wrote; both are empty where it is damaged or of another form."""
-    try:
-        form, stats, inodes = marshal.loads(data)
-        is_sound = form == _FORMAT and _is_sound(stats) and all(map(_is_shared, inodes.items()))
-    except _DAMAGED:
-        return {}, {}
-    return (stats, inodes) if is_sound else ({}, {})
-
-
-def _is_sound(stats: Stats) -> bool:
-    """Is that of the form that we write, and every folder in one that is there?"""
-    for path, (own, names) in stats.items():
-        if type(path) is not bytes or (path and parent(path) not in stats):
-            return False
-        if not _are_stats([own], 4) or not _are_stats(names.values(), 6):
-            return False
-        if not _all_are(bytes, names) or b"/" in b"".join(names):
-            return False
-    return b"" in stats
-
-
-def _are_stats(stats: Collection[Stat], length: int) -> bool:
-    whole = _all_are(tuple, stats) and set(map(len, stats)) <= {length}
-    return whole and _all_are(int, chain.from_iterable(stats))
-
-
-def _all_are(kind: type, values: Iterable[object]) -> bool:
-    """Asked of many thousands at once."""
-    return set(map(type, values)) <= {kind}
-
-
-def _is_shared(pair: tuple[object, object]) -> bool:
-    return type(pair[0]) is bytes and type(pair[1]) is int
+def looks_as(before: Stat, status: os.stat_result) -> bool:
+    """Does a name look as it did? It may be another file: a copy that was put in its place."""
+    return _looks(status) == before[: len(_OF_NAME)]
 
 
 def unknown_stats(tree: Tree) -> Stats:
@@ -103,24 +56,41 @@ def changed_paths(stats: Stats, root: str, ctimes: Ctimes) -> Iterator[ChangedPa
     Folder by folder. One that is as it was is not listed: no name came or went. Of one that is
     gone, only itself is told.
     """
+    for _, found in changed_by_folder(stats, root, ctimes, stats):
+        yield from found
+
+
+def changed_by_folder(
+    stats: Stats, root: str, ctimes: Ctimes, folders: Iterable[bytes]
+) -> Iterator[tuple[bytes, list[ChangedPath]]]:
+    """Give the same of these folders, each after the one that it is in; of some it is nothing."""
     top = _status(None, os.fsencode(root))
-    if top is None or not S_ISDIR(top.st_mode):
-        yield b"", top
+    if not _is_folder(top):
+        yield b"", [(b"", top)]
         return
     lost: set[bytes] = set()
     moved: set[bytes] = set()
     with Folder(root) as folder:
-        for path in stats:
+        for path in folders:
             try:
                 fd = folder.at(path)
             except (FileNotFoundError, NotADirectoryError):
                 if parent(path) not in lost:
-                    yield path, _status(folder.at(parent(path)), path.rpartition(b"/")[2])
+                    yield path, [_gone(folder, path)]
                 lost.add(path)
             else:
                 if is_moved(path, stats[path][0], os.fstat(fd), moved):
                     moved.add(path)
-                yield from _changed_in(fd, path, stats, {} if path in moved else ctimes)
+                yield path, list(_changed_in(fd, path, stats, {} if path in moved else ctimes))
+
+
+def _is_folder(status: os.stat_result | None) -> bool:
+    return status is not None and S_ISDIR(status.st_mode)
+
+
+def _gone(folder: Folder, path: bytes) -> ChangedPath:
+    above, _, name = path.rpartition(b"/")
+    return path, _status(folder.at(above), name)
 
 
 def _changed_in(fd: int, path: bytes, stats: Stats, ctimes: Ctimes) -> Iterator[ChangedPath]:
@@ -135,7 +105,7 @@ def _changed_in(fd: int, path: bytes, stats: Stats, ctimes: Ctimes) -> Iterator[
         names = dict.fromkeys(came, UNKNOWN) | names
     for name, before in names.items():
         now = _status(fd, name)
-        if now is None or stat_of_name(now) != before or not is_known(ctimes, now):
+        if now is None or not (looks_as(before, now) and is_known(ctimes, now)):
             yield start + name, now
 
 

@@ -13,7 +13,7 @@ from ..base.files import clear, content, read
 from ..checkout.clone import Earlier
 from ..release import Release, id_of, parse_release
 from ..scan.ctimes import read_ctimes, unlink_noted, write_ctimes
-from ..scan.stat import parse_stats
+from ..scan.seen import SeenRoot
 from ..tree.manifest import Manifest, read_manifest
 from ..tree.model import Tree
 from .nodes import undamaged_nodes
@@ -49,12 +49,33 @@ def _state(path: str) -> _State:
 @lru_cache(maxsize=1)  # plan, its text and publishing look at the same one
 def _earlier(targets: Targets, release: str, states: tuple[_State, ...]) -> Earlier:
     """Read it once, as long as the `states` of what is kept are the same."""
+    seen = seen_of(targets, release)
+    record = record_of(targets, release)._replace(inodes=seen.inodes)
+    return Earlier(targets.root(release), record, seen.stats, note_of(targets, release))
+
+
+def record_of(targets: Targets, release: str) -> Manifest:
+    """The manifest of a release, without what names share a file.
+
+    Raises Refused where it is not that of the release.
+    """
     kept = targets.kept(release)
-    stats, inodes = parse_stats(_seen(f"{kept}.seen"))
-    record = Manifest(read(f"{kept}.mtree"), read(f"{kept}.xattrs"), inodes)
+    record = Manifest(read(f"{kept}.mtree"), read(f"{kept}.xattrs"), {})
     _refuse_another(kept, record)
-    note = content(f"{kept}.note") or b""
-    return Earlier(targets.root(release), record, stats, note.decode())
+    return record
+
+
+def note_of(targets: Targets, release: str) -> str:
+    """What could not be put on disk of a release, by who published it; "" as root."""
+    return (content(targets.kept(f"{release}.note")) or b"").decode()
+
+
+def seen_of(targets: Targets, release: str) -> SeenRoot:
+    """How a release looked when it was whole; nothing where that cannot be read."""
+    try:
+        return SeenRoot(content(targets.kept(f"{release}.seen")) or b"")
+    except OSError:
+        return SeenRoot(b"")
 
 
 def _refuse_another(kept: str, record: Manifest) -> None:
@@ -71,14 +92,6 @@ def _refuse_another(kept: str, record: Manifest) -> None:
     for kind, (text, digest) in held.items():
         if hashlib.sha256(text).hexdigest() != digest:
             raise Refused(f"{kept}.{kind} is not what {kept}.json says; {remedy}")
-
-
-def _seen(path: str) -> bytes:
-    """What saves work, and is as good as none where it cannot be read."""
-    try:
-        return content(path) or b""
-    except OSError:
-        return b""
 
 
 def load_kept(targets: Targets, release: str) -> Tree:

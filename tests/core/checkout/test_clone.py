@@ -14,10 +14,11 @@ from tasks.core.checkout import drift, staged
 from tasks.core.checkout.clone import Earlier, publish
 from tasks.core.checkout.staged import checkout
 from tasks.core.scan.reader import scan
+from tasks.core.tree.manifest import NOTHING
 from tasks.core.tree.model import FILE, LINK, directory, generated_file
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
-from tests.support.trees import contents, load_staged
+from tests.support.trees import bytes_read, contents, load_staged
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def released(place, folder, earlier: Earlier | None = None) -> Earlier:
     record = staged.staged_manifest(place)
     ctimes = {} if earlier is None else earlier.ctimes
     done = publish(record, folder, earlier)
-    drift.must_be_made(done.made, folder, done.stats, ctimes)
+    drift.must_be_made(done.made, folder, done.stats, ctimes, done.written)
     return Earlier(str(folder), record, done.stats, done.note, ctimes=ctimes)
 
 
@@ -57,7 +58,7 @@ def test_a_release_is_exactly_its_manifest(place, nfs):
         len(files) - 2,
         "",
     )  # three names of one file
-    assert done.bytes == sum(entry.size for entry in files) - 2 * len(b"shared")
+    assert done.size == sum(entry.size for entry in files) - 2 * len(b"shared")
 
 
 def test_a_release_shares_no_inode_with_the_build(place, nfs):
@@ -166,6 +167,38 @@ def test_a_staged_file_that_was_edited_is_refused_by_name(place, nfs):
     checkout(place, tree | {b"a b": generated_file(b"a b")})
     publish(staged.staged_manifest(place), nfs / "two")
     assert (nfs / "two" / "a b").read_bytes() == b"a b"
+
+
+def test_a_file_that_is_written_to_while_it_is_copied_is_refused(place, nfs, monkeypatch):
+    """It had the status that it shall have when that began."""
+    copy = os.copy_file_range
+
+    def late(source, *rest):
+        if os.readlink(f"/proc/self/fd/{source}").endswith("/a b"):
+            all_file_types.write(os.fsencode(place.folder) + b"/a b", b"B A")
+        return copy(source, *rest)
+
+    monkeypatch.setattr(os, "copy_file_range", late)
+    with pytest.raises(Refused, match="/a b: changed after it was staged"):
+        publish(staged.staged_manifest(place), nfs / "one")
+
+
+def test_what_was_copied_is_read_once(place, nfs):
+    size = 8 << 20
+    checkout(place, {b"": directory(), b"large": generated_file(bytes(range(256)) * (size >> 8))})
+    before = bytes_read()
+    released(place, nfs / "one", Earlier("", NOTHING, {}, ctimes={}))
+    assert round((bytes_read() - before) / size) == 1
+
+
+def test_what_was_lent_is_read(place, nfs):
+    """It came from another machine, by other programs."""
+    checkout(place, {b"": directory(), b"file": generated_file(b"right")})
+    all_file_types.write(os.fsencode(nfs) + b"/file", b"wrong")
+    record = staged.staged_manifest(place)._replace(folder=os.fsencode(nfs))
+    done = publish(record, nfs / "one", fetch=lambda paths: str(nfs))
+    with pytest.raises(Refused, match=r"/file did not become what .*: content \(sha256\)"):
+        drift.must_be_made(done.made, nfs / "one", done.stats, {}, done.written)
 
 
 def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(

@@ -22,6 +22,7 @@ from tasks.core.store import loaders
 from tasks.core.store.paths import Targets
 from tests.support import sample_site
 from tests.support.deploy_kit import NODES, build, finish, run, snapshot, want
+from tests.support.trees import bytes_read
 
 
 @pytest.fixture
@@ -357,6 +358,36 @@ def test_a_symlink_of_an_unpacked_package_is_followed_below_it(tmp_path):
     assert loaders.find_loaders([str(tmp_path)]) == {}
     (tmp_path / "boot/ipxe.efi").touch()
     assert loaders.find_loaders([str(tmp_path)]) == {"ipxe.efi": f"{tmp_path}/boot/ipxe.efi"}
+
+
+def test_a_loader_that_was_put_there_is_not_read_again_until_somebody_touched_it(tmp_path, targets):
+    built, size = build(tmp_path / "build", files=5), 8 << 20
+    (tmp_path / "grub.efi").write_bytes(b"\x01" * size)
+    wanted = want(built, loaders={"grub.efi": str(tmp_path / "grub.efi")})
+    run(targets, wanted)
+    before = bytes_read()
+    assert not run(targets, wanted).changed
+    assert bytes_read() - before < size // 2
+
+    served = pathlib.Path(targets.served("grub.efi"))
+    status = served.stat()
+    with open(served, "r+b") as file:
+        file.write(b"\x02")
+    os.utime(served, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert run(targets, wanted).loaders == ("grub.efi",)
+    assert served.read_bytes() == b"\x01" * size
+
+
+def test_a_loader_of_the_same_size_in_place_of_another_is_copied(tmp_path, targets):
+    """Neither has changed since it was deployed."""
+    built = build(tmp_path / "build", files=5)
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    both = {"one.efi": str(tmp_path / "one"), "two.efi": str(tmp_path / "two")}
+    run(targets, want(built, loaders=both))
+    swapped = {"one.efi": both["two.efi"], "two.efi": both["one.efi"]}
+    assert run(targets, want(built, loaders=swapped)).loaders == ("one.efi", "two.efi")
+    assert pathlib.Path(targets.served("one.efi")).read_text() == "two"
 
 
 def test_a_loader_is_copied_once_and_again_when_its_package_changed_it(tmp_path, targets):

@@ -1,0 +1,198 @@
+"""The benchmarks of what is on servers: deployed for the first time, changed, verified, and over ssh."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from bench.inputs import Inputs, edit, made, node
+from bench.measure import Measured, Side, interleaved
+from bench.rows import Row, of_time
+from bench.work import Work, built, entries, path_reference, remove
+
+
+def first(inputs: Inputs) -> Iterator[Row]:
+    """From nothing to a server that nodes boot from: the build, the initrd, the copy."""
+    root, copy = inputs.root, inputs.folder / "first-copy"
+    work = Work(inputs.folder / "first", path_reference(root))
+    served = work.folder / "served"
+    forget, clear = partial(remove, work.build, served), partial(remove, copy)
+    sides = [
+        Side("doit deploy", work.doit("deploy", f"destdir={served}"), forget),
+        Side("rsync -a", ["rsync", "-a", f"{root}/", f"{copy}/"], clear),
+        Side("cp -a, then sha256sum", ["sh", "-c", COPY, str(root), str(copy)], clear),
+    ]
+    ours, *theirs = interleaved(sides, inputs.sizes.rounds)
+    what = f"the first time, whole: deploy of {entries(root):,} files from nothing"
+    for peer, goal in zip(theirs, (1.6, None)):
+        yield of_time(what, goal, ours, peer)
+    remove(work.folder, copy)
+
+
+COPY = 'cp -a "$0" "$1" && find "$1" -type f -print0 | xargs -0 sha256sum >"$1.sums"'
+
+
+def deploy(inputs: Inputs) -> Iterator[Row]:
+    """New releases come, each with ten files that the last one had not; then all of it is compared."""
+    rounds, many = inputs.sizes.rounds, inputs.sizes.releases
+    files, alone = entries(inputs.root), Deployed(inputs, "alone")
+    staged, release = alone.work.build / "worker/root", alone.release
+    peer = Side("rsync -an --delete", ["rsync", "-an", "--delete", f"{staged}/", f"{release}/"])
+    ours, theirs = interleaved([alone.side("verify"), peer], rounds)
+    yield of_time(f"verify of a release of {files:,} files", 1.0, ours, theirs)
+
+    kept = Deployed(inputs, "kept")
+    yield of_time(
+        f"deploy, build and all, 10 of {files:,} files changed", 0.8, *changed(inputs, kept, rounds)
+    )
+    for _ in range(many - len(kept.releases)):
+        kept.change()
+        made(kept.work.doit("deploy", kept.destdir))
+    sides = [kept.side("verify"), alone.side("verify", "doit verify of one release")]
+    what = f"verify of {len(kept.releases)} releases of {files:,} files"
+    yield of_time(what, 2.0, *interleaved(sides, rounds))
+    remove(alone.folder, kept.folder)
+
+
+class Deployed:
+    """A server of the benchmarks' tree, deployed to once."""
+
+    def __init__(self, inputs: Inputs, name: str):
+        self.root, self.folder = inputs.root, inputs.folder / f"served-{name}"
+        self.work, _ = built(inputs, inputs.root)
+        self.destdir = f"destdir={self.folder}"
+        made(self.work.doit("deploy", self.destdir))
+
+    @property
+    def releases(self) -> list[pathlib.Path]:
+        return sorted((self.folder / "opt/nfs_export").glob("worker-*"))
+
+    @property
+    def release(self) -> pathlib.Path:
+        return self.releases[0]
+
+    def change(self) -> None:
+        edit(self.root, 10)
+
+    def side(self, command: str, name: str = "", before: Callable[[], None] = lambda: None) -> Side:
+        return Side(name or f"doit {command}", self.work.doit(command, self.destdir), before)
+
+
+def changed(inputs: Inputs, kept: Deployed, rounds: int) -> list[Measured]:
+    """Beside the same by hand, without ever changing what a node may have mounted."""
+    copies = inputs.folder / "copies"
+    copies.mkdir()
+    made(["cp", "-a", str(inputs.root), str(copies / "0")])
+    by_hand = Side(
+        "by hand: cp -al, rsync, sync, mv", ["sh", "-ec", BY_HAND, str(inputs.root), str(copies)]
+    )
+    found = interleaved([kept.side("deploy", before=kept.change), by_hand], rounds)
+    remove(copies)
+    return found
+
+
+BY_HAND = """
+last=$(ls "$1" | sort -n | tail -n 1)
+cp -al "$1/$last" "$1/.new"
+rsync -a --delete "$0/" "$1/.new/"
+sync -f "$1"
+mv "$1/.new" "$1/$((last + 1))"
+"""
+
+
+def ltsp(inputs: Inputs) -> Iterator[Row]:
+    """The same change, as LTSP makes an image of a root for its clients."""
+    if not inputs.sizes.debian:
+        raise LookupError("takes the Debian root of a whole run")
+    if not shutil.which("ltsp"):
+        raise LookupError("ltsp is not installed (Debian's package of that name)")
+    kept, base = Deployed(inputs, "beside-ltsp"), inputs.folder / "ltsp"
+    words = ["ltsp", "-b", str(base), "-t", str(base / "tftp"), "image", str(inputs.root)]
+    sides = [kept.side("deploy", before=kept.change), Side("ltsp image", words)]
+    what = f"deploy, build and all, 10 of {entries(inputs.root):,} files changed"
+    yield of_time(what, 0.02, *interleaved(sides, 1))  # it takes minutes
+    remove(kept.folder, base)
+
+
+# --- servers over ssh
+
+
+def remote(inputs: Inputs) -> Iterator[Row]:
+    """Servers that are reached by ssh: namespaces of this machine, whose processors they all share.
+
+    CPU is that of the machine that deploys.
+    """
+    from tests.support.netns import lan
+
+    with lan(inputs.folder / "lan") as net:
+        yield from Fleet(inputs, net).rows()
+    remove(inputs.folder / "lan", inputs.folder / "fleet")
+
+
+class Fleet:
+    """So many servers, and a site that names them."""
+
+    def __init__(self, inputs: Inputs, net):
+        self.net, self.rounds, self.nodes = net, inputs.sizes.rounds, 1
+        count = inputs.sizes.servers
+        self.machines = [net.machine(f"boot{n}", n) for n in range(1, count + 1)]
+        self.reference = inputs.tree(inputs.sizes.far)
+        self.site = inputs.folder / "fleet/site.yaml"
+        self.site.parent.mkdir()
+        self.write()
+
+    def write(self) -> None:
+        """The site, with one node more."""
+        self.nodes += 1
+        servers = ""
+        for machine in self.machines:
+            servers += f"  {machine.name}: {{ip: {machine.address}, ssh: root@{machine.address}}}\n"
+        nodes = "".join(node(number, "worker") for number in range(1, self.nodes))
+        self.site.write_text(SITE.format(servers=servers, reference=self.reference, nodes=nodes))
+
+    def clear(self) -> None:
+        for machine in self.machines:
+            made(machine.inside("rm", "-rf", DEST))
+
+    def side(self, name: str, before: Callable[[], None], *words: str) -> Side:
+        from tests.support.netns import doit_words
+
+        return Side(
+            name, self.inside(*doit_words(self.site, "deploy", f"destdir={DEST}", *words)), before
+        )
+
+    def inside(self, *words: object) -> list[str]:
+        """A command of the machine that deploys, which may log in on the servers."""
+        rsh = self.net.environment()["RSYNC_RSH"]
+        return [*self.net.inside("env", f"RSYNC_RSH={rsh}", *words)]
+
+    def rows(self) -> Iterator[Row]:
+        count, files, one = len(self.machines), entries(self.reference), "server=boot1"
+        all_sides = partial(self.side, f"doit deploy to {count}")
+        one_side = partial(self.side, "doit deploy to one")
+        found = interleaved([all_sides(self.clear), one_side(self.clear, one)], self.rounds)
+        yield of_time(f"first deploy of {files:,} files to {count} servers", 4.0, *found)
+        found = interleaved([all_sides(self.write), one_side(self.write, one)], self.rounds)
+        yield of_time(f"one node more, {count} servers", 2.0, *found)
+        made(self.side("", self.write).argv)
+        rsh = self.net.environment()["RSYNC_RSH"].split()
+        login = Side("ssh true", self.inside(*rsh, f"root@{self.machines[0].address}", "true"))
+        found = interleaved([one_side(lambda: None, one), login], self.rounds)
+        yield of_time("nothing to deploy, a server over ssh", 3.0, *found)
+
+
+DEST = "/srv/dest"  # on each server
+SITE = """\
+site: fleet
+network: {{subnet: 10.0.0.0/8}}
+servers:
+{servers}images:
+  worker:
+    reference: {{path: {reference}}}
+    initrd: {{base: none, modules: [virtio_net], compression: gzip}}
+    disk: {{devices: [/dev/vda]}}
+nodes:
+{nodes}deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
+"""

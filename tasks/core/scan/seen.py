@@ -1,0 +1,169 @@
+"""Seen: the status of a published root as it is written down, and as it is looked at again.
+
+Releases share files. In a folder that nobody touched each name leads to the file that it led to; so
+where the names of a folder were found to lead to files that are what they were, those of every
+folder with the same names and files do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+from ..tree.model import parent
+from .ctimes import Ctimes
+from .stat import ChangedPath, Stat, Stats, changed_by_folder, is_moved
+
+Names = dict[bytes, Stat]  # of a folder, without those that are folders
+Inodes = dict[bytes, int]  # names that share a file -> a number for it
+
+_FORMAT = "plugnode looks 2"
+_EARLIER = "plugnode looks 1"  # no inodes
+_DAMAGED = (
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+)
+
+
+def dump_seen(stats: Stats, inodes: Inodes) -> bytes:
+    """What `SeenRoot` reads; with which names share a file, for no manifest says that."""
+    folders = {path: (own, _dump(names)) for path, (own, names) in stats.items()}
+    whole = all(map(_knows_files, stats.values()))
+    data = marshal.dumps((folders, inodes, whole))
+    return marshal.dumps((_FORMAT, hashlib.sha256(data).digest(), data))
+
+
+def _dump(names: Names) -> bytes:
+    return marshal.dumps(names, 2)  # by later versions equal values can become other bytes
+
+
+def _knows_files(folder: tuple[Stat, Names]) -> bool:
+    return all(map(itemgetter(-1), folder[1].values()))
+
+
+class SeenRoot:
+    """What was written of a root; all is empty where that is damaged, for it only saves work."""
+
+    def __init__(self, data: bytes):
+        # Each after the one that it is in: its own, and its names, which are seldom asked for
+        self.folders: dict[bytes, tuple[Stat, bytes]] = {}
+        self.inodes: Inodes = {}
+        self.knows_files = False  # is it known to which files all names lead?
+        try:
+            self._take(*marshal.loads(data))
+        except _DAMAGED:
+            pass
+
+    def _take(self, form: str, *parts: Any) -> None:
+        if form == _FORMAT:
+            digest, data = parts
+            if hashlib.sha256(data).digest() == digest:
+                self.folders, self.inodes, self.knows_files = marshal.loads(data)
+        elif form == _EARLIER:
+            stats, inodes = parts
+            if _is_sound(stats) and all(map(_is_shared, inodes.items())):
+                self.folders = {path: _as_now(*folder) for path, folder in stats.items()}
+                self.inodes = inodes
+
+    @cached_property
+    def stats(self) -> Stats:
+        return {path: (own, marshal.loads(names)) for path, (own, names) in self.folders.items()}
+
+    def stats_of(self, paths: Collection[bytes]) -> Stats:
+        """All folders, and the names that are in these."""
+        stats: Stats = {path: (own, {}) for path, (own, _) in self.folders.items()}
+        for path in paths:
+            own, names = self.folders[path]
+            stats[path] = own, marshal.loads(names)
+        return stats
+
+
+def _as_now(own: Stat, names: Names) -> tuple[Stat, bytes]:
+    return own, _dump({name: (*stat, 0) for name, stat in names.items()})
+
+
+# --- is what an earlier version wrote, without a digest, of the form that it was?
+
+
+def _is_sound(stats: Stats) -> bool:
+    """And is every folder in one that is there?"""
+    for path, (own, names) in stats.items():
+        if type(path) is not bytes or (path and parent(path) not in stats):
+            return False
+        if not _are_stats([own], 4) or not _are_stats(names.values(), 6):
+            return False
+        if not _all_are(bytes, names) or b"/" in b"".join(names):
+            return False
+    return b"" in stats
+
+
+def _are_stats(stats: Collection[Stat], length: int) -> bool:
+    whole = _all_are(tuple, stats) and set(map(len, stats)) <= {length}
+    return whole and _all_are(int, chain.from_iterable(stats))
+
+
+def _all_are(kind: type, values: Iterable[object]) -> bool:
+    """Asked of many thousands at once."""
+    return set(map(type, values)) <= {kind}
+
+
+def _is_shared(pair: tuple[object, object]) -> bool:
+    return type(pair[0]) is bytes and type(pair[1]) is int
+
+
+# --- looked at again
+
+
+def changed_since(
+    seen: SeenRoot, root: str, ctimes: Ctimes, sound: set[bytes]
+) -> list[ChangedPath]:
+    """Give every path that is not known to be as it was, as `changed_paths` does.
+
+    `sound`: names of folders, as they were written down, that lead to files that were found to be
+    as they were, in this root or another one of this server. They are not looked at again, and more
+    of them come to it.
+    """
+    doubtful = list(_doubtful(seen, root, sound if seen.knows_files else ()))
+    found: list[ChangedPath] = []
+    for path, changed in changed_by_folder(seen.stats_of(doubtful), root, ctimes, doubtful):
+        found += changed
+        if seen.knows_files and not changed:
+            sound.add(seen.folders[path][1])
+    return found
+
+
+def _doubtful(seen: SeenRoot, root: str, sound: Collection[bytes]) -> Iterator[bytes]:
+    """Give the folders that have to be looked into: the root, which was moved to its place, too."""
+    try:
+        fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        yield b""
+        return
+    moved = set[bytes]()
+    try:
+        for path, (own, names) in seen.folders.items():
+            status = _status(fd, path)
+            if status is None or is_moved(path, own, status, moved):
+                moved.add(path)
+            if not path or path in moved or names not in sound:
+                yield path
+    finally:
+        os.close(fd)
+
+
+def _status(root: int, path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path or b".", dir_fd=root)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
