@@ -1,26 +1,25 @@
 """Cards that asked for an address and are no node's, and lines of site.yaml for them.
 
-leases, logs of DHCP servers, or a list ──> discover ──> a table, or site.yaml
+logs and leases of every server, or a list ──> discover ──> a table, or site.yaml
 """
 
 from __future__ import annotations
 
-import glob
-import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from .base.console import say
-from .base.desired import targets
 from .base.rule import Task, command
+from .base.servers import everywhere, refuse_failed
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Refused
 
 if TYPE_CHECKING:
-    from .core.discover.asked import Asked
+    from .core.dhcp.asked import Asked
+    from .core.discover.choose import Chosen
     from .core.importer.imported import ImportedNode
+    from .core.remote.operations import Answer
     from .core.site.model import Site
 
 WRITE = {
@@ -28,7 +27,7 @@ WRITE = {
     "long": "write",
     "type": str,
     "default": "",
-    "help": "append lines for these names to site.yaml: wn[041-080]",
+    "help": "write these names with their cards into site.yaml: wn[041-080]",
 }
 GROUPS = {
     "name": "groups",
@@ -42,34 +41,36 @@ FROM = {
     "long": "from",
     "type": str,
     "default": "",
-    "help": "a list of a BMC or switch (CSV: mac,name), or a log, instead of this machine's logs",
+    "help": "a list of a BMC or switch (CSV: mac,name), or a log, instead of what servers heard",
 }
-LOGS = ("syslog", "daemon.log", "messages", "dnsmasq.log", "kea/*.log", "dhcpd.log")
-SYSLOG = ("dhcpd", "dnsmasq-dhcp", "dnsmasq", "kea-dhcp4")
 
 
 def task_discover() -> Task:
     """list cards that asked for an address and are no node's; --write=wn[041-080] adds them"""
-    task = command(discover, this_run, params=[WRITE, GROUPS, FROM], knows="destdir")
+    task = command(discover, this_run, params=[WRITE, GROUPS, FROM], knows="server destdir")
     return {**task, "pos_arg": "words"}
 
 
 def discover(
     run: Run, write: str, groups: str, source: str, words: list[str] | None = None
 ) -> None:
-    from .core.discover.asked import unknown
+    from .core.dhcp.asked import unknown
+    from .core.remote.options import AskedOptions
 
     files = list(filter(None, (source,)))
     for word in words or ():
         if word.startswith("-"):
             raise Refused(f"{word}: options stand before files")
         files.append(word)
-    asked = chain.from_iterable(map(in_file, files)) if files else on_this_machine(run)
+    answers = {} if files else everywhere(run, AskedOptions())
+    asked = chain.from_iterable(map(in_file, files)) if files else told(answers)
     found = unknown(asked, known_cards(run.site))
     if write:
+        refuse_failed(run, answers)
         return write_nodes(run, write, groups, found)
     for line in table(run.site, found):
         print(line)
+    refuse_failed(run, answers)
     if not found:
         say("nobody asked whose card is no node's")
 
@@ -80,32 +81,23 @@ def known_cards(site: Site) -> Iterator[str]:
         yield from (interface.mac for interface in node.interfaces)
 
 
-def on_this_machine(run: Run) -> Iterator[Asked]:
-    """By the logs and leases of this machine's servers."""
-    from .core.dhcp.leases import leases_seen
-    from .core.discover.asked import Asked, asked_in_log
+def told(answers: Mapping[str, Answer]) -> Iterator[Asked]:
+    """Who asked, by what servers said. Raises Refused where that is no card."""
+    from .core.dhcp.asked import read_asked
 
-    at = targets(run).at
-    for name in LOGS:
-        for path in sorted(glob.glob(at(f"/var/log/{name}"))):
-            yield from asked_in_log(text_of(path))
-    if not run.settings.destdir and shutil.which("journalctl"):
-        words = [f"--identifier={name}" for name in SYSLOG]
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", *words]
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace")
-        yield from asked_in_log(done.stdout)
-    for lease in leases_seen(at):
-        yield Asked(lease.mac, subnet=f"{lease.ip}/32")
-    for server in run.site.servers:
-        if server.ssh:
-            say(f"! {server.name} is another machine: copy its log here, and give it with --from=")
+    for server, answer in answers.items():
+        for card in answer.done.get("cards", ()):
+            try:
+                yield read_asked(card)
+            except ValueError as error:
+                raise Refused(f"{server}: its answer is not understood ({error})") from None
 
 
 def in_file(path: str) -> Iterator[Asked]:
     """A list of MACs and names, or a log of any server."""
-    from .core.discover.asked import Asked, asked_in_log
+    from .core.dhcp.asked import Asked, asked_in_log
 
-    asked = list(asked_in_log(text_of(path)))
+    asked = list(asked_in_log(text_of(path).splitlines()))
     if asked:
         yield from asked
         return
@@ -145,16 +137,16 @@ def table(site: Site, found: list[Asked]) -> Iterator[str]:
         vendor = vendors.get(half(one.mac), "-")
         by_class = f" ({one.vendor_class})" if one.vendor_class else ""
         network = network_of(site, one)
-        words = (one.mac, one.time or "-", network.subnet, one.relay or "-", one.name)
+        words = (one.mac, one.last or "-", network.subnet, one.relay or "-", one.name)
         mac, time, subnet, relay, name = words
         yield f"{mac}  {time:<19}  {subnet:<18}  {relay:<15}  {vendor}{by_class} {name}".rstrip()
 
 
 def write_nodes(run: Run, write: str, groups: str, found: list[Asked]) -> None:
-    """Append the nodes to the site file. Raises Refused where there is nothing to append."""
-    from .core.base.nodeset import BadRange, expand_nodes, fold_nodes
-    from .core.discover.append import append_nodes, replace
-    from .core.discover.choose import new_nodes
+    """Put nodes, or cards of those that are there, into the site file. Raises Refused."""
+    from .core.base.nodeset import BadRange, expand_nodes
+    from .core.discover.append import replace, with_chosen
+    from .core.discover.choose import choose
 
     try:
         names = expand_nodes(write)
@@ -162,10 +154,27 @@ def write_nodes(run: Run, write: str, groups: str, found: list[Asked]) -> None:
         raise Refused(f"--write={write}: {error}") from None
     if not found:
         raise Refused("nobody asked whose card is no node's: nothing is written")
-    nodes = new_nodes(run.site, names, found)
+    chosen = choose(run.site, names, found)
+    if groups and chosen.filled:
+        first = next(iter(chosen.filled))
+        raise Refused(f"--groups is for new nodes, and {first} is in site.yaml: nothing is written")
     more = f", groups: [{groups.replace(',', ', ')}]" if groups else ""
     path = run.settings.site
-    replace(path, append_nodes(path, run.paths.folders, nodes, more))
-    print(f"{path}: {fold_nodes(node.name for node in nodes)} added; `git diff` shows it")
-    if len(found) > len(nodes):
-        say(f"! {len(found) - len(nodes)} more cards asked; give as many names")
+    replace(path, with_chosen(path, run.paths.folders, chosen, more))
+    print(f"{path}: {written(chosen)}; `git diff` shows it")
+    left = len(found) - len(chosen.new) - len(chosen.filled)
+    if left:
+        say(f"! {left} more cards asked; give as many names")
+
+
+def written(chosen: Chosen) -> str:
+    """What was: `wn[041-042] added, wn007 has its card`."""
+    from .core.base.nodeset import fold_nodes
+
+    parts = []
+    if chosen.new:
+        parts.append(f"{fold_nodes(node.name for node in chosen.new)} added")
+    if chosen.filled:
+        has = "has its card" if len(chosen.filled) == 1 else "have their cards"
+        parts.append(f"{fold_nodes(chosen.filled)} {has}")
+    return ", ".join(parts)

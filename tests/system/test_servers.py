@@ -230,6 +230,40 @@ FILLING = f'ls {RECEIVED}/* && cat /dev/zero >/srv/fill; exec /usr/bin/rsync "$@
 STALLING = f'/usr/bin/rsync "$@"; status=$?; ls {RECEIVED}/*/usr && sleep 600; exit $status'
 
 
+def heard(server: Machine, log: str) -> pathlib.Path:
+    """Its log."""
+    path = server.path(f"{DEST}/var/log/syslog")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(log)
+    return path
+
+
+def test_cards_that_asked_any_server_are_found_and_written(fleet):
+    asks = "Nov  9 13:00:0{} {} dhcpd[12]: DHCPDISCOVER from 52:54:00:ff:00:0{} via eth0\n"
+    one, two, three = fleet.servers.values()
+    heard(one, asks.format(3, "boot1", 1) + asks.format(5, "boot1", 2))
+    heard(two, asks.format(1, "boot2", 2) + asks.format(4, "boot2", 3))
+    heard(three, "")
+    out = fleet("discover")
+    found = re.findall(r"^52:54:00:ff:00:(\d\d)  \S+ 13:00:0(\d)  10.99.0.0/24", out, re.M)
+    assert found == [("02", "5"), ("01", "3"), ("03", "4")], out
+    assert "ff:00:01" not in fleet("discover", "server=boot2")
+    before = fleet.site.read_text()
+    three.unplug()
+    out = fleet("discover", "--write=wn[101-103]", status=1)
+    assert "boot3: it cannot be reached" in out and fleet.site.read_text() == before
+    three.plug_again()
+    fleet("discover", "--write=wn[101-103]")
+    known = before.splitlines()
+    added = [line for line in fleet.site.read_text().splitlines() if line not in known]
+    assert [line.split(", ip")[0] for line in added] == [
+        '  wn101: {mac: "52:54:00:ff:00:02"',
+        '  wn102: {mac: "52:54:00:ff:00:01"',
+        '  wn103: {mac: "52:54:00:ff:00:03"',
+    ]
+    fleet.write()
+
+
 def test_a_server_that_dies_half_way_stops_no_other_and_is_finished_alone(fleet):
     fleet("deploy")
     old = fleet.release()

@@ -7,9 +7,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from ..base.errors import Refused
-from ..site.model import Network, Site
+from ..dhcp.asked import Asked
+from ..site.model import Network, Node, Site
 from ..site.values import number
-from .asked import Asked
 
 
 class NewNode(NamedTuple):
@@ -18,19 +18,56 @@ class NewNode(NamedTuple):
     ip: str
 
 
-def new_nodes(site: Site, names: Iterable[str], asked: Iterable[Asked]) -> list[NewNode]:
-    """As many as there are cards and names, paired in order. Raises Refused without addresses."""
-    taken = set(_taken(site))
-    free: dict[str, Iterator[str]] = {}
-    found = []
-    for name, card in zip(names, asked):
-        network = network_of(site, card)
-        addresses = free.setdefault(network.name, _free(site, network, taken))
-        ip = next(addresses, "")
+class Chosen(NamedTuple):
+    """Which node gets which card."""
+
+    new: list[NewNode]
+    filled: dict[str, str]  # a node of the site that had no card yet -> its card
+
+
+def choose(site: Site, names: Iterable[str], asked: Iterable[Asked]) -> Chosen:
+    """Pair names with cards, in order, as long as there are both.
+
+    A node that has its address already gets the first card that may have asked in its network.
+    Raises Refused without an address, or such a card.
+    """
+    without_card = {node.name: node for node in site.nodes if not node.macs}
+    addresses = _Addresses(site)
+    chosen = Chosen([], {})
+    cards = list(asked)
+    for name in names:
+        if not cards:
+            break
+        if node := without_card.get(name):
+            chosen.filled[name] = _take(site, cards, node).mac
+        else:
+            card = cards.pop(0)
+            chosen.new.append(NewNode(name, card.mac, addresses.next(card, name)))
+    return chosen
+
+
+def _take(site: Site, cards: list[Asked], node: Node) -> Asked:
+    for at, card in enumerate(cards):
+        if not (card.subnet or card.relay) or network_of(site, card).name == node.network:
+            return cards.pop(at)
+    raise Refused(f"no card asked in the network {node.network} of {node.name}; nothing is written")
+
+
+class _Addresses:
+    """The free addresses of each network, one after the other."""
+
+    def __init__(self, site: Site):
+        self.site, self.taken = site, set(_taken(site))
+        self.free: dict[str, Iterator[str]] = {}
+
+    def next(self, card: Asked, name: str) -> str:
+        """The next one of the network that the card asked in, for the node of that name."""
+        network = network_of(self.site, card)
+        free = self.free.setdefault(network.name, _free(self.site, network, self.taken))
+        ip = next(free, "")
         if not ip:
             raise Refused(f"{network.subnet} has no free address for {name}; nothing is written")
-        found.append(NewNode(name, card.mac, ip))
-    return found
+        return ip
 
 
 def network_of(site: Site, card: Asked) -> Network:

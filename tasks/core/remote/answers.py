@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, get_type_hints
 
 from ..base.shapes import Misfit, Shape, fit
+from ..dhcp.asked import Asked
 from ..release import Release
 
 _TREE = {
@@ -95,6 +96,7 @@ _BOOT = {
     "stages": {str: int | float},
     "degraded": [str],
 }
+_CARD = (str,) * len(Asked._fields)
 DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "plan": {
         "changed": bool,
@@ -113,6 +115,7 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
     "lend": {"files": {str: str}},
     "status": _STATUS,
     "boots": {"boots": {str: _BOOT}},
+    "asked": {"cards": [_CARD]},
     "history": {"lines": [str], "asked": _ASKED},
     "site_data": {"site": str, "files": {str: str}},
     "record": {},

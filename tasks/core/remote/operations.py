@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from ..base.errors import Refused
 from ..base.process import Throttle
 from ..deploy import apply, former_roots, preflight, prune, rollback, seen
+from ..dhcp.asked import asked_here
 from ..history.releases import Asked, Tell, plan_history, server_history
 from ..history.words import SHORT, history_lines
 from ..inspect import deployed, repair, status, verify
@@ -34,6 +35,7 @@ from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
 from .options import (
     AgeOptions,
+    AskedOptions,
     BootsOptions,
     DeployOptions,
     HistoryOptions,
@@ -340,6 +342,16 @@ def boots_server(
     return {"boots": {name: plain_report(report) for name, report in found.items()}}
 
 
+def asked_server(
+    targets: Targets,
+    line: AnswerLine,
+    options: AskedOptions,
+) -> Values:
+    """Tell which cards asked for an address: `cards`, the fields of each (see dhcp/asked.py)."""
+    cards = asked_here(targets.at, with_journal=not targets.destdir)
+    return {"cards": list(map(list, cards))}
+
+
 def history_server(
     targets: Targets,
     line: AnswerLine,
@@ -379,6 +391,7 @@ OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     LendOptions: lend_server,
     StatusOptions: status_server,
     BootsOptions: boots_server,
+    AskedOptions: asked_server,
     HistoryOptions: history_server,
     SiteDataOptions: site_data_server,
     RecordOptions: record_server,

@@ -112,6 +112,11 @@ class BootsOptions(Options):
 
 
 @dataclass(frozen=True)
+class AskedOptions(Options):
+    """Tell which cards asked for an address."""
+
+
+@dataclass(frozen=True)
 class HistoryOptions(Options):
     """What changed from one release on the server to another?"""
 
@@ -142,6 +147,7 @@ KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "lend": LendOptions,
     "status": StatusOptions,
     "boots": BootsOptions,
+    "asked": AskedOptions,
     "history": HistoryOptions,
     "site_data": SiteDataOptions,
     "record": RecordOptions,
