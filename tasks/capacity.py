@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .base.console import say
@@ -102,7 +103,19 @@ def one_boot(run: Run) -> BootCost:
         return estimate(run)
     say(f"one node's boot as measured: {seen['node']}, {seen['release']}, as a virtual machine")
     measured = seen["seconds"], seen["tftp_bytes"], seen["nfs_bytes"], seen["nfs_calls"]
-    return BootCost(*measured, root_file_bytes(run, usual_image(run)))
+    return BootCost(*measured, fetched_bytes(run, seen))
+
+
+def fetched_bytes(run: Run, seen: Mapping[str, Any]) -> int:
+    """What the measured boot fetched by HTTP and others fetch, too.
+
+    Where roots are kept on disks, all but the root: the virtual machine's disk was empty.
+    """
+    image = usual_image(run)
+    if "http_bytes" not in seen:  # of an earlier version
+        return root_file_bytes(run, image)
+    kept = built_root_bytes(run, image) if image.root == DISK else 0
+    return max(0, int(seen["http_bytes"]) - kept)
 
 
 def usual_image(run: Run) -> Image:
@@ -113,13 +126,19 @@ def usual_image(run: Run) -> Image:
 
 def root_file_bytes(run: Run, image: Image) -> int:
     """What a node fetches of its root, where it fetches it at each boot, and it was built."""
+    size = built_root_bytes(run, image)
+    return size if image.root == RAM else 0
+
+
+def built_root_bytes(run: Run, image: Image) -> int:
+    """The size of the root file of a fetched root, 0 where none was built."""
     path = run.paths.release(image)
-    if not os.path.exists(path):
+    if image.root not in FETCHED or not os.path.exists(path):
         return 0
-    release = read_release(path)
-    if release.root_kind == DISK:
-        say(f"nodes have the {human(release.root_bytes)} of their root on their disks; {FIRST}")
-    return release.root_bytes if release.root_kind == RAM else 0
+    size = read_release(path).root_bytes
+    if image.root == DISK:
+        say(f"nodes have the {human(size)} of their root on their disks; {FIRST}")
+    return size
 
 
 def estimate(run: Run) -> BootCost:
@@ -130,6 +149,10 @@ def estimate(run: Run) -> BootCost:
         lacking = f"{missing[0]} is not there, and no boot was measured"
         raise Refused(f"{lacking}: run ./doit boot, or ./doit for an estimate")
     say(f"an estimate from the sizes of what was built of {image.name}; `./doit boot` measures it")
-    tftp = round(sum(map(os.path.getsize, files)) * 1.05)
-    cost = USUAL._replace(tftp=tftp, http=root_file_bytes(run, image))
+    size = round(sum(map(os.path.getsize, files)) * 1.05)
+    root = root_file_bytes(run, image)
+    cost = USUAL._replace(tftp=size, http=root)
+    loaders = {node.loader for node in run.site.nodes if node.image == image.name}
+    if loaders == {"ipxe"} and run.site.deploy.http != "none":
+        cost = cost._replace(tftp=0, http=size + root)
     return cost._replace(nfs=0, calls=0) if image.root in FETCHED else cost

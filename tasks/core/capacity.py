@@ -15,11 +15,12 @@ from .base.errors import Refused
 
 MB = 1_000_000
 ACCEPTABLE_WAIT = 30  # seconds for TFTP, before a faster protocol is worth its trouble
+LOADER = 4 * MB  # bytes: more than a boot loader has, less than a kernel
 FORMULA = (
     "TFTP   = m · max(bytes / link, MB · tftp-ms / tftp-cores)",
+    "HTTP   = m · max(bytes / link, MB · http-ms / http-cores)",
     "NFS    = m · max(bytes / link, (MB · nfs-ms + calls · call-us) / nfs-cores)",
-    "HTTP   = m · max(bytes / link, MB · http-ms / http-cores)      of a root that is one file",
-    "booted = alone + TFTP + NFS or HTTP",
+    "booted = alone + TFTP + HTTP + NFS",
 )
 
 
@@ -30,7 +31,7 @@ class BootCost(NamedTuple):
     tftp: int  # bytes on the wire
     nfs: int  # bytes on the wire
     calls: int  # of NFS
-    http: int = 0  # bytes of a root that is one file
+    http: int = 0  # bytes on the wire: kernel and initrd, and a root that is fetched at each boot
 
 
 class Assumed(NamedTuple):
@@ -130,14 +131,14 @@ def storm(
 ) -> Storm:
     """So many nodes at so many servers; kernel and initrd by `loads`, "tftp" or "http"."""
     most = -(-nodes // servers)
-    first = _sent(loads.upper(), loads, most * boot.tftp, by)
-    if boot.http:
-        return Storm(most, boot.seconds, (first, _sent("root", "http", most * boot.http, by)))
-    read = boot.nfs / MB * by["nfs-ms"] / 1e3
-    answer = boot.calls * by["call-us"] / 1e6
-    serve = most * (read + answer) / by["nfs-cores"]
-    root = Phase("NFS", most * boot.nfs / MB, most * boot.nfs / _wire(by), serve)
-    return Storm(most, boot.seconds, (first, root))
+    if loads == "http":
+        boot = boot._replace(tftp=0, http=boot.tftp + boot.http)
+    phases = (
+        _sent("tftp", most * boot.tftp, by),
+        _sent("http", most * boot.http, by),
+        _read(boot, most, by),
+    )
+    return Storm(most, boot.seconds, tuple(phase for phase in phases if phase.seconds))
 
 
 def _wire(by: Mapping[str, float]) -> float:
@@ -145,10 +146,18 @@ def _wire(by: Mapping[str, float]) -> float:
     return by["link"] * 0.94e9 / 8
 
 
-def _sent(name: str, protocol: str, size: int, by: Mapping[str, float]) -> Phase:
+def _sent(protocol: str, size: int, by: Mapping[str, float]) -> Phase:
     """So many bytes, to all nodes of a server, by "tftp" or "http"."""
     work = size / MB * by[f"{protocol}-ms"] / 1e3 / by[f"{protocol}-cores"]
-    return Phase(name, size / MB, size / _wire(by), work)
+    return Phase(protocol.upper(), size / MB, size / _wire(by), work)
+
+
+def _read(boot: BootCost, nodes: int, by: Mapping[str, float]) -> Phase:
+    """What all nodes of a server read by NFS."""
+    read = boot.nfs / MB * by["nfs-ms"] / 1e3
+    answer = boot.calls * by["call-us"] / 1e6
+    size, work = nodes * boot.nfs, nodes * (read + answer) / by["nfs-cores"]
+    return Phase("NFS", size / MB, size / _wire(by), work)
 
 
 def servers_for(
@@ -175,7 +184,12 @@ def servers_for(
 
 def http_pays(boot: BootCost, by: Mapping[str, float]) -> int:
     """Nodes of one server beyond which the last one waits longer than is acceptable for TFTP."""
-    return int(ACCEPTABLE_WAIT / storm(boot, 1, 1, by).phases[0].seconds)
+    return int(ACCEPTABLE_WAIT / _sent("tftp", boot.tftp, by).seconds)
+
+
+def loads_by_http(boot: BootCost) -> bool:
+    """Whether kernel and initrd come by HTTP: what is left to TFTP is a loader and its files."""
+    return boot.tftp < LOADER
 
 
 # --- in words
@@ -191,7 +205,8 @@ def capacity_text(
     yield ""
     yield from capacity_table(found)
     yield ""
-    yield from _http(boot, nodes, servers, by)
+    if not loads_by_http(boot):
+        yield from _http(boot, nodes, servers, by)
     if within:
         yield from _servers(boot, nodes, within, by)
     yield ""
@@ -215,20 +230,16 @@ def _http(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float]) -> 
     yield f"kernel and initrd by HTTP: {faster:.1f} s until all are booted"
     yield (
         f"HTTP pays beyond {limit:,} nodes at a server: there the last one waits"
-        f" {ACCEPTABLE_WAIT} s for TFTP. iPXE takes every"
+        f" {ACCEPTABLE_WAIT} s for TFTP. Say"
     )
-    yield (
-        "file from where boot.ipxe came from: serve tftp_root by HTTP, too, and name"
-        " http://SERVER/boot.ipxe in DHCP"
-    )
+    yield "`deploy: {http: nginx}`, and `loader: ipxe` of the image (docs/capacity.md)"
 
 
 def _servers(boot: BootCost, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
-    for loads in ("tftp", "http"):
+    for loads in ("http",) if loads_by_http(boot) else ("tftp", "http"):
         count = servers_for(boot, nodes, within, by, loads)
-        root = "its root file" if boot.http else "NFS"
         many = f"{count} {_plural('server', count)}"
-        yield f"within {within:g} s, by {loads.upper()} and {root}: {many}"
+        yield f"within {within:g} s, kernel and initrd by {loads.upper()}: {many}"
 
 
 def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
@@ -236,10 +247,9 @@ def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
     yield "m nodes of one server, an upper bound (no node's phases overlap with another's):"
     for line in FORMULA:
         yield f"  {line}"
-    root = f"{boot.nfs / MB:.1f} MB and {boot.calls:,} calls by NFS"
-    if boot.http:
-        root = f"{boot.http / MB:.1f} MB of its root file by HTTP"
-    yield f"one node: {boot.tftp / MB:.1f} MB by TFTP, {root}, {boot.seconds:.0f} s alone"
+    loaded = f"{boot.tftp / MB:.1f} MB by TFTP, {boot.http / MB:.1f} MB by HTTP"
+    read = f"{boot.nfs / MB:.1f} MB and {boot.calls:,} calls by NFS"
+    yield f"one node: {loaded}, {read}, {boot.seconds:.0f} s alone"
     for each in ASSUMED:
         value = f"--{each.name}={by[each.name]:g}"
         source = each.source if by[each.name] == each.value else "given"

@@ -88,6 +88,15 @@ def test_http_pays_where_the_last_node_waits_too_long_for_tftp():
     )
 
 
+def test_what_comes_by_http_is_reckoned_with_its_own_cost_and_what_does_not_is_no_phase():
+    boot = BootCost(60, tftp=0, nfs=0, calls=0, http=200_000_000)
+    (phase,) = storm(boot, 1_000, 1, assumptions()).phases
+    assert phase.name == "HTTP" and phase.mb == 200_000
+    assert phase.seconds == pytest.approx(by_hand(1_000, 200e6 / (10e9 * 0.94 / 8), 0.2 * 0.2 / 4))
+    moved = storm(NODE, 1_000, 1, assumptions(), "http").phases
+    assert [(phase.name, phase.mb) for phase in moved] == [("HTTP", 16_000), ("NFS", 30_000)]
+
+
 # --- the command
 
 
@@ -106,9 +115,19 @@ def test_it_reckons_with_what_a_boot_measured(measured: Doit):
     out = measured("capacity", "--nodes=1000", "--tftp-cores=4")
     assert "wn001, worker-000000000001" in out
     assert "1,000 nodes at 1 server, 1,000 at one" in out
-    assert "one node: 16.0 MB by TFTP, 30.0 MB and 4,000 calls by NFS, 76 s alone" in out
+    one = "16.0 MB by TFTP, 0.0 MB by HTTP, 30.0 MB and 4,000 calls by NFS, 76 s alone"
+    assert f"one node: {one}" in out
     assert re.search(r"^TFTP +16,000 +13\.6 +44\.0 +44\.0  limited by the processors$", out, re.M)
     assert re.search(r"^  --tftp-cores=4 .*\(given\)$", out, re.M)
+
+
+def test_a_boot_whose_kernel_came_by_http_is_not_told_to_take_http(measured: Doit):
+    path = measured.build / "boot/timings.json"
+    seen = json.loads(path.read_text()) | {"tftp_bytes": 400_000, "http_bytes": 18_000_000}
+    path.write_text(json.dumps(seen))
+    out = measured("capacity", "--nodes=2000", "--within=600")
+    assert re.search(r"^HTTP +36,000 +30\.6 +1\.8 +30\.6  limited by the link$", out, re.M)
+    assert re.findall("kernel and initrd by (.*):", out) == ["HTTP"] and "HTTP pays" not in out
 
 
 def test_without_words_it_is_about_the_sites_own_nodes_and_servers(measured: Doit):
@@ -119,7 +138,9 @@ def test_it_says_how_many_servers_a_target_takes(measured: Doit):
     out = measured("capacity", "--nodes=10000", "--within=300", "--alone=120")
     counts = {
         how: int(count)
-        for how, count in re.findall(r"within 300 s, by (\w+) and NFS: (\d+) servers", out)
+        for how, count in re.findall(
+            r"within 300 s, kernel and initrd by (\w+): (\d+) servers", out
+        )
     }
     assert counts["TFTP"] > counts["HTTP"] > 1
 
@@ -142,6 +163,16 @@ def test_without_a_measured_boot_it_estimates_and_says_so(built: Doit):
         for name in ("worker/vmlinuz", "worker/initrd.img", "site.img")
     )
     assert f"one node: {size * 1.05 / 1e6:.1f} MB by TFTP" in out
+
+
+def test_an_estimate_has_kernel_and_initrd_by_http_where_ipxe_fetches_them(doit: Doit, reference):
+    from tests.support import sample_site
+
+    sample_site.write(doit.site, reference)
+    text = doit.site.read_text().replace("initrd: {", "loader: ipxe\n    initrd: {")
+    doit.site.write_text(text + "\ndeploy: {http: nginx}\n")
+    doit()
+    assert re.search(r"^one node: 0\.0 MB by TFTP, [1-9]", doit("capacity"), re.M)
 
 
 def test_without_a_build_it_says_what_to_run(doit: Doit, reference):

@@ -1,4 +1,4 @@
-"""What goes over the wire of a lab: addresses by DHCP, files by TFTP, bytes and calls by node.
+"""What goes over the wire of a lab: addresses by DHCP, files by TFTP and HTTP, bytes and calls.
 
 Watched on the bridge itself, what it only forwards too: it is the same whichever server runs, here
 or behind a router, and however little that one logs.
@@ -19,14 +19,16 @@ IPV4 = b"\x08\x00"
 TCP, UDP = 6, 17
 DHCP_SERVER, DHCP_CLIENT, TFTP = 67, 68, 69
 NFS = {2049, 20048}
+HTTP = {80}
 NOT_TFTP = {DHCP_SERVER, DHCP_CLIENT, 53, 111, 123, 5353}
 READ_REQUEST = b"\0\1"
+ASKS_FOR_FILE = re.compile(rb"GET /+(\S+) HTTP/1")
 TFTP_ERROR = re.compile(rb"\x00\x05..[\x20-\x7e]{4,}\0", re.DOTALL)
 NFS_CALL = bytes.fromhex("00000000 00000002 000186a3")
 SOL_PACKET, ADD_MEMBERSHIP, PROMISCUOUS = 263, 1, 1  # packet(7), linux/if_packet.h
 SEEN = 600  # bytes of each packet that are looked at: a whole DHCP answer
 
-# (mac, "dhcp" | "tftp" | "tftp error", address, file, or file and why)
+# (mac, "dhcp" | "tftp" | "tftp error" | "http", address, file, or file and why)
 Tell = Callable[[str, str, str], None]
 
 
@@ -39,10 +41,10 @@ class Capture:
     def __init__(self, bridge: str, macs: Iterable[str], tell: Tell):
         self.tell = tell
         self.nodes = {bytes.fromhex(mac.replace(":", "")) for mac in macs}
-        # (mac, "tftp" | "nfs") -> bytes, both ways; "calls" of NFS
+        # (mac, "tftp" | "http" | "nfs") -> bytes, both ways; "calls" of NFS
         self.count: Counter[tuple[str, str]] = Counter()
         self.asked: dict[str, str] = {}  # mac -> the file that it wanted last
-        self.socket = _listen(bridge)
+        self.socket = listen(bridge)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -66,6 +68,10 @@ class Capture:
             self.count[mac, "nfs"] += length
             if not to_node:
                 self.count[mac, "calls"] += calls_of_nfs(_stream(body))
+        elif protocol == TCP and ports & HTTP:
+            self.count[mac, "http"] += length
+            if not to_node and (asked := ASKS_FOR_FILE.match(_stream(body))):
+                self.tell(mac, "http", asked[1].decode("utf-8", "replace"))
         elif protocol == UDP and DHCP_CLIENT in ports:
             self._dhcp(body[8:])
         elif protocol == UDP and not ports & NOT_TFTP:
@@ -90,7 +96,7 @@ class Capture:
             self.tell(mac, "tftp error", f"{name}: {_text(message[4:])}")
 
 
-def _listen(bridge: str) -> socket.socket:
+def listen(bridge: str) -> socket.socket:
     """A socket that hears every packet of a bridge: promiscuous, it has the forwarded too."""
     every = socket.htons(ETH_P_ALL)
     heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, every)

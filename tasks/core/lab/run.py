@@ -6,8 +6,8 @@
 
 A BootEvent has "power", "node", "at", "kind", "text" and the numbers of MOVED. The kinds: "lab"
 (its process), "power" (on), "console" (a line), "raw" (console text as it comes), "dhcp", "tftp",
-"tftp error" (`capture`), "sshd" (what answers), "reached" (what was waited for), "ended" (it was
-not, and why), "off" (how it went off).
+"tftp error", "http" (`capture`), "sshd" (what answers), "reached" (what was waited for), "ended"
+(it was not, and why), "off" (how it went off).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .qemu import DIED, VM, Ended, Machine
 READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
 HUNG = 90  # seconds that a system gets to power itself off
 # What each event tells of its node since power-on: bytes, and calls of NFS
-MOVED = ("tftp", "nfs", "calls")
+MOVED = ("tftp", "http", "nfs", "calls")
 LEAVE = b"\x1d"  # Ctrl-], as in telnet
 
 BootEvent = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..site.model import Partition
 from .qemu import NO_INIT_RUNS
-from .run import READY, BootEvent
+from .run import MOVED, READY, BootEvent
 
 
 class Stage(NamedTuple):
@@ -32,10 +32,10 @@ class Stage(NamedTuple):
 STAGES = (
     Stage("power", "power", "(.*)"),
     Stage("dhcp", "dhcp", "(.*)"),
-    Stage("loader", "tftp", r"^(pxelinux\.0|[\w.-]+\.kpxe|[\w.-]+\.efi|boot\.ipxe)$"),
-    Stage("kernel", "tftp", r"^(.*/vmlinuz)$"),
-    Stage("initrd", "tftp", r"^(.*/initrd\.img)$"),
-    Stage("site", "tftp", r"^(.*/site\.img)$"),
+    Stage("loader", "file", r"^(pxelinux\.0|[\w.-]+\.kpxe|[\w.-]+\.efi|boot\.ipxe)$"),
+    Stage("kernel", "file", r"^(.*/vmlinuz)$"),
+    Stage("initrd", "file", r"^(.*/initrd\.img)$"),
+    Stage("site", "file", r"^(.*/site\.img)$"),
     Stage("linux", "console", r"Linux version (\S+)"),
     Stage("start", "console", r"plugnode: initrd: start (.*)"),
     Stage("modules", "console", r"plugnode: initrd: modules (\d.*)"),
@@ -54,6 +54,8 @@ STAGES = (
     Stage("setup", "console", r"plugnode: setup: done: (.*)"),
     Stage("ready", "console", rf"{READY} ?(.*)"),
 )
+# Kinds of events that are the same to stages
+SHOWN_AS = {"reached": "console", "tftp": "file", "http": "file"}
 NONE = "none"  # of a node's units have failed
 # Of files that loaders ask for and that need not be there
 USUAL_TFTP_ERRORS = re.compile(
@@ -65,6 +67,7 @@ class Reached(NamedTuple):
     stage: str
     at: float  # seconds since power-on
     tftp: int  # bytes until then
+    http: int
     nfs: int
     calls: int  # of NFS
     text: str
@@ -75,6 +78,7 @@ class Spent(NamedTuple):
     at: float  # seconds since power-on
     seconds: float
     tftp: int  # bytes
+    http: int
     nfs: int
     calls: int  # of NFS
 
@@ -100,7 +104,8 @@ class BootTimeline:
 
     def feed(self, event: BootEvent) -> Reached | None:
         """Take an event in; the stage that the node came to by it, if it did."""
-        kind, text = event["kind"], event["text"]
+        kind: str = event["kind"]
+        text: str = event["text"]
         if kind in ("console", "reached"):  # what was waited for may be a line without its end
             self.console.append(text)
             self._fact(text)
@@ -108,7 +113,7 @@ class BootTimeline:
             self.tftp_errors.append(text)
         elif kind in ("ended", "sshd", "off"):
             setattr(self, kind, text)
-        return self._stage("console" if kind == "reached" else kind, event)
+        return self._stage(SHOWN_AS.get(kind, kind), event)
 
     def _fact(self, line: str) -> None:
         found = re.search(r"plugnode: node: ((?:mount |fill )?\S+) (.*)", line)
@@ -124,8 +129,8 @@ class BootTimeline:
             if stage.kind != kind or stage.name in known:
                 continue
             if found := re.search(stage.pattern, event["text"]):
-                moved = event["tftp"], event["nfs"], event["calls"]
-                reached = Reached(stage.name, event["at"], *moved, found[1])
+                moved = {what: event[what] for what in MOVED}
+                reached = Reached(stage.name, event["at"], **moved, text=found[1])
                 self.stages.append(reached)
                 return reached
         return None
@@ -138,15 +143,17 @@ def line(reached: Reached) -> str:
 
 def table(boot: BootTimeline) -> str:
     """Each stage: when it was reached, and what it took until the next."""
-    head = f"{'stage':<10} {'at s':>7} {'took s':>7} {'TFTP kB':>9} {'NFS kB':>9} {'NFS calls':>9}"
+    kb = f"{'TFTP kB':>9} {'HTTP kB':>9} {'NFS kB':>9}"
+    head = f"{'stage':<10} {'at s':>7} {'took s':>7} {kb} {'NFS calls':>9}"
     last = boot.stages[-1]
-    whole = Spent("all", 0, last.at, last.tftp, last.nfs, last.calls)
+    whole = Spent("all", 0, last.at, last.tftp, last.http, last.nfs, last.calls)
     rows = [_row(each, f"{each.at:.1f}") for each in spent(boot)]
     return "\n".join([head, *rows, _row(whole, "")])
 
 
 def _row(took: Spent, at: str) -> str:
-    moved = f"{took.tftp / 1000:9.0f} {took.nfs / 1000:9.0f} {took.calls:9}"
+    kb = [f"{bytes / 1000:9.0f}" for bytes in (took.tftp, took.http, took.nfs)]
+    moved = f"{' '.join(kb)} {took.calls:9}"
     return f"{took.stage:<10} {at:>7} {took.seconds:7.1f} {moved}"
 
 
@@ -159,6 +166,7 @@ def spent(boot: BootTimeline) -> Iterator[Spent]:
             now.at,
             seconds=round(after.at - now.at, 2),
             tftp=after.tftp - now.tftp,
+            http=after.http - now.http,
             nfs=after.nfs - now.nfs,
             calls=after.calls - now.calls,
         )
@@ -259,6 +267,7 @@ def timings(boot: BootTimeline, found: Iterable[Check]) -> dict[str, Any]:
     return {
         "seconds": last.at,
         "tftp_bytes": last.tftp,
+        "http_bytes": last.http,
         "nfs_bytes": last.nfs,
         "nfs_calls": last.calls,
         "stages": stages,
@@ -277,7 +286,7 @@ NO_INIT = (
 
 def failure(boot: BootTimeline, logs: str, address: str, mac: str, lines: int = 15) -> str:
     """The stage reached, the console until it failed, and what the servers say of it."""
-    last = boot.stages[-1] if boot.stages else Reached("power", 0, 0, 0, 0, "")
+    last = boot.stages[-1] if boot.stages else Reached("power", 0, 0, 0, 0, 0, "")
     reached = f"`{last.stage}` ({last.at:.1f} s after power-on)"
     parts = [f"it came to the stage {reached}, then: {_explained(boot.ended)}"]
     parts += _listed("console:", _until_it_failed(boot)[-lines:])

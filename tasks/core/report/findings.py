@@ -249,10 +249,14 @@ def checks_view(rows: Iterable[Sequence[str]]) -> View:
 
 
 def boot_view(found: Mapping[str, Any], releases: Iterable[str]) -> View:
-    """What `doit boot` left in timings.json. `releases`: those that were built."""
+    """What `doit boot` left in timings.json. `releases`: those that were built.
+
+    Earlier versions did not count HTTP.
+    """
     longest = max((stage["seconds"] for stage in found["stages"]), default=0) or 1
     stages = []
     for stage in found["stages"]:
         share = round(100 * stage["seconds"] / longest)
-        stages.append({**stage, "share": share})
-    return {**found, "stages": stages, "now": found["release"] in set(releases)}
+        stages.append({"http": 0, **stage, "share": share})
+    now = found["release"] in set(releases)
+    return {"http_bytes": 0, **found, "stages": stages, "now": now}
