@@ -74,7 +74,7 @@ def rendered(wanted: Site, folders: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def task_site_image():
-    """pack who the nodes are into build/site.img"""
+    """pack who the nodes are into build/site.img; build/hooks.img is for releases of before"""
     paths = build_paths()
     return rule(
         None,
@@ -82,17 +82,19 @@ def task_site_image():
         site(),
         paths,
         reads=Reads([paths.config("hosts"), *node_templates(site())]),
-        writes=Writes([paths.site_img]),
+        writes=Writes([paths.site_img, paths.hooks_img]),
     )
 
 
 def pack(wanted: Site, paths: BuildPaths) -> None:
     from .core.config.site_image import site_image
     from .core.config.site_image import site_img as packed
+    from .core.initrd.distribution import hooks_img
 
     read_here = partial(_read_here, paths.folders)
     files = site_image(wanted, read(paths.config("hosts")), read_here)
     write_atomic(paths.site_img, packed(files))
+    write_atomic(paths.hooks_img, hooks_img())
 
 
 def node_templates(wanted: Site) -> list[str]:

@@ -1,10 +1,11 @@
 """The kernel of an image, and the initrd that mounts its root.
 
-build/<image>/root.mtree, root/ ──> build/<image>/vmlinuz  initrd.img  initrd.json
+build/<image>/root.mtree, root/ ──> build/<image>/vmlinuz  initrd.img  hooks.img  initrd.json
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from .base.complaints import about
 from .base.console import say
 from .base.paths import BuildPaths
-from .base.rule import Reads, Writes, rule
+from .base.rule import Reads, Writes, remove, rule
 from .base.settings import build_paths, site
 from .core.base.files import read, write_atomic
 from .core.image.source import ImageSource
@@ -37,7 +38,7 @@ def task_initrd():
             source,
             paths,
             reads=Reads(given=partial(startable, source.state)),
-            writes=Writes(outputs),
+            writes=Writes(outputs, leaves=[paths.hooks(image)]),
         )
         yield {**made, "task_dep": ["accept", f"root:{image.name}"]}
 
@@ -62,6 +63,10 @@ def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
         made = build.build_initrd(recipe, say)
     write_atomic(paths.kernel(image), read_content(tree[chosen.path]))
     write_atomic(paths.initrd(image), made.data)
+    if made.hooks:
+        write_atomic(paths.hooks(image), made.hooks)
+    else:
+        remove([paths.hooks(image)])
     write_atomic(paths.initrd_facts(image), facts(made))
 
 
@@ -86,5 +91,6 @@ def facts(made: BuiltInitrd) -> bytes:
         "base": made.base,
         "modules": made.modules,
         "notes": made.notes,
+        **({"hooks": hashlib.sha256(made.hooks).hexdigest()} if made.hooks else {}),
     }
     return (json.dumps(found, indent=1) + "\n").encode()

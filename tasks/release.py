@@ -51,7 +51,7 @@ def task_release():
 
 
 def parts(image: Image, paths: BuildPaths) -> list[str]:
-    """The files of an image that its release is named by."""
+    """The files that its release is named by; the digest of hooks.img is in its facts."""
     root = paths.manifest(image), paths.xattrs(image)
     files = [*root, paths.initrd(image), paths.kernel(image), paths.initrd_facts(image)]
     return [*files, paths.root_file(image)] if has_root_file(image) else files
@@ -78,6 +78,7 @@ def name(paths: BuildPaths, of: Aside, said: Said) -> None:
         entries=entries,
         bytes=size,
         nfs=said.nfs,
+        hooks=facts.get("hooks", ""),
         **root_file(paths, image, said.root_kind),
     )
     release = unnamed._replace(id=id_of(unnamed))

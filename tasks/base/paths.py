@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.base.files import read
 from ..core.image.source import ImageSource, settings_for
-from ..core.release import Release, parse_release
+from ..core.release import HOOKS_IMG, Release, parse_release
 from ..core.site.keys import INITRD, ROOT
 from ..core.site.model import Image
 from ..core.store.paths import BOOT_FILES
@@ -53,6 +53,11 @@ class BuildPaths(NamedTuple):
     @property
     def site_img(self) -> str:
         return self.path("site.img")
+
+    @property
+    def hooks_img(self) -> str:
+        """For releases of before, that have none of their own."""
+        return self.path(HOOKS_IMG)
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -102,6 +107,10 @@ class BuildPaths(NamedTuple):
 
     def initrd(self, image: Image) -> str:
         return self._built(image, "initrd.img")
+
+    def hooks(self, image: Image) -> str:
+        """What a distribution's initrd runs of ours; other images have none."""
+        return self._built(image, HOOKS_IMG)
 
     def kernel(self, image: Image) -> str:
         return self._built(image, "vmlinuz")

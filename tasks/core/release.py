@@ -7,6 +7,9 @@ import hashlib
 import json
 from typing import NamedTuple
 
+NEWER = ("hooks",)  # not written where it is empty
+HOOKS_IMG = "hooks.img"
+HOOKED = ("dracut", "initramfs-tools")  # kinds of initrd that need one
 SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names
 
 
@@ -37,6 +40,20 @@ class Release(NamedTuple):
     root_bytes: int = 0
     verity: str = ""
     verity_blocks: int = 0
+    # sha256 of hooks.img, a second archive that its nodes load; "" where its initrd needs none, or
+    # it is of a time when site.img brought them
+    hooks: str = ""
+
+    @property
+    def boot_files(self) -> dict[str, str]:
+        """What loaders load of it: name -> sha256."""
+        files = {"vmlinuz": self.kernel, "initrd.img": self.initrd}
+        return {**files, HOOKS_IMG: self.hooks} if self.hooks else files
+
+    @property
+    def wants_hooks(self) -> bool:
+        """Whether it is of that time, and its initrd needs some."""
+        return self.network_root in HOOKED and not self.hooks
 
     @property
     def is_of_file(self) -> bool:
@@ -49,7 +66,11 @@ class Release(NamedTuple):
         return self.is_of_file and self.root_kind != "nfs-file"
 
     def dump(self) -> builtins.bytes:
-        return (json.dumps(self._asdict(), indent=1) + "\n").encode()
+        said = self._asdict()
+        for name in NEWER:
+            if not said[name]:  # as an earlier version wrote it, and signed it
+                del said[name]
+        return (json.dumps(said, indent=1) + "\n").encode()
 
 
 def parse_release(data: bytes) -> Release:
@@ -71,14 +92,14 @@ def parse_release(data: bytes) -> Release:
 def id_of(release: Release) -> str:
     """The id that a release has by what it says of itself."""
     parts = (release.root, release.xattrs, release.initrd, release.kernel, release.cmdline)
-    return release_id(release.image, *parts, release.nfs, release.root_file)
+    return release_id(release.image, *parts, release.nfs, release.root_file, release.hooks)
 
 
 def release_id(image: str, *parts: str) -> str:
     """The id over `parts`: digests of manifest, xattrs, initrd and kernel, the image's arguments.
 
-    Behind them how its root is mounted, where that is not as it was before one could say it, and
-    the root file's, where there is one: empty ones at the end are none.
+    Behind them how its root is mounted, where that is not as it was before one could say it, the
+    root file's and hooks.img's, where there is one: empty ones are none.
 
     Nothing else is in it, neither nodes nor servers nor paths: the same inputs have the same id on
     any machine.

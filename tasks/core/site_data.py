@@ -2,7 +2,8 @@
 
 Every `setup.sh` before canonical host names took the first name of its address in `plugnode/hosts`
 for the node's own. Releases that a server still holds go on booting: their boot files load
-`names.img` after site.img, and the kernel unpacks one over the other.
+`names.img` after site.img, and the kernel unpacks one over the other. So do they with `hooks.img`,
+where a distribution's initrd needs it and the release has none: site.img brought that, too.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import re
 
 from .archive import compression, cpio
 from .base.errors import BadInput
+from .release import HOOKS_IMG
 from .tree.model import directory, generated_file
 
 HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
+HANDOVER = "plugnode/handover"  # of the hooks
 # What nodes that run take
 OF_NODES = re.compile(r"hosts|nodes|interfaces|facts|site|(layouts|templates)/\w[\w.-]*", re.ASCII)
 
@@ -48,6 +51,11 @@ def value_of(name: str, text: bytes) -> str:
     """A value of the file `plugnode/site`; "" where it has none of that name."""
     found = re.search(rf"^{name}=(.*)$".encode(), text, re.MULTILINE)
     return found[1].decode(errors="replace") if found else ""
+
+
+def hooks_in(site_img: bytes) -> dict[str, bytes]:
+    """hooks.img, where a site.img of before has them in it."""
+    return {HOOKS_IMG: site_img} if HANDOVER in files_of(site_img) else {}
 
 
 def beside(site_img: bytes) -> dict[str, bytes]:

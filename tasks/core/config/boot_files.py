@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
+from ..base.errors import BadInput
 from ..base.nodeset import fold_nodes
 from ..initrd.build import network_root
 from ..services.boot_reports import SYSLOG_PORT
-from ..release import SITE_DATA, Release
+from ..release import HOOKS_IMG, SITE_DATA, Release
 from ..site.model import FETCHED, VERIFIED, Image, Network, Node, Server, Site
 from ..site_data import NAMES
 from ..store.paths import BESIDE
@@ -279,8 +281,17 @@ def render_boot(
     files: dict[str, bytes] = {}
     for loader in ("cfg", "grub", "ipxe"):
         text = render_template(environment, f"image.{loader}", view)
+        _must_load(f"image.{loader}", text, initrds_of(site, label.release, label.site_id))
         files[f"plugnode/{label.name}.{loader}"] = text
     return files
+
+
+def _must_load(template: str, text: bytes, initrds: Iterable[str]) -> None:
+    """Raises BadInput where a template, of before say, leaves out what nodes need to start."""
+    missing = [path for path in initrds if os.path.basename(path).encode() not in text]
+    if missing:
+        what = f"does not load {', '.join(missing)}; have it load all of `initrds`, in their order"
+        raise BadInput.at(f"templates/{template}", what)
 
 
 def image_view(site: Site, server: Server, label: BootLabel) -> View:
@@ -290,7 +301,7 @@ def image_view(site: Site, server: Server, label: BootLabel) -> View:
             "label": label.name,
             "release": label.release.id,
             "site_id": label.site_id,
-            "names": names_of(site, label.release, label.site_id),
+            "initrds": initrds_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
             "elsewhere": _entries(site, server, label),
             "http": f"http://{server.ip}" if serves_http(site) else "",
@@ -309,10 +320,18 @@ def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str
     return found
 
 
-def names_of(site: Site, release: Release, site_id: str) -> str:
-    """The archive that a release of before loads after site.img; "" where it needs none."""
-    reads_hosts = release.site_data >= SITE_DATA
-    return "" if reads_hosts or not site.network.domain else f"{site_id}/{NAMES}"
+def initrds_of(site: Site, release: Release, site_id: str) -> list[str]:
+    """What its nodes load, in order, below tftp_root: the release's own, then site data.
+
+    Behind that what a release of before needs besides.
+    """
+    own = [name for name in release.boot_files if name.endswith(".img")]
+    of_site = ["site.img"]
+    if release.site_data < SITE_DATA and site.network.domain:
+        of_site.append(NAMES)
+    if release.wants_hooks:
+        of_site.append(HOOKS_IMG)
+    return [f"{release.id}/{name}" for name in own] + [f"{site_id}/{name}" for name in of_site]
 
 
 def arguments_of(site: Site, server: Server, release: Release, network: str = "") -> str:
@@ -376,9 +395,8 @@ def cmdline_warnings(
     The line is as pxelinux makes it: it puts BOOT_IMAGE= and initrd= before the arguments and
     BOOTIF= behind them.
     """
-    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={release.id}/initrd.img,{site_id}/site.img"
-    names = names_of(site, release, site_id)
-    line += f",{names} " if names else " "
+    initrds = ",".join(initrds_of(site, release, site_id))
+    line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={initrds} "
     line += arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00"
     limit = line_limit(release.kernel_version)
 

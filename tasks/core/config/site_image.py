@@ -1,16 +1,15 @@
-"""site.img: a second initrd that says who the nodes are, with the hooks that bring it along."""
+"""site.img: one more initrd, which says who the nodes are."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network
 
 from ..archive import compression, cpio
 from ..base.errors import BadInput, Problem
-from ..base.files import REPOSITORY
 from ..base.files import read as read_file
-from ..initrd.content import file_entry, put_entry, script_of
+from ..initrd.content import file_entry, put_entry
 from ..base.text import show_path
 from ..site.model import (
     HOST_KEYS,
@@ -26,16 +25,6 @@ from ..site_data import HOSTS
 from ..tree.model import Tree
 
 MOST = 65_536  # bytes of a template: all nodes have it in memory
-HOOKS = {  # path in the image: file of overlays/initrd/
-    "plugnode/common.sh": "common.sh",
-    "plugnode/identity": "identity",
-    "plugnode/above": "above",
-    "plugnode/handover": "handover",
-    "plugnode/dracut.hook": "dracut.hook",
-    "etc/conf.d/plugnode.conf": "dracut.conf",
-    "pre-pivot/20-plugnode.sh": "dracut.hook",  # dracut of EL6
-    "conf/conf.d/plugnode": "initramfs-tools.conf",
-}
 
 
 def site_image(
@@ -227,19 +216,9 @@ def _partition_line(part: Partition) -> str:
 # site.img
 
 
-def site_img(files: dict[str, bytes], folders: Iterable[str] = ()) -> bytes:
-    """The second initrd, gzip newc: `files`, and the hooks that bring them to /run/plugnode."""
+def site_img(files: dict[str, bytes]) -> bytes:
+    """The last initrd, gzip newc: data and no programs."""
     tree: Tree = {}
-    for path, data in {**hooks(folders), **files}.items():
-        put_entry(tree, path, file_entry(data, 0o755 if data[:2] == b"#!" else 0o644))
+    for path, data in files.items():
+        put_entry(tree, path, file_entry(data))
     return compression.gzip(cpio.write_newc(tree))
-
-
-def hooks(folders: Iterable[str] = ()) -> dict[str, bytes]:
-    """Files that dracut's and initramfs-tools' images run, in folders that are no symlinks there.
-
-    A folder of a second archive replaces a symlink of the first: with `lib -> usr/lib` every
-    library would be lost.
-    """
-    every = (*folders, REPOSITORY)
-    return {path: script_of(every, name) for path, name in HOOKS.items()}

@@ -96,6 +96,7 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
     )
     environment.filters["grub"] = grub_words
     environment.filters["fold"] = hostlist
+    environment.filters["basename"] = os.path.basename
     return environment
 
 

@@ -123,7 +123,7 @@ MEANINGS = {
     "who": "that group, in words",
     "release": "the release that is booted",
     "site_id": "the folder of `site.img`",
-    "names": "an archive that a release of before needs besides; empty else",
+    "initrds": "all that is loaded besides the kernel, in order: below `tftp_root`",
     "arguments": "all kernel arguments but the node's own",
     "elsewhere": "networks whose nodes reach the server at another address: `entry`, `address`,"
     " `arguments`",

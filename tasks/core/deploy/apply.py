@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 
-from .. import site_data
 from ..base.files import digest_once, read
 from ..base.process import Say
 from ..plan import decide, other_sites
@@ -125,7 +124,8 @@ def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:
         publish.publish_root(actual, built, say)
     elsewhere.must_be_served(targets, desired, say)
     if plan.site_img:
-        tftp.publish_folder(targets, desired.site_id, site_data.beside(desired.site_img))
+        files = desired.site_files(actual.released.values())
+        tftp.publish_folder(targets, desired.site_id, files)
     write_signatures(targets, {id: desired.trust.signatures[id] for id in plan.signed})
 
 

@@ -52,16 +52,16 @@ def check_room_for(plan: Plan, actual: Actual, desired: Desired) -> None:
 
 
 def _of_files(plan: Plan, actual: Actual, desired: Desired) -> RoomNeeded:
-    sizes = []
+    sizes: list[int] = []
     for built in plan.boots:
-        sizes += [built.size("vmlinuz"), built.size("initrd.img")]
+        sizes += map(built.size, built.release.boot_files)
     for name in plan.loaders:
         sizes.append(os.stat(desired.loaders[name]).st_size)
     for change in plan.changes:
         if change.after is not None:
             sizes.append(len(change.after))
     if plan.site_img:
-        sizes.append(len(desired.site_img))
+        sizes += map(len, desired.site_files(actual.released.values()).values())
     return RoomNeeded(
         folder=actual.targets.tftp_root,
         size=sum(map(blocks, sizes)),

@@ -137,7 +137,7 @@ def complete_site_data(targets: Targets, site: str) -> None:
     """What releases of before load beside site.img, where an earlier version left only that."""
     folder = targets.boot(site)
     image = content(os.path.join(folder, "site.img")) or b""
-    for name, data in site_data.beside(image).items():
+    for name, data in {**site_data.beside(image), **site_data.hooks_in(image)}.items():
         if not os.path.exists(os.path.join(folder, name)):
             replace_files(targets, {f"{site}/{name}": data})
 
@@ -191,10 +191,8 @@ def publish_boot(actual: Actual, built: BuiltRelease, say: Say) -> None:
     targets = actual.targets
     if built.release.is_of_file:
         publish_root_file(actual, built, say)
-    files = {
-        "vmlinuz": _read(built, "vmlinuz", built.release.kernel),
-        "initrd.img": _read(built, "initrd.img", built.release.initrd),
-    }
+    parts = built.release.boot_files.items()
+    files = {name: _read(built, name, digest) for name, digest in parts}
     id = built.release.id
     publish_folder(targets, id, files)
     note_served(targets, [f"{id}/{name}" for name in files])

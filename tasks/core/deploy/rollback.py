@@ -197,8 +197,7 @@ def previous(
 
 def _must_be_bootable(targets: Targets, release: Release) -> None:
     """Raises Refused where something that its nodes fetch is missing."""
-    names = ("vmlinuz", "initrd.img")
-    paths = [targets.served(f"{release.id}/{name}") for name in names]
+    paths = [targets.served(f"{release.id}/{name}") for name in release.boot_files]
     if release.is_of_file:
         paths.append(root_file_of(targets, release).path)
     for path in paths:

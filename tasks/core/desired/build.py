@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..base.files import files_in, read
+from ..base.files import content, files_in, read
 from ..config.boot_files import BootLabel, render_boot
 from ..plan.state import BuiltRelease, Desired
-from ..release import Release, parse_release
+from ..release import HOOKS_IMG, Release, parse_release
 from ..services import daemon_files
 from ..site.model import Interface, Node, Server, Site
 from ..store.loaders import find_loaders
@@ -40,6 +40,11 @@ class Build:
     @cached_property
     def site_img(self) -> bytes:
         return read(self.path("site.img"))
+
+    @property
+    def hooks_img(self) -> bytes:
+        """What releases of before load beside it; nothing of a build of before."""
+        return content(self.path(HOOKS_IMG)) or b""
 
     @property
     def site_id(self) -> str:
@@ -87,6 +92,7 @@ def desired_state(
         releases=tuple(build.releases.values()),
         site_id=build.site_id,
         site_img=build.site_img,
+        hooks_img=build.hooks_img,
         files={**_served(build, server), **pinned},
         loaders=find_loaders(roots, named),
         services=desired_services(site, server, build.configs, daemon_files.is_el()),

@@ -63,6 +63,7 @@ class BuiltInitrd(NamedTuple):
     # For network and NFS: in insmod order, or those looked for where udev loads them
     modules: tuple[str, ...]
     notes: tuple[str, ...]  # for the admin
+    hooks: bytes = b""  # a second archive, as the loader loads it: images that others made have one
 
     @property
     def data(self) -> bytes:

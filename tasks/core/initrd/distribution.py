@@ -1,6 +1,7 @@
 """Images of today's distributions, used as they are: what they must hold to mount an NFS root.
 
-Their udev loads drivers, and they can mount NFS themselves.
+Their udev loads drivers, and they can mount NFS themselves. Who the node is its system is told by
+hooks, in a second archive of the release.
 """
 
 from __future__ import annotations
@@ -8,11 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..archive import compression, cpio
 from ..base.errors import BadInput
-from ..tree.model import resolve
+from ..base.files import REPOSITORY
+from ..tree.model import Tree, resolve
 from . import modules
 from .base_image import BaseImage, holds
-from .content import BuiltInitrd, Recipe, known_modules
+from .content import BuiltInitrd, Recipe, file_entry, known_modules, put_entry, script_of
+
+HOOKS = {  # path in the archive: file of overlays/initrd/
+    "plugnode/common.sh": "common.sh",
+    "plugnode/identity": "identity",
+    "plugnode/above": "above",
+    "plugnode/handover": "handover",
+    "plugnode/dracut.hook": "dracut.hook",
+    "etc/conf.d/plugnode.conf": "dracut.conf",
+    "pre-pivot/20-plugnode.sh": "dracut.hook",  # dracut of EL6
+    "conf/conf.d/plugnode": "initramfs-tools.conf",
+}
 
 
 class Need(NamedTuple):
@@ -48,7 +62,22 @@ def use_as_is(
         remedy = f"{image.remedy.format(version)}; or say `initrd: {{base: none}}`"
         raise BadInput.at(base.name, f"{what}; {remedy}")
     notes = _lacking_firmware(recipe, base)
-    return BuiltInitrd(base.data, b"", "", image.kind, version, base.name, tuple(drivers), notes)
+    made = BuiltInitrd(base.data, b"", "", image.kind, version, base.name, tuple(drivers), notes)
+    return made._replace(hooks=hooks_img(recipe.folders))
+
+
+def hooks_img(folders: Iterable[str] = ()) -> bytes:
+    """The second archive, gzip newc: what dracut's and initramfs-tools' images run of ours.
+
+    It lies in folders that are no symlinks there. A folder of a second archive replaces a symlink
+    of the first: with `lib -> usr/lib` every library would be lost.
+    """
+    every = (*folders, REPOSITORY)
+    tree: Tree = {}
+    for path, name in HOOKS.items():
+        script = script_of(every, name)
+        put_entry(tree, path, file_entry(script, 0o755 if script[:2] == b"#!" else 0o644))
+    return compression.gzip(cpio.write_newc(tree))
 
 
 def _lacking_firmware(recipe: Recipe, base: BaseImage) -> tuple[str, ...]:

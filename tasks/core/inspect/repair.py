@@ -195,7 +195,7 @@ class _Sources:
         """The files that should be of that digest."""
         if not self._paths:
             for id, release in kept.published(self.targets).items():
-                for name, part in (("vmlinuz", release.kernel), ("initrd.img", release.initrd)):
+                for name, part in release.boot_files.items():
                     self._paths.setdefault(part, []).append(f"{self.targets.boot(id)}/{name}")
             for root, tree in _trees(self.targets):
                 for path, entry in tree.items():
@@ -244,8 +244,8 @@ def built_paths(releases: Iterable[BuiltRelease], digests: Iterable[str]) -> dic
 
 def _built_files(built: BuiltRelease) -> Iterator[tuple[str, str]]:
     """Every file of a build: digest, path."""
-    yield built.release.kernel, built.path("vmlinuz")
-    yield built.release.initrd, built.path("initrd.img")
+    for name, digest in built.release.boot_files.items():
+        yield digest, built.path(name)
     for entry in load_built(built).values():
         if entry.source:
             yield entry.digest, os.fsdecode(entry.source)

@@ -22,7 +22,7 @@ from ..scan.ctimes import read_ctimes
 from ..scan.seen import changed_since
 from ..services.installed import read_installed
 from ..store import kept, shadows
-from ..store.boot_files import named, read_files
+from ..store.boot_files import named, parts_of_site_data, read_files
 from ..store.kept import damaged, published, site_data
 from ..store.nodes import read_nodes
 from ..store.ours import read_ours
@@ -129,6 +129,7 @@ def of_server(
     yield from _unsigned(targets, released, image, keys)
     yield from _ways(targets, released)
     yield from _gone(targets, ids_in)
+    yield from _parts_gone(targets, image)
 
 
 def _besides(targets: Targets, image: str) -> Iterator[Finding]:
@@ -169,7 +170,7 @@ def _root(
 
 
 class BootPart(NamedTuple):
-    """A release's kernel or initrd."""
+    """A release's kernel, initrd or hooks."""
 
     name: str  # below tftp_root
     digest: str  # as it should be
@@ -177,9 +178,8 @@ class BootPart(NamedTuple):
 
 
 def boot_parts(targets: Targets, release: Release, read: bool) -> Iterator[BootPart]:
-    """Kernel and initrd; without `read` they are read where they may have changed."""
-    digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
-    for name, digest in digests.items():
+    """What loaders load; without `read` it is read where it may have changed."""
+    for name, digest in release.boot_files.items():
         path = f"{release.id}/{name}"
         is_read = read or not _is_unchanged(targets, path)
         found = _file(targets, path, digest if is_read else "")
@@ -245,6 +245,19 @@ def _gone(targets: Targets, ids_in: Mapping[str, set[str]]) -> Iterator[Finding]
     for name, ids in ids_in.items():
         for id in sorted(ids - present):
             yield _not_there(targets, name, id)
+
+
+def _parts_gone(targets: Targets, image: str) -> Iterator[Finding]:
+    """What boot files name of site data that is there, and is not in it."""
+    named_by: dict[str, str] = {}
+    for name, data in read_files(targets).items():
+        if not image or _is_of(name, image):
+            named_by |= dict.fromkeys(parts_of_site_data(data), name)
+    for part, name in sorted(named_by.items()):
+        file = targets.served(part)
+        is_lacking = os.path.isdir(os.path.dirname(file)) and not os.path.isfile(file)
+        if is_lacking and not part.endswith("/site.img"):  # that is found as it is
+            yield Finding(f"{targets.tftp}/{part}", f"missing; {name} names it")
 
 
 def _not_there(targets: Targets, name: str, id: str) -> Finding:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..base.files import content, digest_file, digest_once
+from ..release import Release
 from ..services.exports import ExportsFound, exports_of, read_exports, site_of
 from ..services.installed import read_installed
 from ..services.merged_exports import exported_by_site
@@ -36,10 +37,11 @@ def read_actual(targets: Targets, desired: Desired) -> Actual:
     ours = read_ours(known)
     names = _generated(ours, desired)
     files = dict(contents_of(targets, names))
+    released = published(targets)
     return Actual(
         targets=targets,
-        released=published(targets),
-        booted=_booted(targets, desired),
+        released=released,
+        booted=_booted(targets, desired, released.values()),
         files=files,
         unreadable=_unreadable(targets, names),
         loaders=_loaders(targets, desired, ours),
@@ -147,20 +149,23 @@ def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts
     return lines
 
 
-def _booted(targets: Targets, desired: Desired) -> frozenset[str]:
+def _booted(targets: Targets, desired: Desired, released: Collection[Release]) -> frozenset[str]:
     """Folders appear by a rename, whole; what was done to their files later is found here."""
     whole = {built.release.id for built in desired.releases if _is_bootable(targets, built)}
-    site_img, size = f"{desired.site_id}/site.img", len(desired.site_img)
-    if is_served(targets, site_img, size, digest(desired.site_img)):
+    files = desired.site_files(released)
+    if all(_is_served(targets, f"{desired.site_id}/{name}", files[name]) for name in files):
         whole.add(desired.site_id)
     return frozenset(whole)
+
+
+def _is_served(targets: Targets, name: str, data: bytes) -> bool:
+    return is_served(targets, name, len(data), digest(data))
 
 
 def _is_bootable(targets: Targets, built: BuiltRelease) -> bool:
     """Are kernel, initrd and root file of a release what they shall be?"""
     release = built.release
-    digests = {"vmlinuz": release.kernel, "initrd.img": release.initrd}
-    for name, wanted in digests.items():
+    for name, wanted in release.boot_files.items():
         if not is_served(targets, f"{release.id}/{name}", built.size(name), wanted):
             return False
     if not release.is_of_file:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..base.errors import Refused
-from ..base.files import read
+from ..base.files import content, read
+from ..release import HOOKS_IMG
 from ..store import journal
 from ..store.boot_files import current
 from ..store.kept import earlier
@@ -107,6 +108,11 @@ def rights_change(actual: Actual, built: BuiltRelease) -> tuple[Rights, Rights]:
     return rights(before.mtree), rights(after.mtree)
 
 
+def _loaded(folder: str) -> bytes:
+    """What nodes load of a release as the kernel gets it: one archive behind the other."""
+    return read(f"{folder}/initrd.img") + (content(f"{folder}/{HOOKS_IMG}") or b"")
+
+
 def initrd_change(actual: Actual, built: BuiltRelease) -> TreeChange | None:
     """How a new initrd differs inside from that of the release nearest to it.
 
@@ -114,7 +120,7 @@ def initrd_change(actual: Actual, built: BuiltRelease) -> TreeChange | None:
     """
     like = nearest(actual, built)
     try:
-        before = read(f"{actual.targets.boot(like or '')}/initrd.img")
-        return compare_initrds(before, read(built.path("initrd.img")))
+        before, after = _loaded(actual.targets.boot(like or "")), _loaded(built.folder)
+        return compare_initrds(before, after)
     except (OSError, ImportError):  # a boot server has no zstandard
         return None

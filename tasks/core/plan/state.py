@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..checkout import staged
-from ..release import Release
+from .. import site_data
+from ..release import HOOKS_IMG, Release
 from ..services.exports import NONE, Export, ExportsFound, exports_of, site_of
 from ..services.daemon_files import Service
 from ..store import journal
@@ -87,6 +88,14 @@ class Desired:
     nfs_server: str = ""  # ADDRESS:/PATH of the machine that serves the roots; "": this one
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
     trust: Trusted = NOBODY  # who must have signed it
+    hooks_img: bytes = b""  # for releases of before
+
+    def site_files(self, released: Iterable[Release]) -> dict[str, bytes]:
+        """The files of the folder of site data, by name. `released`: what the server holds."""
+        files = site_data.beside(self.site_img)
+        if self.hooks_img and any(release.wants_hooks for release in released):
+            files[HOOKS_IMG] = self.hooks_img
+        return files
 
     @property
     def ids_by_image(self) -> dict[str, str]:

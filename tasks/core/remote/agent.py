@@ -29,7 +29,7 @@ from ..base.errors import Refused
 from ..base.files import clear, digest_file, digest_once, read
 from ..checkout.rootless import privileged
 from ..plan.state import BuiltRelease, Desired, manifest_of_build
-from ..release import Release
+from ..release import HOOKS_IMG, Release
 from ..services import daemon_files
 from ..store.kept import published
 from ..store.paths import Targets
@@ -66,6 +66,7 @@ PARTS = {  # -> of Release
     "root.mtree": "root",
     "root.xattrs": "xattrs",
     "initrd.img": "initrd",
+    HOOKS_IMG: "hooks",
     "vmlinuz": "kernel",
 }
 ROOT_FILES = ("root.erofs", "root.squashfs")  # one of them, where nodes fetch their root
@@ -252,6 +253,7 @@ def pack(
         "releases": list(map(_pack_release, desired.releases)),
         "site_id": desired.site_id,
         "site_img": base64.b64encode(desired.site_img).decode(),
+        "hooks_img": base64.b64encode(desired.hooks_img).decode(),
         "files": files,
         "loaders": loaders,
         "services": packed,
@@ -296,6 +298,7 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
         releases=tuple(releases),
         site_id=goal["site_id"],
         site_img=base64.b64decode(goal["site_img"]),
+        hooks_img=base64.b64decode(goal["hooks_img"]),
         files=files,
         loaders=_loaders(goal["loaders"], channel),
         services=tuple(map(_unpack_service, goal["services"][family])),

@@ -89,6 +89,7 @@ RESERVED_IMAGES = {
     "boot",
     "checks.json",
     "configs",
+    "hooks.img",
     "plan.json",
     "references",
     "site.img",

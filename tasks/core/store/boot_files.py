@@ -11,6 +11,8 @@ from .served import contents_of
 
 _NAMED = re.compile(rf"(?<![\w.-])({RELEASE_ID})(?![\w.-])".encode())
 
+_OF_SITE = re.compile(rb"\bsite-[0-9a-f]{12}/[\w.-]+")
+
 
 def read_files(targets: Targets) -> dict[str, bytes]:
     """The boot files of a server, by their names below tftp_root."""
@@ -29,6 +31,11 @@ def read_files(targets: Targets) -> dict[str, bytes]:
 def named(data: bytes) -> set[str]:
     """The releases and site data that a boot file names."""
     return {word.decode() for word in _NAMED.findall(data)}
+
+
+def parts_of_site_data(data: bytes) -> set[str]:
+    """The files of site data that a boot file names, below tftp_root."""
+    return {word.decode() for word in _OF_SITE.findall(data)}
 
 
 def is_id(text: str) -> bool:

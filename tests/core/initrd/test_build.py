@@ -614,31 +614,41 @@ def test_a_compression_that_the_kernel_cannot_read_is_refused():
         build(root(EL5), EL5, base="none", compression="zstd")
 
 
-# ---- site.img
+# ---- site.img, hooks.img
 
 
-def test_site_data_and_hooks_are_one_small_archive():
-    data = site_image.site_img(
-        {"plugnode/hosts": b"127.0.0.1 localhost\n", "plugnode/layouts/a": b"table gpt\n"}
-    )
+def test_site_data_is_one_small_archive_of_data():
+    files = {"plugnode/hosts": b"127.0.0.1 localhost\n", "plugnode/layouts/a": b"#!/bin/sh\n"}
+    data = site_image.site_img(files)
+    assert data == site_image.site_img(dict(reversed(files.items())))
     tree = cpio.read_image(data, "site.img").tree
-    assert data == site_image.site_img(
-        {"plugnode/layouts/a": b"table gpt\n", "plugnode/hosts": b"127.0.0.1 localhost\n"}
-    )
-    assert (
-        read_content(tree[b"plugnode/hosts"]) == b"127.0.0.1 localhost\n"
-        and b"conf/conf.d/plugnode" in tree
-    )
+    held = {path.decode(): entry for path, entry in tree.items() if entry.type == FILE}
+    assert {path: read_content(entry) for path, entry in held.items()} == files
+    assert {entry.mode for entry in held.values()} == {0o644}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_site_data_over_an_image_leaves_every_symlink_alone(kind):
-    _, base = modern(kind)
+def test_what_a_distributions_image_runs_of_ours_comes_in_an_archive_of_the_release(kind):
+    made, base = modern(kind)
+    assert made.data == base  # to the byte
+    hooks = cpio.read_image(made.hooks, "hooks.img").tree
+    assert hooks[b"plugnode/handover"].mode == 0o755
+    assert {b"conf/conf.d/plugnode", b"etc/conf.d/plugnode.conf"} <= hooks.keys()
+
+
+def test_other_images_have_theirs_inside():
+    assert build(root(), base="none").hooks == b""
+    assert nash_build(gzip.compress(cpio.write_newc(el5_base()))).hooks == b""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_archives_behind_an_image_leave_every_symlink_of_it_alone(kind):
+    made, base = modern(kind)
     before = cpio.read_image(base, "x").tree
-    after = cpio.read_image(base + site_image.site_img({"plugnode/hosts": b""}), "x").tree
-    assert {path: after[path] for path, entry in before.items() if entry.type == LINK} == {
-        path: entry for path, entry in before.items() if entry.type == LINK
-    }
+    more = made.hooks + site_image.site_img({"plugnode/hosts": b""})
+    after = cpio.read_image(base + more, "x").tree
+    links = {path: entry for path, entry in before.items() if entry.type == LINK}
+    assert {path: after[path] for path in links} == links
     assert resolve(after, b"lib/dracut" if kind == "dracut" else b"lib").startswith(b"usr/lib")
 
 
