@@ -36,7 +36,7 @@ images:
     kernel: {kernel}
     overlays: [quick]
     initrd: {{base: none, modules: [virtio_net]}}
-    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6 {more}"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=6 {more}"
     disk: {{devices: [/dev/vda], partitions: [
       {{mount: /var, size: 300M, fs: ext3, fill: /var.ro}}, {{mount: /home, size: rest, fs: ext3}}]}}
 management: {{protocol: ipmi, cipher: 3, user: admin, password: {{file: {folder}/password}}}}

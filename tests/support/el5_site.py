@@ -34,14 +34,14 @@ images:
     kernel: {full}
     overlays: [probe]
     initrd: {{base: auto, modules: [mii, pcnet32, e1000]}}
-    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=6"
     disk: {disk}
   light:                               # a kernel that is faster here
     reference: {{path: {tree}}}
     kernel: {cloud}
     overlays: [probe]
     initrd: {{base: none, modules: [virtio_net]}}
-    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=6"
     disk: {disk}
   ram:                                 # the same, fetched by HTTP
     reference: {{path: {tree}}}
@@ -52,7 +52,7 @@ images:
     root_exclude: [/boot/*, /usr/share/*]
     root_modules: used
     overlay_size: 64M
-    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=6"
     disk: {disk}
   kept:                                # the same file, on the node's disk from its second boot on
     reference: {{path: {tree}}}
@@ -63,7 +63,7 @@ images:
     root_exclude: [/boot/*, /usr/share/*]
     root_modules: used
     overlay_size: 64M
-    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=6"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=6"
     disk: {keeping}
 groups:
   light: {{image: light}}

@@ -34,7 +34,7 @@ IMAGE = """\
     overlays: [probe]
     initrd: {initrd}
     {more}
-    cmdline: "console=ttyS0,115200 loglevel=4 plugnode.wait=20"
+    cmdline: "console=ttyS0,115200 loglevel=4 no_timer_check plugnode.wait=20"
     disk:
       devices: [/dev/vda]
       partitions: [{{mount: /var, size: 1500M, fs: ext4, fill: /var.ro}}, {{mount: /tmp, size: rest, fs: ext4}}]

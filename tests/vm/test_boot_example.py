@@ -33,7 +33,9 @@ def example() -> Doit:
     """The repository's own site.yaml; its bootstrap is downloaded once and kept."""
     doit = Doit(CACHE / "example")
     doit.folder.mkdir(parents=True, exist_ok=True)
-    text = (REPOSITORY / "site.yaml").read_text()
+    text, baud = (REPOSITORY / "site.yaml").read_text(), "ttyS0,115200"
+    assert baud in text
+    text = text.replace(baud, f"{baud} no_timer_check")  # docs/boot.md: on a busy machine
     doit.site.write_text(f"{text}\ndeploy: {{syslog: rsyslog}}\n")
     doit()
     return doit

@@ -278,10 +278,13 @@ def timings(boot: BootTimeline, found: Iterable[Check]) -> dict[str, Any]:
 
 # --- what is known of a failure
 
-NO_INIT = (
-    "\nso the kernel ran no /init of the initrd: is it there, a program of this machine's kind, "
-    "and is there no other `rdinit=`?"
-)
+ENDINGS = {  # what a console ended with -> what that means
+    NO_INIT_RUNS: "the kernel ran no /init of the initrd: is it there, a program of this machine's "
+    "kind, and is there no other `rdinit=`?",
+    # ticks are lost while QEMU's process has to wait
+    "IO-APIC + timer doesn't work": "this machine has too much else to do: the emulated timer came "
+    "too late; boot again, or with `no_timer_check` in `cmdline`",
+}
 
 
 def failure(boot: BootTimeline, logs: str, address: str, mac: str, lines: int = 15) -> str:
@@ -302,7 +305,7 @@ def failure(boot: BootTimeline, logs: str, address: str, mac: str, lines: int = 
 
 def _explained(ended: str) -> str:
     """What a console ended with, and what it means where that needs a word."""
-    return ended + NO_INIT * (NO_INIT_RUNS in ended)
+    return ended + "".join(f"\nso {ENDINGS[words]}" for words in ENDINGS if words in ended)
 
 
 def _listed(title: str, lines: Iterable[str]) -> list[str]:

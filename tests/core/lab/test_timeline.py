@@ -198,3 +198,12 @@ def test_a_kernel_that_found_no_init_in_the_initrd_is_said_to_have_found_none(tm
     line = "[ 16.2] Run /sbin/init as init process"
     text = failure(story(f"console {line}\nended {line}\n"), str(tmp_path), "", "")
     assert f"then: {line}\nso the kernel ran no /init of the initrd" in text
+
+
+def test_a_timer_that_the_emulation_has_late_is_said_to_be_this_machines_load(tmp_path: Path):
+    line = (
+        "[ 0.056] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug"
+    )
+    text = failure(story(f"console {line}\nended {line}\n"), str(tmp_path), "", "")
+    assert f"then: {line}\nso this machine has too much else to do" in text
+    assert "no_timer_check" in text
