@@ -22,6 +22,7 @@ from ..store.commit import Commit, commit
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text
 from ..store.paths import Targets
+from ..plan.actual import site_signature
 from ..trust.held import write_signatures
 from . import elsewhere, publish
 from .preflight import must_be_two, refuse_unready, warn_of_exposure
@@ -121,10 +122,11 @@ def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:
     for built in plan.roots:  # last: what has a root is a whole release
         publish.publish_root(actual, built, say)
     elsewhere.must_be_served(targets, desired, say)
-    if plan.site_img:
-        files = desired.site_files(actual.released.values())
-        tftp.publish_folder(targets, desired.site_id, files)
     write_signatures(targets, {id: desired.trust.signatures[id] for id in plan.signed})
+    if plan.site_img or desired.site_id in plan.signed:
+        signature = site_signature(targets, desired)
+        files = desired.site_files(actual.released.values(), signature)
+        tftp.publish_folder(targets, desired.site_id, files)
 
 
 def _commit(

@@ -69,6 +69,7 @@ def constraint_problems(
     _bmcs(site, complain)
     _disks(site, complain)
     _trust(site.trust, folder, complain)
+    _unsigned_wipes(site, complain)
     _secrets(site, complain)
     _store(site, folder, complain)
     _known_hosts(site, complain)
@@ -775,6 +776,15 @@ def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
                 hint = "name the file that ssh-keygen calls .pub, never the private one"
             path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
             complain(path, what, hint, name)
+
+
+def _unsigned_wipes(site: Section, complain: Complain) -> None:
+    """Where site data is signed, nobody has signed the kernel command line."""
+    for kind in ("images", "groups", "nodes") if site.trust else ():
+        for name, said in _given(getattr(site, kind)):
+            if "plugnode.wipe=" in (said.cmdline or ""):
+                what = "plugnode.wipe= counts for nothing where `trust:` has site data signed"
+                complain((kind, name, "cmdline"), what, "say `wipe: TOKEN` of the nodes or a group")
 
 
 # Secrets
