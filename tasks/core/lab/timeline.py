@@ -35,7 +35,7 @@ STAGES = (
     Stage("loader", "tftp", r"^(pxelinux\.0|[\w.-]+\.kpxe|[\w.-]+\.efi|boot\.ipxe)$"),
     Stage("kernel", "tftp", r"^(.*/vmlinuz)$"),
     Stage("initrd", "tftp", r"^(.*/initrd\.img)$"),
-    Stage("site", "tftp", r"^(.*/site\.img)$"),
+    Stage("site", "tftp", r"^(.*/(?:site|signed)\.img)$"),
     Stage("linux", "console", r"Linux version (\S+)"),
     Stage("start", "console", r"plugnode: initrd: start (.*)"),
     Stage("modules", "console", r"plugnode: initrd: modules (\d.*)"),
