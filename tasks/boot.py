@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .base.console import say
-from .base.desired import wanted
 from .base.options import BUILT, LOADERS
 from .base.paths import BuildPaths, read_release
 from .base.rule import command, remove
@@ -42,6 +41,7 @@ from .report import refresh
 
 if TYPE_CHECKING:
     from .core.lab.network import Lab
+    from .core.plan.state import Desired
 
 RAW = {
     "name": "raw",
@@ -167,7 +167,7 @@ def served(run: Run, node: Node, server: Server) -> Targets:
     roots = run.site.deploy
     targets = Targets(roots.tftp_root, roots.nfs_root, place(run.paths, "served"), roots.http_root)
     remove([targets.at(boots_log(run.site.name))])
-    goal = wanted(run, server)
+    goal = signed(run, server)
     files = dict(goal.files)
     if run.settings.power == "keep":
         files |= with_a_shell(run, node)
@@ -177,6 +177,16 @@ def served(run: Run, node: Node, server: Server) -> Targets:
     apply.deploy(targets, goal, author, say)
     prune.prune_server(targets, prune.Rules(0, 0, time.time() + 2 * prune.DAY), author)
     return targets
+
+
+def signed(run: Run, server: Server) -> Desired:
+    """What the server must hold; nodes of a site that trusts keys start with nothing unsigned."""
+    from .base.servers import with_trust
+    from .base.trust import sign_build
+
+    for id in sign_build(run):
+        say(f"signed {id}")
+    return with_trust(run, server)
 
 
 def with_a_shell(run: Run, node: Node) -> dict[str, bytes]:

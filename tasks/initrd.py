@@ -16,7 +16,7 @@ from .base.console import say
 from .base.paths import BuildPaths
 from .base.rule import Reads, Writes, remove, rule
 from .base.settings import build_paths, site
-from .core.base.files import read, write_atomic
+from .core.base.files import content, read, write_atomic
 from .core.image.source import ImageSource
 
 if TYPE_CHECKING:
@@ -37,10 +37,17 @@ def task_initrd():
             make_initrd,
             source,
             paths,
-            reads=Reads(given=partial(startable, source.state)),
+            reads=Reads(given=partial(given, source.state, paths, image)),
             writes=Writes(outputs, leaves=[paths.hooks(image)]),
         )
         yield {**made, "task_dep": ["accept", f"root:{image.name}"]}
+
+
+def given(state: str, paths: BuildPaths, image: Image) -> str:
+    """All that it is made of; and whether hooks.img, which not every image has, is gone."""
+    made = content(paths.initrd_facts(image)) or b""
+    is_gone = b'"hooks":' in made and not os.path.exists(paths.hooks(image))
+    return startable(state) + " without hooks.img" * is_gone
 
 
 def startable(state: str) -> str:
@@ -60,8 +67,12 @@ def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
     with about(image.name, source.site), circles_named(source):
         chosen = kernel.choose(tree, image.kernel, source.site)
         recipe = build.recipe_of(image, tree, chosen, source.folders, source.site)
-        made = build.build_initrd(recipe, say)
+        made = build.build_initrd(recipe._replace(keys=source.keys), say)
     write_atomic(paths.kernel(image), read_content(tree[chosen.path]))
+    write_initrd(image, paths, made)
+
+
+def write_initrd(image: Image, paths: BuildPaths, made: BuiltInitrd) -> None:
     write_atomic(paths.initrd(image), made.data)
     if made.hooks:
         write_atomic(paths.hooks(image), made.hooks)
@@ -92,5 +103,6 @@ def facts(made: BuiltInitrd) -> bytes:
         "modules": made.modules,
         "notes": made.notes,
         **({"hooks": hashlib.sha256(made.hooks).hexdigest()} if made.hooks else {}),
+        **({"keys": ",".join(made.keys)} if made.keys else {}),
     }
     return (json.dumps(found, indent=1) + "\n").encode()

@@ -62,7 +62,6 @@ def name(paths: BuildPaths, of: Aside, said: Said) -> None:
     from .core.tree import mtree
 
     image: Image = of.value
-    facts = read_facts(paths.initrd_facts(image))
     entries, size = mtree.size_of(content(paths.manifest(image)) or b"")
     root, xattrs, initrd, kernel = map(digest_file, parts(image, paths)[:4])
     unnamed = Release(
@@ -73,16 +72,25 @@ def name(paths: BuildPaths, of: Aside, said: Said) -> None:
         xattrs=xattrs,
         initrd=initrd,
         kernel=kernel,
-        kernel_version=facts["kernel_version"],
-        network_root=facts["kind"],
         entries=entries,
         bytes=size,
         nfs=said.nfs,
-        hooks=facts.get("hooks", ""),
+        **of_initrd(paths, image),
         **root_file(paths, image, said.root_kind),
     )
     release = unnamed._replace(id=id_of(unnamed))
     write_atomic(paths.release(image), release.dump())
+
+
+def of_initrd(paths: BuildPaths, image: Image) -> dict[str, Any]:
+    """What a release says of its initrd."""
+    facts = read_facts(paths.initrd_facts(image))
+    return {
+        "kernel_version": facts["kernel_version"],
+        "network_root": facts["kind"],
+        "hooks": facts.get("hooks", ""),
+        "keys": facts.get("keys", ""),
+    }
 
 
 def root_file(paths: BuildPaths, image: Image, root_kind: str) -> dict[str, Any]:

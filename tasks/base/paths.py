@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.base.files import read
+from ..core.base.files import content, read
+from ..core.base.ssh import public_keys
 from ..core.image.source import ImageSource, settings_for
 from ..core.release import HOOKS_IMG, Release, parse_release
 from ..core.site.keys import INITRD, ROOT
@@ -174,7 +175,13 @@ class BuildPaths(NamedTuple):
             self.state(image),
             self.folders,
             self.site_file,
+            _keys(image) if made == INITRD else (),
         )
+
+
+def _keys(image: Image) -> tuple[str, ...]:
+    """The public keys by which nodes of an image know site data."""
+    return tuple(key for path in image.signers for key in public_keys(content(path) or b""))
 
 
 def templates_in(folders: Iterable[str]) -> tuple[str, ...]:

@@ -6,12 +6,13 @@ A build has no use for either: it is the same with and without.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 
 from ..core.base.errors import BadInput, Refused
 from ..core.base.files import content, mirror, read
 from ..core.base.ssh import public_keys
-from ..core.trust.signatures import NOBODY, Trusted, is_at_hand, is_good, sign
+from ..core.trust.signatures import NOBODY, Trusted, is_at_hand, is_by, is_good, merged, sign
 from .desired import build_of
 from .settings import Run
 
@@ -56,17 +57,30 @@ def sign_build(run: Run) -> list[str]:
     if not keys(run):
         _refuse_key(run)
         return []
-    things, known, key = build_of(run.site, run.paths).signable, _signatures(run), _at_hand(run)
-    missing = {id: data for id, data in things.items() if id not in known}
-    if not missing or not key:
-        return []
-    made = sign(missing, key)
-    for id, signature in made.items():
-        if not is_good(things[id], signature, keys(run)):
-            raise Refused(f"{key}: `trust:` names another key; nothing is signed")
-    files = {id + SUFFIX: signature for id, signature in (known | made).items()}
-    mirror(_folder(run), files)
+    known, made = _signatures(run), set[str]()
+    for key in _at_hand(run):
+        for id, signature in _sign_missing(run, key, known).items():
+            known[id] = merged(known.get(id, b""), signature)
+            made.add(id)
+    if made:
+        mirror(_folder(run), {id + SUFFIX: signature for id, signature in known.items()})
     return sorted(made)
+
+
+def _sign_missing(run: Run, key: str, known: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What nobody has signed, signed by this key; and site data, which each that is here signs.
+
+    Releases know the keys of their time, and boot with the newest site data. Raises Refused.
+    """
+    build = build_of(run.site, run.paths)
+    missing = {id: data for id, data in build.signable.items() if id not in known}
+    if not is_by(key, known.get(build.site_id, b"")):
+        missing[build.site_id] = build.site_img
+    made = sign(missing, key) if missing else {}
+    for id, signature in made.items():
+        if not is_good(missing[id], signature, keys(run)):
+            raise Refused(f"{key}: `trust:` names another key; nothing is signed")
+    return made
 
 
 def must_sign(run: Run) -> list[str]:
@@ -94,9 +108,9 @@ def _signatures(run: Run) -> dict[str, bytes]:
     return found
 
 
-def _at_hand(run: Run) -> str:
-    """The key to sign with: the one that was named, else the first that is here; "" for none."""
-    return run.settings.key or next(filter(is_at_hand, _files(run)), "")
+def _at_hand(run: Run) -> list[str]:
+    """The keys to sign with: the one that was named, else all that are here."""
+    return [run.settings.key] if run.settings.key else list(filter(is_at_hand, _files(run)))
 
 
 def _folder(run: Run) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import NamedTuple
 
-NEWER = ("hooks",)  # not written where it is empty
+NEWER = ("hooks", "keys")  # not written where it is empty
 HOOKS_IMG = "hooks.img"
 HOOKED = ("dracut", "initramfs-tools")  # kinds of initrd that need one
 SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names
@@ -43,6 +43,9 @@ class Release(NamedTuple):
     # sha256 of hooks.img, a second archive that its nodes load; "" where its initrd needs none, or
     # it is of a time when site.img brought them
     hooks: str = ""
+    # The fingerprints, by commas, of the keys by one of which site data must be signed for its
+    # nodes; "" where they ask for no signature
+    keys: str = ""
 
     @property
     def boot_files(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from .tree.model import directory, generated_file
 HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
 NAMES = "names.img"  # beside site.img
+SIGNED, SIGNATURE = "signed.img", "site.img.sig"
 HANDOVER = "plugnode/handover"  # of the hooks
 # What nodes that run take
 OF_NODES = re.compile(r"hosts|nodes|interfaces|facts|site|(layouts|templates)/\w[\w.-]*", re.ASCII)
@@ -51,6 +52,17 @@ def value_of(name: str, text: bytes) -> str:
     """A value of the file `plugnode/site`; "" where it has none of that name."""
     found = re.search(rf"^{name}=(.*)$".encode(), text, re.MULTILINE)
     return found[1].decode(errors="replace") if found else ""
+
+
+def signed(site_img: bytes, signature: bytes) -> dict[str, bytes]:
+    """The same for nodes that ask for a signature: signed.img has both, as they are.
+
+    Who fetches site data takes them one by one.
+    """
+    tree = {b"plugnode": directory(), b"plugnode/signed": directory()}
+    for name, data in (("site.img", site_img), (SIGNATURE, signature)):
+        tree[f"plugnode/signed/{name}".encode()] = generated_file(data)
+    return {SIGNATURE: signature, SIGNED: compression.gzip(cpio.write_newc(tree))}
 
 
 def hooks_in(site_img: bytes) -> dict[str, bytes]:

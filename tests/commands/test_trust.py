@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.archive import cpio
+from tasks.core.tree.model import read_content
+from tasks.core.trust.signatures import by_signer
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
 
@@ -32,8 +35,10 @@ class Signed:
         (self.folder / f"{name}.pub").write_bytes(Path(f"{file}.pub").read_bytes())
         return file
 
-    def trust(self, *names: str, cmdline: str = "console=ttyS0") -> None:
+    def trust(self, *names: str, cmdline: str = "console=ttyS0", hosts: str = "{}") -> None:
         sample_site.write(self.doit.site, self.reference, cmdline=cmdline)
+        with self.doit.site.open("a") as file:
+            file.write(f"hosts: {hosts}\n")
         if names:
             keys = ", ".join(f"{name}.pub" for name in names)
             with self.doit.site.open("a") as file:
@@ -49,6 +54,13 @@ class Signed:
     @property
     def release(self) -> str:
         return json.loads((self.doit.build / "worker/release.json").read_text())["id"]
+
+    @property
+    def signatures(self) -> list[bytes]:
+        """Of site data that boot files name."""
+        text = (self.dest / "tftpboot/plugnode/worker.cfg").read_text()
+        names = set(re.findall(r"site-\w{12}", text))
+        return [(self.kept / f"{name}.sig").read_bytes() for name in names]
 
     @property
     def kept(self) -> Path:
@@ -78,12 +90,8 @@ def by_hand(data: Path, signature: Path, key: Path) -> bool:
 
 
 def test_nothing_that_is_not_signed_is_deployed_and_a_build_is_the_same_without_a_key(site):
-    site.trust()
     site.doit()
     without = site.outputs()
-    site.trust("first")
-    site.doit()
-    assert site.outputs() == without
     refused = site("plan", status=1)
     assert f"{site.release}: {UNSIGNED}; ./doit sign where that key is" in refused
     assert UNSIGNED in site("deploy", status=1)
@@ -110,6 +118,26 @@ def test_what_is_deployed_has_signatures_that_anybody_can_check(site):
     assert "ok" in site("verify")
 
 
+def test_nodes_load_site_data_with_its_signature_and_the_release_says_whose_they_take(site):
+    told = json.loads((site.doit.build / "worker/release.json").read_text())
+    words = ["ssh-keygen", "-l", "-f", site.folder / "first.pub"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert told["keys"] == shown.split()[1]
+    tftp = site.dest / "tftpboot"
+    (folder,) = tftp.glob("site-*")
+    assert f"{folder.name}/signed.img\n" in (tftp / "plugnode/worker.cfg").read_text()
+    signature = (site.kept / f"{folder.name}.sig").read_bytes()
+    assert (folder / "site.img.sig").read_bytes() == signature
+    inside = cpio.read_image((folder / "signed.img").read_bytes(), "signed.img").tree
+    for name in ("site.img", "site.img.sig"):
+        held = read_content(inside[f"plugnode/signed/{name}".encode()])
+        assert held == (folder / name).read_bytes()
+    good = (folder / "signed.img").read_bytes()
+    (folder / "signed.img").write_bytes(b"another")
+    site("deploy")
+    assert (folder / "signed.img").read_bytes() == good and site("plan") == "no changes\n"
+
+
 def test_what_a_server_has_that_nobody_signed_is_found_and_signed_anew(site):
     file = site.kept / f"{site.release}.sig"
     good = file.read_bytes()
@@ -124,21 +152,30 @@ def test_what_a_server_has_that_nobody_signed_is_found_and_signed_anew(site):
 def test_keys_change_one_after_the_other(site):
     """Both are named until all that servers hold is signed by the new one, or is gone."""
     before = site.release
-    site.trust("second", "first", cmdline="console=ttyS0 second")
+    site.trust("second", "first", cmdline="console=ttyS0 second", hosts="{nas: 10.1.1.1}")
     site.deploy("second")
     assert "ok" in site("verify") and site.release != before
+    refused = site("rollback", status=1)
+    assert f"{before} takes no site data but what SHA256:" in refused
+    assert "nothing was changed" in refused
+    site("sign", f"key={site.private['first']}")
+    site("deploy")
+    (signature,) = site.signatures
+    assert len(by_signer(signature)) == 2
     site("rollback")
     site("deploy", "--again")
 
-    site.trust("second", cmdline="console=ttyS0 second")
+    more = {"hosts": "{nas: 10.1.1.1}"}
+    site.trust("second", cmdline="console=ttyS0 second", **more)
     assert f"{before}.json: {UNSIGNED}" in site("verify", status=1)
     assert f"{before}: {UNSIGNED}" in site("rollback", status=1)
     assert site.release in (site.dest / "tftpboot/plugnode/worker.cfg").read_text()
 
-    site.trust("second", cmdline="console=ttyS0")  # the first release, as it was built then
-    assert f"{before}: {UNSIGNED}" in site("deploy", status=1)
+    site.trust("second", cmdline="console=ttyS0")  # as the first: but it carries another key
+    assert UNSIGNED in site("deploy", status=1)
     site.deploy("second")
-    assert "ok" in site("verify")
+    assert site.release != before
+    assert site("verify", status=1).count(UNSIGNED) == 1  # until it is pruned
 
 
 def test_what_nodes_are_pinned_to_must_be_signed_too(site):

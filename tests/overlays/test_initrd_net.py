@@ -70,7 +70,7 @@ class Wire:
         self.root = root
         for name in ("dev", "sys", "proc", "run", "plugnode", "etc/plugnode"):
             (root / name).mkdir(parents=True)
-        for name in ("common.sh", "identity", "above", "netroot", "udhcpc.script"):
+        for name in ("common.sh", "identity", "check-site", "above", "netroot", "udhcpc.script"):
             shutil.copy(OVERLAY / name, root / name)
         (root / "plugnode/nodes").write_text(NODES)
         (root / "plugnode/site").write_text(SITE)

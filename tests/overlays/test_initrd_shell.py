@@ -38,7 +38,7 @@ class Machine:
 
     def __init__(self, root: pathlib.Path, shell: list[str]):
         self.root, self.shell = root, shell
-        for name in ("common.sh", "identity", "above", "netroot"):
+        for name in ("common.sh", "identity", "check-site", "above", "netroot"):
             shutil.copy(OVERLAY / name, root / name)
         for folder in (
             "proc/sys/kernel",
@@ -475,7 +475,7 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
         "run/net-eth7.conf",
         "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\nHOSTNAME='d'\nDNSDOMAIN='x.org'\nIPV4DNS0='1.1.1.1'\nIPV4DNS1='0.0.0.0'\n",
     )
-    for name in ("common.sh", "identity", "above", "handover"):
+    for name in ("common.sh", "identity", "check-site", "above", "handover"):
         shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
     machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
     assert machine.read("run/plugnode/release") == "w-3f9a1c2b4d5e\n"
@@ -507,7 +507,7 @@ def test_an_unmodified_image_s_hook_doubts_an_address_that_is_not_the_site_s(mac
     machine.card("eth7", mac)
     machine.write("plugnode/nodes", NODES)
     machine.write("run/net-eth7.conf", "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\n")
-    for name in ("common.sh", "identity", "above", "handover"):
+    for name in ("common.sh", "identity", "check-site", "above", "handover"):
         shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
     machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
     assert f"plugnode: initrd: address: {said}" in machine.read("dev/console")

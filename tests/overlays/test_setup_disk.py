@@ -552,6 +552,23 @@ def test_a_wipe_does_not_reach_a_foreign_disk_unless_forced_by_its_serial_number
     assert node.state[2] == "COMMITTED" and node.degraded == ""
 
 
+def test_where_site_data_is_signed_the_kernel_command_line_asks_for_no_wipe(settled: Node):
+    """The first boot makes what is wished for known to the disk, so it is another token each time."""
+    settled.signed = True
+    ask(settled, "command line", "t1", here="kept")
+    assert settled.boot("cat var/lib/own") == "kept\n"
+    assert "plugnode.wipe= of the kernel command line does not count" in settled.console
+    settled.cmdline = "plugnode.wipe=force:any plugnode.wipe=foreign:any"
+    assert settled.boot("cat var/lib/own") == "kept\n"
+    ask(settled, "site", "t1")
+    assert "No such file" in settled.boot("cat var/lib/own")
+    ask(settled, "/var/wipe", "t2", here="own")
+    assert "No such file" in settled.boot("cat var/lib/own")
+    settled.signed = False
+    ask(settled, "command line", "t3", here="own")
+    assert "No such file" in settled.boot("cat var/lib/own")
+
+
 def test_tokens_known_at_the_first_boot_are_no_wish_later(node: Node):
     node.wipe = "t0"
     node.boot("echo mine >var/lib/own")

@@ -84,6 +84,7 @@ class Node:
     wipe: str = "-"
     release: str = "worker-000000000001"
     site: str = "grid"
+    signed: bool = False  # whether the initrd has seen who signed that
     nodes: bool = True  # whether partitions have nodes of the tests'
     ssh: bool = False  # making keys takes longer than all the rest
     sector: int = 512  # bytes
@@ -177,7 +178,7 @@ class Node:
         for name, text in {
             "layouts/default": "\n".join(lines) + "\n", "nodes": others + mine, "hosts": hosts,
             "site": f"site={self.site}\n", "release": self.release + "\n",
-            "address": self.address + "\n", "interface": "eth0\n",
+            "address": self.address + "\n", "interface": "eth0\n", "signed": "yes\n" * self.signed,
         }.items():  # fmt: skip
             (self.data / name).write_text(text)
         (self.root / "proc/cmdline").write_text(self.cmdline + "\n")

@@ -87,14 +87,22 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
 
 @pytest.fixture
 def two_servers(example: Doit):
-    """The same site, with a second boot server, wn001's, from which a router and relay leads to it."""
+    """The same site, with a second boot server, wn001's, from which a router and relay leads to it.
+
+    And with a key that signs what servers hold: the initrd takes no other site data.
+    """
     text = example.site.read_text()
+    key = example.folder / "site"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     network, boot1, wn001 = "network:\n", "  boot1: {ip: 172.24.10.1} ", "ip: 172.24.10.100}"
     assert network in text and boot1 in text and wn001 in text
     more = {network: "networks:\n nodes:\n", boot1: "  boot2: {ip: 172.16.9.2}\n" + boot1}
     more[wn001] = wn001[:-1] + ", server: boot2}"
     for before, after in more.items():
         example.site.write_text(example.site.read_text().replace(before, after))
+    with example.site.open("a") as file:
+        file.write("trust: {key: site.pub}\n")
     yield example
     example.site.write_text(text)
 
@@ -121,6 +129,8 @@ def test_a_node_behind_a_relay_boots_by_secure_boot_and_stays_on_at_a_terminal(
             "echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)"
         )
         node.expect("42 of root by 172.16.9.2\r\n")
+        node.sendline("echo signed: $(cat /run/plugnode/signed)")
+        node.expect("signed: yes\r\n")
         node.sendline("echo asleep; sleep 1000")
         node.expect("asleep\r\n")
         node.sendcontrol("c")  # the node's, as every key

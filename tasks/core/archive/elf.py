@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LOAD, DYNAMIC, INTERPRETER = 1, 2, 3  # p_type
 NEEDED, STRINGS = 1, 5  # d_tag
+FOLDERS = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")
+# Where the dynamic linker looks by itself
+LIBRARIES = (b"lib64/", b"usr/lib64/", b"lib/", b"usr/lib/")
+MULTIARCH = (b"", b"x86_64-linux-gnu/", b"aarch64-linux-gnu/")
 _HEADER = struct.Struct("<II6Q")  # Elf64_Phdr
 _TAG = struct.Struct("<qQ")  # Elf64_Dyn
 
@@ -47,3 +51,35 @@ def _offset(headers: list[tuple[int, ...]], address: int) -> int:
         if kind == LOAD and begins <= address < begins + size:
             return offset + address - begins
     return address
+
+
+def with_libraries(read: Callable[[bytes], bytes | None], name: str) -> dict[bytes, bytes]:
+    """A program and all that it loads: path in its root -> bytes; none where any is missing.
+
+    `read` gives the bytes of a path there, None where that is no file.
+    """
+    found: dict[bytes, bytes] = {}
+    todo, seen = [name.encode()], set[bytes]()
+    while todo:
+        wanted = todo.pop()
+        if wanted in seen:
+            continue
+        seen.add(wanted)
+        places = [wanted.lstrip(b"/")] if wanted.startswith(b"/") else list(_places(wanted))
+        for path in places:
+            data = read(path)
+            if data is not None:
+                break
+        else:
+            return {}
+        found[path] = data
+        todo += loads(data)
+    return dict(sorted(found.items()))
+
+
+def _places(name: bytes) -> Iterator[bytes]:
+    if b".so" not in name:
+        yield from (folder + name for folder in FOLDERS)
+        return
+    for folder in LIBRARIES:
+        yield from (folder + below + name for below in MULTIARCH)

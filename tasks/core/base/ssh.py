@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -84,6 +86,27 @@ def public_keys(data: bytes) -> tuple[str, ...]:
     lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     return tuple(keys) if all(re.fullmatch(_PUBLIC_KEY, key) for key in keys) else ()
+
+
+# PROTOCOL.sshsig of OpenSSH: what a key has signed for another purpose is no signature here
+NAMESPACE = "plugnode"
+SIGNER = "plugnode"  # whoever has the key; ssh-keygen asks for a name
+
+
+def allowed_signers(keys: Iterable[str]) -> bytes:
+    """The keys as ssh-keygen(1) reads those whose signatures are good (ALLOWED SIGNERS)."""
+    return "".join(f'{SIGNER} namespaces="{NAMESPACE}" {key}\n' for key in keys).encode()
+
+
+def fingerprint(blob: bytes) -> str:
+    """A public key's name, as ssh-keygen -l shows it: `SHA256:…`. `blob`: the key's bytes."""
+    digest = base64.b64encode(hashlib.sha256(blob).digest()).decode()
+    return f"SHA256:{digest.rstrip('=')}"
+
+
+def fingerprint_of(key: str) -> str:
+    """The same of a line of a .pub file."""
+    return fingerprint(base64.b64decode(key.split()[1]))
 
 
 def ssh_command(*options: str) -> list[str]:

@@ -15,7 +15,7 @@ from ..initrd.build import network_root
 from ..services.boot_reports import SYSLOG_PORT
 from ..release import HOOKS_IMG, SITE_DATA, Release
 from ..site.model import FETCHED, VERIFIED, Image, Network, Node, Server, Site
-from ..site_data import NAMES
+from ..site_data import NAMES, SIGNED
 from ..store.paths import BESIDE
 from .cmdline import line_limit, serial_console
 from .templates import TEMPLATES, View, plain_values, render_template, template_environment
@@ -325,13 +325,13 @@ def initrds_of(site: Site, release: Release, site_id: str) -> list[str]:
 
     Behind that what a release of before needs besides.
     """
-    own = [name for name in release.boot_files if name.endswith(".img")]
-    of_site = ["site.img"]
+    own = [f"{release.id}/{name}" for name in release.boot_files if name.endswith(".img")]
+    of_site = [SIGNED if release.keys else "site.img"]
     if release.site_data < SITE_DATA and site.network.domain:
         of_site.append(NAMES)
     if release.wants_hooks:
         of_site.append(HOOKS_IMG)
-    return [f"{release.id}/{name}" for name in own] + [f"{site_id}/{name}" for name in of_site]
+    return own + [f"{site_id}/{name}" for name in of_site]
 
 
 def arguments_of(site: Site, server: Server, release: Release, network: str = "") -> str:

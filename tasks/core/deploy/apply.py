@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..base.files import digest_once, read
 from ..base.process import Say
 from ..plan import decide, other_sites
-from ..plan.actual import read_actual
+from ..plan.actual import read_actual, site_signature
 from ..plan.decide import all_services, changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
@@ -123,10 +123,11 @@ def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:
     for built in plan.roots:  # last: what has a root is a whole release
         publish.publish_root(actual, built, say)
     elsewhere.must_be_served(targets, desired, say)
-    if plan.site_img:
-        files = desired.site_files(actual.released.values())
-        tftp.publish_folder(targets, desired.site_id, files)
     write_signatures(targets, {id: desired.trust.signatures[id] for id in plan.signed})
+    if plan.site_img or desired.site_id in plan.signed:
+        signature = site_signature(targets, desired)
+        files = desired.site_files(actual.released.values(), signature)
+        tftp.publish_folder(targets, desired.site_id, files)
 
 
 def _commit(

@@ -20,8 +20,9 @@ from ..store.operation import at_work
 from ..store.paths import Targets, stay_inside
 from ..store.served import root_file_of, served_size
 from ..tree.model import DIR
-from ..trust.held import UNSIGNED, unsigned
-from ..trust.signatures import is_good
+from ..plan.actual import site_signature
+from ..trust.held import NOT_TAKEN, UNSIGNED, unsigned
+from ..trust.signatures import accepts, is_good
 from . import publish
 
 # What a file takes of a disk is a multiple of it (ext4, XFS and btrfs as they are made).
@@ -61,7 +62,8 @@ def _of_files(plan: Plan, actual: Actual, desired: Desired) -> RoomNeeded:
         if change.after is not None:
             sizes.append(len(change.after))
     if plan.site_img:
-        sizes += map(len, desired.site_files(actual.released.values()).values())
+        files = desired.site_files(actual.released.values(), b"")
+        sizes += map(len, files.values())
     return RoomNeeded(
         folder=actual.targets.tftp_root,
         size=sum(map(blocks, sizes)),
@@ -188,11 +190,28 @@ def refuse_unready(plan: Plan, actual: Actual, desired: Desired) -> None:
         daemon_files.check_service(service, targets.at(service.path))
 
 
+def _standing(actual: Actual, desired: Desired) -> list[str]:
+    """The releases on the server that nodes boot afterwards."""
+    ids = {built.release.id for built in desired.releases} | pins(desired)
+    return sorted(ids & actual.released.keys())
+
+
+def _site_must_be_taken(actual: Actual, desired: Desired, ids: Iterable[str]) -> None:
+    """Raises Refused where nodes of these releases would not take site data as it is signed."""
+    signature = site_signature(actual.targets, desired)
+    if not signature and desired.trust.makes_them:  # a plan, before what it foresees
+        return
+    for id in ids:
+        release = actual.released[id]
+        if not accepts(release.keys, signature):
+            raise Refused(f"{id} {NOT_TAKEN.format(release.keys)}; nothing was changed")
+
+
 def _must_be_signed(plan: Plan, actual: Actual, desired: Desired) -> None:
     """Raises Refused where the site trusts keys, and none of them has signed what nodes boot."""
     trust, data = desired.trust, desired.signable
     if not trust.keys:
-        return
+        return _site_must_be_taken(actual, desired, _standing(actual, desired))
     missing = []
     for id in plan.signed:
         signature = trust.signatures.get(id)
@@ -200,9 +219,10 @@ def _must_be_signed(plan: Plan, actual: Actual, desired: Desired) -> None:
             continue
         if not signature or not is_good(data[id], signature, trust.keys):
             missing.append(id)
-    standing = {built.release.id for built in desired.releases} | pins(desired)
-    held = (standing & actual.released.keys()) - data.keys()
+    standing = _standing(actual, desired)
+    held = set(standing) - data.keys()
     missing += unsigned(actual.targets, sorted(held), trust.keys)
+    _site_must_be_taken(actual, desired, standing)
     if missing:
         remedy = "./doit sign where that key is, and deploy"
         raise Refused(f"{', '.join(missing)}: {UNSIGNED}; {remedy}; nothing was changed")

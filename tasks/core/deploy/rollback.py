@@ -22,7 +22,7 @@ from ..store.operation import held, recorded
 from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
 from ..store.served import root_file_of
-from ..trust.held import UNSIGNED, unsigned
+from ..trust.held import NOT_TAKEN, UNSIGNED, taken_by, unsigned
 from .publish import complete_site_data
 
 # release, site id -> boot files below tftp_root
@@ -77,6 +77,7 @@ def rollback_server(
         ids = _chosen(server, choice, records, begun)
         _must_be_signed(targets, ids, choice.keys)
         backs = _backs(server, ids, render, begun)
+        _site_must_be_taken(server, ids)
 
         is_new = any(back.changes for back in backs)
         if is_new or backs and not ended:
@@ -149,6 +150,14 @@ def _must_be_there(server: _Server, choice: RollbackChoice) -> None:
 def _must_be_signed(targets: Targets, ids: Iterable[str], keys: Sequence[str]) -> None:
     if missing := unsigned(targets, ids, keys):
         raise Refused(f"{', '.join(missing)}: {UNSIGNED}; nothing was changed")
+
+
+def _site_must_be_taken(server: _Server, ids: Iterable[str]) -> None:
+    """Raises Refused where nodes of these releases would not take the newest site data."""
+    for release in map(server.released.__getitem__, ids):
+        site = site_named(server.files) or ""
+        if not taken_by(server.targets, release, site):
+            raise Refused(f"{release.id} {NOT_TAKEN.format(release.keys)}; nothing was changed")
 
 
 def _backs(

@@ -168,7 +168,7 @@ def _unbootable(initrd: ImageSource, parts: Tree) -> tuple[Problem, ...]:
         with circles_named(initrd):
             chosen = kernel.choose(parts, initrd.image.kernel, initrd.site)
             recipe = build.recipe_of(initrd.image, parts, chosen, initrd.folders, initrd.site)
-            build.build_initrd(recipe, lambda note: None)
+            build.build_initrd(recipe._replace(keys=initrd.keys), lambda note: None)
     except BadInput as error:
         return error.problems
     return ()

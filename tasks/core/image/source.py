@@ -18,16 +18,18 @@ class ImageSource(NamedTuple):
     state: str  # the file of what the build keeps of the image for itself
     folders: tuple[str, ...]  # where overlays/ are looked up
     site: str  # the file that complaints are about
+    keys: tuple[str, ...] = ()  # of an initrd: those by which it knows site data
 
     @property
     def fingerprint(self) -> tuple[object, ...]:
         """Its settings: where files lie decides nothing."""
-        return self.image.name, *recipe(self.made, self.image), *self.image.secret_places
+        given = recipe(self.made, self.image)
+        return self.image.name, *given, *self.image.secret_places, *self.keys
 
 
 def settings_for(made: str, image: Image) -> Image:
     """The image with those of its settings alone by which a root, or an initrd, is made."""
-    others: dict[str, Any] = {} if made == ROOT else {"secret_places": ()}
+    others: dict[str, Any] = {"signers": ()} if made == ROOT else {"secret_places": ()}
     for row in rows(Image).values():
         inside = isinstance(row.key.kind, type) and not row.key.recipe
         if row.key.recipe != made and not inside and row.name != "reference":

@@ -6,6 +6,7 @@ Looked into, never run.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Iterable, Iterator
 
 from ..archive import elf
@@ -34,11 +35,9 @@ readlink reboot rm route sh sleep tail tr udhcpc umount uname
 OWN = (*NETWORK_ROOT, "dmesg", "insmod", "mdev", "mknod", "switch_root")
 ROOT_FILE = ("losetup", "sha256sum", "wc", "wget")  # of a root that is one file
 DISK = ("dd", "df", "sync")  # of one that is kept on the node's disk
+UNPACK = ("cpio", "gunzip")  # where site data is signed
+CHECK_SITE = ("chroot", *UNPACK, "reboot", "sleep")  # of an image that others made
 PACKAGES = {"dmsetup": "dmsetup (EL: device-mapper)"}  # of other programs
-FOLDERS = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")
-# Where the dynamic linker looks by itself
-LIBRARIES = (b"lib64/", b"usr/lib64/", b"lib/", b"usr/lib/")
-MULTIARCH = (b"", b"x86_64-linux-gnu/", b"aarch64-linux-gnu/")
 # Not worth a refusal
 NICE = frozenset("cp dmesg grep head ip ls mdev printf umount uname".split())
 
@@ -117,38 +116,42 @@ def mounts_nfs_itself(data: bytes) -> bool:
     return b"nolock" in data
 
 
-# Others, with their libraries
+# Others, with what they load
 
 
-def with_libraries(tree: Tree, name: str) -> list[bytes]:
-    """The paths of a program of a root and of all that it loads; none where any is missing."""
-    found: dict[bytes, bytes] = {}  # name -> path
-    todo = [name.encode()]
-    while todo:
-        wanted = todo.pop()
-        if wanted in found:
-            continue
-        path = _place(tree, wanted)
-        if path is None:
-            return []
-        found[wanted] = path
-        todo += elf.loads(read_content(tree[resolve(tree, path)]))
-    return sorted(found.values())
+def with_libraries(tree: Tree, name: str) -> dict[bytes, bytes]:
+    """A program of a root and all that it loads: path -> bytes; none where any is missing."""
 
-
-def _place(tree: Tree, name: bytes) -> bytes | None:
-    """Where a program or a library is: a path, or a name to be looked for."""
-    places = [name.lstrip(b"/")] if name.startswith(b"/") else list(_places(name))
-    for path in places:
+    def read(path: bytes) -> bytes | None:
         entry = tree.get(resolve(tree, path))
-        if entry is not None and entry.type == FILE:
-            return path
-    return None
+        return read_content(entry) if entry is not None and entry.type == FILE else None
+
+    return elf.with_libraries(read, name)
 
 
-def _places(name: bytes) -> Iterator[bytes]:
-    if b".so" not in name:
-        yield from (folder + name for folder in FOLDERS)
-        return
-    for folder in LIBRARIES:
-        yield from (folder + below + name for below in MULTIARCH)
+# What checks signatures in an initrd, in OpenSSH since 8.1, and a word that it has since then
+CHECKER, KNOWS_SIGNATURES = "ssh-keygen", b"check-novalidate"
+# glibc before 2.34 opens it to look up whose process this is, which ssh-keygen asks
+LOOKS_UP = "libnss_files.so.2"
+
+
+def checker(tree: Tree, machine: int, where: str) -> dict[str, bytes]:
+    """ssh-keygen with all that it loads, by path below a root of its own.
+
+    It is the reference's, else this machine's: none has secrets of either. Raises BadInput.
+    """
+    for find in (partial(with_libraries, tree), _with_libraries_here):
+        found = find(CHECKER)
+        program = next((path for path in found if path.endswith(b"/ssh-keygen")), b"")
+        data = found.pop(program, b"")
+        if KNOWS_SIGNATURES in data and processor(data) == machine:
+            libraries = {**found, **find(LOOKS_UP)}
+            named = {os.fsdecode(path): library for path, library in libraries.items()}
+            return {"bin/ssh-keygen": data, **named}
+    what = "`trust:` needs ssh-keygen of OpenSSH 8.1 in the initrd, of the nodes' processor"
+    remedy = "install openssh-client on the reference (EL: openssh)"
+    raise BadInput.at(where, f"{what}; {remedy}")
+
+
+def _with_libraries_here(name: str) -> dict[bytes, bytes]:
+    return elf.with_libraries(lambda path: _read("/" + os.fsdecode(path)) or None, name)

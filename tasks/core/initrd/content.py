@@ -12,8 +12,10 @@ from ..archive.compression import compress
 from ..base.errors import BadInput, Problem
 from ..base.files import read
 from ..base.overlays import refuse_outside
+from ..base.ssh import allowed_signers, fingerprint_of
 from ..site.model import DISK, FETCHED, NFS_FILE, NFS_OVERLAY, ROOT_FILES, VERIFIED, Image
 from ..tree.model import (
+    CHAR,
     FILE,
     LINK,
     Entry,
@@ -64,6 +66,7 @@ class BuiltInitrd(NamedTuple):
     modules: tuple[str, ...]
     notes: tuple[str, ...]  # for the admin
     hooks: bytes = b""  # a second archive, as the loader loads it: images that others made have one
+    keys: tuple[str, ...] = ()  # the fingerprints of those by one of which site data must be signed
 
     @property
     def data(self) -> bytes:
@@ -81,6 +84,12 @@ class Recipe(NamedTuple):
     kernel: Kernel
     folders: tuple[str, ...]  # with overlays/initrd/ in them, first come first served
     where: str  # the file to name in complaints
+    keys: tuple[str, ...] = ()  # by one of which site data must be signed: lines of .pub files
+
+    @property
+    def checks_site(self) -> bool:
+        """Whether its nodes take no other: no ssh-keygen that knows signatures runs on EL5, EL6."""
+        return bool(self.keys) and version_numbers(self.kernel.version) >= (3, 2)
 
 
 FOLDERS = (b"boot", b"lib/modules", b"lib/firmware")
@@ -95,7 +104,8 @@ def parts(tree: Tree, image: Image) -> Tree:
     folders = tuple(resolve(links, name) + b"/" for name in FOLDERS)
     inner_links = [path for path in links if path.startswith(folders)]
     others = {resolve(links, name) for name in [*busybox.PLACES, *inner_links]}
-    for name in programs_of(image):
+    checker = (busybox.CHECKER, busybox.LOOKS_UP) if image.signers else ()
+    for name in (*programs_of(image), *checker):
         others |= {resolve(links, path) for path in busybox.with_libraries(tree, name)}
 
     paths = []
@@ -281,7 +291,7 @@ def file_entry(data: bytes, mode: int = 0o644) -> Entry:
 def put_network_root(tree: Tree, recipe: Recipe, program: bytes, chosen: ModuleSet) -> None:
     """What both our own image and nash's have."""
     put_entry(tree, "bin/busybox", file_entry(program, 0o755))
-    for name in ("common.sh", "identity", "above", "netroot"):
+    for name in ("common.sh", "identity", "check-site", "above", "netroot"):
         put_entry(tree, name, file_entry(script_of(recipe.folders, name)))
     put_entry(tree, "udhcpc.script", file_entry(script_of(recipe.folders, "udhcpc.script"), 0o755))
     put_entry(tree, "etc/plugnode/interface", file_entry(recipe.image.interface.encode() + b"\n"))
@@ -298,9 +308,29 @@ def put_programs(tree: Tree, recipe: Recipe) -> None:
             what = f"root: {root} takes {name} in the initrd, which the reference lacks"
             remedy = f"install {busybox.PACKAGES[name]} there"
             raise BadInput.about(("root",), recipe.where, f"{what}; {remedy}")
-        for path in found:
-            data = read_content(recipe.tree[resolve(recipe.tree, path)])
+        for path, data in found.items():
             put_entry(tree, os.fsdecode(path), file_entry(data, 0o755))
+
+
+def put_trust(tree: Tree, recipe: Recipe, machine: int) -> None:
+    """What `check-site` checks signatures with: a root of its own, below plugnode/trust.
+
+    Raises BadInput where there is no ssh-keygen for it.
+    """
+    top = "plugnode/trust"
+    for path, data in busybox.checker(recipe.tree, machine, recipe.where).items():
+        put_entry(tree, f"{top}/{path}", file_entry(data, 0o755))
+    put_entry(tree, f"{top}/keys", file_entry(allowed_signers(recipe.keys)))
+    put_entry(tree, f"{top}/etc/passwd", file_entry(b"root:x:0:0:root:/:/bin/sh\n"))
+    put_entry(tree, f"{top}/dev/null", Entry(CHAR, 0o666, 0, 0, device=(1, 3)))
+
+
+def unchecked_note(recipe: Recipe) -> list[str]:
+    """A note where the site trusts keys and these nodes ask for none."""
+    if not recipe.keys or recipe.checks_site:
+        return []
+    what = f"kernel {recipe.kernel.version} is older than any ssh-keygen that knows signatures"
+    return [f"{recipe.image.name}: {what}: its initrd takes site data unsigned, whatever `trust:`"]
 
 
 def pick_busybox(recipe: Recipe, machine: int, applets: Iterable[str]) -> tuple[bytes, str]:
@@ -318,6 +348,11 @@ def nfs_note(recipe: Recipe, program: bytes) -> list[str]:
     why = "this busybox's mount makes none"
     remedy = "give the busybox of that distribution (EL5: yum install busybox)"
     return [f"{recipe.image.name}: {what}, and {why}; {remedy} by `initrd: {{busybox: PATH}}`"]
+
+
+def fingerprints(recipe: Recipe) -> tuple[str, ...]:
+    """Of the keys by which its nodes know site data."""
+    return tuple(map(fingerprint_of, recipe.keys)) if recipe.checks_site else ()
 
 
 class Origin(NamedTuple):
@@ -342,7 +377,7 @@ def finish_image(
         recipe.kernel.version,
         origin.base,
         tuple(chosen.names),
-        tuple(chosen.notes + notes),
+        (*chosen.notes, *notes, *unchecked_note(recipe)),
     )
 
 

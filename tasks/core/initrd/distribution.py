@@ -13,13 +13,25 @@ from ..archive import compression, cpio
 from ..base.errors import BadInput
 from ..base.files import REPOSITORY
 from ..tree.model import Tree, resolve
-from . import modules
+from . import busybox, modules
 from .base_image import BaseImage, holds
-from .content import BuiltInitrd, Recipe, file_entry, known_modules, put_entry, script_of
+from .content import (
+    BuiltInitrd,
+    Recipe,
+    file_entry,
+    fingerprints,
+    known_modules,
+    pick_busybox,
+    put_entry,
+    put_trust,
+    script_of,
+    unchecked_note,
+)
 
 HOOKS = {  # path in the archive: file of overlays/initrd/
     "plugnode/common.sh": "common.sh",
     "plugnode/identity": "identity",
+    "plugnode/check-site": "check-site",
     "plugnode/above": "above",
     "plugnode/handover": "handover",
     "plugnode/dracut.hook": "dracut.hook",
@@ -61,13 +73,25 @@ def use_as_is(
         what = f"cannot mount an NFS root, it lacks {', '.join(missing)}"
         remedy = f"{image.remedy.format(version)}; or say `initrd: {{base: none}}`"
         raise BadInput.at(base.name, f"{what}; {remedy}")
-    notes = _lacking_firmware(recipe, base)
+    notes = (*_lacking_firmware(recipe, base), *unchecked_note(recipe))
     made = BuiltInitrd(base.data, b"", "", image.kind, version, base.name, tuple(drivers), notes)
-    return made._replace(hooks=hooks_img(recipe.folders))
+    hooks = _hooks(recipe.folders)
+    if recipe.checks_site:
+        _put_check(hooks, recipe)
+    return made._replace(hooks=_archive(hooks), keys=fingerprints(recipe))
 
 
-def hooks_img(folders: Iterable[str] = ()) -> bytes:
-    """The second archive, gzip newc: what dracut's and initramfs-tools' images run of ours.
+def hooks_img() -> bytes:
+    """The second archive, gzip newc, for a release of before: it checks no signature."""
+    return _archive(_hooks(()))
+
+
+def _archive(tree: Tree) -> bytes:
+    return compression.gzip(cpio.write_newc(tree))
+
+
+def _hooks(folders: Iterable[str]) -> Tree:
+    """What dracut's and initramfs-tools' images run of ours.
 
     It lies in folders that are no symlinks there. A folder of a second archive replaces a symlink
     of the first: with `lib -> usr/lib` every library would be lost.
@@ -77,7 +101,19 @@ def hooks_img(folders: Iterable[str] = ()) -> bytes:
     for path, name in HOOKS.items():
         script = script_of(every, name)
         put_entry(tree, path, file_entry(script, 0o755 if script[:2] == b"#!" else 0o644))
-    return compression.gzip(cpio.write_newc(tree))
+    return tree
+
+
+def _put_check(tree: Tree, recipe: Recipe) -> None:
+    """What site data is checked by, with a busybox: what an image has of its own differs."""
+    known = known_modules(recipe)
+    names = modules.present(known, modules.NFS)
+    machine = busybox.X86_64
+    if names:
+        machine = busybox.processor(modules.load_module(recipe.tree, known, names[0]))
+    put_trust(tree, recipe, machine)
+    program, _ = pick_busybox(recipe, machine, busybox.CHECK_SITE)
+    put_entry(tree, "plugnode/trust/bin/busybox", file_entry(program, 0o755))
 
 
 def _lacking_firmware(recipe: Recipe, base: BaseImage) -> tuple[str, ...]:

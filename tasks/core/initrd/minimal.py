@@ -13,6 +13,7 @@ from .content import (
     Origin,
     Recipe,
     file_entry,
+    fingerprints,
     finish_image,
     is_of_file,
     known_modules,
@@ -22,6 +23,7 @@ from .content import (
     put_entry,
     put_network_root,
     put_programs,
+    put_trust,
     script_of,
 )
 from .initramfs_tools import listed_modules
@@ -47,6 +49,8 @@ def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
         applets += busybox.ROOT_FILE
     if recipe.image.root == DISK:
         applets += busybox.DISK
+    if recipe.checks_site:
+        applets += busybox.UNPACK
     program, origin = pick_busybox(recipe, chosen.machine, applets)
     if recipe.image.root not in FETCHED:
         notes += nfs_note(recipe, program)
@@ -54,7 +58,10 @@ def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
     tree = _own_tree(recipe, program, chosen)
     for applet in applets:
         put_entry(tree, f"bin/{applet}", symlink(b"busybox"))
-    return finish_image(recipe, Origin("own", f"busybox: {origin}"), tree, chosen, notes)
+    if recipe.checks_site:
+        put_trust(tree, recipe, chosen.machine)
+    made = finish_image(recipe, Origin("own", f"busybox: {origin}"), tree, chosen, notes)
+    return made._replace(keys=fingerprints(recipe))
 
 
 def _own_tree(recipe: Recipe, program: bytes, chosen: ModuleSet) -> Tree:

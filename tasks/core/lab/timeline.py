@@ -35,7 +35,7 @@ STAGES = (
     Stage("loader", "file", r"^(pxelinux\.0|[\w.-]+\.kpxe|[\w.-]+\.efi|boot\.ipxe)$"),
     Stage("kernel", "file", r"^(.*/vmlinuz)$"),
     Stage("initrd", "file", r"^(.*/initrd\.img)$"),
-    Stage("site", "file", r"^(.*/site\.img)$"),
+    Stage("site", "file", r"^(.*/(?:site|signed)\.img)$"),
     Stage("linux", "console", r"Linux version (\S+)"),
     Stage("start", "console", r"plugnode: initrd: start (.*)"),
     Stage("modules", "console", r"plugnode: initrd: modules (\d.*)"),

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..base.files import content, digest_file, digest_once
-from ..release import Release
 from ..services.exports import ExportsFound, exports_of, read_exports, site_of
 from ..services.installed import read_installed
 from ..services.merged_exports import exported_by_site
@@ -26,7 +25,7 @@ from ..store.served import (
     served_size,
 )
 from ..store.tftp import closed_folders, folders_of
-from ..trust.held import place, signed
+from ..trust.held import has_all, place, signed, with_held
 from .state import Actual, BuiltRelease, Desired, digest
 
 
@@ -37,11 +36,10 @@ def read_actual(targets: Targets, desired: Desired) -> Actual:
     ours = read_ours(known)
     names = _generated(ours, desired)
     files = dict(contents_of(targets, names))
-    released = published(targets)
     return Actual(
         targets=targets,
-        released=released,
-        booted=_booted(targets, desired, released.values()),
+        released=published(targets),
+        booted=_booted(targets, desired),
         files=files,
         unreadable=_unreadable(targets, names),
         loaders=_loaders(targets, desired, ours),
@@ -123,7 +121,9 @@ def _signed(targets: Targets, desired: Desired) -> frozenset[str]:
         return frozenset()
     data = desired.signable
     same = [id for id in data if content(place(targets, id)) == data[id]]
-    return frozenset(signed(targets, same, desired.trust.keys))
+    mine = desired.trust.signatures
+    whole = [id for id in same if has_all(targets, id, mine.get(id, b""))]
+    return frozenset(signed(targets, whole, desired.trust.keys))
 
 
 def _is_harmed(targets: Targets) -> bool:
@@ -149,13 +149,26 @@ def notes(targets: Targets, ours: Collection[str], nodes: Mapping[str, NodeFacts
     return lines
 
 
-def _booted(targets: Targets, desired: Desired, released: Collection[Release]) -> frozenset[str]:
+def _booted(targets: Targets, desired: Desired) -> frozenset[str]:
     """Folders appear by a rename, whole; what was done to their files later is found here."""
     whole = {built.release.id for built in desired.releases if _is_bootable(targets, built)}
-    files = desired.site_files(released)
-    if all(_is_served(targets, f"{desired.site_id}/{name}", files[name]) for name in files):
+    if _is_site_data_whole(targets, desired):
         whole.add(desired.site_id)
     return frozenset(whole)
+
+
+def _is_site_data_whole(targets: Targets, desired: Desired) -> bool:
+    signature = site_signature(targets, desired)
+    files = desired.site_files(published(targets).values(), signature)
+    return all(_is_served(targets, f"{desired.site_id}/{name}", files[name]) for name in files)
+
+
+def site_signature(targets: Targets, desired: Desired) -> bytes:
+    """Who has signed site data, by what is there and by this deploy; nothing without `trust:`."""
+    if not desired.trust.keys:
+        return b""
+    id = desired.site_id
+    return with_held(targets, id, desired.trust.signatures.get(id, b""))
 
 
 def _is_served(targets: Targets, name: str, data: bytes) -> bool:

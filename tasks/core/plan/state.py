@@ -90,9 +90,11 @@ class Desired:
     trust: Trusted = NOBODY  # who must have signed it
     hooks_img: bytes = b""  # for releases of before
 
-    def site_files(self, released: Iterable[Release]) -> dict[str, bytes]:
+    def site_files(self, released: Iterable[Release], signature: bytes) -> dict[str, bytes]:
         """The files of the folder of site data, by name. `released`: what the server holds."""
         files = site_data.beside(self.site_img)
+        if signature:
+            files |= site_data.signed(self.site_img, signature)
         if self.hooks_img and any(release.wants_hooks for release in released):
             files[HOOKS_IMG] = self.hooks_img
         return files

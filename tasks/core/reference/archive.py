@@ -25,7 +25,7 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts | None:
     if known.get("sha256") == digest and is_mine and os.path.isdir(snapshot.tree):
         return None
     say(f"{path}: unpacking")
-    for warning in unpack(path, snapshot.begin(), snapshot.claims):
+    for warning in unpack(path, snapshot.begin(), snapshot.claims, say):
         say(f"{path}: {warning}")
     return {"sha256": digest, **snapshot.claimed()}
 

@@ -65,9 +65,8 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts | None:
         if known.get("digest") == digest and is_mine and os.path.isdir(snapshot.tree):
             return None
         say(f"{said}: unpacking {digest[:19]}")
-        for warning in unpack_layers(
-            said, layout.layers(digest), snapshot.begin(), snapshot.claims
-        ):
+        layers, tree = layout.layers(digest), snapshot.begin()
+        for warning in unpack_layers(said, layers, tree, snapshot.claims, say):
             say(f"{said}: {warning}")
     _tell_lacking(said, snapshot.incoming, say)
     return {"digest": digest, **snapshot.claimed()}

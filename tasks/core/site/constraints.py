@@ -68,7 +68,7 @@ def constraint_problems(
     _settings(site, complain)
     _bmcs(site, complain)
     _disks(site, complain)
-    _trust(site.trust, folder, complain)
+    _trust(site, folder, complain)
     _secrets(site, complain)
     _store(site, folder, complain)
     _known_hosts(site, complain)
@@ -765,8 +765,10 @@ def _places(deploy: Section, complain: Complain) -> None:
 # Trust
 
 
-def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
-    names = trust and trust.key or ()
+def _trust(site: Section, folder: str, complain: Complain) -> None:
+    names = site.trust and site.trust.key or ()
+    if site.trust:
+        _unsigned_wipes(site, complain)
     for at, name in enumerate(names):
         there = resolve.resolve_node(folder, name) if name else ""
         if there and not EXISTS["public key"](there):
@@ -775,6 +777,15 @@ def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
                 hint = "name the file that ssh-keygen calls .pub, never the private one"
             path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
             complain(path, what, hint, name)
+
+
+def _unsigned_wipes(site: Section, complain: Complain) -> None:
+    """Where site data is signed, nobody has signed the kernel command line."""
+    for kind in ("images", "groups", "nodes"):
+        for name, said in _given(getattr(site, kind)):
+            if "plugnode.wipe=" in (said.cmdline or ""):
+                what = "plugnode.wipe= counts for nothing where `trust:` has site data signed"
+                complain((kind, name, "cmdline"), what, "say `wipe: TOKEN` of the nodes or a group")
 
 
 # Secrets

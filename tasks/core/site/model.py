@@ -732,6 +732,8 @@ class Image(NamedTuple):
     ] = "all"
     # On nodes, without a leading slash -> does it stay on the disk: every secret's
     secret_places: tuple[tuple[str, bool], ...] = ()
+    # The files of `trust:` with public keys, by which its nodes know site data
+    signers: tuple[str, ...] = ()
 
     @property
     def nfs_words(self) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
+import re
+import struct
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
@@ -11,12 +15,15 @@ from typing import NamedTuple
 from ..base.errors import Refused
 from ..base.files import content, read, write_atomic
 from ..base.programs import ask_program, find_program
+from ..base.ssh import NAMESPACE, SIGNER, allowed_signers, fingerprint, fingerprint_of
 from ..base.ssh import last_of, public_keys
 
-# PROTOCOL.sshsig of OpenSSH: what a key has signed for another purpose is no signature here
-NAMESPACE = "plugnode"
-SIGNER = "plugnode"  # whoever has the key; ssh-keygen asks for a name
 PUBLIC = ".pub"
+# A signature as ssh-keygen writes it; several may stand behind each other, each by another key
+_BLOCK = re.compile(
+    rb"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)-----END SSH SIGNATURE-----\n"
+)
+_START = struct.Struct(">6sLL")  # "SSHSIG", version, length of the public key behind it
 
 
 class Trusted(NamedTuple):
@@ -32,15 +39,50 @@ NOBODY = Trusted()
 
 
 def is_good(data: bytes, signature: bytes, keys: Iterable[str]) -> bool:
-    """Whether one of these keys has signed the data."""
+    """Whether one of these keys has signed the data. `signature`: one, or several."""
     with TemporaryDirectory() as folder:
         known, file = os.path.join(folder, "known"), os.path.join(folder, "signature")
-        lines = [f'{SIGNER} namespaces="{NAMESPACE}" {key}\n' for key in keys]
-        write_atomic(known, "".join(lines).encode())
-        write_atomic(file, signature)
+        write_atomic(known, allowed_signers(keys))
         words = ["verify", "-f", known, "-I", SIGNER, "-n", NAMESPACE, "-s", file]
-        status, _ = _ask(words, data)
-    return status == 0
+        for block in by_signer(signature).values():
+            write_atomic(file, block)
+            status, _ = _ask(words, data)
+            if status == 0:
+                return True
+    return False
+
+
+def by_signer(signature: bytes) -> dict[str, bytes]:
+    """Each of the signatures that stand behind each other, by the fingerprint of its key.
+
+    Whether any is good is another question. What is no signature is passed over.
+    """
+    found = {}
+    for block in _BLOCK.finditer(signature):
+        with contextlib.suppress(ValueError, struct.error):
+            blob = base64.b64decode(block[1])
+            magic, _, length = _START.unpack_from(blob)
+            if magic == b"SSHSIG":
+                found[fingerprint(blob[_START.size :][:length])] = block[0]
+    return found
+
+
+def merged(signature: bytes, more: bytes) -> bytes:
+    """The signatures of both, of each key one; that of `more` where it is in both."""
+    return b"".join({**by_signer(signature), **by_signer(more)}.values())
+
+
+def is_by(key: str, signature: bytes) -> bool:
+    """Whether one of the signatures is by this key: a private one, or the public one beside it."""
+    public = content(key if key.endswith(PUBLIC) else key + PUBLIC) or b""
+    known = {fingerprint_of(line) for line in public_keys(public)}
+    signers = by_signer(signature).keys()
+    return not signers.isdisjoint(known) if known else bool(signers)
+
+
+def accepts(keys: str, signature: bytes) -> bool:
+    """Whether an initrd takes what was signed. `keys`: those that its release says it knows."""
+    return not keys or not by_signer(signature).keys().isdisjoint(keys.split(","))
 
 
 def sign(things: Mapping[str, bytes], key: str) -> dict[str, bytes]:

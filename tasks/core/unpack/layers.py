@@ -14,21 +14,25 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from ..base.process import Say, Throttle
 from .claims import Claims
-from .tar import ArchiveTrouble, confined, extract_here
+from .tar import ArchiveTrouble, confined, extract_here, how_far, silent
 
 _MARK, _OPAQUE = b".wh.", b".wh..wh..opq"
 
 
-def unpack_layers(path: str, blobs: Iterable[str], folder: str, claims: str = "") -> list[str]:
+def unpack_layers(
+    path: str, blobs: Iterable[str], folder: str, claims: str = "", say: Say = silent
+) -> list[str]:
     """Unpack the layers at `blobs`, the lowest first, into an empty folder.
 
-    `path` is what complaints are about; `claims` as `unpack` has it. Gives what could
+    `path` is what complaints are about; `claims` and `say` as `unpack` has them. Gives what could
     not be kept. Raises BadInput, Refused.
     """
     layers = [os.open(blob, os.O_RDONLY | os.O_CLOEXEC) for blob in blobs]
     try:
-        return confined(path, folder, partial(_apply, layers), claims)
+        waiting = partial(how_far, path, layers, Throttle(say))
+        return confined(path, folder, partial(_apply, layers), claims, waiting)
     finally:
         for layer in layers:
             os.close(layer)

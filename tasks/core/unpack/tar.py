@@ -11,13 +11,14 @@ import errno
 import locale
 import logging
 import os
+import select
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 from ..base.errors import BadInput, Refused
-from ..base.process import become_root_alone, die_with_parent
+from ..base.process import Say, Throttle, become_root_alone, die_with_parent
 from ..base.text import human
 from .acls import Acls
 from .claims import Claims
@@ -31,28 +32,45 @@ _PATH_MAX = 4096  # bytes, the last of them 0: of Linux
 # Gives complaints; the list has the newest name, and what only root can keep is noted
 Work = Callable[[list[bytes], Claims | None], list[str]]
 Choose = Callable[[Iterable[Any]], Iterable[Any]]  # of the entries of an archive
+
+
+def silent(text: str) -> None:
+    """Who wants to hear nothing."""
+
+
 BAD = 3  # the child's exit status: the archive is not what it should be
 
 
-def unpack(path: str, folder: str, claims: str = "") -> list[str]:
+def unpack(path: str, folder: str, claims: str = "", say: Say = silent) -> list[str]:
     """Unpack into an empty folder; what could not be kept, a line each.
 
-    Where this is not root, what only root can keep is written to the file `claims`. Raises BadInput
-    where the archive is wrong, Refused where this machine is.
+    Where this is not root, what only root can keep is written to the file `claims`. `say` is told
+    how far it is, every few seconds. Raises BadInput where the archive is wrong, Refused where this
+    machine is.
     """
     archive = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    waiting = partial(how_far, path, [archive], Throttle(say))
     try:
-        return confined(path, folder, partial(_unpack_here, archive), claims)
+        return confined(path, folder, partial(_unpack_here, archive), claims, waiting)
     finally:
         os.close(archive)
 
 
-def confined(path: str, folder: str, work: Work, claims: str) -> list[str]:
+def how_far(path: str, archives: Sequence[int], tell: Say) -> None:
+    """Tell how much is read: where a child is in a file, who opened that for it is, too."""
+    read = sum(os.lseek(archive, 0, os.SEEK_CUR) for archive in archives)
+    all = sum(os.fstat(archive).st_size for archive in archives)
+    tell(f"{path}: unpacking, {human(read)} of {human(all)} read")
+
+
+def confined(
+    path: str, folder: str, work: Work, claims: str, waiting: Callable[[], None]
+) -> list[str]:
     """Do work on archives that are open in a child whose root folder is `folder`.
 
-    Where this is not root, what only root can keep is written to the file `claims`. Gives what
-    could not be kept, a line each. Raises BadInput where what is at `path` is wrong, Refused where
-    this machine is.
+    Where this is not root, what only root can keep is written to the file `claims`. `waiting` is
+    called each second. Gives what could not be kept, a line each. Raises BadInput where what is at
+    `path` is wrong, Refused where this machine is.
     """
     import libarchive.extract  # noqa: F401  # loaded before the child has another root folder
 
@@ -63,6 +81,8 @@ def confined(path: str, folder: str, work: Work, claims: str) -> list[str]:
         _in_child(work, folder, claims if os.geteuid() else "", said)
     os.close(said)
     with open(heard, encoding="utf-8", errors="replace") as pipe:
+        while not select.select([heard], [], [], 1)[0]:
+            waiting()
         lines = pipe.read().splitlines()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == BAD:

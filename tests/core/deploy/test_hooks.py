@@ -16,12 +16,14 @@ from tasks.core.desired.build import site_id
 from tasks.core.initrd.distribution import hooks_img
 from tasks.core.inspect import verify
 from tasks.core.plan.state import BuiltRelease
+from tasks.core.site.load import read_site
 from tasks.core.release import HOOKED, Release, id_of, parse_release
 from tasks.core.store.paths import Targets
-from tests.core.config.test_render import site_of
 from tests.support import deploy_kit as kit
+from tests.support.commands import REPOSITORY
 
 HOOKS = hooks_img()
+SITE = read_site(str(REPOSITORY / "tests/golden/two-nodes/site.yaml"), ())[0]
 
 
 def of_distribution(built: BuiltRelease, hooks: bytes = b"", kind: str = "dracut") -> BuiltRelease:
@@ -49,7 +51,7 @@ def back_to(targets: Targets, release: Release) -> str:
     """Roll back to it: what its nodes load then."""
 
     def render(wanted: Release, site: str) -> dict[str, bytes]:
-        initrds = ",".join(initrds_of(site_of("two-nodes"), wanted, site))
+        initrds = ",".join(initrds_of(SITE, wanted, site))
         text = f"{wanted.id}/vmlinuz {initrds} \n".encode()
         return {f"plugnode/worker.{kind}": text for kind in ("cfg", "grub", "ipxe")}
 
@@ -114,11 +116,8 @@ def test_back_to_one_of_before_with_site_data_of_before(tmp_path, targets):
 
 
 def test_a_template_of_before_that_would_leave_them_out_is_refused(tmp_path):
-    site, release = (
-        site_of("two-nodes"),
-        of_distribution(kit.build(tmp_path, files=3), HOOKS).release,
-    )
+    release = of_distribution(kit.build(tmp_path, files=3), HOOKS).release
     (tmp_path / "image.cfg").write_text("INITRD {{ release }}/initrd.img,{{ site_id }}/site.img\n")
     label = BootLabel("worker", release, "site-0b1c2d3e4f50")
     with pytest.raises(BadInput, match="templates/image.cfg:1:1: does not load .*/hooks.img; have"):
-        render_boot(site, site.servers[0], label, (str(tmp_path), boot_files.TEMPLATES))
+        render_boot(SITE, SITE.servers[0], label, (str(tmp_path), boot_files.TEMPLATES))

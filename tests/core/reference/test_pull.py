@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 
 import pytest
 
 from tasks.core.base.errors import BadInput, Refused
+from tasks.core.base.process import Throttle
 from tasks.core.reference import apt_sources, archive, bootstrap, snapshot
 from tasks.core.reference.exclude import bounds
 from tasks.core.reference.pull import pull_reference
@@ -780,6 +782,25 @@ def test_an_archive_that_is_no_root_or_that_nothing_could_hold_is_refused_at_onc
             file.write(member.tobuf(tarfile.PAX_FORMAT) + bytes(-(-min(size, 4096) // 512) * 512))
     text = refusal(image("archive", tmp_path / "root.tar"), tmp_path / "snap")
     assert said in text and text.startswith(str(tmp_path / "root.tar") + ":1:1: ")
+
+
+def test_a_long_unpacking_says_how_far_it_is(tmp_path):
+    """In one line of what is read, each some seconds: a child reads, in a file that both have open."""
+    (tmp_path / "root.tar").write_bytes(bytes(3 << 20))
+    (tmp_path / "new").mkdir()
+    said: list[str] = []
+
+    def work(names, noted) -> list[str]:
+        os.lseek(archive, 1 << 20, os.SEEK_SET)
+        time.sleep(2.5)
+        return ["done"]
+
+    with open(tmp_path / "root.tar", "rb") as file:
+        archive = file.fileno()
+        waiting = partial(tar.how_far, "root.tar", [archive], Throttle(said.append, 1.5))
+        claims = str(tmp_path / "claims")
+        assert tar.confined("root.tar", str(tmp_path / "new"), work, claims, waiting) == ["done"]
+    assert said == ["root.tar: unpacking, 1.0 MiB of 3.0 MiB read"]
 
 
 MANY_FILES = """

@@ -3,7 +3,16 @@
 # Plugnode: a token that the disk does not remember is done once. Read in by /etc/setup.sh.
 
 tokens() { # all that are asked for, a line each: by site.yaml, the kernel command line, /var/wipe
-  { own_field 6; own_field 7; arguments plugnode.wipe; var_token; } | grep -v '^-*$'
+  { own_field 6; own_field 7; line_tokens; var_token; } | grep -v '^-*$'
+}
+
+line_tokens() { # of the kernel command line: whoever answers DHCP says that, so where site data is signed it counts for nothing
+  [ -s "$DATA/signed" ] || arguments plugnode.wipe
+}
+
+doubt_line() { # that it asks for something all the same
+  [ ! -s "$DATA/signed" ] || [ -z "$(arguments plugnode.wipe)" ] ||
+    say "plugnode.wipe= of the kernel command line does not count: site data is signed, and that is not"
 }
 
 var_token() { # what is in /var/wipe, for the layout with /var; an empty one is a new wish each time it is made
