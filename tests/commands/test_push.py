@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import subprocess
 
 import pytest
 
 from tasks import push
+from tasks.core.initrd import busybox
 from tasks.core.release import Release
 from tasks.core.remote.operations import Answer
 from tasks.core.site.load import read_site
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY
-from tests.support.netns import Lan, Machine, doit, lan, run
+from tests.support.initrd_images import kernel_files
+from tests.support.netns import WITH_US, Lan, Machine, doit, lan, run, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
 
@@ -338,3 +341,129 @@ def test_a_node_is_told_to_fetch_what_its_own_server_has_deployed_for_it(tmp_pat
 
 def test_only_nodes_that_keep_their_root_on_a_disk_can_be_sent_one(crowd):
     assert "no node that is asked keeps its root on its disk" in crowd("push", "--image", status=1)
+
+
+KEPT = """\
+site: kept
+network: {{subnet: 10.99.0.0/24}}
+servers: {{boot1: {{ip: 10.99.0.200, ssh: root@10.99.0.200}}}}
+images:
+  worker:
+    reference: {{path: {reference}}}
+    root: disk
+    initrd: {{base: none}}
+    disk: {{devices: [/dev/vda], partitions: [{{mount: image, size: 1G}}]}}
+nodes: {{wn001: {{mac: "52:54:00:00:00:01", ip: 10.99.0.1}}}}
+deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs, http_root: /srv/http}}
+"""
+OF_DISK = (
+    "drivers/block/loop.ko drivers/block/virtio_blk.ko fs/overlayfs/overlay.ko fs/erofs/erofs.ko fs/ext4/ext4.ko"
+).split()
+# What the initrd has left there (its own `keep_tools`), and setup.sh: the partition of the node's disk
+TOOLS = """
+for name in common.sh fetch next-image; do cp "$REPOSITORY/overlays/initrd/$name" "$ROOT/"; done
+mkdir -p "$ROOT/bin" /run/plugnode/image
+cp /bin/busybox "$ROOT/bin/"
+for applet in $APPLETS; do ln -s busybox "$ROOT/bin/$applet"; done
+mac=52:54:00:00:00:01
+keep_tools() { :; }
+eval "$(sed -n '/^keep_tools() {/,/^}/p' "$REPOSITORY/overlays/initrd/root-disk")"
+keep_tools ""
+mount -t tmpfs -o size=64m tmpfs /run/plugnode/image
+echo name=none >/run/plugnode/root
+"""
+NGINX = """\
+daemon off; user root; pid /run/nginx.pid; error_log stderr; events {{}}
+http {{ access_log /run/access.log; client_body_temp_path /run/t1; proxy_temp_path /run/t2;
+fastcgi_temp_path /run/t3; uwsgi_temp_path /run/t4; scgi_temp_path /run/t5; include {conf}; }}
+"""
+
+
+@pytest.fixture
+def kept(tmp_path: pathlib.Path):
+    """A node that works by `root: disk`, and its server with nginx."""
+    with lan(tmp_path / "lan") as net:
+        yield Kept(net, tmp_path)
+
+
+class Kept:
+    def __init__(self, net: Lan, folder: pathlib.Path):
+        self.net, self.folder, self.site = net, folder, folder / "site.yaml"
+        self.node = net.machine("wn001", 1, known=False, own=("/run",))
+        self.server = net.machine("boot1", 200, own=("/var/lib/nfs", "/run"))
+        self.reference = sample_site.reference(folder / "reference", files=5)
+        modules = sample_site.MODULES | dict.fromkeys(OF_DISK, "")
+        sample_site.fill(self.reference, kernel_files(sample_site.VERSION, modules))
+        self.site.write_text(KEPT.format(reference=self.reference))
+        tools = folder / "initrd"
+        tools.mkdir()
+        applets = busybox.OWN + busybox.ROOT_FILE + busybox.DISK
+        words = {"ROOT": tools, "REPOSITORY": REPOSITORY, "APPLETS": " ".join(applets)}
+        settings = [f"{name}={word}" for name, word in words.items()]
+        run(*self.node.inside("env", *settings, "sh", "-euc", TOOLS))
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        done = doit(self.net, self.site, *words)
+        out = done.communicate(timeout=300)[0]
+        assert done.returncode == status and "Traceback" not in out, out
+        return out
+
+    def serve(self) -> None:
+        """By the generated configuration."""
+        conf = self.folder / "nginx.conf"
+        conf.write_text(NGINX.format(conf=self.folder / "build/configs/nginx.conf"))
+        argv = self.server.inside("nginx", "-c", conf, "-e", "stderr")
+        self.nginx = subprocess.Popen([*WITH_US, *argv], stderr=subprocess.DEVNULL)
+        until(lambda: self.server.path("/run/nginx.pid").exists())
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return {
+            path.name: path.read_bytes() for path in self.node.path("/run/plugnode/image").iterdir()
+        }
+
+    def built(self) -> tuple[str, bytes]:
+        """The name by which a node keeps the release's root file, and the file."""
+        release = json.loads((self.folder / "build/worker/release.json").read_text())
+        data = (self.folder / "build/worker/root.erofs").read_bytes()
+        return f"{release['id']}.{release['root_file']}.erofs", data
+
+
+def test_a_node_that_works_fetches_the_root_file_that_it_boots_next(kept):
+    """doit, ssh, the node's own shell, and its server's nginx, all real."""
+    kept("deploy")
+    out = kept("push", "--image", status=1)
+    assert "wn001: no server gives worker-" in out and "Connection refused, 0 of " in out, out
+    assert "1 of 1 node has not got it" in out
+    kept.serve()
+    first, data = kept.built()
+    out = kept("push", "--image")
+    url = f"http://10.99.0.200/{first.partition('.')[0]}/root.erofs"
+    assert f"wn001: {first.partition('.')[0]}: {len(data)} bytes from {url}" in out, out
+    assert kept.files == {first: data}
+    assert f"{len(data)} bytes from here" in kept("push", "--image"), "what it has is not fetched"
+
+    (kept.reference / "etc/motd").write_text("another\n")
+    kept("deploy")
+    second, newer = kept.built()
+    assert second != first
+    kept("push", "--image")
+    assert kept.files == {first: data, second: newer}, "beside what it runs"
+
+
+def test_a_node_goes_on_where_it_was_cut_off_and_takes_no_other_file(kept):
+    kept("deploy")
+    kept.serve()
+    name, data = kept.built()
+    place = kept.node.path("/run/plugnode/image") / name
+    place.write_bytes(data[:5000])
+    kept("push", "--image")
+    assert kept.files == {name: data}
+    log = kept.server.path("/run/access.log").read_text()
+    assert f'" 206 {len(data) - 5000} ' in log, log
+
+    place.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    served = kept.server.path(f"/srv/http/{name.partition('.')[0]}/root.erofs")
+    served.write_bytes(bytes(len(data)))
+    out = kept("push", "--image", status=1)
+    assert "not the file of this release: its sha256 is" in out and kept.files == {}, out

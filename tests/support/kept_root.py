@@ -121,20 +121,23 @@ class KeptNode:
             link.symlink_to(loop)
 
     def detach(self) -> None:
-        """Those of the boot, too, which lie on ours."""
+        """Those of the boot, too; one that was given back since is none of ours."""
         inner = self.root / "loops"
-        for name in set(inner.read_text().split()) if inner.exists() else ():
-            if self._is_of_boot(name):
-                command("losetup", "-d", name)
+        noted = set(inner.read_text().split()) if inner.exists() else set[str]()
+        for loop in [*filter(self._is_of_boot, noted), *self.loops]:
+            subprocess.run(["losetup", "-d", loop], capture_output=True)
         inner.unlink(missing_ok=True)
-        for loop in self.loops:
-            command("losetup", "-d", loop)
         self.loops.clear()
 
     def _is_of_boot(self, loop: str) -> bool:
-        """It may have been taken by somebody else first, or be given back."""
-        said = subprocess.run(["losetup", "-n", "-O", "BACK-FILE", loop], capture_output=True)
-        return said.stdout.strip().endswith(b".erofs")
+        """Whether its file lies on our partition, or in a memory that nobody else sees; others take loop devices, too."""
+        said = subprocess.run(
+            ["losetup", "-n", "-O", "BACK-MAJ:MIN,BACK-FILE", loop], capture_output=True, text=True
+        )
+        device, _, file = said.stdout.strip().partition(" ")
+        numbers = [os.stat(ours).st_rdev for ours in self.loops]
+        on_ours = device in [f"{os.major(number)}:{os.minor(number)}" for number in numbers]
+        return on_ours or device.startswith("0:") and ".erofs" in file
 
     def release(self, name: str, size: int = 2 * MIB, kernel: str = "") -> bytes:
         """Its root file, served: a real file system with the modules' folder of a kernel, by itself of this one."""

@@ -64,19 +64,26 @@ class Capture:
         words = packet[0] & 15
         body = packet[words * 4 :]
         ports = {_number(body[0:2]), _number(body[2:4])}
-        if protocol == TCP and ports & NFS:
-            self.count[mac, "nfs"] += length
+        if protocol == TCP:
+            self._tcp(mac, ports, length)
             if not to_node:
-                self.count[mac, "calls"] += calls_of_nfs(_stream(body))
-        elif protocol == TCP and ports & HTTP:
-            self.count[mac, "http"] += length
-            if not to_node and (asked := ASKS_FOR_FILE.match(_stream(body))):
-                self.tell(mac, "http", asked[1].decode("utf-8", "replace"))
+                self._asked(mac, ports, _stream(body))
         elif protocol == UDP and DHCP_CLIENT in ports:
             self._dhcp(body[8:])
         elif protocol == UDP and not ports & NOT_TFTP:
             self.count[mac, "tftp"] += length
             self._tftp(mac, body[8:], asked=TFTP in ports and not to_node)
+
+    def _tcp(self, mac: str, ports: set[int], length: int) -> None:
+        for what, known in (("nfs", NFS), ("http", HTTP)):
+            self.count[mac, what] += length * bool(ports & known)
+
+    def _asked(self, mac: str, ports: set[int], stream: bytes) -> None:
+        """Count calls of NFS; tell a file that is asked for by HTTP."""
+        if ports & NFS:
+            self.count[mac, "calls"] += calls_of_nfs(stream)
+        elif ports & HTTP and (found := ASKS_FOR_FILE.match(stream)):
+            self.tell(mac, "http", found[1].decode("utf-8", "replace"))
 
     def _dhcp(self, message: bytes) -> None:
         """Tell an acknowledgment (RFC 2131): it names the card and its address."""

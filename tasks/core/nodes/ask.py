@@ -16,7 +16,7 @@ from ClusterShell.Event import EventHandler
 from ClusterShell.Worker.Popen import WorkerPopen
 
 from ..base.nodeset import fold_nodes
-from ..base.ssh import Meanings, explain, ssh_command
+from ..base.ssh import Meanings, explain, last_of, ssh_command
 from ..base.text import readable
 from ..remote import parallel
 from ..site.model import Node
@@ -24,6 +24,7 @@ from ..site.model import Node
 NODE_FANOUT = 64  # nodes at once
 CONNECT, LIMIT = 5, 120  # seconds for a connection, and for all of it
 FETCHING = 1800  # seconds: a root file, from a server that many others ask
+OF_SSH = 255  # its own exit status, where there is none of the script (ssh(1))
 NO_DATA = 66  # exit status of a script: EX_NOINPUT of sysexits.h
 BEGIN = "plugnode:"  # a line; before it a login shell may greet
 
@@ -184,8 +185,10 @@ class _Asked(EventHandler):  # type: ignore[misc]
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if rc == NO_DATA:
             self.failure = "it runs, but has no /run/plugnode: it was not booted by Plugnode"
-        elif rc:
+        elif rc == OF_SSH:
             self.failure = explain("NODE", rc, self.words, NODE_MEANINGS)
+        elif rc:  # the node answers: what it says of others' connections is not about its own
+            self.failure = f"{last_of(self.words)} (exit status {rc})"
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         if timedout:
