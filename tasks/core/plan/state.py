@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ..base.boot_programs import AMD64
 from ..checkout import staged
 from ..release import Release
 from ..services.exports import NONE, Export, ExportsFound, exports_of, site_of
@@ -87,6 +88,7 @@ class Desired:
     nfs_server: str = ""  # ADDRESS:/PATH of the machine that serves the roots; "": this one
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
     trust: Trusted = NOBODY  # who must have signed it
+    archs: tuple[str, ...] = (AMD64,)  # of its nodes
 
     @property
     def ids_by_image(self) -> dict[str, str]:
