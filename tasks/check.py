@@ -7,13 +7,15 @@ import os
 from itertools import product
 from typing import TYPE_CHECKING
 
-from .base.desired import targets
+from .base.desired import build_of, targets
 from .base.disk_layouts import lacking
+from .base.options import LOADERS
 from .base.paths import read_release
 from .base.results import leave
 from .base.rule import command
 from .base.settings import Run, this_run
 from .configs import rendered
+from .core.base.boot_programs import AMD64
 from .core.base.errors import Refused
 from .core.base.files import content
 from .core.dhcp.servers import BY_WORD
@@ -176,6 +178,25 @@ def without_way(run: Run) -> list[str]:
     return without_way(run.site)
 
 
+def other_processors(run: Run) -> list[str]:
+    """What images for other processors than a PC's lack here: loaders, once they are built."""
+    from .core.desired.build import loaders_of
+    from .core.reference.emulation import lacking_emulator
+    from .core.store.loaders import missing_loaders
+
+    images = [image for image in run.site.images if image.arch != AMD64]
+    made_here = [image for image in images if image.reference.kind == "bootstrap"]
+    lines = [
+        f"{image.name}: {line}" for image in made_here for line in lacking_emulator(image.arch)
+    ]
+    if any(os.path.isdir(run.paths.root(image)) for image in images):
+        found = {*loaders_of(build_of(run.site, run.paths), LOADERS)}
+        if os.path.isdir(tftp_root := targets(run).tftp_root):
+            found.update(os.listdir(tftp_root))
+        lines += missing_loaders(found, {image.arch for image in images})
+    return lines
+
+
 WARNINGS = {  # what they are about -> lines of warning
     "networks": without_way,
     "kernel command line": long_lines,
@@ -185,5 +206,6 @@ WARNINGS = {  # what they are about -> lines of warning
     "services": unwritable,
     "selinux": unlabelled,
     "deploy.dhcp_conf": unread,
+    "arch": other_processors,
     "secrets": not_opened,
 }

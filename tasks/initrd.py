@@ -65,7 +65,7 @@ def make_initrd(source: ImageSource, paths: BuildPaths) -> None:
     image = source.image
     tree = staged_parts(paths.staged(image), image)
     with about(image.name, source.site), circles_named(source):
-        chosen = kernel.choose(tree, image.kernel, source.site)
+        chosen = kernel.choose(tree, image.kernel, source.site, image.arch)
         recipe = build.recipe_of(image, tree, chosen, source.folders, source.site)
         made = build.build_initrd(recipe._replace(keys=source.keys), say)
     write_atomic(paths.kernel(image), read_content(tree[chosen.path]))

@@ -91,8 +91,9 @@ def recipe_of(source: ImageSource, paths: BuildPaths) -> Recipe:
     from .initrd import staged_parts
 
     tree = staged_parts(paths.staged(source.image), source.image)
-    chosen = kernel.choose(tree, source.image.kernel, source.site)
-    return build.recipe_of(source.image, tree, chosen, source.folders, source.site)
+    image = source.image
+    chosen = kernel.choose(tree, image.kernel, source.site, image.arch)
+    return build.recipe_of(image, tree, chosen, source.folders, source.site)
 
 
 def wanted_of(image: Image, recipe: Recipe, paths: BuildPaths) -> Wanted:

@@ -1,10 +1,15 @@
-"""What firmware can start, known by its first bytes: nothing else is served as a loader."""
+"""What firmware can start, known by its first bytes: nothing else is served as a loader.
+
+And the processors that it is for.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
+
+AMD64, ARM64 = "amd64", "arm64"  # as Debian calls them
 
 # At which byte what stands in a file
 _STARTS = (

@@ -25,15 +25,16 @@ def zones_of(site: Site) -> Iterator[Zone]:
     found = addresses(site)
     domains = [network.domain for network in site.networks if network.domain]
     servers = _name_servers(site, found, domains)
-    for domain in dict.fromkeys(domains):
-        yield Zone(domain, domain, servers, list(_forward(found, domain)))
+    for domain, records in _forward(found, domains).items():
+        yield Zone(domain, domain, servers, records)
     for name, records in _reverse_zones(site, found).items():
         yield Zone(name, domains[0], servers, records)
 
 
 def _name_servers(site: Site, found: Iterable[Address], domains: Names) -> Names:
     """Those of `dns:` that the site has a name of its own for; else its servers."""
-    wanted = [address for network in site.networks for address in network.dns]
+    wanted = dict.fromkeys(address for network in site.networks for address in network.dns)
+    endings = tuple(f".{domain}." for domain in domains)
     ips = {server.ip for server in site.servers}
     known: dict[str, str] = {}
     own: dict[str, str] = {}
@@ -41,9 +42,9 @@ def _name_servers(site: Site, found: Iterable[Address], domains: Names) -> Names
         name = _whole(address, domains[0])
         if address.ip in ips:
             own.setdefault(address.ip, name)
-        if any(name.endswith(f".{domain}.") for domain in domains):
+        if address.ip in wanted and name.endswith(endings):
             known.setdefault(address.ip, name)
-    asked = [known[ip] for ip in dict.fromkeys(wanted) if ip in known]
+    asked = [known[ip] for ip in wanted if ip in known]
     return asked or list(own.values())
 
 
@@ -53,20 +54,23 @@ def _whole(address: Address, domain: str) -> str:
     return f"{name}." if "." in name else f"{name}.{domain}."
 
 
-def _forward(found: Iterable[Address], domain: str) -> Iterator[Record]:
+def _forward(found: Iterable[Address], domains: Iterable[str]) -> dict[str, list[Record]]:
+    """The records of each domain."""
+    records: dict[str, list[Record]] = {domain: [] for domain in domains}
     for address in found:
+        kind = "AAAA" if ":" in address.ip else "A"
         for name in address.names:
-            label = _label(name, address.domain, domain)
-            if label:
-                yield label, "AAAA" if ":" in address.ip else "A", address.ip
+            for domain, label in _labels(name.lower(), address.domain):
+                if domain in records:
+                    records[domain].append((label, kind, address.ip))
+    return records
 
 
-def _label(name: str, own: str, domain: str) -> str:
-    """A name in the zone of a domain; "" where it is of another."""
-    name = name.lower()
-    if name.endswith(f".{domain}"):
-        return name.removesuffix(f".{domain}")
-    return name if own == domain and "." not in name else ""
+def _labels(name: str, own: str) -> Iterator[tuple[str, str]]:
+    """Each domain whose zone a name can stand in, and its label there: `a.b` of d in b alone."""
+    parts = name.split(".") if "." in name else [name, own]
+    for at in range(1, len(parts)):
+        yield ".".join(parts[at:]), ".".join(parts[:at])
 
 
 def _reverse_zones(site: Site, found: Iterable[Address]) -> dict[str, list[Record]]:

@@ -11,13 +11,14 @@ class Serial(NamedTuple):
     speed: str
 
 
-def serial_console(cmdline: str) -> Serial | None:
+def serial_console(cmdline: str, line: str = "ttyS") -> Serial | None:
     """The serial line that the kernel talks on, for the loader to do the same.
 
-    It is the last `console=ttyS…`. Without a speed it is 9600, as in the kernel
+    It is the last `console=ttyS…`, or of lines by another name; without a speed it is 9600, as
+    in the kernel
     (Documentation/admin-guide/serial-console.rst).
     """
-    found = re.findall(r"(?:^| )console=ttyS([0-9]+)(?:,([0-9]+))?", cmdline)
+    found = re.findall(rf"(?:^| )console={line}([0-9]+)(?:,([0-9]+))?", cmdline)
     if not found:
         return None
     unit, speed = found[-1]

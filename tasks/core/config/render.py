@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from ..base.boot_programs import ARM64
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.boot_reports import SYSLOG_PORT, boots_log
 from ..services.exports import fewest_prefixes, fsid_of
@@ -34,13 +35,14 @@ OF_SITE = (*OF_DHCP, "exports", "nginx.conf", "hosts", "ethers")  # each also a 
 LOADERS = {"bios": "pxelinux.0", "uefi": "shimx64.efi", "ipxe": "boot.ipxe"}
 OF_SYSLOG = ("rsyslog.conf", "logrotate.conf")  # where the site has its boots reported
 GRUB = "grubnetx64.efi"  # without a shim before it: firmware with Secure Boot refuses it
+ARM64_LOADER = "shimaa64.efi"  # where the site has nodes for it; it starts grubaa64.efi
 # And to firmware that boots by HTTP, by its architecture
 HTTP_LOADERS = {"00:10": "ipxe.efi", "00:13": "ipxe-arm64.efi"}
 # And to nodes whose `loader:` is that; what it does not serve is as for all
 OF_LOADER = {
-    "grub": {"uefi": GRUB},
-    "shim": {"uefi": LOADERS["uefi"]},
-    "ipxe": {"bios": "undionly.kpxe", "uefi": "ipxe.efi"},
+    "grub": {"uefi": GRUB, "arm64": "grubaa64.efi"},
+    "shim": {"uefi": LOADERS["uefi"], "arm64": ARM64_LOADER},
+    "ipxe": {"bios": "undionly.kpxe", "uefi": "ipxe.efi", "arm64": "ipxe-arm64.efi"},
     "pxelinux": {"bios": "pxelinux.0"},
 }
 # What iPXE's option 77 begins with, or has behind the length that RFC 3004 puts before it
@@ -98,9 +100,10 @@ def loaders_of(site: Site) -> dict[str, str]:
     unless the site brings a shim besides.
     """
     brought = {name for image in site.images for name, _ in image.loaders}
+    loaders = {**LOADERS, "arm64": ARM64_LOADER if ARM64 in site.archs else ""}
     if GRUB in brought and LOADERS["uefi"] not in brought:
-        return {**LOADERS, "uefi": GRUB}
-    return LOADERS
+        return {**loaders, "uefi": GRUB}
+    return loaders
 
 
 def _again(site: Site, networks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -162,8 +165,14 @@ def _nodes_view(site: Site) -> dict[str, Any]:
         "aliases": aliases,
         "facts": facts,
         "loader_of": loader_of,
-        "files_of_loader": {word: OF_LOADER[word] for word in asked},
+        "files_of_loader": {word: _files_of_loader(site, word) for word in asked},
     }
+
+
+def _files_of_loader(site: Site, word: str) -> dict[str, str]:
+    """A kind of firmware that the site has -> what DHCP names to it."""
+    files = OF_LOADER[word].items()
+    return {kind: file for kind, file in files if kind != ARM64 or ARM64 in site.archs}
 
 
 def _deploy_view(site: Site) -> dict[str, str]:

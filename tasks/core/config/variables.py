@@ -102,6 +102,7 @@ MEANINGS = {
     "loaders.bios": "for BIOS",
     "loaders.uefi": "for UEFI",
     "loaders.ipxe": "for iPXE",
+    "loaders.arm64": "for UEFI on ARM; empty where the site has no such nodes",
     "http": "where nodes fetch by HTTP; empty where they do not",
     "ipxe_at": "where iPXE fetches its file by HTTP; empty where by TFTP",
     "http_loaders": "what DHCP names to firmware that boots by HTTP: `arch` (RFC 5970), `name`",

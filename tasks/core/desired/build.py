@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..base.boot_programs import AMD64
 from ..base.files import content, files_in, read
 from ..config.boot_files import BootLabel, render_boot
 from ..plan.state import BuiltRelease, Desired
@@ -86,7 +87,6 @@ def desired_state(
     `roots`: where loaders are; `known`: releases that pins may name, of those that are had.
     """
     site = build.site
-    named = [pair for image in site.images for pair in image.loaders]
     pinned = _pinned(build, server, known)
     return Desired(
         releases=tuple(build.releases.values()),
@@ -94,11 +94,23 @@ def desired_state(
         site_img=build.site_img,
         hooks_img=build.hooks_img,
         files={**_served(build, server), **pinned},
-        loaders=find_loaders(roots, named),
+        loaders=loaders_of(build, roots),
         services=desired_services(site, server, build.configs, daemon_files.is_el()),
         nodes=node_facts(site),
         nfs_server=server.nfs_server or "",
+        archs=site.archs,
     )
+
+
+def loaders_of(build: Build, roots: Iterable[str]) -> dict[str, str]:
+    """Name below tftp_root -> the file to copy there, of what images name, or one of the roots has.
+
+    Those for other processors than a PC's are in staged roots, and in no package of this machine.
+    """
+    images = build.site.images
+    named = [pair for image in images for pair in image.loaders]
+    staged = [build.path(image.name, "root") for image in images if image.arch != AMD64]
+    return find_loaders([*roots, *staged], named, build.site.archs)
 
 
 def _served(build: Build, server: Server) -> dict[str, bytes]:

@@ -166,7 +166,7 @@ def _unbootable(initrd: ImageSource, parts: Tree) -> tuple[Problem, ...]:
     """Why a kernel or an initrd cannot be: that is known before the root is made."""
     try:
         with circles_named(initrd):
-            chosen = kernel.choose(parts, initrd.image.kernel, initrd.site)
+            chosen = kernel.choose(parts, initrd.image.kernel, initrd.site, initrd.image.arch)
             recipe = build.recipe_of(initrd.image, parts, chosen, initrd.folders, initrd.site)
             build.build_initrd(recipe._replace(keys=initrd.keys), lambda note: None)
     except BadInput as error:

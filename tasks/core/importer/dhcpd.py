@@ -11,13 +11,15 @@ from typing import NamedTuple
 from .imported import FileLine, Imported, ImportedNetwork, ImportedNode
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+|#[^\n]*|\n')
-_GUID = re.compile(r"ff(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
+# The client identifier of IPoIB (RFC 4390), and its hardware address: both end with the GUID
+_GUID = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
 OPTIONS = {  # key of site.yaml, and whether that is a list
     "routers": ("gateway", False),
     "domain-name-servers": ("dns", True),
     "domain-name": ("domain", False),
     "ntp-servers": ("ntp", True),
 }
+IPOIB = (["option", "dhcp-client-identifier"], ["hardware", "infiniband"])
 # What Plugnode says by itself, or what nodes have no need of
 OURS = re.compile(
     r"authoritative|(default|max|min)-lease-time|ddns-|(deny|allow|ignore) |log-facility|filename"
@@ -148,7 +150,7 @@ class _Reader:
             given.addresses.extend(filter(None, ",".join(words[1:]).split(",")))
         elif words[:2] == ["option", "host-name"]:
             given.names.extend(words[2:])
-        elif words[:2] == ["option", "dhcp-client-identifier"] and _GUID.fullmatch(words[-1]):
+        elif words[:2] in IPOIB and _GUID.fullmatch(words[-1]):
             given.cards.append(words[-1])
         elif words[0] == "next-server" and words[1:]:
             self.server(words[1])

@@ -70,7 +70,7 @@ class Imported:
             return None
 
     def add_mac(self, origin: FileLine, node: ImportedNode, text: str) -> None:
-        mac = self.checked(origin, values.mac, text)
+        mac = self.checked(origin, values.mac, with_zeros(text))
         if mac and mac not in node.macs:
             node.macs.append(mac)
 
@@ -102,6 +102,13 @@ class Imported:
         words = self.checked(origin, values.fact, " ".join(text.split())) if known else None
         if known and words:
             node.facts[known] = words
+
+
+def with_zeros(mac: str) -> str:
+    """A MAC as ether_ntoa(3) prints it, `0:1e:67:1:2:3`, with two digits a byte."""
+    parts = mac.split(":")
+    is_short = len(parts) == 6 and all(0 < len(part) < 3 for part in parts)
+    return ":".join(part.zfill(2) for part in parts) if is_short else mac
 
 
 OF_INTERFACE: dict[str, Callable[[str], str]] = {

@@ -22,7 +22,7 @@ KINDS: tuple[tuple[str, Reader], ...] = (  # of the first that matches
     (r"\bhost \S+\s*\{", read_dhcpd),
     (r"^(nodes|nodeprofiles):", read_warewulf),
     (rf"^{tables.IP.pattern}[ \t]+\S", tables.read_hosts),
-    (rf"^(?:{tables.MAC.pattern})[ \t]+\S+[ \t]*(?:#.*)?$", tables.read_ethers),
+    (rf"^(?:{tables.MAC.pattern}|{tables.SHORT_MAC})[ \t]+\S+[ \t]*(?:#.*)?$", tables.read_ethers),
     (r"^[^#\n]*[,;\t]", tables.read_csv),
 )
 

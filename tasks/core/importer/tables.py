@@ -6,10 +6,11 @@ import csv
 import re
 from collections.abc import Iterator
 
-from .imported import Imported, ImportedNode, FileLine
+from .imported import FileLine, Imported, ImportedNode, with_zeros
 
 LOCAL = ("127.", "::1", "fe00::", "ff00::", "ff02::", "255.255.255.255", "0.0.0.0")
 MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
+SHORT_MAC = r"[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5}"  # as ether_ntoa(3) prints it
 IP = re.compile(r"\d+\.\d+\.\d+\.\d+")
 COLUMNS = {
     "name": "name node nodename host hostname",
@@ -42,7 +43,7 @@ def read_hosts(path: str, text: str, found: Imported) -> None:
 
 def read_ethers(path: str, text: str, found: Imported) -> None:
     for origin, words in lines_of(path, text):
-        if len(words) == 2 and MAC.fullmatch(words[0]):
+        if len(words) == 2 and MAC.fullmatch(with_zeros(words[0])):
             found.cards.append((origin, words[0], words[1]))
         else:
             found.note(origin, " ".join(words))

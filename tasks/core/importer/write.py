@@ -178,7 +178,6 @@ def _nodes(found: Imported, server: str) -> Iterator[ImportedNode]:
         elif any(macs[mac] > 1 for mac in node.macs):
             found.note(node.origin, _node_line(node).strip(), "another one has its card, too")
         else:
-            node.interfaces.pop("", None)
             yield node
 
 
@@ -192,6 +191,8 @@ def _node_line(node: ImportedNode) -> str:
         said["mac"] = node.macs[0]
     elif node.macs:
         said["macs"] = node.macs
+    if guid := node.interfaces.get("", {}).get("guid"):
+        said["guid"] = guid
     said["ip"] = node.ip
     aliases = [name for name in dict.fromkeys(node.aliases) if name != node.name]
     for key, value in (("aliases", aliases), ("groups", node.groups), ("facts", node.facts)):

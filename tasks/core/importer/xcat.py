@@ -83,6 +83,8 @@ def _more(origin: FileLine, node: ImportedNode, said: tuple[str, str], found: Im
         found.add_fact(origin, node, name, value)
     elif key == "nicips" and ips[0] != node.ip:
         found.add_interface(origin, node, card, ip=ips[0])
+        for ip in ips[1:]:
+            found.note(origin, f"{node.name}: {name}: {ip}", "a second address of it")
     elif not key.startswith("nic"):
         found.note(origin, f"{node.name}: {name}={value}")
 

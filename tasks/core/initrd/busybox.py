@@ -12,9 +12,11 @@ from typing import Iterable, Iterator
 from ..archive import elf
 from ..base.errors import BadInput
 from ..base.files import read
+from ..base.boot_programs import AMD64, ARM64
 from ..tree.model import FILE, Tree, read_content, resolve
 
-X86, X86_64 = 3, 62  # e_machine (elf(5))
+X86, X86_64, AARCH64 = 3, 62, 183  # e_machine (elf(5))
+MACHINES = {AMD64: X86_64, ARM64: AARCH64}
 PLACES = (
     b"bin/busybox",
     b"sbin/busybox",
@@ -27,6 +29,7 @@ PLACES = (
 # Where the reference has none
 HERE = ("/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox", "/bin/busybox.static")
 INSTALL = "apt install busybox-static, or dnf install busybox"
+OF_REFERENCE = "the reference needs one (busybox-static)"
 # Every applet that the scripts of overlays/initrd/ run
 NETWORK_ROOT = """
 cat chroot cp grep head ifconfig ip ls md5sum mkdir mount printf
@@ -57,7 +60,8 @@ def pick(
             return data, name
         problems.append(f"{name} {problem}")
     what = "; ".join(problems) or "none found"
-    text = f"busybox: {what}; {INSTALL}, or give a path to a static one"
+    install = OF_REFERENCE if machine == AARCH64 else INSTALL
+    text = f"busybox: {what}; {install}, or give a path to a static one"
     raise BadInput.about(("initrd", "busybox"), where, text)
 
 
@@ -86,7 +90,7 @@ def _problem(data: bytes, machine: int, applets: Iterable[str]) -> str | None:
         return "is missing or empty"
     if data[:4] != b"\x7fELF":
         return "is not a program"
-    runnable = {X86, X86_64} if machine == X86_64 else {X86}
+    runnable = {X86, X86_64} if machine == X86_64 else {machine}
     if processor(data) not in runnable:
         return "is made for another processor than the kernel"
     if _is_dynamic(data):

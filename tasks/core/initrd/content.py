@@ -245,7 +245,7 @@ def _loaded(recipe: Recipe, known: Modules, names: list[str]) -> ModuleSet:
     files: dict[str, bytes] = {}
     held: dict[str, bytes] = {}
     notes: list[str] = []
-    machine = busybox.X86_64
+    machine = busybox.MACHINES[recipe.image.arch]
     for name in names:
         data = load_module(recipe.tree, known, name)
         machine = busybox.processor(data)

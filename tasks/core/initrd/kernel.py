@@ -6,7 +6,9 @@ import difflib
 import re
 from typing import NamedTuple
 
+from ..archive import kernels
 from ..base.errors import BadInput
+from ..base.boot_programs import AMD64
 from ..tree.model import DIR, FILE, Tree, read_content, resolve, under
 
 VMLINUZ = "vmlinuz-"
@@ -19,19 +21,19 @@ class Kernel(NamedTuple):
     modules: bytes  # the folder of its modules, in the tree
 
 
-def choose(tree: Tree, named: str, where: str = "site.yaml") -> Kernel:
+def choose(tree: Tree, named: str, where: str = "site.yaml", arch: str = AMD64) -> Kernel:
     """The kernel that `kernel:` of an image means: "auto" or a version.
 
     Raises BadInput at `where`.
     """
     try:
-        return _newest(tree) if named == "auto" else _of_version(tree, named)
+        return _newest(tree, arch) if named == "auto" else _of_version(tree, named, arch)
     except ValueError as error:
         raise BadInput.about(("kernel",), where, f"kernel: {error}") from None
 
 
-def _newest(tree: Tree) -> Kernel:
-    """The newest that can run an x86 machine and has modules.
+def _newest(tree: Tree, arch: str) -> Kernel:
+    """The newest that is for these processors and has modules.
 
     Raises ValueError with what is wrong with each.
     """
@@ -42,19 +44,19 @@ def _newest(tree: Tree) -> Kernel:
     problems = []
     for version in reversed(versions):
         try:
-            return _of_version(tree, version)
+            return _of_version(tree, version, arch)
         except ValueError as error:
             problems.append(str(error))
     raise ValueError("; ".join(problems))
 
 
-def _of_version(tree: Tree, version: str) -> Kernel:
+def _of_version(tree: Tree, version: str, arch: str) -> Kernel:
     path = resolve(tree, f"boot/{VMLINUZ}{version}".encode())
     entry = tree.get(path)
     if entry is None or entry.type != FILE:
         nearest = _nearest(version, installed(tree))
         raise ValueError(f"no such file: boot/vmlinuz-{version}{nearest}")
-    inside = release_of(read_content(entry), f"boot/vmlinuz-{version}")
+    inside = release_of(read_content(entry), f"boot/vmlinuz-{version}", arch)
     modules = resolve(tree, b"lib/modules/" + version.encode())
     if inside != version:
         what = f"boot/vmlinuz-{version} is kernel {inside} inside"
@@ -112,14 +114,14 @@ def _part_key(part: str) -> VersionPart:
     return (0, 0, "") if part == "rc" else (2, 0, part)
 
 
-def release_of(data: bytes, name: str) -> str:
-    """The version inside an x86 kernel (Documentation/arch/x86/boot.rst). Raises ValueError."""
+def release_of(data: bytes, name: str, arch: str = AMD64) -> str:
+    """The version inside a kernel for these processors. Raises ValueError."""
     if not data:
         raise ValueError(f"{name} is empty")
-    if data[0x202:0x206] != b"HdrS":
+    found = kernels.architecture(data)
+    if not found and arch == AMD64:
         raise ValueError(f"{name} is not an x86 kernel (no HdrS at 0x202)")
-    start = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
-    text = data[start : start + 256].split(b"\0")[0].split(b" ")[0]
-    if start == 0x200 or not text:
-        raise ValueError(f"{name} does not say its version")
-    return text.decode(errors="replace")
+    if found != arch:
+        what = f"a kernel for {found}" if found else "no kernel"
+        raise ValueError(f"{name} is {what}, and the image has `arch: {arch}`")
+    return kernels.version(data, name)

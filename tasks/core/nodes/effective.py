@@ -62,6 +62,7 @@ def _own(site: Site, node: Node) -> Described:
         "disk": _plain(node.disks or node.disk),
         "wipe": node.wipe,
         "loader": node.loader,
+        "arch": node.arch,
         "management": _plain(node.management) if node.management.protocol else None,
         "facts": dict(node.facts),
         "aliases": list(node.aliases),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from ..base.boot_programs import AMD64
 from ..checkout import staged
 from .. import site_data
 from ..release import HOOKS_IMG, Release
@@ -89,6 +90,7 @@ class Desired:
     held: tuple[str, ...] = ()  # what becomes of images that a rollback took back, a line each
     trust: Trusted = NOBODY  # who must have signed it
     hooks_img: bytes = b""  # for releases of before
+    archs: tuple[str, ...] = (AMD64,)  # of its nodes
 
     def site_files(self, released: Iterable[Release], signature: bytes) -> dict[str, bytes]:
         """The files of the folder of site data, by name. `released`: what the server holds."""

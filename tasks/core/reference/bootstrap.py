@@ -14,27 +14,19 @@ import re
 import shutil
 from tempfile import TemporaryDirectory
 
+from ..base.boot_programs import AMD64
 from ..base.errors import Refused
 from ..base.files import content
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import last_of, meaning_of
 from ..site.model import Image, Reference
 from ..unpack.tar import unpack
-from . import apt_sources
-from .kind import Facts, ReferenceKind
+from . import apt_sources, emulation
+from .kind import Facts, ReferenceKind, reference_and_arch
 from .snapshot import Snapshot
 
 # 2020-01-01, for what packages write a date into (shadow, the initrd); 0 expires passwords
 EPOCH = "1577836800"
-
-# In namespaces of its own: once it is killed, every process and mount of it is gone. (In a chroot
-# `/` may be no mount point, and cannot be made private: then its mounts stay, and the next pull
-# names them.)
-CONFINED = [
-    *("unshare", "--mount", "--propagation=unchanged", "--pid"),
-    *("--fork", "--kill-child=KILL", "--"),
-    *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; exec "$@"', "sh"),
-]
 
 # Where rpm of EL has its data base: before and from the release that moved it
 DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
@@ -145,7 +137,8 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
                 say(f"{_describe(reference)}: {warning}")
         else:
             os.rmdir(tree)  # mmdebstrap makes its own
-            command = [*CONFINED, *bootstrap_command(reference, snapshot)]
+            command = bootstrap_command(image, snapshot)
+            command = [*emulation.confined(image.arch), *command]
             environment = {"TMPDIR": scratch, **_home(image.reference, scratch)}
             _install(image, command, environment, say)
             _tell_database(reference, tree, say)
@@ -194,8 +187,11 @@ def unprivileged_command(image: Image, snapshot: Snapshot, packed: str) -> list[
         if _of_el(reference):
             remedy = "run ./doit as root"
         raise Refused(f"{image.name}: {_describe(reference)} takes more users than one: {remedy}")
+    if not emulation.is_runnable(image.arch):
+        raise Refused(f"{image.name}: {_describe(reference)} takes root here: run ./doit as root")
     words = ["--verbose", "--mode=unshare", "--variant=minbase", "--format=tar"]
     include = "--include=" + ",".join(reference.packages)
+    words += _architecture(image)
     mirror = _sources(reference, snapshot)
     return ["mmdebstrap", *words, include, reference.suite, packed, *mirror]
 
@@ -208,16 +204,26 @@ def _has_subordinate_ids(user: str) -> bool:
     return True
 
 
-def bootstrap_command(reference: Reference, snapshot: Snapshot) -> list[str]:
-    """mmdebstrap's or dnf's words."""
+def bootstrap_command(image: Image, snapshot: Snapshot) -> list[str]:
+    """mmdebstrap's or dnf's words. Raises Refused for EL of other processors than a PC's."""
+    reference = image.reference
+    if image.arch != AMD64 and _of_el(reference):
+        remedy = "take a node or a container's image of that, by rsync or oci"
+        raise Refused(f"{image.name}: {_describe(reference)} is for {AMD64} alone: {remedy}")
     if release := _of_el(reference):
         return _dnf(reference, release, snapshot.incoming)
     return [
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", "--format=directory"),
+        *_architecture(image),
         "--include=" + ",".join(reference.packages),
         *(reference.suite, snapshot.incoming),
         *_sources(reference, snapshot),
     ]
+
+
+def _architecture(image: Image) -> list[str]:
+    """mmdebstrap's word for packages of other processors than this machine's."""
+    return [f"--architectures={image.arch}"] if image.arch != emulation.native() else []
 
 
 def _of_el(reference: Reference) -> str:
@@ -348,4 +354,11 @@ def _label(reference: Reference) -> str:
     return f"{_describe(reference)}, {len(reference.packages)} packages named"
 
 
-KIND = ReferenceKind("bootstrap", describe=_describe, label=_label, take=_take, for_all=True)
+KIND = ReferenceKind(
+    "bootstrap",
+    describe=_describe,
+    label=_label,
+    take=_take,
+    for_all=True,
+    identity=reference_and_arch,
+)

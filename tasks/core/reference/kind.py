@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..base.boot_programs import AMD64
 from ..base.process import Say
 from ..site.model import Image, Reference
 from .snapshot import Snapshot
@@ -21,6 +22,11 @@ def no_files(reference: Reference) -> list[str]:
 def reference_alone(image: Image) -> tuple[Any, ...]:
     """The reference, and nothing else of the image."""
     return image.reference, None
+
+
+def reference_and_arch(image: Image) -> tuple[Any, ...]:
+    """The reference, which is there for several processors."""
+    return image.reference, None if image.arch == AMD64 else image.arch
 
 
 class ReferenceKind(NamedTuple):

@@ -20,10 +20,9 @@ from ..base.process import Program, Say
 from ..base.programs import find_program
 from ..unpack.layers import unpack_layers
 from ..site.model import Image, Reference
-from .kind import Facts, ReferenceKind, where
+from .kind import Facts, ReferenceKind, reference_and_arch, where
 from .snapshot import Snapshot
 
-PLATFORM = {"os": "linux", "architecture": "amd64"}
 _LARGEST = 1 << 22  # bytes of an index or a manifest
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
 LACKS = {  # of a container's image -> what brings it
@@ -57,8 +56,8 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts | None:
     said = image.reference.where
     name = parse_name(said)
     with snapshot.scratch() as scratch:
-        folder = name.place if name.is_here else _pulled(name, said, scratch, say)
-        layout = _Layout(said, folder)
+        folder = name.place if name.is_here else _pulled(name, said, image.arch, scratch, say)
+        layout = _Layout(said, folder, image.arch)
         digest = layout.manifest_digest(name)
         known = snapshot.facts()
         is_mine = ("claims" in known) == bool(os.geteuid())
@@ -72,11 +71,11 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts | None:
     return {"digest": digest, **snapshot.claimed()}
 
 
-def _pulled(name: _Name, said: str, scratch: str, say: Say) -> str:
+def _pulled(name: _Name, said: str, arch: str, scratch: str, say: Say) -> str:
     """A layout with the image in it, of a registry."""
     source = f"docker://{name.place}"
     source += f"@{name.digest}" if name.digest else f":{name.tag or 'latest'}"
-    chosen = [f"--override-os={PLATFORM['os']}", f"--override-arch={PLATFORM['architecture']}"]
+    chosen = ["--override-os=linux", f"--override-arch={arch}"]
     say(f"{said}: fetching by skopeo")
     to = os.path.join(scratch, "layout")
     _skopeo(said, [*chosen, "copy", "--quiet", source, f"oci:{to}:image"])
@@ -99,11 +98,11 @@ def _skopeo(said: str, words: list[str]) -> None:
 class _Layout:
     """An OCI image layout: index.json, and blobs by their digests."""
 
-    def __init__(self, said: str, folder: str):
-        self.said, self.folder = said, folder
+    def __init__(self, said: str, folder: str, arch: str):
+        self.said, self.folder, self.arch = said, folder, arch
 
     def manifest_digest(self, name: _Name) -> str:
-        """The manifest of the image that `name` means, for PLATFORM."""
+        """The manifest of the image that `name` means, for Linux on its processors."""
         index = self._parsed(read_small(os.path.join(self.folder, "index.json"), self.said))
         found = _entries(index, "manifests")
         if name.is_here and name.digest:
@@ -121,11 +120,12 @@ class _Layout:
         held = self._json(digest)
         if "layers" in held:
             return digest
+        wanted = {"os": "linux", "architecture": self.arch}
         for each in _entries(held, "manifests"):
             platform = each.get("platform", {})
-            if isinstance(platform, dict) and PLATFORM.items() <= platform.items():
+            if isinstance(platform, dict) and wanted.items() <= platform.items():
                 return self._of_platform(str(each.get("digest", "")))
-        raise BadInput.at(self.said, "has no image for linux/amd64; build one for that")
+        raise BadInput.at(self.said, f"has no image for linux/{self.arch}; build one for that")
 
     def layers(self, digest: str) -> list[str]:
         """The files of a manifest's layers, each of the bytes that it names."""
@@ -213,4 +213,12 @@ def _files(reference: Reference) -> list[str]:
     return [os.path.join(name.place, "index.json")] if name.is_here else []
 
 
-KIND = ReferenceKind("oci", describe=where, label=_label, take=_take, for_all=True, files=_files)
+KIND = ReferenceKind(
+    "oci",
+    describe=where,
+    label=_label,
+    take=_take,
+    for_all=True,
+    files=_files,
+    identity=reference_and_arch,
+)

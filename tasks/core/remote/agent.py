@@ -260,6 +260,7 @@ def pack(
         "nodes": dict(desired.nodes),
         "nfs_server": desired.nfs_server,
         "trust": _pack_trust(desired.trust),
+        "archs": list(desired.archs),
     }
 
 
@@ -305,6 +306,7 @@ def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
         nodes=goal["nodes"],
         nfs_server=goal["nfs_server"],
         trust=_unpack_trust(goal["trust"]),
+        archs=tuple(goal["archs"]),
     )
 
 

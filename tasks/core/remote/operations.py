@@ -176,7 +176,7 @@ def _missing_loaders(targets: Targets, wanted: Desired) -> list[str]:
     names = [*wanted.loaders]
     if os.path.isdir(targets.tftp_root):
         names += os.listdir(targets.tftp_root)
-    return loaders.missing_loaders(names)
+    return loaders.missing_loaders(names, wanted.archs)
 
 
 def deploy_server(

@@ -52,6 +52,7 @@ _SAMBA = re.compile(rb":(?:[0-9A-F]{32}:X{32}|[0-9A-FX]{32}:[0-9A-F]{32}):\[[A-Z
 _HTPASSWD = re.compile(
     rb"[^:\s#]{1,64}:(?:(" + _SALT + rb"{13}|_" + _SALT + rb"{19})|[^:\n]{1,64}:[0-9a-f]{32})"
 )
+_DPKG = re.compile(rb"[a-z0-9]+/noawait")  # `shim-signed:amd64/noawait`: who waits for a trigger
 _HTPASSWD_START = re.compile(rb"(?:(?:#[^\n]*)?\n)*" + _HTPASSWD.pattern)
 
 
@@ -94,7 +95,7 @@ def _is_no_word(text: bytes) -> bool:
     """Whether two kinds of characters are in it, of which one is letters of a kind."""
     small = re.search(rb"[a-z]", text) and re.search(rb".[A-Z0-9./]", text)
     large = re.search(rb"[A-Z]", text) and re.search(rb".[0-9./]", text)
-    return bool(small or large)
+    return bool(small or large) and not _DPKG.fullmatch(text)
 
 
 BY_HINT = (

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ..base.boot_programs import refused_loader
+from ..base.boot_programs import ARM64, refused_loader
 from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
@@ -445,19 +445,23 @@ def _above(file: str, files: Names) -> str | None:
 # Settings of nodes: image, groups, node
 
 
+LOOKED_AT = {"disk", "disks", "cmdline", "release", "management", "arch", "loader"}
+
+
 def _settings(site: Section, complain: Complain) -> None:
     """What layers come to together; nodes of the same layers are looked at once."""
     seen = set()
     for key, node in _given(site.nodes):
         image = resolve.image_of(site, node)
         kind = (image, tuple(node.groups or ()))
-        own = node.model_fields_set & {"disk", "disks", "cmdline", "release", "management"}
+        own = node.model_fields_set & LOOKED_AT
         if kind in seen and not own:
             continue
         seen.add(kind)
         if image and image in (site.images or {}):
             layers = _layers_of(site, key, node)
             _releases(image, layers, complain)
+            _arch(Layer(("images", image), site.images[image]), layers, complain)
             _together(site, image, layers, complain)
             _management([Layer((), site), *layers], complain)
     _have_images(site, complain)
@@ -496,6 +500,21 @@ def _together(site: Section, image: str, layers: list[Layer], complain: Complain
         path = (*layers[-1].path, "cmdline")
         complain(path, what, f"the kernel takes {MAX_CMDLINE}")
     _node_disks([Layer(("images", image), base), *layers], complain)
+
+
+def _arch(image: Layer, layers: list[Layer], complain: Complain) -> None:
+    """Nodes run images for their processors, and ARM has no BIOS."""
+    if image.said is None or image.said.arch is None:
+        return
+    arch, name = image.said.arch, image.path[-1]
+    for path, layer in layers:
+        if "arch" in layer.model_fields_set and layer.arch not in (None, arch):
+            what = f"{layer.arch}, and its image {name} is for {arch}"
+            complain((*path, "arch"), what, f"name an image with `arch: {layer.arch}`")
+    loaders = [layer for layer in (image, *layers) if layer.said.loader]
+    if arch == ARM64 and loaders and loaders[-1].said.loader == "pxelinux":
+        what = "pxelinux is for BIOS, which arm64 has not"
+        complain((*loaders[-1].path, "loader"), what, "say grub, shim or ipxe", "pxelinux")
 
 
 def _releases(image: str, layers: list[Layer], complain: Complain) -> None:

@@ -12,7 +12,7 @@ import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
-from ..base.boot_programs import is_loader, is_no_refused_loader
+from ..base.boot_programs import AMD64, ARM64, is_loader, is_no_refused_loader
 from ..base.files import content
 from ..base.ssh import public_keys
 from ..dhcp.servers import BY_WORD, EACH_NAME, EACH_PATH
@@ -576,6 +576,16 @@ class Image(NamedTuple):
         Initrd,
         Key(Initrd, "the initial RAM disk", "the initial RAM disk, see below", recipe=INITRD),
     ] = Initrd()
+    arch: Annotated[
+        str,
+        Key(
+            Choice(AMD64, ARM64),
+            "the processors that it is for",
+            "the processors that it is for; `bootstrap` and `oci` take packages of these."
+            " `arm64` boots by UEFI, see [boot.md](boot.md)",
+            recipe=INITRD,
+        ),
+    ] = AMD64
     cmdline: Annotated[
         str,
         Key(
@@ -983,6 +993,16 @@ class Node(NamedTuple):
             of_image=True,
         ),
     ] = None
+    arch: Annotated[
+        str,
+        Key(
+            Choice(AMD64, ARM64),
+            "its processor: its image is for that one",
+            "the processor: that of the image; said here, an image for another is refused",
+            merge=REPLACE,
+            of_image=True,
+        ),
+    ] = AMD64
     facts: Annotated[
         tuple[tuple[str, str], ...],  # by name
         Key(
@@ -1280,6 +1300,11 @@ class Site(_Said):
             names |= {network for network, ip in server.addresses if ip != server.ip}
         booting = {node.network for node in self.nodes} if names else set()
         return {each.name: each for each in self.networks if each.name in names & booting}
+
+    @property
+    def archs(self) -> tuple[str, ...]:
+        """The processors that its images are for."""
+        return tuple(sorted({image.arch for image in self.images}))
 
     @property
     def has_secrets(self) -> bool:

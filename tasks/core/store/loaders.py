@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..base.boot_programs import AMD64, ARM64
+
 
 class Loader(NamedTuple):
     """A file of tftp_root, and where distributions put it."""
@@ -15,8 +17,13 @@ class Loader(NamedTuple):
     places: tuple[str, ...]  # globs below a root: the first that exists
     packages: str  # Debian's, then EL's
     serves: str  # what does not boot without it
+    arch: str = AMD64
 
 
+GRUB_ARM64 = (
+    "usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed",
+    "boot/efi/EFI/*/grubaa64.efi",
+)
 GRUB = ("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "boot/efi/EFI/*/grubx64.efi")
 LOADERS = (
     Loader(
@@ -75,17 +82,42 @@ LOADERS = (
         "ipxe, on EL ipxe-bootimgs-x86",
         "UEFI nodes that boot by iPXE",
     ),
+    Loader(
+        "shimaa64.efi",
+        ("usr/lib/shim/shimaa64.efi.signed", "boot/efi/EFI/*/shimaa64.efi"),
+        "shim-signed, on EL shim-aa64, in a reference for arm64",
+        "arm64 nodes",
+        ARM64,
+    ),
+    Loader(
+        "grubaa64.efi",
+        GRUB_ARM64,
+        "grub-efi-arm64-signed, on EL grub2-efi-aa64, in a reference for arm64",
+        "arm64 nodes",
+        ARM64,
+    ),
+    Loader(
+        "mmaa64.efi",
+        ("usr/lib/shim/mmaa64.efi.signed", "boot/efi/EFI/*/mmaa64.efi"),
+        "shim-helpers-arm64-signed, on EL shim-aa64, in a reference for arm64",
+        "arm64 nodes with Secure Boot and keys of the site",
+        ARM64,
+    ),
 )
 
 
-def find_loaders(roots: Iterable[str], named: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Name below tftp_root -> the file to copy there.
+def find_loaders(
+    roots: Iterable[str],
+    named: Iterable[tuple[str, str]] = (),
+    archs: Iterable[str] = (AMD64,),
+) -> dict[str, str]:
+    """Name below tftp_root -> the file to copy there, of loaders for these processors.
 
     `named` (an image's `loaders`) wins over what `roots` hold.
     """
     roots = list(roots)
     found = {}
-    for loader in LOADERS:
+    for loader in _for(archs):
         path = first_loader(roots, loader.places)
         if path:
             found[loader.name] = path
@@ -115,13 +147,18 @@ def _resolved(root: str, path: str) -> str:
     return ""
 
 
-def missing_loaders(found: Iterable[str]) -> list[str]:
+def missing_loaders(found: Iterable[str], archs: Iterable[str] = (AMD64,)) -> list[str]:
     """One line for each loader that is neither here nor on the server (`found`).
 
     It names the package that has it.
     """
     known = set(found)
-    return [_missing(loader) for loader in LOADERS if loader.name not in known]
+    return [_missing(loader) for loader in _for(archs) if loader.name not in known]
+
+
+def _for(archs: Iterable[str]) -> list[Loader]:
+    wanted = set(archs)
+    return [loader for loader in LOADERS if loader.arch in wanted]
 
 
 def _missing(loader: Loader) -> str:

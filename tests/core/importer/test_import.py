@@ -238,6 +238,41 @@ def test_a_table_without_a_head(tmp_path):
     ]
 
 
+def test_macs_without_zeros_as_ethers_and_dhcpd_take_them(tmp_path):
+    _, site = imported(
+        tmp_path,
+        dhcpd_conf="host wn1 { hardware ethernet 0:2:b3:1d:9f:87; fixed-address 10.7.0.1; }\n",
+        ethers="0:1e:67:1:2:3 wn2\n",
+        hosts="10.7.0.2 wn2\n",
+    )
+    assert [node.mac for node in site.nodes] == ["00:02:b3:1d:9f:87", "00:1e:67:01:02:03"]
+
+
+IB = """\
+host ib1 {
+  option dhcp-client-identifier = ff:00:00:00:00:00:02:00:00:02:c9:00:00:02:c9:03:00:23:13:92;
+  fixed-address 10.7.0.1;
+}
+host ib2 {
+  hardware infiniband 80:00:00:48:fe:80:00:00:00:00:00:00:00:02:c9:03:00:23:13:93;
+  fixed-address 10.7.0.2;
+}
+"""
+
+
+def test_a_node_that_boots_from_infiniband_has_its_guid(tmp_path):
+    text, site = imported(tmp_path, dhcpd_conf=IB)
+    assert [node.guid[-5:] for node in site.nodes] == ["13:92", "13:93"]
+    assert lines(text, "# dhcpd") == []
+
+
+def test_a_second_address_of_a_port_is_a_comment(tmp_path):
+    stanza = "wn1:\n    objtype=node\n    ip=10.7.0.1\n    nicips.eth1=10.8.0.7|10.9.0.7\n"
+    text, site = imported(tmp_path, x_stanza=stanza)
+    assert [one.ip for one in site.nodes[0].interfaces] == ["10.8.0.7"]
+    assert "# x.stanza:1: wn1: nicips.eth1: 10.9.0.7: a second address of it\n" in text
+
+
 @pytest.mark.parametrize("name", ["two-nodes", "two-servers", ""])
 def test_what_we_generate_comes_back_as_the_same_nodes(name, tmp_path):
     golden = REPOSITORY / f"tests/golden/{name}/site.yaml"

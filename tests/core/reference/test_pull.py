@@ -20,7 +20,7 @@ import pytest
 
 from tasks.core.base.errors import BadInput, Refused
 from tasks.core.base.process import Throttle
-from tasks.core.reference import apt_sources, archive, bootstrap, snapshot
+from tasks.core.reference import apt_sources, archive, bootstrap, kinds, snapshot
 from tasks.core.reference.exclude import bounds
 from tasks.core.reference.pull import pull_reference
 from tasks.core.reference.snapshot import Snapshot
@@ -1031,10 +1031,20 @@ def test_what_apt_says_becomes_one_line_for_an_admin(words, meaning):
 def test_a_number_is_a_release_of_el(tmp_path):
     folder = snapshot.Snapshot(str(tmp_path))
     for suite in ("9", "el9"):
-        words = bootstrap.bootstrap_command(
-            Reference("bootstrap", suite=suite, packages=("kernel",)), folder
-        )
+        image = Image("worker", Reference("bootstrap", suite=suite, packages=("kernel",)))
+        words = bootstrap.bootstrap_command(image, folder)
         assert words[0] == "dnf" and "--releasever=9" in words and words[-1] == "kernel"
+
+
+def test_debians_packages_can_be_for_another_processor_and_els_cannot(tmp_path):
+    folder = snapshot.Snapshot(str(tmp_path))
+    debian = Image("arm", Reference("bootstrap", suite="bookworm"), arch="arm64")
+    assert "--architectures=arm64" in bootstrap.bootstrap_command(debian, folder)
+    assert kinds.key(debian) != kinds.key(debian._replace(arch="amd64"))
+    with pytest.raises(Refused, match="bootstrap of 9 is for amd64 alone: take a node or"):
+        bootstrap.bootstrap_command(
+            debian._replace(reference=Reference("bootstrap", suite="9")), folder
+        )
 
 
 def test_what_is_one_machines_own_is_removed_and_links_lead_nowhere(tmp_path):

@@ -50,6 +50,13 @@ def test_the_search_knows(form: str, tmp_path: pathlib.Path) -> None:
     assert not broken(b"nothing of interest, but long enough\n")
 
 
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_what_waits_for_a_trigger_of_dpkg_is_no_hash_of_a_web_server(arch: str) -> None:
+    """As many letters as one of DES has: with a shim in it, no reference was taken."""
+    assert not broken(f"shim-signed:{arch}/noawait\n".encode())
+    assert broken(b"me:arm64/noawaiT\n")
+
+
 def test_public_halves_of_the_same_are_fine(tmp_path: pathlib.Path) -> None:
     with gpg_home(tmp_path) as home:
         export = ["gpg", "--homedir", str(home), "--batch", "--export"]

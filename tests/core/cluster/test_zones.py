@@ -1,0 +1,27 @@
+"""Which zone a name stands in, where one domain lies inside another."""
+
+from __future__ import annotations
+
+from tasks.core.cluster.zones import zones_of
+from tasks.core.site.load import read_site
+
+SITE = """\
+site: zones
+networks:
+  one: {subnet: 10.1.0.0/24, domain: grid.example.org}
+  two: {subnet: 10.2.0.0/24, domain: r2.grid.example.org}
+servers: {boot1: {ip: 10.1.0.1}}
+images: {worker: {reference: {path: .}}}
+nodes:
+  wn1: {mac: "52:54:00:00:00:01", ip: 10.1.0.11, aliases: [ns, a.other.org, b.r2.grid.example.org]}
+  wn2: {mac: "52:54:00:00:00:02", ip: 10.2.0.12}
+"""
+
+
+def test_a_name_stands_in_each_domain_that_it_ends_with_and_no_other(tmp_path):
+    (tmp_path / "site.yaml").write_text(SITE)
+    zones = {zone.name: zone for zone in zones_of(read_site(str(tmp_path / "site.yaml"), ())[0])}
+    inner, outer = zones["r2.grid.example.org"], zones["grid.example.org"]
+    assert {record[0] for record in inner.records} == {"b", "wn2"}
+    assert {record[0] for record in outer.records} == {"boot1", "wn1", "ns", "b.r2"}
+    assert outer.servers == ["boot1.grid.example.org."]
