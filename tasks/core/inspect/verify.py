@@ -119,10 +119,11 @@ def of_server(
         what = f"nothing of {image}" if image else "nothing"
         yield Finding(targets.nfs, f"{what} is deployed there")
 
-    in_use = set().union(*ids_in.values())
     known = KnownFiles(targets)
     for release in released.values():
         yield from _root(targets, release.id, full, tell, known)
+    in_use = set().union(*ids_in.values())
+    for release in released.values():
         yield from _boot_folder(targets, release, full or release.id in in_use)
     yield from starmap(Finding, harmed.items())
     yield from _besides(targets, image)
