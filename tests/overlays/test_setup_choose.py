@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -58,6 +59,10 @@ def node(tmp_path: Path) -> Iterator[Machine]:
     node = Machine(tmp_path)
     yield node
     node.remove()
+
+
+def digest(image: Path) -> str:
+    return hashlib.sha256(image.read_bytes()).hexdigest()
 
 
 def blank(image: Path) -> bool:
@@ -144,6 +149,27 @@ def test_a_token_with_its_serial_number_picks_one_of_several_and_wipes_it_once(n
         node.digest() != before
         and (node.folder / "twin.img").read_bytes()[:MIB].count(b"COMMITTED") == 1
     )
+
+
+@pytest.mark.parametrize("what", ["foreign", "ours"])
+def test_a_serial_number_that_two_disks_have_takes_neither(node: Machine, what: str):
+    """Both namespaces of an NVMe disk have the number of the whole, as have both halves of a dual-actuator one."""
+    if what == "ours":
+        node.boot("echo mine >home/own")
+    else:
+        command("mkfs.ext4", "-qF", node.image)
+    other = node.add("other")
+    command("mkfs.ext4", "-qF", other)
+    (node.folder / f"serial.{other[5:]}").write_text("DISK\n")
+    before, kept = node.digest(), digest(node.folder / "other.img")
+    node.wipe = "force:DISK"
+    said = node.boot("cat home/own", disks=other + " {}")
+    assert digest(node.folder / "other.img") == kept
+    assert (said == "mine\n") if what == "ours" else (node.digest() == before)
+    assert f"force:DISK is of several disks, {other} " in node.degraded, node.console
+    assert "force:DISK takes it" not in node.console
+    assert "No such file" in node.boot("cat home/own 2>&1") and node.degraded == ""
+    assert digest(node.folder / "other.img") == kept and "format" in node.console
 
 
 def volume_group(image: Path) -> None:

@@ -27,10 +27,10 @@ MIRROR = ["mounted /var /dev/md", "mounted /tmp /dev/md", "mounted /home /dev/md
 STRIPE = ["mounted /scratch /dev/md"]
 WHOLE = [*MIRROR, *STRIPE, "!DEGRADED", "!format", "own mine", "own data"]
 HALF = [*MIRROR, *STRIPE, "lacks 1 of its disks", "!format", "own data"]
-FRESH = [*MIRROR, *STRIPE, "!DEGRADED", "format", "!own"]
+FRESH = [*MIRROR, *STRIPE, "!DEGRADED", "format", "!^own"]
 # Title -> what the console must say, and with "!" must not
 RAID = {
-    "first": [*FRESH, "!Disk failure"],
+    "first": [*FRESH, r"\[UU\]"],
     "second, with udev's arrays": [*WHOLE, "take down md"],
     "the lists turned round": WHOLE,
     "nothing is started by itself": [*WHOLE, "!take down", "!/sys/block/md"],
@@ -40,7 +40,7 @@ RAID = {
     "the other half is missing": [*HALF, "own newer"],
     "both again": ["own newer", "is added again"],
     "a stripe's disk is missing": [*MIRROR, "mounted /scratch plugnode tmpfs", "does not start", "own newer"],
-    "a wipe": [*FRESH, "!Disk failure"],
+    "a wipe": [*FRESH, r"\[UU\]"],
     "after it": [*MIRROR, *STRIPE, "!DEGRADED", "!format"],
     "one half is committed": [*MIRROR, "!DEGRADED", "!format", "own mine", "!CLAIMING - pn-var"],
     "both are claimed": [*MIRROR, "!DEGRADED", "format", "!own mine"],

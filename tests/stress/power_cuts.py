@@ -21,21 +21,18 @@ the result.
 from __future__ import annotations
 
 import argparse
-import collections
 import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.crash_replay import Cut, available, crash, in_order, record, reordered
+from tests.support.crash_replay import Cut, available, in_order, record, reordered
+from tests.support.cut_trials import Trial, Verdict
 from tests.support.loop_disk import MIB, SAME, Node
 from tests.support.two_disks import ALL_MOUNTED, MOUNTS, LoggedTwoDisks, TwoDisks
 
 OWN = "cat var/lib/own 2>/dev/null || echo none; "
-Verdict = Callable[[Node, str], str]
 
 
 def main() -> int:
@@ -172,23 +169,11 @@ def record_upgrade(folder: Path, done: Node) -> list:
 
 
 def trial(what: str, folder: Path, base: Path, log: list, cuts: list[Cut], verdict: Verdict) -> int:
-    begun, seen = time.monotonic(), collections.Counter[str]()
     kind = TwoDisks if what.startswith("two") else Node
     node = kind(folder / what.replace(" ", "-"))
-    if (folder / "upgraded/root/var.ro").exists():
+    if verdict is upgraded:
         node.replace_fill(folder / "upgraded/root/var.ro")
-    for cut in cuts:
-        crash(base, cut.of(log), node.image)
-        answer = verdict(node, what)
-        seen[answer] += 1
-        if answer.startswith("BAD"):
-            print(what, cut, answer, node.console, sep="\n  ", flush=True)
-    took = (time.monotonic() - begun) / max(1, len(cuts))
-    print(
-        f"{what}: {len(cuts)} cuts of {len(log)} writes, {took:.1f} s each: {dict(seen)}",
-        flush=True,
-    )
-    return sum(count for answer, count in seen.items() if answer.startswith("BAD"))
+    return Trial(what, base, log, cuts, verdict).on(node)
 
 
 def recovered(node: Node, what: str) -> str:

@@ -133,6 +133,10 @@ class Cut:
     until: int
     kept: tuple[int, ...]
 
+    @property
+    def brief(self) -> str:
+        return f"up to {self.flushed}, and {len(self.kept)} of those up to {self.until}"
+
     def of(self, log: Sequence[Write]) -> list[Write]:
         return [*log[: self.flushed], *(log[number] for number in self.kept)]
 

@@ -213,12 +213,19 @@ class Node:
             "PAUSE": "0",
             "SYNC": ":",
         }
+        try:
+            return self.power_on(script, {**seams, "WAIT": "0", **(env or {})})
+        finally:
+            self.detach()
+
+    def power_on(self, script: str, env: dict[str, str]) -> str:
+        """Run it in a mount namespace, with no network but its own loopback; what it said."""
         process = subprocess.Popen(
             [
                 "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
                 "sh", "-c", script,
             ],
-            env={**os.environ, **seams, "WAIT": "0", **(env or {})},
+            env={**os.environ, **env},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         try:
@@ -227,7 +234,6 @@ class Node:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            self.detach()
 
     def cut(self, at: int) -> int:
         """Boot, and kill everything before command `at` of the provisioning (0: never); returns how many there were."""

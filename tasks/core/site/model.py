@@ -1023,7 +1023,7 @@ class Node(NamedTuple):
             "a token, any word such as a date. A token that the node's disk does not remember yet"
             " is done once,"
             " and remembered: its disk is wiped at the next boot. `force:SERIAL` also takes a"
-            " foreign disk with that serial number, `foreign:WORD` the foreign"
+            " foreign disk that alone has that serial number, `foreign:WORD` the foreign"
             " disk of a second-hand"
             " machine, once (`overlays/worker/README.md` says which never)",
             merge=REPLACE,

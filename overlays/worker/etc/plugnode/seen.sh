@@ -12,9 +12,13 @@ note_disks() { # for whoever asks the node: DISK MIB SERIAL TRANSPORT, "-" for w
 list_disks() { # every one, with what it is and what would take it
   every_disk | while read -r disk; do
     serial=$(disk_serial "$disk") why=$(unfit "$disk")
-    [ -n "$why" ] || why=${serial:+"wipe: force:$serial takes it"}
+    [ -n "$why" ] || why=${serial:+$(way_to_take "$serial")}
     say "disk $disk: $(mib_of "$disk") MiB, serial ${serial:-unknown}, $(disk_transport "$disk"): $(contents "$disk"); $why"
   done
+}
+
+way_to_take() { # SERIAL
+  if [ -n "$(sharing "$1")" ]; then echo "others have its serial number"; else echo "wipe: force:$1 takes it"; fi
 }
 
 contents() { # DISK: a word or two for what is on it

@@ -18,6 +18,7 @@ use_disks() { # each layout in a process of its own; what one has taken is none 
 use_layout() { # FILE: the state machine
   take_layout "$1"
   find_disks || { without_disk && return; }
+  refuse_shared
   pick_disks || return 0
   verdict=$(judge_all)
   read_states

@@ -41,7 +41,7 @@ is_meant() { # TOKEN: what is for foreign disks is no wish for ours, nor is one 
   *) return 0 ;;
   esac
   for disk in $MEMBERS; do
-    [ "$1" != "force:$(disk_serial "$disk")" ] || return 0
+    [ "$1" != "force:$(disk_serial "$disk")" ] || { [ -z "$(sharing "${1#force:}")" ] && return; }
   done
   return 1
 }
@@ -63,7 +63,23 @@ remembered() { # TOKENS, and all that is asked for now: the sector has room for 
 
 forced() { # DISK: one that is not ours, or of several that are: only by its serial number, force:SERIAL
   serial=$(disk_serial "$1")
-  [ -n "$serial" ] && tokens | grep -Fqx "force:$serial"
+  [ -n "$serial" ] && tokens | grep -Fqx "force:$serial" && [ -z "$(sharing "$serial")" ]
+}
+
+sharing() { # SERIAL: the disks that have it, on one line, where it is not one's own: namespaces of NVMe, dual actuators
+  {
+    cat "$WORK/named"
+    awk '{ print $2 }' "$WORK/ours"
+  } 2>/dev/null | awk '!seen[$0]++' | while read -r disk; do
+    [ "$(disk_serial "$disk")" != "$1" ] || [ -n "$(unfit "$disk")" ] || echo "$disk"
+  done | awk '{ all = all " " $0 } END { if (NR > 1) print substr(all, 2) }'
+}
+
+refuse_shared() { # a wish that could mean several disks is done to none
+  tokens | sed -n 's/^force://p' | while read -r serial; do
+    disks=$(sharing "$serial")
+    [ -z "$disks" ] || degrade "force:$serial is of several disks, $disks: devices or match: {id: …} picks one"
+  done
 }
 
 taken_by_group() { # DISK: foreign:WORD, for machines that had another life, takes what nobody can call ours
