@@ -124,9 +124,19 @@ class Network(NamedTuple):
             Whole(1, 4094),
             "the number of its VLAN: interfaces of nodes that have configure tag what they send",
             "the number of its VLAN: nodes tag what `interfaces` that they configure themselves"
-            " send in it (`ens1f1.36`). Never the card that a node boots from: PXE is not tagged",
+            " send in it (`ens1f1.36`); the card that a node boots from only where it is `tagged`,"
+            " for PXE is not",
         ),
     ] = None
+    tagged: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether nodes that boot in it tag what they send, from their initrd on",
+            "`true`: nodes that boot in it tag what they send with its `vlan`, from their initrd"
+            " on, see below",
+        ),
+    ] = False
     options: Annotated[
         tuple[tuple[str, tuple[str, ...]], ...],
         Key(
@@ -744,6 +754,7 @@ class Image(NamedTuple):
     secret_places: tuple[tuple[str, bool], ...] = ()
     # The files of `trust:` with public keys, by which its nodes know site data
     signers: tuple[str, ...] = ()
+    tags: bool = False  # whether its initrd must know VLANs: some network is tagged
 
     @property
     def nfs_words(self) -> str:
@@ -1294,8 +1305,11 @@ class Site(_Said):
 
     @cached_property
     def elsewhere(self) -> dict[str, Network]:
-        """By name the networks whose nodes reach some server at another address than its main."""
-        names: set[str] = set()
+        """By name the networks whose nodes have kernel arguments of their own.
+
+        They reach some server at another address than its main one, or tag what they send.
+        """
+        names = set(self.tags)
         for server in self.servers:
             names |= {network for network, ip in server.addresses if ip != server.ip}
         booting = {node.network for node in self.nodes} if names else set()
@@ -1309,6 +1323,11 @@ class Site(_Said):
     @property
     def has_secrets(self) -> bool:
         return bool(self.secrets or self.ssh_host_keys)
+
+    @cached_property
+    def tags(self) -> dict[str, int]:
+        """By name the networks whose nodes tag what they send: with which VLAN."""
+        return {each.name: each.vlan for each in self.networks if each.tagged and each.vlan}
 
     def network_of(self, node: Node) -> Network:
         return next(network for network in self.networks if network.name == node.network)

@@ -12,7 +12,7 @@ configure_interfaces() { # each with its fixed address
     link=$card
     [ "$vlan" = - ] || link=$card.$vlan
     by=$manager
-    [ "$card" != "$INTERFACE" ] || by=ip # which they leave alone: the root is on it
+    case " $(with_cards "$INTERFACE") " in *" $card "*) by=ip ;; esac # which they leave alone: the root is on it
     step "interface $link $address by $by"
     "card_by_$by" || degrade "the interface $link is not configured"
   done <"$DATA/interfaces"

@@ -26,6 +26,9 @@ def network_problems(site: Section, members: list[Member], complain: Complain) -
     _are_given(site, complain)
     for path, network in _given(site):
         _network(path, network, complain)
+        if network.tagged and "vlan" not in network.model_fields_set:
+            hint = "give the network its vlan:"
+            complain((*path, "tagged"), "no VLAN to tag with", hint, key=True)
     _apart(site, complain)
     owners = _servers(site, complain)
     _take(site, owners)
