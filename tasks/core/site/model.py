@@ -228,6 +228,45 @@ class Server(NamedTuple):
         return dict(self.addresses).get(network, self.ip)
 
 
+BOOT_CARD = "boot"  # in `of` of a bond: the card, or the cards, that the node boots from
+
+
+class Bond(NamedTuple):
+    """Cards that are one to the system (Documentation/networking/bonding.rst)."""
+
+    mode: Annotated[
+        str,
+        Key(
+            Choice(
+                "active-backup",
+                "802.3ad",
+                "balance-rr",
+                "balance-xor",
+                "broadcast",
+                "balance-tlb",
+                "balance-alb",
+            ),
+            "how the cards share the traffic, in the kernel's words",
+            "how they share the traffic, in the kernel's words: `active-backup`, one at a time;"
+            " `802.3ad`, all by LACP, which the switch must speak; others that it must be set up"
+            " for: `balance-rr`, `balance-xor`, `broadcast`; or need not: `balance-tlb`,"
+            " `balance-alb`",
+            examples=("active-backup",),
+        ),
+    ]
+    of: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("interface"), least=1),
+            "its cards: boot (those that the node boots from), others of its interfaces, or the"
+            " kernel's names",
+            "its cards: `boot`, those that the node boots from; others of its `interfaces`, which"
+            " then need no address; or names of the kernel's",
+            examples=(["boot", "ens1f1"],),
+        ),
+    ]
+
+
 class Interface(NamedTuple):
     """What a node has besides the card that it boots from: no boot files belong to it."""
 
@@ -251,10 +290,25 @@ class Interface(NamedTuple):
             " its name as the kernel's or, with a `mac`, whatever the kernel calls it",
         ),
     ] = False
+    bond: Annotated[
+        Optional[Bond],
+        Key(
+            Bond,
+            "of several cards: the node makes it, with its address",
+            "it is no card, but several as one, which the node makes of them and gives its address"
+            " itself: see below",
+            examples=({"mode": "802.3ad", "of": ["ens1f0", "ens1f1"]},),
+        ),
+    ] = None
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons
     ip6: str = ""
+
+    @property
+    def carries_root(self) -> bool:
+        """Whether it is a bond that takes over the card that the node boots from."""
+        return self.bond is not None and BOOT_CARD in self.bond.of
 
     def host_name(self, node: str) -> str:
         """`wn001-bmc`."""

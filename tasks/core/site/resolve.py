@@ -364,6 +364,7 @@ class _Nodes:
             card.name,
             card.said.network or self.network(card.ip),
             card.said.configure,
+            self.made.value(model.Bond, card.said.bond),
             card.ip or "",
             card.mac or model.Mac(""),
             card.guid or "",
