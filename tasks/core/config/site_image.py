@@ -96,13 +96,16 @@ def _nodes_table(site: Site) -> bytes:
 def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
     """Address, name, MAC, groups, layout, wipe token: a line for each card that it may boot from.
 
+    Of an InfiniBand port its GUID.
+
     A token for foreign disks is in a column of its own: an earlier setup.sh would wipe with it a
     disk of ours.
     """
     groups = ",".join(node.groups) or "-"
     wipe = node.wipe or "-"
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
-    for mac in node.macs or ("-",):
+    ports = [node.guid] if node.guid else []
+    for mac in (*node.macs, *ports) or ("-",):
         yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
 
 
