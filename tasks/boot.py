@@ -258,6 +258,7 @@ def machine_of(run: Run, node: Node):
         bus=bus,
         firmware=firmware,
         more_disks=tuple(others),
+        vlan=run.site.tags.get(node.network, 0),
         pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
     )
 

@@ -22,7 +22,9 @@ NAMES = "names.img"  # beside site.img
 SIGNED, SIGNATURE = "signed.img", "site.img.sig"
 HANDOVER = "plugnode/handover"  # of the hooks
 # What nodes that run take
-OF_NODES = re.compile(r"hosts|nodes|interfaces|facts|site|(layouts|templates)/\w[\w.-]*", re.ASCII)
+OF_NODES = re.compile(
+    r"hosts|nodes|interfaces|bonds|facts|site|(layouts|templates)/\w[\w.-]*", re.ASCII
+)
 
 
 def files_of(site_img: bytes) -> dict[str, bytes]:

@@ -9,6 +9,8 @@ import subprocess
 
 import pytest
 
+from tasks.core.config.render import render_configs
+from tasks.core.site.load import read_site
 from tests.support.commands import REPOSITORY
 
 OVERLAY = REPOSITORY / "overlays" / "initrd"
@@ -210,6 +212,65 @@ def test_mtu_and_classless_routes_of_dhcp_are_used(wire: Wire):
     assert said[0] == "1400"
     assert {"10.9.0.0/16 via 172.24.10.7", "default via 172.24.10.8"} <= set(said)
     assert "default via 172.24.10.9" not in said
+
+
+GUID = "00:02:c9:03:00:31:11:7b"
+SITE_OF_PORT = f"""\
+site: grid
+network: {{subnet: 172.24.10.0/24}}
+servers: {{boot1: {{ip: 172.24.10.1}}}}
+images: {{worker: {{reference: {{path: /}}}}}}
+nodes: {{wn001: {{ip: 172.24.10.100, guid: "{GUID}"}}}}
+"""
+SERVE = {
+    "dhcpd": 'touch "{root}/leases"; dhcpd -4 -q -cf "{configs}/dhcpd.conf" -lf "{root}/leases" --no-pid wire 2>/dev/null',
+    "dnsmasq": 'site --conf-file="{configs}/dnsmasq.conf" --tftp-root=/',
+    "nobody": ":",
+}
+
+
+@pytest.fixture
+def port(wire: Wire) -> Wire:
+    """Its eth0 says of itself what an InfiniBand port does; this machine has none."""
+    (wire.root / "plugnode/nodes").write_text(NODES.replace("52:54:00:00:00:01", GUID))
+    (wire.root / "address").write_text(f"80:00:02:08:fe:80:00:00:00:00:00:00:{GUID}\n")
+    with open(wire.root / "identity", "a") as script:
+        script.write('mount --bind "$ROOT/address" "$ROOT/sys/class/net/eth0/address"\n')
+    return wire
+
+
+def configs_of_port(folder: pathlib.Path) -> pathlib.Path:
+    """What DHCP servers are told of a node that is known by its port."""
+    (folder / "site.yaml").write_text(SITE_OF_PORT)
+    for name, data in render_configs(read_site(str(folder / "site.yaml"), ())[0]).items():
+        if "/" not in name:
+            (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("server", SERVE)
+def test_a_port_of_infiniband_is_known_by_its_guid(port: Wire, server: str, tmp_path: pathlib.Path):
+    """Where its packets do not arrive, the site's own address is taken."""
+    (tmp_path / "configs").mkdir()
+    where = {"root": port.root, "configs": configs_of_port(tmp_path / "configs")}
+    said = port.boot(
+        f"card eth0 52:54:00:00:00:77 wire\n{SERVE[server].format(**where)}", waits="0 0"
+    )
+    assert said == [f"172.24.10.100 eth0 {GUID}", "172.24.10.100/24"]
+    whose = "172.24.10.1" if server != "nobody" else "the site itself, for no answer to DHCP"
+    assert f"address 172.24.10.100 from {whose}" in port.console
+
+
+@pytest.mark.parametrize("bootif", ["01-00-02-c9-31-11-7b", f"20-{GUID.replace(':', '-')}"])
+def test_firmware_may_name_six_pairs_of_a_guids_eight(
+    port: Wire, bootif: str, tmp_path: pathlib.Path
+):
+    (tmp_path / "configs").mkdir()
+    where = {"root": port.root, "configs": configs_of_port(tmp_path / "configs")}
+    (port.root / "proc/cmdline").write_text(f"ip=dhcp BOOTIF={bootif}\n")
+    cards = "card eth0 52:54:00:00:00:77 wire\ncard eth1 52:54:00:00:00:78 wire"
+    said = port.boot(f"{cards}\n{SERVE['dnsmasq'].format(**where)}")
+    assert said[0] == f"172.24.10.100 eth0 {GUID}"
 
 
 @pytest.mark.parametrize(

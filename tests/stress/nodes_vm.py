@@ -1,10 +1,13 @@
-"""Nodes as they are, in virtual machines: three cards of which the second has a link; a Debian full of services.
+"""Nodes as they are, in virtual machines: three cards of which the second has a link; bonds; VLANs; a Debian full of services.
 
-    .venv/bin/python -m tests.stress.nodes_vm [cards] [services] [--suite trixie] [--cache build/test-cache]
+    .venv/bin/python -m tests.stress.nodes_vm [cards] [bonds] [services] [--suite trixie] [--cache build/test-cache]
 
 Needs root and what `./doit test` installs; the Debian is bootstrapped once. QEMU emulates: minutes. What a node's
 console says is held against what it must say.
   cards     our own initrd with BOOTIF, without it, and without it and with a MAC that the site does not have
+  bonds     two cards of a bond, one of them the root's, by an initrd of our own in a tagged network and in one that
+            is not, and by dracut's with NetworkManager, networkd and ifupdown: active-backup, 802.3ad; a cable
+            that nobody is at
   services  chrony, rsyslog, autofs, postfix, NFS's own, NetworkManager, networkd and ifupdown on `root: nfs` and on
             `root: nfs-overlay`, and with three cards: no unit fails, all are active, a letter and a line of log arrive
 """
@@ -23,7 +26,14 @@ from tasks.core.lab.run import READY, PowerState
 from tasks.core.lab.timeline import BootTimeline
 from tests.support import usual_nodes
 from tests.support.el5_site import CACHE
-from tests.support.usual_nodes import MACS, STRANGER, machine, with_three_cards
+from tests.support.usual_nodes import (
+    MACS,
+    SECOND,
+    STRANGER,
+    machine,
+    with_three_cards,
+    with_two_cables,
+)
 from tests.support.vm_site import Grid
 
 LAST = "probe: all done"
@@ -52,16 +62,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="cards, services; else both")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="cards, bonds, services; else all")
     parser.add_argument("--suite", default="trixie", help="the Debian of `services`")
     parser.add_argument("--cache", type=Path, default=CACHE, help="of the references")
     wanted = parser.parse_args()
-    if strange := set(wanted.parts) - {"cards", "services"}:
+    if strange := set(wanted.parts) - {"cards", "bonds", "services"}:
         parser.error(f"no part {', '.join(sorted(strange))}")
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="plugnode-nodes-") as name:
         if "cards" in wanted.parts or not wanted.parts:
             wrong += cards(Path(name) / "cards", wanted.cache)
+        if "bonds" in wanted.parts or not wanted.parts:
+            wrong += bonds(Path(name) / "bonds", wanted.cache, wanted.suite)
         if "services" in wanted.parts or not wanted.parts:
             wrong += services(Path(name) / "services", wanted.cache, wanted.suite)
     return 1 if wrong else 0
@@ -81,6 +93,32 @@ def cards(folder: Path, cache: Path) -> int:
     node = machine(grid, "small", STRANGER, folder / "stranger")
     power = PowerState((with_three_cards(node, bootif=False),), until="initrd: identity .*")
     return wrong + bad("three cards, a MAC that nobody knows", boot(grid, power), UNKNOWN)
+
+
+BONDED = [
+    "setup: bond bond0 of boot.*: the root goes over to it from eth0",
+    "setup: bond bond0: {mode}, eth0 eth1",
+    "node: address {address} {link}",
+    "node: ready",
+    "!DEGRADED",
+]
+
+
+def bonds(folder: Path, cache: Path, suite: str) -> int:
+    wrong = 0
+    for tagged in (False, True):
+        grid = usual_nodes.bonded(folder / f"site-{tagged}", cache, suite, tagged)
+        vlan = usual_nodes.VLAN if tagged else 0
+        for name, (image, mode) in usual_nodes.BONDS.items():
+            work = folder / f"{name}-{tagged}"
+            node = machine(grid, image, MACS[name], work, tagged)
+            node = with_two_cables(node, SECOND[name], vlan)
+            told = {"mode": mode, "address": f"172.24.10.10{name[-1]}"}
+            told["link"] = f"bond0.{vlan}" if tagged else "bond0"
+            story = boot(grid, PowerState((node,), until=READY))
+            words = [word.format(**told) for word in BONDED]
+            wrong += bad(f"{image}, tagged {tagged}: {mode}", story, words)
+    return wrong
 
 
 def services(folder: Path, cache: Path, suite: str) -> int:

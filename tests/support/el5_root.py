@@ -22,7 +22,7 @@ PACKAGES = (
 # What a node of the tests is driven by; Debian's kernel has four thousand modules more.
 DRIVERS = (
     "drivers/ata drivers/scsi drivers/nvme drivers/block/virtio_blk.ko drivers/block/loop.ko "
-    "drivers/virtio drivers/net/virtio_net.ko drivers/net/net_failover.ko net/core/failover.ko drivers/net/mii.ko drivers/net/ethernet/amd/pcnet32.ko "
+    "drivers/virtio drivers/net/bonding net/8021q net/802 net/llc net/tls drivers/net/virtio_net.ko drivers/net/net_failover.ko net/core/failover.ko drivers/net/mii.ko drivers/net/ethernet/amd/pcnet32.ko "
     "drivers/net/ethernet/intel/e1000 drivers/char/hw_random drivers/acpi fs net/sunrpc net/dns_resolver lib crypto "
     "arch block"
 ).split()

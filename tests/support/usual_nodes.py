@@ -27,6 +27,27 @@ nodes:
   wn001: {{mac: "{wn001}", ip: 172.24.10.101, groups: [{first}]}}
   wn002: {{mac: "{wn002}", ip: 172.24.10.102, groups: [{last}]}}
 """
+SECOND = {"wn001": "52:54:00:bb:00:01", "wn002": "52:54:00:bb:00:02"}
+BONDS = {"wn001": ("small", "802.3ad"), "wn002": ("shared", "active-backup")}
+VLAN = 36
+BONDED = """\
+site: bonds
+network: {{subnet: 172.24.10.0/24, vlan: {vlan}, tagged: {tagged}}}
+servers: {{boot1: {{ip: 172.24.10.1}}}}
+images:
+{images}
+nodes:
+  wn001:
+    image: small
+    macs: ["{wn001}", "{second}"]
+    ip: 172.24.10.101
+    interfaces: {{bond0: {{bond: {{mode: 802.3ad, of: [boot]}}}}}}
+  wn002:
+    image: shared
+    mac: "{wn002}"
+    ip: 172.24.10.102
+    interfaces: {{bond0: {{bond: {{mode: active-backup, of: [boot, eth1]}}}}}}
+"""
 IMAGE = """\
   {name}:
     reference: {{path: {tree}}}
@@ -101,6 +122,19 @@ def crowded(folder: Path, cache: Path, suite: str) -> Grid:
     return Grid(folder, text(images, ("shared", "above")), OVERLAY)
 
 
+def bonded(folder: Path, cache: Path, suite: str, tagged: bool) -> Grid:
+    """Both roots; each node has two cards, and what is on the first goes over to a bond of them."""
+    tree = el5_root.reference(cache)
+    (kernel,) = (name for name in os.listdir(tree / "lib/modules") if "cloud" in name)
+    small = {"tree": tree, "kernel": kernel, "initrd": OWN, "more": "root: nfs"}
+    tree = network_managers.reference(cache / suite, bootstrapped(cache, suite))
+    words = {"tree": tree, "kernel": network_managers.kernel(tree), "initrd": "{base: auto}"}
+    images = [IMAGE.format(name="small", **small)]
+    images.append(IMAGE.format(name="shared", more="root: nfs", **words))
+    told = {"vlan": VLAN, "tagged": str(tagged).lower(), "second": SECOND["wn001"]}
+    return Grid(folder, BONDED.format(images="".join(images), **told, **MACS), OVERLAY)
+
+
 def bootstrapped(cache: Path, suite: str) -> Path:
     """The example site's reference, of another release of Debian."""
     doit = Doit(cache / suite)
@@ -112,11 +146,17 @@ def bootstrapped(cache: Path, suite: str) -> Path:
     return tree
 
 
-def machine(grid: Grid, image: str, mac: str, work: Path) -> Machine:
-    """A node with a blank disk."""
+def machine(grid: Grid, image: str, mac: str, work: Path, tagged: bool = False) -> Machine:
+    """A node with a blank disk; of a network that is `tagged` or not."""
     work.mkdir(parents=True, exist_ok=True)
-    direct = grid.direct(image, mac, work)
+    direct = grid.direct(image, mac, work, entry=f"{image}@network" if tagged else image)
     return Machine(mac, disk(work, 4096), str(work), direct=direct)
+
+
+def with_two_cables(node: Machine, second: str, vlan: int) -> Machine:
+    """Its second card is on the same wire; the first one's port takes a VLAN tagged, too."""
+    assert node.direct
+    return replace(node, cabled=((second, 1),), vlan=vlan)
 
 
 def with_three_cards(node: Machine, bootif: bool) -> Machine:

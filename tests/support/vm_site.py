@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from tasks.base.options import LOADERS
@@ -44,17 +45,20 @@ class Grid:
     def deploy(self) -> None:
         self.doit("deploy", f"destdir={self.served}")
 
-    def boot_lines(self, image: str) -> tuple[str, list[str], str]:
-        """Kernel, initrds and arguments that pxelinux would be told."""
+    def boot_lines(self, image: str, entry: str = "") -> tuple[str, list[str], str]:
+        """Kernel, initrds and arguments that pxelinux would be told, by an entry or the image's."""
         text = (self.served / "tftpboot/plugnode" / f"{image}.cfg").read_text()
+        text = text[text.index(f"LABEL {entry or image}\n") :]
         kernel, initrds, words = (
             re.search(rf"^ *{key} (.*)", text, re.M)[1] for key in ("KERNEL", "INITRD", "APPEND")
         )  # type: ignore
         return kernel, initrds.split(","), words
 
-    def direct(self, image: str, mac: str, work: Path, extra: str = "") -> tuple[str, str, str]:
+    def direct(
+        self, image: str, mac: str, work: Path, extra: str = "", entry: str = ""
+    ) -> tuple[str, str, str]:
         """The same without a loader: what it would do with them is done here."""
-        kernel, initrds, words = self.boot_lines(image)
+        kernel, initrds, words = self.boot_lines(image, entry)
         joined = work / f"{Path(kernel).parent}.initrd"
         if not joined.exists():
             parts = [(self.served / "tftpboot" / name).read_bytes() for name in initrds]
@@ -71,7 +75,9 @@ class Grid:
     ) -> list[BootTimeline]:
         """Switch on; what each machine told, in the order of `powers`. Its own words are in pytest's output, how long
         each took in the summary (vm_times.py). `hear` is given each line of their consoles, when it comes."""
-        taps = 1 + max(machine.number for power in powers for machine in power.machines)
+        taps = 0
+        for machine in chain.from_iterable(power.machines for power in powers):
+            taps = 1 + max([taps - 1, machine.number, *(tap for _, tap in machine.cabled)])
         machines = {
             (n, machine.number): machine
             for n, power in enumerate(powers)

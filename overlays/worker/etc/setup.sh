@@ -29,7 +29,7 @@ VAR=$ROOT/var
 OWN=$VAR/lib/plugnode # what the node must not lose and others must not have
 STEP=start
 
-for part in common words data disk holders seen choose pick state arrays fits provision use mount image looks fill wipe memory above identity node_key secrets network interfaces files report; do
+for part in common words data disk holders seen choose pick state arrays fits provision use mount image looks fill wipe memory above identity node_key secrets network interfaces bonds files report; do
   # shellcheck source=/dev/null
   . "$PARTS/$part.sh"
 done
@@ -41,8 +41,8 @@ enter() { # STAGE: for the report of the boot
 boot() { # each part in a process of its own: what fails in one leaves the node the others
   : >"$WORK/disk"
   enter setup
-  for verb in keep_network_up name_servers configure_interfaces fill_node_files use_disks fill_gaps give_capabilities name_node forget_other take_secrets own_identity; do
-    case $verb in use_disks) enter disk ;; name_node) enter name ;; esac
+  for verb in take_bond keep_network_up name_servers configure_interfaces fill_node_files use_disks fill_gaps give_capabilities name_node forget_other take_secrets own_identity; do
+    case $verb in use_disks) enter disk ;; keep_network_up) INTERFACE=$(cat "$DATA/interface" 2>/dev/null || echo "$INTERFACE") ;; name_node) enter name ;; esac
     status=0
     again "$verb" || status=$?
     [ "$status" -ne 9 ] || exit 9 # stopped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address
 from typing import NamedTuple
 
 from ..site.model import Site
@@ -27,7 +27,8 @@ def zones_of(site: Site) -> Iterator[Zone]:
     servers = _name_servers(site, found, domains)
     for domain, records in _forward(found, domains).items():
         yield Zone(domain, domain, servers, records)
-    for name, records in _reverse_zones(site, found).items():
+    reverse = _reverse_zones(site, found) | _reverse_zones6(site, found)
+    for name, records in reverse.items():
         yield Zone(name, domains[0], servers, records)
 
 
@@ -87,6 +88,21 @@ def _reverse_zones(site: Site, found: Iterable[Address]) -> dict[str, list[Recor
                 zone, label = _reverse(net, address.ip)
                 zones.setdefault(zone, []).append((label, "PTR", _whole(address, domain)))
                 break
+    return zones
+
+
+def _reverse_zones6(site: Site, found: Iterable[Address]) -> dict[str, list[Record]]:
+    """Those of second addresses, of nodes and interfaces: a zone for each /64 (RFC 3596)."""
+    own: set[str] = set()
+    for node in site.nodes:
+        own |= {node.ip6, *(interface.ip6 for interface in node.interfaces)}
+    domain = next(network.domain for network in site.networks if network.domain)
+    zones: dict[str, list[Record]] = {}
+    for address in found:
+        if ":" in address.ip and address.ip in own:
+            digits = IPv6Address(address.ip).reverse_pointer.split(".")
+            record = (".".join(digits[:16]), "PTR", _whole(address, domain))
+            zones.setdefault(".".join(digits[16:]), []).append(record)
     return zones
 
 

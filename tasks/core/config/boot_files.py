@@ -6,12 +6,13 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from ..base.errors import BadInput
 from ..base.nodeset import fold_nodes
-from ..initrd.build import network_root
+from ..initrd.build import in_vlan, network_root
 from ..services.boot_reports import SYSLOG_PORT
 from ..release import HOOKS_IMG, SITE_DATA, Release
 from ..site.model import FETCHED, VERIFIED, Image, Network, Node, Server, Site
@@ -26,6 +27,7 @@ class BootSettings(NamedTuple):
 
     label: str  # an image, or a release's id
     cmdline: str
+    network: str = ""  # its own, where that is tagged
 
 
 # Which server, which release
@@ -55,7 +57,8 @@ def serves_http(site: Site) -> bool:
 
 def boot_of(site: Site, node: Node) -> BootSettings:
     words = filter(None, (node.cmdline, _card(site, node)))
-    return BootSettings(node.release or node.image, " ".join(words))
+    network = node.network if node.network in site.tags else ""
+    return BootSettings(node.release or node.image, " ".join(words), network)
 
 
 def _card(site: Site, node: Node) -> str:
@@ -80,9 +83,9 @@ def default_boot(site: Site) -> BootSettings:
     boots = [boot_of(site, node) for node in site.nodes]
     stays = any(boot.label == image.release for boot in boots)
     label = image.release if image.release and stays else image.name
-    cmdlines = Counter(boot.cmdline for boot in boots if boot.label == label)
-    by_use = sorted(cmdlines, key=lambda cmdline: (-cmdlines[cmdline], cmdline))
-    return BootSettings(label, by_use[0] if by_use else "")
+    alike = Counter(boot for boot in boots if boot.label == label)
+    by_use = sorted(alike, key=lambda boot: (-alike[boot], boot))
+    return by_use[0] if by_use else BootSettings(label, "")
 
 
 # Loaders: one file for all, one for each group that differs, and one for each node that does
@@ -128,8 +131,8 @@ def boot_views(site: Site) -> Views:
 def _views_of_all(site: Site, usual: BootSettings, different: list[Node]) -> Views:
     """The files of all nodes but the different ones, which have their own."""
     by_address = [node for node in different if node.is_known and not node.mac]
-    view = {**_boot_view(site, usual, usual_image(site).name, FOR_ALL), "others": bool(different)}
-    view["by_address"] = bool(by_address)
+    own = _boot_view(site, usual, usual_image(site).name, FOR_ALL, usual.network)
+    view = {**own, "others": bool(different), "by_address": bool(by_address)}
     views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
     return views | _network_views(site, usual, view)
 
@@ -233,6 +236,7 @@ def _boot_view(site: Site, boot: BootSettings, image: str, title: str, network: 
         "serial": serial_console(f"{site.image(image).cmdline} {boot.cmdline}"),
         "others": "",
         "by_address": "",
+        "tagged": "yes" if site.tags else "",
     }
     return plain_values(view)
 
@@ -242,6 +246,8 @@ def _difference(boot: BootSettings, usual: BootSettings) -> str:
     if boot.cmdline != usual.cmdline:
         no = "" if boot.cmdline else "no "
         own.append(f"it has {no}kernel arguments of its own")
+    if boot.network != usual.network:
+        own.append(f"network {boot.network} is tagged" if boot.network else "it tags nothing")
     return ", ".join(own)
 
 
@@ -316,7 +322,8 @@ def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str
         arguments = arguments_of(site, server, label.release, network.name)
         address = server.address_in(network.name)
         name = entry(site, label.name, network.name)
-        found.append({"entry": name, "address": address, "arguments": arguments})
+        way = {"entry": name, "address": address, "arguments": arguments}
+        found.append({**way, "tagged": "yes" if network.tagged else ""})
     return found
 
 
@@ -342,14 +349,23 @@ def arguments_of(site: Site, server: Server, release: Release, network: str = ""
     cmdline = " ".join([*_report_arguments(site, server, network), release.cmdline]).strip()
     root = f"{roots_of(site, server, network)}/{release.id}"
     if not release.is_of_file:
-        return network_root(release.network_root, root, release.nfs, cmdline)
+        whole = network_root(release.network_root, root, release.nfs, cmdline)
+        return _tagged(site, release, network, whole)
     words = list(_check_words(release))
     if release.is_fetched:
         words = [*_fetch_words(site, server, release, network), *words]
     else:
         mounted = network_root(release.network_root, f"{root}{BESIDE}", release.nfs, "")
         words = [mounted, f"plugnode.root_file={release.root_name}", *words]
-    return " ".join([*words, cmdline]).strip()
+    return _tagged(site, release, network, " ".join([*words, cmdline]).strip())
+
+
+def _tagged(site: Site, release: Release, network: str, arguments: str) -> str:
+    """The arguments, for the VLAN of the network where nodes tag what they send."""
+    if network not in site.tags:
+        return arguments
+    card = site.image(release.image).interface
+    return in_vlan(release.network_root, card, site.tags[network], arguments)
 
 
 def _report_arguments(site: Site, server: Server, network: str) -> Iterator[str]:
@@ -387,6 +403,9 @@ def _fetch_words(site: Site, server: Server, release: Release, network: str) -> 
         yield f"plugnode.root_servers={','.join(others)}"
 
 
+BOOTIF = "BOOTIF=01-00-00-00-00-00-00"
+
+
 def cmdline_warnings(
     site: Site, server: Server, label: str, release: Release, site_id: str
 ) -> list[str]:
@@ -397,14 +416,18 @@ def cmdline_warnings(
     """
     initrds = ",".join(initrds_of(site, release, site_id))
     line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={initrds} "
-    line += arguments_of(site, server, release) + " BOOTIF=01-00-00-00-00-00-00"
     limit = line_limit(release.kernel_version)
+
+    @cache
+    def length(network: str) -> int:
+        return len(f"{line}{arguments_of(site, server, release, network)} {BOOTIF}")
 
     long: dict[int, list[str]] = {}
     for node in site.nodes:
         boot = boot_of(site, node)
         if boot.label == label and server_of(site, node) == server:
-            whole = len(line) + len(boot.cmdline) + bool(boot.cmdline)
+            network = node.network if node.network in site.elsewhere else ""
+            whole = length(network) + len(boot.cmdline) + bool(boot.cmdline)
             if whole > limit:
                 long.setdefault(whole, []).append(node.name)
     takes = f"{release.kernel_version} takes {limit}; shorten cmdline"

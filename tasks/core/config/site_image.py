@@ -12,9 +12,13 @@ from ..base.files import read as read_file
 from ..initrd.content import file_entry, put_entry
 from ..base.text import show_path
 from ..site.model import (
+    BOOT_CARD,
     HOST_KEYS,
+    Bond,
     Disk,
     DiskMatch,
+    Mac,
+    Network,
     Node,
     Partition,
     Site,
@@ -46,6 +50,8 @@ def site_image(
         files["plugnode/networks"] = _networks_table(site)
     if interfaces := _interfaces_table(site):
         files["plugnode/interfaces"] = interfaces
+    if bonds := _bonds_table(site):
+        files["plugnode/bonds"] = bonds
     for name in sorted(layouts):
         files.update(_layout_files(name, layouts[name]))
     for image in site.images:
@@ -90,13 +96,16 @@ def _nodes_table(site: Site) -> bytes:
 def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
     """Address, name, MAC, groups, layout, wipe token: a line for each card that it may boot from.
 
+    Of an InfiniBand port its GUID.
+
     A token for foreign disks is in a column of its own: an earlier setup.sh would wipe with it a
     disk of ours.
     """
     groups = ",".join(node.groups) or "-"
     wipe = node.wipe or "-"
     tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
-    for mac in node.macs or ("-",):
+    ports = [node.guid] if node.guid else []
+    for mac in (*node.macs, *ports) or ("-",):
         yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
 
 
@@ -137,14 +146,49 @@ def _interfaces_table(site: Site) -> bytes:
     rows = []
     for node in site.nodes:
         for each in node.interfaces:
-            if each.configure:
-                network = networks[each.network]
-                subnet = IPv4Network(network.subnet)
-                address = f"{each.ip}/{subnet.prefixlen}"
-                values = (network.mtu, network.vlan, each.mac)
-                more = [str(value or "-") for value in values]
-                rows.append((node.ip, each.name, address, str(subnet.netmask), *more))
+            if each.configure and not each.bond:
+                said = _address_words(each.ip, networks[each.network])
+                rows.append((node.ip, each.name, *said, each.mac or "-"))
     return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _address_words(ip: str, network: Network) -> tuple[str, str, str, str]:
+    """An address of a network with its prefix, netmask, MTU and VLAN."""
+    subnet = IPv4Network(network.subnet)
+    vlan = str(network.vlan or "-")
+    return f"{ip}/{subnet.prefixlen}", str(subnet.netmask), str(network.mtu or "-"), vlan
+
+
+def _bonds_table(site: Site) -> bytes:
+    """A line for each bond, for `bonds.sh` of its overlay; an earlier one looks for none.
+
+    As those of interfaces, then the mode and the cards by commas: `boot`, NAME, or NAME=MAC, where
+    a further card that the node may boot from has no name. One that has the card that the node
+    boots from takes its address over: `-`.
+    """
+    networks = {network.name: network for network in site.networks}
+    rows = []
+    for node in site.nodes:
+        cards = {each.name: each.mac for each in node.interfaces}
+        for each in node.interfaces:
+            if each.bond:
+                said = ("-", "-", "-", str(site.tags.get(node.network, "-")))
+                if not each.carries_root:
+                    said = _address_words(each.ip, networks[each.network])
+                of = ",".join(_cards_of(each.bond, node.macs, cards))
+                rows.append((node.ip, each.name, *said, each.bond.mode, of))
+    return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+def _cards_of(bond: Bond, boots_by: tuple[Mac, ...], cards: dict[str, Mac]) -> Iterator[str]:
+    """The cards of a bond, as the node finds them."""
+    for name in bond.of:
+        if name == BOOT_CARD:
+            yield name
+            yield from (f"={mac}" for mac in boots_by if len(boots_by) > 1)
+        else:
+            mac = cards.get(name, "")
+            yield f"{name}={mac}" if mac else name
 
 
 def _site_values(site: Site) -> bytes:

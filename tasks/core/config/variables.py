@@ -119,6 +119,7 @@ MEANINGS = {
     "serial.unit": "its number",
     "serial.speed": "its speed",
     "others": "whether nodes have files of their own beside this one",
+    "tagged": "`yes` where a network is tagged: `entry` then says which arguments are a node's",
     "by_address": "whether such files are named by an address: the node's card is not known",
     "file": "of a group whose settings a node has: its file",
     "who": "that group, in words",
@@ -126,8 +127,8 @@ MEANINGS = {
     "site_id": "the folder of `site.img`",
     "initrds": "all that is loaded besides the kernel, in order: below `tftp_root`",
     "arguments": "all kernel arguments but the node's own",
-    "elsewhere": "networks whose nodes reach the server at another address: `entry`, `address`,"
-    " `arguments`",
+    "elsewhere": "networks whose nodes reach the server at another address, or tag what they send:"
+    " `entry`, `address`, `arguments`, `tagged`",
     "groups": "the names of nodes, by group",
     "images": "the names of nodes, by image",
     "nodes.image": "its image",

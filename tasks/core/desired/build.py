@@ -194,4 +194,6 @@ def _interface(interface: Interface) -> str:
     """`bmc 10.82.0.1 52:54:00:12:34:56`."""
     words = (interface.name, interface.ip, interface.ip6, interface.mac, interface.guid)
     configured = "configured" if interface.configure else ""
-    return " ".join(filter(None, (*words, configured)))
+    bond = interface.bond
+    bonded = f"{bond.mode} of {'+'.join(bond.of)}" if bond else ""
+    return " ".join(filter(None, (*words, configured, bonded)))

@@ -24,12 +24,14 @@ class ImageSource(NamedTuple):
     def fingerprint(self) -> tuple[object, ...]:
         """Its settings: where files lie decides nothing."""
         given = recipe(self.made, self.image)
-        return self.image.name, *given, *self.image.secret_places, *self.keys
+        more = (*self.image.secret_places, *self.keys, *["tags"] * self.image.tags)
+        return self.image.name, *given, *more
 
 
 def settings_for(made: str, image: Image) -> Image:
     """The image with those of its settings alone by which a root, or an initrd, is made."""
-    others: dict[str, Any] = {"signers": ()} if made == ROOT else {"secret_places": ()}
+    of_initrd = {"signers": (), "tags": False}
+    others: dict[str, Any] = of_initrd if made == ROOT else {"secret_places": ()}
     for row in rows(Image).values():
         inside = isinstance(row.key.kind, type) and not row.key.recipe
         if row.key.recipe != made and not inside and row.name != "reference":

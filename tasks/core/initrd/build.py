@@ -14,7 +14,7 @@ from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts, re
 from .dracut import DRACUT
 from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
-from .kind import InitrdKind
+from .kind import DHCP, InitrdKind
 from .minimal import OWN
 from .nash import NASH
 
@@ -40,6 +40,7 @@ def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
     _refuse_file_root(recipe, kind)
     overlay_modules(recipe)  # of images that others made, the root has it
     refuse_version(recipe, kind.mounts_version_3_alone)
+    _refuse_tags(recipe, kind)
     made = kind.make(recipe, base)
     for note in made.notes:
         say(note)
@@ -58,6 +59,23 @@ def _refuse_file_root(recipe: Recipe, kind: InitrdKind) -> None:
         what = f"an initrd of {kind.maker} mounts trees over NFS alone, so root: {root} cannot be"
         remedy = "say `initrd: {base: none}`, or `root: nfs`"
         raise BadInput.about(("initrd", "base"), recipe.where, f"{what}; {remedy}")
+
+
+def _refuse_tags(recipe: Recipe, kind: InitrdKind) -> None:
+    """Raises BadInput where a network is tagged, and an image of that kind knows no VLANs."""
+    if recipe.image.tags and not kind.tagged:
+        what = f"an initrd of {kind.maker} knows no VLANs, and a network is tagged"
+        remedy = "say `initrd: {base: none}`, or have the switch tag its nodes' ports"
+        raise BadInput.about(("initrd", "base"), recipe.where, f"{what}; {remedy}")
+
+
+def in_vlan(kind: str, card: str, vlan: int, arguments: str) -> str:
+    """The kernel arguments of a node whose network is tagged with that VLAN.
+
+    `card`: that it boots from; Plugnode's own scripts find it themselves.
+    """
+    asks = BY_NAME[kind].tagged.format(card=card, vlan=vlan)
+    return arguments.replace(DHCP, asks or DHCP, 1)
 
 
 def network_root(kind: str, root: str, nfs: str, cmdline: str) -> str:

@@ -35,7 +35,8 @@ NETWORK_ROOT = """
 cat chroot cp grep head ifconfig ip ls md5sum mkdir mount printf
 readlink reboot rm route sh sleep tail tr udhcpc umount uname
 """.split()
-OWN = (*NETWORK_ROOT, "dmesg", "insmod", "mdev", "mknod", "switch_root")
+OWN = ("dmesg", "insmod", "mdev", "mknod", "switch_root")  # of an image of nothing else
+VLAN = ("vconfig",)
 ROOT_FILE = ("losetup", "sha256sum", "wc", "wget")  # of a root that is one file
 DISK = ("dd", "df", "sync")  # of one that is kept on the node's disk
 UNPACK = ("cpio", "gunzip")  # where site data is signed

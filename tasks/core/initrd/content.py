@@ -36,6 +36,7 @@ from .modules import (
     NFS,
     ROOT_FILE,
     VERITY,
+    VLAN,
     Modules,
     buses,
     closure,
@@ -135,6 +136,7 @@ def module_set(recipe: Recipe, usual: Iterable[str]) -> ModuleSet:
     """
     known = known_modules(recipe)
     drivers = _drivers(recipe, known, usual) + present(known, NETWORK)
+    drivers += [VLAN] * recipe.image.tags
     names, problems = closure(recipe.tree, known, drivers, recipe.where)
     root, lost = closure(recipe.tree, known, present(known, _mounting(recipe)), recipe.where)
     if recipe.image.root not in FETCHED and not has(known, "nfs"):
@@ -149,6 +151,12 @@ def module_set(recipe: Recipe, usual: Iterable[str]) -> ModuleSet:
 def is_of_file(image: Image) -> bool:
     """Whether nodes have its root as one file."""
     return image.root in ROOT_FILES
+
+
+def applets_of(image: Image) -> tuple[str, ...]:
+    """What busybox must have for an image of Plugnode's scripts, whichever kind."""
+    more = busybox.VLAN if image.tags else ()
+    return (*busybox.NETWORK_ROOT, *more)
 
 
 def programs_of(image: Image) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def _lacking_firmware(recipe: Recipe, base: BaseImage) -> tuple[str, ...]:
 def _drivers(recipe: Recipe) -> list[str]:
     """Modules that udev must find: for NFS, and those that the site names."""
     nfs = modules.present(known_modules(recipe), ["nfs", "nfsv3"])
-    return [*nfs, *recipe.image.initrd.modules]
+    return [*nfs, *recipe.image.initrd.modules, *[modules.VLAN] * recipe.image.tags]
 
 
 def _missing_paths(base: BaseImage, needs: Iterable[Need]) -> list[str]:

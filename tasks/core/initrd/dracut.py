@@ -60,4 +60,5 @@ DRACUT = InitrdKind(
     recognises=is_dracut,
     make=make_dracut,
     has_udev=True,
+    tagged="vlan={card}.{vlan}:{card} ip={card}.{vlan}:dhcp",
 )

@@ -11,6 +11,8 @@ from .content import BuiltInitrd, Recipe
 
 # How the kernel itself is told its root (nfsroot.rst); initrds of Plugnode's scripts read the same
 KERNELS_NETWORK_ROOT = "ip=dhcp root=/dev/nfs nfsroot={root},ro,{vers},proto=tcp,nolock{more}"
+DHCP = "ip=dhcp"  # of each kind's words
+OWN_TAGGED = f"{DHCP} plugnode.vlan={{vlan}}"  # to Plugnode's scripts: on whichever card it is
 
 # What is published never changes: nothing is asked for again. Klibc's nfsmount knows no `actimeo`.
 # Plugnode's own scripts add the same, for a line of EL5 is short
@@ -29,4 +31,6 @@ class InitrdKind(NamedTuple):
     recognises: Callable[[Tree, bytes], bool]  # by what an image holds, and its /init
     make: Callable[[Recipe, BaseImage | None], BuiltInitrd]
     has_udev: bool = False  # loads the driver of whatever network card there is
+    # In place of DHCP, how it asks in a {vlan} on its {card}; "" where it knows no VLANs
+    tagged: str = ""
     mounts_version_3_alone: bool = False  # its program knows no other NFS

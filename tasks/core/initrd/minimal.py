@@ -12,6 +12,7 @@ from .content import (
     ModuleSet,
     Origin,
     Recipe,
+    applets_of,
     file_entry,
     fingerprints,
     finish_image,
@@ -27,7 +28,7 @@ from .content import (
     script_of,
 )
 from .initramfs_tools import listed_modules
-from .kind import KERNELS_NETWORK_ROOT, InitrdKind
+from .kind import KERNELS_NETWORK_ROOT, OWN_TAGGED, InitrdKind
 from .modules import network_drivers
 from .nash import is_nash, loaded
 
@@ -44,7 +45,7 @@ FOLDERS = (b"dev", b"proc", b"sys", b"newroot", b"sbin", b"tmp", b"run")
 def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
     """A minimal image: busybox, the modules and overlays/initrd/init."""
     chosen = module_set(recipe, _loaded_by_reference(recipe))
-    notes, applets = _card_note(recipe, chosen), busybox.OWN
+    notes, applets = _card_note(recipe, chosen), (*applets_of(recipe.image), *busybox.OWN)
     if is_of_file(recipe.image):
         applets += busybox.ROOT_FILE
     if recipe.image.root == DISK:
@@ -122,6 +123,7 @@ OWN = InitrdKind(
     description="Plugnode's own, made from busybox and the kernel's modules",
     maker="",
     network_root=KERNELS_NETWORK_ROOT,
+    tagged=OWN_TAGGED,
     recognises=lambda tree, init: False,
     make=make_minimal,
 )

@@ -29,6 +29,7 @@ CHECKSUMS = ("crc32c_generic",)  # erofs asks for it by an alias that any proces
 # Drivers of usual disks, and the file system of the partition that keeps root files
 DISKS = ("virtio_pci", "virtio_blk", "virtio_scsi", "ahci", "ata_piix", "nvme", "sd_mod", "ext4")
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
+VLAN = "8021q"
 WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
 

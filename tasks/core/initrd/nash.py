@@ -11,12 +11,12 @@ import re
 
 from ..base.errors import BadInput
 from ..tree.model import Tree, read_content, resolve, symlink
-from . import busybox
 from .base_image import BaseImage
 from .content import (
     BuiltInitrd,
     Origin,
     Recipe,
+    applets_of,
     file_entry,
     finish_image,
     module_set,
@@ -26,7 +26,7 @@ from .content import (
     put_network_root,
     script_of,
 )
-from .kind import KERNELS_NETWORK_ROOT, InitrdKind
+from .kind import KERNELS_NETWORK_ROOT, OWN_TAGGED, InitrdKind
 from .modules import name_of
 
 NASH_MARK = "Plugnode network root"
@@ -111,7 +111,7 @@ def make_nash(recipe: Recipe, base: BaseImage | None) -> BuiltInitrd:
     init = read_content(tree[resolve(tree, b"init")])
     already = loaded(init.decode("latin-1"))
     chosen = module_set(recipe, already)
-    program, _ = pick_busybox(recipe, chosen.machine, busybox.NETWORK_ROOT)
+    program, _ = pick_busybox(recipe, chosen.machine, applets_of(recipe.image))
 
     put_network_root(tree, recipe, program, chosen)
     _put_script(tree, recipe)
@@ -128,7 +128,7 @@ def make_nash(recipe: Recipe, base: BaseImage | None) -> BuiltInitrd:
 def _put_script(tree: Tree, recipe: Recipe) -> None:
     """What `init` calls, and the applets that it runs."""
     put_entry(tree, "nash-root", file_entry(script_of(recipe.folders, "nash-root"), 0o755))
-    for applet in busybox.NETWORK_ROOT:
+    for applet in applets_of(recipe.image):
         put_entry(tree, f"plugnode-tools/{applet}", symlink(b"/bin/busybox"))
 
 
@@ -148,6 +148,7 @@ NASH = InitrdKind(
     description="the distribution's, its nash script changed to mount the root over NFS",
     maker="nash (mkinitrd of EL4 and EL5)",
     network_root=KERNELS_NETWORK_ROOT,
+    tagged=OWN_TAGGED,
     recognises=lambda tree, init: is_nash(init),
     make=make_nash,
 )

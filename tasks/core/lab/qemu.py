@@ -23,6 +23,7 @@ from typing import IO, Callable, Iterable
 from ..base.errors import Refused
 from ..store.loaders import first_loader
 from .network import RUN
+from .vlan import port_ends
 
 OVMF = {  # by firmware: code and variables, where distributions put them
     "uefi": (
@@ -87,6 +88,10 @@ class Machine:
     more_disks: tuple[tuple[str, str], ...] = ()  # image files, and how they are plugged in
     tpm: str = ""  # swtpm's control socket; "": it has no TPM
     reboots: bool = False  # when its system says so; else it is off then
+    vlan: int = 0  # its cable leads to a port that takes that VLAN tagged, too
+    cabled: tuple[
+        tuple[str, int], ...
+    ] = ()  # MACs of further cards on the same wire, and their taps
 
 
 Show = Callable[[float, str], None]  # seconds since power-on, a line of the console
@@ -262,11 +267,25 @@ def _network_cards(machine: Machine) -> list[str]:
         nowhere = ["-netdev", f"hubport,id=s{number},hubid={9 + number}"]
         card = f"{nic},id=c{number},netdev=s{number},mac={mac},romfile="
         others.append([*nowhere, "-device", card])
-    tap = f"tap,id=n0,ifname=tap{machine.number},script=no,downscript=no,vhost=off"
-    own = ["-netdev", tap, "-device", f"{nic},netdev=n0,mac={machine.mac},{rom}"]
+    own = ["-netdev", _cable(machine), "-device", f"{nic},netdev=n0,mac={machine.mac},{rom}"]
+    for number, (mac, tap) in enumerate(machine.cabled, 1):
+        card = f"{nic},netdev=n{number},mac={mac},romfile="
+        own += ["-netdev", f"tap,id=n{number},{TAP.format(tap)}", "-device", card]
 
     before = len(machine.strangers) + 1
     return list(chain(*others[:before], own, *others[before:]))
+
+
+TAP = "ifname=tap{},script=no,downscript=no,vhost=off"
+
+
+def _cable(machine: Machine) -> str:
+    """What its own card is plugged into."""
+    if not machine.vlan:
+        return f"tap,id=n0,{TAP.format(machine.number)}"
+    port, card = port_ends(machine.number)
+    ends = f"local.type=unix,local.path={card},remote.type=unix,remote.path={port}"
+    return f"dgram,id=n0,{ends}"
 
 
 def unplugged_cards(machine: Machine) -> list[str]:

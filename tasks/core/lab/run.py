@@ -30,6 +30,7 @@ from ..base.files import REPOSITORY
 from .capture import Capture
 from .network import BRIDGE, UNSHARE, Daemons, Lab, boot_server
 from .qemu import DIED, VM, Ended, Machine
+from .vlan import start_port
 
 READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
 HUNG = 90  # seconds that a system gets to power itself off
@@ -142,7 +143,10 @@ class LabRun:
         self.vms: dict[str, VM] = {}  # by MAC
         self.addresses: dict[str, str] = {}
         self.lock = threading.Lock()
-        machines = chain.from_iterable(power.machines for power in job.powers)
+        machines = list(chain.from_iterable(power.machines for power in job.powers))
+        for number, vlan in {(machine.number, machine.vlan) for machine in machines}:
+            if vlan:
+                start_port(number, vlan)
         self.capture = Capture(BRIDGE, [machine.mac for machine in machines], self.heard)
 
     def tell(self, machine: Machine, at: float, kind: str, text: str = "") -> None:

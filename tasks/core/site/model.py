@@ -124,9 +124,19 @@ class Network(NamedTuple):
             Whole(1, 4094),
             "the number of its VLAN: interfaces of nodes that have configure tag what they send",
             "the number of its VLAN: nodes tag what `interfaces` that they configure themselves"
-            " send in it (`ens1f1.36`). Never the card that a node boots from: PXE is not tagged",
+            " send in it (`ens1f1.36`); the card that a node boots from only where it is `tagged`,"
+            " for PXE is not",
         ),
     ] = None
+    tagged: Annotated[
+        bool,
+        Key(
+            Boolean(),
+            "whether nodes that boot in it tag what they send, from their initrd on",
+            "`true`: nodes that boot in it tag what they send with its `vlan`, from their initrd"
+            " on, see below",
+        ),
+    ] = False
     options: Annotated[
         tuple[tuple[str, tuple[str, ...]], ...],
         Key(
@@ -218,6 +228,45 @@ class Server(NamedTuple):
         return dict(self.addresses).get(network, self.ip)
 
 
+BOOT_CARD = "boot"  # in `of` of a bond: the card, or the cards, that the node boots from
+
+
+class Bond(NamedTuple):
+    """Cards that are one to the system (Documentation/networking/bonding.rst)."""
+
+    mode: Annotated[
+        str,
+        Key(
+            Choice(
+                "active-backup",
+                "802.3ad",
+                "balance-rr",
+                "balance-xor",
+                "broadcast",
+                "balance-tlb",
+                "balance-alb",
+            ),
+            "how the cards share the traffic, in the kernel's words",
+            "how they share the traffic, in the kernel's words: `active-backup`, one at a time;"
+            " `802.3ad`, all by LACP, which the switch must speak; others that it must be set up"
+            " for: `balance-rr`, `balance-xor`, `broadcast`; or need not: `balance-tlb`,"
+            " `balance-alb`",
+            examples=("active-backup",),
+        ),
+    ]
+    of: Annotated[
+        tuple[str, ...],
+        Key(
+            ListOf(Text("interface"), least=1),
+            "its cards: boot (those that the node boots from), others of its interfaces, or the"
+            " kernel's names",
+            "its cards: `boot`, those that the node boots from; others of its `interfaces`, which"
+            " then need no address; or names of the kernel's",
+            examples=(["boot", "ens1f1"],),
+        ),
+    ]
+
+
 class Interface(NamedTuple):
     """What a node has besides the card that it boots from: no boot files belong to it."""
 
@@ -241,10 +290,25 @@ class Interface(NamedTuple):
             " its name as the kernel's or, with a `mac`, whatever the kernel calls it",
         ),
     ] = False
+    bond: Annotated[
+        Optional[Bond],
+        Key(
+            Bond,
+            "of several cards: the node makes it, with its address",
+            "it is no card, but several as one, which the node makes of them and gives its address"
+            " itself: see below",
+            examples=({"mode": "802.3ad", "of": ["ens1f0", "ens1f1"]},),
+        ),
+    ] = None
     ip: str = ""
     mac: Mac = Mac("")
     guid: str = ""  # of an InfiniBand port: eight pairs with colons
     ip6: str = ""
+
+    @property
+    def carries_root(self) -> bool:
+        """Whether it is a bond that takes over the card that the node boots from."""
+        return self.bond is not None and BOOT_CARD in self.bond.of
 
     def host_name(self, node: str) -> str:
         """`wn001-bmc`."""
@@ -744,6 +808,7 @@ class Image(NamedTuple):
     secret_places: tuple[tuple[str, bool], ...] = ()
     # The files of `trust:` with public keys, by which its nodes know site data
     signers: tuple[str, ...] = ()
+    tags: bool = False  # whether its initrd must know VLANs: some network is tagged
 
     @property
     def nfs_words(self) -> str:
@@ -1294,8 +1359,11 @@ class Site(_Said):
 
     @cached_property
     def elsewhere(self) -> dict[str, Network]:
-        """By name the networks whose nodes reach some server at another address than its main."""
-        names: set[str] = set()
+        """By name the networks whose nodes have kernel arguments of their own.
+
+        They reach some server at another address than its main one, or tag what they send.
+        """
+        names = set(self.tags)
         for server in self.servers:
             names |= {network for network, ip in server.addresses if ip != server.ip}
         booting = {node.network for node in self.nodes} if names else set()
@@ -1309,6 +1377,11 @@ class Site(_Said):
     @property
     def has_secrets(self) -> bool:
         return bool(self.secrets or self.ssh_host_keys)
+
+    @cached_property
+    def tags(self) -> dict[str, int]:
+        """By name the networks whose nodes tag what they send: with which VLAN."""
+        return {each.name: each.vlan for each in self.networks if each.tagged and each.vlan}
 
     def network_of(self, node: Node) -> Network:
         return next(network for network in self.networks if network.name == node.network)

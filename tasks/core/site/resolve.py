@@ -36,7 +36,7 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     networks = made.named(model.Network, networks_of(said))
     servers = made.named(model.Server, said.servers)
     more = _optional(said, made)
-    images = _with_what_is_of_all(made.named(model.Image, said.images), more)
+    images = _of_site(made.named(model.Image, said.images), networks, more)
     deploy = made.values(model.Deploy, said.deploy)
     nodes = _Nodes(said, images, made).all(members)
     head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
@@ -66,19 +66,25 @@ def _optional(said: Section, made: _Values) -> dict[str, Any]:
     }
 
 
-def _with_what_is_of_all(
-    images: tuple[model.Image, ...], more: Mapping[str, Any]
+def _of_site(
+    images: tuple[model.Image, ...],
+    networks: Iterable[model.Network],
+    more: Mapping[str, Any],
 ) -> tuple[model.Image, ...]:
-    """The images, each with the places of all secrets, for what a root holds goes by no node.
+    """The images, each with what the site needs of all of them: an image goes by no node.
 
-    And with the keys that the site trusts.
+    The places of all secrets; VLANs, where a network is tagged; the keys that the site trusts.
     """
+    tags = any(network.tagged for network in networks)
     places = [(secret.to, secret.on_disk) for secret in more["secrets"]]
     if more["ssh_host_keys"]:
         places += [(place, False) for place in model.HOST_KEYS]
-    found = tuple(sorted(places))
-    signers = more["trust"].key if more["trust"] else ()
-    return tuple(image._replace(secret_places=found, signers=signers) for image in images)
+    given: dict[str, Any] = {
+        "secret_places": tuple(sorted(places)),
+        "signers": more["trust"].key if more["trust"] else (),
+        "tags": tags,
+    }
+    return tuple(image._replace(**given) for image in images)
 
 
 def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, Names], ...]:
@@ -358,6 +364,7 @@ class _Nodes:
             card.name,
             card.said.network or self.network(card.ip),
             card.said.configure,
+            self.made.value(model.Bond, card.said.bond),
             card.ip or "",
             card.mac or model.Mac(""),
             card.guid or "",

@@ -42,6 +42,7 @@ from .model import (
     DiskMatch,
     Image,
     Initrd,
+    Bond,
     Interface,
     Management,
     Network,
@@ -652,6 +653,7 @@ _model("Image", Image, rows(Image) | SHARED | rows(Image))
 _model("Password", Password, rows(Password), Password.__doc__)
 _model("Management", Management, rows(Management))
 _model("Group", GroupKeys, OF_NODES, GroupKeys.__doc__)
+_model("Bond", Bond, rows(Bond))
 _model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceKeys.__doc__)
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))

@@ -238,6 +238,19 @@ def test_named_takes_every_zone(made):
     )
 
 
+def test_second_addresses_have_zones_of_their_own(tmp_path):
+    text = SMALL.replace("SUBNET", "10.1.0.0/16") + "outputs: [dns]\n"
+    site = site_of(tmp_path, text.replace("10.1.0.3}", '10.1.0.3, ip6: "2001:db8::a3"}'))
+    files = render_outputs(site)
+    zone = f"{'.'.join('00000000' + '8bd01002')}.ip6.arpa"
+    assert b"\nwn001 IN AAAA 2001:db8::a3\n" in files["cluster/db.grid.example.org"]
+    pointers = files[f"cluster/db.{zone}"]
+    assert pointers.endswith(b"3.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0 IN PTR wn001.grid.example.org.\n")
+    path = tmp_path / "zone"
+    path.write_bytes(pointers)
+    run("named-checkzone", zone, path)
+
+
 @pytest.mark.parametrize(
     ("subnet", "zones"),
     [

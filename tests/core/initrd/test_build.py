@@ -391,6 +391,41 @@ def test_a_driver_that_the_image_lacks_is_named():
         modern("dracut", modules=("tg3",))
 
 
+# ---- VLANs
+
+TAGGED = {"net/8021q/8021q.ko": "garp mrp", "net/802/garp.ko": "", "net/802/mrp.ko": ""}
+
+
+def tagged(tree: Tree, **initrd) -> content.BuiltInitrd:
+    made_for = image(**initrd)._replace(tags=True)
+    return build_initrd(recipe_of(made_for, tree, kernel(MODERN)), lambda note: None)
+
+
+def test_where_a_network_is_tagged_our_own_image_has_vlans():
+    tree = unpacked(tagged(of_files(kernel_files(MODERN, MODULES | TAGGED)), base="none")).tree
+    assert "8021q" in loaded(tree) and b"bin/vconfig" in tree
+    assert b"bin/vconfig" not in unpacked(build(root(), base="none")).tree
+
+
+def test_where_a_network_is_tagged_a_kernel_without_vlans_is_refused():
+    with pytest.raises(BadInput, match="8021q"):
+        tagged(root(), base="none")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("dracut", "it lacks the kernel module 8021q"),
+        ("initramfs-tools", "an initrd of initramfs-tools knows no VLANs, and a network is tagged"),
+    ],
+)
+def test_where_a_network_is_tagged_a_distributions_image_must_know_vlans(kind, why):
+    files = kernel_files(MODERN, MODULES | TAGGED)
+    data = gzip.compress(cpio.write_newc(of_files(KINDS[kind])), mtime=0)
+    with pytest.raises(BadInput, match=why):
+        tagged(of_files(files | {f"boot/{NAMES[kind]}": data}))
+
+
 # ---- bad inputs
 
 

@@ -133,6 +133,7 @@ def test_a_key_of_a_node_alone_has_an_effect(tmp_path: pathlib.Path, key: str):
 OF_INTERFACE: dict[str, Any] = {
     "network": None, "ip": "172.24.10.197", "mac": "ae:d6:90:bb:aa:98", "macs": ["ae:d6:90:bb:aa:98"],
     "guid": "0x0002c9030031117b", "guids": ["0x0002c9030031117b"], "ip6": "2001:db8::2", "configure": True,
+    "bond": {"mode": "802.3ad", "of": ["eth1"]},
 }  # fmt: skip
 
 

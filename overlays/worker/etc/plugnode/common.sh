@@ -73,6 +73,21 @@ address_of() { # INTERFACE: the one that it has, whatever it was told
     sed -n 's/.*inet \(addr:\)\{0,1\}\([0-9.]*\).*/\2/p' | head -n 1
 }
 
+with_cards() { # INTERFACE: its name, and those of all below it: a VLAN's card, a bond's members
+  printf '%s' "$1"
+  for card in $(cards_below "$1"); do printf ' %s' "$(with_cards "$card")"; done
+}
+
+cards_below() { # INTERFACE: what it lies on; Linux 2.6.18 does not say, but by a VLAN's name
+  for link in "${ROOT:-}/sys/class/net/$1/lower_"*; do
+    [ ! -e "$link" ] || echo "${link##*/lower_}"
+  done
+  card=${1%.*}
+  if [ "$card" != "$1" ] && [ -e "${ROOT:-}/sys/class/net/$card" ] && [ ! -e "${ROOT:-}/sys/class/net/$1/lower_$card" ]; then
+    echo "$card"
+  fi
+}
+
 checksum() { # of the standard input, 8 hex digits
   sum=$(cksum)
   printf '%08x' "${sum%% *}"

@@ -4,15 +4,18 @@
 # Read in by /etc/setup.sh. A card's line: node's address, name, address/prefix, netmask, MTU, VLAN, MAC; `-` for none.
 
 configure_interfaces() { # each with its fixed address
-  [ -s "$DATA/interfaces" ] || return 0
+  [ -s "$DATA/interfaces" ] || [ -s "$DATA/bonds" ] || return 0
   manager=$(network_manager)
   [ "$manager" != scripts ] || copy_scripts
-  while IFS="$(printf '\t')" read -r node card address netmask mtu vlan mac; do
+  other_bonds
+  mode=''
+  [ -s "$DATA/interfaces" ] || return 0
+  while IFS="$tab" read -r node card address netmask mtu vlan mac _; do
     [ "$node" = "$ADDRESS" ] || continue
     link=$card
     [ "$vlan" = - ] || link=$card.$vlan
     by=$manager
-    [ "$card" != "$INTERFACE" ] || by=ip # which they leave alone: the root is on it
+    case " $(with_cards "$INTERFACE") " in *" $card "*) by=ip ;; esac # which they leave alone: the root is on it
     step "interface $link $address by $by"
     "card_by_$by" || degrade "the interface $link is not configured"
   done <"$DATA/interfaces"
@@ -42,12 +45,16 @@ given() { # FORMAT VALUE: a line with the value, nothing for -
   [ "$2" = - ] || printf "$1\n" "$2"
 }
 
+match_of() { # NAME MAC: which card is meant
+  echo '[Match]'
+  [ "$2" = - ] && echo "Name=$1" || echo "PermanentMACAddress=$2"
+}
+
 card_by_networkd() { # systemd.network(5), systemd.netdev(5)
   units=$ROOT/run/systemd/network
   mkdir -p "$units"
   {
-    echo '[Match]'
-    [ "$mac" = - ] && echo "Name=$card" || echo "PermanentMACAddress=$mac"
+    match_of "$card" "$mac"
     printf '[Link]\n'
     given 'MTUBytes=%s' "$mtu"
     printf '[Network]\n'
@@ -63,6 +70,7 @@ card_by_networkmanager() { # nm-settings-keyfile(5), which takes files of root's
   mkdir -p "$keyfiles"
   kind=ethernet
   case $card in ib*) kind=infiniband ;; esac
+  [ -z "$mode" ] || kind=bond
   ipv4="method=manual\naddress1=$address\nnever-default=true"
   if [ "$vlan" = - ]; then
     keyfile "$card" "$kind" "$ipv4"
@@ -76,7 +84,11 @@ keyfile() { # NAME KIND IPV4
   {
     printf '[connection]\nid=plugnode-%s\ntype=%s\n' "$1" "$2"
     [ "$mac" != - ] && [ "$2" != vlan ] || echo "interface-name=$1"
-    [ "$2" = vlan ] || echo "[$2]"
+    case $2 in
+    vlan) ;;
+    bond) printf '[bond]\nmode=%s\nmiimon=100\n[ethernet]\n' "$mode" ;;
+    *) echo "[$2]" ;;
+    esac
     [ "$2" = vlan ] || given 'mtu=%s' "$mtu"
     [ "$2" = vlan ] || given 'mac-address=%s' "$mac"
     # shellcheck disable=SC2059
@@ -107,6 +119,7 @@ script() { # NAME LINE…
   {
     printf 'DEVICE=%s\nONBOOT=yes\nBOOTPROTO=none\nDEFROUTE=no\nNM_CONTROLLED=no\n' "$name"
     given 'MTU=%s' "$mtu"
+    [ "$name" != "$card" ] || [ -z "$mode" ] || echo "BONDING_OPTS=\"mode=$mode miimon=100\""
     [ "$name" != "$card" ] || given 'HWADDR=%s' "$mac"
     [ $# -eq 0 ] || printf '%s\n' "$@"
   } >"$scripts/ifcfg-$name"

@@ -24,15 +24,20 @@ name_servers() { # the site's, where DHCP gave none: /etc/resolv.conf of the sha
   } >"$DATA/resolv.conf"
 }
 
-keep_network_up() { # the root is on it: whoever manages networks leaves this interface alone
+keep_network_up() { # the root is on it: whoever manages networks leaves this interface, and what is below it, alone
   keep_address
   [ -d "$ROOT/run/systemd/system" ] || return 0
   manager=$ROOT/run/NetworkManager/conf.d
   mkdir -p "$ROOT/run/systemd/network" "$manager"
-  printf '[Match]\nName=%s\n[Link]\nUnmanaged=yes\n' "$INTERFACE" >"$ROOT/run/systemd/network/00-plugnode.network"
-  printf '[keyfile]\nunmanaged-devices=interface-name:%s\n' "$INTERFACE" >"$manager/00-plugnode.conf"
-  script=$ROOT/etc/sysconfig/network-scripts/ifcfg-$INTERFACE # of EL's network service, which starts a DHCP client
-  [ ! -f "$script" ] || mask_script "$script"
+  cards=$(with_cards "$INTERFACE")
+  printf '[Match]\nName=%s\n[Link]\nUnmanaged=yes\n' "$cards" >"$ROOT/run/systemd/network/00-plugnode.network"
+  # shellcheck disable=SC2086 # words
+  named=$(printf ';interface-name:%s' $cards)
+  printf '[keyfile]\nunmanaged-devices=%s\n' "${named#;}" >"$manager/00-plugnode.conf"
+  for card in $cards; do
+    script=$ROOT/etc/sysconfig/network-scripts/ifcfg-$card # of EL's network service, which starts a DHCP client
+    [ ! -f "$script" ] || mask_script "$card" "$script"
+  done
 }
 
 keep_address() { # for good, as the initrd did; but NetworkManager, in dracut's, may have renewed its lease since
@@ -42,7 +47,7 @@ keep_address() { # for good, as the initrd did; but NetworkManager, in dracut's,
   done
 }
 
-mask_script() { # FILE: as if the admin had said that the card is not brought up
-  printf 'DEVICE=%s\nONBOOT=no\n' "$INTERFACE" >"$DATA/ifcfg"
-  run mount -n --bind "$DATA/ifcfg" "$1"
+mask_script() { # CARD FILE: as if the admin had said that the card is not brought up
+  printf 'DEVICE=%s\nONBOOT=no\n' "$1" >"$DATA/ifcfg-$1"
+  run mount -n --bind "$DATA/ifcfg-$1" "$2"
 }

@@ -14,6 +14,7 @@ from ..model import ONLY_NETWORK
 from ..nodes import Card, Complain, Member
 from ..schema import Section
 from ..values import number, suggestion
+from .bonds import bond_problems, carries_root
 from .subnets import Subnets, networks_of, ranges_of, subnets_of
 
 Path = tuple[Any, ...]
@@ -26,6 +27,9 @@ def network_problems(site: Section, members: list[Member], complain: Complain) -
     _are_given(site, complain)
     for path, network in _given(site):
         _network(path, network, complain)
+        if network.tagged and "vlan" not in network.model_fields_set:
+            hint = "give the network its vlan:"
+            complain((*path, "tagged"), "no VLAN to tag with", hint, key=True)
     _apart(site, complain)
     owners = _servers(site, complain)
     _take(site, owners)
@@ -244,19 +248,24 @@ def _interfaces(
     cards = [card for member in members for card in member.cards]
     if not cards:
         return
-    known = networks_of(site)
+    of_bonds = bond_problems(site, complain)
     for path, said in {card.path: card.said for card in cards}.items():
-        if said.network and said.network not in known:
-            hint = suggestion(said.network, known)
+        if said.network and said.network not in networks_of(site):
+            hint = suggestion(said.network, networks_of(site))
             complain((*path, "network"), "unknown network", hint, said.network)
-        elif not said.model_fields_set & {"network", "ip", "ip6"}:
-            complain(path, "no address", "give it an ip:", key=True)
-        elif said.configure and "ip" not in said.model_fields_set:
-            complain((*path, "configure"), "no address to bring it up with", "give it an ip:")
+        elif path not in of_bonds and not carries_root(said):
+            _has_address(path, said, complain)
     for card in cards:
         _place(card, subnets, owners, complain)
     _own_addresses(members, complain)
     _own_names(members, site, complain)
+
+
+def _has_address(path: Path, said: Section, complain: Complain) -> None:
+    if not said.model_fields_set & {"network", "ip", "ip6"}:
+        complain(path, "no address", "give it an ip:", key=True)
+    elif said.configure and "ip" not in said.model_fields_set:
+        complain((*path, "configure"), "no address to bring it up with", "give it an ip:")
 
 
 def _place(card: Card, subnets: _AllSubnets, owners: Owners, complain: Complain) -> None:
