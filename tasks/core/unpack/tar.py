@@ -80,10 +80,7 @@ def confined(
         die_with_parent(parent)
         _in_child(work, folder, claims if os.geteuid() else "", said)
     os.close(said)
-    with open(heard, encoding="utf-8", errors="replace") as pipe:
-        while not select.select([heard], [], [], 1)[0]:
-            waiting()
-        lines = pipe.read().splitlines()
+    lines = _lines(heard, waiting)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == BAD:
         raise BadInput.at(path, f"{lines[-1]}; mend the archive, or name another")
@@ -91,6 +88,14 @@ def confined(
         reason = lines[-1] if lines else f"unpacking it ended with status {status}"
         raise Refused(f"{path}: {reason}")
     return lines
+
+
+def _lines(heard: int, waiting: Callable[[], None]) -> list[str]:
+    """What comes of a pipe, until its other end is closed."""
+    with open(heard, encoding="utf-8", errors="replace") as pipe:
+        while not select.select([heard], [], [], 1)[0]:
+            waiting()
+        return pipe.read().splitlines()
 
 
 def _in_child(work: Work, folder: str, claims: str, said: int) -> NoReturn:
