@@ -18,7 +18,7 @@ import urllib.parse
 import pytest
 
 from tests.support import sample_site
-from tests.support.commands import REPOSITORY, Doit
+from tests.support.commands import REPOSITORY, Doit, as_nobody
 
 CI = REPOSITORY / "docs/ci"
 BIN = pathlib.Path(sys.executable).parent
@@ -60,7 +60,7 @@ def scripts() -> list[str]:
 def test_pipelines_run_commands_that_exist():
     listed = run("-m", "doit", "list", "--quiet", cwd=REPOSITORY).stdout.split()
     commands = {word for line in scripts() for word in re.findall(r"\./doit (\w+)", line)}
-    assert {"check", "plan", "deploy", "verify"} <= commands <= set(listed)
+    assert {"check", "plan", "deploy", "verify"} <= commands <= {*listed, "list"}
     assert all(
         (REPOSITORY / path).is_file()
         for line in scripts()
@@ -86,38 +86,90 @@ def test_deploying_needs_a_hand_and_a_protected_branch():
     assert job["environment"] == load(GITLAB)["deploy"]["environment"] == "production"
 
 
-def test_what_the_pipeline_of_a_merge_request_runs_works(built: Doit, reference):
-    """The lines themselves, in a clone of a site, with `./doit` as in a checkout."""
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(built.folder)]
-    for words in (["init", "-q"], ["add", "site.yaml"], ["commit", "-q", "-m", "site: begin"]):
-        subprocess.run([*git, *words], check=True)
-    sample_site.write(
-        built.site, reference, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"]
-    )
-    subprocess.run([*git, "commit", "-q", "-a", "-m", "site: a node"], check=True)
-    launcher(built)
-    (built.folder / "docs").symlink_to(REPOSITORY / "docs")
-    base = subprocess.run(
-        [*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    script = "\n".join(load(GITLAB)["site"]["script"])
-    env = {**os.environ, "CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
+PIPELINES = {
+    "GitLab": load(GITLAB)["site"]["script"],
+    "GitHub": [step["run"] for step in load(GITHUB)["jobs"]["build"]["steps"] if "run" in step],
+}
+IDS = "nobody:500000:65536\n"
+# /etc/subuid of the run alone: with ids for nobody, or with none for anybody
+WITH_IDS = 'for file in subuid subgid; do mount --bind "$0" /etc/$file; done; exec "$@"'
+
+
+def test_root_runs_nothing_that_a_merge_request_brings():
+    """Of the lines for merge requests only the first is by root, and that names no file of the repository."""
+    asked = [line for lines in PIPELINES.values() for line in lines if "sudo" in line]
+    (words,) = [line for text in asked for line in text.splitlines() if "sudo" in line]
+    assert words == "sudo sysctl -q kernel.apparmor_restrict_unprivileged_userns=0"
+    assert "sudo" not in GITLAB.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+@pytest.mark.parametrize("ids", [IDS, ""], ids=["subordinate ids", "one id"])
+@pytest.mark.parametrize("service", PIPELINES)
+def test_what_the_pipeline_of_a_merge_request_runs_works(service, ids, tmp_path):
+    """The lines themselves, by an ordinary user, in a clone of a site, with `./doit` as in a checkout."""
+    built = site_of_nobody(tmp_path)
+    base = two_commits(built)
+    (tmp_path / "ids").write_text(ids)
+    lines = [line for line in PIPELINES[service] if "gh pr comment" not in line]
+    script = "\n".join(lines).replace("sudo sysctl", ": sysctl")
+    env = {
+        **os.environ,
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": base,
+        "BASE": base,
+        "HOME": str(tmp_path),
+    }
+    env["GITHUB_STEP_SUMMARY"] = str(built.folder / "summary.md")
     done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script],
+        ["unshare", "--mount", "sh", "-ec", WITH_IDS, str(tmp_path / "ids")]
+        + as_nobody("bash", "-eo", "pipefail", "-c", script),
         cwd=built.folder,
         env=env,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "  + 1 node: wn003\n" in (built.build / "plan.txt").read_text()
-    assert json.loads((built.build / "counts.json").read_text()) == {
-        "create": 0,
-        "update": 7,
-        "delete": 0,
-    }
+    plan = "build/plan.txt" if service == "GitLab" else "plan.txt"
+    assert "  + 1 node: wn003\n" in (built.folder / plan).read_text()
+    if service == "GitLab":
+        counts = json.loads((built.build / "counts.json").read_text())
+        assert counts == {"create": 0, "update": 7, "delete": 0}
     page = (built.build / "report.html").read_text()
     assert f"<code>{base}</code>" in page and "wn003" in page and 'class="badge ok"' in page
+
+
+def site_of_nobody(folder: pathlib.Path) -> Doit:
+    """A site whose reference is an archive, as a runner has it: all of it is the runner's own."""
+    built = Doit(folder / "site")
+    built.folder.mkdir()
+    tree = sample_site.reference(folder / "tree", files=3)
+    words = ["tar", "-C", tree, "-czf", built.folder / "root.tgz", "."]
+    subprocess.run(words, check=True)
+    write_site(built, sample_site.NODES)
+    return built
+
+
+def write_site(built: Doit, nodes: list[str]) -> None:
+    sample_site.write(built.site, pathlib.Path("/reference"), nodes)
+    text = built.site.read_text().replace("path: /reference", "archive: root.tgz")
+    built.site.write_text(text)
+
+
+def two_commits(built: Doit) -> str:
+    """A node more in the second, by git; then all is an ordinary user's. The first one's id."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(built.folder)]
+    for words in (["init", "-q"], ["add", "site.yaml"], ["commit", "-q", "-m", "site: begin"]):
+        subprocess.run([*git, *words], check=True)
+    write_site(built, [*sample_site.NODES, "{mac: 'ae:d6:90:bb:aa:20', ip: 172.24.10.7}"])
+    subprocess.run([*git, "commit", "-q", "-a", "-m", "site: a node"], check=True)
+    launcher(built)
+    (built.folder / "docs").symlink_to(REPOSITORY / "docs")
+    for above in built.folder.parents:
+        if above != pathlib.Path("/") and above.stat().st_uid == os.getuid():
+            above.chmod(above.stat().st_mode | 0o055)
+    subprocess.run(["chown", "-hR", "65534:65534", built.folder], check=True)
+    asked = ["git", "-c", "safe.directory=*", "-C", built.folder, "rev-parse", "HEAD~1"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def launcher(doit: Doit) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -358,39 +361,82 @@ def test_two_jobs_at_once_build_the_same(doit, reference):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
-@pytest.mark.parametrize("kind", ["path", "archive"])
+@pytest.mark.parametrize("kind", ["path", "archive", "rsync"])
 def test_an_ordinary_user_builds_what_root_builds(kind, doit, reference):
+    with_rights(reference, everybody=kind == "path")
+    with served(kind, reference, doit) as where:
+        sample_site.write(doit.site, reference)
+        text = doit.site.read_text().replace(f"path: {reference}", where)
+        doit.site.write_text(text)
+        doit()
+        truth = {name: (doit.build / "worker" / name).read_bytes() for name in SAME}
+        shutil.rmtree(doit.build)
+        done = by_nobody(doit)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {name: (doit.build / "worker" / name).read_bytes() for name in SAME} == truth
+        assert "as root makes them" in done.stderr, "one line says so"
+        for words in (("pull",), ()):  # rsync goes on from what came before
+            done = by_nobody(doit, *words)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert {name: (doit.build / "worker" / name).read_bytes() for name in SAME} == truth
+
+
+def with_rights(reference: pathlib.Path, everybody: bool) -> None:
+    """Owners, devices, attributes; `everybody`: as far as an ordinary user may read."""
     os.chown(reference / "var/lib/data", 1234, 5678)
     os.mknod(reference / "usr/disk", stat.S_IFBLK | 0o640, os.makedev(8, 0))
+    os.mkfifo(reference / "usr/fifo", 0o620)
     capability = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep
     os.setxattr(reference / "usr/share/0/file1", "security.capability", capability)
-    (reference / "usr/share/0/file2").chmod(0o4711 if kind == "archive" else 0o4755)
-    if kind == "path":
+    (reference / "usr/share/0/file2").chmod(0o4755 if everybody else 0o4711)
+    os.link(reference / "usr/share/0/file2", reference / "usr/share/0/other name")
+    os.lchown(reference / "sbin/init", 7, 8)
+    os.chown(reference / "usr/share/0/file3", 65534, 65534)
+    os.chown(reference / "usr/share/0/file4", 65534, 65534)
+    (reference / "usr/share/0/file4").chmod(0o600 if not everybody else 0o644)
+    (reference / "var/mine").mkdir(mode=0o755)
+    os.chown(reference / "var/mine", 65534, 65534)
+    for words in (["-m", "u:1234:rx,g:55:r"], ["-m", "u:77:-"], ["-m", "m::r"]):
+        file = reference / f"usr/share/0/file{5 + len(words[1]) % 3}"
+        subprocess.run(["setfacl", *words, file], check=True)
+    subprocess.run(["setfacl", "-d", "-m", "u:7:rwx", reference / "var/mine"], check=True)
+    if everybody:
         (reference / "etc/shadow").chmod(0o644)
-    sample_site.write(doit.site, reference)
-    if kind == "archive":
-        words = ["tar", "--xattrs", "--xattrs-include=*", "-czf", "../root.tgz", "."]
+
+
+@contextlib.contextmanager
+def served(kind: str, reference: pathlib.Path, doit) -> Iterator[str]:
+    """The reference as site.yaml names it."""
+    if kind == "path":
+        yield f"path: {reference}"
+    elif kind == "archive":
+        words = ["tar", "--acls", "--xattrs", "--xattrs-include=*", "-czf", "../root.tgz", "."]
         subprocess.run(words, cwd=reference, check=True)
-        text = doit.site.read_text().replace(f"path: {reference}", "archive: root.tgz")
-        doit.site.write_text(text)
-    doit()
-    truth = {name: (doit.build / "worker" / name).read_bytes() for name in SAME}
-    shutil.rmtree(doit.build)
-    done = by_nobody(doit)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert {name: (doit.build / "worker" / name).read_bytes() for name in SAME} == truth
-    assert "as root makes them" in done.stderr, "one line says so"
+        yield "archive: root.tgz"
+    else:
+        config = doit.folder / "rsyncd.conf"
+        config.write_text(f"[root]\npath = {reference}\nuid = 0\ngid = 0\nuse chroot = no\n")
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            port = found.getsockname()[1]
+        words = ["--daemon", "--no-detach", f"--port={port}", "--address=127.0.0.1"]
+        with subprocess.Popen(["rsync", *words, f"--config={config}"]) as daemon:
+            for _ in range(100):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield f"rsync: 'rsync://127.0.0.1:{port}/root'"
+            daemon.terminate()
 
 
 SAME = ("root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json")
 
 
-def by_nobody(doit) -> subprocess.CompletedProcess:
+def by_nobody(doit, *more: str) -> subprocess.CompletedProcess:
     doit.folder.chmod(0o777)
     for above in doit.folder.parents:
         if above != pathlib.Path("/") and above.stat().st_uid == os.getuid():
             above.chmod(above.stat().st_mode | 0o055)
-    words = as_nobody("python", "-m", "doit", f"site={doit.site}", f"build={doit.build}")
+    words = as_nobody("python", "-m", "doit", *more, f"site={doit.site}", f"build={doit.build}")
     words[words.index("python")] = sys.executable
     return subprocess.run(
         words,
@@ -405,7 +451,6 @@ def by_nobody(doit) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     "reference, why",
     [
-        ("{rsync: 'root@127.0.0.1:/'}", "needs root, for owners and devices"),
         ("{bootstrap: {suite: el9}}", "takes more users than one: run ./doit as root"),
     ],
 )

@@ -106,11 +106,7 @@ def _hooks(folders: Iterable[str]) -> Tree:
 
 def _put_check(tree: Tree, recipe: Recipe) -> None:
     """What site data is checked by, with a busybox: what an image has of its own differs."""
-    known = known_modules(recipe)
-    names = modules.present(known, modules.NFS)
-    machine = busybox.X86_64
-    if names:
-        machine = busybox.processor(modules.load_module(recipe.tree, known, names[0]))
+    machine = busybox.MACHINES[recipe.image.arch]
     put_trust(tree, recipe, machine)
     program, _ = pick_busybox(recipe, machine, busybox.CHECK_SITE)
     put_entry(tree, "plugnode/trust/bin/busybox", file_entry(program, 0o755))

@@ -38,6 +38,4 @@ def _files(reference: Reference) -> list[str]:
     return [reference.where]
 
 
-KIND = ReferenceKind(
-    "archive", describe=where, label=_label, take=_take, for_all=True, files=_files
-)
+KIND = ReferenceKind("archive", describe=where, label=_label, take=_take, files=_files)

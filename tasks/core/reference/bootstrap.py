@@ -359,6 +359,5 @@ KIND = ReferenceKind(
     describe=_describe,
     label=_label,
     take=_take,
-    for_all=True,
     identity=reference_and_arch,
 )

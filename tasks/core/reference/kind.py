@@ -38,7 +38,6 @@ class ReferenceKind(NamedTuple):
     # Fills `snapshot.begin()` and gives back what to note of it, or None where the snapshot is of
     # just that already; no way at all: it is read where it is. Raises Refused or BadInput.
     take: Take | None
-    for_all: bool = False  # an ordinary user can take it, too: what only root can keep, it claims
     # Files of this machine, a change of which asks for another snapshot
     files: Callable[[Reference], list[str]] = no_files
     # Images that agree in it share a snapshot

@@ -218,7 +218,6 @@ KIND = ReferenceKind(
     describe=where,
     label=_label,
     take=_take,
-    for_all=True,
     files=_files,
     identity=reference_and_arch,
 )

@@ -12,7 +12,6 @@ import datetime
 import os
 import shutil
 
-from ..base.errors import Refused
 from ..base.files import sync, unlink_if_there
 from ..base.process import Say, Throttle
 from ..scan.reader import scan
@@ -33,8 +32,6 @@ def pull_reference(image: Image, folder: str, say: Say) -> None:
     take = kind_of(image.reference).take
     if not take:
         return
-    if not kind_of(image.reference).for_all:
-        _needs_root(image)
     os.makedirs(folder, exist_ok=True)
     # it holds what only root of the reference may read, and programs that run as root
     os.chmod(folder, 0o700)
@@ -44,15 +41,6 @@ def pull_reference(image: Image, folder: str, say: Say) -> None:
     facts = take(image, snapshot, say)
     if facts is not None:
         _publish(snapshot, image, facts, say)
-
-
-def _needs_root(image: Image) -> None:
-    if os.geteuid():
-        raise Refused(
-            f"{image.name}: taking {describe(image)} needs root, for owners and devices of its "
-            "files: run ./doit as root, or name a folder that you may read as "
-            "`reference: {path: …}`"
-        )
 
 
 def _publish(snapshot: Snapshot, image: Image, facts: Facts, say: Say) -> None:

@@ -7,6 +7,7 @@ are left out on its own side.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ from ..base.ssh import TRIES, VANISHED, explain, ssh_command
 from ..base.text import readable, unescape_octal
 from ..rootfs.scrub_rules import not_pulled
 from ..site.model import Image, Reference
+from ..unpack.fake_super import Builder
+from ..unpack.tar import confined
 from .exclude import SEPARATE
 from .kind import Facts, ReferenceKind, where
 from .snapshot import Snapshot
@@ -33,6 +36,13 @@ COMMAND = [
 ]
 # ACLs and extended attributes, which rsync knows since 3.0 (EL5's first was 2.6.8)
 ATTRIBUTES = ["-AX"]
+MEANINGS = (
+    (
+        r"write xattr user\.rsync.*Operation not supported",
+        "the build folder's file system keeps no attributes user.*, in which an ordinary user's "
+        "rsync writes owners and devices down: build on ext4, xfs or btrfs, or as root",
+    ),
+)
 _COMPLAINT = re.compile(r"(?:rsync: |rsync error: |file has vanished: ).*")
 _PROGRESS = re.compile(r"^\s*([\d,]+)\s+\d+%\s+(\S+)\s+[\d:]+")
 
@@ -63,23 +73,30 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     say(f"{name}: looking at it")
     sources = [f"{source.start}{source.path}/./{place}" for place in _places(source, image.also)]
 
-    options, status, words = ATTRIBUTES, VANISHED, [""]
+    options, status, words = [*ATTRIBUTES, *_alone()], VANISHED, [""]
     for _ in range(TRIES):
         snapshot.begin()
         links = [f"--link-dest={tree}" for tree in snapshot.earlier()]
         command = [*COMMAND, *options, *links, "--", *sources, snapshot.incoming + "/"]
         status, words = _rsync(command, patterns(image), say)
-        if options and any("unknown option" in line for line in words):
+        if ATTRIBUTES[0] in options and any("unknown option" in line for line in words):
             without = "too old for ACLs and extended attributes; pulled without them"
             say(f"{name}: its rsync is {without}")
-            options = []
+            options = _alone()
         elif status == VANISHED:
             say(f"{name}: changed while it was copied; once more")
         else:
             break
     if status:
-        raise Refused(f"{name}: {explain(source.host, status, words)}")
-    return {"exclude": image.exclude, "keep": image.keep}
+        raise Refused(f"{name}: {explain(source.host, status, words, MEANINGS)}")
+    if os.geteuid():
+        confined(name, snapshot.incoming, Builder().settle, snapshot.claims, lambda: None)
+    return {"exclude": image.exclude, "keep": image.keep, **snapshot.claimed()}
+
+
+def _alone() -> list[str]:
+    """Of who may give no file away: owners and devices are written down beside them."""
+    return ["--fake-super"] if os.geteuid() else []
 
 
 def patterns(image: Image) -> list[str]:

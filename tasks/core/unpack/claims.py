@@ -54,6 +54,10 @@ class Claims:
         self._noted[os.path.normpath(path)] = Claim(mode, *owner, device, _kept(entry))
         ffi.entry_set_perm(entry, possible(mode, kind == stat.S_IFDIR))
 
+    def note(self, path: bytes, claim: Claim) -> None:
+        """Note an entry that is there as far as this user can make it."""
+        self._noted[os.path.normpath(path)] = claim
+
     def put(self, path: bytes, key: str, value: bytes) -> None:
         """Note an attribute; an ACL is the mode, too, as it is for the kernel (acl(5))."""
         claim = self._noted.get(os.path.normpath(path))
@@ -71,9 +75,10 @@ class Claims:
         """Those of all that was unpacked below the present folder, but for what the disk says."""
         by_inode = {}
         for path, claim in self._noted.items():
-            by_inode[os.lstat(path).st_ino] = claim
+            if os.path.lexists(path):
+                by_inode[os.lstat(path).st_ino] = claim
         found = {}
-        for path in _paths():
+        for path in paths_here():
             status = os.lstat(path)
             plain = Claim(stat.S_IMODE(status.st_mode))
             claim = by_inode.get(status.st_ino, plain)
@@ -91,7 +96,8 @@ def _kept(entry: Any) -> dict[str, str]:
     return found
 
 
-def _paths() -> Iterator[bytes]:
+def paths_here() -> Iterator[bytes]:
+    """All below the present folder, and that."""
     yield b"."
     for above, folders, files in os.walk(b"."):
         for name in (*folders, *files):

@@ -80,7 +80,7 @@ def confined(
         die_with_parent(parent)
         _in_child(work, folder, claims if os.geteuid() else "", said)
     os.close(said)
-    lines = _lines_of(heard, waiting)
+    lines = _lines(heard, waiting)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status == BAD:
         raise BadInput.at(path, f"{lines[-1]}; mend the archive, or name another")
@@ -90,8 +90,8 @@ def confined(
     return lines
 
 
-def _lines_of(heard: int, waiting: Callable[[], None]) -> list[str]:
-    """All that the child says, which is at its end."""
+def _lines(heard: int, waiting: Callable[[], None]) -> list[str]:
+    """What comes of a pipe, until its other end is closed."""
     with open(heard, encoding="utf-8", errors="replace") as pipe:
         while not select.select([heard], [], [], 1)[0]:
             waiting()
