@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from .base.console import say
@@ -20,6 +21,7 @@ from .base.options import BUILT, LOADERS
 from .base.paths import BuildPaths, read_release
 from .base.rule import command, remove
 from .base.settings import Run, this_run
+from .base.trust import signed_files
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
 from .core.base.programs import find_program
@@ -28,6 +30,7 @@ from .core.dhcp.servers import BY_WORD
 from .core.release import Release
 from .core.site.model import (
     RAM,
+    UKI,
     WRITABLE,
     Node,
     Server,
@@ -75,7 +78,9 @@ def boot(run: Run, raw: bool) -> None:
         os.unlink(run.paths.timings)
     targets = served(run, node, server)
     try:
-        story = watch(run, node, job(run, node, network(run, node, server, targets), raw), raw)
+        with tpm(run, node) as socket:
+            lab = network(run, node, server, targets)
+            story = watch(run, node, job(run, node, lab, raw, socket), raw)
     except RuntimeError as error:
         logs = place(run.paths, "logs")
         raise Refused(f"the servers or the machine did not start: {error}; see {logs}") from None
@@ -130,6 +135,24 @@ def ready(run: Run, node: Node, server: Server) -> None:
     if serial_console(words) is None:
         blind = f"{node.name} has no serial console to watch"
         raise Refused(f"{blind}: add `console=ttyS0,115200` to its `cmdline:`")
+    if starts_signed(run, node):
+        ready_signed(run, node, built)
+
+
+def starts_signed(run: Run, node: Node) -> bool:
+    """Whether the node starts one signed file, by the firmware that it is given."""
+    return node.loader == UKI and run.settings.firmware in ("uefi", "secure")
+
+
+def ready_signed(run: Run, node: Node, built: Release) -> None:
+    """Raises Refused where that file cannot be made, or would not do what is asked for."""
+    if run.settings.power == "keep":
+        why = f"{node.name} starts a signed command line, which takes no plugnode.debug"
+        raise Refused(f"{why}: leave power=keep out, or boot it by firmware=bios")
+    files = signed_files(run)
+    if files and built.id not in {*files.sign(), *files.signed()}:
+        why = f"{built.id} is not signed, and no key is here ({files.key})"
+        raise Refused(f"{why}; ./doit sign where it is, and bring build/ here")
 
 
 def programs(site: Site, dhcp: DhcpServer) -> dict[str, str]:
@@ -203,7 +226,19 @@ def with_a_shell(run: Run, node: Node) -> dict[str, bytes]:
     return of_tftp(configs)
 
 
-def job(run: Run, node: Node, lab: Lab, raw: bool):
+@contextlib.contextmanager
+def tpm(run: Run, node: Node) -> Iterator[str]:
+    """The socket of a TPM, for a node whose boot is measured; "" for another."""
+    if not (starts_signed(run, node) and run.settings.firmware == "secure"):
+        yield ""
+        return
+    from .core.lab.tpm import serve_tpm
+
+    with TemporaryDirectory(prefix="plugnode-tpm-") as folder, serve_tpm(folder) as socket:
+        yield socket
+
+
+def job(run: Run, node: Node, lab: Lab, raw: bool, socket: str):
     """What the lab is to do: boot the node, with a disk that has nothing on it."""
     from .core.lab.machine import has, has_systemd
     from .core.lab.run import BootJob, PowerState
@@ -213,7 +248,7 @@ def job(run: Run, node: Node, lab: Lab, raw: bool):
     then = "keep" if keep else "button" if has_systemd(root) else "cut"
     empty_folder(lab.logs)
     sshd = has(root, "usr/sbin/sshd")
-    state = PowerState((machine_of(run, node),), then=then, sshd=sshd)
+    state = PowerState((machine_of(run, node, socket),), then=then, sshd=sshd)
     return BootJob(lab, (state,), raw or keep)
 
 
@@ -241,14 +276,18 @@ def network(run: Run, node: Node, server: Server, targets: Targets) -> Lab:
     )
 
 
-def machine_of(run: Run, node: Node):
-    """The virtual machine that the node is, with disks that have nothing on them."""
+def machine_of(run: Run, node: Node, socket: str):
+    """The virtual machine that the node is, with disks that have nothing on them.
+
+    `socket`: its TPM's, "" for none.
+    """
     from .core.lab.machine import card, empty_disks
     from .core.lab.qemu import Machine, pxe_rom
 
     with open(run.paths.initrd_facts(run.site.image(node.image))) as file:
         initrd = json.load(file)
     firmware = run.settings.firmware
+    signed = signed_files(run)
     (disk, bus), *others = empty_disks(place(run.paths, "disk"), layouts_of(node))
     return Machine(
         str(node.mac),
@@ -260,6 +299,8 @@ def machine_of(run: Run, node: Node):
         more_disks=tuple(others),
         vlan=run.site.tags.get(node.network, 0),
         pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
+        tpm=socket,
+        certificate=signed.said.certificate if signed and firmware == "secure" else "",
     )
 
 
@@ -367,6 +408,7 @@ def expected(run: Run, node: Node, server: Server, targets: Targets):
         powers_off=has_systemd(root) and run.settings.power != "keep",
         units=has_systemd(root),
         lockdown=run.settings.firmware == "secure",
+        measured=run.settings.firmware == "secure" and starts_signed(run, node),
         writable=run.site.image(node.image).root in WRITABLE,
     )
 

@@ -18,7 +18,7 @@ from .base.paths import read_release
 from .base.rule import command
 from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
 from .base.settings import Run, this_run
-from .base.trust import keys, sign_build
+from .base.trust import keys, sign_build, signed_files
 from .core.base.errors import Refused
 from .core.base.text import counted
 from .plan import as_planned, planned
@@ -63,6 +63,9 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
         say(line)
     for id in sign_build(run):
         say(f"signed {id}")
+    files = signed_files(run)
+    for id in files.sign() if files else ():
+        say(f"signed {id} for Secure Boot")
     encrypt(run)
     author = run.author()
     if seen is None:

@@ -21,7 +21,7 @@ from .options import coloured
 from .paths import BuildPaths
 from .rule import remove
 from .settings import Run
-from .trust import trusted
+from .trust import trusted, with_signed_files
 
 if TYPE_CHECKING:
     from ..core.history.releases import Asked
@@ -87,7 +87,7 @@ class ThisMachine:
 
 def with_trust(run: Run, server: Server) -> Desired:
     """What a server must hold, and who must have signed it."""
-    return replace(wanted(run, server), trust=trusted(run))
+    return replace(with_signed_files(run, wanted(run, server)), trust=trusted(run))
 
 
 def _is_alone(run: Run) -> bool:

@@ -8,13 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..core.base.errors import BadInput, Refused
 from ..core.base.files import content, mirror, read
 from ..core.base.ssh import public_keys
 from ..core.trust.signatures import NOBODY, Trusted, is_at_hand, is_by, is_good, merged, sign
 from .desired import build_of
+from .options import LOADERS
 from .settings import Run
+
+if TYPE_CHECKING:
+    from ..core.desired.signed_files import SignedFiles
+    from ..core.plan.state import Desired
 
 SUFFIX = ".sig"
 
@@ -38,7 +44,27 @@ def trusted(run: Run) -> Trusted:
     if not keys(run):
         _refuse_key(run)
         return NOBODY
-    return Trusted(keys(run), _signatures(run), bool(_at_hand(run)))
+    signatures = _signatures(run)
+    files = signed_files(run)
+    certificate = files.certificate if files else ""
+    return Trusted(keys(run), signatures, bool(_at_hand(run)), certificate)
+
+
+@lru_cache(maxsize=2)
+def signed_files(run: Run) -> SignedFiles | None:
+    """The releases of this build as signed files; None of a site without Secure Boot."""
+    said = run.site.trust.secure_boot if run.site.trust else None
+    if said is None:
+        return None
+    from ..core.desired.signed_files import SignedFiles
+
+    return SignedFiles(build_of(run.site, run.paths), said, LOADERS)
+
+
+def with_signed_files(run: Run, desired: Desired) -> Desired:
+    """What is desired, with what nodes with Secure Boot start."""
+    files = signed_files(run)
+    return files.served(desired) if files else desired
 
 
 def _refuse_key(run: Run) -> None:

@@ -11,7 +11,12 @@ import pytest
 
 from tasks.core.config.render import render_configs
 from tasks.core.site.load import read_site
+from tasks.core.config.site_image import site_img
+from tasks.core.base.ssh import allowed_signers
+from tasks.core.initrd import busybox
+from tasks.core.trust.signatures import sign
 from tests.support.commands import REPOSITORY
+from tests.support.sample_site import put
 
 OVERLAY = REPOSITORY / "overlays" / "initrd"
 pytestmark = pytest.mark.skipif(
@@ -72,7 +77,8 @@ class Wire:
         self.root = root
         for name in ("dev", "sys", "proc", "run", "plugnode", "etc/plugnode"):
             (root / name).mkdir(parents=True)
-        for name in ("common.sh", "identity", "check-site", "above", "netroot", "udhcpc.script"):
+        names = "common.sh identity check-site above netroot udhcpc.script meet-site".split()
+        for name in names:
             shutil.copy(OVERLAY / name, root / name)
         (root / "plugnode/nodes").write_text(NODES)
         (root / "plugnode/site").write_text(SITE)
@@ -80,9 +86,14 @@ class Wire:
         (root / "proc/cmdline").write_text("ip=dhcp\n")
 
     def boot(
-        self, setting: str, then: str = TOLD, waits: str = "1 1", status: int = 0
+        self,
+        setting: str,
+        then: str = TOLD,
+        waits: str = "1 1",
+        status: int = 0,
+        script: str = SCRIPT,
     ) -> list[str]:
-        script = SCRIPT.format(then=then).replace("'", "'\\''")
+        script = script.format(then=then).replace("'", "'\\''")
         whole = SETTING.format(root=self.root, setting=setting, script=script)
         apart = [
             "unshare",
@@ -285,3 +296,71 @@ def test_bits_are_told_as_a_mask(wire: Wire, bits: int, mask: str):
             subprocess.run([*shell, "-c", script], env=env, capture_output=True, text=True).stdout
             == mask + "\n"
         )
+
+
+WORDS = "ip=dhcp root=ram:http://next-server/worker-0123456789ab/root.erofs plugnode.site=worker"
+SERVERS = b"servers=172.24.10.1,172.24.10.2,172.24.10.3\n"
+POINTER, IMAGE = "plugnode/worker.site", "site-0123456789ab/site.img"
+
+
+@pytest.fixture
+def served(wire: Wire) -> pathlib.Path:
+    """What a server has for a node whose kernel and initrd are one signed file: no loader brings anything else."""
+    folder, key = wire.root / "tftp", wire.root / "key"
+    data = {"plugnode/nodes": NODES.encode(), "plugnode/site": SITE.encode() + SERVERS}
+    image = site_img(data)
+    subprocess.run(["ssh-keygen", "-q", "-N", "", "-f", key], check=True)
+    put(folder / IMAGE, image)
+    put(folder / f"{IMAGE}.sig", sign({"site.img": image}, str(key))["site.img"])
+    put(folder / POINTER, b"site-0123456789ab\n")
+    put_checker(wire.root / "plugnode/trust", pathlib.Path(f"{key}.pub").read_text())
+    for name in ("nodes", "site"):
+        (wire.root / "plugnode" / name).unlink()
+    (wire.root / "proc/cmdline").write_text(f"{WORDS}\n")
+    return folder
+
+
+def put_checker(trust: pathlib.Path, key: str) -> None:
+    """What the release has to check signatures with."""
+    for path, program in busybox.checker({}, busybox.X86_64, "").items():
+        put(trust / path, program, 0o755)
+    put(trust / "keys", allowed_signers([key.strip()]))
+    put(trust / "etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
+    (trust / "dev").mkdir()
+    subprocess.run(["mknod", trust / "dev/null", "c", "1", "3"], check=True)
+
+
+def meet(wire: Wire, **how) -> list[str]:
+    cards = f"card eth0 52:54:00:00:00:01 wire\n{STATIC} --enable-tftp --tftp-root={wire.root}/tftp"
+    network = SCRIPT.replace("find_card;", '. "$ROOT/meet-site"; take_site; find_card;')
+    return wire.boot(cards, f'{TOLD}; cat "$ROOT/proc/cmdline"', script=network, **how)
+
+
+def test_a_signed_file_takes_site_data_and_its_server_from_whom_dhcp_names(wire: Wire, served):
+    said = meet(wire)
+    assert said[0] == "172.24.10.100 eth0 52:54:00:00:00:01"
+    assert said[2] == (
+        "ip=dhcp root=ram:http://172.24.10.1/worker-0123456789ab/root.erofs"
+        " plugnode.root_servers=172.24.10.2,172.24.10.3 plugnode.site=worker"
+    )
+    assert "site data site-0123456789ab from 172.24.10.1, signed\n" in wire.console
+    assert "the site has no node" not in wire.console
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        (POINTER, None, f"172.24.10.1 gives no {POINTER}"),
+        (POINTER, b"site-;reboot\n", f"{POINTER} of 172.24.10.1 names no site data"),
+        (IMAGE, None, f"172.24.10.1 gives no {IMAGE}"),
+        (f"{IMAGE}.sig", None, f"172.24.10.1 gives no {IMAGE}.sig"),
+        (IMAGE, b"other", f"{IMAGE} of 172.24.10.1: no key of this release has signed it"),
+        (f"{IMAGE}.sig", b"junk\n", f"{IMAGE} of 172.24.10.1: no key of this release has signed"),
+    ],
+)
+def test_without_signed_site_data_it_goes_no_further_and_says_why(
+    wire: Wire, served, name, data, told
+):
+    (served / name).unlink() if data is None else (served / name).write_bytes(data)
+    meet(wire, waits="0", status=1)
+    assert f"site data: {told}" in wire.console and f"FAILED at address: {told}" in wire.console

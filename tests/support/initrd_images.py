@@ -72,7 +72,7 @@ def image(name: str = "worker", **initrd) -> Image:
 def bzimage(version: str) -> bytes:
     """The head of an x86 kernel that says its version."""
     head = bytearray(0x400)
-    head[0x202:0x206] = b"HdrS"
+    head[:2], head[0x202:0x206] = b"MZ", b"HdrS"
     head[0x20E:0x210] = (0x100).to_bytes(2, "little")
     return bytes(head[:0x300]) + f"{version} (builder@host) #1 SMP\0".encode() + bytes(64)
 

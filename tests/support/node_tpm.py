@@ -1,44 +1,20 @@
-"""A node's TPM: swtpm's, whose state outlives the machine that it is in."""
+"""A node's TPM, with a key of the node's in it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.core.lab.tpm import serve_tpm
 from tests.support.loop_disk import PARTS
 
 MAKE = """
 for part in common words memory node_key; do . "$PARTS/$part.sh"; done
 make_tpm_key && fingerprint >/dev/null && node_key | age-keygen -y
 """
-
-
-@contextlib.contextmanager
-def serve(folder: Path, *words: str) -> Iterator[str]:
-    """The control socket of a TPM with that state, for a virtual machine; `words`: what else swtpm is told."""
-    folder.mkdir(exist_ok=True)
-    control = folder / "tpm.ctrl"
-    argv = [
-        "swtpm",
-        "socket",
-        "--tpm2",
-        "--tpmstate",
-        f"dir={folder}",
-        "--ctrl",
-        f"type=unixio,path={control}",
-    ]
-    with subprocess.Popen([*argv, *words], stderr=subprocess.DEVNULL) as process:
-        try:
-            while not control.exists():
-                assert process.poll() is None
-                time.sleep(0.05)
-            yield str(control)
-        finally:
-            process.terminate()
 
 
 @contextlib.contextmanager
@@ -51,7 +27,7 @@ def reached(folder: Path) -> Iterator[dict[str, str]]:
         "--flags",
         "startup-clear,not-need-init",
     ]
-    with serve(folder, *words):
+    with serve_tpm(str(folder), *words):
         yield {"TPM2TOOLS_TCTI": f"swtpm:path={socket}"}
 
 

@@ -19,8 +19,10 @@ import pytest
 
 from tasks.core.lab.qemu import Machine
 from tasks.core.lab.run import PowerState
+from tasks.core.lab.tpm import serve_tpm
 from tests.support import munge_reference, network_managers, node_tpm
 from tests.support.commands import REPOSITORY, Doit
+from tests.support.signed_site import signed_doit
 from tests.support.vm_site import QUICK_KEYS, Grid, disk, told
 
 pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
@@ -154,6 +156,29 @@ def bootstrapped(example: Doit) -> Path:
     return tree
 
 
+def test_firmware_with_secure_boot_starts_one_signed_file_and_no_other_root_than_it_names(
+    example: Doit, tmp_path: Path
+):
+    """shim, and behind it kernel, initrd and command line as one file that a key of the site's owner has signed."""
+    doit = signed_doit(tmp_path, bootstrapped(example))
+    out = doit("boot", "firmware=secure", "dhcp=dnsmasq")
+    print(out)
+    disks = {"/var on its disk", "/var has what /var.ro has"}
+    root = {"root in memory, written in memory", "what is written above it"}
+    assert verdicts(out) == dict.fromkeys(
+        {"host name", "address", "release", "nothing degraded", "no unit failed", "sshd answers"}
+        | {"power button switches it off", "kernel lockdown (Secure Boot)", "measured"}
+        | disks | root,
+        "ok",
+    )  # fmt: skip
+    assert "kernel lockdown (Secure Boot): integrity" in out
+    assert re.search(r"measured: PCR 4 \w{16}, PCR 7 \w{16}, PCR 9 \w{16}, PCR 11 \w{16}", out)
+    assert re.search(r"s  loader +plugnode/worker/shimx64\.efi$", out, re.M)
+    console = (doit.build / "boot/logs/console0.log").read_text()
+    assert "root=ram:http://next-server/" in console and "site data site-" in console
+    assert "takes no plugnode.debug" in doit("boot", "firmware=secure", "power=keep", status=1)
+
+
 def with_its_own_initrd(example: Doit, tree: Path, more: str = "") -> str:
     """The example's site, with a reference that is there, and the initrd that this has; `more` lines of the image."""
     text = re.sub(
@@ -281,7 +306,7 @@ def test_munge_runs_with_a_key_that_disk_or_tpm_alone_opens(example: Doit, tmp_p
             if found[1] not in recipients.values():
                 enroll(grid, recipients | {"wn001": found[1]})
 
-    with node_tpm.serve(tmp_path / "tpm") as socket:
+    with serve_tpm(str(tmp_path / "tpm")) as socket:
         other = replace(
             wn001(grid, tmp_path),
             mac="ae:d6:90:bb:aa:1e",

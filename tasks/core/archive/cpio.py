@@ -8,9 +8,10 @@ device nodes are needed. What is written is the same on every machine.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
@@ -318,6 +319,32 @@ def write_newc(tree: Tree) -> bytes:
         for item in _items(tree):
             writer.put(item)
     return memoryview(packed)[: used.value].tobytes()
+
+
+def write_plain(files: Mapping[str, bytes]) -> bytes:
+    """The same of plain files and the folders on the way to them: on boot servers, too.
+
+    Those have no libarchive. The layout is newc's of cpio(5).
+    """
+    folders = {parent for name in files for parent in _folders_above(name)}
+    packed = b""
+    for inode, name in enumerate(sorted(folders | files.keys()), 1):
+        mode = stat.S_IFDIR | 0o755 if name in folders else stat.S_IFREG | 0o644
+        packed += _newc(name, (inode, mode), files.get(name, b""))
+    return packed + _newc("TRAILER!!!", (0, 0), b"")
+
+
+def _folders_above(name: str) -> Iterator[str]:
+    while name := os.path.dirname(name):
+        yield name
+
+
+def _newc(name: str, start: tuple[int, int], data: bytes) -> bytes:
+    """An entry of root's with one link and no time. `start`: inode and mode."""
+    text = os.fsencode(name) + b"\0"
+    numbers = (*start, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(text), 0)
+    head = b"070701" + b"".join(b"%08x" % number for number in numbers) + text
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
 
 
 def _most(path: bytes, entry: Entry) -> int:

@@ -1,13 +1,17 @@
 """What firmware can start, known by its first bytes: nothing else is served as a loader.
 
-And the processors that it is for.
+And the processors that it is for, and whom it trusts: an X.509 certificate.
 """
 
 from __future__ import annotations
 
+import binascii
 import os
+import re
 import stat
 from collections.abc import Iterator
+
+from .files import content
 
 AMD64, ARM64 = "amd64", "arm64"  # as Debian calls them
 
@@ -27,6 +31,7 @@ _STARTS = (
     (0, b"\xfc"),
 )
 _LENGTH = 0x206
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 def refused_loader(path: str) -> tuple[str, str] | None:
@@ -63,3 +68,16 @@ def is_no_refused_loader(path: str) -> bool:
 def _matches(start: bytes) -> Iterator[bool]:
     for at, mark in _STARTS:
         yield start.startswith(mark, at)
+
+
+def is_certificate(path: str) -> bool:
+    return os.path.isfile(path) and bool(certificate_of(content(path) or b""))
+
+
+def certificate_of(data: bytes) -> bytes:
+    """The first certificate of a PEM file, as DER; b"" where it has none."""
+    found = _PEM.search(data)
+    try:
+        return binascii.a2b_base64(found[1]) if found else b""
+    except binascii.Error:
+        return b""

@@ -15,7 +15,7 @@ from ..base.nodeset import fold_nodes
 from ..initrd.build import in_vlan, network_root
 from ..services.boot_reports import SYSLOG_PORT
 from ..release import HOOKS_IMG, SITE_DATA, Release
-from ..site.model import FETCHED, VERIFIED, Image, Network, Node, Server, Site
+from ..site.model import FETCHED, UKI, VERIFIED, Image, Network, Node, Server, Site
 from ..site_data import NAMES, SIGNED
 from ..store.paths import BESIDE
 from .cmdline import line_limit, serial_console
@@ -289,6 +289,8 @@ def render_boot(
         text = render_template(environment, f"image.{loader}", view)
         _must_load(f"image.{loader}", text, initrds_of(site, label.release, label.site_id))
         files[f"plugnode/{label.name}.{loader}"] = text
+    if label.name in signed_images(site):
+        files[f"plugnode/{label.name}.site"] = f"{label.site_id}\n".encode()
     return files
 
 
@@ -366,6 +368,33 @@ def _tagged(site: Site, release: Release, network: str, arguments: str) -> str:
         return arguments
     card = site.image(release.image).interface
     return in_vlan(release.network_root, card, site.tags[network], arguments)
+
+
+# A unified kernel image is the same on all servers: its nodes know theirs by DHCP
+
+NEXT_SERVER = "next-server"  # stands for its address in a signed command line
+
+
+def signed_images(site: Site) -> set[str]:
+    """The images whose nodes start a unified kernel image, by name."""
+    return {image.name for image in site.images if image.loader == UKI}
+
+
+def signed_labels(site: Site) -> set[str]:
+    """The labels of `plugnode/` that nodes start such an image of."""
+    pinned = {node.release for node in site.nodes if node.loader == UKI and node.release}
+    return signed_images(site) | pinned
+
+
+def uki_arguments(site: Site, release: Release) -> str:
+    """The signed command line of a release.
+
+    `plugnode.site` names the boot file that says which site data there is now.
+    """
+    any_server = site.servers[0]._replace(name="", ip=NEXT_SERVER, addresses=())
+    alone = site._replace(servers=(any_server,), more_networks=())
+    words = arguments_of(alone, any_server, release)
+    return f"{words} plugnode.site={release.image}"
 
 
 def _report_arguments(site: Site, server: Server, network: str) -> Iterator[str]:

@@ -15,7 +15,8 @@ from ..base.boot_programs import ARM64
 from ..dhcp.servers import BY_WORD, SERVERS
 from ..services.boot_reports import SYSLOG_PORT, boots_log
 from ..services.exports import fewest_prefixes, fsid_of
-from ..site.model import Deploy, Site
+from ..site.model import UKI, Deploy, Node, Site
+from ..store.paths import BOOT_FILES
 from .boot_files import boot_views, serves_http
 from .networks import (
     CARDS,
@@ -157,7 +158,7 @@ def _servers_view(site: Site) -> list[dict[str, Any]]:
 
 def _nodes_view(site: Site) -> dict[str, Any]:
     """What some nodes have besides, by their names; and what DHCP names by `loader:`."""
-    loader_of = {node.name: node.loader for node in site.nodes if node.loader}
+    loader_of = {node.name: _loader_word(node) for node in site.nodes if node.loader}
     aliases = {node.name: " ".join(node.aliases) for node in site.nodes if node.aliases}
     facts = {node.name: dict(node.facts) for node in site.nodes if node.facts}
     asked = sorted(set(loader_of.values()))
@@ -169,10 +170,19 @@ def _nodes_view(site: Site) -> dict[str, Any]:
     }
 
 
+def _loader_word(node: Node) -> str:
+    """What DHCP calls those that it names the same loader to: each label has a signed one."""
+    return f"{UKI}-{node.release or node.image}" if node.loader == UKI else str(node.loader)
+
+
 def _files_of_loader(site: Site, word: str) -> dict[str, str]:
-    """A kind of firmware that the site has -> what DHCP names to it."""
-    files = OF_LOADER[word].items()
-    return {kind: file for kind, file in files if kind != ARM64 or ARM64 in site.archs}
+    """A kind of firmware that the site has -> what DHCP names to it, below tftp_root."""
+    if word in OF_LOADER:
+        files = OF_LOADER[word].items()
+        return {kind: file for kind, file in files if kind != ARM64 or ARM64 in site.archs}
+    label = word.removeprefix(f"{UKI}-")
+    shim = f"{BOOT_FILES}{label}/{LOADERS['uefi']}"
+    return {"uefi": shim, "http": shim} if serves_http(site) else {"uefi": shim}
 
 
 def _deploy_view(site: Site) -> dict[str, str]:

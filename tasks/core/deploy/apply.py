@@ -15,6 +15,7 @@ from ..plan.actual import read_actual, site_signature
 from ..plan.decide import all_services, changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
+from ..plan.ukis import keep_programs
 from ..services import daemon_files, exports
 from ..services.installed import digests_of, note_installed
 from ..store import journal, tftp
@@ -124,6 +125,7 @@ def _publish(plan: Plan, actual: Actual, desired: Desired, say: Say) -> None:
         publish.publish_root(actual, built, say)
     elsewhere.must_be_served(targets, desired, say)
     write_signatures(targets, {id: desired.trust.signatures[id] for id in plan.signed})
+    keep_programs(targets, desired)
     if plan.site_img or desired.site_id in plan.signed:
         signature = site_signature(targets, desired)
         files = desired.site_files(actual.released.values(), signature)

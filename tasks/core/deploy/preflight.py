@@ -14,6 +14,7 @@ from ..plan import nearest, state
 from ..plan.decide import changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, BuiltRelease, Desired, pins
+from ..plan.ukis import unsigned_labels
 from ..services import daemon_files
 from ..store import tftp
 from ..store.operation import at_work
@@ -209,6 +210,9 @@ def _site_must_be_taken(actual: Actual, desired: Desired, ids: Iterable[str]) ->
 
 def _must_be_signed(plan: Plan, actual: Actual, desired: Desired) -> None:
     """Raises Refused where the site trusts keys, and none of them has signed what nodes boot."""
+    if missing := unsigned_labels(desired):
+        what = f"{', '.join(missing)}: not signed for Secure Boot by `trust: secure_boot:`"
+        raise Refused(f"{what}; ./doit sign where that key is, and deploy; nothing was changed")
     trust, data = desired.trust, desired.signable
     if not trust.keys:
         return _site_must_be_taken(actual, desired, _standing(actual, desired))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..base.errors import Refused
 from ..plan import other_sites
 from ..plan.model import FileChange
+from ..plan.ukis import kept_program, program_files, program_name
 from ..release import Release
 from ..store import journal
 from ..store.boot_files import current, read_files, site_named
@@ -21,7 +22,7 @@ from ..store.kept import damaged, published
 from ..store.operation import held, recorded
 from ..store.ours import ours_as_text, read_ours
 from ..store.paths import BOOT_FILES, Targets
-from ..store.served import root_file_of
+from ..store.served import contents_of, root_file_of
 from ..trust.held import NOT_TAKEN, UNSIGNED, taken_by, unsigned
 from .publish import complete_site_data
 
@@ -209,6 +210,8 @@ def _must_be_bootable(targets: Targets, release: Release) -> None:
     paths = [targets.served(f"{release.id}/{name}") for name in release.boot_files]
     if release.is_of_file:
         paths.append(root_file_of(targets, release).path)
+    if os.path.isfile(targets.served(program_name(release.image))):
+        paths.append(kept_program(targets, release.id))
     for path in paths:
         if not os.path.isfile(path):
             path = path.removeprefix(targets.at(""))
@@ -224,7 +227,9 @@ def _back(server: _Server, release: Release, render: Render) -> Back:
         folder = f"{targets.tftp_root}/{BOOT_FILES}"
         raise Refused(f"{folder}: no boot file names site data; run doit deploy")
 
-    after = render(release, site)
+    programs = program_files(targets, release.image, id)
+    before = {**before, **dict(contents_of(targets, programs))}
+    after = {**render(release, site), **programs}
     changes = []
     for name, data in sorted(after.items()):
         if before.get(name) != data:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..base.errors import BadInput
 from ..base.files import REPOSITORY
 from ..base.process import Say
-from ..site.model import Image
+from ..site.model import UKI, Image
 from ..tree.model import FILE, Tree, read_content, resolve
 from .base_image import BaseImage, find_base
 from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts, refuse_version
@@ -38,6 +38,7 @@ def build_initrd(recipe: Recipe, say: Say = print) -> BuiltInitrd:
     base = None if _is_made_of_nothing(recipe.image) else find_base(recipe)
     kind = kind_of(base) if base else OWN
     _refuse_file_root(recipe, kind)
+    _refuse_signed(recipe, kind)
     overlay_modules(recipe)  # of images that others made, the root has it
     refuse_version(recipe, kind.mounts_version_3_alone)
     _refuse_tags(recipe, kind)
@@ -76,6 +77,24 @@ def in_vlan(kind: str, card: str, vlan: int, arguments: str) -> str:
     """
     asks = BY_NAME[kind].tagged.format(card=card, vlan=vlan)
     return arguments.replace(DHCP, asks or DHCP, 1)
+
+
+def _refuse_signed(recipe: Recipe, kind: InitrdKind) -> None:
+    """Raises BadInput where an image of that kind could not find its server, or the kernel start.
+
+    A signed file is the same on all servers, and its stub takes no site data from a loader.
+    """
+    if recipe.image.loader != UKI:
+        return
+    if kind is not OWN:
+        what = f"an initrd of {kind.maker} takes its server and site data from a loader"
+        remedy = "say `initrd: {base: none}`"
+        problem = f"{what}, so loader: {UKI} cannot be; {remedy}"
+        raise BadInput.about(("initrd", "base"), recipe.where, problem)
+    kernel = read_content(recipe.tree[recipe.kernel.path])
+    if kernel[:2] != b"MZ" or kernel[0x202:0x206] != b"HdrS":
+        what = f"kernel {recipe.kernel.version} is no program of UEFI on a PC"
+        raise BadInput.about(("loader",), recipe.where, f"{what}, so loader: {UKI} cannot be")
 
 
 def network_root(kind: str, root: str, nfs: str, cmdline: str) -> str:

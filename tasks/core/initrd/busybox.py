@@ -39,6 +39,7 @@ OWN = ("dmesg", "insmod", "mdev", "mknod", "switch_root")  # of an image of noth
 VLAN = ("vconfig",)
 ROOT_FILE = ("losetup", "sha256sum", "wc", "wget")  # of a root that is one file
 DISK = ("dd", "df", "sync")  # of one that is kept on the node's disk
+SIGNED = ("tftp",)  # of one whose loader is uki
 UNPACK = ("cpio", "gunzip")  # where site data is signed
 CHECK_SITE = ("chroot", *UNPACK, "reboot", "sleep")  # of an image that others made
 PACKAGES = {"dmsetup": "dmsetup (EL: device-mapper)"}  # of other programs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base.errors import BadInput
-from ..site.model import DISK, FETCHED, NFS_FILE, RAM, Image
+from ..site.model import DISK, FETCHED, NFS_FILE, RAM, UKI, Image
 from ..tree.model import CHAR, FILE, Entry, Tree, directory, read_content, symlink
 from . import busybox
 from .base_image import BaseImage, find_base
@@ -50,6 +50,8 @@ def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
         applets += busybox.ROOT_FILE
     if recipe.image.root == DISK:
         applets += busybox.DISK
+    if recipe.image.loader == UKI:
+        applets += busybox.SIGNED
     if recipe.checks_site:
         applets += busybox.UNPACK
     program, origin = pick_busybox(recipe, chosen.machine, applets)
@@ -70,15 +72,22 @@ def _own_tree(recipe: Recipe, program: bytes, chosen: ModuleSet) -> Tree:
     put_entry(tree, "dev/console", Entry(CHAR, 0o600, 0, 0, device=(5, 1)))
     put_entry(tree, "dev/null", Entry(CHAR, 0o666, 0, 0, device=(1, 3)))
     put_network_root(tree, recipe, program, chosen)
-    root = recipe.image.root
-    for name in SCRIPTS.get(root, ()):
-        put_entry(tree, name, file_entry(script_of(recipe.folders, name)))
-    if root in SCRIPTS:
-        put_entry(tree, "mount-root", file_entry(script_of(recipe.folders, f"root-{root}")))
+    for path, name in _scripts(recipe.image).items():
+        put_entry(tree, path, file_entry(script_of(recipe.folders, name)))
     put_programs(tree, recipe)
     put_entry(tree, "init", file_entry(script_of(recipe.folders, "init"), 0o755))
     _put_modules(tree, chosen.files)
     return tree
+
+
+def _scripts(image: Image) -> dict[str, str]:
+    """What `init` reads in besides, by its path: a file of overlays/initrd/."""
+    names = {name: name for name in SCRIPTS.get(image.root, ())}
+    if image.root in SCRIPTS:
+        names["mount-root"] = f"root-{image.root}"
+    if image.loader == UKI:
+        names["meet-site"] = "meet-site"
+    return names
 
 
 def _card_note(recipe: Recipe, chosen: ModuleSet) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from itertools import starmap
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from ..base.text import shown_path
 from ..checkout.drift import KINDS, Drift, Reads, drift, drift_of, possible
 from ..deploy.prune import releases_of
 from ..plan.scope import image_of, label_of
+from ..plan.ukis import kept_program
 from ..release import Release
 from ..scan.ctimes import read_ctimes
 from ..scan.seen import changed_since
@@ -32,6 +34,7 @@ from ..store.tftp import closed_folders, folders_of, is_closed
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
 from ..trust.held import UNSIGNED, place, unsigned
+from ..trust.uki import INITRD, LINUX, section_of
 
 Tell = Callable[[str], None]
 
@@ -192,6 +195,30 @@ def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Fin
         yield from part.findings
     if release.is_of_file:
         yield from _root_file(targets, release, read)
+    yield from _program(targets, release)
+
+
+def _program(targets: Targets, release: Release) -> Iterator[Finding]:
+    """Of the one signed file that its nodes start, if they do: is it made of this release?"""
+    path = kept_program(targets, release.id)
+    program = content(path)
+    if program is None:
+        return
+    for part, section, wanted in (
+        ("kernel", LINUX, release.kernel),
+        ("initrd", INITRD, release.initrd),
+    ):
+        if _digest_in(program, section) != wanted:
+            what = f"its {part} is another than the release's"
+            yield Finding(path.removeprefix(targets.at("")), what)
+
+
+def _digest_in(program: bytes, section: str) -> str:
+    """The sha256 of a part of a signed file; "" where it has none."""
+    try:
+        return sha256(section_of(program, section)).hexdigest()
+    except ValueError:
+        return ""
 
 
 def _root_file(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,8 +19,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Callable, Iterable
 
+from ..base.boot_programs import certificate_of
 from ..base.errors import Refused
+from ..base.files import read, write_atomic
 from ..store.loaders import first_loader
+from .firmware import trust_certificate
 from .network import RUN
 from .vlan import port_ends
 
@@ -51,6 +53,7 @@ DIED = "|".join(
         r"plugnode: \w+: FAILED",
         "did not boot; trying again",
         "BdsDxe: failed to load .*: Access Denied",  # Secure Boot
+        "Security Violation",  # shim's: what it was to start is not signed by a key that it knows
         "bad shim signature",  # the same: a kernel that shim's distribution has not signed
         r"\.\.\. +failed:",  # pxelinux, whose next try finds the same
     )
@@ -87,6 +90,7 @@ class Machine:
     pxe_rom: str = ""  # for firmware "bios": iPXE as a kernel
     more_disks: tuple[tuple[str, str], ...] = ()  # image files, and how they are plugged in
     tpm: str = ""  # swtpm's control socket; "": it has no TPM
+    certificate: str = ""  # that its owner trusts (MOK), in PEM
     reboots: bool = False  # when its system says so; else it is off then
     vlan: int = 0  # its cable leads to a port that takes that VLAN tagged, too
     cabled: tuple[
@@ -346,7 +350,10 @@ def _uefi(machine: Machine) -> list[str]:
     code, original = found[0]
     variables = os.path.join(machine.work, f"{machine.firmware}{machine.number}.fd")
     if not os.path.exists(variables):
-        shutil.copy(original, variables)
+        held = read(original)
+        if machine.certificate:
+            held = trust_certificate(held, certificate_of(read(machine.certificate)))
+        write_atomic(variables, held)
     protected = ["-global", "driver=cfi.pflash01,property=secure,value=on"]
     return [
         *(protected if machine.firmware == "secure" else []),

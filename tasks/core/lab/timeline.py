@@ -63,6 +63,9 @@ USUAL_TFTP_ERRORS = re.compile(
 )
 
 
+MEASURED = (4, 7, 9, 11)  # PCRs that overlays/initrd/meet-site tells
+
+
 class Reached(NamedTuple):
     stage: str
     at: float  # seconds since power-on
@@ -116,6 +119,8 @@ class BootTimeline:
         return self._stage(SHOWN_AS.get(kind, kind), event)
 
     def _fact(self, line: str) -> None:
+        if found := re.search(r"plugnode: initrd: measured (PCR \d+) ([0-9A-Fa-f]+)$", line):
+            self.facts[found[1]] = found[2]
         found = re.search(r"plugnode: node: ((?:mount |fill )?\S+) (.*)", line)
         if found and found[1] == "degraded":
             self.degraded.append(found[2])
@@ -189,6 +194,7 @@ class Expected:
     units: bool = True  # systemd's: the node says which have failed
     writable: bool = False  # what is written to the root stays in memory
     lockdown: bool = False  # the kernel was verified, so it takes nothing unsigned afterwards
+    measured: bool = False  # a TPM has measured what the firmware started
 
 
 class Check(NamedTuple):
@@ -205,15 +211,29 @@ def checks(boot: BootTimeline, expected: Expected) -> Iterator[Check]:
     if expected.units:
         failed = boot.facts.get("failed", "the node does not say")
         yield Check(failed == NONE, "no unit failed", "" if failed == NONE else failed)
-    if expected.lockdown:
-        found = boot.facts.get("lockdown", "nothing")
-        yield _equal("kernel lockdown (Secure Boot)", found, "integrity", "confidentiality")
+    yield from _secure_checks(boot.facts, expected)
     if expected.sshd:
         yield Check(bool(boot.sshd), "sshd answers", boot.sshd or "nothing")
     if boot.reported is not None:
         yield Check(bool(boot.reported), "boot reported", boot.reported or "nothing")
     if expected.powers_off and boot.off != "cut":
         yield _equal("power button switches it off", boot.off, "by itself")
+
+
+def _secure_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[Check]:
+    if expected.lockdown:
+        found = facts.get("lockdown", "nothing")
+        yield _equal("kernel lockdown (Secure Boot)", found, "integrity", "confidentiality")
+    if expected.measured:
+        yield _measured(facts)
+
+
+def _measured(facts: Mapping[str, str]) -> Check:
+    """Each of the TPM's registers that tells of the boot, by its first digits: none is zero."""
+    values = {pcr: facts.get(f"PCR {pcr}", "").lower() for pcr in MEASURED}
+    holds = all(value.strip("0") for value in values.values())
+    shown = [f"PCR {pcr} {value[:16] or '-'}" for pcr, value in values.items()]
+    return Check(holds, "measured", ", ".join(shown))
 
 
 def _identity_checks(facts: Mapping[str, str], expected: Expected) -> Iterator[Check]:

@@ -31,7 +31,8 @@ def label_of(name: str) -> str:
     """
     if not name.startswith(BOOT_FILES):
         return ""
-    return name[len(BOOT_FILES) :].rpartition(".")[0]
+    folder, slash, _ = name[len(BOOT_FILES) :].partition("/")
+    return folder if slash else folder.rpartition(".")[0]
 
 
 def image_of(label: str) -> str:
@@ -52,7 +53,8 @@ def only(
     `files`: the boot files there that an earlier deploy wrote. `released`: the releases there.
     """
     new = _without_others(desired, image)
-    left = set[str]()
+    limited = _limited(desired, image)
+    left = set(limited.left)
     labels = _labels(files) - _labels(new)
     for label in sorted(label for label in labels if image_of(label) != image):
         release = released.get(label) or released.get(current(files, label) or "")
@@ -63,13 +65,25 @@ def only(
     astray = _astray(new, _labels(new) | _labels(left))
     for name in astray:
         del new[name]
+    return dataclasses.replace(limited, files=new, left=frozenset(left | astray))
+
+
+def _limited(desired: Desired, image: str) -> Desired:
+    """The releases of an image alone; loaders of its own and everybody's, others stay."""
+    loaders = _loaders_for(desired, image)
     return dataclasses.replace(
         desired,
         image=image,
         releases=_releases_of(desired, image),
-        files=new,
-        left=frozenset(left | astray),
+        loaders=loaders,
+        left=frozenset(desired.loaders.keys() - loaders.keys()),
     )
+
+
+def _loaders_for(desired: Desired, image: str) -> dict[str, str]:
+    """The loaders but for those that are another image's alone."""
+    loaders = desired.loaders.items()
+    return {name: path for name, path in loaders if image_of(label_of(name)) in ("", image)}
 
 
 def _releases_of(desired: Desired, image: str) -> tuple[BuiltRelease, ...]:

@@ -27,6 +27,7 @@ from ..plan.actual import read_actual
 from ..plan.as_json import plan_json
 from ..plan.model import Plan
 from ..plan.state import Desired, pins
+from ..plan.ukis import with_ukis
 from ..release import Release
 from ..services.boot_reports import plain_report, read_boots
 from ..store import boot_files, journal, kept, loaders
@@ -214,7 +215,8 @@ def goal_of(
     Its pinned releases, and what was rolled back there: `again` takes that up, too.
     """
     with_pinned = with_pins(targets, line, wanted)
-    desired = rolled_back.stay(targets, line.render, with_pinned, again)
+    stays = rolled_back.stay(targets, line.render, with_pinned, again)
+    desired = with_ukis(targets, stays)
     if not image:
         return desired
     files = _own_boot_files(targets)

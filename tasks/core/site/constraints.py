@@ -16,7 +16,7 @@ from ..base.overlays import UNLISTED_OVERLAYS
 from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
-from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, WRITABLE, Disk
+from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, UKI, WRITABLE, Disk
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
@@ -68,7 +68,7 @@ def constraint_problems(
     _settings(site, complain)
     _bmcs(site, complain)
     _disks(site, complain)
-    _trust(site, folder, complain)
+    _signatures(site, members, folder, complain)
     _secrets(site, complain)
     _store(site, folder, complain)
     _known_hosts(site, complain)
@@ -784,10 +784,15 @@ def _places(deploy: Section, complain: Complain) -> None:
 # Trust
 
 
-def _trust(site: Section, folder: str, complain: Complain) -> None:
-    names = site.trust and site.trust.key or ()
+def _signatures(site: Section, members: list[Member], folder: str, complain: Complain) -> None:
+    _trust(site.trust, folder, complain)
     if site.trust:
         _unsigned_wipes(site, complain)
+    _signed_images(site, members, complain)
+
+
+def _trust(trust: Section | None, folder: str, complain: Complain) -> None:
+    names = trust and trust.key or ()
     for at, name in enumerate(names):
         there = resolve.resolve_node(folder, name) if name else ""
         if there and not EXISTS["public key"](there):
@@ -796,6 +801,61 @@ def _trust(site: Section, folder: str, complain: Complain) -> None:
                 hint = "name the file that ssh-keygen calls .pub, never the private one"
             path = ("trust", "key", at) if len(names) > 1 else ("trust", "key")
             complain(path, what, hint, name)
+    _certificate(trust and trust.secure_boot, folder, complain)
+
+
+def _certificate(said: Section | None, folder: str, complain: Complain) -> None:
+    name = said and said.certificate
+    there = resolve.resolve_node(folder, name) if name else ""
+    if there and not EXISTS["certificate"](there):
+        what, hint = _missing("certificate", there)
+        if os.path.isfile(there):
+            hint = "name a file in PEM: -----BEGIN CERTIFICATE-----"
+        complain(("trust", "secure_boot", "certificate"), what, hint, name)
+
+
+def _signed_images(site: Section, members: list[Member], complain: Complain) -> None:
+    """Images that are one signed file: whose key, and what their nodes cannot have besides."""
+    images = {name for name, image in _given(site.images) if image.loader == UKI}
+    if images:
+        _signed_alike(site, images, complain)
+    unsigned: dict[Path, str] = {}
+    for member in members if images else ():
+        if resolve.image_of(site, member.said) in images:
+            unsigned |= _unsigned_words(site, member)
+    for path, value in unsigned.items():
+        hint = "say it of the image, whose command line is signed, or give `loader:` there, too"
+        complain(path, f"has no effect with `loader: {UKI}`", hint, value)
+
+
+def _signed_alike(site: Section, images: set[str], complain: Complain) -> None:
+    """There is a key, and one file will do for all servers."""
+    if not (site.trust and site.trust.secure_boot):
+        hint = "name a certificate: `trust: {secure_boot: {certificate: site.crt}}`"
+        for name in sorted(images):
+            complain(("images", name, "loader"), "nobody signs it", hint, UKI)
+    filers = {server.nfs_server for _, server in _given(site.servers)}
+    if len(filers) > 1:
+        hint = "give all servers the same: one signed file is for all of them"
+        complain(("servers",), f"several nfs_server, with `loader: {UKI}`", hint, key=True)
+
+
+def _unsigned_words(site: Section, member: Member) -> dict[Path, str]:
+    """Where a node and its groups give it kernel arguments: a signed file has its own alone.
+
+    Nowhere, where one of them names another loader.
+    """
+    groups = site.groups or {}
+    layers = {("groups", name): groups.get(name) for name in member.said.groups or ()}
+    layers[("nodes", member.key)] = member.said
+    given = {path: layer for path, layer in layers.items() if layer is not None}
+    if any(layer.loader for layer in given.values()):
+        return {}
+    found = {}
+    for path, layer in given.items():
+        for key in layer.model_fields_set & {"cmdline", "interface"}:
+            found[(*path, key)] = getattr(layer, key)
+    return found
 
 
 def _unsigned_wipes(site: Section, complain: Complain) -> None:

@@ -19,11 +19,19 @@ class Text:
 
 
 class PathHere(Text):
-    """A path on this machine, of which the value is absolute; or a word, which stays as it is."""
+    """A path on this machine, of which the value is absolute; or a word, which stays as it is.
 
-    def __init__(self, check: str = "here", words: tuple[str, ...] = ()):
+    So does a URI of one of these schemes.
+    """
+
+    def __init__(
+        self, check: str = "here", words: tuple[str, ...] = (), schemes: tuple[str, ...] = ()
+    ):
         super().__init__(check)
-        self.words = words
+        self.words, self.schemes = words, schemes
+
+    def is_path(self, written: str) -> bool:
+        return written not in self.words and not written.startswith(self.schemes)
 
 
 class Choice:

@@ -12,7 +12,7 @@ import os
 from functools import cached_property
 from typing import Annotated, Callable, NamedTuple, Optional
 
-from ..base.boot_programs import AMD64, ARM64, is_loader, is_no_refused_loader
+from ..base.boot_programs import AMD64, ARM64, is_certificate, is_loader, is_no_refused_loader
 from ..base.files import content
 from ..base.ssh import public_keys
 from ..dhcp.servers import BY_WORD, EACH_NAME, EACH_PATH
@@ -46,6 +46,7 @@ EXISTS = {
     "loader": is_loader,
     "loader, if any": is_no_refused_loader,
     "public key": is_public_key,
+    "certificate": is_certificate,
 }
 
 
@@ -589,6 +590,8 @@ class NfsMount(NamedTuple):
 
 
 NFS, NFS_OVERLAY, NFS_FILE, RAM, DISK = "nfs", "nfs-overlay", "nfs-file", "ram", "disk"
+NAMED_LOADERS = ("grub", "ipxe", "pxelinux", "shim")
+UKI = "uki"  # the loader of an image that is one signed file, a unified kernel image
 FETCHED = (RAM, DISK)  # kinds of `root:` that come whole, by HTTP
 VERIFIED = (NFS_FILE,)  # those of which each block is checked as it is read, by dm-verity
 ROOT_FILES = (NFS_FILE, *FETCHED)  # those that are one file, made of the staged tree
@@ -748,6 +751,17 @@ class Image(NamedTuple):
             "local file systems of the reference to pull besides its root's",
             default="those at /boot, /usr, /var, /opt",
             recipe=ROOT,
+        ),
+    ] = None
+    loader: Annotated[
+        Optional[str],
+        Key(
+            Choice(*NAMED_LOADERS, UKI),
+            "the boot loader that DHCP names for its nodes; uki: shim, and one signed file",
+            "the boot loader that DHCP names for its nodes, as a group or a node may say it, too;"
+            " or `uki`: shim, which starts one file that is signed as a whole, with kernel, initrd,"
+            " arguments and the root's hash: [boot.md](boot.md#one-signed-file)",
+            recipe=INITRD,
         ),
     ] = None
     root: Annotated[
@@ -1048,7 +1062,7 @@ class Node(NamedTuple):
     loader: Annotated[
         Optional[str],  # None: by the firmware alone
         Key(
-            Choice("grub", "ipxe", "pxelinux", "shim"),
+            Choice(*NAMED_LOADERS),
             "the boot loader that DHCP names for it",
             "the boot loader that DHCP names: `shim` or `grub` for UEFI, `pxelinux` for BIOS,"
             " `ipxe` for both. Other firmware gets what it gets without the key; a network card"
@@ -1234,6 +1248,31 @@ class Deploy(NamedTuple):
     ] = ()
 
 
+class SecureBoot(NamedTuple):
+    """Whom the firmware of nodes trusts, beside who made it."""
+
+    certificate: Annotated[
+        str,
+        Key(
+            PathHere(),
+            "the certificate that nodes have in db, or in shim's list of their owner's (MOK)",
+            "the X.509 certificate, in PEM, that nodes' firmware has in db, or shim in the list of"
+            " the machine owner's (MOK): [boot.md](boot.md#one-signed-file)",
+            examples=("secure-boot.crt",),
+        ),
+    ]
+    key: Annotated[
+        Optional[str],
+        Key(
+            PathHere("signing_key", schemes=("pkcs11:",)),
+            "its private key, on a machine that signs: a file in PEM, or a PKCS#11 URI",
+            "its private key, which only a machine that signs needs to have: a file in PEM, or a"
+            " URI as `pkcs11:token=site;object=secure-boot`",
+            default="the certificate's file, but `.key`",
+        ),
+    ] = None
+
+
 class Trust(NamedTuple):
     """Who must have signed what servers hold."""
 
@@ -1247,6 +1286,14 @@ class Trust(NamedTuple):
             examples=("site.pub",),
         ),
     ]
+    secure_boot: Annotated[
+        Optional[SecureBoot],
+        Key(
+            SecureBoot,
+            "by which key images with `loader: uki` are signed, for firmware with Secure Boot",
+            default="none",
+        ),
+    ] = None
 
 
 class Upgrade(NamedTuple):

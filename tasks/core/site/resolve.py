@@ -108,6 +108,9 @@ def needs(said: Section, folder: str, folders: Names) -> Needs:
             found.append((file.kind, (path,)))
     for name in said.trust.key if said.trust else ():
         found.append(("public key", (resolve_node(folder, name),)))
+    if said.trust and said.trust.secure_boot:
+        path = resolve_node(folder, said.trust.secure_boot.certificate)
+        found.append(("certificate", (path,)))
     return tuple(found)
 
 
@@ -197,7 +200,7 @@ class _Values:
             pairs = sorted(written.items())
             return tuple((name, self.value(kind.each, each)) for name, each in pairs)
         if isinstance(kind, PathHere):
-            return written if written in kind.words else resolve_node(self.folder, written)
+            return resolve_node(self.folder, written) if kind.is_path(written) else written
         if kind is model.Reference:
             return self.reference(written)
         if kind is model.Partition:

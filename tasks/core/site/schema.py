@@ -53,6 +53,7 @@ from .model import (
     Raid,
     Reference,
     SecretSource,
+    SecureBoot,
     Server,
     Trust,
     Upgrade,
@@ -657,6 +658,7 @@ _model("Bond", Bond, rows(Bond))
 _model("Interface", Interface, rows(Interface) | rows(InterfaceKeys), InterfaceKeys.__doc__)
 _model("Node", NodeKeys, OF_NODES | rows(NodeKeys), NodeKeys.__doc__)
 _model("Deploy", Deploy, rows(Deploy))
+_model("SecureBoot", SecureBoot, rows(SecureBoot))
 _model("Trust", Trust, rows(Trust))
 _model("SecretSource", SecretSource, rows(SecretSource), SecretSource.__doc__)
 _model("Secret", SecretKeys, rows(SecretKeys), SecretKeys.__doc__)

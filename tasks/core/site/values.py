@@ -715,6 +715,23 @@ _here = text(
 )
 
 
+def signing_key(value: str) -> str:
+    """A private key: a path on this machine, or a key on a token (RFC 7512)."""
+    if not value.startswith("pkcs11:"):
+        return here(value)
+    if "pin-value=" in value:
+        raise InvalidValue("a PIN in site.yaml", "write pin-source=FILE, or type it when asked")
+    return _pkcs11(value)
+
+
+_pkcs11 = text(
+    r"pkcs11:[A-Za-z0-9._~%=;:/?&,+@-]+",
+    "no PKCS#11 URI",
+    "write it as pkcs11:token=site;object=secure-boot",
+    1024,
+)
+
+
 def base(value: str) -> str:
     return value if value in ("auto", "none") else _file_here(value, "auto, none")
 

@@ -22,7 +22,7 @@ from .paths import Targets
 from .tftp import make_folder
 
 # Of a release, below .plugnode: <release>.json, …
-KEPT = ("json", "mtree", "xattrs", "seen", "note", "sig")
+KEPT = ("json", "mtree", "xattrs", "seen", "note", "sig", "efi")
 
 
 _State = tuple[int, ...]  # by which a file is seen to be another one

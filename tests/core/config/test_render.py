@@ -826,6 +826,29 @@ def test_firmware_that_boots_by_http_gets_an_address_of_that_and_is_told_so(serv
         assert told == ("HTTPClient" if wanted.endswith(".efi") and ":" in wanted else "")
 
 
+BY_LABEL = {  # of nodes whose image is one signed file: shim, from the folder with that file
+    ("0x5d:0010", HTTP_CLIENT): "http://172.24.10.1/plugnode/worker/shimx64.efi",
+    ("0x5d:0007",): "plugnode/worker/shimx64.efi",
+    (): "pxelinux.0",
+}
+
+
+@pytest.mark.parametrize("server", ["dhcpd", "kea", "dnsmasq"])
+def test_where_an_image_is_one_signed_file_firmware_gets_shim_from_beside_it(server, tmp_path):
+    site = site_of("two-nodes")
+    first, *others = (each._replace(loader="uki") for each in site.nodes)
+    pinned = [each._replace(release="worker-0123456789ab") for each in others]
+    deploy = Deploy(tftp_root=str(tmp_path), http="nginx")
+    site = site._replace(deploy=deploy, read_nodes=lambda: (first, *pinned))
+    write(tmp_path, render.render_configs(site))
+    asked = [{"mac": first.mac, "options": list(words)} for words in BY_LABEL]
+    asked += [{"mac": pinned[0].mac, "options": ["0x5d:0007"]}]
+    answers, _ = dhcp_client.shake(tmp_path, server, asked, "172.24.10.1/24")
+    wanted = [*BY_LABEL.values(), "plugnode/worker-0123456789ab/shimx64.efi"]
+    assert [answer.get("bootfile") or answer.get("boot_file") for answer in answers] == wanted
+    assert {answer["siaddr"] for answer in answers} == {"172.24.10.1"}
+
+
 def test_a_site_without_http_tells_nobody_of_it():
     files = render.render_configs(site_of("two-nodes"))
     del files["nginx.conf"]

@@ -601,6 +601,29 @@ def test_a_distributions_image_that_was_named_fetches_no_root(kind, tmp_path):
         of_file(tree, base=str(tmp_path / "initrd"))
 
 
+def signed_alone(tree: Tree, **options) -> content.BuiltInitrd:
+    wanted = image(**options)._replace(loader="uki")
+    return build_initrd(recipe_of(wanted, tree, kernel(MODERN)), lambda note: None)
+
+
+def test_one_signed_file_takes_an_initrd_of_our_own_which_gets_its_site_data_itself():
+    found = unpacked(signed_alone(root(), base="none")).tree
+    assert {b"meet-site", b"bin/tftp"} <= found.keys()
+    assert b"meet-site" not in unpacked(build(root(), base="none")).tree
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_signed_file_refuses_what_could_not_boot_with_the_reason(kind):
+    files = of_files(KINDS[kind])
+    data = gzip.compress(cpio.write_newc({path: each for path, each in files.items() if path}))
+    tree = root(**{f"boot__{NAMES[kind]}": data})
+    with pytest.raises(BadInput, match=f"an initrd of {kind} takes its server .*base: none"):
+        signed_alone(tree)
+    old = root(**{f"boot__vmlinuz-{MODERN}": b"\x1f\x8b no program of UEFI"})
+    with pytest.raises(BadInput, match=f"kernel {MODERN} is no program of UEFI on a PC"):
+        signed_alone(old, base="none")
+
+
 def by_version(vers: str, tree: Tree, version: str = MODERN) -> content.BuiltInitrd:
     wanted = image(base="none")._replace(nfs=NfsMount(vers))
     return build_initrd(recipe_of(wanted, tree, kernel(version)), lambda note: None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.core.lab.timeline import BootTimeline, Check, Expected, checks, failure, table, timings
+from tasks.core.lab.timeline import MEASURED, BootTimeline, Check, Expected
+from tasks.core.lab.timeline import checks, failure, table, timings
 from tasks.core.site.model import Disk
 
 RELEASE = "worker-3f9a1c2b4d5e"
@@ -207,3 +208,21 @@ def test_a_timer_that_the_emulation_has_late_is_said_to_be_this_machines_load(tm
     text = failure(story(f"console {line}\nended {line}\n"), str(tmp_path), "", "")
     assert f"then: {line}\nso this machine has too much else to do" in text
     assert "no_timer_check" in text
+
+
+def test_what_a_tpm_has_measured_is_shown_and_a_register_that_nothing_went_into_is_not_right():
+    def found(*values: str) -> Check:
+        lines = [
+            f"console plugnode: initrd: measured PCR {pcr} {value * 32}\n"
+            for pcr, value in zip(MEASURED, values)
+        ]
+        made = checks(story(WHOLE + "".join(lines)), replace(EXPECTED, measured=True))
+        return next(check for check in made if check.what == "measured")
+
+    assert found("A1", "B2", "C3", "D4") == (
+        True,
+        "measured",
+        f"PCR 4 {'a1' * 8}, PCR 7 {'b2' * 8}, PCR 9 {'c3' * 8}, PCR 11 {'d4' * 8}",
+    )
+    assert not found("A1", "B2", "C3", "00").holds
+    assert found("A1", "B2", "C3")[::2] == (False, found("A1", "B2", "C3").found)

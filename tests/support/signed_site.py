@@ -1,0 +1,77 @@
+"""A site whose nodes start one signed file, with the keys that sign it: in virtual machines with Secure Boot."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tasks.core.lab.qemu import Machine
+from tests.support.commands import Doit
+from tests.support.vm_site import QUICK_KEYS, Grid
+
+KEYS = "overlays/keys/usr/sbin/ssh-keygen"
+MAC = "ae:d6:90:bb:aa:1d"
+SITE = """\
+site: signed
+network: {{subnet: 172.24.10.0/24}}
+servers: {{boot1: {{ip: 172.24.10.1}}}}
+images:
+  worker:
+    reference: {{path: {reference}}}
+    overlays: [keys]
+    loader: uki
+    root: ram
+    root_exclude: [/boot, /usr/lib/modules, /usr/share/doc, /usr/share/locale]
+    initrd: {{base: none, modules: [virtio_net], compression: zstd}}
+    cmdline: "console=ttyS0,115200"
+    disk:
+      devices: [/dev/vda]
+      required: false
+      partitions: [{{mount: /var, size: rest, fs: ext4, fill: /var.ro}}]
+nodes:
+  wn001: {{mac: "{mac}", ip: 172.24.10.100}}
+trust: {{key: site.pub, secure_boot: {{certificate: secure-boot.crt}}}}
+"""
+
+
+def make_keys(folder: Path) -> None:
+    """site and site.pub, which sign releases; secure-boot.key and .crt, for firmware."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ssh = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "site"]
+    subprocess.run(ssh, check=True)
+    certify(folder, "secure-boot")
+
+
+def certify(folder: Path, name: str) -> None:
+    """A key and its certificate: NAME.key and NAME.crt."""
+    words = ["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"]
+    files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"]
+    whose = ["-subj", f"/CN={name} of a test"]
+    subprocess.run(["openssl", *words, *whose, *files], check=True, capture_output=True)
+
+
+def signed_doit(folder: Path, reference: Path) -> Doit:
+    """The site, with its keys, and nothing built yet."""
+    doit = Doit(folder)
+    make_keys(folder)
+    doit.site.write_text(SITE.format(reference=reference, mac=MAC))
+    script = folder / KEYS
+    script.parent.mkdir(parents=True)
+    script.write_text(QUICK_KEYS)
+    script.chmod(0o755)
+    return doit
+
+
+def signed_grid(folder: Path, reference: Path) -> Grid:
+    """The site, built, signed and deployed below a folder."""
+    make_keys(folder)
+    overlay = KEYS.removeprefix("overlays/")
+    return Grid(folder, SITE.format(reference=reference, mac=MAC), {overlay: QUICK_KEYS})
+
+
+def signed_machine(grid: Grid, work: Path, tpm: str = "") -> Machine:
+    """The site's node, with firmware that has Microsoft's keys, and whose owner trusts the site's."""
+    certificate = str(grid.folder / "secure-boot.crt")
+    return Machine(
+        MAC, None, str(work), firmware="secure", certificate=certificate, tpm=tpm, memory=1536
+    )
