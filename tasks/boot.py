@@ -22,6 +22,7 @@ from .base.paths import BuildPaths, read_release
 from .base.rule import command, remove
 from .base.settings import Run, this_run
 from .base.trust import signed_files
+from .core.base.boot_programs import AMD64, ARM64
 from .core.base.errors import Refused
 from .core.base.files import write_atomic
 from .core.base.programs import find_program
@@ -54,9 +55,14 @@ RAW = {
     "default": False,
     "help": "the console as it comes",
 }
+FIRMWARE = {AMD64: ("bios", "uefi", "secure"), ARM64: ("uefi",)}  # the usual one first
+LINES = {AMD64: "ttyS", ARM64: "ttyAMA"}  # serial ones, as their kernels call them
 TFTPD = {"in.tftpd": "tftpd-hpa"}
+EMULATORS = {
+    AMD64: {"qemu-system-x86_64": "qemu-system-x86"},
+    ARM64: {"qemu-system-aarch64": "qemu-system-arm"},
+}
 PROGRAMS = {  # what it takes besides a DHCP server -> Debian's package of it
-    "qemu-system-x86_64": "qemu-system-x86",
     "ganesha.nfsd": "nfs-ganesha",
     "rpcbind": "rpcbind",
     "ip": "iproute2",
@@ -72,6 +78,7 @@ def boot(run: Run, raw: bool) -> None:
     from .core.config.boot_files import server_of
 
     node = chosen(run)
+    run = with_firmware(run, node)
     server = server_of(run.site, node)
     ready(run, node, server)
     with contextlib.suppress(FileNotFoundError):
@@ -87,6 +94,15 @@ def boot(run: Run, raw: bool) -> None:
     if run.site.deploy.syslog != "none":
         story.reported = reported(run, node, targets)
     judge(run, node, story, expected(run, node, server, targets))
+
+
+def with_firmware(run: Run, node: Node) -> Run:
+    """The run, with the firmware that the node can have: ARM has no BIOS. Raises Refused."""
+    usual, *others = FIRMWARE[node.arch]
+    asked = run.settings.firmware or usual
+    if asked not in (usual, *others):
+        raise Refused(f"{node.name} is {node.arch}, whose firmware here is UEFI: firmware=uefi")
+    return run._replace(settings=run.settings._replace(firmware=asked))
 
 
 def reported(run: Run, node: Node, targets: Targets) -> str:
@@ -116,7 +132,7 @@ def ready(run: Run, node: Node, server: Server) -> None:
         raise Refused(
             "boot makes network namespaces and an NFS server, so it needs root: sudo ./doit boot"
         )
-    needed = programs(run.site, BY_WORD[run.settings.dhcp])
+    needed = EMULATORS[node.arch] | programs(run.site, BY_WORD[run.settings.dhcp])
     if router_of(run.site, node, server):
         needed |= RELAY
     if lacking := [name for name in needed if not find_program(name)]:
@@ -132,9 +148,10 @@ def ready(run: Run, node: Node, server: Server) -> None:
         pinned = f"{node.name} is pinned to {node.release}"
         raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
     words = f"{built.cmdline} {node.cmdline}"
-    if serial_console(words) is None:
+    if serial_console(words, LINES[node.arch]) is None:
         blind = f"{node.name} has no serial console to watch"
-        raise Refused(f"{blind}: add `console=ttyS0,115200` to its `cmdline:`")
+        line = f"{LINES[node.arch]}0,115200"
+        raise Refused(f"{blind}: add `console={line}` to its `cmdline:`")
     if starts_signed(run, node):
         ready_signed(run, node, built)
 
@@ -301,6 +318,7 @@ def machine_of(run: Run, node: Node, socket: str):
         pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
         tpm=socket,
         certificate=signed.said.certificate if signed and firmware == "secure" else "",
+        arch=node.arch,
     )
 
 

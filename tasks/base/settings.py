@@ -37,7 +37,7 @@ class Settings(NamedTuple):
     image: str = ""
     release: str = ""
     server: str = ""  # boot servers to ask, as boot1 or boot[2-3]; all
-    firmware: str = "bios"
+    firmware: str = ""  # that which nodes of this processor usually have
     dhcp: str = SERVERS[0].daemon
     power: str = ""
     key: str = ""  # a private key, to sign with
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
 
 EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
 CHOICES: dict[str, tuple[str, ...]] = {
-    "firmware": ("bios", "uefi", "secure"),
+    "firmware": ("", "bios", "uefi", "secure"),
     "dhcp": tuple(BY_WORD),
     "power": ("", "keep"),
 }

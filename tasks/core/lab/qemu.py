@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Callable, Iterable
 
-from ..base.boot_programs import certificate_of
+from ..base.boot_programs import AMD64, ARM64, certificate_of
 from ..base.errors import Refused
 from ..base.files import read, write_atomic
 from ..store.loaders import first_loader
@@ -66,6 +67,14 @@ DISKS = {  # how a disk is plugged in -> QEMU's devices; %d: its number
     "nvme": ["nvme,drive=d%d,serial=PLUGNODE%d"],
     "scsi": ["virtio-scsi-pci", "scsi-hd,drive=d%d,serial=PLUGNODE%d"],
 }
+PROGRAMS = {AMD64: "qemu-system-x86_64", ARM64: "qemu-system-aarch64"}
+# `la57=off` is the fastest under emulation (measured); `max` of ARM is slow, for it signs pointers
+PROCESSORS = {AMD64: "max,la57=off", ARM64: "cortex-a57"}
+AAVMF = (  # OVMF for ARM
+    ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+    ("/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/vars-template-pflash.raw"),
+)
+FLASH = 64 << 20  # bytes of each of the two that `virt` has
 NICS = {"virtio": "virtio-net-pci", "e1000": "e1000", "pcnet": "pcnet"}
 
 
@@ -93,9 +102,9 @@ class Machine:
     certificate: str = ""  # that its owner trusts (MOK), in PEM
     reboots: bool = False  # when its system says so; else it is off then
     vlan: int = 0  # its cable leads to a port that takes that VLAN tagged, too
-    cabled: tuple[
-        tuple[str, int], ...
-    ] = ()  # MACs of further cards on the same wire, and their taps
+    # MACs of further cards on the same wire, and their taps
+    cabled: tuple[tuple[str, int], ...] = ()
+    arch: str = AMD64  # "arm64": firmware "uefi" alone
 
 
 Show = Callable[[float, str], None]  # seconds since power-on, a line of the console
@@ -240,10 +249,10 @@ class VM:
 
 
 def arguments(machine: Machine, qmp: str) -> list[str]:
-    """QEMU's command line. `la57=off` and one CPU are the fastest under emulation (measured)."""
+    """QEMU's command line. One CPU is the fastest under emulation (measured)."""
     accel = "kvm" if os.environ.get("PLUGNODE_ACCEL") == "kvm" else "tcg,thread=multi,tb-size=512"
-    words = ["qemu-system-x86_64", "-M", _board(machine), "-accel", accel]
-    words += ["-cpu", "max,la57=off", "-smp", "1", "-m", str(machine.memory)]
+    words = [PROGRAMS[machine.arch], "-M", _board(machine), "-accel", accel]
+    words += ["-cpu", PROCESSORS[machine.arch], "-smp", "1", "-m", str(machine.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
     words += ["-serial", "stdio", "-monitor", "none"]
     words += [] if machine.reboots else ["-no-reboot"]
@@ -257,6 +266,8 @@ def arguments(machine: Machine, qmp: str) -> list[str]:
 
 def _board(machine: Machine) -> str:
     """With Secure Boot one whose firmware alone may write to its variables, in SMM."""
+    if machine.arch == ARM64:
+        return "virt"
     return f"{'q35,smm=on' if machine.firmware == 'secure' else 'pc'},graphics=off"
 
 
@@ -319,7 +330,7 @@ def _tpm(machine: Machine) -> list[str]:
 def _start(machine: Machine) -> list[str]:
     if machine.direct:
         kernel, initrd, words = machine.direct
-        flash = _uefi(machine) if machine.firmware in OVMF else []
+        flash = FIRMWARE[machine.firmware](machine) if machine.firmware in OVMF else []
         return [*flash, "-kernel", kernel, "-initrd", initrd, "-append", words]
     return FIRMWARE[machine.firmware](machine)
 
@@ -344,6 +355,8 @@ def _bios(machine: Machine) -> list[str]:
 
 def _uefi(machine: Machine) -> list[str]:
     """OVMF with its own PXE client, and variables of this machine's own."""
+    if machine.arch == ARM64:
+        return _aavmf(machine)
     found = [pair for pair in OVMF[machine.firmware] if os.path.exists(pair[0])]
     if not found:
         raise Refused("no OVMF, the virtual machine's UEFI: install ovmf, on EL edk2-ovmf")
@@ -362,6 +375,22 @@ def _uefi(machine: Machine) -> list[str]:
         "-drive",
         f"if=pflash,format=raw,unit=1,file={variables}",
     ]
+
+
+def _aavmf(machine: Machine) -> list[str]:
+    """The same for ARM: each file is as large as the flash that it is put into."""
+    found = [pair for pair in AAVMF if os.path.exists(pair[0])]
+    if not found:
+        what = "no AAVMF, the UEFI of a virtual machine with arm64"
+        raise Refused(f"{what}: install qemu-efi-aarch64, on EL edk2-aarch64")
+    words = []
+    for number, (original, name) in enumerate(zip(found[0], ("code", "variables"))):
+        file = os.path.join(machine.work, f"arm64-{name}{machine.number}.fd")
+        if not os.path.exists(file):
+            shutil.copy(original, file)
+            os.truncate(file, FLASH)
+        words += ["-drive", f"if=pflash,format=raw,unit={number},file={file}"]
+    return words
 
 
 def _ipxe(machine: Machine) -> list[str]:
