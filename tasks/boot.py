@@ -126,6 +126,25 @@ def chosen(run: Run) -> Node:
 def ready(run: Run, node: Node, server: Server) -> None:
     """Raises Refused where this machine cannot do it, or nothing could be seen of it."""
     from .core.config.cmdline import serial_console
+
+    ready_here(run, node, server)
+    if not node.mac:
+        raise Refused(f"{node.name} has no MAC yet, so DHCP does not know it; take another node")
+    built = built_release(run, node)
+    if node.release not in (None, built.id):
+        pinned = f"{node.name} is pinned to {node.release}"
+        raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
+    words = f"{built.cmdline} {node.cmdline}"
+    if serial_console(words, LINES[node.arch]) is None:
+        blind = f"{node.name} has no serial console to watch"
+        line = f"{LINES[node.arch]}0,115200"
+        raise Refused(f"{blind}: add `console={line}` to its `cmdline:`")
+    if starts_signed(run, node):
+        ready_signed(run, node, built)
+
+
+def ready_here(run: Run, node: Node, server: Server) -> None:
+    """Raises Refused where this machine lacks what the lab is made of."""
     from .core.lab.network import router_of
 
     if os.geteuid() != 0:
@@ -141,19 +160,6 @@ def ready(run: Run, node: Node, server: Server) -> None:
         )
     if not os.path.exists("/etc/mtab"):  # a root that never booted may lack it
         raise Refused("no /etc/mtab, which nfs-ganesha reads: ln -s ../proc/self/mounts /etc/mtab")
-    if not node.mac:
-        raise Refused(f"{node.name} has no MAC yet, so DHCP does not know it; take another node")
-    built = built_release(run, node)
-    if node.release not in (None, built.id):
-        pinned = f"{node.name} is pinned to {node.release}"
-        raise Refused(f"{pinned}, but what was built is {built.id}; take another node")
-    words = f"{built.cmdline} {node.cmdline}"
-    if serial_console(words, LINES[node.arch]) is None:
-        blind = f"{node.name} has no serial console to watch"
-        line = f"{LINES[node.arch]}0,115200"
-        raise Refused(f"{blind}: add `console={line}` to its `cmdline:`")
-    if starts_signed(run, node):
-        ready_signed(run, node, built)
 
 
 def starts_signed(run: Run, node: Node) -> bool:
@@ -304,7 +310,6 @@ def machine_of(run: Run, node: Node, socket: str):
     with open(run.paths.initrd_facts(run.site.image(node.image))) as file:
         initrd = json.load(file)
     firmware = run.settings.firmware
-    signed = signed_files(run)
     (disk, bus), *others = empty_disks(place(run.paths, "disk"), layouts_of(node))
     return Machine(
         str(node.mac),
@@ -317,9 +322,15 @@ def machine_of(run: Run, node: Node, socket: str):
         vlan=run.site.tags.get(node.network, 0),
         pxe_rom=pxe_rom(LOADERS) if firmware == "bios" else "",
         tpm=socket,
-        certificate=signed.said.certificate if signed and firmware == "secure" else "",
+        certificate=certificate_trusted(run),
         arch=node.arch,
     )
+
+
+def certificate_trusted(run: Run) -> str:
+    """The site's certificate, where firmware with Secure Boot shall trust it; else ""."""
+    signed = signed_files(run)
+    return signed.said.certificate if signed and run.settings.firmware == "secure" else ""
 
 
 def empty_folder(path: str) -> None:

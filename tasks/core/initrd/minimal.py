@@ -45,15 +45,7 @@ FOLDERS = (b"dev", b"proc", b"sys", b"newroot", b"sbin", b"tmp", b"run")
 def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
     """A minimal image: busybox, the modules and overlays/initrd/init."""
     chosen = module_set(recipe, _loaded_by_reference(recipe))
-    notes, applets = _card_note(recipe, chosen), (*applets_of(recipe.image), *busybox.OWN)
-    if is_of_file(recipe.image):
-        applets += busybox.ROOT_FILE
-    if recipe.image.root == DISK:
-        applets += busybox.DISK
-    if recipe.image.loader == UKI:
-        applets += busybox.SIGNED
-    if recipe.checks_site:
-        applets += busybox.UNPACK
+    notes, applets = _card_note(recipe, chosen), _applets(recipe)
     program, origin = pick_busybox(recipe, chosen.machine, applets)
     if recipe.image.root not in FETCHED:
         notes += nfs_note(recipe, program)
@@ -65,6 +57,19 @@ def make_minimal(recipe: Recipe, _: BaseImage | None) -> BuiltInitrd:
         put_trust(tree, recipe, chosen.machine)
     made = finish_image(recipe, Origin("own", f"busybox: {origin}"), tree, chosen, notes)
     return made._replace(keys=fingerprints(recipe))
+
+
+def _applets(recipe: Recipe) -> tuple[str, ...]:
+    applets = (*applets_of(recipe.image), *busybox.OWN)
+    if is_of_file(recipe.image):
+        applets += busybox.ROOT_FILE
+    if recipe.image.root == DISK:
+        applets += busybox.DISK
+    if recipe.image.loader == UKI:
+        applets += busybox.SIGNED
+    if recipe.checks_site:
+        applets += busybox.UNPACK
+    return applets
 
 
 def _own_tree(recipe: Recipe, program: bytes, chosen: ModuleSet) -> Tree:

@@ -122,9 +122,7 @@ def of_server(
         what = f"nothing of {image}" if image else "nothing"
         yield Finding(targets.nfs, f"{what} is deployed there")
 
-    known = KnownFiles(targets)
-    for release in released.values():
-        yield from _root(targets, release.id, full, tell, known)
+    yield from _roots(targets, released, full, tell)
     in_use = set().union(*ids_in.values())
     for release in released.values():
         yield from _boot_folder(targets, release, full or release.id in in_use)
@@ -134,6 +132,12 @@ def of_server(
     yield from _ways(targets, released)
     yield from _gone(targets, ids_in)
     yield from _parts_gone(targets, image)
+
+
+def _roots(targets: Targets, released: Iterable[str], full: bool, tell: Tell) -> Iterator[Finding]:
+    known = KnownFiles(targets)
+    for id in released:
+        yield from _root(targets, id, full, tell, known)
 
 
 def _besides(targets: Targets, image: str) -> Iterator[Finding]:

@@ -69,8 +69,16 @@ def source_of(where: str) -> RsyncSource:
 def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     """Pull what changed since the last snapshot, which shares what did not by hard links."""
     name = image.reference.where
-    source = source_of(name)
     say(f"{name}: looking at it")
+    _pull(image, snapshot, say)
+    if os.geteuid():
+        confined(name, snapshot.incoming, Builder().settle, snapshot.claims, lambda: None)
+    return {"exclude": image.exclude, "keep": image.keep, **snapshot.claimed()}
+
+
+def _pull(image: Image, snapshot: Snapshot, say: Say) -> None:
+    name = image.reference.where
+    source = source_of(name)
     sources = [f"{source.start}{source.path}/./{place}" for place in _places(source, image.also)]
 
     options, status, words = [*ATTRIBUTES, *_alone()], VANISHED, [""]
@@ -89,9 +97,6 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
             break
     if status:
         raise Refused(f"{name}: {explain(source.host, status, words, MEANINGS)}")
-    if os.geteuid():
-        confined(name, snapshot.incoming, Builder().settle, snapshot.claims, lambda: None)
-    return {"exclude": image.exclude, "keep": image.keep, **snapshot.claimed()}
 
 
 def _alone() -> list[str]:

@@ -244,9 +244,6 @@ def pack(
 
     `families`: daemons' files on EL (True) and elsewhere.
     """
-    packed = {}
-    for is_el, found in families.items():
-        packed[str(is_el)] = list(map(_pack_service, found))
     files = {name: data.decode() for name, data in desired.files.items()}
     loaders = {name: digest_once(path) for name, path in desired.loaders.items()}
     return {
@@ -256,12 +253,16 @@ def pack(
         "hooks_img": base64.b64encode(desired.hooks_img).decode(),
         "files": files,
         "loaders": loaders,
-        "services": packed,
+        "services": _pack_services(families),
         "nodes": dict(desired.nodes),
         "nfs_server": desired.nfs_server,
         "trust": _pack_trust(desired.trust),
         "archs": list(desired.archs),
     }
+
+
+def _pack_services(families: Mapping[bool, Iterable[daemon_files.Service]]) -> dict[str, Any]:
+    return {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
 
 
 def _pack_trust(trust: Trusted) -> dict[str, Any]:
