@@ -27,11 +27,11 @@ take_over() { # BOND VLAN MODE CARDS
   step "bond $1 of $4: the root goes over to it from $INTERFACE"
   { udevadm settle --timeout=10 || udevsettle --timeout=10; } >/dev/null 2>&1 || : # cards get their names now
   others=$(cards_of "$4" "$5")
+  made=yes
   # shellcheck disable=SC2086 # words
-  if ! { new_bond "$1" "$3" && small_root sh ip sleep && hand_over "$INTERFACE" "$5" "$1" "$2" $others; }; then
-    drop_bond "$1"
-    return 1
-  fi
+  { new_bond "$1" "$3" && small_root sh ip sleep && hand_over "$INTERFACE" "$5" "$1" "$2" $others; } || made=no
+  end_small_root
+  [ "$made" = yes ] || { drop_bond "$1"; return 1; }
   link=${2#-}
   INTERFACE=$1${link:+.$link}
   echo "$INTERFACE" >"$DATA/interface"
@@ -40,11 +40,7 @@ take_over() { # BOND VLAN MODE CARDS
 
 hand_over() { # INTERFACE CARD BOND VLAN OTHERS…
   cp "${0%/*}/hand-over.sh" "$WORK/small/hand-over"
-  status=0
-  run chroot "$WORK/small" "$(command -v sh)" /hand-over "$@" || status=1
-  umount -n "$WORK/small/sys" || :
-  umount -n "$WORK/small" || :
-  return $status
+  run chroot "$WORK/small" "$(command -v sh)" /hand-over "$@"
 }
 
 drop_bond() { # NAME
@@ -76,6 +72,11 @@ small_root() { # PROGRAM…: in memory and with all that they load, for programs
     # shellcheck disable=SC2086 # words
     run cp -L --parents "$program" $libraries "$WORK/small" || return 1
   done
+}
+
+end_small_root() {
+  umount -n "$WORK/small/sys" 2>/dev/null || :
+  umount -n "$WORK/small" 2>/dev/null || :
 }
 
 other_bonds() { # told to whoever manages networks, as other cards are
