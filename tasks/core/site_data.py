@@ -14,7 +14,6 @@ import re
 from .archive import compression, cpio
 from .base.errors import BadInput
 from .release import HOOKS_IMG
-from .tree.model import directory, generated_file
 
 HOSTS = "plugnode/hosts"
 SITE = "plugnode/site"  # says which site it is, and its domain
@@ -59,10 +58,9 @@ def signed(site_img: bytes, signature: bytes) -> dict[str, bytes]:
 
     Who fetches site data takes them one by one.
     """
-    tree = {b"plugnode": directory(), b"plugnode/signed": directory()}
-    for name, data in (("site.img", site_img), (SIGNATURE, signature)):
-        tree[f"plugnode/signed/{name}".encode()] = generated_file(data)
-    return {SIGNATURE: signature, SIGNED: compression.gzip(cpio.write_newc(tree))}
+    held = {"site.img": site_img, SIGNATURE: signature}
+    files = {f"plugnode/signed/{name}": data for name, data in held.items()}
+    return {SIGNATURE: signature, SIGNED: compression.gzip(cpio.small_newc(files))}
 
 
 def hooks_in(site_img: bytes) -> dict[str, bytes]:
@@ -82,8 +80,7 @@ def _names_img(files: dict[str, bytes]) -> bytes:
     if not domain:
         return b""
     hosts = short_names_first(files.get(HOSTS, b""), domain)
-    tree = {b"plugnode": directory(), HOSTS.encode(): generated_file(hosts)}
-    return compression.gzip(cpio.write_newc(tree))
+    return compression.gzip(cpio.small_newc({HOSTS: hosts}))
 
 
 def short_names_first(hosts: bytes, domain: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput
@@ -394,3 +394,26 @@ class _Writer:
         if data:
             self.ffi.write_data(self.archive, data, len(data))
         self.ffi.write_finish_entry(self.archive)
+
+
+def small_newc(files: Mapping[str, bytes]) -> bytes:
+    """The same of plain files, and the folders above them: without libarchive, as servers are."""
+    named: dict[str, bytes | None] = {}
+    for path in sorted(files):
+        above = path.split("/")[:-1]
+        for depth in range(1, len(above) + 1):
+            named.setdefault("/".join(above[:depth]), None)
+        named[path] = files[path]
+    parts = []
+    for number, (path, data) in enumerate(named.items(), 1):
+        mode = 0o40755 if data is None else 0o100644
+        parts.append(_small_entry(path, number, mode, data or b""))
+    return b"".join([*parts, _small_entry("TRAILER!!!", 0, 0, b"")])
+
+
+def _small_entry(path: str, number: int, mode: int, data: bytes) -> bytes:
+    """A header with the entry's name, and its bytes."""
+    name = path.encode() + b"\0"
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0)
+    head = b"070701" + b"".join(b"%08x" % field for field in fields) + name
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)

@@ -76,10 +76,9 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
     options, status, words = [*ATTRIBUTES, *_alone()], VANISHED, [""]
     for _ in range(TRIES):
         snapshot.begin()
-        links = [f"--link-dest={tree}" for tree in snapshot.earlier()]
-        command = [*COMMAND, *options, *links, "--", *sources, snapshot.incoming + "/"]
+        command = [*COMMAND, *options, *_links(snapshot), "--", *sources, snapshot.incoming + "/"]
         status, words = _rsync(command, patterns(image), say)
-        if ATTRIBUTES[0] in options and any("unknown option" in line for line in words):
+        if ATTRIBUTES[0] in options and "unknown option" in "\n".join(words):
             without = "too old for ACLs and extended attributes; pulled without them"
             say(f"{name}: its rsync is {without}")
             options = _alone()
@@ -89,9 +88,18 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
             break
     if status:
         raise Refused(f"{name}: {explain(source.host, status, words, MEANINGS)}")
+    return {"exclude": image.exclude, "keep": image.keep, **_claimed(name, snapshot)}
+
+
+def _links(snapshot: Snapshot) -> list[str]:
+    return [f"--link-dest={tree}" for tree in snapshot.earlier()]
+
+
+def _claimed(name: str, snapshot: Snapshot) -> Facts:
+    """What only root can keep of what came; nothing where it is root."""
     if os.geteuid():
         confined(name, snapshot.incoming, Builder().settle, snapshot.claims, lambda: None)
-    return {"exclude": image.exclude, "keep": image.keep, **snapshot.claimed()}
+    return snapshot.claimed()
 
 
 def _alone() -> list[str]:

@@ -252,8 +252,8 @@ def pack(
     return {
         "releases": list(map(_pack_release, desired.releases)),
         "site_id": desired.site_id,
-        "site_img": base64.b64encode(desired.site_img).decode(),
-        "hooks_img": base64.b64encode(desired.hooks_img).decode(),
+        "site_img": _text(desired.site_img),
+        "hooks_img": _text(desired.hooks_img),
         "files": files,
         "loaders": loaders,
         "services": packed,
@@ -262,6 +262,10 @@ def pack(
         "trust": _pack_trust(desired.trust),
         "archs": list(desired.archs),
     }
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _pack_trust(trust: Trusted) -> dict[str, Any]:

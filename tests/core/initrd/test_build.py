@@ -627,6 +627,16 @@ def test_site_data_is_one_small_archive_of_data():
     assert {entry.mode for entry in held.values()} == {0o644}
 
 
+@pytest.mark.parametrize("files", [["plugnode/hosts"], ["a/b/c", "a/b/d", "a/e", "f"], []])
+def test_a_small_archive_is_the_same_without_libarchive(files):
+    """Boot servers have none: names.img, signed.img are made there."""
+    held = {path: path.encode() * at for at, path in enumerate(files)}
+    tree: Tree = {}
+    for path, data in held.items():
+        content.put_entry(tree, path, content.file_entry(data))
+    assert cpio.small_newc(held) == cpio.write_newc(tree)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_distributions_image_runs_of_ours_comes_in_an_archive_of_the_release(kind):
     made, base = modern(kind)
