@@ -131,7 +131,6 @@ def of_server(
     yield from _unsigned(targets, released, image, keys)
     yield from _ways(targets, released)
     yield from _gone(targets, ids_in)
-    yield from _parts_gone(targets, image)
 
 
 def _roots(targets: Targets, released: Iterable[str], full: bool, tell: Tell) -> Iterator[Finding]:
@@ -277,13 +276,14 @@ def _gone(targets: Targets, ids_in: Mapping[str, set[str]]) -> Iterator[Finding]
     for name, ids in ids_in.items():
         for id in sorted(ids - present):
             yield _not_there(targets, name, id)
+    yield from _parts_gone(targets, ids_in)
 
 
-def _parts_gone(targets: Targets, image: str) -> Iterator[Finding]:
+def _parts_gone(targets: Targets, names: Collection[str]) -> Iterator[Finding]:
     """What boot files name of site data that is there, and is not in it."""
     named_by: dict[str, str] = {}
     for name, data in read_files(targets).items():
-        if not image or _is_of(name, image):
+        if name in names:
             named_by |= dict.fromkeys(parts_of_site_data(data), name)
     for part, name in sorted(named_by.items()):
         file = targets.served(part)

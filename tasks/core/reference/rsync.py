@@ -84,10 +84,9 @@ def _pull(image: Image, snapshot: Snapshot, say: Say) -> None:
     options, status, words = [*ATTRIBUTES, *_alone()], VANISHED, [""]
     for _ in range(TRIES):
         snapshot.begin()
-        links = [f"--link-dest={tree}" for tree in snapshot.earlier()]
-        command = [*COMMAND, *options, *links, "--", *sources, snapshot.incoming + "/"]
+        command = [*COMMAND, *options, *_links(snapshot), "--", *sources, snapshot.incoming + "/"]
         status, words = _rsync(command, patterns(image), say)
-        if ATTRIBUTES[0] in options and any("unknown option" in line for line in words):
+        if ATTRIBUTES[0] in options and "unknown option" in "\n".join(words):
             without = "too old for ACLs and extended attributes; pulled without them"
             say(f"{name}: its rsync is {without}")
             options = _alone()
@@ -102,6 +101,10 @@ def _pull(image: Image, snapshot: Snapshot, say: Say) -> None:
 def _alone() -> list[str]:
     """Of who may give no file away: owners and devices are written down beside them."""
     return ["--fake-super"] if os.geteuid() else []
+
+
+def _links(snapshot: Snapshot) -> list[str]:
+    return [f"--link-dest={tree}" for tree in snapshot.earlier()]
 
 
 def patterns(image: Image) -> list[str]:

@@ -249,8 +249,8 @@ def pack(
     return {
         "releases": list(map(_pack_release, desired.releases)),
         "site_id": desired.site_id,
-        "site_img": base64.b64encode(desired.site_img).decode(),
-        "hooks_img": base64.b64encode(desired.hooks_img).decode(),
+        "site_img": _text(desired.site_img),
+        "hooks_img": _text(desired.hooks_img),
         "files": files,
         "loaders": loaders,
         "services": _pack_services(families),
@@ -263,6 +263,10 @@ def pack(
 
 def _pack_services(families: Mapping[bool, Iterable[daemon_files.Service]]) -> dict[str, Any]:
     return {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _pack_trust(trust: Trusted) -> dict[str, Any]:
