@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.core.lab.capture import Capture
 from tasks.core.lab.network import BRIDGE, Daemons, Lab, boot_server, sh
@@ -42,7 +43,7 @@ print(len(answered))
 class Job:
     lab: Lab
     counts: tuple[int, ...]  # nodes at once, one storm after the other
-    tftp: tuple[str, ...]  # files, as they are asked for
+    tftp: tuple[str, ...]  # files, as they are asked for; by HTTP, too
     nfs: tuple[str, ...]  # files below the export
     listed: str  # a folder there that is read with everything below it
 
@@ -92,16 +93,33 @@ class Node:
 
 
 def cpu(pid: int) -> float:
-    """Seconds of a server's processors; not of in.tftpd's children, for which it never waits."""
+    """Seconds of a server's processors and its workers'; not of in.tftpd's children, for which it never waits."""
+    place = pathlib.Path(f"/proc/{pid}")
+    workers = (place / f"task/{pid}/children").read_text().split()
+    return sum(map(own_cpu, [pid, *map(int, workers)]))
+
+
+def own_cpu(pid: int) -> float:
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:13])) / TICKS
 
 
-def phases(job: Job) -> dict[str, tuple[str, list[str], list[str]]]:
-    """Name -> which server is asked, the script of a node, the files that it leaves."""
+class Phase(NamedTuple):
+    """All nodes load one thing at once."""
+
+    server: str  # its name among the lab's daemons
+    script: list[str]  # of a node
+    files: list[str]  # that it leaves
+
+
+def phases(job: Job) -> dict[str, Phase]:
     server, tftpd = job.lab.address, "dnsmasq" if job.lab.dhcp == "dnsmasq" else "tftpd"
     tftp = [
         f"curl -sS --tftp-blksize 1468 -o t{n} tftp://{server}/{path}"
+        for n, path in enumerate(job.tftp)
+    ]
+    http = [
+        f"for _ in $(seq {READS}); do busybox wget -q -O h{n} http://{server}/{path}; done"
         for n, path in enumerate(job.tftp)
     ]
     nfs = [
@@ -111,16 +129,17 @@ def phases(job: Job) -> dict[str, tuple[str, list[str], list[str]]]:
     calls = [f"for _ in $(seq {LISTS}); do nfs-ls -R 'nfs://{server}{job.listed}' >/dev/null; done"]
     crowd = [f"{sys.executable} -c '{ASK}' {CROWD} {server} {job.tftp[0]} >crowd"]
     return {
-        "tftp": (tftpd, tftp, [f"t{n}" for n in range(len(tftp))]),
-        "crowd": (tftpd, crowd, ["crowd"]),
-        "nfs": ("ganesha", nfs, [f"f{n}" for n in range(len(nfs))]),
-        "calls": ("ganesha", calls, []),
+        "tftp": Phase(tftpd, tftp, [f"t{n}" for n in range(len(tftp))]),
+        "crowd": Phase(tftpd, crowd, ["crowd"]),
+        "http": Phase("nginx", http, [f"h{n}" for n in range(len(http))]),
+        "nfs": Phase("ganesha", nfs, [f"f{n}" for n in range(len(nfs))]),
+        "calls": Phase("ganesha", calls, []),
     }
 
 
-def run(nodes: list[Node], script: list[str]) -> None:
+def run(nodes: list[Node], script: list[str], patience: float = PATIENCE) -> None:
     """All nodes at once; every one of them must come to its end."""
-    end, clients = time.monotonic() + PATIENCE, [node.start("\n".join(script)) for node in nodes]
+    end, clients = time.monotonic() + patience, [node.start("\n".join(script)) for node in nodes]
     failed = [
         number
         for number, client in enumerate(clients)
@@ -131,21 +150,28 @@ def run(nodes: list[Node], script: list[str]) -> None:
 
 
 def storm(job: Job, nodes: list[Node], daemons: Daemons, wire: Capture) -> None:
-    for name, (server, script, files) in phases(job).items():
+    for name, phase in phases(job).items():
         asking = nodes[:1] if name == "crowd" else nodes
-        pid = daemons.running[server].pid
-        wire.count.clear()
-        before, used, begun = [node.moved() for node in asking], cpu(pid), time.monotonic()
-        run(asking, script)
-        seconds = time.monotonic() - begun
-        time.sleep(0.5)  # the wire's own thread, and the last child of a server
-        found = {
-            "phase": name, "nodes": len(asking), "seconds": seconds, "cpu": cpu(pid) - used,
-            "bytes": [node.moved() - was for node, was in zip(asking, before)],
-            "calls": [wire.count[node.mac, "calls"] for node in asking],
-            "took": [[node.took(file) for file in files] for node in asking],
-        }  # fmt: skip
-        print(json.dumps(found), flush=True)
+        print(json.dumps({"phase": name, **measured(phase, asking, daemons, wire)}), flush=True)
+
+
+def measured(
+    phase: Phase, nodes: list[Node], daemons: Daemons, wire: Capture, patience: float = PATIENCE
+) -> dict:
+    """What a phase moved and cost: seconds to the last node, of the server's processors, bytes and calls of each."""
+    pid = daemons.running[phase.server].pid
+    wire.count.clear()
+    before, used, begun = [node.moved() for node in nodes], cpu(pid), time.monotonic()
+    run(nodes, phase.script, patience)
+    seconds = time.monotonic() - begun
+    time.sleep(0.5)  # the wire's own thread, and the last child of a server
+    return {
+        "nodes": len(nodes), "seconds": seconds, "cpu": cpu(pid) - used,
+        "bytes": [node.moved() - was for node, was in zip(nodes, before)],
+        "http": [wire.count[node.mac, "http"] for node in nodes],
+        "calls": [wire.count[node.mac, "calls"] for node in nodes],
+        "took": [[node.took(file) for file in phase.files] for node in nodes],
+    }  # fmt: skip
 
 
 def main(path: str) -> None:

@@ -40,6 +40,7 @@ def served(tmp_path_factory) -> pathlib.Path:
             reference / f"usr/lib/program{number}", random.Random(number).randbytes(6_000_000)
         )
     sample_site.write(doit.site, reference)
+    doit.site.write_text(doit.site.read_text() + "deploy: {http: nginx}\n")
     doit("deploy", f"destdir={doit.folder}/served")
     return doit.folder
 
@@ -64,6 +65,7 @@ def job(served: pathlib.Path, request) -> Job:
         f"{served}/build/configs",
         request.param,
         str(work),
+        http="/srv/http/plugnode",
     )
     root = f"/opt/nfs_export/{release}"
     return Job(
@@ -99,6 +101,7 @@ def held(job: Job, paths: tuple[str, ...], below: str) -> list[list[int | str]]:
 def test_every_node_gets_every_file_whole(found: Found, job: Job, count: int):
     for phase, wanted in (
         ("tftp", held(job, job.tftp, "/tftpboot")),
+        ("http", held(job, job.tftp, "/tftpboot")),
         ("nfs", held(job, job.nfs, "")),
     ):
         assert found[phase, count]["took"] == [wanted] * count
@@ -120,6 +123,17 @@ def test_every_request_is_answered_however_many_come_at_once(found: Found):
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
+def test_http_moves_what_is_asked_for_and_little_more_and_is_counted(
+    found: Found, job: Job, count: int
+):
+    asked = READS * sum(size for size, _ in held(job, job.tftp, "/tftpboot"))
+    storm = found["http", count]
+    for moved, counted in zip(storm["bytes"], storm["http"], strict=True):
+        assert asked < moved < 1.1 * asked
+        assert asked / 2 < counted <= moved  # by a reader that a busy machine lets miss some
+
+
+@pytest.mark.parametrize("count", [FEW, MANY])
 def test_nfs_moves_what_is_read_and_little_more(found: Found, job: Job, count: int):
     read = READS * sum(size for size, _ in held(job, job.nfs, ""))
     for moved in found["nfs", count]["bytes"]:
@@ -132,7 +146,7 @@ def test_a_node_makes_as_many_calls_among_many_as_among_few(found: Found):
     assert max(few + many) <= 1.3 * min(few + many)
 
 
-@pytest.mark.parametrize("phase", ["tftp", "nfs", "calls"])
+@pytest.mark.parametrize("phase", ["tftp", "http", "nfs", "calls"])
 def test_what_a_server_computes_grows_with_the_nodes_and_no_faster(
     found: Found, job: Job, phase: str
 ):
@@ -145,20 +159,25 @@ def test_what_a_server_computes_grows_with_the_nodes_and_no_faster(
 def test_the_formula_predicts_the_many_from_the_few(found: Found, job: Job):
     """With the costs that the few had, capacity's seconds of processors and its bytes are those of the many."""
     few, many = (
-        {phase: found[phase, count] for phase in ("tftp", "nfs", "calls")} for count in (FEW, MANY)
+        {phase: found[phase, count] for phase in ("tftp", "http", "nfs", "calls")}
+        for count in (FEW, MANY)
     )
     moved = {phase: sum(few[phase]["bytes"]) / capacity.MB for phase in few}
     by = capacity.assumptions(**{
         "tftp-cores": 1, "tftp-ms": max(few["tftp"]["cpu"], 0.01) / moved["tftp"] * 1e3,
+        "http-cores": 1, "http-ms": max(few["http"]["cpu"], 0.01) / moved["http"] * 1e3,
         "nfs-cores": 1, "nfs-ms": few["nfs"]["cpu"] / moved["nfs"] * 1e3,
         "call-us": few["calls"]["cpu"] / sum(few["calls"]["calls"]) * 1e6,
     })  # fmt: skip
     print(by)
     node = capacity.BootCost(
-        0, few["tftp"]["bytes"][0], few["nfs"]["bytes"][0], few["calls"]["calls"][0]
-    )
-    tftp, nfs = capacity.storm(node, MANY, 1, by).phases
+        0, few["tftp"]["bytes"][0], few["nfs"]["bytes"][0], few["calls"]["calls"][0],
+        few["http"]["bytes"][0],
+    )  # fmt: skip
+    tftp, http, nfs = capacity.storm(node, MANY, 1, by).phases
     assert sum(many["tftp"]["bytes"]) == pytest.approx(tftp.mb * capacity.MB, rel=0.1)
+    assert sum(many["http"]["bytes"]) == pytest.approx(http.mb * capacity.MB, rel=0.1)
+    assert http.processors / 3 < max(many["http"]["cpu"], 0.02) < max(http.processors, 0.02) * 3
     assert sum(many["nfs"]["bytes"]) == pytest.approx(nfs.mb * capacity.MB, rel=0.1)
     assert nfs.processors / 3 < many["nfs"]["cpu"] + many["calls"]["cpu"] < nfs.processors * 3
     if job.lab.dhcp == "dnsmasq":
