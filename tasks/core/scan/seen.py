@@ -7,6 +7,7 @@ folder with the same names and files do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import marshal
 import os
@@ -14,7 +15,6 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import Any
 
 from ..tree.model import parent
 from .ctimes import Ctimes
@@ -23,8 +23,9 @@ from .stat import ChangedPath, Stat, Stats, changed_by_folder, is_moved
 Names = dict[bytes, Stat]  # of a folder, without those that are folders
 Inodes = dict[bytes, int]  # names that share a file -> a number for it
 
-_FORMAT = "plugnode looks 2"
+_FORMAT = b"plugnode looks 2\n"  # then a sha256, and what it is of
 _EARLIER = "plugnode looks 1"  # no inodes
+_START = len(_FORMAT) + hashlib.sha256().digest_size
 _DAMAGED = (
     EOFError,
     ValueError,
@@ -41,7 +42,7 @@ def dump_seen(stats: Stats, inodes: Inodes) -> bytes:
     folders = {path: (own, _dump(names)) for path, (own, names) in stats.items()}
     whole = all(map(_knows_files, stats.values()))
     data = marshal.dumps((folders, inodes, whole))
-    return marshal.dumps((_FORMAT, hashlib.sha256(data).digest(), data))
+    return _FORMAT + hashlib.sha256(data).digest() + data
 
 
 def _dump(names: Names) -> bytes:
@@ -60,21 +61,21 @@ class SeenRoot:
         self.folders: dict[bytes, tuple[Stat, bytes]] = {}
         self.inodes: Inodes = {}
         self.knows_files = False  # is it known to which files all names lead?
-        try:
-            self._take(*marshal.loads(data))
-        except _DAMAGED:
-            pass
+        if data.startswith(_FORMAT):
+            self._take(data[len(_FORMAT) : _START], data[_START:])
+        elif _EARLIER.encode() in data[:_START]:
+            with contextlib.suppress(*_DAMAGED):
+                self._take_earlier(*marshal.loads(data))
 
-    def _take(self, form: str, *parts: Any) -> None:
-        if form == _FORMAT:
-            digest, data = parts
-            if hashlib.sha256(data).digest() == digest:
-                self.folders, self.inodes, self.knows_files = marshal.loads(data)
-        elif form == _EARLIER:
-            stats, inodes = parts
-            if _is_sound(stats) and all(map(_is_shared, inodes.items())):
-                self.folders = {path: _as_now(*folder) for path, folder in stats.items()}
-                self.inodes = inodes
+    def _take(self, digest: bytes, data: bytes) -> None:
+        if hashlib.sha256(data).digest() == digest:
+            self.folders, self.inodes, self.knows_files = marshal.loads(data)
+
+    def _take_earlier(self, form: str, stats: Stats, inodes: Inodes) -> None:
+        is_whole = _is_sound(stats) and all(map(_is_shared, inodes.items()))
+        if form == _EARLIER and is_whole:
+            self.folders = {path: _as_now(*folder) for path, folder in stats.items()}
+            self.inodes = inodes
 
     @cached_property
     def stats(self) -> Stats:
