@@ -29,7 +29,7 @@ from tests.support.vm_site import Grid, told
 
 CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", REPOSITORY / "build/test-cache"))
 NEVER = "(?!)"
-REFUSED = "Security Violation"  # shim, of the file that it names before
+REFUSED = "Security Violation|Verification failed"  # shim, of the file that it names before
 
 
 class Case(NamedTuple):
