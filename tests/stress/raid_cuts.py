@@ -1,16 +1,18 @@
-"""Cut the power of a node whose disks are a RAID set, and see whether the next boot recovers by itself.
+"""Cut the power of a node whose disks are a RAID set, and see whether it recovers by itself.
 
-    .venv/bin/python -m tests.stress.raid_cuts [--every 40] [--reordered 40] [--wipe 40] [--double 10] [--half 20]
-                                               [--levels 1,0] [--seed 1]
+    .venv/bin/python -m tests.stress.raid_cuts [--every 40] [--reordered 40] [--wipe 40]
+                                               [--double 10] [--half 20] [--levels 1,0] [--seed 1]
 
-Needs root, qemu-utils, busybox-static, user-mode-linux and mdadm: the kernel is a process, its md driver a real one.
-What both disks are told is one log, so a cut is one of both at the same moment. Every cut is: a crash image, one boot,
-and a look at the result. A foreign disk of the same node must keep its bytes.
-  first    the first boot, cut after every n-th write, and in reordered windows: then complete, /var equal to /var.ro
+Needs root, qemu-utils, busybox-static, user-mode-linux and mdadm: the kernel is a process, its md
+driver a real one. What both disks are told is one log, so a cut is one of both at the same moment.
+Every cut is: a crash image, one boot, and a look at the result. A foreign disk of the same node must
+keep its bytes.
+  first    the first boot, cut after every n-th write, and in reordered windows: then complete, /var
+           equal to /var.ro
   wipe     a committed set that is asked for a wipe: untouched or wiped, complete in both cases
   double   the boot that recovers is cut as well, in a reordered window of its own
-  half     one disk of a mirror does not come back after the cut: nothing is claimed without it, what was complete is
-           used; then it is there again, and all is as after any other cut
+  half     one disk of a mirror does not come back after the cut: nothing is claimed without it, what
+           was complete is used; then it is there again, and all is as after any other cut
 """
 
 from __future__ import annotations

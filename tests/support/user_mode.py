@@ -13,7 +13,8 @@ from pathlib import Path
 
 # Starting a program that loads no libraries costs a fifth there, and scripts start hundreds
 BUSYBOX = (
-    "awk basename cat chmod cut date dd grep head ls mkdir readlink rm sed sleep sort stat sync tail touch tr wc"
+    "awk basename cat chmod cut date dd grep head ls mkdir readlink rm sed sleep sort stat sync "
+    "tail touch tr wc"
 ).split()
 LONGEST = 600  # seconds, while other work has this machine
 INIT = """\
@@ -49,7 +50,8 @@ def missing() -> str:
 def run(folder: Path, script: str, modules: Sequence[str], devices: Sequence[str] = ()) -> str:
     """What a shell script said on that kernel, in a process whose end is also the kernel's.
 
-    `modules`: paths below kernel/, in the order of their loading; `devices`: words of its command line.
+    `modules`: paths below kernel/, in the order of their loading; `devices`: words of its command
+    line.
     """
     init, said, memory = (folder / name for name in ("init", "said", "memory"))
     init.write_text(
