@@ -115,7 +115,7 @@ def bonds(folder: Path, cache: Path, suite: str) -> int:
             node = with_two_cables(node, SECOND[name], vlan)
             told = {"mode": mode, "address": f"172.24.10.10{name[-1]}"}
             told["link"] = f"bond0.{vlan}" if tagged else "bond0"
-            story = boot(grid, PowerState((node,), until=READY))
+            story = boot(grid, PowerState((node,), until=READY, seconds=1200))
             words = [word.format(**told) for word in BONDED]
             wrong += bad(f"{image}, tagged {tagged}: {mode}", story, words)
     return wrong
