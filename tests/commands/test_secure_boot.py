@@ -105,7 +105,7 @@ def test_another_machine_that_signs_the_same_leaves_what_is_served(site):
     site("deploy")
 
 
-def test_rollback_prune_and_verify_know_the_signed_file(site):
+def test_rollback_and_verify_know_the_signed_file(site):
     first, program = site.release, site.served().read_bytes()
     site.write("console=ttyS0 quiet")
     site("deploy")
@@ -128,8 +128,9 @@ def test_rollback_prune_and_verify_know_the_signed_file(site):
     site("deploy")
     assert "ok" in site("verify")
 
-    site.kept(first).unlink()
+    away = site.kept(first).rename(site.folder / "away")
     assert f"{first}.efi is missing" in site("rollback", status=1)
+    away.rename(site.kept(first))
 
 
 def test_nodes_that_are_pinned_have_a_folder_of_their_own(site):
@@ -149,6 +150,17 @@ def test_nodes_that_are_pinned_have_a_folder_of_their_own(site):
     site.write()
     site("deploy")
     assert not site.served(label=pinned).parent.exists()
+
+
+def test_a_prune_takes_the_signed_files_of_releases_that_go(site):
+    text = site.doit.site.read_text()
+    site.doit.site.write_text(f"{text}deploy: {{keep: 1, keep_days: 0}}\n")
+    folder = site.kept(site.release).parent
+    before = {file.stem for file in folder.glob("worker-*.efi")}
+    site("prune")
+    left = {file.stem for file in folder.glob("worker-*.efi")}
+    assert left < before and left == {file.stem for file in folder.glob("worker-*.json")}
+    site.doit.site.write_text(text)
 
 
 def test_an_image_that_is_none_any_more_leaves_no_file_that_shim_would_start(site):
