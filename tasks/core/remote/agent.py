@@ -244,9 +244,7 @@ def pack(
 
     `families`: daemons' files on EL (True) and elsewhere.
     """
-    packed = {}
-    for is_el, found in families.items():
-        packed[str(is_el)] = list(map(_pack_service, found))
+    packed = {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
     files = {name: data.decode() for name, data in desired.files.items()}
     loaders = {name: digest_once(path) for name, path in desired.loaders.items()}
     return {
