@@ -129,6 +129,16 @@ def cut_again(folder: Path, seed: int) -> Verdict:
     return verdict
 
 
+def added_again(node: RaidNode) -> str:
+    """What the other half missed is still being copied when the node is up, and it says so."""
+    said = power_on(node, MOUNTS + SAME)
+    whole = (
+        said == f"{ALL_MOUNTED}SAME\n" and [words[2] for words in node.states] == ["COMMITTED"] * 2
+    )
+    told = not node.degraded or "lacks 1 of its disks" in node.degraded
+    return "recovered" if whole and told else f"BAD {said}"
+
+
 def without_one(seed: int) -> Verdict:
     chance = random.Random(seed)
 
@@ -142,7 +152,8 @@ def without_one(seed: int) -> Verdict:
         wanted = ALL_MOUNTED if was == "COMMITTED" else IN_MEMORY
         if said != f"{wanted}SAME\n" or not node.degraded:
             return f"BAD with a half alone, {was}: {said}"
-        return f"{recovered(node, what)}, {was} without the other"
+        answer = added_again(node) if was == "COMMITTED" else recovered(node, what)
+        return f"{answer}, {was} without the other"
 
     return verdict
 
