@@ -244,9 +244,7 @@ def pack(
 
     `families`: daemons' files on EL (True) and elsewhere.
     """
-    packed = {}
-    for is_el, found in families.items():
-        packed[str(is_el)] = list(map(_pack_service, found))
+    packed = {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
     files = {name: data.decode() for name, data in desired.files.items()}
     loaders = {name: digest_once(path) for name, path in desired.loaders.items()}
     return {
@@ -260,7 +258,7 @@ def pack(
         "nodes": dict(desired.nodes),
         "nfs_server": desired.nfs_server,
         "trust": _pack_trust(desired.trust),
-        "archs": list(desired.archs),
+        "archs": desired.archs,
     }
 
 
