@@ -257,7 +257,7 @@ def pack(
         "nodes": dict(desired.nodes),
         "nfs_server": desired.nfs_server,
         "trust": _pack_trust(desired.trust),
-        "archs": list(desired.archs),
+        "archs": desired.archs,
     }
 
 
