@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -345,6 +346,15 @@ def test_a_signed_file_takes_site_data_and_its_server_from_whom_dhcp_names(wire:
     )
     assert "site data site-0123456789ab from 172.24.10.1, signed\n" in wire.console
     assert "the site has no node" not in wire.console
+
+
+def test_what_comes_with_a_signed_file_takes_the_place_of_two_functions_and_no_others():
+    def functions(name: str) -> set[str]:
+        return set(re.findall(r"^(\w+)\(\)", (OVERLAY / name).read_text(), re.M))
+
+    names = "netroot identity above check-site common.sh init fetch fileroot root-ram root-disk"
+    others = set().union(*map(functions, [*names.split(), "root-nfs-file"]))
+    assert functions("meet-site") & others == {"lacks_site", "meet_site"}
 
 
 @pytest.mark.parametrize(
