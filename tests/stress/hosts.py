@@ -6,9 +6,16 @@
 A minimal system of that suite is bootstrapped once (DIR/SUITE), what is committed here is cloned
 into it, and the command is run there as a new user would: nothing is installed but git. It needs
 root, and a network that reaches the distribution's mirror and PyPI. `./doit test` and `./doit boot`
-start virtual machines: there it takes hours. Debian has no keyring of Ubuntu's: give noble its
-mirror as `--source "deb [trusted=yes] URL noble main universe"`, and noble-updates the same way; what
-comes of it lives in a chroot, and is thrown away.
+start virtual machines: there it takes hours. Where a machine has other work, too, the tests run in
+two halves, once what they need is installed:
+
+    .venv/bin/python -m tests.stress.hosts trixie ./doit test -h
+    .venv/bin/python -m tests.stress.hosts trixie .venv/bin/python -m pytest -n 2 -m "not vm"
+    .venv/bin/python -m tests.stress.hosts trixie .venv/bin/python -m pytest -m vm
+
+Debian has no keyring of Ubuntu's: give noble its mirror as `--source "deb [trusted=yes] URL noble
+main universe"`, and noble-updates the same way; what comes of it lives in a chroot, and is thrown
+away.
 """
 
 from __future__ import annotations

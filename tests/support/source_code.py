@@ -109,13 +109,19 @@ class Token(NamedTuple):
 
 
 def tokens(path: Path, tree: ast.Module) -> list[Token]:
-    """The tokens of code: no comments, no docstrings, nothing of layout."""
+    """The tokens of code: no comments, no docstrings, nothing of layout.
+
+    An f-string is one, as any string: from Python 3.12 on its parts come as tokens of their own.
+    """
     documentation = set(_docstrings(tree))
     found = []
+    depth = 0
     for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
         place = Token(*token.start)
-        if token.type not in LAYOUT and place not in documentation:
+        if not depth and token.type not in LAYOUT and place not in documentation:
             found.append(place)
+        kind = tokenize.tok_name[token.type]
+        depth += (kind == "FSTRING_START") - (kind == "FSTRING_END")
     return found
 
 
