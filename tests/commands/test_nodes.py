@@ -149,6 +149,7 @@ def test_why_names_the_line_of_every_layer_that_gave_something(mixed: Doit):
         ],
         "wipe": ["default"],
         "loader": ["default"],
+        "arch": ["default"],
         "facts": ["default"],
         "aliases": ["default"],
         "management": ["default"],

@@ -397,7 +397,7 @@ class Kept:
         self.site.write_text(KEPT.format(reference=self.reference))
         tools = folder / "initrd"
         tools.mkdir()
-        applets = busybox.OWN + busybox.ROOT_FILE + busybox.DISK
+        applets = (*busybox.NETWORK_ROOT, *busybox.OWN, *busybox.ROOT_FILE, *busybox.DISK)
         words = {"ROOT": tools, "REPOSITORY": REPOSITORY, "APPLETS": " ".join(applets)}
         settings = [f"{name}={word}" for name, word in words.items()]
         run(*self.node.inside("env", *settings, "sh", "-euc", TOOLS))

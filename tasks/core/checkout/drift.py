@@ -125,7 +125,7 @@ def must_be_made(
     """Look at what of a folder was made just now, and note its status. All above is in `stats`.
 
     It is read back, but for what was `written` by us, whose bytes are known. Its files are known
-    from then on: their ctimes are noted, too. Raises Refused where something is not what the
+    afterwards: their ctimes are noted, too. Raises Refused where something is not what the
     manifest says.
     """
     top = os.fsencode(root)
