@@ -74,8 +74,8 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
     )
     assert re.search(r"s  loader +pxelinux\.0$", out, re.M)
     assert re.search(
-        r"^all +[\d.]+ +\d{4,} +\d{4,} +\d{4,}$", out, re.M
-    )  # seconds, kB by TFTP and NFS, calls
+        r"^all +[\d.]+ +\d{4,} +0 +\d{4,} +\d{4,}$", out, re.M
+    )  # seconds, kB by TFTP, HTTP and NFS, calls
     told = json.loads((example.build / "boot/timings.json").read_text())
     assert told["holds"] and {check["what"] for check in told["checks"]} == WHOLE
     assert told["release"] == json.loads((example.build / "worker/release.json").read_text())["id"]
