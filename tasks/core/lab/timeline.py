@@ -32,7 +32,11 @@ class Stage(NamedTuple):
 STAGES = (
     Stage("power", "power", "(.*)"),
     Stage("dhcp", "dhcp", "(.*)"),
-    Stage("loader", "file", r"^(pxelinux\.0|[\w.-]+\.kpxe|[\w.-]+\.efi|boot\.ipxe)$"),
+    Stage(
+        "loader",
+        "file",
+        r"^(pxelinux\.0|[\w.-]+\.kpxe|(?:plugnode/[\w.-]+/)?[\w.-]+\.efi|boot\.ipxe)$",
+    ),
     Stage("kernel", "file", r"^(.*/vmlinuz)$"),
     Stage("initrd", "file", r"^(.*/initrd\.img)$"),
     Stage("site", "file", r"^(.*/(?:site|signed)\.img)$"),
