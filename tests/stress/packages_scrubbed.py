@@ -9,6 +9,7 @@ what no row names with a class of secrets or of state. A minute or two.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -30,6 +31,9 @@ Taken = dict[ScrubRule, list[str]]  # "path (packages)"
 
 
 def main() -> int:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         taken, folders, names = taken_of(contents(Path(folder)))
     for rule, paths in sorted(taken.items(), key=lambda each: -len(each[1])):

@@ -22,8 +22,12 @@ images:
     loader: uki
     root: ram
     root_exclude: [/boot, /usr/lib/modules, /usr/share/doc, /usr/share/locale]
-    initrd: {{base: none, modules: [virtio_net], compression: zstd}}
+    initrd: {{base: none, modules: [virtio_net, virtio_blk, ext4, button, evdev], compression: zstd}}
     cmdline: "console=ttyS0,115200"
+    disk:
+      devices: [/dev/vda]
+      required: false
+      partitions: [{{mount: /var, size: rest, fs: ext4, fill: /var.ro}}]
 nodes:
   wn001: {{mac: "{mac}", ip: 172.24.10.100}}
 trust: {{key: site.pub, secure_boot: {{certificate: secure-boot.crt}}}}
