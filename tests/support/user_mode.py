@@ -1,6 +1,7 @@
 """A kernel that is a process, with drivers that this machine's kernel may lack: user-mode Linux.
 
-Its root is this machine's, read-only; one folder is there under its own name, and can be written.
+Its root is this machine's, read-only, with /run and /tmp of its own; this checkout is there under its
+own name, and one folder that can be written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.support.commands import REPOSITORY
 
 # Starting a program that loads no libraries costs a fifth there, and scripts start hundreds
 BUSYBOX = (
@@ -24,7 +27,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
-mkdir -p {folder}
+mkdir -p {folder} {checkout}
+mount -r -t hostfs none {checkout} -o {checkout}
 mount -t hostfs none {folder} -o {folder}
 for name in {busybox}; do mount -o bind /bin/busybox $(readlink -f $(which $name)); done
 for name in {modules}; do insmod /usr/lib/uml/modules/*/kernel/$name.ko; done
@@ -56,7 +60,11 @@ def run(folder: Path, script: str, modules: Sequence[str], devices: Sequence[str
     init, said, memory = (folder / name for name in ("init", "said", "memory"))
     init.write_text(
         INIT.format(
-            folder=folder, busybox=" ".join(BUSYBOX), modules=" ".join(modules), script=script
+            folder=folder,
+            checkout=REPOSITORY,
+            busybox=" ".join(BUSYBOX),
+            modules=" ".join(modules),
+            script=script,
         )
     )
     init.chmod(0o755)
