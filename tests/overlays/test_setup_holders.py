@@ -152,6 +152,19 @@ def test_what_stands_on_a_disk_is_taken_down_from_the_top_before_a_wipe_by_its_s
     assert node.asked == asked
 
 
+def test_an_array_that_udev_has_open_just_now_is_stopped_a_moment_later(node: Taken):
+    """Else a set of our own that udev has put together was left alone, and its partitions came into memory."""
+    command("mkfs.ext4", "-qF", node.image)
+    node.stands("stand md127 - 9:127 $disk")
+    busy = 'echo "mdadm $*" >>{0}/log\n[ -e {0}/looked ] || {{ touch {0}/looked; exit 1; }}\n'
+    rest = MDADM.format(folder=node.folder).partition("/log\n")[2]
+    (node.folder / "tools/mdadm").write_text("#!/bin/sh\n" + busy.format(node.folder) + rest)
+    node.wipe = "force:S3R14L"
+    assert node.boot(SAME) == "SAME\n"
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert node.asked == ["mdadm --stop /dev/md127"] * 2
+
+
 def test_a_wipe_of_our_own_disk_takes_down_what_stands_on_it(node: Taken):
     node.boot("echo mine >var/lib/own")
     node.wipe = "t1"

@@ -48,22 +48,26 @@ users_of() { # DISK: in words
   } | tr '\n' ',' | sed 's/,$//; s/,/, /g'
 }
 
-take_down() { # DISK: what stands on it, from the top; nothing at all, if any of it stands on a disk of no member as well
-  disk=$(block_name "$1")
-  for name in $(above "$disk"); do
+take_down() { # DISK: what stands on it, from the top; again while udev has it open, or has just made it anew
+  waited=0
+  while stands_alone "$1" || return 1; do
+    disk=$(block_name "$1")
+    for name in $(above "$disk") "$disk"; do let_go "$name" || :; done
+    in_use "$1" || return 0
+    [ "$waited" -lt 5 ] || { say "$1 is still in use: $(users_of "$1")" && return 1; }
+    sleep 1
+    waited=$((waited + 1))
+  done
+}
+
+stands_alone() { # DISK: nothing of what stands on it stands on a disk of no member as well
+  for name in $(above "$(block_name "$1")"); do
     bases=$(below "$name" | sort -u | on_one_line)
     for base in $bases; do
       case " $(block_name "$1") $(members_names) " in *" $base "*) continue ;; esac
       say "$(called "$name") stands on $bases; it is left alone"
       return 1
     done
-  done
-  for name in $(above "$disk") "$disk"; do let_go "$name"; done
-  waited=0
-  while in_use "$1"; do
-    [ "$waited" -lt 5 ] || { say "$1 is still in use: $(users_of "$1")" && return 1; }
-    sleep 1
-    waited=$((waited + 1))
   done
 }
 
