@@ -331,8 +331,9 @@ def put_checker(trust: pathlib.Path, key: str) -> None:
     subprocess.run(["mknod", trust / "dev/null", "c", "1", "3"], check=True)
 
 
-def meet(wire: Wire, **how) -> list[str]:
-    cards = f"card eth0 52:54:00:00:00:01 wire\n{STATIC} --enable-tftp --tftp-root={wire.root}/tftp"
+def meet(wire: Wire, more: str = "", **how) -> list[str]:
+    server = f"{STATIC} --enable-tftp --tftp-root={wire.root}/tftp"
+    cards = f"card eth0 52:54:00:00:00:01 wire\n{server} {more}"
     network = SCRIPT.replace("find_card;", '. "$ROOT/meet-site"; take_site; find_card;')
     return wire.boot(cards, f'{TOLD}; cat "$ROOT/proc/cmdline"', script=network, **how)
 
@@ -346,6 +347,20 @@ def test_a_signed_file_takes_site_data_and_its_server_from_whom_dhcp_names(wire:
     )
     assert "site data site-0123456789ab from 172.24.10.1, signed\n" in wire.console
     assert "the site has no node" not in wire.console
+
+
+def test_a_stranger_who_names_the_sites_server_gives_no_address_and_hinders_nothing(
+    wire: Wire, served
+):
+    """Site data are met by its answer, and the address that they have for this card is asked for after that."""
+    gone = "(sleep 5; ip link set p-stranger down) &"
+    stranger = f"stranger --dhcp-boot=x,y,172.24.10.1\n{gone}"
+    said = meet(wire, f"{LATE}\n{stranger}", waits="1 2 4 4")
+    assert said[0] == "172.24.10.100 eth0 52:54:00:00:00:01"
+    assert "root=ram:http://172.24.10.1/" in said[2] and "next-server" not in said[2]
+    assert "address: 172.24.10.66 offered 172.24.10.2" in wire.console
+    assert "address 172.24.10.100 from 172.24.10.1\n" in wire.console
+    assert wire.console.count("site data") == 1
 
 
 def test_what_comes_with_a_signed_file_takes_the_place_of_two_functions_and_no_others():
