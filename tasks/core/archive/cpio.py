@@ -342,9 +342,14 @@ def _folders_above(name: str) -> Iterator[str]:
 def _newc(name: str, start: tuple[int, int], data: bytes) -> bytes:
     """An entry of root's with one link and no time. `start`: inode and mode."""
     text = os.fsencode(name) + b"\0"
-    numbers = (*start, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(text), 0)
-    head = b"070701" + b"".join(b"%08x" % number for number in numbers) + text
-    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+    owner, links, time, devices, checksum = (0, 0), 1, 0, (0, 0, 0, 0), 0
+    numbers = (*start, *owner, links, time, len(data), *devices, len(text), checksum)
+    head = b"070701" + b"".join(b"%08x" % number for number in numbers)
+    return _padded(head + text) + _padded(data)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
 
 
 def _most(path: bytes, entry: Entry) -> int:

@@ -76,8 +76,10 @@ def keep_programs(targets: Targets, desired: Desired) -> None:
     """Keep each image that is put behind its name."""
     for image, id in desired.ids_by_image.items():
         source, kept = desired.loaders.get(program_name(image)), kept_program(targets, id)
-        if source and source != kept and content(kept) != read(source):
-            write_atomic(kept, read(source), durable=True)
+        if source and source != kept:
+            program = read(source)
+            if content(kept) != program:
+                write_atomic(kept, program, durable=True)
 
 
 def program_files(targets: Targets, image: str, release: str) -> Mapping[str, bytes]:
