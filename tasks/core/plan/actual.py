@@ -78,11 +78,14 @@ def _known(targets: Targets, desired: Desired, exports: ExportsFound) -> Targets
     return max(deployed, key=_last_deploy, default=targets)
 
 
-def _last_deploy(targets: Targets) -> str:
-    """When boot files were written by what is journalled there, as the journal has it."""
+def _last_deploy(targets: Targets) -> tuple[str, int]:
+    """When boot files were written by what is journalled there, as the journal has it: in seconds.
+
+    Of two deploys of one second the later one is known by its list of files.
+    """
     records = journal.read_journal(targets.journal)
     times = (str(record.get("time")) for record in records if "releases" in record)
-    return max(times, default="")
+    return max(times, default=""), os.stat(targets.kept("files")).st_mtime_ns
 
 
 def _closed(targets: Targets, desired: Desired) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import time
 
@@ -446,12 +447,21 @@ def test_a_site_that_goes_back_to_its_former_nfs_root_still_knows_its_boot_files
     server(site, "deploy")
     server.site("a", nfs="/srv/new", cmdline="single")
     server(site, "deploy")
+    deployed_within_one_second(server, "/srv/old", "/srv/new")
     server.site("a", nfs="/srv/old")
     said = server(site, "plan")
     assert "edited by hand" not in said and "not Plugnode's" not in said, said
     server(site, "deploy")
     assert server.exports("a") == ["/srv/old 10.81.0.0/24", "/srv/new 10.81.0.0/24"]
     assert server.unchanged(site) and "ok: as it was deployed" in server(site, "verify")
+
+
+def deployed_within_one_second(server: Server, *roots: str) -> None:
+    """As on a quick machine: journals tell time in seconds."""
+    for root in roots:
+        journal = server.path(f"{root}/.plugnode/journal.jsonl")
+        at_once = re.sub('"time": "[^"]+"', '"time": "2026-11-29T12:00:00Z"', journal.read_text())
+        journal.write_text(at_once)
 
 
 def planned_with_a_change(server: Server, site: Doit) -> str:
