@@ -207,12 +207,9 @@ def test_slurm_drains_nodes_and_lets_their_jobs_end(rack: Rack, tmp_path: pathli
     assert "wn002: left: not idle in 20 seconds: allocated+drain\n" in out, out
     assert f"wn003: failed: {degraded}; it stays drained\n" in out, out
     assert "wn004: left: drained by somebody else: bad fan\n" in out, out
-    assert states == [
-        "idle none",
-        "allocated none",
-        f"drained plugnode: {degraded}",
-        "drained bad fan",
-    ]
+    # Slurm 24.11 goes on showing why a node was drained once
+    assert [state.split()[0] for state in states[:2]] == ["idle", "allocated"]
+    assert states[2:] == [f"drained plugnode: {degraded}", "drained bad fan"]
     assert rack.runs() == [rack.release, OLD, rack.release, OLD]
 
 

@@ -40,7 +40,7 @@ mount --bind "$0" "$0"; cd "$0"
 for folder in sys dev; do mount --rbind /$folder $folder; done
 mount -t proc proc proc; mount -t tmpfs tmpfs run
 pivot_root . .; umount -l .
-exec chroot . env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+exec chroot . env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
   PIP_CERT=/{CERTIFICATES} SSL_CERT_FILE=/{CERTIFICATES} sh -c "cd /{PLACE}; $1"
 """
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from tests.support.commands import REPOSITORY
 
+SHIMS = "/usr/local/bin"  # what a machine runs in place of the real program of that name
 BOOT = """
 set -e
 ip link set lo up
@@ -80,7 +81,7 @@ class Machine:
         self.pid = int(children.read_text().split()[0])
         until(lambda: os.readlink(f"/proc/{self.pid}/exe").endswith("sleep"))
         self.plug()
-        own = " ".join(("/root", "/srv", "/var/tmp", "/etc/exports.d", "/usr/local/bin", *self.own))
+        own = " ".join(("/root", "/srv", "/var/tmp", "/etc/exports.d", SHIMS, *self.own))
         held = self.lan.folder / "checkout"
         run(
             *self.inside(
@@ -114,11 +115,12 @@ class Machine:
         run(*self.lan.inside("ip", "link", "set", self.port, "up"))
 
     def inside(self, *argv: object) -> list[str]:
-        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-p", "--", *map(str, argv)]
+        enter = ["nsenter", "-t", str(self.pid), "-n", "-m", "-p", "--"]
+        return [*enter, "env", f"PATH={SHIMS}:{os.environ['PATH']}", *map(str, argv)]
 
     def shim(self, name: str, script: str) -> pathlib.Path:
         """A program that is found there before the real one; remove it to have that again."""
-        path = self.path(f"/usr/local/bin/{name}")
+        path = self.path(f"{SHIMS}/{name}")
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
         return path
