@@ -140,9 +140,16 @@ def make(tree: Path) -> None:
 
 
 def boots(
-    folder: Path, tree: Path, case: str = CASE, sizes: dict[str, str] = DISKS
+    folder: Path,
+    tree: Path,
+    case: str = CASE,
+    sizes: dict[str, str] = DISKS,
+    within: float = 1400,
 ) -> dict[str, str]:
-    """Power it on once: what each boot of a disk said, by its title; `sizes`: of its disks, by name."""
+    """Power it on once: what each boot of a disk said, by its title.
+
+    `sizes`: of its disks, by name. `within`: seconds for all of them.
+    """
     pack = f"find . ! -path './boot/*' | cpio -o -H newc --quiet >{folder}/initrd"
     subprocess.run(pack, shell=True, cwd=tree, check=True)
     with open(folder / "initrd", "ab") as initrd:
@@ -162,10 +169,8 @@ def boots(
         folder / "initrd",
     ]
     with open(folder / "console", "wb") as console:
-        argv = ["qemu-system-x86_64", *words]
-        subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True, timeout=1400
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": console, "stderr": console}
+        subprocess.run(["qemu-system-x86_64", *words], check=True, timeout=within, **streams)
     told = (folder / "console").read_text(errors="replace").replace("\r", "")
     assert "=== END" in told, told[-3000:]
     return dict(re.findall(r"^=== ([^\n]+)\n(.*?)(?=^=== )", told, re.MULTILINE | re.DOTALL))
