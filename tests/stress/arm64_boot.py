@@ -41,7 +41,7 @@ nodes:
   arm001: {{mac: "52:54:00:aa:00:21", ip: 172.24.10.21, groups: [arm]}}
 """
 PACKAGES = """
-linux-image-arm64 systemd-sysv udev kmod e2fsprogs fdisk busybox-static openssh-server iproute2
+linux-image-arm64 systemd-sysv dbus udev kmod e2fsprogs fdisk busybox-static openssh-server iproute2
 shim-signed shim-helpers-arm64-signed grub-efi-arm64-signed
 """.split()
 

@@ -20,6 +20,8 @@ BUSYBOX = (
     "tail touch tr wc"
 ).split()
 LONGEST = 300  # seconds, while other work has this machine
+# Folders of the host by mount(2), as busybox has it: fsconfig(2), which util-linux takes since 2.39,
+# has no option without a name
 INIT = """\
 #!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -28,8 +30,8 @@ mount -t sysfs sysfs /sys
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 mkdir -p {folder} {checkout}
-mount -r -t hostfs none {checkout} -o {checkout}
-mount -t hostfs none {folder} -o {folder}
+busybox mount -r -t hostfs none {checkout} -o {checkout}
+busybox mount -t hostfs none {folder} -o {folder}
 for name in {busybox}; do mount -o bind /bin/busybox $(readlink -f $(which $name)); done
 for name in {modules}; do insmod /usr/lib/uml/modules/*/kernel/$name.ko; done
 {{
