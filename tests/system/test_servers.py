@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -125,9 +126,11 @@ def fleet(three_servers: Fleet) -> Fleet:
 
 
 @pytest.fixture
-def new_fleet(fleet: Fleet) -> Fleet:
+def new_fleet(fleet: Fleet) -> Iterator[Fleet]:
+    """Its servers are as new, before and after: none has anything that was rolled back."""
     fleet.clear()
-    return fleet
+    yield fleet
+    fleet.clear()
 
 
 def nfs(server: Machine, *path: str) -> pathlib.Path:
@@ -421,7 +424,8 @@ def two_releases(fleet: Fleet, cmdline: str) -> tuple[str, str]:
     return old, fleet.release()
 
 
-def test_a_rollback_is_of_every_server_or_of_those_that_are_named(fleet):
+def test_a_rollback_is_of_every_server_or_of_those_that_are_named(new_fleet):
+    fleet = new_fleet
     old, new = two_releases(fleet, "console=ttyS0 newest")
     third = fleet.servers["boot3"]
     assert f"boot[1-3]: worker: nodes boot {old} from now on, not {new}" in fleet("rollback")
@@ -497,7 +501,8 @@ def with_gpu(fleet: Fleet) -> None:
     fleet.site.write_text(text)
 
 
-def test_one_image_on_one_server_is_moved_and_nothing_else(fleet):
+def test_one_image_on_one_server_is_moved_and_nothing_else(new_fleet):
+    fleet = new_fleet
     with_gpu(fleet)
     fleet("deploy")
     one, two, three = servers = list(fleet.servers.values())
