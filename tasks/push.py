@@ -6,7 +6,7 @@ site.img of each server ──> hosts, nodes, site, layouts ── ssh ──> /
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .base.console import say
 from .base.options import flag
@@ -19,7 +19,7 @@ from .core.base.text import counted, readable
 from .core.site.model import DISK, Node, Site
 
 if TYPE_CHECKING:
-    from .core.nodes.ask import Runs
+    from .core.nodes.ask import Heard
     from .core.remote.operations import Answer
 
 
@@ -237,29 +237,13 @@ def ask_nodes(run: Run) -> dict[str, str]:
 DEGRADED = "degraded: see /run/plugnode/degraded there"
 
 
-class Heard(NamedTuple):
-    """What nodes said of themselves, and a line for all that did not for the same reason."""
-
-    runs: dict[str, Runs]
-    unheard: list[str]
-
-
 def hear(run: Run) -> Heard:
     """Ask nodes what they run."""
     from .core.nodes import ask
 
-    asked, known_hosts = nodes(run), run.paths.known_hosts
+    asked = nodes(run)
     say(f"asking {counted(len(asked), 'node')} what they run")
-    replies = ask.ask(asked, ask.RUNS, known_hosts)
-    runs: dict[str, Runs] = {}
-    failed = dict(replies.failed)
-    for name, text in replies.said.items():
-        one = ask.runs(text)
-        if one is None:
-            failed[name] = "what it says that it runs is no release"
-        else:
-            runs[name] = one
-    return Heard(runs, ask.folded(failed, known_hosts))
+    return ask.hear(asked, run.paths.known_hosts)
 
 
 def said_of(words: dict[str, str]) -> list[str]:

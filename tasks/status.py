@@ -19,13 +19,14 @@ from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
 from .deploy import states_of, texts
 from .history import is_range, show_range
-from .push import Heard, degraded, hear, said_of
+from .push import degraded, hear, said_of
 from .push import nodes as asked
 from .report import put_on_page
 
 if TYPE_CHECKING:
     from .core.inspect.boots import Booted
     from .core.inspect.status import State
+    from .core.nodes.ask import Heard
     from .core.operate.metrics import Seen
     from .core.remote.operations import Answer
     from .core.site.model import Site

@@ -19,11 +19,11 @@ from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
 from .deploy import states_of
 from .power import cycled
-from .push import Heard, hear, nodes, said_of
+from .push import hear, nodes, said_of
 from .status import next_releases
 
 if TYPE_CHECKING:
-    from .core.nodes.ask import Runs
+    from .core.nodes.ask import Heard
     from .core.operate.schedulers import Scheduler
     from .core.operate.upgrade import Bounds, Outcome
     from .core.remote.operations import Answer
@@ -68,7 +68,7 @@ def upgrade(run: Run, no_drain: bool, **words: str) -> None:
     answered = {*known.heard.runs, *ledger.nodes} & known.wanted.keys()
     rolling = Rolling(known.wanted, (scheduler, OverSsh(run), ledger), limits, say)
     try:
-        late = rolling.resume(known.heard.runs)
+        late = rolling.resume(known.heard)
         say(f"to upgrade: {len(late)} of {counted(len(known.names), 'node')}")
         rolling.run(late)
     finally:
@@ -128,15 +128,10 @@ class OverSsh:
         build = os.path.abspath(run.settings.build)
         self.whose = f"{author['who']} on {author['host']}, in {build}"
 
-    def runs(self, names: Collection[str]) -> Mapping[str, Runs]:
+    def hear(self, names: Collection[str]) -> Heard:
         from .core.nodes import ask
 
-        asked = [self.nodes[name] for name in names]
-        found = {}
-        for name, text in ask.ask(asked, ask.RUNS, self.known_hosts).said.items():
-            if one := ask.runs(text):
-                found[name] = one
-        return found
+        return ask.hear([self.nodes[name] for name in names], self.known_hosts)
 
     def claim(self, names: Collection[str]) -> Mapping[str, str]:
         """One that does not answer is nobody's: its reboot fails, or it has none to lose."""
@@ -155,7 +150,7 @@ class OverSsh:
         from .core.nodes import ask
 
         asked = [self.nodes[name] for name in names]
-        return ask.ask(asked, ask.REBOOT, self.known_hosts).failed
+        return ask.named(ask.ask(asked, ask.REBOOT, self.known_hosts).failed, self.known_hosts)
 
     def has_power(self, node: str) -> bool:
         from .core.power.connect import has_bmc

@@ -118,7 +118,7 @@ def _far(
         need = "servers that are reached by ssh need an absolute path"
         raise Refused(f"destdir={destdir}: {need}")
     requests = [_request(run, server, options, with_goal) for server in servers]
-    return controller.send(requests, say)
+    return controller.send(requests, say, run.site.deploy.bandwidth or 0)
 
 
 def _request(run: Run, server: Server, options: Options, with_goal: bool):

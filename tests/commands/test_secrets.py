@@ -1,4 +1,7 @@
-"""Secrets of nodes as an admin meets them: read by deploy alone, encrypted for each node, nowhere in plain."""
+"""Secrets of nodes as an admin meets them.
+
+They are read by deploy alone, encrypted for each node, and nowhere in plain.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ ssh_host_keys: kept
 outputs: [ssh_known_hosts]
 secrets:
   munge: {{to: /etc/munge/munge.key, from: {{file: private/munge.key}}, owner: daemon}}
-  tab: {{to: /etc/krb5.keytab, from: {{command: [sh, -c, "echo read >>private/log; cat private/tab"]}}{groups}}}
+  tab: {{to: /etc/krb5.keytab, from: {{command: [sh, -c, "{read}"]}}{groups}}}
 groups: {{gpu: {{}}}}
 """
+READ = "echo read >>private/log; cat private/tab"
 NODES = [
     "{mac: 'ae:d6:90:bb:aa:1d', ip: 172.24.10.100, groups: [gpu]}",
     "{mac: 'ae:d6:90:bb:aa:1e', ip: 172.24.10.10}",
@@ -37,15 +41,16 @@ class Site:
         self.doit, self.folder, self.dest = Doit(folder), folder, folder / "dest"
         self.private, self.store = folder / "private", folder / "private/store"
         self.private.mkdir()
-        self.write("munge.key", PLANTED + b"\n")
-        self.write("tab", PLANTED + b" of kerberos\n")
         self.reference = sample_site.reference(folder / "reference", files=5)
         self.site()
 
     def site(self, groups: str = "") -> None:
+        """As it is at first, with its secrets; `groups`: who else may have the second one."""
+        self.write("munge.key", PLANTED + b"\n")
+        self.write("tab", PLANTED + b" of kerberos\n")
         sample_site.write(self.doit.site, self.reference, NODES)
         with self.doit.site.open("a") as file:
-            file.write(SECRETS.format(groups=groups))
+            file.write(SECRETS.format(groups=groups, read=READ))
 
     def write(self, name: str, data: bytes) -> None:
         (self.private / name).write_bytes(data)
@@ -65,10 +70,16 @@ class Site:
         lines = ""
         for node, path in sorted(nodes.items()):
             words = ["age-keygen", "-y", path]
-            lines += (
-                f"{node} {subprocess.run(words, check=True, capture_output=True, text=True).stdout}"
-            )
+            done = subprocess.run(words, check=True, capture_output=True, text=True)
+            lines += f"{node} {done.stdout}"
+        self.store.mkdir(mode=0o700, exist_ok=True)
         (self.store / "recipients").write_text(lines)
+
+    def enroll_both(self) -> dict[str, Path]:
+        """Both nodes by new keys."""
+        keys = {node: self.key(node) for node in ("wn001", "wn002")}
+        self.enroll(**keys)
+        return keys
 
     def blob(self, node: str) -> bytes:
         return (self.dest / f"tftpboot/secrets/{node}.age").read_bytes()
@@ -91,8 +102,17 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Site:
+def one_site(tmp_path_factory) -> Site:
     return Site(tmp_path_factory.mktemp("secrets"))
+
+
+@pytest.fixture
+def site(one_site: Site) -> Site:
+    """It is deployed, and both nodes are enrolled, whatever another test made of it."""
+    one_site.site()
+    one_site.enroll_both()
+    one_site("deploy")
+    return one_site
 
 
 class Watch(threading.Thread):
@@ -118,7 +138,8 @@ def holding(folder: Path) -> list[str]:
     return subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
 
 
-def test_deploy_alone_reads_secrets_and_only_enrolled_nodes_get_them(site: Site):
+def test_nodes_that_are_not_enrolled_get_no_secrets_and_nothing_is_read(tmp_path: Path):
+    site = Site(tmp_path)
     site.doit("validate")
     site.doit()
     checked = site("check")
@@ -131,8 +152,9 @@ def test_deploy_alone_reads_secrets_and_only_enrolled_nodes_get_them(site: Site)
     assert not (site.dest / "tftpboot/secrets").exists()
     assert "! secrets: wn[001-002]: not enrolled" in site("status")
 
-    keys = {node: site.key(node) for node in ("wn001", "wn002")}
-    site.enroll(**keys)
+
+def test_deploy_alone_reads_secrets_and_the_plain_text_is_nowhere(site: Site):
+    site.enroll_both()
     before = site.reads
     planned = site("plan")
     names = "tab, munge, ssh_host_ed25519_key, ssh_host_ed25519_key.pub"
@@ -149,32 +171,35 @@ def test_deploy_alone_reads_secrets_and_only_enrolled_nodes_get_them(site: Site)
     assert PLANTED.decode() not in out + planned
     for folder in (site.dest, site.doit.build, site.store):
         assert holding(folder) == []
-    got = site.opened("wn001", keys["wn001"])
+
+
+def test_a_node_alone_opens_what_is_encrypted_for_it(site: Site):
+    got = site.opened("wn001", site.private / "wn001.key")
     assert got["etc/munge/munge.key"] == PLANTED + b"\n" and "etc/krb5.keytab" in got
     with pytest.raises(subprocess.CalledProcessError):
-        site.opened("wn002", keys["wn001"])
+        site.opened("wn002", site.private / "wn001.key")
 
 
-def test_what_is_unchanged_keeps_its_blob_and_what_is_new_is_encrypted_for_those_that_have_it(
-    site: Site,
-):
+def test_what_is_unchanged_keeps_its_blob(site: Site):
     first = {node: site.blob(node) for node in ("wn001", "wn002")}
     assert "no changes" in site("deploy")
     assert {node: site.blob(node) for node in first} == first
+
+
+def test_what_is_new_is_encrypted_for_those_that_have_it(site: Site):
+    first = site.blob("wn002")
     site.site(", groups: [gpu]")
     assert "to be encrypted for wn002\n" in site("plan")
     site("deploy")
-    assert site.blob("wn002") != first["wn002"]
-    assert "etc/krb5.keytab" not in site.opened("wn002", site.private / "wn002.key")
     second = site.blob("wn002")
+    assert second != first
+    assert "etc/krb5.keytab" not in site.opened("wn002", site.private / "wn002.key")
 
     site.write("tab", PLANTED + b" rotated\n")
     assert "no changes" in site("plan"), "nothing was read"
     assert "secrets: encrypted for wn001\n" in site("deploy")
-    assert site.opened("wn001", site.private / "wn001.key")["etc/krb5.keytab"].endswith(
-        b" rotated\n"
-    )
-    assert site.blob("wn002") == second
+    tab = site.opened("wn001", site.private / "wn001.key")["etc/krb5.keytab"]
+    assert tab.endswith(b" rotated\n") and site.blob("wn002") == second
 
 
 def test_a_node_that_is_revoked_loses_its_blob_and_one_with_a_new_key_gets_another(site: Site):
@@ -195,7 +220,7 @@ def test_a_plan_that_was_seen_is_done_whatever_the_secrets_are(site: Site):
     text = site.doit.site.read_text()
     site.doit.site.write_text(text.replace("console=ttyS0", "console=ttyS1"))
     id = re.search(r"--plan=(\w+)", site("plan"))[1]
-    assert "secrets: encrypted for wn001\n" in site("deploy", f"--plan={id}")
+    assert "secrets: encrypted for wn[001-002]\n" in site("deploy", f"--plan={id}")
     assert b"again" in site.opened("wn001", site.private / "wn001.key")["etc/munge/munge.key"]
 
 
@@ -221,24 +246,26 @@ def test_what_cannot_be_read_stops_a_deploy_before_anything_is_changed(site: Sit
     saved.rename(site.private)
 
 
+HOST_KEY = "var/lib/plugnode/ssh/ssh_host_ed25519_key"
+
+
 def test_ssh_knows_nodes_by_the_keys_that_are_kept(site: Site):
     site.doit()
     known = site.doit.build / "configs/cluster/ssh_known_hosts"
-    shown = {}
-    for name in ("wn001", "172.24.10.100", "wn002"):
-        words = ["ssh-keygen", "-f", known, "-F", name, "-l"]
-        shown[name] = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    key = site.opened("wn001", site.private / "wn001.key")[
-        "var/lib/plugnode/ssh/ssh_host_ed25519_key"
-    ]
-    path = site.private / "host.key"
-    path.write_bytes(key)
-    path.chmod(0o600)
-    said = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True).stdout
-    assert said.split()[1] in shown["wn001"] and said.split()[1] in shown["172.24.10.100"]
-    assert said.split()[1] not in shown["wn002"]
+    key = site.private / "host.key"
+    key.write_bytes(site.opened("wn001", site.private / "wn001.key")[HOST_KEY])
+    key.chmod(0o600)
+    fingerprint = listed("-l", "-f", key).split()[1]
+    for name, has_it in {"wn001": True, "172.24.10.100": True, "wn002": False}.items():
+        assert (fingerprint in listed("-f", known, "-F", name, "-l")) == has_it
     assert "wn001 ssh-ed25519" in (site.doit.build / "nodes.known_hosts").read_text()
     assert b"PRIVATE KEY" not in known.read_bytes()
+
+
+def listed(*words: object) -> str:
+    """What ssh-keygen prints."""
+    argv = ["ssh-keygen", *map(str, words)]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 def test_the_root_has_places_for_secrets_and_nothing_in_them(site: Site):

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -138,6 +139,24 @@ def test_what_failed_stays_drained_with_the_reason_until_the_same_command_finds_
     out = rack("upgrade", "--at-once=4")  # wn004 may have come to its turn before, or not
     assert "wn001: runs" in out or "wn[001-002" in out, out
     assert rack.runs() == [rack.release] * 4 and rack.drained() == {}, out
+
+
+@pytest.fixture
+def dead_line(rack: Rack) -> Iterator[Machine]:
+    """A node that takes its network down in place of a reboot."""
+    node = rack.nodes[0]
+    node.shim("shutdown", "ip link set eth0 down")
+    yield node
+    run(*node.inside("ip", "link", "set", "eth0", "up"))
+
+
+def test_of_one_that_does_not_answer_the_reason_is_said(rack: Rack, dead_line: Machine):
+    why = "it does not answer(, as in the upgrade before)?: (No route to host|Connection timed out)"
+    out = rack("upgrade", "node=wn001", "--boot-within=5s", status=1)
+    assert re.search(f"wn001: failed: not back in 5 seconds: {why}; it stays drained\n", out), out
+    assert re.search(f"{why}$", rack.drained()["wn001"])
+    out = rack("upgrade", "node=wn001", status=1)
+    assert re.search(f"wn001: failed: {why}; it stays drained\n", out), out
 
 
 def test_what_does_not_reboot_is_cycled_by_its_bmc(rack: Rack, tmp_path: pathlib.Path):

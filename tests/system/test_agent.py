@@ -7,12 +7,16 @@ import os
 import pathlib
 import random
 import subprocess
+import sys
+import time
+from subprocess import PIPE
 
 import pytest
 
 from tasks.core.base import shapes, text
 from tasks.core.remote import controller
 from tests.support import sample_site
+from tests.support.commands import REPOSITORY
 from tests.support.initrd_images import kernel_files
 from tests.support.netns import Lan, Machine, doit, lan, until
 
@@ -187,6 +191,27 @@ def test_shapes_are_taken_as_they_are_written():
     ):
         with pytest.raises(shapes.Misfit):
             shapes.fit(value, shape, "it")
+
+
+HEAR = """\
+import sys
+from tasks.core.remote import agent
+agent.SILENCE = 0.5
+print(len(agent.Channel(sys.argv[1]).hear()["data"]))
+"""
+
+
+def test_a_line_that_comes_slowly_is_no_silence(tmp_path):
+    argv = [sys.executable, "-c", HEAR, str(tmp_path)]
+    hearing = subprocess.Popen(argv, stdin=PIPE, stdout=PIPE, text=True, cwd=REPOSITORY)
+    hearing.stdout.readline()  # it listens
+    line = json.dumps({"data": "x" * 1000})
+    for first in range(0, len(line), 100):
+        time.sleep(0.1)
+        hearing.stdin.write(line[first : first + 100])
+        hearing.stdin.flush()
+    out = hearing.communicate("\n")[0]
+    assert out.splitlines()[-1] == "1000"
 
 
 @namespaces

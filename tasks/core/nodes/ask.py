@@ -121,6 +121,36 @@ def runs(text: str) -> Runs | None:
     return Runs(release, is_degraded, tuple(disks))
 
 
+class Heard(NamedTuple):
+    """What nodes say that they run; why it is not known of others, as `folded` takes it."""
+
+    runs: dict[str, Runs]
+    failed: dict[str, str]
+    known_hosts: str
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why it is not known of each other."""
+        return named(self.failed, self.known_hosts)
+
+    @property
+    def unheard(self) -> list[str]:
+        """The same, a line for all of the same reason."""
+        return folded(self.failed, self.known_hosts)
+
+
+def hear(nodes: Iterable[Node], known_hosts: str) -> Heard:
+    """Ask nodes what they run."""
+    replies = ask(nodes, RUNS, known_hosts)
+    heard = Heard({}, dict(replies.failed), known_hosts)
+    for name, text in replies.said.items():
+        if one := runs(text):
+            heard.runs[name] = one
+        else:
+            heard.failed[name] = "what it says that it runs is no release"
+    return heard
+
+
 def ask(
     nodes: Iterable[Node],
     script: str,
@@ -195,6 +225,11 @@ class _Asked(EventHandler):  # type: ignore[misc]
             self.failure = f"did not answer in {self.limit:g} seconds"
 
 
+def named(failed: Mapping[str, str], known_hosts: str) -> dict[str, str]:
+    """Why nodes did not answer, each line about its node alone."""
+    return {name: _filled(text, name, known_hosts) for name, text in failed.items()}
+
+
 def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:
     """A line for all the nodes of the same words: `wn[003-007]: No route to host`."""
     groups: dict[str, list[str]] = {}
@@ -203,6 +238,9 @@ def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:
     lines = []
     for text, names in groups.items():
         nodes = fold_nodes(names)
-        meant = text.replace("NODE", nodes).replace("KNOWN_HOSTS", known_hosts)
-        lines.append(f"{nodes}: {meant}")
+        lines.append(f"{nodes}: {_filled(text, nodes, known_hosts)}")
     return lines
+
+
+def _filled(text: str, nodes: str, known_hosts: str) -> str:
+    return text.replace("NODE", nodes).replace("KNOWN_HOSTS", known_hosts)

@@ -18,19 +18,20 @@ from ..base.errors import Refused
 from ..base.nodeset import fold_nodes
 from ..base.process import Throttle
 from ..base.text import counted
-from ..nodes.ask import Runs
+from ..nodes.ask import Heard, Runs
 from .ledger import DRAINED, FAILED, REBOOTED, Ledger
 from .schedulers import Scheduler
 
 MINUTE = 60
 OURS = "plugnode"  # how each reason begins
+SILENT = "it does not answer"
 
 
 class Running(Protocol):
     """The nodes themselves."""
 
-    def runs(self, nodes: Collection[str]) -> Mapping[str, Runs]:
-        """What those say that answer."""
+    def hear(self, nodes: Collection[str]) -> Heard:
+        """What nodes say that they run, and why others do not."""
 
     def claim(self, nodes: Collection[str]) -> Mapping[str, str]:
         """Have nodes know until they boot whose upgrade they are in; whose some are in already."""
@@ -83,11 +84,11 @@ class Rolling:
         self.outcome = Outcome([], {}, {})
         self.count = len(wanted)
 
-    def resume(self, runs: Mapping[str, Runs]) -> list[str]:
+    def resume(self, heard: Heard) -> list[str]:
         """Take up what an earlier upgrade left; the nodes that are still to be upgraded."""
-        late = []
+        late, reasons = [], heard.reasons
         for node, release in self.wanted.items():
-            how, one = self.ledger.nodes.get(node), runs.get(node)
+            how, one = self.ledger.nodes.get(node), heard.runs.get(node)
             if one and one.release != release:
                 late.append(node)
             elif one and how == DRAINED:
@@ -97,7 +98,7 @@ class Rolling:
             elif how == REBOOTED:
                 self.booting[node] = time.monotonic()
             elif how:
-                why = "it does not answer, as in the upgrade before"
+                why = f"{SILENT}, as in the upgrade before: {reasons[node]}"
                 self.outcome.failed[node] = f"{why}{self.scheduler.stays}"
         return late
 
@@ -235,16 +236,18 @@ class Rolling:
         return [node for node in nodes if node not in busy]
 
     def _look_at_booting(self) -> None:
-        runs = self.running.runs(list(self.booting)) if self.booting else {}
+        if not self.booting:
+            return
+        heard = self.running.hear(list(self.booting))
         now = time.monotonic()
         late = {}
         for node, since in list(self.booting.items()):
-            one = runs.get(node)
+            one = heard.runs.get(node)
             if one and one.release == self.wanted[node]:
                 del self.booting[node]
                 self._look(node, one)
             elif now - since >= self.bounds.boot:
-                said = f"it runs {one.release}" if one else "it does not answer"
+                said = f"it runs {one.release}" if one else f"{SILENT}: {heard.reasons[node]}"
                 late[node] = f"not back in {self.bounds.boot:g} seconds: {said}"
         self._end_late(late)
 

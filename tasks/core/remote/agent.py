@@ -62,6 +62,7 @@ PACKAGES = (  # of tasks.core: all that runs here
 MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
 SILENCE = 30  # seconds without a word from whoever asked
 BATCH = 1000  # names a line
+PIECE = 1 << 16  # bytes that are heard at a time
 PARTS = {  # -> of Release
     "root.mtree": "root",
     "root.xattrs": "xattrs",
@@ -150,27 +151,37 @@ class Channel:
     def __init__(self, folder: str):
         self.folder = folder
         self.heard: queue.Queue[bytes] = queue.Queue()
+        self.rest = b""  # what was heard of the next line
         self._write("\n")  # behind a greeting of the login shell that ended no line
         self.tell(begun=True)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in sys.stdin.buffer:
-            self.heard.put(line)
+        while piece := sys.stdin.buffer.read1(PIECE):  # type: ignore[union-attr]
+            self.heard.put(piece)
         self.heard.put(b"")
 
     def hear(self) -> Any:
         """The next value. Raises Refused where there will be none."""
         while True:
+            line = self._line()
+            if line.strip():  # an empty line says that somebody is there
+                return json.loads(line)
+
+    def _line(self) -> bytes:
+        """The next line. One that comes slowly is no silence."""
+        pieces = [self.rest]
+        while b"\n" not in pieces[-1]:
             try:
-                line = self.heard.get(timeout=SILENCE)
+                piece = self.heard.get(timeout=SILENCE)
             except queue.Empty:
                 why = f"nothing heard for {SILENCE} seconds from who asked; ended"
                 raise Refused(why) from None
-            if not line:
+            if not piece:
                 raise Refused("who asked has gone; ended")
-            if line.strip():  # an empty line says that somebody is there
-                return json.loads(line)
+            pieces.append(piece)
+        line, _, self.rest = b"".join(pieces).partition(b"\n")
+        return line
 
     def tell(self, **message: Any) -> None:
         self._write(f"{MARK}{json.dumps(message)}\n")

@@ -31,11 +31,13 @@ from ..base.text import all_readable, readable
 from ..history.releases import Tell
 from ..release import Release
 from . import agent, answers, parallel
+from .bandwidth import TICK, Bandwidth, Words
 from .operations import Answer, Render, Sections
 from .options import NAMES, Options, Values, pack_options
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
+SLOWLY = 24 * LIMIT  # the same, where there is a limit to what they are sent
 PULSE = 5  # seconds between signs of life, well below agent.SILENCE
 BEGUN = 60  # seconds until one must have said its first word
 
@@ -107,12 +109,20 @@ class Request:
         return {**work, "targets": list(self.targets), "goal": self.goal}
 
 
-def send(requests: Iterable[Request], say: Callable[[str], None]) -> dict[str, Answer]:
-    """Every server's answer, by name; whatever befalls one of them stops no other."""
-    sessions = [_Session(request, say) for request in requests]
+def send(
+    requests: Sequence[Request], say: Callable[[str], None], bits: int = 0
+) -> dict[str, Answer]:
+    """Every server's answer, by name; whatever befalls one of them stops no other.
+
+    All together are sent so many bits a second at most; 0: as they come.
+    """
+    bandwidth = Bandwidth(bits, len(requests), FANOUT)
+    sessions = [_Session(request, say, bandwidth) for request in requests]
     for session in sessions:
         session.begin()
     task_self().timer(PULSE, _Keepalive(sessions), interval=PULSE, autoclose=True)
+    if bandwidth:
+        task_self().timer(TICK, _Pace(sessions), interval=TICK, autoclose=True)
     parallel.finish(FANOUT)
     return {session.server: session.answer() for session in sessions}
 
@@ -134,14 +144,27 @@ class _Keepalive(EventHandler):  # type: ignore[misc]
                 session.give_up(f"{what}{session.last()}")
 
 
+class _Pace(EventHandler):  # type: ignore[misc]
+    """Has each server told the next piece of what it is told."""
+
+    def __init__(self, sessions: list[_Session]):
+        self.sessions = sessions
+
+    def ev_timer(self, timer: object) -> None:
+        for session in self.sessions:
+            if session.open:
+                session.outgoing.go_on()
+
+
 class _Session(EventHandler):  # type: ignore[misc]
     """The talk with one server.
 
     What it tells is kept, what it asks for is done, if it may have it.
     """
 
-    def __init__(self, request: Request, say: Callable[[str], None]):
-        self.request, self.say = request, say
+    def __init__(self, request: Request, say: Callable[[str], None], bandwidth: Bandwidth):
+        self.request, self.say, self.bandwidth = request, say, bandwidth
+        self.limit = SLOWLY if bandwidth else LIMIT
         self.server, self.ssh = request.server, request.ssh
         self.words: list[str] = []  # what ssh and the shell there say
         self.names: list[str] = []  # what it is about to ask for
@@ -155,12 +178,13 @@ class _Session(EventHandler):  # type: ignore[misc]
     def begin(self) -> None:
         script = shlex.join(["sh", "-c", FIND, BEGIN])
         argv = [*ssh_command(), "-T", "--", self.ssh, script]
-        job = parallel.Job(argv, self.server, LIMIT)
+        job = parallel.Job(argv, self.server, self.limit)
         self.worker = parallel.begin(job, self)
+        self.outgoing = Words(self.worker, self.bandwidth)
 
     def write(self, data: bytes) -> None:
         if self.open:
-            self.worker.write(data)
+            self.outgoing.add(data)
 
     def ev_start(self, worker: WorkerPopen) -> None:
         self.open, self.deadline = True, time.monotonic() + BEGUN
@@ -200,7 +224,7 @@ class _Session(EventHandler):  # type: ignore[misc]
 
     def _hear(self, kind: str, said: Any) -> None:
         is_last = kind in ("done", "refused")
-        self.deadline = time.monotonic() + (PULSE if is_last else LIMIT)
+        self.deadline = time.monotonic() + (PULSE if is_last else self.limit)
         if kind == "names":
             self.names += said
         elif kind == "bring":
@@ -234,7 +258,7 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit(f"it asks for {what}, which it may not have")
         if not (_is_place(asked["to"]) and _is_place(asked["like"] or "/")):
             raise shapes.Misfit("it wants files at a place that is none")
-        argv = fetch_by_rsync(source, self.ssh, asked)
+        argv = fetch_by_rsync(source, self.ssh, asked, self.bandwidth.of_rsync)
         self.transfer = _Transfer(self, files).begin(argv)
 
     def _render(self, release: Values, label: str, site: str) -> None:
@@ -262,8 +286,9 @@ class _Session(EventHandler):  # type: ignore[misc]
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         self.open = False
+        self.bandwidth.one_is_done()
         if timedout:
-            self.failure = f"did not end in {LIMIT // 60} minutes"
+            self.failure = f"did not end in {self.limit // 60} minutes"
 
     def answer(self) -> Answer:
         if self.done is None:
@@ -282,7 +307,7 @@ class _Transfer(EventHandler):  # type: ignore[misc]
         self.words: list[str] = []
 
     def begin(self, argv: list[str]) -> WorkerPopen:
-        job = parallel.Job(argv, self.session.server, LIMIT, at_once=True)
+        job = parallel.Job(argv, self.session.server, self.session.limit, at_once=True)
         return parallel.begin(job, self)
 
     def ev_start(self, worker: WorkerPopen) -> None:
@@ -325,7 +350,9 @@ def _may_be_named(source: Source, name: bytes) -> bool:
     return is_plain and (source.names is None or os.fsdecode(name) in source.names)
 
 
-def fetch_by_rsync(source: Source, ssh: str, asked: Mapping[str, Any]) -> list[str]:
+def fetch_by_rsync(
+    source: Source, ssh: str, asked: Mapping[str, Any], rate: list[str]
+) -> list[str]:
     """The command that brings the files that it is given the names of there.
 
     -I: what is listed is known to differ, whatever its time. --link-dest: a file of that name in
@@ -340,6 +367,7 @@ def fetch_by_rsync(source: Source, ssh: str, asked: Mapping[str, Any]) -> list[s
         *kept,
         *("-I", "--no-motd", "-s", "--from0", "--files-from=-"),
         *like,
+        *rate,
         f"--rsh={shlex.join(ssh_command())}",
         "--",
         f"{source.folder}/",

@@ -1204,6 +1204,17 @@ class Deploy(NamedTuple):
             " `doit status --boots` shows them; see [servers.md](servers.md)",
         ),
     ] = "none"
+    bandwidth: Annotated[
+        Optional[int],  # bits a second
+        Key(
+            Text("bandwidth"),
+            "what all servers together are sent over ssh at most, a second",
+            "what all servers together are sent over ssh at most, as tc(8) writes a rate:"
+            " `400Mbit`, `1Gbit`; see [servers.md](servers.md)",
+            default="no limit",
+            examples=("400Mbit",),
+        ),
+    ] = None
     keep: Annotated[
         int,
         Key(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tasks.core.nodes.ask import NodeDisk, Runs, runs
+from tasks.core.nodes.ask import NodeDisk, Runs, folded, named, runs
 from tasks.core.nodes.table import nodes_json, nodes_text
 
 RELEASE = "worker-3f9a1c2b4d5e"
@@ -33,6 +33,18 @@ def test_a_node_says_its_release_whether_it_is_degraded_and_its_disks(
     text: str, found: Runs | None
 ):
     assert runs(text) == found
+
+
+def test_why_nodes_do_not_answer_is_told_of_each_or_of_all_together():
+    why = "make sure, then ssh-keygen -R NODE -f KNOWN_HOSTS"
+    failed = {"wn001": why, "wn002": why}
+    assert folded(failed, "/build/known") == [
+        "wn[001-002]: make sure, then ssh-keygen -R wn[001-002] -f /build/known"
+    ]
+    assert named(failed, "/build/known") == {
+        "wn001": "make sure, then ssh-keygen -R wn001 -f /build/known",
+        "wn002": "make sure, then ssh-keygen -R wn002 -f /build/known",
+    }
 
 
 def test_disks_are_told_below_the_node_that_has_them():

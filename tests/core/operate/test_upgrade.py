@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.nodes.ask import Runs
+from tasks.core.nodes.ask import Heard, Runs
 from tasks.core.operate.ledger import DRAINED, REBOOTED, Ledger
 from tasks.core.operate.upgrade import Bounds, Outcome, Rolling
 
@@ -47,9 +47,11 @@ class Cluster:
     def undrain(self, node: str) -> None:
         del self.reasons[node]
 
-    def runs(self, nodes: Collection[str]) -> Mapping[str, Runs]:
-        up = [node for node in nodes if node not in self.silent]
-        return {node: Runs(self.release[node], self.does.get(node) == "degraded") for node in up}
+    def hear(self, nodes: Collection[str]) -> Heard:
+        heard = Heard({}, dict.fromkeys(self.silent & {*nodes}, "No route to host"), "")
+        for node in {*nodes} - self.silent:
+            heard.runs[node] = Runs(self.release[node], self.does.get(node) == "degraded")
+        return heard
 
     def claim(self, nodes: Collection[str]) -> Mapping[str, str]:
         whose = {node: self.claims.setdefault(node, "us") for node in nodes}
@@ -96,7 +98,7 @@ def rolling(cluster: Cluster, ledger: Ledger, at_once: int = 4, failed: int = 9)
 def upgraded(cluster: Cluster, ledger: Ledger, **limits: int) -> Outcome:
     """Once more the same command: what is on disk is read anew."""
     work = rolling(cluster, Ledger(ledger.path), **limits)
-    return work.run(work.resume(cluster.runs(NAMES)))
+    return work.run(work.resume(cluster.hear(NAMES)))
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 9])
@@ -131,7 +133,7 @@ def test_what_failed_stays_drained_with_its_reason_until_it_is_well(ledger: Ledg
     outcome = upgraded(cluster, ledger)
     reasons = {
         "wn001": f"runs {NEW}, degraded: see /run/plugnode/degraded there",
-        "wn002": "not back in 0.05 seconds: it does not answer",
+        "wn002": "not back in 0.05 seconds: it does not answer: No route to host",
         "wn003": f"not back in 0.05 seconds: it runs {OLD}",
         "wn004": "no reboot: it has no shutdown",
     }
