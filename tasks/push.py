@@ -111,13 +111,14 @@ def of_same_release(
     for node in asked:
         server = server_of(site, node)
         answer = held.get(server.name)
-        said = answer and answer.done.get("releases", {}).get(boot_of(site, node).label)
+        boot = boot_of(site, node)
+        said = answer and answer.done.get("releases", {}).get(boot.label)
         if not said:
             why = answer.failure if answer and answer.failure else "nothing is deployed for it"
             failed[node.name] = f"{server.name}, its server: {why}"
             continue
-        arguments = arguments_of(site, server, Release(**said), node.network)
-        found.setdefault(f"{arguments} {node.cmdline}\n", []).append(node)
+        arguments = arguments_of(site, server, Release(**said), node.network, boot.card)
+        found.setdefault(f"{arguments} {boot.cmdline}\n", []).append(node)
     return found
 
 

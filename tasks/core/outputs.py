@@ -24,6 +24,7 @@ OUTPUTS = (
     Output("powerman", ("powerman.conf",), ("/etc/powerman/",)),
     Output("hosts", ("hosts",), ("/etc/hosts",)),
     Output("dhcp_hosts", ("dhcp_hosts.conf",), ("/etc/dhcp/",)),
+    Output("dhcp6_hosts", ("dhcp6_hosts.json",), ("/etc/kea/",)),
     Output("ssh_known_hosts", ("ssh_known_hosts",), ("/etc/ssh/ssh_known_hosts",)),
 )
 BMC = "bmc"  # the interface by which nodes are managed

@@ -314,7 +314,8 @@ images:
     disk: {{partitions: [{{mount: image, size: 1G}}]}}
 nodes:
   wn001: {{mac: "52:54:00:00:00:01", ip: 10.99.0.1, server: boot1}}
-  wn002: {{mac: "52:54:00:00:00:02", ip: 10.99.0.2, server: boot2, cmdline: plugnode.cache=10.99.0.9}}
+  wn002: {{mac: "52:54:00:00:00:02", ip: 10.99.0.2, server: boot2, cmdline: plugnode.cache=10.99.0.9,
+          interface: eth1}}
   wn003: {{mac: "52:54:00:00:00:03", ip: 10.99.0.3, server: boot1, release: worker-000000000009}}
 """
 
@@ -336,6 +337,7 @@ def test_a_node_is_told_to_fetch_what_its_own_server_has_deployed_for_it(tmp_pat
     assert told.keys() == {"wn001", "wn002"}
     assert f"root=disk:http://10.99.0.200/{release.id}/root.erofs " in told["wn001"]
     assert "http://10.99.0.201/" in told["wn002"] and "plugnode.cache=10.99.0.9" in told["wn002"]
+    assert "plugnode.interface=eth1" in told["wn002"]
     assert failed == {"wn003": "boot1, its server: nothing is deployed for it"}
 
 

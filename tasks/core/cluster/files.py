@@ -117,6 +117,10 @@ def _dhcp_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
     yield "dhcp_hosts.conf", "dhcp_hosts.conf", {}
 
 
+def _dhcp6_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
+    yield "dhcp6_hosts.json", "dhcp6_hosts.json", {"second": programs.second_addresses(site)}
+
+
 def _ssh_known_hosts(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
     yield "ssh_known_hosts", "ssh_known_hosts", programs.known_hosts_view(site)
 
@@ -132,5 +136,6 @@ OF_WORD: dict[str, Callable[[Site, list[ClusterNode], NamesBy], Made]] = {
     "powerman": _powerman,
     "hosts": _hosts,
     "dhcp_hosts": _dhcp_hosts,
+    "dhcp6_hosts": _dhcp6_hosts,
     "ssh_known_hosts": _ssh_known_hosts,
 }

@@ -150,6 +150,17 @@ def bmcs(site: Site) -> list[tuple[str, str]]:
     return found
 
 
+def second_addresses(site: Site) -> list[tuple[str, str, str]]:
+    """The addresses of IPv6 that DHCP can give: a card's MAC, the address, and a name."""
+    found: list[tuple[str, str, str]] = []
+    for node in site.nodes:
+        cards: list[tuple[str, str, str]] = [(mac, node.ip6, node.name) for mac in node.macs]
+        for one in node.interfaces:
+            cards += [(one.mac, one.ip6, one.host_name(node.name))] if one.mac else []
+        found += [card for card in cards if card[1]]
+    return found
+
+
 def known_hosts_view(site: Site) -> dict[str, Any]:
     """The names by which ssh may ask for a node, and its kept key; and the nodes without one."""
     keys, known, without = readable_host_keys(site), [], []

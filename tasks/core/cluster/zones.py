@@ -27,9 +27,18 @@ def zones_of(site: Site) -> Iterator[Zone]:
     servers = _name_servers(site, found, domains)
     for domain, records in _forward(found, domains).items():
         yield Zone(domain, domain, servers, records)
-    reverse = _reverse_zones(site, found) | _reverse_zones6(site, found)
+    named = _named_once(found)
+    reverse = _reverse_zones(site, named) | _reverse_zones6(site, named)
     for name, records in reverse.items():
         yield Zone(name, domains[0], servers, records)
+
+
+def _named_once(found: Iterable[Address]) -> list[Address]:
+    """Each address as a machine has it; more names of it by `hosts:` come behind."""
+    first: dict[str, Address] = {}
+    for address in found:
+        first.setdefault(address.ip, address)
+    return list(first.values())
 
 
 def _name_servers(site: Site, found: Iterable[Address], domains: Names) -> Names:

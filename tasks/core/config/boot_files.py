@@ -28,6 +28,7 @@ class BootSettings(NamedTuple):
     label: str  # an image, or a release's id
     cmdline: str
     network: str = ""  # its own, where that is tagged
+    card: str = ""  # there: the one that it boots from, where it is not its image's
 
 
 # Which server, which release
@@ -56,15 +57,11 @@ def serves_http(site: Site) -> bool:
 
 
 def boot_of(site: Site, node: Node) -> BootSettings:
-    words = filter(None, (node.cmdline, _card(site, node)))
-    network = node.network if node.network in site.tags else ""
-    return BootSettings(node.release or node.image, " ".join(words), network)
-
-
-def _card(site: Site, node: Node) -> str:
-    """How the initrd hears of the network card of a node, or a group, that is not its image's."""
     usual = site.image(node.image).interface
-    return f"plugnode.interface={node.interface}" if node.interface != usual else ""
+    card = node.interface if node.interface != usual else ""
+    words = filter(None, (node.cmdline, card and f"plugnode.interface={card}"))
+    told = BootSettings(node.release or node.image, " ".join(words))
+    return told._replace(network=node.network, card=card) if node.network in site.tags else told
 
 
 def usual_image(site: Site) -> Image:
@@ -221,7 +218,8 @@ def _network_views(site: Site, usual: BootSettings, view: View) -> dict[str, tup
     views: dict[str, tuple[str, View]] = {}
     for network in site.elsewhere.values():
         title = FOR_NETWORK.format(network.name)
-        own = {**view, "title": title, "entry": entry(site, usual.label, network.name)}
+        card = usual.card if network.name == usual.network else ""
+        own = {**view, "title": title, "entry": entry(site, usual.label, network.name, card)}
         for prefix in _hex_prefixes(network):
             views[f"pxelinux.cfg/{prefix}"] = ("pxelinux.cfg", own)
     return views
@@ -231,7 +229,7 @@ def _boot_view(site: Site, boot: BootSettings, image: str, title: str, network: 
     view = {
         "title": title,
         "label": boot.label,
-        "entry": entry(site, boot.label, network),
+        "entry": entry(site, boot.label, network, boot.card),
         "cmdline": boot.cmdline,
         "serial": serial_console(f"{site.image(image).cmdline} {boot.cmdline}"),
         "others": "",
@@ -254,9 +252,14 @@ def _difference(boot: BootSettings, usual: BootSettings) -> str:
 # Networks in which a server has another address than its main one: nodes mount their root from it
 
 
-def entry(site: Site, label: str, network: str) -> str:
-    """The entry of a label's file for pxelinux; for such a network `worker@rack2`."""
-    return f"{label}@{network}" if network in site.elsewhere else label
+def entry(site: Site, label: str, network: str, card: str = "") -> str:
+    """The entry of a label's file for pxelinux; for such a network `worker@rack2`.
+
+    Nodes that tag by another card than their image's have `worker@rack2@eth1`.
+    """
+    if network not in site.elsewhere:
+        return label
+    return f"{label}@{network}@{card}" if card else f"{label}@{network}"
 
 
 def _hex_prefixes(network: Network) -> list[str]:
@@ -320,13 +323,26 @@ def image_view(site: Site, server: Server, label: BootLabel) -> View:
 def _entries(site: Site, server: Server, label: BootLabel) -> list[dict[str, str]]:
     """What nodes load that reach a server at another address; by which they know it themselves."""
     found = []
+    cards = _tagging_cards(site, label.name)
     for network in site.elsewhere.values():
-        arguments = arguments_of(site, server, label.release, network.name)
         address = server.address_in(network.name)
-        name = entry(site, label.name, network.name)
-        way = {"entry": name, "address": address, "arguments": arguments}
-        found.append({**way, "tagged": "yes" if network.tagged else ""})
+        tagged = "yes" if network.tagged else ""
+        for card in ("", *sorted(cards.get(network.name, ()))):
+            arguments = arguments_of(site, server, label.release, network.name, card)
+            name = entry(site, label.name, network.name, card)
+            way = {"entry": name, "address": address, "arguments": arguments, "tagged": tagged}
+            found.append(way)
     return found
+
+
+def _tagging_cards(site: Site, label: str) -> dict[str, set[str]]:
+    """The cards besides their image's that nodes of each tagged network boot such a label from."""
+    cards: dict[str, set[str]] = {}
+    for node in site.nodes if site.tags else ():
+        boot = boot_of(site, node)
+        if boot.card and boot.label == label:
+            cards.setdefault(boot.network, set()).add(boot.card)
+    return cards
 
 
 def initrds_of(site: Site, release: Release, site_id: str) -> list[str]:
@@ -343,30 +359,35 @@ def initrds_of(site: Site, release: Release, site_id: str) -> list[str]:
     return own + [f"{site_id}/{name}" for name in of_site]
 
 
-def arguments_of(site: Site, server: Server, release: Release, network: str = "") -> str:
+def arguments_of(
+    site: Site, server: Server, release: Release, network: str = "", card: str = ""
+) -> str:
     """The kernel arguments of a release's nodes: how the initrd finds the root, and the image's.
 
-    Of those of a network, by the address at which they reach the server.
+    Of those of a network, by the address at which they reach the server; of those who tag by
+    another `card` than their image's.
     """
+    where = network, card
     cmdline = " ".join([*_report_arguments(site, server, network), release.cmdline]).strip()
     root = f"{roots_of(site, server, network)}/{release.id}"
     if not release.is_of_file:
         whole = network_root(release.network_root, root, release.nfs, cmdline)
-        return _tagged(site, release, network, whole)
+        return _tagged(site, release, where, whole)
     words = list(_check_words(release))
     if release.is_fetched:
         words = [*_fetch_words(site, server, release, network), *words]
     else:
         mounted = network_root(release.network_root, f"{root}{BESIDE}", release.nfs, "")
         words = [mounted, f"plugnode.root_file={release.root_name}", *words]
-    return _tagged(site, release, network, " ".join([*words, cmdline]).strip())
+    return _tagged(site, release, where, " ".join([*words, cmdline]).strip())
 
 
-def _tagged(site: Site, release: Release, network: str, arguments: str) -> str:
+def _tagged(site: Site, release: Release, where: tuple[str, str], arguments: str) -> str:
     """The arguments, for the VLAN of the network where nodes tag what they send."""
+    network, card = where
     if network not in site.tags:
         return arguments
-    card = site.image(release.image).interface
+    card = card or site.image(release.image).interface
     return in_vlan(release.network_root, card, site.tags[network], arguments)
 
 
@@ -448,15 +469,15 @@ def cmdline_warnings(
     limit = line_limit(release.kernel_version)
 
     @cache
-    def length(network: str) -> int:
-        return len(f"{line}{arguments_of(site, server, release, network)} {BOOTIF}")
+    def length(*way: str) -> int:
+        return len(f"{line}{arguments_of(site, server, release, *way)} {BOOTIF}")
 
     long: dict[int, list[str]] = {}
     for node in site.nodes:
         boot = boot_of(site, node)
         if boot.label == label and server_of(site, node) == server:
             network = node.network if node.network in site.elsewhere else ""
-            whole = length(network) + len(boot.cmdline) + bool(boot.cmdline)
+            whole = length(network, boot.card) + len(boot.cmdline) + bool(boot.cmdline)
             if whole > limit:
                 long.setdefault(whole, []).append(node.name)
     takes = f"{release.kernel_version} takes {limit}; shorten cmdline"

@@ -154,6 +154,8 @@ MEANINGS = {
     "dns.domain": "its hostmaster's domain",
     "dns.servers": "its name servers, a dot at the end",
     "dns.records": "rows: label, type and data",
+    "dhcp6_hosts": "`dhcp6_hosts.json`",
+    "dhcp6_hosts.second": "rows: a card's MAC, its address of IPv6, and a name",
     "ssh_known_hosts": "`ssh_known_hosts`",
     "ssh_known_hosts.known": "pairs: names and address of a node, by commas, and its public key",
     "ssh_known_hosts.without": "the nodes without a key yet, as a node set",

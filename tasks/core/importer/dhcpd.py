@@ -18,6 +18,8 @@ OPTIONS = {  # key of site.yaml, and whether that is a list
     "domain-name-servers": ("dns", True),
     "domain-name": ("domain", False),
     "ntp-servers": ("ntp", True),
+    "domain-search": ("search", True),
+    "interface-mtu": ("mtu", False),
 }
 IPOIB = (["option", "dhcp-client-identifier"], ["hardware", "infiniband"])
 # What Plugnode says by itself, or what nodes have no need of
@@ -65,6 +67,8 @@ def _statements(tokens: Iterator[tuple[FileLine, str]]) -> Iterator[Statement]:
             yield Statement(first, words, None)
         elif word == "}":
             return
+        elif word == ";":  # behind a block
+            continue
         else:
             words.append(word)
             continue

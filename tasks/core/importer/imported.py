@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Any, NamedTuple
 
 from ..site import values
@@ -23,11 +24,13 @@ class ImportedNode:
     name: str
     origin: FileLine
     ip: str = ""
+    ip6: str = ""
     macs: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
-    interfaces: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> ip, mac, guid
+    # By name what OF_INTERFACE checks
+    interfaces: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,17 +78,42 @@ class Imported:
             node.macs.append(mac)
 
     def add_ip(self, origin: FileLine, node: ImportedNode, text: str) -> None:
-        ip = self.checked(origin, values.ipv4, text)
-        if ip and node.ip and node.ip != ip:
-            self.note(origin, f"{node.name} {ip}", f"has {node.ip} already")
+        """An address: it has one of IPv4, and one of IPv6."""
+        key = family(text)
+        ip, before = self.checked(origin, OF_INTERFACE[key], text), getattr(node, key)
+        if ip and before and before != ip:
+            self.note(origin, f"{node.name} {ip}", f"has {before} already")
         elif ip:
-            node.ip = ip
+            setattr(node, key, ip)
+
+    def add_aliases(self, origin: FileLine, node: ImportedNode, names: Iterable[str]) -> None:
+        for name in names:
+            alias = self.checked(origin, values.any_host, name)
+            if alias and alias not in (node.name, *node.aliases):
+                node.aliases.append(alias)
+
+    def add_network(self, origin: FileLine, ip: str, netmask: str, **said: Any) -> None:
+        """The network that an address lies in, and what is said of it by the keys of site.yaml."""
+        try:
+            written = str(IPv4Network(f"{ip}/{netmask}", strict=False))
+        except ValueError as error:
+            return self.note(origin, f"{ip} {netmask}", str(error))
+        subnet = self.checked(origin, values.subnet, written)
+        if subnet is None:
+            return
+        known = next((each for each in self.networks if each.subnet == subnet), None)
+        if known is None:
+            known = ImportedNetwork(subnet)
+            self.networks.append(known)
+        for key, text in said.items():
+            if text:
+                known.said.setdefault(key, text)
 
     def add_interface(self, origin: FileLine, node: ImportedNode, name: str, **said: str) -> None:
         """An address, MAC or GUID of another card."""
-        if self.checked(origin, values.interface, name) is None:
+        if self.checked(origin, values.interface_name, name.lower()) is None:
             return
-        found = node.interfaces.setdefault(name, {})
+        found = node.interfaces.setdefault(name.lower(), {})
         for key, text in said.items():
             value = self.checked(origin, OF_INTERFACE[key], text) if text else None
             if value:
@@ -104,6 +132,11 @@ class Imported:
             node.facts[known] = words
 
 
+def family(address: str) -> str:
+    """The key of site.yaml for such an address."""
+    return "ip6" if ":" in address else "ip"
+
+
 def with_zeros(mac: str) -> str:
     """A MAC as ether_ntoa(3) prints it, `0:1e:67:1:2:3`, with two digits a byte."""
     parts = mac.split(":")
@@ -113,6 +146,7 @@ def with_zeros(mac: str) -> str:
 
 OF_INTERFACE: dict[str, Callable[[str], str]] = {
     "ip": values.ipv4,
+    "ip6": values.ipv6,
     "mac": values.mac,
     "guid": values.guid,
 }

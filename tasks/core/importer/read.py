@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from ..base.errors import BadInput, Problem
 from . import tables
 from .dhcpd import read_dhcpd
-from .imported import Imported, ImportedNode, FileLine
+from .imported import FileLine, Imported, ImportedNode, family
 from .warewulf import read_warewulf
 from .xcat import read_xcat
 
@@ -62,7 +62,7 @@ def _reader(path: str, text: str) -> Reader:
 def _finish(found: Imported) -> None:
     names: dict[str, str] = {}
     for _, ip, words in found.hosts:
-        for word in words:
+        for word in words if tables.IP.fullmatch(ip) else ():
             names.setdefault(word.lower(), ip)
             names.setdefault(word.lower().partition(".")[0], ip)
     for origin, mac, text in found.cards:
@@ -72,6 +72,9 @@ def _finish(found: Imported) -> None:
             _named(origin, text.split(), names, found)
     _fold_interfaces(found)
     found.hosts = [row for row in found.hosts if not _of_node(*row, found)]
+    _call_by_address(found)
+    _tell_apart(found)
+    _have_addresses(found)
 
 
 def _ether(origin: FileLine, mac: str, who: str, found: Imported) -> None:
@@ -124,17 +127,58 @@ def _of_node(origin: FileLine, ip: str, words: list[str], found: Imported) -> bo
     shorts = [word.lower().partition(".")[0] for word in words]
     node = next((found.nodes[short] for short in shorts if short in found.nodes), None)
     if node:
-        if ":" in ip:
-            return False
         found.add_ip(origin, node, ip)
-        node.aliases += [word for word, short in zip(words, shorts) if short != node.name]
+        others = [word for word, short in zip(words, shorts) if short != node.name]
+        found.add_aliases(origin, node, others)
         _domain(words, node.name, found)
         return True
     owner, name = _owner(shorts[0], found)
-    if owner and ":" not in ip:
-        found.add_interface(origin, owner, name, ip=ip)
+    if owner:
+        found.add_interface(origin, owner, name, **{family(ip): ip})
         return True
     return False
+
+
+def _call_by_address(found: Imported) -> None:
+    """A line of hosts with a node's address, and none of its names, has more names of it."""
+    owners: dict[str, ImportedNode] = {}
+    for node in found.nodes.values():
+        owners |= dict.fromkeys(filter(None, (node.ip, node.ip6)), node)
+    for origin, ip, words in found.hosts:
+        if ip in owners:
+            found.add_aliases(origin, owners[ip], words)
+    found.hosts = [row for row in found.hosts if row[1] not in owners]
+
+
+def _tell_apart(found: Imported) -> None:
+    """A further name that is another machine's, too, is a comment."""
+    taken = set(found.nodes)
+    for node in found.nodes.values():
+        taken |= {f"{node.name}-{name}" for name in node.interfaces if name}
+    for _, _, words in found.hosts:
+        taken |= {_plain(word, found) for word in words}
+    for node in found.nodes.values():
+        for alias in list(node.aliases):
+            if _plain(alias, found) in taken:
+                node.aliases.remove(alias)
+                found.note(node.origin, f"{node.name}: {alias}", "the name of something else, too")
+            taken.add(_plain(alias, found))
+
+
+def _plain(name: str, found: Imported) -> str:
+    """A name as it is told from others: without the domain of all."""
+    short, _, domain = name.lower().partition(".")
+    return short if domain in ("", found.common.get("domain")) else name.lower()
+
+
+def _have_addresses(found: Imported) -> None:
+    """A card besides, whose address no file says, is a comment."""
+    for node in found.nodes.values():
+        for name, said in list(node.interfaces.items()):
+            if name and not said.keys() & {"ip", "ip6"}:
+                del node.interfaces[name]
+                card = " ".join([f"{node.name}: {name}", *said.values()])
+                found.note(node.origin, card, "no file says its address")
 
 
 def _domain(words: list[str], name: str, found: Imported) -> None:

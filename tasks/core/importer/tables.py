@@ -20,6 +20,9 @@ COLUMNS = {
     "bmc": "bmc bmcip bmcaddress ipmi ipmiip ipmiipaddr ilo idrac",
     "bmc_mac": "bmcmac ipmimac",
     "rack": "rack",
+    "netmask": "netmask mask subnetmask",
+    "gateway": "gateway gw defaultgateway router",
+    "dns": "dns nameserver nameservers dnsservers",
 }
 
 
@@ -93,6 +96,7 @@ def _row(origin: FileLine, cells: dict[str, str], found: Imported) -> None:
         found.add_mac(origin, node, cells["mac"])
     if cells.get("ip"):
         found.add_ip(origin, node, cells["ip"])
+    _network(origin, cells, found)
     found.add_groups(
         origin, node, re.split(r"[ ,;|]+", cells["groups"]) if cells.get("groups") else ()
     )
@@ -101,6 +105,18 @@ def _row(origin: FileLine, cells: dict[str, str], found: Imported) -> None:
     bmc = {"ip": cells.get("bmc", ""), "mac": cells.get("bmc_mac", "")}
     if any(bmc.values()):
         add_bmc(origin, node, bmc, found)
+
+
+def _network(origin: FileLine, cells: dict[str, str], found: Imported) -> None:
+    """A router and name servers are the network's; without its size they are a note."""
+    said = {key: cells[key] for key in ("gateway", "dns") if cells.get(key)}
+    if cells.get("netmask") and IP.fullmatch(cells.get("ip", "")):
+        dns = re.split(r"[ ,;|]+", said.pop("dns", ""))
+        found.add_network(
+            origin, cells["ip"], cells["netmask"], **said, dns=list(filter(None, dns))
+        )
+    for key, text in said.items() if not cells.get("netmask") else ():
+        found.note(origin, f"{key} {text}", "no column says how large its network is")
 
 
 def add_bmc(origin: FileLine, node: ImportedNode, bmc: dict[str, str], found: Imported) -> None:

@@ -17,6 +17,11 @@ OURS = (
     "init", "root", "ipxe template", "profiles", "network devices", "tags", "ipmi", "cluster name",
     "primary network", "discoverable", "id", "valid profile",
 )  # fmt: skip
+# Of a card; what it is and whether it comes up, site.yaml has no need of
+OF_DEVICE = frozenset(
+    """device gateway hwaddr ip6addr ipaddr ipaddr6 ipcidr mtu netmask onboot prefixlen6 primary
+    type vlan""".split()
+)
 
 
 def read_warewulf(path: str, text: str, found: Imported) -> None:
@@ -70,14 +75,20 @@ def _node(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imp
     found.add_groups(origin, node, groups)
     for name, text in _mapping(said.get("tags")).items():
         found.add_fact(origin, node, str(name), str(text))
-    ipmi = _mapping(said.get("ipmi"))
-    if ipmi.get("ipaddr"):
-        add_bmc(origin, node, {"ip": str(ipmi["ipaddr"])}, found)
     for name, device in _devices(said):
         _device(origin, node, name, _mapping(device), found)
+    _ipmi(origin, node, _mapping(said.get("ipmi")), found)
     for key in said:
         if key not in OURS:
             found.note(origin, f"{node.name}: {key}")
+
+
+def _ipmi(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imported) -> None:
+    if not said.get("ipaddr"):
+        return
+    add_bmc(origin, node, {"ip": str(said["ipaddr"])}, found)
+    if said.get("netmask"):
+        found.add_network(origin, str(said["ipaddr"]), str(said["netmask"]))
 
 
 def _devices(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -92,14 +103,31 @@ def _devices(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _device(
     origin: FileLine, node: ImportedNode, name: str, device: dict[str, Any], found: Imported
 ) -> None:
-    mac, ip = str(device.get("hwaddr") or ""), str(device.get("ipaddr") or "")
-    if name and (mac or ip):
-        found.add_interface(origin, node, name, ip=ip, mac=mac)
-        return
+    said = {key: str(device.get(key) or "") for key in OF_DEVICE}
+    for key in sorted(device.keys() - OF_DEVICE):
+        found.note(origin, f"{node.name}: network device {name or 'default'}: {key}")
+    _network(origin, name, said, found)
+    mac, ip, ip6 = said["hwaddr"], said["ipaddr"], said["ip6addr"] or said["ipaddr6"]
+    if name and (mac or ip or ip6):
+        found.add_interface(origin, node, name, ip=ip, ip6=ip6, mac=mac)
+    elif not name:
+        _boot_card(origin, node, (mac, ip, ip6), found)
+
+
+def _network(origin: FileLine, name: str, said: dict[str, str], found: Imported) -> None:
+    """What is said of a card is its network's."""
+    if said["ipaddr"] and said["netmask"]:
+        of_network = {key: said[key] for key in ("gateway", "mtu", "vlan")}
+        found.add_network(origin, said["ipaddr"], said["netmask"], **of_network)
+    elif said["gateway"] and not name:
+        found.common.setdefault("gateway", said["gateway"])
+
+
+def _boot_card(
+    origin: FileLine, node: ImportedNode, said: tuple[str, str, str], found: Imported
+) -> None:
+    mac, *addresses = said
     if mac:
         found.add_mac(origin, node, mac)
-    if ip:
-        found.add_ip(origin, node, ip)
-    gateway = device.get("gateway")
-    if gateway and not name:
-        found.common.setdefault("gateway", str(gateway))
+    for address in filter(None, addresses):
+        found.add_ip(origin, node, address)

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from ..site import values
+from ..site.networks.subnets import Subnets
 from ..site.values import InvalidValue, number
 from .imported import Imported, ImportedNetwork, ImportedNode
 
@@ -17,6 +18,9 @@ CHECKS: dict[str, Any] = {
     "domain": values.domain,
     "dns": values.ipv4,
     "ntp": values.ipv4,
+    "search": values.domain,
+    "mtu": values.whole(576, 65535),
+    "vlan": values.whole(1, 4094),
 }
 LEAST = 24  # bits of a network of which no file says how large it is
 
@@ -26,7 +30,7 @@ def site_text(found: Imported, files: Iterable[str]) -> str:
     networks = _networks(found)
     server, its_name = _server(found, networks)
     nodes = list(_nodes(found, server))
-    others = _host_lines(found, server)
+    others = _host_lines(found, (server, its_name))
     lines = [
         f"# Of {', '.join(files)}, by `doit import`. Say where the root comes from: reference."
     ]
@@ -122,7 +126,8 @@ def _flow(said: dict[str, Any]) -> str:
     return f"{{{', '.join(words)}}}"
 
 
-def _scalar(value: str) -> str:
+def _scalar(value: str | int) -> str:
+    value = str(value)
     plain = value.replace("-", "").replace(".", "").replace("/", "").isalnum()
     return value if plain and not value.startswith("-") else json.dumps(value)
 
@@ -145,11 +150,21 @@ def _server(found: Imported, networks: list[ImportedNetwork]) -> tuple[str, str]
 
 
 def _free(found: Imported, networks: list[ImportedNetwork]) -> str:
-    taken = {node.ip for node in found.nodes.values()}
-    subnet = IPv4Network(networks[0].subnet) if networks else IPv4Network("10.0.0.0/24")
+    taken = {network.said.get("gateway", "") for network in networks}
+    taken |= {ip for _, ip, _ in found.hosts}
+    for node in found.nodes.values():
+        taken |= {node.ip, *(said.get("ip", "") for said in node.interfaces.values())}
+    subnet = IPv4Network(_of_most_nodes(found, networks))
     ip = next(str(each) for each in subnet.hosts() if str(each) not in taken)
     found.notes.append(f"boot1 {ip}: no file says which machine nodes boot from: a free address")
     return ip
+
+
+def _of_most_nodes(found: Imported, networks: list[ImportedNetwork]) -> str:
+    """The network that most nodes lie in."""
+    subnets = Subnets([(network.subnet, network.subnet) for network in networks])
+    count = Counter(subnets.name_of(node.ip) for node in found.nodes.values() if node.ip)
+    return next((subnet for subnet, _ in count.most_common() if subnet), "10.0.0.0/24")
 
 
 def _is_in(ip: str, networks: list[ImportedNetwork]) -> bool:
@@ -169,16 +184,21 @@ def _is_host(name: str) -> bool:
 
 def _nodes(found: Imported, server: str) -> Iterator[ImportedNode]:
     """Those that a site can have, by address; of the others a comment."""
-    macs = Counter(mac for node in found.nodes.values() for mac in node.macs)
+    macs = Counter(mac for node in found.nodes.values() for mac in _cards(node))
     for node in sorted(found.nodes.values(), key=_place):
         if not node.ip:
             found.note(node.origin, _node_line(node).strip(), "no file says its address")
         elif node.ip == server:
             found.note(node.origin, node.name, "nodes boot from it")
-        elif any(macs[mac] > 1 for mac in node.macs):
+        elif any(macs[mac] > 1 for mac in _cards(node)):
             found.note(node.origin, _node_line(node).strip(), "another one has its card, too")
         else:
             yield node
+
+
+def _cards(node: ImportedNode) -> list[str]:
+    """The MACs of all its cards."""
+    return [*node.macs, *(said["mac"] for said in node.interfaces.values() if said.get("mac"))]
 
 
 def _place(node: ImportedNode) -> tuple[int, str]:
@@ -194,8 +214,12 @@ def _node_line(node: ImportedNode) -> str:
     if guid := node.interfaces.get("", {}).get("guid"):
         said["guid"] = guid
     said["ip"] = node.ip
-    aliases = [name for name in dict.fromkeys(node.aliases) if name != node.name]
-    for key, value in (("aliases", aliases), ("groups", node.groups), ("facts", node.facts)):
+    for key, value in (
+        ("ip6", node.ip6),
+        ("aliases", node.aliases),
+        ("groups", node.groups),
+        ("facts", node.facts),
+    ):
         if value:
             said[key] = value
     cards = {name: card for name, card in node.interfaces.items() if card and name}
@@ -204,14 +228,16 @@ def _node_line(node: ImportedNode) -> str:
     return f"  {_key(node.name)}: {_flow(said)}"
 
 
-def _host_lines(found: Imported, server: str) -> list[str]:
-    """Machines that are no nodes, by name."""
+def _host_lines(found: Imported, server: tuple[str, str]) -> list[str]:
+    """Machines that are no nodes, by name; the server (address, name) by its others."""
     named: dict[str, list[str]] = {}
     for origin, ip, words in found.hosts:
         address = found.checked(origin, values.address, ip)
-        if ip == server or not address:
+        if not address:
             continue
         for word in words:
+            if ip == server[0] and word.lower().partition(".")[0] == server[1]:
+                continue
             name = found.checked(origin, values.any_host, word)
             if name and address not in named.setdefault(name, []):
                 named[name].append(address)

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from .imported import Imported, ImportedNetwork, ImportedNode, FileLine
 from .tables import add_bmc
 
+OF_CARDS = ("nicips", "nictypes", "nicnetworks")
 Stanza = tuple[FileLine, str, dict[str, str]]
 FACTS = ("rack", "room", "unit", "chassis", "slot", "serial", "mtm")
 # What is said elsewhere, follows from an image or is only xCAT's
@@ -68,7 +69,7 @@ def _node(origin: FileLine, node: ImportedNode, said: dict[str, str], found: Imp
     found.add_groups(origin, node, [name for name in groups if name not in ("", "all")])
     if said.get("bmc"):
         add_bmc(origin, node, {"ip": said["bmc"]}, found)
-    node.aliases += said.get("hostnames", "").replace(",", " ").split()
+    found.add_aliases(origin, node, said.get("hostnames", "").replace(",", " ").split())
     for name, value in said.items():
         if value and name not in OURS:
             _more(origin, node, (name, value), found)
@@ -85,7 +86,9 @@ def _more(origin: FileLine, node: ImportedNode, said: tuple[str, str], found: Im
         found.add_interface(origin, node, card, ip=ips[0])
         for ip in ips[1:]:
             found.note(origin, f"{node.name}: {name}: {ip}", "a second address of it")
-    elif not key.startswith("nic"):
+    elif key == "nichostnamesuffixes" and value in (f"-{card}", f"-{card}".lower()):
+        return
+    elif key not in OF_CARDS:
         found.note(origin, f"{node.name}: {name}={value}")
 
 
@@ -95,6 +98,8 @@ def _cards(origin: FileLine, node: ImportedNode, text: str, found: Imported) -> 
         mac, _, name = card.partition("!")
         if not name or name == node.name:
             found.add_mac(origin, node, mac)
+        elif name.startswith(f"{node.name}-"):
+            found.add_interface(origin, node, name.removeprefix(f"{node.name}-"), mac=mac)
         elif name != "*NOIP*":
             found.note(origin, f"{node.name}: mac={card}")
 

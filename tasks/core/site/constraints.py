@@ -17,7 +17,7 @@ from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
 from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, UKI, WRITABLE, Disk
-from .networks.rules import network_problems
+from .networks.rules import network_problems, path_of
 from .networks.subnets import Subnets, networks_of, subnets_of
 from .nodes import Complain, Member
 from .schema import Section
@@ -215,15 +215,21 @@ def _by_port(site: Section, complain: Complain) -> None:
 
 
 def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
-    """A name of `hosts` that a machine has would lead somewhere else by half of all programs."""
+    """A name or an address of `hosts` that a machine has would lead elsewhere by half of all."""
     if not site.hosts:
         return
     machines = _machines(site, members, complain)
-    for name in map(str, site.hosts):
-        owner = machines.get(_short(site, name))
+    nodes = {ip: member for member in members for ip in (member.ip, member.ip6) if ip}
+    for name, addresses in site.hosts.items():
+        owner = machines.get(_short(site, str(name)))
         if owner:
             what = f"{name} is the name of {owner}"
             complain(("hosts", name), what, "leave it out: it has its line", key=True)
+            continue
+        for at, address in enumerate(addresses or ()):
+            if address in nodes:
+                what = f"{address} is the address of {_owner(nodes[address], complain)}"
+                complain(("hosts", name, at), what, f"give that node aliases: [{name}]")
 
 
 def _aliases(site: Section, members: list[Member], complain: Complain) -> None:
@@ -820,12 +826,26 @@ def _signed_images(site: Section, members: list[Member], complain: Complain) -> 
     if images:
         _signed_alike(site, images, complain)
     unsigned: dict[Path, str] = {}
+    tagged: set[str] = set()
+    subnets = subnets_of(site)
     for member in members if images else ():
         if resolve.image_of(site, member.said) in images:
-            unsigned |= _unsigned_words(site, member)
+            layers = _signed_layers(site, member)
+            unsigned |= _unsigned_words(layers)
+            tagged |= {subnets.name_of(member.ip)} if layers and member.ip else set()
     for path, value in unsigned.items():
         hint = "say it of the image, whose command line is signed, or give `loader:` there, too"
         complain(path, f"has no effect with `loader: {UKI}`", hint, value)
+    _untagged(site, tagged, complain)
+
+
+def _untagged(site: Section, networks: set[str], complain: Complain) -> None:
+    """A signed command line is the same in all networks, and names no VLAN."""
+    for name, network in networks_of(site).items():
+        if network and network.tagged and name in networks:
+            what = f"has no effect on nodes with `loader: {UKI}`"
+            hint = "have the switch tag their ports, or give them another `loader:`"
+            complain((*path_of(site, name), "tagged"), what, hint, key=True)
 
 
 def _signed_alike(site: Section, images: set[str], complain: Complain) -> None:
@@ -840,19 +860,19 @@ def _signed_alike(site: Section, images: set[str], complain: Complain) -> None:
         complain(("servers",), f"several nfs_server, with `loader: {UKI}`", hint, key=True)
 
 
-def _unsigned_words(site: Section, member: Member) -> dict[Path, str]:
-    """Where a node and its groups give it kernel arguments: a signed file has its own alone.
-
-    Nowhere, where one of them names another loader.
-    """
+def _signed_layers(site: Section, member: Member) -> dict[Path, Section]:
+    """What says something of a node that boots a signed file; none if that names a loader."""
     groups = site.groups or {}
     layers = {("groups", name): groups.get(name) for name in member.said.groups or ()}
     layers[("nodes", member.key)] = member.said
     given = {path: layer for path, layer in layers.items() if layer is not None}
-    if any(layer.loader for layer in given.values()):
-        return {}
+    return {} if any(layer.loader for layer in given.values()) else given
+
+
+def _unsigned_words(layers: dict[Path, Section]) -> dict[Path, str]:
+    """Where they give it kernel arguments: a signed file has its own alone."""
     found = {}
-    for path, layer in given.items():
+    for path, layer in layers.items():
         for key in layer.model_fields_set & {"cmdline", "interface"}:
             found[(*path, key)] = getattr(layer, key)
     return found

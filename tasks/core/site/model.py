@@ -1032,7 +1032,7 @@ class Node(NamedTuple):
             " loader's word (BOOTIF) and"
             " the node's MAC come first; an initrd of dracut or initramfs-tools"
             " goes by the loader's"
-            " word alone",
+            " word alone, but in a `tagged` network",
             merge=REPLACE,
             of_image=True,
         ),

@@ -42,7 +42,7 @@ nodes:
   r1n07: {mac: "52:54:00:00:00:05", ip: 172.24.10.104, image: worker, facts: {rack: 2, os: "a,b=c d"}, groups: [rack_1, default, wn001]}
   login: {mac: "52:54:00:00:00:06", ip: 172.24.10.105, image: worker}
 hosts: {nas01: [172.24.10.200, "2001:db8::4"], nas: 172.24.10.200, license.example.org: 10.1.0.4, ns.grid.example.org: 172.24.10.53}
-outputs: [clustershell, genders, ansible, slurm, prometheus, dns, conman, powerman, hosts, dhcp_hosts, ssh_known_hosts]
+outputs: [clustershell, genders, ansible, slurm, prometheus, dns, conman, powerman, hosts, dhcp_hosts, dhcp6_hosts, ssh_known_hosts]
 ssh_host_keys: kept
 secrets_store: store
 """

@@ -25,3 +25,15 @@ def test_a_name_stands_in_each_domain_that_it_ends_with_and_no_other(tmp_path):
     assert {record[0] for record in inner.records} == {"b", "wn2"}
     assert {record[0] for record in outer.records} == {"boot1", "wn1", "ns", "b.r2"}
     assert outer.servers == ["boot1.grid.example.org."]
+
+
+def test_an_address_leads_back_to_one_name_its_machine_s_own(tmp_path):
+    more = "hosts: {puppet: 10.1.0.1, nas01: 10.1.0.9, nas: 10.1.0.9}\n"
+    (tmp_path / "site.yaml").write_text(SITE + more)
+    zones = {zone.name: zone for zone in zones_of(read_site(str(tmp_path / "site.yaml"), ())[0])}
+    assert ("puppet", "A", "10.1.0.1") in zones["grid.example.org"].records
+    records = zones["0.1.10.in-addr.arpa"].records
+    names = {label: name for label, _, name in records}
+    assert names["1"] == "boot1.grid.example.org."
+    assert names["9"] == "nas01.grid.example.org."
+    assert len(records) == len(names)

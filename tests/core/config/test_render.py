@@ -385,18 +385,21 @@ def test_the_files_of_groups_are_told_apart_by_image_and_are_never_too_long():
     assert len(shared) == 4 and max(map(len, shared)) <= 100
 
 
+PLAIN = ("", "", "")  # no words of a node's own, in no tagged network
+
+
 def test_the_usual_image_is_the_one_that_most_nodes_use_and_the_first_one_of_equals():
     assert boot_files.default_boot(
         site_with(node(1, image="gpu"), node(2, image="gpu"), node(3))
-    ) == ("gpu", "", "")
-    assert boot_files.default_boot(site_with(node(1, image="gpu"), node(2))) == ("worker", "", "")
-    assert boot_files.default_boot(site_with()) == ("worker", "", "")
+    ) == ("gpu", *PLAIN)
+    assert boot_files.default_boot(site_with(node(1, image="gpu"), node(2))) == ("worker", *PLAIN)
+    assert boot_files.default_boot(site_with()) == ("worker", *PLAIN)
 
 
 def test_a_pin_never_becomes_what_the_other_nodes_boot():
     pinned = [node(number, release="worker-0123456789ab") for number in range(1, 4)]
-    assert boot_files.default_boot(site_with(*pinned, node(4))) == ("worker", "", "")
-    assert boot_files.default_boot(site_with(*pinned)) == ("worker", "", "")
+    assert boot_files.default_boot(site_with(*pinned, node(4))) == ("worker", *PLAIN)
+    assert boot_files.default_boot(site_with(*pinned)) == ("worker", *PLAIN)
 
 
 def test_the_release_that_an_image_stays_at_is_what_its_nodes_boot_by_one_file():
@@ -406,10 +409,10 @@ def test_the_release_that_an_image_stays_at_is_what_its_nodes_boot_by_one_file()
     site = site_with(*held, ahead)
     images = tuple(image._replace(release=old) for image in site.images[:1]) + site.images[1:]
     site = site._replace(images=images)
-    assert boot_files.default_boot(site) == (old, "", "")
+    assert boot_files.default_boot(site) == (old, *PLAIN)
     assert own_files(site) == {f"tftp/{path}{ahead.mac.pxe}" for path in boot_files.OF_NODE}
     all_ahead = site._replace(read_nodes=lambda: (ahead,))
-    assert boot_files.default_boot(all_ahead) == ("worker", "", ""), "nobody leads to that release"
+    assert boot_files.default_boot(all_ahead) == ("worker", *PLAIN), "nobody leads to that release"
 
 
 def test_the_serial_line_of_the_loader_is_the_kernels():

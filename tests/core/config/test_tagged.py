@@ -41,10 +41,10 @@ def release_of(kind: str = "own", version: str = "6.1.0-56-amd64") -> Release:
     return Release("worker-0", "worker", "", *["0" * 64] * 4, version, kind, 1, 1)
 
 
-def loaders_of(site: Site) -> dict[str, str]:
+def loaders_of(site: Site, kind: str = "own") -> dict[str, str]:
     files = render.render_configs(site)
     files = {path.removeprefix("tftp/"): data for path, data in files.items()}
-    label = boot_files.BootLabel("worker", release_of(), "site-0")
+    label = boot_files.BootLabel("worker", release_of(kind), "site-0")
     files |= boot_files.render_boot(site, site.servers[0], label)
     return {path: data.decode() for path, data in files.items()}
 
@@ -72,6 +72,41 @@ def test_a_node_of_a_tagged_network_has_files_of_its_own_by_each_loader(tmp_path
     assert (
         "iseq ${plugnode_entry} worker@prod && set plugnode_root" in files["plugnode/worker.ipxe"]
     )
+
+
+OTHER_CARD = """\
+groups: {new: {interface: eth1}}
+nodes:
+  wn003: {mac: "52:54:00:00:00:03", ip: 10.2.0.13}
+  wn004: {mac: "52:54:00:00:00:04", ip: 10.2.0.14, groups: [new]}
+  wn005: {mac: "52:54:00:00:00:05", ip: 10.2.0.15, interface: eth2}
+  wn006: {mac: "52:54:00:00:00:06", ip: 10.1.0.16, interface: eth3}
+"""
+
+
+def test_a_node_that_boots_from_another_card_tags_by_that_one_by_each_loader(tmp_path: Path):
+    text = TEXT[: TEXT.index("nodes:")] + OTHER_CARD
+    site = site_of(tmp_path, text)
+    files = loaders_of(site, "dracut")
+    for node, way in (("04", "worker@prod@eth1"), ("05", "worker@prod@eth2")):
+        card = way[-4:]
+        told = f"vlan={card}.36:{card} ip={card}.36:dhcp"
+        assert f"DEFAULT {way} " in files[f"pxelinux.cfg/01-52-54-00-00-00-{node}"]
+        assert f"'{way}'" in files[f"grub/grub.cfg-01-52-54-00-00-00-{node}"]
+        assert f"set plugnode_entry {way}\n" in files[f"boot.ipxe-01-52-54-00-00-00-{node}"]
+        for loader in ("cfg", "grub", "ipxe"):
+            entry = files[f"plugnode/worker.{loader}"].partition(way)[2]
+            assert told in entry.partition("worker@")[0], loader
+    assert "eth3" not in files["plugnode/worker.cfg"], "there nothing is tagged"
+    assert "DEFAULT worker plugnode.interface=eth3\n" in files["pxelinux.cfg/01-52-54-00-00-00-06"]
+
+
+def test_a_card_that_most_have_is_that_of_nodes_without_files_of_their_own(tmp_path: Path):
+    nodes = OTHER_CARD.replace("10.2.0.13}", "10.2.0.13, groups: [new]}")
+    files = loaders_of(site_of(tmp_path, TEXT[: TEXT.index("nodes:")] + nodes), "dracut")
+    assert "pxelinux.cfg/01-52-54-00-00-00-04" not in files
+    for name in ("default", "0A0200"):  # pxelinux looks for that of its network first
+        assert "DEFAULT worker@prod@eth1 " in files[f"pxelinux.cfg/{name}"]
 
 
 def test_where_all_are_tagged_the_file_of_all_says_so(tmp_path: Path):

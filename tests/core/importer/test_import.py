@@ -193,8 +193,8 @@ def test_warewulfs_nodes_conf(tmp_path):
     assert (first.name, first.mac, first.ip) == ("n0001", "aa:bb:cc:dd:ee:02", "10.0.0.101")
     assert (first.groups, first.facts) == (("gpu",), (("gpus", "4"),))
     assert [(one.name, one.ip) for one in first.interfaces] == [
-        ("bmc", "10.9.0.1"),
         ("ib0", "10.8.0.101"),
+        ("bmc", "10.9.0.1"),
     ]
     assert (second.name, second.mac, second.ip) == ("n0002", "", "10.0.0.102")
     assert site.network.gateway == "10.0.0.254"
@@ -264,6 +264,115 @@ def test_a_node_that_boots_from_infiniband_has_its_guid(tmp_path):
     text, site = imported(tmp_path, dhcpd_conf=IB)
     assert [node.guid[-5:] for node in site.nodes] == ["13:92", "13:93"]
     assert lines(text, "# dhcpd") == []
+
+
+HARDWARE = """\
+hostname,mac,ip_address,netmask,gateway,nameservers,labels,bmc_ip,bmc_password
+cp-1,08:00:27:DB:D2:27,10.7.9.3,255.255.240.0,10.7.0.1,10.7.0.53|10.7.0.54,type=cp,10.8.0.3,Secret5
+cp-2,08:00:27:DB:D2:28,10.7.9.4,255.255.255.255,10.7.0.1,,type=cp,10.8.0.4,Secret5
+"""
+DEVICES = """\
+nodeprofiles:
+  default:
+    ipmi: {netmask: 255.255.0.0, password: Secret5}
+    network devices: {default: {netmask: 255.255.252.0, gateway: 10.0.3.254, mtu: "9000"}}
+nodes:
+  n1:
+    ipmi: {ipaddr: 10.1.1.1}
+    network devices:
+      default: {hwaddr: "00:00:00:ff:ff:01", ipaddr: 10.0.1.1, ip6addr: "fd00::1", tags: {DNS: 10.0.0.1}}
+      data: {device: eth1, vlan: "12", ipaddr: 10.5.1.1, netmask: 255.255.0.0}
+"""
+
+
+def test_networks_are_as_large_as_a_table_or_warewulf_says(tmp_path):
+    text, site = imported(tmp_path, hardware_csv=HARDWARE)
+    first = site.networks[0]
+    assert (first.subnet, first.gateway) == ("10.7.0.0/20", "10.7.0.1")
+    assert first.dns == ("10.7.0.53", "10.7.0.54") and "Secret5" not in text
+    assert "# hardware.csv:3: 10.7.9.4/32: /32 is too small for a subnet of nodes\n" in text
+
+    text, site = imported(tmp_path, nodes_conf=DEVICES)
+    told = [(one.subnet, one.gateway, one.mtu, one.vlan) for one in site.networks]
+    assert told == [
+        ("10.0.0.0/22", "10.0.3.254", 9000, None),
+        ("10.5.0.0/16", None, None, 12),
+        ("10.1.0.0/16", None, None, None),
+    ]
+    assert site.nodes[0].ip6 == "fd00::1" and "Secret5" not in text
+    assert "# nodes.conf:6: n1: network device default: tags: not understood\n" in text
+    assert "guessed" not in text
+
+
+NAMES = """\
+10.6.0.1 head.x.org head loghost
+10.6.0.11 wn1.x.org wn1 wn1-eth0
+fd00::11 wn1
+10.6.0.12 wn2 wn_2 nas
+10.6.0.12 gpu-a
+10.6.0.13 wn3 wn1-eth0
+10.7.0.13 wn3-ib
+fd00:7::13 wn3-ib
+10.6.0.250 nas
+"""
+
+
+def test_names_of_hosts_are_each_one_machine_s(tmp_path):
+    """Of a node all that have its address, also IPv6's; the server's are taken by no other."""
+    cards = "".join(f"52:54:00:00:00:0{at} wn{at}\n" for at in (1, 2, 3))
+    text, site = imported(tmp_path, hosts=NAMES, ethers=cards)
+    told = [(node.name, node.ip6, node.aliases) for node in site.nodes]
+    assert told == [("wn1", "fd00::11", ("wn1-eth0",)), ("wn2", "", ("gpu-a",)), ("wn3", "", ())]
+    assert site.nodes[2].interfaces[0].ip6 == "fd00:7::13"
+    assert dict(site.hosts)["10.6.0.1"] == ("head.x.org", "head", "loghost")
+    assert site.servers[0].ip not in ("10.6.0.1", "10.6.0.11")
+    for line in (
+        "hosts:4: wn_2: not an",
+        "ethers:2: wn2: nas: the",
+        "ethers:3: wn3: wn1-eth0: the",
+    ):
+        assert f"# {line}" in text
+
+
+STANZA = """\
+cn7:
+    objtype=node
+    ip=10.7.2.7
+    mac=b4:05:5d:aa:34:c8|b4:05:5d:aa:34:c9!cn7-eth1|b4:05:5d:aa:34:ca!cn7-eth2
+    nicips.eth1=10.9.2.7
+    nichostnamesuffixes.eth1=-eth1
+    nichostnamesuffixes.ib0=-ib
+    nicips.bond0.2=10.10.2.7
+"""
+
+
+def test_what_xcat_says_of_further_cards(tmp_path):
+    text, site = imported(tmp_path, x_stanza=STANZA)
+    cards = [(one.name, one.ip, one.mac) for one in site.nodes[0].interfaces]
+    assert cards == [("eth1", "10.9.2.7", "b4:05:5d:aa:34:c9")]
+    assert lines(text, "# x.stanza") == [
+        "# x.stanza:1: cn7: nichostnamesuffixes.ib0=-ib: not understood",
+        "# x.stanza:1: bond0.2: not an interface's name",
+        "# x.stanza:1: cn7: eth2 b4:05:5d:aa:34:ca: no file says its address",
+    ]
+
+
+XCATS = """\
+key xcat_key { algorithm hmac-md5; secret "Secret5"; }; omapi-key xcat_key;
+subnet 10.7.0.0 netmask 255.255.255.0 {
+  option interface-mtu 9000; option domain-search "x.org", "example.org";
+  host wn1 { hardware ethernet 52:54:00:00:00:01; fixed-address 10.7.0.1; }
+}
+"""
+
+
+def test_what_dhcpd_tells_a_network_is_the_network_s(tmp_path):
+    text, site = imported(tmp_path, dhcpd_conf=XCATS)
+    assert (site.network.mtu, site.network.search) == (9000, ("x.org", "example.org"))
+    assert lines(text, "# dhcpd") == [
+        "# dhcpd.conf:1: key xcat_key: not understood",
+        "# dhcpd.conf:1: omapi-key xcat_key: not understood",
+    ]
 
 
 def test_a_second_address_of_a_port_is_a_comment(tmp_path):
