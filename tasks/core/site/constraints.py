@@ -215,21 +215,15 @@ def _by_port(site: Section, complain: Complain) -> None:
 
 
 def _hosts(site: Section, members: list[Member], complain: Complain) -> None:
-    """A name or an address of `hosts` that a machine has would lead elsewhere by half of all."""
+    """A name of `hosts` that a machine has would lead somewhere else by half of all programs."""
     if not site.hosts:
         return
     machines = _machines(site, members, complain)
-    nodes = {ip: member for member in members for ip in (member.ip, member.ip6) if ip}
-    for name, addresses in site.hosts.items():
-        owner = machines.get(_short(site, str(name)))
+    for name in map(str, site.hosts):
+        owner = machines.get(_short(site, name))
         if owner:
             what = f"{name} is the name of {owner}"
             complain(("hosts", name), what, "leave it out: it has its line", key=True)
-            continue
-        for at, address in enumerate(addresses or ()):
-            if address in nodes:
-                what = f"{address} is the address of {_owner(nodes[address], complain)}"
-                complain(("hosts", name, at), what, f"give that node aliases: [{name}]")
 
 
 def _aliases(site: Section, members: list[Member], complain: Complain) -> None:
