@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -53,14 +53,18 @@ class Wanted(NamedTuple):
     left_out: list[bytes]  # paths of the root
 
 
-def make_root_file(root: str, folder: str, wanted: Wanted) -> MadeRootFile:
+def make_root_file(
+    root: str, folder: str, wanted: Wanted, shown: Sequence[str] = ()
+) -> MadeRootFile:
     """Make `folder`/root.erofs, or root.squashfs, of the folder `root`.
 
-    Raises Refused where a program is missing or fails.
+    `shown` are words before the program that reads the root (`faked.as_said`). Raises Refused
+    where a program is missing or fails.
     """
+    root, folder = map(os.path.abspath, (root, folder))
     with tempfile.TemporaryDirectory(prefix=".root-file-", dir=folder) as work:
         file = os.path.join(work, "file")
-        _run(_COMMANDS[wanted.file_system](root, file, wanted))
+        _run(_COMMANDS[wanted.file_system](root, file, wanted), shown)
         blocks = -(-os.path.getsize(file) // BLOCK)
         os.truncate(file, blocks * BLOCK)
         verity = _root_hash(_run(_verity(file, blocks)))
@@ -107,13 +111,13 @@ def _verity(file: str, blocks: int) -> list[str]:
     return ["veritysetup", "format", *fixed, *sizes, *place, file, file]
 
 
-def _run(argv: list[str]) -> str:
+def _run(argv: list[str], before: Sequence[str] = ()) -> str:
     """What a program said. Raises Refused."""
     name, *words = argv
     place = find_program(name)
     if place is None:
         raise Refused(f"{name} is not installed; install {PACKAGES[name]}")
-    program = Program([place, *words])
+    program = Program([*before, place, *words], ending="INT")  # which fakeroot's shell heeds
     said = list(_said(program))
     if program.status:
         last = " | ".join(said[-3:]) or f"exit status {program.status}"
