@@ -7,7 +7,9 @@ versions are part of that, as a compressor's is.)
 from __future__ import annotations
 
 import os
+import pathlib
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -23,6 +25,7 @@ PACKAGES = {
     "mksquashfs": "squashfs-tools",
     "veritysetup": "cryptsetup-bin, on EL veritysetup",
 }
+WORK = ".root-file-"
 BLOCK = 4096  # bytes, of both
 LARGE_CLUSTERS = (5, 13)  # the first kernel whose EROFS reads more than a block at once
 ZSTD = (4, 14)  # the first kernel whose squashfs reads it
@@ -62,7 +65,9 @@ def make_root_file(
     where a program is missing or fails.
     """
     root, folder = map(os.path.abspath, (root, folder))
-    with tempfile.TemporaryDirectory(prefix=".root-file-", dir=folder) as work:
+    for left in pathlib.Path(folder).glob(f"{WORK}*"):  # by a build that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=folder) as work:
         file = os.path.join(work, "file")
         _run(_COMMANDS[wanted.file_system](root, file, wanted), shown)
         blocks = -(-os.path.getsize(file) // BLOCK)
