@@ -70,20 +70,25 @@ def make_root_file(
     with tempfile.TemporaryDirectory(prefix=WORK, dir=folder) as work:
         file = os.path.join(work, "file")
         _run(_COMMANDS[wanted.file_system](root, file, wanted), shown)
-        blocks = -(-os.path.getsize(file) // BLOCK)
-        os.truncate(file, blocks * BLOCK)
-        verity = _root_hash(_run(_verity(file, blocks)))
-        made = MadeRootFile(
-            wanted.file_system,
-            digest_file(file),
-            os.path.getsize(file),
-            verity,
-            blocks,
-            len(wanted.left_out),
-        )
+        made = _with_verity(file, wanted)
         os.chmod(file, 0o644)
         os.replace(file, os.path.join(folder, made.name))
     return made
+
+
+def _with_verity(file: str, wanted: Wanted) -> MadeRootFile:
+    """Put a file system's hashes behind it; give what is there then."""
+    blocks = -(-os.path.getsize(file) // BLOCK)
+    os.truncate(file, blocks * BLOCK)
+    verity = _root_hash(_run(_verity(file, blocks)))
+    return MadeRootFile(
+        wanted.file_system,
+        digest_file(file),
+        os.path.getsize(file),
+        verity,
+        blocks,
+        len(wanted.left_out),
+    )
 
 
 def _erofs(root: str, file: str, wanted: Wanted) -> list[str]:
