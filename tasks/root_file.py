@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from .core.root_file.make import MadeRootFile, Wanted
 
 OF_ROOT_FILE = ("root.erofs", "root.squashfs")
-ONLY_ROOT = (
-    "root: {} needs a file with every owner and device of the root, which only root makes;"
-    " run doit as root, or say `root: nfs`"
-)
 MIB = 1 << 20
 LOST = (
     "{}: root.squashfs keeps no ACLs, and {} of the root are lost (kernel {} has no EROFS);"
@@ -66,23 +62,34 @@ class LeftOut(NamedTuple):
 
 def make(source: ImageSource, less: LeftOut, paths: BuildPaths) -> list[str]:
     """Make the file, which has `less` than the root. Gives what lies beside the facts."""
-    from .core.checkout.rootless import privileged
-    from .core.root_file import make as maker
-
     image = source.image._replace(**less._asdict())
-    folder = paths.folder(image)
-    if not privileged(folder):
-        raise Refused(f"{image.name}: {ONLY_ROOT.format(image.root)}")
     with about(image.name, source.site):
         recipe = recipe_of(source, paths)
         wanted = wanted_of(image, recipe, paths)
     begun = time.monotonic()
-    made = maker.make_root_file(paths.root(image), folder, wanted)
+    made = file_of(image, wanted, paths)
     tell(paths, image, made, time.monotonic() - begun)
     tell_lost(paths, image, made, recipe.kernel.version)
     tell_room(image, made)
     leave(paths, image, made)
-    return [os.path.join(folder, made.name)]
+    return [os.path.join(paths.folder(image), made.name)]
+
+
+def file_of(image: Image, wanted: Wanted, paths: BuildPaths) -> MadeRootFile:
+    """The same file whoever staged the root, and where: by its manifest."""
+    from .core.root_file import faked
+    from .core.root_file.make import make_root_file
+    from .initrd import staged_tree
+    from .root import staged_notes
+
+    root, folder, staged = paths.root(image), paths.folder(image), paths.staged(image)
+    if not staged_notes(image, paths)["unprivileged"] and faked.is_as_said(staged):
+        return make_root_file(root, folder, wanted)
+    try:
+        with faked.as_said(staged, staged_tree(staged)) as shown:
+            return make_root_file(root, folder, wanted, shown)
+    except Refused as error:
+        raise Refused(f"{image.name}: {error}") from None
 
 
 def recipe_of(source: ImageSource, paths: BuildPaths) -> Recipe:

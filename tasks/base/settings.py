@@ -138,7 +138,34 @@ def state() -> str:
     if not sound:
         sys.stderr.write(f"   {path} was damaged and is made anew\n")
         os.unlink(path)
+    _say_where_it_cannot_be_saved(path)
     return path
+
+
+def _say_where_it_cannot_be_saved(path: str) -> None:
+    """Have doit end in one line there, with exit status 2: on a full disk, one that fails.
+
+    That a task failed is not noted there either, as where a run is killed: add_failure says it.
+    """
+    import sqlite3
+
+    from doit.dependency import SqliteDB
+
+    save, remove = SqliteDB.dump, SqliteDB.remove
+
+    def dump(base: SqliteDB) -> None:
+        try:
+            save(base)
+        except sqlite3.OperationalError as error:
+            sys.stdout.flush()
+            sys.stderr.write(f"ERROR: {path}: {error}; the next run does this one's work again\n")
+            raise SystemExit(2) from None
+
+    def remove_noted(base: SqliteDB, task: str) -> None:
+        with contextlib.suppress(sqlite3.OperationalError):
+            remove(base, task)
+
+    SqliteDB.dump, SqliteDB.remove = dump, remove_noted
 
 
 def _holds_json(base: sqlite3.Connection) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -159,6 +160,25 @@ ESCAPES = [
     "{{ '{0.__class__}'.format(site) }}",
     "{{ range(999999999) | list }}",
 ]
+
+
+WRONG = {
+    "{{ 1 / 0 }}": "ZeroDivisionError: division by zero",
+    "{{ 'x' * 10**14 }}": "MemoryError",
+    "{{ site + 1 }}": "TypeError: ",
+    "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}": "RecursionError: ",
+    "{{ 'x' | int(base=99) }}{{ nodes | sum }}": "TypeError: ",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_an_expression_of_a_template_that_comes_to_nothing_is_named_with_its_line(
+    doit: Doit, reference, text
+):
+    sample_site.write(doit.site, reference)
+    sample_site.put(doit.folder / "templates/hosts", f"\n{text}\n".encode())
+    out = doit(status=3)
+    assert re.search(f"^{doit.folder}/templates/hosts:2:1: {WRONG[text]}", out, re.MULTILINE), out
 
 
 @pytest.mark.parametrize("text", ESCAPES)

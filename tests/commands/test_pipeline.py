@@ -19,6 +19,7 @@ import pytest
 
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit, as_nobody
+from tests.support.initrd_images import kernel_files
 
 OUTPUTS = ["root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json"]
 
@@ -363,11 +364,12 @@ def test_two_jobs_at_once_build_the_same(doit, reference):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
 @pytest.mark.parametrize("kind", ["path", "archive", "rsync"])
 def test_an_ordinary_user_builds_what_root_builds(kind, doit, reference):
+    sample_site.fill(reference, kernel_files(sample_site.VERSION, sample_site.MODULES | OF_FILE))
     with_rights(reference, everybody=kind == "path")
     with served(kind, reference, doit) as where:
         sample_site.write(doit.site, reference)
         text = doit.site.read_text().replace(f"path: {reference}", where)
-        doit.site.write_text(text)
+        doit.site.write_text(text.replace("    initrd:", "    root: ram\n    initrd:"))
         doit()
         truth = {name: (doit.build / "worker" / name).read_bytes() for name in SAME}
         shutil.rmtree(doit.build)
@@ -428,7 +430,8 @@ def served(kind: str, reference: pathlib.Path, doit) -> Iterator[str]:
             daemon.terminate()
 
 
-SAME = ("root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json")
+SAME = ("root.mtree", "root.xattrs", "initrd.img", "vmlinuz", "release.json", "root.erofs")
+OF_FILE = {"drivers/block/loop.ko": "", "fs/overlayfs/overlay.ko": "", "fs/erofs/erofs.ko": ""}
 
 
 def by_nobody(doit, *more: str) -> subprocess.CompletedProcess:

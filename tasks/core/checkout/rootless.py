@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 
-from ..tree.model import BLOCK, CHAR, DIR, FILE, Entry, Tree
+from ..tree.model import BLOCK, CHAR, DIR, FILE, Entry, Tree, generated_file
 
 _RIGHTS = "security."  # attributes that only root sets
 
@@ -48,6 +48,12 @@ def without_privileges(tree: Tree) -> tuple[Tree, str]:
 def as_possible(tree: Tree, able: bool) -> tuple[Tree, str]:
     """Give the tree as it can be made, and one line of what is missing; "" where nothing is."""
     return (tree, "") if able else without_privileges(tree)
+
+
+def stand_ins(tree: Tree) -> Tree:
+    """Give an empty file for each device node: what says what it is (fakeroot) needs a name."""
+    devices = (path for path, entry in tree.items() if entry.type in (CHAR, BLOCK))
+    return dict.fromkeys(devices, _own(generated_file(b"")))
 
 
 def _own(entry: Entry) -> Entry:

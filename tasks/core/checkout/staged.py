@@ -20,10 +20,10 @@ from ..scan.reader import scan
 from ..tree.diff import Changes, changes_between, deep_order
 from ..tree.manifest import Manifest, difference, is_same, manifest_of
 from ..tree.model import FILE, Entry, Tree
-from .rootless import as_possible, privileged
+from .rootless import as_possible, privileged, stand_ins
 from .writer import Changed, Progress, lend_from, perform_changes
 
-_FORMAT = "plugnode staged 3"
+_FORMATS = {True: "plugnode staged 3", False: "plugnode staged 4"}  # by root, and not
 _NOTHING = Changes((), (), (), ())
 
 # What is met where somebody else changed the folder.
@@ -77,14 +77,15 @@ def checkout(
     """Make the folder equal to the tree, changing only what differs, and write what is beside it.
 
     Files of `owned`, a scan of a folder of the build's own, become hard links of those where they
-    are to be the same. Without root rights the folder holds what an ordinary user can make; the
-    manifest has the true values. Raises BadInput where a source changed since it was read.
+    are to be the same. Without root rights the folder holds what an ordinary user can make, and an
+    empty file for each device; the manifest has the true values. Raises BadInput where a source
+    changed since it was read.
     """
     folder = os.path.dirname(paths.folder)
     os.makedirs(folder, exist_ok=True)
     os.chmod(folder, 0o700)  # it holds programs that run as root, whoever starts them
     able = privileged(folder)
-    goal, note = as_possible(tree, able)
+    goal, note = _as_staged(tree, able)
     new, recorded = manifest_of(tree), _recorded(paths, able)
     before = recorded.manifest(paths) if recorded else None
     if recorded and before and is_same(before, new):
@@ -93,6 +94,11 @@ def checkout(
     changes, facts = job.make(before, new)
     _record(paths, _Recorded(new.mtree, new.xattrs, note, facts), able)
     return CheckedOut(changes, note)
+
+
+def _as_staged(tree: Tree, able: bool) -> tuple[Tree, str]:
+    goal, note = as_possible(tree, able)
+    return (goal if able else goal | stand_ins(tree)), note
 
 
 class _Job(NamedTuple):
@@ -156,7 +162,7 @@ class _Job(NamedTuple):
         What is equal need not be parsed.
         """
         before, after = difference(old, new)
-        before, _ = as_possible(before, self.able)
+        before, _ = _as_staged(before, self.able)
         goal = {path: self.goal[path] for path in after if path in self.goal}
         return changes_between(before, goal)
 
@@ -182,7 +188,7 @@ def _recorded(paths: StagedPaths, able: bool) -> _Recorded | None:
     try:
         manifest, xattrs, record = map(read, paths[1:])
         form, digests, was_able, *facts = marshal.loads(record)
-        head = _FORMAT, _digests(manifest, xattrs), able
+        head = _FORMATS[able], _digests(manifest, xattrs), able
         if (form, digests, was_able) != head or not os.path.isdir(paths.folder):
             return None
         return _Recorded(manifest, xattrs, *facts)
@@ -196,7 +202,7 @@ def _digests(*parts: bytes) -> tuple[str, ...]:
 
 def _record(paths: StagedPaths, new: _Recorded, able: bool) -> None:
     write_atomic(paths.xattrs, new.xattrs)
-    facts = _FORMAT, _digests(new.mtree, new.xattrs), able, *new[2:]
+    facts = _FORMATS[able], _digests(new.mtree, new.xattrs), able, *new[2:]
     write_atomic(paths.record, marshal.dumps(facts))
     write_atomic(paths.manifest, new.mtree)
 

@@ -69,7 +69,16 @@ def _words(value: Any) -> str:
     return " ".join([part if isinstance(part, str) else _words(part) for part in parts])
 
 
-# Templates
+# What expressions can come to, however right the values are: 1 / 0, text + 1, 'x' * 10**14
+_OF_EXPRESSIONS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 @lru_cache(maxsize=4)
@@ -166,6 +175,10 @@ def _complaints(name: str) -> Iterator[None]:
         file, line = _place(error, name)
         what = f"{error.message}; see Plugnode's own templates/{name} for what there is"
         raise BadInput.at(file, what, line) from None
+    except (jinja2.TemplateRuntimeError, *_OF_EXPRESSIONS) as error:
+        file, line = _place(error, name)
+        what = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise BadInput.at(file, f"{what}; correct the template", line) from None
 
 
 def _place(error: Exception, name: str) -> tuple[str, int]:

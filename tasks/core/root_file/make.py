@@ -7,9 +7,11 @@ versions are part of that, as a compressor's is.)
 from __future__ import annotations
 
 import os
+import pathlib
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..base.errors import Refused
@@ -23,6 +25,7 @@ PACKAGES = {
     "mksquashfs": "squashfs-tools",
     "veritysetup": "cryptsetup-bin, on EL veritysetup",
 }
+WORK = ".root-file-"
 BLOCK = 4096  # bytes, of both
 LARGE_CLUSTERS = (5, 13)  # the first kernel whose EROFS reads more than a block at once
 ZSTD = (4, 14)  # the first kernel whose squashfs reads it
@@ -53,28 +56,39 @@ class Wanted(NamedTuple):
     left_out: list[bytes]  # paths of the root
 
 
-def make_root_file(root: str, folder: str, wanted: Wanted) -> MadeRootFile:
+def make_root_file(
+    root: str, folder: str, wanted: Wanted, shown: Sequence[str] = ()
+) -> MadeRootFile:
     """Make `folder`/root.erofs, or root.squashfs, of the folder `root`.
 
-    Raises Refused where a program is missing or fails.
+    `shown` are words before the program that reads the root (`faked.as_said`). Raises Refused
+    where a program is missing or fails.
     """
-    with tempfile.TemporaryDirectory(prefix=".root-file-", dir=folder) as work:
+    root, folder = map(os.path.abspath, (root, folder))
+    for left in pathlib.Path(folder).glob(f"{WORK}*"):  # by a build that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=folder) as work:
         file = os.path.join(work, "file")
-        _run(_COMMANDS[wanted.file_system](root, file, wanted))
-        blocks = -(-os.path.getsize(file) // BLOCK)
-        os.truncate(file, blocks * BLOCK)
-        verity = _root_hash(_run(_verity(file, blocks)))
-        made = MadeRootFile(
-            wanted.file_system,
-            digest_file(file),
-            os.path.getsize(file),
-            verity,
-            blocks,
-            len(wanted.left_out),
-        )
+        _run(_COMMANDS[wanted.file_system](root, file, wanted), shown)
+        made = _with_verity(file, wanted)
         os.chmod(file, 0o644)
         os.replace(file, os.path.join(folder, made.name))
     return made
+
+
+def _with_verity(file: str, wanted: Wanted) -> MadeRootFile:
+    """Put a file system's hashes behind it; give what is there then."""
+    blocks = -(-os.path.getsize(file) // BLOCK)
+    os.truncate(file, blocks * BLOCK)
+    verity = _root_hash(_run(_verity(file, blocks)))
+    return MadeRootFile(
+        wanted.file_system,
+        digest_file(file),
+        os.path.getsize(file),
+        verity,
+        blocks,
+        len(wanted.left_out),
+    )
 
 
 def _erofs(root: str, file: str, wanted: Wanted) -> list[str]:
@@ -107,13 +121,13 @@ def _verity(file: str, blocks: int) -> list[str]:
     return ["veritysetup", "format", *fixed, *sizes, *place, file, file]
 
 
-def _run(argv: list[str]) -> str:
+def _run(argv: list[str], before: Sequence[str] = ()) -> str:
     """What a program said. Raises Refused."""
     name, *words = argv
     place = find_program(name)
     if place is None:
         raise Refused(f"{name} is not installed; install {PACKAGES[name]}")
-    program = Program([place, *words])
+    program = Program([*before, place, *words], ending="INT")  # which fakeroot's shell heeds
     said = list(_said(program))
     if program.status:
         last = " | ".join(said[-3:]) or f"exit status {program.status}"

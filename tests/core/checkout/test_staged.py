@@ -461,9 +461,9 @@ def test_an_ordinary_user_stages_what_he_can_and_the_manifest_says_all(whole, tm
         assert done.stdout.startswith("not root: ") and done.stdout.count("\n") == 1
         assert Path(place.manifest).read_bytes() == mtree.dump(tree)
         made = scan(place.folder).tree
-        assert made.keys() == {
-            path for path, entry in tree.items() if entry.type not in (CHAR, BLOCK)
-        }
+        assert made.keys() == tree.keys()
+        devices = [path for path, entry in tree.items() if entry.type in (CHAR, BLOCK)]
+        assert devices and {(made[path].type, made[path].size) for path in devices} == {(FILE, 0)}
         assert {entry.uid for entry in made.values()} == {65534}
         assert not any(entry.mode & 0o6000 for entry in made.values())
         os.unlink(place.manifest)  # the second time the folder is read again, and found right

@@ -436,6 +436,32 @@ def test_a_folder_in_the_place_of_doits_state_is_one_line(built):
 
 
 @root_only
+@pytest.mark.parametrize("room", [0, 300 << 10])
+def test_a_build_folder_whose_disk_is_full_is_one_line_a_failure(built, reference, room):
+    """doit's own state cannot be saved there either: neither what was done nor that it failed."""
+    small = built.folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M", "none", small], check=True)
+    try:
+        built.build = small / "build"
+        if not room:
+            built()
+            (reference / "etc/motd").write_text("new\n")
+        with contextlib.suppress(OSError), open(small / "fill", "wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        os.truncate(small / "fill", os.path.getsize(small / "fill") - room)
+        out = built(status=2)
+        assert f"ERROR: {small}/" in out and ": No space left on device\n" in out
+        state = f"ERROR: {built.build / '.doit.sqlite'}: database or disk is full; the next run "
+        assert (state in out) == bool(room)
+        (small / "fill").unlink()
+        assert built() and built() == ""
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+@root_only
 def test_a_disk_that_fails_is_one_line_with_the_path(built, tmp_path):
     """A terminal whose other end is gone cannot be opened: EIO."""
     dest = f"destdir={tmp_path / 'dest'}"

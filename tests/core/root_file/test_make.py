@@ -51,6 +51,7 @@ def test_the_same_root_is_the_same_file_whatever_the_order_and_the_hour(kind, tm
         folder = tmp_path / str(number)
         root = root_of(folder, names)
         os.utime(root / "usr", (number * 10**8, number * 10**8))
+        (folder / ".root-file-of a killed build").mkdir()
         wanted = make.Wanted(kind, (6, 1), [b"boot/vmlinuz"])
         made.append(make.make_root_file(str(root), str(folder), wanted))
     assert made[0] == made[1] and made[0].name == f"root.{kind}"
