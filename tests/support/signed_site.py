@@ -42,9 +42,9 @@ def make_keys(folder: Path) -> None:
     certify(folder, "secure-boot")
 
 
-def certify(folder: Path, name: str) -> None:
+def certify(folder: Path, name: str, days: int = 3650) -> None:
     """A key and its certificate: NAME.key and NAME.crt."""
-    words = ["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"]
+    words = ["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", str(days)]
     files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"]
     whose = ["-subj", f"/CN={name} of a test"]
     subprocess.run(["openssl", *words, *whose, *files], check=True, capture_output=True)
