@@ -14,7 +14,7 @@ from .base.options import JSON, flag
 from .base.rule import Task, command
 from .base.servers import everywhere, refuse_failed, tell
 from .base.settings import Run, this_run
-from .base.trust import keys
+from .base.trust import certificate, keys
 from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
 from .deploy import states_of, texts
@@ -134,7 +134,7 @@ def show_metrics(run: Run) -> None:
     from .core.operate.metrics import metrics_text
     from .core.remote.options import StatusOptions
 
-    seen = see(run, everywhere(run, StatusOptions()), hear(run))
+    seen = see(run, everywhere(run, StatusOptions(certificate(run))), hear(run))
     print(metrics_text(seen), end="")
 
 
@@ -162,7 +162,7 @@ def look(run: Run) -> dict[str, Any]:
     from .core.operate.overview import ClusterFacts, overview
     from .core.remote.options import StatusOptions
 
-    heard, answers = hear(run), everywhere(run, StatusOptions())
+    heard, answers = hear(run), everywhere(run, StatusOptions(certificate(run)))
     facts = ClusterFacts(
         site=run.site,
         at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -185,7 +185,7 @@ def status(run: Run, **words: Any) -> None:
         return write_page(run, words["html"])
     from .core.remote.options import StatusOptions
 
-    answers = everywhere(run, StatusOptions())
+    answers = everywhere(run, StatusOptions(certificate(run)))
     if words["as_json"]:
         print(json.dumps({"servers": states_of(answers)}, indent=1))
     else:

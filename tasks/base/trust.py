@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ..core.base.boot_programs import certificate_of
 from ..core.base.errors import BadInput, Refused
 from ..core.base.files import content, mirror, read
 from ..core.base.ssh import public_keys
@@ -39,15 +40,23 @@ def _files(run: Run) -> tuple[str, ...]:
     return trust.key if trust else ()
 
 
+def certificate(run: Run) -> str:
+    """The fingerprint of that of Secure Boot; "" of a site without."""
+    said = run.site.trust.secure_boot if run.site.trust else None
+    if said is None:
+        return ""
+    from ..core.trust.authenticode import fingerprint
+
+    return fingerprint(certificate_of(read(said.certificate)))
+
+
 def trusted(run: Run) -> Trusted:
     """What servers are told: whose signatures they must see, and those of this build."""
     if not keys(run):
         _refuse_key(run)
         return NOBODY
     signatures = _signatures(run)
-    files = signed_files(run)
-    certificate = files.certificate if files else ""
-    return Trusted(keys(run), signatures, bool(_at_hand(run)), certificate)
+    return Trusted(keys(run), signatures, bool(_at_hand(run)), certificate(run))
 
 
 @lru_cache(maxsize=2)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.base.boot_programs import certificate_of
 from tasks.core.trust import uki
+from tasks.core.trust.authenticode import fingerprint
 from tests.support import sample_site
 from tests.support.commands import Doit
 from tests.support.signed_site import certify, make_keys
@@ -52,6 +54,13 @@ class SignedFiles:
     def is_good(self, file: Path, name: str = "secure-boot") -> bool:
         words = ["sbverify", "--cert", self.folder / f"{name}.crt", file]
         return subprocess.run(words, capture_output=True).returncode == 0
+
+
+def flip(file: Path, at: int) -> None:
+    """Change one bit of a byte."""
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +137,49 @@ def test_rollback_and_verify_know_the_signed_file(site):
     site("deploy")
     assert "ok" in site("verify")
 
+    at = site.kept(first).read_bytes().index(b"console=ttyS0")
+    flip(site.kept(first), at)
+    assert f"{first}.efi: it has changed since it was signed" in site("verify", status=1)
+    flip(site.kept(first), at)
+
     away = site.kept(first).rename(site.folder / "away")
     assert f"{first}.efi is missing" in site("rollback", status=1)
     away.rename(site.kept(first))
+
+
+def test_status_tells_who_has_signed_what_nodes_start_and_what_they_would_not(site):
+    held = site.served().read_bytes()
+    mark = fingerprint(certificate_of((site.folder / "secure-boot.crt").read_bytes()))
+    (told,) = json.loads(site("status", "--json"))["servers"]["boot1"]["secure_boot"]
+    assert told.pop("ends")[:10] in site("status")
+    assert told == {"label": "worker", "release": site.release, "certificate": mark, "wrong": []}
+    shown = f"Signed for Secure Boot\n  worker: {site.release}, by certificate {mark[:16]} until 20"
+    assert shown in site("status")
+
+    def wrong(text: str) -> None:
+        assert f"! /tftpboot/plugnode/worker/grubx64.efi: {text}" in site("status", status=1)
+
+    flip(site.served(), held.index(b"console=ttyS0"))
+    wrong("it has changed since it was signed\n")
+    site.served().write_bytes(uki.without_signature(held))
+    wrong("nobody has signed it\n")
+    (older,) = set(site.kept("x").parent.glob("*.efi")) - {site.kept(site.release)}
+    site.served().write_bytes(older.read_bytes())
+    wrong(f"it is of {older.stem}, and {site.release} is what nodes shall boot\n")
+    site.served().unlink()
+    wrong("missing\n")
+    site.served().write_bytes(held)
+    certify(site.folder, "short", days=20)
+    site.write(before="secure-boot.crt", after="short.crt")
+    wrong(f"signed by certificate {mark[:16]}, and `trust: secure_boot:` is ")
+    again = "~ loader plugnode/worker/grubx64.efi (signed anew: another certificate)\n"
+    assert again in site("plan")
+    site("deploy")
+    wrong("its certificate ends 20")
+    site.write()
+    assert again in site("plan")
+    site("deploy")
+    site("status")
 
 
 def test_nodes_that_are_pinned_have_a_folder_of_their_own(site):

@@ -74,6 +74,24 @@ def test_where_no_server_gives_the_new_one_the_one_it_has_is_booted_and_it_says_
     assert why.endswith(f"; this is {OLD}, which the disk has")
 
 
+def test_a_signed_file_starts_the_root_that_it_names_and_no_other(node):
+    """What is on the disk and is called after its own sha256, root of a node has put there: it would outlive a reboot."""
+    node.boots(OLD)
+    node.boot()
+    node.release(NEW)
+    node.boots(NEW, DOWN)
+    line = node.read("proc/cmdline").strip()
+    node.write("proc/cmdline", f"{line} plugnode.site=worker\n")
+    root, said = node.boot()
+    assert root == "" and f"FAILED at root: no server gives {NEW}/root.erofs: " in said
+    assert "; a signed file starts no other" in said
+    node.boots(OLD, DOWN)
+    line = node.read("proc/cmdline").strip()
+    node.write("proc/cmdline", f"{line} plugnode.site=worker\n")
+    root, said = node.boot()
+    assert root == OLD and "from here, its sha256 is right" in said
+
+
 def test_one_of_another_kernel_or_that_is_damaged_is_not_booted(node):
     node.release(NEW, kernel="5.0-other")
     for name in (OLD, NEW):

@@ -3,33 +3,48 @@
     .venv/bin/python -m tests.stress.secure_boot [--only CASE] [--dhcp dnsmasq]
 
 Needs root, and what `./doit test` installs. A site is built, signed and served; a virtual machine
-with Microsoft's keys, the site's certificate as its owner's (MOK) and a TPM boots it by shim. Then
-one thing is changed on the server, and it must stop, with a line that says what it was.
+with Microsoft's keys, the site's certificate as its owner's (MOK) and a TPM boots it by shim: by PXE
+and by UEFI's own HTTP boot, with each kind of root that is a file. Then one thing is changed on the
+server, and it must stop, with a line that says what it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.core.lab.qemu import Machine
 from tasks.core.lab.run import PowerState
 from tasks.core.lab.timeline import MEASURED
 from tasks.core.lab.tpm import serve_tpm
 from tasks.core.trust import uki
+from tests.stress import storm
 from tests.support.commands import REPOSITORY, Doit
 from tests.support.signed_site import certify, signed_grid, signed_machine
-from tests.support.vm_site import Grid, told
+from tests.support.vm_site import Grid, disk, told
 
 CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", REPOSITORY / "build/test-cache"))
-NEVER = "(?!)"
+HTTP = "/srv/http/plugnode"
 REFUSED = "Security Violation|Verification failed"  # shim, of the file that it names before
+
+
+class Whole(NamedTuple):
+    """A boot with nothing changed, and what the console says of its root."""
+
+    name: str
+    root: str  # a kind
+    says: str
+    by_http: bool = False  # what firmware and shim fetch
+    is_twice: bool = False  # and once more, from its disk, with no server that gives the root
 
 
 class Case(NamedTuple):
@@ -44,18 +59,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=["whole", *(case.name for case in CASES)], default="")
+    names = [case.name for case in (*WHOLE, *CASES)]
+    parser.add_argument("--only", choices=names, nargs="+", default=names)
     parser.add_argument("--dhcp", choices=["dhcpd", "kea", "dnsmasq"], default="dhcpd")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="plugnode-secure-boot-") as name:
-        grid = signed_grid(Path(name) / "site", bootstrapped())
-        bad = 0
-        if wanted.only in ("", "whole"):
-            bad += not boots(grid, Path(name) / "whole", wanted.dhcp)
+        bad, grids = 0, Grids(Path(name))
+        for whole in WHOLE:
+            if whole.name in wanted.only:
+                bad += not boots(grids[whole.root], whole, Path(name) / whole.name, wanted.dhcp)
         for case in CASES:
-            if wanted.only in ("", case.name):
-                bad += not stops(grid, case, Path(name) / case.name, wanted.dhcp)
+            if case.name in wanted.only:
+                bad += not stops(grids["ram"], case, Path(name) / case.name, wanted.dhcp)
     return 1 if bad else 0
+
+
+class Grids(dict[str, Grid]):
+    """The site with a kind of root, built when it is asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __missing__(self, root: str) -> Grid:
+        tree = bootstrapped() if root != "nfs-file" else storm.bootstrapped(CACHE)  # with dmsetup
+        return self.setdefault(root, signed_grid(self.folder / f"site-{root}", tree, root))
 
 
 def bootstrapped() -> Path:
@@ -68,17 +95,36 @@ def bootstrapped() -> Path:
     return max(doit.build.glob("references/*/tree"))
 
 
-def boots(grid: Grid, work: Path, dhcp: str) -> bool:
+def boots(grid: Grid, whole: Whole, work: Path, dhcp: str) -> bool:
     """Whether it comes up locked down and measured, with nothing changed."""
     work.mkdir()
-    start = time.monotonic()
-    with serve_tpm(str(work / "tpm")) as socket:
-        power = PowerState((signed_machine(grid, work, socket),))
-        (story,) = grid.boot(work, power, dhcp=dhcp, http="/srv/http/plugnode")
+    image = disk(work, 4096) if whole.root == "disk" else None
+    machine = signed_machine(grid, work, disk=image, by_http=whole.by_http)
+    good = is_whole(grid, whole, machine, dhcp)
+    if good and whole.is_twice:
+        files = grid.served / HTTP.lstrip("/")
+        files.rename(files.with_name("gone"))
+        files.mkdir()
+        good = is_whole(grid, whole._replace(name=f"{whole.name}-again", says=KEPT), machine, dhcp)
+    return good
+
+
+def is_whole(grid: Grid, whole: Whole, machine: Machine, dhcp: str) -> bool:
+    """The same of one boot, with a TPM of its own."""
+    start, work = time.monotonic(), Path(machine.work)
+    with serve_tpm(str(work / f"{whole.name}.tpm")) as socket:
+        power = PowerState((replace(machine, tpm=socket),))
+        (story,) = grid.boot(work, power, dhcp=dhcp, http=HTTP)
     measured = [story.facts.get(f"PCR {pcr}", "0").strip("0") for pcr in MEASURED]
+    said = told(story, r"initrd: ((?:root|site data|measured) .*)")
     good = story.facts.get("lockdown") == "integrity" and all(measured) and not story.ended
-    said = told(story, r"initrd: (measured .*)")
-    return tell("whole", good, time.monotonic() - start, said or [story.ended])
+    good &= any(re.search(whole.says, line) for line in said)
+    if whole.by_http:
+        log = (work / "nginx.log").read_text()
+        fetched = re.findall(r'"GET (\S+\.efi) HTTP/1.1" 200', log)
+        said += [f"by HTTP: {path}" for path in dict.fromkeys(fetched)]
+        good &= {Path(path).name for path in fetched} == {"shimx64.efi", "grubx64.efi"}
+    return tell(whole.name, good, time.monotonic() - start, said or [story.ended])
 
 
 def stops(grid: Grid, case: Case, work: Path, dhcp: str) -> bool:
@@ -90,7 +136,7 @@ def stops(grid: Grid, case: Case, work: Path, dhcp: str) -> bool:
     start = time.monotonic()
     try:
         power = PowerState((signed_machine(grid, work),), until=case.says, died="node: ready")
-        (story,) = grid.boot(work, power, dhcp=dhcp, http="/srv/http/plugnode")
+        (story,) = grid.boot(work, power, dhcp=dhcp, http=HTTP)
     finally:
         subprocess.run(["rm", "-r", tree], check=True)
         (work / "kept").rename(tree)
@@ -153,6 +199,13 @@ def flip(file: Path, at: int) -> None:
         held.write(bytes([byte]))
 
 
+KEPT = "on /dev/vda1 from here, its sha256 is right"
+WHOLE = (
+    Whole("whole", "ram", "root root.erofs: .* from http://.*, its sha256 is right"),
+    Whole("http", "ram", "root root.erofs: .* its sha256 is right", by_http=True),
+    Whole("nfs-file", "nfs-file", "each block is checked"),
+    Whole("disk", "disk", "it is kept in memory", is_twice=True),
+)
 CASES = (
     Case("unsigned", without_signature, REFUSED),
     Case("stranger", by_a_stranger, REFUSED),

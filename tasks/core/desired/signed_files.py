@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..base.boot_programs import certificate_of
 from ..base.errors import Refused
 from ..base.files import content, read, write_atomic
 from ..config.boot_files import signed_images, signed_labels, uki_arguments
@@ -39,11 +38,6 @@ class SignedFiles:
     @property
     def key(self) -> str:
         return self.said.key or os.path.splitext(self.said.certificate)[0] + KEY
-
-    @property
-    def certificate(self) -> str:
-        """DER, as hex digits."""
-        return certificate_of(read(self.said.certificate)).hex()
 
     def must_sign(self) -> list[str]:
         """The same as `sign`, for who asks for nothing else. Raises Refused where it cannot."""
@@ -110,7 +104,7 @@ def unsigned_program(built: BuiltRelease, arguments: str, roots: Iterable[str]) 
         what = f"no {os.path.basename(uki.STUB)}, which starts a signed kernel image"
         raise Refused(f"{what}: install {uki.STUB_PACKAGES}")
     sections = {
-        ".osrel": f"ID=plugnode\nVERSION_ID={built.release.id}\n".encode(),
+        uki.OSREL: uki.os_release(built.release.id),
         uki.CMDLINE: arguments.encode(),
         uki.INITRD: read(built.path("initrd.img")),
         uki.LINUX: read(built.path("vmlinuz")),

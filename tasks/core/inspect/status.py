@@ -12,6 +12,7 @@ from ..deploy.prune import DAY, last_used, named_by_files
 from ..dhcp.leases import leases_seen
 from ..plan import other_sites
 from ..plan.actual import notes
+from ..plan.ukis import program_name
 from ..release import Release
 from ..store import journal
 from ..store.boot_files import current, read_files, site_named
@@ -20,6 +21,7 @@ from ..store.kept import published, site_data
 from ..store.nodes import NodeFacts, macs_of, read_nodes
 from ..store.ours import read_ours
 from ..store.paths import Targets
+from .programs import SignedFile, signed_files, told
 
 State = dict[str, Any]  # of a server, as plain values
 LAST = 5  # records of the journal that are shown
@@ -45,8 +47,11 @@ class _Held(NamedTuple):
         return found
 
 
-def server_status(targets: Targets, now: float) -> State:
-    """The state as plain values, for scripts; `now` in seconds since 1970."""
+def server_status(targets: Targets, now: float, certificate: str = "") -> State:
+    """The state as plain values, for scripts; `now` in seconds since 1970.
+
+    `certificate`: the fingerprint of that by which the site signs for Secure Boot; "": none.
+    """
     held = _Held(
         targets,
         published(targets),
@@ -54,20 +59,30 @@ def server_status(targets: Targets, now: float) -> State:
         read_nodes(targets),
         journal.read_journal(targets.journal),
     )
-    images = {release.image for release in held.released.values()}
-    booted = {image: current(held.files, image) for image in sorted(images)}
-    folders = filter(os.path.isdir, (targets.tftp_root, targets.nfs_root))
-    disks = {folder: _disk(folder) for folder in folders}
+    programs = list(signed_files(targets, held.files, certificate, now))
     return {
-        "wrong": list(_wrong(held)),
-        "current": booted,
+        "wrong": [*_wrong(held), *_unstartable(targets, programs)],
+        "current": _booted(held),
         "site": site_named(held.files),
         "releases": list(_releases(held, now)),
+        "secure_boot": [each._asdict() for each in programs],
         "pins": held.pins,
-        "disks": disks,
+        "disks": _disks(targets),
         "leases": _leases(targets, held.nodes),
         "journal": _ended(held.records)[-LAST:],
     }
+
+
+def _booted(held: _Held) -> dict[str, str | None]:
+    """The release that each image boots."""
+    images = {release.image for release in held.released.values()}
+    return {image: current(held.files, image) for image in sorted(images)}
+
+
+def _disks(targets: Targets) -> dict[str, dict[str, int]]:
+    """Of each folder that is there, bytes of its file system."""
+    folders = filter(os.path.isdir, (targets.tftp_root, targets.nfs_root))
+    return {folder: _disk(folder) for folder in folders}
 
 
 def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
@@ -122,6 +137,12 @@ def _wrong(held: _Held) -> Iterator[str]:
         yield f"{id} is pinned, and not there"
 
 
+def _unstartable(targets: Targets, programs: Iterable[SignedFile]) -> Iterator[str]:
+    for each in programs:
+        for what in each.wrong:
+            yield f"{targets.tftp}/{program_name(each.label)}: {what}"
+
+
 def _disk(folder: str) -> dict[str, int]:
     """Bytes of its file system."""
     room = os.statvfs(folder)
@@ -157,6 +178,10 @@ def _lines(state: State) -> Iterator[str]:
     yield "Releases"
     for release in state["releases"]:
         yield f"  {_release_text(release)}"
+    if state["secure_boot"]:
+        yield "Signed for Secure Boot"
+    for file in state["secure_boot"]:
+        yield f"  {told(file)}"
     for folder, disk in state["disks"].items():
         yield f"  {human(disk['used'])} used, {human(disk['free'])} free at {folder}"
     yield from _pins(state["pins"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import starmap
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ from ..store.tftp import closed_folders, folders_of, is_closed
 from ..tree.manifest import entries_of
 from ..tree.model import Tree
 from ..trust.held import UNSIGNED, place, unsigned
-from ..trust.uki import INITRD, LINUX, section_of
+from .programs import kept_wrong
 
 Tell = Callable[[str], None]
 
@@ -203,25 +202,9 @@ def _boot_folder(targets: Targets, release: Release, read: bool) -> Iterator[Fin
 
 def _program(targets: Targets, release: Release) -> Iterator[Finding]:
     """Of the one signed file that its nodes start, if they do: is it made of this release?"""
-    path = kept_program(targets, release.id)
-    program = content(path)
-    if program is None:
-        return
-    for part, section, wanted in (
-        ("kernel", LINUX, release.kernel),
-        ("initrd", INITRD, release.initrd),
-    ):
-        if _digest_in(program, section) != wanted:
-            what = f"its {part} is another than the release's"
-            yield Finding(path.removeprefix(targets.at("")), what)
-
-
-def _digest_in(program: bytes, section: str) -> str:
-    """The sha256 of a part of a signed file; "" where it has none."""
-    try:
-        return sha256(section_of(program, section)).hexdigest()
-    except ValueError:
-        return ""
+    path = kept_program(targets, release.id).removeprefix(targets.at(""))
+    for what in kept_wrong(targets, release):
+        yield Finding(path, what)
 
 
 def _root_file(targets: Targets, release: Release, read: bool) -> Iterator[Finding]:

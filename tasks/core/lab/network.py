@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Iterator
 
 from ..base.errors import Refused
+from ..base.files import write_atomic
 from ..base.programs import find_program
 from ..dhcp.server import LabPlace
 from ..dhcp.servers import BY_WORD
@@ -82,7 +83,8 @@ class Daemons:
 
     def start(self, name: str, *argv: str, root: str | None = None, **environ: str) -> None:
         inside = ["chroot", root] if root else []
-        with open(self.log(name), "wb") as log:
+        write_atomic(self.log(name), b"")
+        with open(self.log(name), "ab") as log:  # nginx opens it again
             self.running[name] = subprocess.Popen(
                 [*inside, *argv],
                 stdin=subprocess.DEVNULL,

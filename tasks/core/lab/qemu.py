@@ -100,6 +100,7 @@ class Machine:
     more_disks: tuple[tuple[str, str], ...] = ()  # image files, and how they are plugged in
     tpm: str = ""  # swtpm's control socket; "": it has no TPM
     certificate: str = ""  # that its owner trusts (MOK), in PEM
+    by_http: bool = False  # its UEFI boots by HTTP, and not by PXE
     reboots: bool = False  # when its system says so; else it is off then
     vlan: int = 0  # its cable leads to a port that takes that VLAN tagged, too
     # MACs of further cards on the same wire, and their taps
@@ -353,6 +354,11 @@ def _bios(machine: Machine) -> list[str]:
     return ["-kernel", machine.pxe_rom, "-initrd", script]
 
 
+NO_PXE: list[str] = []  # OVMF boots by HTTP then: it tries PXE before
+for version in ("IPv4", "IPv6"):
+    NO_PXE += ["-fw_cfg", f"name=opt/org.tianocore/{version}PXESupport,string=no"]
+
+
 def _uefi(machine: Machine) -> list[str]:
     """OVMF with its own PXE client, and variables of this machine's own."""
     if machine.arch == ARM64:
@@ -370,6 +376,7 @@ def _uefi(machine: Machine) -> list[str]:
     protected = ["-global", "driver=cfi.pflash01,property=secure,value=on"]
     return [
         *(protected if machine.firmware == "secure" else []),
+        *(NO_PXE if machine.by_http else []),
         "-drive",
         f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
         "-drive",

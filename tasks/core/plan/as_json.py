@@ -27,7 +27,7 @@ def plan_json(plan: Plan, actual: Actual) -> Json:
         "nodes": _nodes(plan.nodes),
         "site_files": list(map(_file, plan.site_files)),
         "signed": list(plan.signed),
-        "loaders": list(plan.loaders),
+        **_loaders(plan),
         "files": list(map(_file, plan.changes)),
         "by_hand": list(map(_file, plan.by_hand)),
         "reloads": _reloads(plan),
@@ -44,6 +44,11 @@ def _releases(plan: Plan, actual: Actual) -> Json:
     roots = [_root(actual, built) for built in plan.roots]
     boots = [_boot(actual, built) for built in plan.boots]
     return {"roots": roots, "boots": boots}
+
+
+def _loaders(plan: Plan) -> Json:
+    anew = {name: why for name, why in plan.loaders.items() if why}
+    return {"loaders": list(plan.loaders), "signed_anew": anew}
 
 
 def _move(move: ReleaseChange) -> Json:

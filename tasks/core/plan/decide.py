@@ -62,10 +62,11 @@ def _signed(actual: Actual, desired: Desired) -> tuple[str, ...]:
     return tuple(id for id in sorted(desired.signable) if id not in actual.signed)
 
 
-def _loaders(actual: Actual, desired: Desired) -> tuple[str, ...]:
-    """The loaders that are not there as they are desired."""
+def _loaders(actual: Actual, desired: Desired) -> dict[str, str]:
+    """The loaders that are not there as they are desired -> why one is signed anew."""
     good = {name for name, is_good in actual.loaders.items() if is_good}
-    return tuple(sorted(desired.loaders.keys() - good))
+    names = sorted(desired.loaders.keys() - good)
+    return {name: desired.signed_anew.get(name, "") for name in names}
 
 
 def _forgot(actual: Actual, desired: Desired) -> bool:

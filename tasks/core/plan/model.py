@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .state import BuiltRelease
 
@@ -100,7 +101,7 @@ class Plan:
     boots: tuple[BuiltRelease, ...] = ()  # kernels and initrds to publish below tftp_root
     site_img: bool = False
     signed: tuple[str, ...] = ()  # releases and site data whose signature is written
-    loaders: tuple[str, ...] = ()
+    loaders: Mapping[str, str] = field(default_factory=dict)  # name -> why one is signed anew
     files: FileChanges = ()  # generated files, boot files that are new among them
     boot_files: FileChanges = ()  # the commit points
     stale: FileChanges = ()

@@ -91,6 +91,8 @@ class Desired:
     trust: Trusted = NOBODY  # who must have signed it
     hooks_img: bytes = b""  # for releases of before
     archs: tuple[str, ...] = (AMD64,)  # of its nodes
+    # Why a release that the server has gets another signed file, by the name of that
+    signed_anew: Mapping[str, str] = field(default_factory=dict)
 
     def site_files(self, released: Iterable[Release], signature: bytes) -> dict[str, bytes]:
         """The files of the folder of site data, by name. `released`: what the server holds."""

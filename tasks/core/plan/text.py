@@ -247,8 +247,9 @@ def _files(plan: Plan, actual: Actual) -> Iterator[str]:
     for name in plan.opened:
         path = f"{actual.targets.tftp}/{name}"
         yield f"  ~ {path}: closed to its readers, TFTP servers; they may enter it then"
-    for name in plan.loaders:
-        yield f"  {_loader_sign(name, actual)} loader {name}"
+    for name, why in plan.loaders.items():
+        note = f" (signed anew: {why})" if why else ""
+        yield f"  {_loader_sign(name, actual)} loader {name}{note}"
     for changes in _alike(plan.changes):
         yield from _file(changes[0])
         if len(changes) > 1:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..base.files import content, read, write_atomic
 from ..store.paths import BOOT_FILES, Targets
-from ..trust.secure_boot import has_certificate, is_same_program
+from ..trust.authenticode import read_signer
+from ..trust.secure_boot import is_same_program
 from .state import Desired, Standing
 
 SHIM = "shimx64.efi"
@@ -36,28 +37,36 @@ def with_ukis(targets: Targets, desired: Desired) -> Desired:
 
     Of one that is built its own is taken again, where only the time of its signature would differ.
     """
-    loaders = dict(desired.loaders)
+    loaders, anew = dict(desired.loaders), dict[str, str]()
     stays = [built.release.image for built in desired.releases if isinstance(built, Standing)]
     for label in labels_in(desired.loaders):
         name, is_built = program_name(label), label in desired.ids_by_image and label not in stays
         new = loaders.pop(name, "") if is_built else ""
         held = kept_program(targets, desired.ids_by_image.get(label, label))
-        if os.path.isfile(held) and (not is_built or _is_as_good(held, new, desired)):
+        why = _why_anew(held, new, desired) if is_built else ""
+        if os.path.isfile(held) and not why:
             loaders[name] = held
         elif new:
             loaders[name] = new
+            anew |= {name: why} if why else {}
         else:
             loaders.pop(name, None)
-    return dataclasses.replace(desired, loaders=loaders)
+    return dataclasses.replace(desired, loaders=loaders, signed_anew=anew)
 
 
-def _is_as_good(held: str, new: str, desired: Desired) -> bool:
-    """Is what the server has the new one, by the certificate that is asked for?"""
+def _why_anew(held: str, new: str, desired: Desired) -> str:
+    """Why what the server has of a release is not as good as the new one; "" where it is."""
+    program = content(held)
+    if program is None:
+        return ""
+    signer, harm = read_signer(program)
+    if not signer or harm:
+        return f"of the one that is kept: {harm}"
     if not new:
-        return False
-    program = read(held)
-    certificate = bytes.fromhex(desired.trust.certificate)
-    return is_same_program(program, read(new)) and has_certificate(program, certificate)
+        return "nobody here can sign it"
+    if not is_same_program(program, read(new)):
+        return "other stub or arguments"
+    return "" if signer.certificate == desired.trust.certificate else "another certificate"
 
 
 def unsigned_labels(desired: Desired) -> list[str]:

@@ -83,6 +83,9 @@ _STATUS = {
             "days_since_use": int | float,
         }
     ],
+    "secure_boot": [
+        {**dict.fromkeys(("label", "release", "certificate", "ends"), str), "wrong": [str]}
+    ],
     "pins": {str: str},
     "disks": {str: {"used": int, "free": int}},
     "leases": {"nodes": [str], "strangers": [(str, str)]},

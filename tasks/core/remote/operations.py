@@ -331,7 +331,7 @@ def status_server(
     options: StatusOptions,
 ) -> Values:
     """Tell what the server holds and boots."""
-    return status.server_status(targets, time.time())
+    return status.server_status(targets, time.time(), options.certificate)
 
 
 def boots_server(

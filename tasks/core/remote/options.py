@@ -103,6 +103,8 @@ class LendOptions(Options):
 class StatusOptions(Options):
     """Tell what is there."""
 
+    certificate: str = ""  # the fingerprint of that of `trust: secure_boot:`
+
 
 @dataclass(frozen=True)
 class BootsOptions(Options):

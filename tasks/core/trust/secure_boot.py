@@ -11,7 +11,7 @@ from ..base.errors import Refused
 from ..base.files import read, write_atomic
 from ..base.programs import find_program
 from ..base.ssh import last_of
-from .uki import signature_of, without_signature
+from .uki import without_signature
 
 PKCS11 = "pkcs11:"  # how a key's name begins that is on a token (RFC 7512)
 
@@ -61,14 +61,6 @@ def is_same_program(signed: bytes, program: bytes) -> bool:
     """Are both the same, whoever has signed them, if anybody?"""
     try:
         return without_signature(signed) == without_signature(program)
-    except ValueError:
-        return False
-
-
-def has_certificate(signed: bytes, certificate: bytes) -> bool:
-    """Does its signature bring this certificate, as DER? Whether it is good is not looked at."""
-    try:
-        return certificate in signature_of(signed)
     except ValueError:
         return False
 

@@ -33,7 +33,7 @@ class Trusted(NamedTuple):
     signatures: Mapping[str, bytes] = {}  # by the id of a release, or of site data
     # Whoever asks can make those that are lacking, and does before a deploy
     makes_them: bool = False
-    # That of Secure Boot, DER as hex digits; "": nothing is signed for it
+    # The fingerprint of that of Secure Boot; "": nothing is signed for it
     certificate: str = ""
 
 

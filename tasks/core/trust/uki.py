@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 STUB_PACKAGES = "systemd-boot-efi, on EL systemd-boot-unsigned"
-CMDLINE, INITRD, LINUX = ".cmdline", ".initrd", ".linux"
+OSREL, CMDLINE, INITRD, LINUX = ".osrel", ".cmdline", ".initrd", ".linux"
 
 PAGE = 4096
 _SECTION = struct.Struct("<8sIIIIIIHHI")
@@ -103,6 +103,15 @@ def without_signature(program: bytes) -> bytes:
     return bytes(bare)
 
 
+def signed_part(program: bytes) -> bytes:
+    """What a signature is about: all but its own place, and what changes by it."""
+    headers = _headers(program)
+    at, _ = struct.unpack_from("<II", program, headers.certificates)
+    end = at or len(program)
+    parts = program[: headers.checksum], program[headers.checksum + 4 : headers.certificates]
+    return b"".join((*parts, program[headers.certificates + 8 : end]))
+
+
 def signature_of(program: bytes) -> bytes:
     """Its table of certificates; b"" where nobody has signed it. Raises ValueError."""
     at, size = struct.unpack_from("<II", program, _headers(program).certificates)
@@ -115,6 +124,21 @@ def section_of(program: bytes, name: str) -> bytes:
         if each.name.rstrip(b"\0") == name.encode():
             return program[each.raw_address : each.raw_address + each.virtual_size]
     raise ValueError(f"it has no section {name}")
+
+
+def os_release(release: str) -> bytes:
+    """What a program says that it is of (os-release(5))."""
+    return f"ID=plugnode\nVERSION_ID={release}\n".encode()
+
+
+def release_in(program: bytes) -> str:
+    """The release that a program says that it is of; "" where it says of none."""
+    try:
+        lines = section_of(program, OSREL).decode().splitlines()
+    except ValueError:
+        return ""
+    found = [line.partition("VERSION_ID=")[2] for line in lines]
+    return "".join(found)
 
 
 def _headers(program: bytes | bytearray) -> _Headers:

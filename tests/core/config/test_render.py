@@ -867,3 +867,22 @@ def test_a_site_without_http_tells_nobody_of_it():
     )
     assert b"kernel http://172.24.10.1/worker-3f9a1c2b4d5e/vmlinuz " in script
     assert script.count(b"http://172.24.10.1/") == 3
+
+
+@pytest.mark.parametrize("loader", ["grub", "ipxe"])
+def test_kernel_and_initrd_come_by_http_from_the_address_at_which_the_network_has_its_server(
+    loader,
+):
+    site = site_of("racks")._replace(deploy=Deploy(http="nginx"))
+    files = boot_files.render_boot(
+        site, site.servers[0], label("worker", release_of(site.images[0]))
+    )
+    script = files[f"plugnode/worker.{loader}"].decode()
+    ways = ["10.16.1.11", "10.81.104.1", "10.81.105.1"]  # the main one, and those of two racks
+    if loader == "grub":
+        assert script.count('for plugnode_from in "(http,$net_default_server)" ""; do') == 1
+        assert script.count("linux $plugnode_from/") == len(ways)
+        assert script.count(" $plugnode_from/") == 3 * len(ways)
+    else:
+        assert re.findall("set plugnode_http http://(\\S+)", script) == ways
+        assert script.count("${plugnode_http}/") == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tasks.core.lab import qemu
 
 NODE = qemu.Machine("52:54:00:aa:00:01", None, "/tmp")
@@ -17,3 +19,12 @@ def test_a_node_with_cards_that_have_no_cable_waits_until_the_cables_are_out():
     out = [f"id={name},netdev=" for name in qemu.unplugged_cards(node)]
     cards = [next(card for card in words if name in card) for name in out]
     assert [card.rpartition("mac=")[2][0] for card in cards] == ["u", "v", "w"]
+
+
+def test_firmware_that_is_to_boot_by_http_is_told_not_to_try_pxe(tmp_path):
+    node = qemu.Machine(NODE.mac, None, str(tmp_path), firmware="uefi")
+    told = [
+        word for word in qemu.arguments(replace(node, by_http=True), "q") if "PXESupport" in word
+    ]
+    assert [word.rpartition("=")[2] for word in told] == ["no", "no"]
+    assert not [word for word in qemu.arguments(node, "q") if "PXESupport" in word]

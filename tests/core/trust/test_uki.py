@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tasks.core.base.boot_programs import certificate_of
 from tasks.core.base.errors import Refused
 from tasks.core.store.loaders import first_loader
 from tasks.core.trust import secure_boot, uki
+from tasks.core.trust.authenticode import NOT_SIGNED, fingerprint, read_signer
 from tests.support.signed_site import certify
 
 PARTS = {
@@ -66,8 +69,57 @@ def test_sbverify_takes_it_from_the_sites_key_alone_and_without_the_signature_it
     assert secure_boot.is_signed(signed, whole, mine)
     assert not secure_boot.is_signed(signed, whole, other)
     assert not secure_boot.is_signed(whole, whole, mine)
-    assert secure_boot.has_certificate(signed, certificate_of(Path(mine).read_bytes()))
-    assert not secure_boot.has_certificate(signed, certificate_of(Path(other).read_bytes()))
+
+
+def test_it_tells_who_has_signed_it_as_openssl_does(stub, keys, signed):
+    certificate = keys / "site.crt"
+    words = ["x509", "-in", certificate, "-noout", "-fingerprint", "-sha256", "-enddate"]
+    shown = subprocess.run(["openssl", *words], capture_output=True, text=True, check=True).stdout
+    mark, _, end = shown.partition("\n")
+    signer, why = read_signer(signed)
+    assert signer.is_good and not why
+    assert signer.certificate == mark.partition("=")[2].replace(":", "").lower()
+    assert signer.certificate == fingerprint(certificate_of(certificate.read_bytes()))
+    at = time.strptime(end.strip(), "notAfter=%b %d %H:%M:%S %Y GMT")
+    assert signer.ends == time.strftime("%Y-%m-%dT%H:%M:%SZ", at)
+    for program in (uki.assemble_uki(stub, PARTS), uki.without_signature(signed)):
+        assert read_signer(program) == (None, NOT_SIGNED)
+
+
+def test_debians_own_programs_are_signed_by_debian():
+    """By a chain of certificates, and with other attributes than sbsign's."""
+    found = first_loader(LOADERS, ("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",))
+    signer, why = read_signer(Path(found).read_bytes())
+    assert signer.is_good and not why
+
+
+def test_a_byte_changed_anywhere_in_a_program_its_certificate_or_its_signature_is_seen(
+    signed, keys
+):
+    """All but what changes by signing it, and the words around who has signed it."""
+    chance, size = random.Random(17), len(signed) - len(uki.signature_of(signed))
+    certificate = certificate_of((keys / "site.crt").read_bytes())
+    at, end = signed.index(certificate), len(signed.rstrip(b"\0"))
+    places = [
+        *range(1024),
+        *chance.sample(range(1024, size), 99),
+        *range(at, at + len(certificate), 3),
+    ]
+    known, bare = read_signer(signed)[0].certificate, uki.without_signature(signed)
+    for place in [*places, *range(end - 200, end, 3)]:
+        changed = flipped(signed, place)
+        if seen_by(changed) == (known, ""):
+            assert uki.without_signature(changed) == bare and place < 1024
+    assert read_signer(signed[: size // 2])[1] and read_signer(b"")[1]
+
+
+def seen_by(program: bytes) -> tuple[str, str]:
+    signer, why = read_signer(program)
+    return signer.certificate if signer else "", why
+
+
+def flipped(program: bytes, at: int) -> bytes:
+    return program[:at] + bytes([program[at] ^ 1]) + program[at + 1 :]
 
 
 @pytest.mark.parametrize("name", PARTS)
