@@ -78,7 +78,7 @@ class Wire:
         self.root = root
         for name in ("dev", "sys", "proc", "run", "plugnode", "etc/plugnode"):
             (root / name).mkdir(parents=True)
-        names = "common.sh identity check-site above netroot udhcpc.script meet-site".split()
+        names = "common.sh identity check-site ahead above netroot udhcpc.script meet-site".split()
         for name in names:
             shutil.copy(OVERLAY / name, root / name)
         (root / "plugnode/nodes").write_text(NODES)
@@ -367,7 +367,9 @@ def test_what_comes_with_a_signed_file_takes_the_place_of_two_functions_and_no_o
     def functions(name: str) -> set[str]:
         return set(re.findall(r"^(\w+)\(\)", (OVERLAY / name).read_text(), re.M))
 
-    names = "netroot identity above check-site common.sh init fetch fileroot root-ram root-disk"
+    names = (
+        "netroot identity ahead above check-site common.sh init fetch fileroot root-ram root-disk"
+    )
     others = set().union(*map(functions, [*names.split(), "root-nfs-file"]))
     assert functions("meet-site") & others == {"lacks_site", "meet_site"}
 

@@ -38,7 +38,7 @@ class Machine:
 
     def __init__(self, root: pathlib.Path, shell: list[str]):
         self.root, self.shell = root, shell
-        for name in ("common.sh", "identity", "check-site", "above", "netroot"):
+        for name in ("common.sh", "identity", "check-site", "ahead", "above", "netroot"):
             shutil.copy(OVERLAY / name, root / name)
         for folder in (
             "proc/sys/kernel",
@@ -303,14 +303,50 @@ def test_plugnode_debug_makes_the_console_root_s_for_systemd_and_for_sysv_init(m
 
 # ---- the root
 
+MOUNTS = """\
+22 1 0:2 / / rw - rootfs rootfs rw
+31 22 0:25 / /newroot ro,relatime - nfs 1.2.3.4:/r ro,vers=3
+32 31 0:26 / /newroot/run rw - tmpfs tmpfs rw
+"""
+
+
+def test_half_a_mib_of_a_root_on_nfs_is_read_at_once_and_of_nothing_else(machine):
+    places = [f"sys/class/bdi/0:{number}/read_ahead_kb" for number in (2, 25, 26)]
+    for place in places:
+        machine.write(place, "128\n")
+    machine.run("read_ahead /newroot")  # a kernel that tells of no mounts
+    machine.write("proc/self/mountinfo", MOUNTS)
+    machine.run("read_ahead /newroot; read_ahead /other")
+    assert [machine.read(place) for place in places] == ["128\n", "512\n", "128\n"]
+
+
+def test_folders_of_which_init_looks_up_each_name_are_listed(machine):
+    """As a node does it: a name is looked at before the next is read, or the kernel asks for no more than names."""
+    for folder in ("etc/plugnode", "lib/systemd/system"):
+        machine.write(f"new/{folder}/name", "")
+    listed = machine.run(
+        'ls() { echo "${2#"$ROOT"}" >>"$ROOT/listed"; false; }; read_ahead "$ROOT/new"; cat "$ROOT/listed"'
+    )
+    assert listed.split() == ["/new/etc", "/new/etc/plugnode", "/new/lib/systemd/system"]
+
+
+@pytest.mark.parametrize("lacks", ["the file", "the right to write it"])
+def test_a_kernel_that_cannot_be_told_how_much_to_read_at_once_stops_nothing(machine, lacks):
+    machine.write("proc/self/mountinfo", MOUNTS)
+    if lacks != "the file":
+        (machine.root / "sys/class/bdi/0:25/read_ahead_kb").mkdir(parents=True)
+    assert machine.run("read_ahead /newroot 2>/dev/null; echo on") == "on"
+
+
 OPTIONS = {
-    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,nocto,actimeo=3600,addr=1.2.3.4",
-    "1.2.3.4:/r": "ro,nocto,actimeo=3600,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r,cto,acregmin=5": "ro,cto,acregmin=5,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r,noac": "ro,noac,nocto,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,ro,vers=3,proto=tcp,nolock": "ro,vers=3,proto=tcp,nolock,nocto,noatime,actimeo=3600,addr=1.2.3.4",
+    "1.2.3.4:/r": "ro,nocto,noatime,actimeo=3600,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,cto,acregmin=5": "ro,cto,acregmin=5,noatime,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,noac": "ro,noac,nocto,noatime,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,relatime": "ro,relatime,nocto,actimeo=3600,nolock,addr=1.2.3.4",
     "1.2.3.4:/r,rw,nolock": "rw,nolock,addr=1.2.3.4",
-    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nocto,actimeo=3600,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
-    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nocto,actimeo=3600,nolock,addr=1.2.3.4",
+    "1.2.3.4:/r,vers=4.2,rsize=65536": "ro,vers=4.2,rsize=65536,nocto,noatime,actimeo=3600,nolock,clientaddr=1.2.3.10,addr=1.2.3.4",
+    "1.2.3.4:/r,port=2049,mountport=20048": "ro,port=2049,mountport=20048,nocto,noatime,actimeo=3600,nolock,addr=1.2.3.4",
 }
 
 
@@ -345,7 +381,7 @@ def test_a_server_that_does_not_answer_is_tried_again_and_then_named(machine):
     lines = machine.read("dev/console").splitlines()
     assert lines[:2] == ["plugnode: initrd: root 1.2.3.4:/r: Connection refused; waiting"] * 2
     assert (
-        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nocto,actimeo=3600,nolock,addr=1.2.3.4: Connection refused"
+        "FAILED at root: cannot mount 1.2.3.4:/r with ro,vers=3,nocto,noatime,actimeo=3600,nolock,addr=1.2.3.4: Connection refused"
         in lines[2]
     )
 
@@ -388,6 +424,14 @@ df -kP "$ROOT/new" | awk 'NR == 2 { print $2 }'"""
     assert said == ["shared", "own", "node", "1.2.3.4:/r /new overlay", "0", "full", "16384"]
 
 
+def test_systemd_is_told_that_a_root_which_it_can_write_is_up_to_date(machine):
+    """Or ldconfig reads each library of it at each boot. What is below is as it was."""
+    script = 'cmdline plugnode.overlay=16; touch -d 2000-01-01 "$ROOT/lower/etc/.updated"; write_above "$ROOT/new" r; '
+    ages = 'for root in new lower; do date -r "$ROOT/$root/etc/.updated" +%Y; done; date +%Y'
+    new, lower, now = machine.run(ABOVE + script + ages).split()
+    assert (new, lower) == (now, "2000")
+
+
 @pytest.mark.parametrize(
     "words", ["quiet", "quiet plugnode.overlay=none", "plugnode.overlay=8 refused"]
 )
@@ -400,6 +444,7 @@ touch "$ROOT/new/etc/file" 2>/dev/null || cat $ROOT/new/dev/null0"""
         "quiet plugnode.overlay=none": "nothing can be written to the root: plugnode.overlay=none is no number of MiB",
     }.get(words, "nothing can be written to the root: this kernel has no overlay file system")
     assert said == f"{lacks}\nnode".strip()
+    assert not (machine.root / "lower/etc/.updated").exists()
 
 
 def test_a_node_that_should_write_above_its_root_and_cannot_is_degraded(machine):
@@ -475,7 +520,7 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
         "run/net-eth7.conf",
         "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\nHOSTNAME='d'\nDNSDOMAIN='x.org'\nIPV4DNS0='1.1.1.1'\nIPV4DNS1='0.0.0.0'\n",
     )
-    for name in ("common.sh", "identity", "check-site", "above", "handover"):
+    for name in ("common.sh", "identity", "check-site", "ahead", "above", "handover"):
         shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
     machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
     assert machine.read("run/plugnode/release") == "w-3f9a1c2b4d5e\n"
@@ -507,7 +552,7 @@ def test_an_unmodified_image_s_hook_doubts_an_address_that_is_not_the_site_s(mac
     machine.card("eth7", mac)
     machine.write("plugnode/nodes", NODES)
     machine.write("run/net-eth7.conf", "DEVICE='eth7'\nIPV4ADDR='172.24.10.10'\n")
-    for name in ("common.sh", "identity", "check-site", "above", "handover"):
+    for name in ("common.sh", "identity", "check-site", "ahead", "above", "handover"):
         shutil.copy(OVERLAY / name, machine.root / "plugnode" / name)
     machine.run('ip() { return 1; }; . "$ROOT/plugnode/handover"', "/", library="identity")
     assert f"plugnode: initrd: address: {said}" in machine.read("dev/console")
@@ -640,7 +685,7 @@ def test_nodes_wait_for_times_of_their_own(fetching):
 
 MOUNTED = """\
 trap end EXIT; reboot() { :; }; mount() { echo "mount $*"; }; losetup() { echo /dev/loop7; }
-dmsetup() { echo "dmsetup $*" >>"$ROOT/asked"; }
+dmsetup() { echo "dmsetup $*" >>"$ROOT/asked"; [ "$1" != info ] || echo dm-0; }
 . "$ROOT/root-nfs-file"; mount_root /new; echo "$server $path"
 """
 HASH = "2f" * 32
@@ -657,7 +702,9 @@ def test_a_root_file_on_the_server_is_mounted_from_there_through_its_hashes(moun
     """The numbers are those of veritysetup(8), whose superblock comes before its tree."""
     line = f"nfsroot=1.2.3.4:/r/{RELEASE}.file,ro,vers=3 plugnode.root_file=root.erofs"
     mounting.boots(f"{line} plugnode.root_verity=515,{HASH}")
+    mounting.write("sys/block/dm-0/queue/read_ahead_kb", "128")
     assert mounting.run(MOUNTED) == f"1.2.3.4 /r/{RELEASE}"
+    assert mounting.read("sys/block/dm-0/queue/read_ahead_kb") == "32\n"
     asked = mounting.read("asked")
     assert f"0 4120 verity 1 /dev/loop7 /dev/loop7 4096 4096 515 516 sha256 {HASH} -" in asked
     said = mounting.read("dev/console")
@@ -671,6 +718,43 @@ def test_a_root_file_without_its_hash_is_not_mounted(mounting, words):
     mounting.run(MOUNTED, status=1)
     assert not (mounting.root / "asked").exists()
     assert "FAILED at root: no plugnode.root_verity=BLOCKS,HASH" in mounting.read("dev/console")
+
+
+OWN_LOSETUP = """\
+#!/bin/sh
+echo "own $*" >>"${0%/sbin/losetup}/asked"
+case $* in --direct-io=on*) exit "$(cat "${0%/sbin/losetup}/refuses")" ;; esac
+"""
+LOOP = """\
+losetup() { echo "busybox $*" >>"$ROOT/asked"; }
+. "$ROOT/root-nfs-file"; set_loop /dev/loop7 file
+"""
+
+
+@pytest.mark.parametrize(
+    ("refuses", "asked"),
+    [
+        (None, ["busybox -r /dev/loop7 file"]),
+        (0, ["own --direct-io=on -r /dev/loop7 file"]),
+        (
+            1,
+            [
+                "own --direct-io=on -r /dev/loop7 file",
+                "busybox -d /dev/loop7",
+                "busybox -r /dev/loop7 file",
+            ],
+        ),
+    ],
+)
+def test_a_root_file_on_the_server_is_read_as_it_is_asked_for_where_that_can_be(
+    mounting, refuses, asked
+):
+    if refuses is not None:
+        mounting.write("refuses", str(refuses))
+        mounting.write("sbin/losetup", OWN_LOSETUP)
+        (mounting.root / "sbin/losetup").chmod(0o755)
+    mounting.run(LOOP)
+    assert mounting.read("asked").splitlines() == asked
 
 
 def test_when_each_stage_began_comes_to_the_node_and_what_cannot_be_noted_stops_nothing(machine):

@@ -191,7 +191,7 @@ def packed(node: Node) -> None:
     var = scan(str(node.root / "var.ro")).tree
     root = {b"/".join([b"var.ro", path]).rstrip(b"/"): entry for path, entry in var.items()}
     root = transforms.pack(root, ["/var.ro"])
-    for name in ("var.ro.tar", "var.ro.rest"):
+    for name in ("var.ro.tar.gz", "var.ro.rest"):
         (node.root / name).write_bytes(read_content(root[name.encode()]))
 
 
@@ -207,8 +207,8 @@ def test_var_is_filled_of_one_archive_and_a_list_of_what_is_not_in_it(node: Node
 @pytest.mark.parametrize("disk", [True, False], ids=["on a disk", "in memory"])
 def test_where_the_archive_is_no_good_the_folder_is_copied(node: Node, disk: bool):
     packed(node)
-    whole = (node.root / "var.ro.tar").read_bytes()
-    (node.root / "var.ro.tar").write_bytes(whole[: len(whole) // 2])
+    whole = (node.root / "var.ro.tar.gz").read_bytes()
+    (node.root / "var.ro.tar.gz").write_bytes(whole[: len(whole) // 2])
     node.required = "no"
     assert node.boot(SAME, disk=disk) == "SAME\n" and node.degraded == ""
 

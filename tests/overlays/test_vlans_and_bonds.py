@@ -42,7 +42,15 @@ def initrd(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     for name in ("dev", "sys", "proc", "run"):
         (root / name).mkdir(parents=True)
-    for name in ("common.sh", "identity", "check-site", "above", "netroot", "udhcpc.script"):
+    for name in (
+        "common.sh",
+        "identity",
+        "check-site",
+        "ahead",
+        "above",
+        "netroot",
+        "udhcpc.script",
+    ):
         shutil.copy(INITRD / name, root / name)
     nodes = f"172.24.10.100\twn001\t{MAC}\t-\tdefault\t-\n"
     put(root, proc__cmdline="ip=dhcp plugnode.vlan=36\n", plugnode__nodes=nodes)

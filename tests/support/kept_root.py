@@ -15,7 +15,7 @@ from pathlib import Path
 from tasks.core.initrd import busybox
 from tests.support.commands import REPOSITORY
 
-SCRIPTS = "common.sh identity check-site above netroot fetch fileroot root-ram root-disk next-image".split()
+SCRIPTS = "common.sh identity check-site ahead above netroot fetch fileroot root-ram root-disk next-image".split()
 OVERLAY = REPOSITORY / "overlays/initrd"
 MIB = 1 << 20
 PARTITION = 12  # MiB, from 1 MiB on

@@ -82,6 +82,7 @@ def test_the_example_boots_by_bios_and_pxelinux(example: Doit):
     assert (
         told["nfs_bytes"] > 300 * told["nfs_calls"] > 300_000
     )  # call and answer, with their headers
+    assert told["nfs_calls"] <= 2500  # what all nodes at once ask of a server's processors
     assert example() in (
         "",
         ".  report\n",

@@ -158,7 +158,7 @@ def gzip(data: bytes, level: int = 6, block: int = 1 << 20) -> bytes:
     return b"".join([b"\x1f\x8b\x08\0\0\0\0\0\0\xff", *parts, tail])
 
 
-def zstd(data: bytes, level: int = 3) -> bytes:
+def zstd(data: bytes, level: int = 6) -> bytes:
     """By two workers: one and several make the same bytes, none makes others."""
     import zstandard
 

@@ -42,7 +42,7 @@ DISK = ("dd", "df", "sync")  # of one that is kept on the node's disk
 SIGNED = ("tftp",)  # of one whose loader is uki
 UNPACK = ("cpio", "gunzip")  # where site data is signed
 CHECK_SITE = ("chroot", *UNPACK, "reboot", "sleep")  # of an image that others made
-PACKAGES = {"dmsetup": "dmsetup (EL: device-mapper)"}  # of other programs
+PACKAGES = {"dmsetup": "dmsetup (EL: device-mapper)"}  # of other programs that must be there
 # Not worth a refusal
 NICE = frozenset("cp dmesg grep head ip ls mdev printf umount uname".split())
 

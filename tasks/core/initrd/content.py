@@ -34,6 +34,7 @@ from .modules import (
     DISKS,
     NETWORK,
     NFS,
+    NFS_4,
     ROOT_FILE,
     VERITY,
     VLAN,
@@ -161,13 +162,13 @@ def applets_of(image: Image) -> tuple[str, ...]:
 
 def programs_of(image: Image) -> tuple[str, ...]:
     """The programs of the root that its initrd has, beside busybox."""
-    return ("dmsetup",) if image.root in VERIFIED else ()
+    return ("dmsetup", "losetup") if image.root in VERIFIED else ()
 
 
 def _mounting(recipe: Recipe) -> Iterator[str]:
     """What mounts the root, in order. Raises BadInput where the kernel cannot."""
     if recipe.image.root not in FETCHED:
-        yield from NFS
+        yield from NFS if recipe.image.nfs.vers == "3" else (*NFS, *NFS_4)
     if is_of_file(recipe.image):
         yield from (*CHECKSUMS, *DIGESTS, file_system_of(recipe), *_around_file(recipe.image))
     if recipe.image.root == DISK:
@@ -299,7 +300,7 @@ def file_entry(data: bytes, mode: int = 0o644) -> Entry:
 def put_network_root(tree: Tree, recipe: Recipe, program: bytes, chosen: ModuleSet) -> None:
     """What both our own image and nash's have."""
     put_entry(tree, "bin/busybox", file_entry(program, 0o755))
-    for name in ("common.sh", "identity", "check-site", "above", "netroot"):
+    for name in ("common.sh", "identity", "check-site", "ahead", "above", "netroot"):
         put_entry(tree, name, file_entry(script_of(recipe.folders, name)))
     put_entry(tree, "udhcpc.script", file_entry(script_of(recipe.folders, "udhcpc.script"), 0o755))
     put_entry(tree, "etc/plugnode/interface", file_entry(recipe.image.interface.encode() + b"\n"))
@@ -308,10 +309,13 @@ def put_network_root(tree: Tree, recipe: Recipe, program: bytes, chosen: ModuleS
 
 
 def put_programs(tree: Tree, recipe: Recipe) -> None:
-    """The root's own programs, with their libraries where they lie. Raises BadInput."""
+    """The root's own programs, with their libraries where they lie.
+
+    Raises BadInput where the reference lacks one that has to be there.
+    """
     for name in programs_of(recipe.image):
         found = busybox.with_libraries(recipe.tree, name)
-        if not found:
+        if not found and name in busybox.PACKAGES:
             root = recipe.image.root
             what = f"root: {root} takes {name} in the initrd, which the reference lacks"
             remedy = f"install {busybox.PACKAGES[name]} there"

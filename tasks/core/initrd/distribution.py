@@ -32,6 +32,7 @@ HOOKS = {  # path in the archive: file of overlays/initrd/
     "plugnode/common.sh": "common.sh",
     "plugnode/identity": "identity",
     "plugnode/check-site": "check-site",
+    "plugnode/ahead": "ahead",
     "plugnode/above": "above",
     "plugnode/handover": "handover",
     "plugnode/dracut.hook": "dracut.hook",

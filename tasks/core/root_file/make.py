@@ -92,8 +92,12 @@ def _with_verity(file: str, wanted: Wanted) -> MadeRootFile:
 
 
 def _erofs(root: str, file: str, wanted: Wanted) -> list[str]:
-    """mkfs.erofs(1). lz4 is what every kernel's EROFS reads."""
-    clusters = ["-C65536"] if wanted.kernel_version >= LARGE_CLUSTERS else []
+    """mkfs.erofs(1). lz4 is what every kernel's EROFS reads.
+
+    A node of nfs-file makes fewer calls with clusters of 80 KiB than of 64, and reads less than
+    with 128.
+    """
+    clusters = ["-C81920"] if wanted.kernel_version >= LARGE_CLUSTERS else []
     left_out = [f"--exclude-path={os.fsdecode(path)}" for path in wanted.left_out]
     return ["mkfs.erofs", "--quiet", "-zlz4", *clusters, "-T0", f"-U{UUID}", *left_out, file, root]
 

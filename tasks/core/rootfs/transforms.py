@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
+from ..archive.compression import gzip
 from ..archive.tar import write_tar
 from ..base.errors import BadInput, Problem
 from ..base.text import show_path, unescape_octal
@@ -238,15 +239,17 @@ def _has_folders(tree: Tree, path: bytes) -> bool:
 
 PACKED_FILE = 1 << 21  # bytes; a larger one is copied by itself
 PACKED = 1 << 25  # bytes of all files together
-PACK, REST, KIB = b".tar", b".rest", b".kib"  # beside a folder that fills another
+PACK, REST, KIB = b".tar.gz", b".rest", b".kib"  # beside a folder that fills another
 BLOCK = 4  # KiB that a name takes at least
+QUICK = 1  # gzip's level: it is made whenever a step is taken, and 6 makes a seventh less
 
 
 def pack(tree: Tree, fills: Iterable[str]) -> Tree:
     """The tree with an archive beside each folder that fills nodes' own, and a list of the rest.
 
-    FOLDER.tar has what is small and has no extended attributes; FOLDER.rest names, a line each,
-    what is copied besides, with all that is below it; FOLDER.kib says how much room all takes.
+    FOLDER.tar.gz has what is small and has no extended attributes; FOLDER.rest names, a line
+    each, what is copied besides, with all that is below it; FOLDER.kib says how much room all
+    takes.
     """
     made = dict(tree)
     for name in fills:
@@ -255,7 +258,7 @@ def pack(tree: Tree, fills: Iterable[str]) -> Tree:
         packed, rest = split(tree, folder)
         is_plain = packed and not any(b"\n" in path for path in rest)
         if is_plain and not any(path in tree for path in names):
-            made[names[0]] = generated_file(write_tar(packed), 0o600)
+            made[names[0]] = generated_file(gzip(write_tar(packed), QUICK), 0o600)
             made[names[2]] = generated_file(b"%d\n" % _room(tree, folder))
             made[names[1]] = generated_file(b"".join(path + b"\n" for path in rest), 0o600)
     return dict(sorted(made.items()))

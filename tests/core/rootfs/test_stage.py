@@ -644,10 +644,10 @@ def test_what_fills_var_is_one_file_but_for_what_is_large_or_has_attributes() ->
     made = transforms.pack(tree, ["/var.ro", "/none.ro"])
     assert {path: made[path] for path in tree} == tree
     assert read_content(made[b"var.ro.rest"]) == b"lib/large\nlog/journal\n"
-    with tarfile.open(fileobj=io.BytesIO(read_content(made[b"var.ro.tar"]))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(read_content(made[b"var.ro.tar.gz"]))) as tar:
         assert tar.getnames() == [".", "./lib", "./log", "./log/last"]
-    assert {made[name].mode for name in (b"var.ro.tar", b"var.ro.rest")} == {0o600}
-    assert set(made) - set(tree) == {b"var.ro.tar", b"var.ro.rest", b"var.ro.kib"}
+    assert {made[name].mode for name in (b"var.ro.tar.gz", b"var.ro.rest")} == {0o600}
+    assert set(made) - set(tree) == {b"var.ro.tar.gz", b"var.ro.rest", b"var.ro.kib"}
     assert int(read_content(made[b"var.ro.kib"])) == 5 * 4 + transforms.PACKED_FILE // 1024 + 4
 
 

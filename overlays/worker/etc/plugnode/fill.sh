@@ -11,7 +11,7 @@ write_synced() { # FILE TEXT: what was there or TEXT, whenever the power goes, a
 }
 
 fill_from() { # FROM TO: all that FROM has; of the archive beside it, for each small file takes several calls to the server
-  if [ ! -f "$1.tar" ] || ! command -v tar >/dev/null || ! run tar -xpmf "$1.tar" -C "$2"; then
+  if [ ! -f "$1.tar.gz" ] || ! command -v tar >/dev/null || ! run tar -xzpmf "$1.tar.gz" -C "$2"; then
     run cp -a "$1/." "$2/"
     return
   fi
