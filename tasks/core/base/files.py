@@ -93,6 +93,14 @@ def read(path: str | bytes) -> bytes:
         return file.read()
 
 
+def read_regular(path: str) -> bytes:
+    """Give the bytes of a regular file. Raises OSError for what is none: no fifo is waited for."""
+    with naming(path), open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        return file.read()
+
+
 def content(path: str) -> bytes | None:
     """Give the bytes of a file; None where there is none, or a folder.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 
 from ..base.errors import Refused
-from ..base.files import clear, content, read
+from ..base.files import clear, content, read_regular
 from ..checkout.clone import Earlier
 from ..release import Release, id_of, parse_release
 from ..scan.ctimes import read_ctimes, unlink_noted, write_ctimes
@@ -60,7 +60,8 @@ def record_of(targets: Targets, release: str) -> Manifest:
     Raises Refused where it is not that of the release.
     """
     kept = targets.kept(release)
-    record = Manifest(read(f"{kept}.mtree"), read(f"{kept}.xattrs"), {})
+    manifest, xattrs = (read_regular(f"{kept}.{kind}") for kind in ("mtree", "xattrs"))
+    record = Manifest(manifest, xattrs, {})
     _refuse_another(kept, record)
     return record
 
@@ -215,7 +216,7 @@ def is_site_data(id: str) -> bool:
 def _release(targets: Targets, id: str) -> Release | str:
     path = targets.kept(f"{id}.json")
     try:
-        found = parse_release(read(path))
+        found = parse_release(read_regular(path))
         if not found.id == id_of(found) == id:
             raise ValueError("what it says has another id")
         return found

@@ -31,7 +31,9 @@ def read_ours(targets: Targets) -> dict[str, str]:
 def damaged_ours(targets: Targets) -> bool:
     """Is what is kept of them not as it was written?"""
     path = targets.kept("files")
-    unread = os.path.lexists(path) and readable_content(path) is None
+    if os.path.lexists(path) and not os.path.isfile(path):
+        return True
+    unread = os.path.isfile(path) and readable_content(path) is None
     return unread or not all(map(_LINE.fullmatch, _lines(targets)))
 
 

@@ -84,6 +84,12 @@ def folder(path: pathlib.Path) -> None:
     (path / "inner").mkdir(parents=True)
 
 
+def fifo(path: pathlib.Path) -> None:
+    """Who opens it waits for somebody who writes."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def unreadable(path: pathlib.Path) -> None:
     """As on a disk that fails: this process's memory has nothing at byte 0, and says so with EIO."""
     subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/mem", path], check=True)
@@ -119,7 +125,7 @@ KEPT = [
 
 
 @root_only
-@pytest.mark.parametrize("kind", [garbage, folder, unreadable])
+@pytest.mark.parametrize("kind", [garbage, folder, fifo, unreadable])
 @pytest.mark.parametrize("name", [*KEPT, "journal.jsonl"])
 def test_whatever_of_what_is_kept_is_damaged_rollback_works_and_nothing_ends_in_a_traceback(
     server, harm, kind, name
