@@ -138,6 +138,7 @@ def late(path: pathlib.Path, seconds: int) -> None:
 def test_states_are_one_where_only_seconds_differ():
     state = {
         **{"releases": [], "current": {}, "site": None, "pins": {}, "disks": {}, "wrong": []},
+        "secure_boot": [],
         "leases": {"nodes": [], "strangers": []},
         "journal": [
             {"time": "2026-11-23T05:46:58Z", "who": "a", "action": "deploy", "result": "done"}
