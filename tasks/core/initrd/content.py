@@ -168,11 +168,20 @@ def programs_of(image: Image) -> tuple[str, ...]:
 def _mounting(recipe: Recipe) -> Iterator[str]:
     """What mounts the root, in order. Raises BadInput where the kernel cannot."""
     if recipe.image.root not in FETCHED:
-        yield from NFS if recipe.image.nfs.vers == "3" else (*NFS, *NFS_4)
+        yield from _versions_of_nfs(recipe.image)
     if is_of_file(recipe.image):
         yield from (*CHECKSUMS, *DIGESTS, file_system_of(recipe), *_around_file(recipe.image))
     if recipe.image.root == DISK:
         yield from DISKS
+
+
+def _versions_of_nfs(image: Image) -> tuple[str, ...]:
+    """What a tree may be mounted by, for arguments of a site's own name any version of NFS.
+
+    With a root file each byte counts, and the version is that of `nfs: vers`.
+    """
+    only_3 = image.root == NFS_FILE and image.nfs.vers == "3"
+    return NFS if only_3 else (*NFS, *NFS_4)
 
 
 def _around_file(image: Image) -> tuple[str, ...]:

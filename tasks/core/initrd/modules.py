@@ -20,7 +20,7 @@ from .kernel import Kernel
 
 # What exists of them is loaded; nfs itself must
 NFS = ("sunrpc", "lockd", "nfs_acl", "nfs", "nfsv3")
-NFS_4 = ("nfsv4",)  # besides, where the root is mounted by it: the largest of all
+NFS_4 = ("nfsv4",)  # besides: the largest of all
 # A root that is one file: its file system, the first that a kernel has, and what lies around it
 ROOT_FILE_SYSTEMS = ("erofs", "squashfs")
 ROOT_FILE = ("loop", "overlay")
