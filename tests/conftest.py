@@ -19,8 +19,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Virtual machines first: what takes minutes must not be the last, with nothing to run beside it."""
-    items.sort(key=lambda item: "vm" not in item.keywords)
+    """Files that take minutes first: none must be the last, with nothing to run beside it."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, bool]:
+    """Virtual machines come first, then daemons and servers."""
+    return "vm" not in item.keywords, not item.nodeid.startswith("tests/system/")
 
 
 class ByFile(LoadScopeScheduling):
