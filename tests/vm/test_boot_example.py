@@ -326,15 +326,8 @@ def test_munge_runs_with_a_key_that_disk_or_tpm_alone_opens(example: Doit, tmp_p
                 enroll(grid, recipients | {"wn001": found[1]})
 
     with serve_tpm(str(tmp_path / "tpm")) as socket:
-        other = replace(
-            wn001(grid, tmp_path),
-            mac="ae:d6:90:bb:aa:1e",
-            number=1,
-            disk=None,
-            direct=grid.direct("worker", "ae:d6:90:bb:aa:1e", tmp_path),
-            tpm=socket,
-        )
-        power = PowerState((wn001(grid, tmp_path), other), until="probe: all", seconds=1400)
+        nodes = wn001(grid, tmp_path), wn002(grid, tmp_path, socket)
+        power = PowerState(nodes, until="probe: all", seconds=1400)
         stories = grid.boot(tmp_path, power, hear=hear)
     assert not [story.ended for story in stories if story.ended]
     assert told(stories[0], "secrets: (made) this node's key") and not told(
@@ -348,6 +341,14 @@ def test_munge_runs_with_a_key_that_disk_or_tpm_alone_opens(example: Doit, tmp_p
             assert told(story, "probe: host key (.*)") == [" ".join(kept.split()[:2])]
         (credential,) = told(story, "probe: credential (.*)")
         assert opened(tmp_path, credential) == f"of wn00{number}"
+
+
+def wn002(grid: Grid, folder: Path, tpm: str) -> Machine:
+    """It has a TPM in place of a disk."""
+    mac = "ae:d6:90:bb:aa:1e"
+    started = grid.direct("worker", mac, folder)
+    first = wn001(grid, folder)
+    return replace(first, mac=mac, number=1, disk=None, direct=started, tpm=tpm)
 
 
 def enroll(grid: Grid, recipients: dict[str, str]) -> None:

@@ -128,8 +128,12 @@ def _digest_in(attributes: _Value) -> bytes:
 
 
 def _is_by(key: _Value, data: bytes, signature: bytes) -> bool:
+    """RSASSA-PKCS1-v1_5: RFC 8017, 8.2.2."""
     modulus, exponent = _Value.all(key.inside[1].body[1:])[0].inside
     size = (modulus.number.bit_length() + 7) // 8
-    found = pow(int.from_bytes(signature, "big"), exponent.number, modulus.number)
-    end = b"\0" + _OF_SHA256 + sha256(data).digest()
-    return found.to_bytes(size, "big") == b"\0\1" + end.rjust(size - 2, b"\xff")
+    number = int.from_bytes(signature, "big")
+    found = pow(number, exponent.number, modulus.number)
+
+    digest = _OF_SHA256 + sha256(data).digest()
+    padding = b"\xff" * (size - len(digest) - 3)
+    return found.to_bytes(size, "big") == b"\0\1" + padding + b"\0" + digest
