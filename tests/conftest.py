@@ -24,8 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(item: pytest.Item) -> tuple[bool, bool]:
-    """Virtual machines come first, then daemons and servers."""
-    return "vm" not in item.keywords, not item.nodeid.startswith("tests/system/")
+    """Virtual machines come first, then daemons and servers, and disks of nodes."""
+    is_long = item.nodeid.startswith(("tests/system/", "tests/overlays/"))
+    return "vm" not in item.keywords, not is_long
 
 
 class ByFile(LoadScopeScheduling):
