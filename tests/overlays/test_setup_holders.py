@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -291,14 +292,21 @@ def zapped(node: Taken) -> None:
 
 def zeros_at_the_ends(image: Path, table: Path) -> bool:
     """Whether what is empty in `image` is the ends of each partition of the disk `table`, a MiB each, and the gaps."""
-    dump = command("sfdisk", "-d", table).splitlines()
-    rows = [row.split(":")[1].split(",") for row in dump if "start=" in row and "type=5" not in row]
-    spans = [[int(word.split("=")[1]) // 2048 for word in row[:2]] for row in rows]
-    whole = range(1, image.stat().st_size // MIB - 1)
-    inner = {mib for start, size in spans for mib in range(start + 1, start + size - 1)}
+    inner = set[int]()
+    for start, size in partitions_in_mib(table):
+        inner.update(range(start + 1, start + size - 1))
     data = image.read_bytes()
+    whole = range(1, len(data) // MIB - 1)
     empty = {mib for mib in whole if not any(data[mib * MIB : (mib + 1) * MIB])}
     return len(inner) > 9 and empty == set(whole) - inner
+
+
+def partitions_in_mib(table: Path) -> Iterator[tuple[int, int]]:
+    """Where each begins, and how large it is, of sfdisk's words; an extended one is none."""
+    for row in command("sfdisk", "-d", table).splitlines():
+        said = dict(re.findall(r"(start|size|type)= *(\w+)", row))
+        if "start" in said and said["type"] != "5":
+            yield int(said["start"]) // 2048, int(said["size"]) // 2048
 
 
 def test_before_there_is_a_table_nothing_is_left_where_a_partition_will_begin_or_end(node: Taken):

@@ -101,8 +101,8 @@ class Machine:
         assert self.sshd.poll() is None, self.said()
 
     def plug(self) -> None:
-        run("ip", "link", "add", self.port, "netns", self.lan.pid, "type", "veth",
-            "peer", "name", "eth0", "netns", self.pid)  # fmt: skip
+        cable = f"{self.port} netns {self.lan.pid} type veth peer name eth0 netns {self.pid}"
+        run("ip", "link", "add", *cable.split())
         run(*self.lan.inside("ip", "link", "set", self.port, "master", "br0", "up"))
         run(*self.inside("ip", "addr", "add", f"{self.address}/24", "dev", "eth0"))
         run(*self.inside("ip", "link", "set", "eth0", "up"))

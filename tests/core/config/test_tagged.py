@@ -42,11 +42,10 @@ def release_of(kind: str = "own", version: str = "6.1.0-56-amd64") -> Release:
 
 
 def loaders_of(site: Site, kind: str = "own") -> dict[str, str]:
-    files = render.render_configs(site)
-    files = {path.removeprefix("tftp/"): data for path, data in files.items()}
     label = boot_files.BootLabel("worker", release_of(kind), "site-0")
-    files |= boot_files.render_boot(site, site.servers[0], label)
-    return {path: data.decode() for path, data in files.items()}
+    of_label = boot_files.render_boot(site, site.servers[0], label)
+    files = render.render_configs(site) | of_label
+    return {path.removeprefix("tftp/"): data.decode() for path, data in files.items()}
 
 
 @pytest.mark.parametrize("kind", ASKED)
