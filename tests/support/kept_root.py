@@ -108,7 +108,7 @@ class KeptNode:
             file.write(f"{body} {cksum(body)}".encode())
         where = f"offset={MIB}"
         size = f"{PARTITION * 1024}k"
-        command("mkfs.ext4", "-q", "-F", "-L", LABEL, "-E", where, self.image, size)
+        command("mkfs.ext4", "-q", "-F", "-b", "1024", "-L", LABEL, "-E", where, self.image, size)
 
     def attach(self, image: Path | None = None) -> None:
         image = image or self.image

@@ -120,7 +120,7 @@ def pxe_rom(roots: Iterable[str]) -> str:
     found = first_loader(roots, ("usr/lib/ipxe/ipxe.lkrn", "usr/share/ipxe/ipxe.lkrn"))
     if not found:
         what = "no ipxe.lkrn, by which a virtual BIOS boots from the network"
-        raise Refused(f"{what}: install ipxe, on EL ipxe-bootimgs-x86")
+        raise Refused(f"{what}: install ipxe, on Ubuntu grub-ipxe, too, on EL ipxe-bootimgs-x86")
     return found
 
 

@@ -79,7 +79,7 @@ LOADERS = (
     Loader(
         "ipxe.efi",
         ("usr/lib/ipxe/ipxe.efi", "usr/share/ipxe/ipxe-x86_64.efi", "usr/share/ipxe/ipxe.efi"),
-        "ipxe, on EL ipxe-bootimgs-x86",
+        "ipxe, on Ubuntu grub-ipxe, too, on EL ipxe-bootimgs-x86",
         "UEFI nodes that boot by iPXE",
     ),
     Loader(

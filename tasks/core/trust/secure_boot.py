@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
@@ -82,4 +83,7 @@ def _ask(name: str, words: Sequence[str]) -> tuple[int, str]:
         env={**os.environ, "LC_ALL": "C"},
         check=False,
     )
-    return done.returncode, done.stdout.decode(errors="replace")
+    said = done.stdout.decode(errors="replace")
+    if done.returncode < 0:
+        said = f"{name} was ended by {signal.Signals(-done.returncode).name}"
+    return done.returncode, said

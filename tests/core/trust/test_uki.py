@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import subprocess
@@ -154,6 +155,17 @@ def test_a_key_on_a_token_signs_the_same(stub, keys, tmp_path, monkeypatch):
     whole, mine = uki.assemble_uki(stub, PARTS), str(keys / "site.crt")
     key = f"pkcs11:token=site;object=key?pin-source={tmp_path}/pin"
     assert secure_boot.is_signed(secure_boot.sign_program(whole, mine, key), whole, mine)
+
+
+def test_where_sbsign_crashes_it_is_said(stub, keys, tmp_path, monkeypatch):
+    """As Ubuntu 24.04's does with a key on a token."""
+    crashing = tmp_path / "sbsign"
+    crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    crashing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    mine, key = str(keys / "site.crt"), str(keys / "site.key")
+    with pytest.raises(Refused, match=f"{key}: sbsign was ended by SIGSEGV; nothing is signed"):
+        secure_boot.sign_program(stub, mine, key)
 
 
 def test_a_stub_that_is_none_or_is_full_is_refused(stub):
