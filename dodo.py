@@ -1,6 +1,9 @@
 """The pipeline, as a table of contents. `doit list` prints it; docs/how-it-works.md draws it."""
 
-from tasks.base.console import Reporter
+from tasks.base.console import Reporter, begin
+
+begin()  # before all that follows can be interrupted
+
 from tasks.base.rule import DependencyChecker
 from tasks.base.settings import names_a_task, site, state
 from tasks.configs import task_configs, task_site_image  # DHCP, PXE, hosts, exports; build/site.img

@@ -95,6 +95,31 @@ def printed(program: str, *words: str) -> str:
     return done.stdout.strip()
 
 
+UNCHANGED = """
+import gc, os, signal, sys, threading
+def process():
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    hooks = sys.excepthook, sys.displayhook, threading.excepthook
+    umask = os.umask(0o22)
+    os.umask(umask)
+    return handlers, hooks, gc.isenabled(), gc.get_threshold(), os.getcwd(), umask, dict(os.environ)
+import asyncio, doit.cmd_base  # what others change is not ours
+for name in sys.argv[1:]:
+    before = process()
+    __import__(name)
+    if process() != before:
+        print(name)
+"""
+
+
+def test_an_import_changes_nothing_of_the_process_that_imports():
+    """The handler of SIGPIPE was one of them: a test that wrote to a program that had ended was killed by it."""
+    names = sorted({*MODULES} - {"tasks.__main__", "dodo"})
+    words = [sys.executable, "-c", UNCHANGED, *names]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 BEFORE_DOIT = ("tasks.completion", "tasks.importing", "tasks.usage")
 
 

@@ -22,6 +22,17 @@ from .settings import build_paths, settings, site, useless
 BAD_INPUT, FOUND_CHANGES, INTERRUPTED, UNREAD = 3, 2, 130, 128 + signal.SIGPIPE
 
 
+def begin() -> None:
+    """Make this process doit's; dodo.py alone does, for to import a module changes no process.
+
+    An interruption is one line, and `doit list | head` ends as every program does there. Nothing
+    is collected until something is made: what a run with nothing to do imports and reads all stays.
+    """
+    gc.disable()
+    sys.excepthook = _unheard
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def say(text: str) -> None:
     """Say how far a task is; on stderr, so that `plan --json` is nothing but JSON."""
     aside(f"   {text}\n")
@@ -134,7 +145,3 @@ def _unheard(kind, error, trace) -> None:
     if issubclass(kind, KeyboardInterrupt):
         _leave("interrupted; the next run goes on from here", INTERRUPTED)
     sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = _unheard
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `doit list | head` ends as every program does there

@@ -28,7 +28,6 @@ from ..core.base.files import code_files, content, digest_file, files_in, read, 
 
 Task = dict[str, Any]
 
-gc.disable()  # until something is made: what a run with nothing to do imports and reads all stays
 COLLECT_AFTER = 500_000  # new values: trees have millions, none of them in a circle
 
 

@@ -71,9 +71,6 @@ def test_the_same_tree_is_the_same_bytes_whatever_its_order_owners_and_inodes():
     assert newc(changed) == newc()
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # one that comes where an entry is freed
 def test_plain_files_are_packed_to_the_same_bytes_without_libarchive():
     files = {"a/b/site.img": b"data" * 333, "a/b/site.img.sig": b"sig", "a/c": b"", "d": b"1"}
     tree: Tree = {path: directory() for path in (b"a", b"a/b")}
@@ -82,6 +79,8 @@ def test_plain_files_are_packed_to_the_same_bytes_without_libarchive():
     assert cpio.write_plain({}) == cpio.write_newc({})
 
 
+# One that comes where an entry is freed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_ends_the_packing_and_is_never_lost_with_a_piece_of_it():
     tree = TREE | {
         b"etc/%03d" % number: generated_file(random.Random(number).randbytes(3000))
