@@ -21,13 +21,20 @@ OPTIONS = {  # key of site.yaml, and whether that is a list
     "domain-search": ("search", True),
     "interface-mtu": ("mtu", False),
 }
+KNOWN_BY = {  # what may know a node besides its card, and the key of site.yaml
+    ("option", "dhcp-client-identifier"): "client_id",
+    ("uid",): "client_id",
+    ("host-identifier", "option", "agent.circuit-id"): "circuit_id",
+}
 IPOIB = (["option", "dhcp-client-identifier"], ["hardware", "infiniband"])
 # What Plugnode says by itself, or what nodes have no need of
 OURS = re.compile(
     r"authoritative|(default|max|min)-lease-time|ddns-|(deny|allow|ignore) |log-facility|filename"
     r"|option (subnet-mask|broadcast-address|host-name) |option \S+ code |use-host-decl-names"
-    r"|get-lease-hostnames|match |(sub)?class |pid-file-name|lease-file-name"
+    r"|get-lease-hostnames|match |(sub)?class |pid-file-name|lease-file-name|interface "
 )
+# Who gets an address of a `range` that stands beside it: no stranger
+KNOWN_ALONE = re.compile(r"(deny|ignore) unknown[- ]clients|allow (known[- ]clients|members of) ")
 
 
 class Statement(NamedTuple):
@@ -84,31 +91,63 @@ class _Reader:
 
     def all(self, statements: list[Statement], scope: dict[str, object]) -> None:
         """`scope` is what is said of all networks here, by the keys of site.yaml."""
+        if any(KNOWN_ALONE.match(" ".join(each.words) + " ") for each in statements):
+            scope["pool"] = ""
         for each in statements:
-            kind = each.words[0].lower() if each.words else ""
             if each.block is None:
                 self.word(each, scope)
-            elif kind == "host" and len(each.words) == 2:
-                self.host(each)
-            elif kind == "subnet" and len(each.words) == 4:
-                self.subnet(each, scope)
-            elif kind in ("group", "shared-network", "pool"):
-                self.all(each.block, dict(scope) if kind == "shared-network" else scope)
-            elif kind not in ("if", "else", "elsif", "class", "}"):
-                self.found.note(each.origin, " ".join(each.words))
+            else:
+                self.block(each, each.block, scope)
+
+    def block(self, each: Statement, inner: list[Statement], scope: dict[str, object]) -> None:
+        kind = each.words[0].lower() if each.words else ""
+        if kind == "host" and len(each.words) == 2:
+            self.host(each)
+        elif kind == "subnet" and len(each.words) == 4:
+            self.subnet(each, scope)
+        elif kind == "group":
+            self.all(inner, scope)
+        elif kind == "pool":
+            self.pool(inner, scope)
+        elif kind in ("shared-network", "if", "else", "elsif", "class"):
+            self.all(inner, dict(scope))
+        elif kind != "}":
+            self.found.note(each.origin, " ".join(each.words))
 
     def word(self, each: Statement, scope: dict[str, object]) -> None:
         line = " ".join(each.words)
-        words = [word.strip('"') for word in " ".join(each.words).replace(",", " ").split()]
-        if words[0] == "include" and len(words) == 2:
-            self.include(each, words[1], scope)
-        elif words[0] == "next-server" and len(words) == 2:
-            self.server(words[1])
-        elif words[0] == "option" and words[1:2] and words[1] in OPTIONS:
-            key, is_list = OPTIONS[words[1]]
-            scope[key] = words[2:] if is_list else " ".join(words[2:3])
+        words = [word.strip('"') for word in line.replace(",", " ").split()]
+        kind, values = words[0], words[1:]
+        if kind == "include" and len(values) == 1:
+            self.include(each, values[0], scope)
+        elif kind == "next-server" and len(values) == 1:
+            self.server(values[0])
+        elif kind == "range" and values:
+            self.range(each, values, scope)
+        elif kind == "option" and values and values[0] in OPTIONS:
+            scope |= self.option(*values)
         elif not OURS.match(line + " "):
             self.found.note(each.origin, line)
+
+    def option(self, name: str, *values: str) -> dict[str, object]:
+        key, is_list = OPTIONS[name]
+        return {key: list(values) if is_list else " ".join(values[:1])}
+
+    def range(self, each: Statement, words: list[str], scope: dict[str, object]) -> None:
+        """The first one that strangers get addresses of."""
+        if "pool" in scope:
+            why = "a second one" if scope["pool"] else "no address for strangers"
+            return self.found.note(each.origin, " ".join(each.words), why)
+        ends = [word for word in words if word != "dynamic-bootp"]
+        scope["pool"] = "-".join((ends * 2)[:2])
+
+    def pool(self, statements: list[Statement], scope: dict[str, object]) -> None:
+        """Who gets its addresses is said of it alone."""
+        inside = dict(scope)
+        self.all(statements, inside)
+        if not inside.get("pool"):
+            inside.pop("pool", None)
+        scope |= inside
 
     def server(self, address: str) -> None:
         if address not in self.found.servers:
@@ -136,7 +175,7 @@ class _Reader:
             self.found.networks.append(ImportedNetwork(str(subnet), inside))
 
     def host(self, each: Statement) -> None:
-        given = Given(each.words[1].strip('"'), [], [], [])
+        given = Given(each.words[1].strip('"'), [], [], [], {})
         for inner in each.block or []:
             words = [word.strip('",') for word in inner.words]
             if not self.is_of_host(words, given):
@@ -156,14 +195,22 @@ class _Reader:
             given.names.extend(words[2:])
         elif words[:2] in IPOIB and _GUID.fullmatch(words[-1]):
             given.cards.append(words[-1])
-        elif words[0] == "next-server" and words[1:]:
-            self.server(words[1])
+        elif key := KNOWN_BY.get(tuple(words[:-1])):
+            given.known_by[key] = words[-1]
         else:
-            return bool(OURS.match(" ".join(words) + " "))
+            return self.is_usual(words)
         return True
+
+    def is_usual(self, words: list[str]) -> bool:
+        """Whether Plugnode says it by itself, or needs no more of it than its server."""
+        if words[0] == "next-server" and words[1:]:
+            self.server(words[1])
+            return True
+        return bool(OURS.match(" ".join(words) + " "))
 
     def place(self, origin: FileLine, node: ImportedNode, given: Given) -> None:
         """What is given to a node; it may prove to be an interface of another one."""
+        self.found.add_identifiers(origin, node, given.known_by)
         for card in given.cards:
             if _GUID.fullmatch(card):
                 node.interfaces[""] = {"guid": card[-23:]}
@@ -185,3 +232,4 @@ class Given(NamedTuple):
     cards: list[str]
     addresses: list[str]
     names: list[str]
+    known_by: dict[str, str]  # by the keys of site.yaml

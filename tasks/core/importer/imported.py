@@ -29,6 +29,7 @@ class ImportedNode:
     aliases: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    known_by: dict[str, str] = field(default_factory=dict)  # client_id, circuit_id
     # By name what OF_INTERFACE checks
     interfaces: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -76,6 +77,12 @@ class Imported:
         mac = self.checked(origin, values.mac, with_zeros(text))
         if mac and mac not in node.macs:
             node.macs.append(mac)
+
+    def add_identifiers(self, origin: FileLine, node: ImportedNode, said: dict[str, str]) -> None:
+        """What DHCP knows it by, besides its card or instead, by the keys of site.yaml."""
+        for key, text in said.items():
+            if self.checked(origin, values.identifier, text):
+                node.known_by[key] = text
 
     def add_ip(self, origin: FileLine, node: ImportedNode, text: str) -> None:
         """An address: it has one of IPv4, and one of IPv6."""

@@ -21,6 +21,7 @@ CHECKS: dict[str, Any] = {
     "search": values.domain,
     "mtu": values.whole(576, 65535),
     "vlan": values.whole(1, 4094),
+    "pool": values.address_range,
 }
 LEAST = 24  # bits of a network of which no file says how large it is
 
@@ -54,9 +55,7 @@ def _key(name: str) -> str:
 
 def _networks(found: Imported) -> list[ImportedNetwork]:
     """Those that files name and something lies in, and guesses for all other addresses."""
-    ips = {node.ip for node in found.nodes.values() if node.ip}
-    for node in found.nodes.values():
-        ips |= {said["ip"] for said in node.interfaces.values() if said.get("ip")}
+    ips = set(_addresses(found))
     known: list[ImportedNetwork] = []
     for network in found.networks:
         subnet = IPv4Network(network.subnet)
@@ -89,6 +88,8 @@ def _checked(network: ImportedNetwork, found: Imported) -> dict[str, Any]:
     subnet = IPv4Network(network.subnet)
     said = {}
     for key, text in {**found.common, **network.said}.items():
+        if not text:
+            continue
         try:
             value = (
                 [CHECKS[key](one) for one in text] if isinstance(text, list) else CHECKS[key](text)
@@ -96,9 +97,34 @@ def _checked(network: ImportedNetwork, found: Imported) -> dict[str, Any]:
         except InvalidValue as wrong:
             found.notes.append(f"{network.subnet}: {key} {text}: {wrong.what}")
             continue
-        if key != "gateway" or IPv4Address(value) in subnet:
+        if key == "pool" and (why := _no_pool(str(value), network, found)):
+            found.notes.append(f"{network.subnet}: range {value}: {why}")
+        elif key != "gateway" or IPv4Address(value) in subnet:
             said[key] = value
     return said
+
+
+def _no_pool(value: str, network: ImportedNetwork, found: Imported) -> str:
+    """Why such addresses cannot be strangers' alone; "" where they can."""
+    subnet, range_ = IPv4Network(network.subnet), _numbers(value)
+    hosts_of = range(number(str(subnet[1])), number(str(subnet[-1])))
+    if range_.start not in hosts_of or range_[-1] not in hosts_of:
+        return "not inside its subnet"
+    servers = _server_addresses(found)
+    taken = [ip for ip in (*_addresses(found), *servers) if _is_in(ip, [network])]
+    inside = next((ip for ip in taken if number(ip) in range_), "")
+    return f"{inside} lies in it, and a pool is for strangers alone" if inside else ""
+
+
+def _numbers(pool: str) -> range:
+    first, last = map(number, pool.split("-"))
+    return range(first, last + 1)
+
+
+def _addresses(found: Imported) -> Iterator[str]:
+    """Those of all nodes, and of what else they have."""
+    for node in found.nodes.values():
+        yield from filter(None, (node.ip, *(of.get("ip") for of in node.interfaces.values())))
 
 
 def _network_lines(networks: list[ImportedNetwork]) -> list[str]:
@@ -137,10 +163,7 @@ def _scalar(value: str | int) -> str:
 
 def _server(found: Imported, networks: list[ImportedNetwork]) -> tuple[str, str]:
     """The address that nodes boot from, and its name."""
-    named: dict[str, str] = {}
-    for _, ip, words in found.hosts:
-        named |= {word.lower().partition(".")[0]: ip for word in words}
-    ips = [named.get(each.lower(), each) for each in found.servers]
+    named, ips = _named(found), _server_addresses(found)
     inside = [ip for ip in ips if _is_in(ip, networks)]
     found.notes += [f"another boot server: {ip}" for ip in ips if ip not in inside[:1]]
     if not inside:
@@ -149,12 +172,28 @@ def _server(found: Imported, networks: list[ImportedNetwork]) -> tuple[str, str]
     return inside[0], its[0] if its else "boot1"
 
 
+def _server_addresses(found: Imported) -> list[str]:
+    """As files say them, the most usual first; a name that is in no file stays one."""
+    named = _named(found)
+    return [named.get(each.lower(), each) for each in found.servers]
+
+
+def _named(found: Imported) -> dict[str, str]:
+    """The addresses of names without their domains."""
+    named: dict[str, str] = {}
+    for _, ip, words in found.hosts:
+        named |= {word.lower().partition(".")[0]: ip for word in words}
+    return named
+
+
 def _free(found: Imported, networks: list[ImportedNetwork]) -> str:
     taken = {network.said.get("gateway", "") for network in networks}
     taken |= {ip for _, ip, _ in found.hosts}
-    for node in found.nodes.values():
-        taken |= {node.ip, *(said.get("ip", "") for said in node.interfaces.values())}
+    taken.update(_addresses(found))
     subnet = IPv4Network(_of_most_nodes(found, networks))
+    pools = [_numbers(each.said["pool"]) for each in networks if "pool" in each.said]
+    for pool in pools:
+        taken |= {str(IPv4Address(each)) for each in pool}
     ip = next(str(each) for each in subnet.hosts() if str(each) not in taken)
     found.notes.append(f"boot1 {ip}: no file says which machine nodes boot from: a free address")
     return ip
@@ -213,6 +252,7 @@ def _node_line(node: ImportedNode) -> str:
         said["macs"] = node.macs
     if guid := node.interfaces.get("", {}).get("guid"):
         said["guid"] = guid
+    said |= node.known_by
     said["ip"] = node.ip
     for key, value in (
         ("ip6", node.ip6),

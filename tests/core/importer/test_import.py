@@ -158,7 +158,7 @@ def test_a_dhcpd_conf_with_groups_subnets_and_includes(tmp_path):
     assert [one.subnet for one in site.networks] == ["10.1.0.0/24", "10.9.0.0/16"]
     first = site.networks[0]
     assert (first.gateway, first.dns) == ("10.1.0.254", ("10.1.0.1", "10.1.0.2"))
-    assert first.domain == "cluster.example.org"
+    assert first.domain == "cluster.example.org" and first.pool == "10.1.0.200-10.1.0.220"
     assert [(server.name, server.ip) for server in site.servers] == [("head", "10.1.0.1")]
     bmc = site.nodes[0].interfaces[0]
     assert (bmc.name, bmc.ip, bmc.mac) == ("bmc", "10.9.0.11", "00:1e:67:bb:00:01")
@@ -166,13 +166,77 @@ def test_a_dhcpd_conf_with_groups_subnets_and_includes(tmp_path):
     assert site.hosts == (("10.1.0.250", ("nas",)),)
     assert lines(text, "# dhcpd") + lines(text, "# more") == [
         "# dhcpd.conf:7: option space pxelinux: not understood",
-        "# dhcpd.conf:12: range 10.1.0.200 10.1.0.220: not understood",
         "# dhcpd.conf:17: host node02.cluster.example.org: option root-path 10.1.0.1:/x: not understood",
         "# dhcpd.conf:18: bad_name: not an RFC 1123 host name",
         '# dhcpd.conf:24: include "/etc/dhcp/gone.conf": no such file here',
         '# dhcpd.conf:26: failover peer "x": not understood',
         "# more.conf:1: host node03: fixed-address 10.5.0.14: a second one",
     ]
+
+
+RANGES = """\
+class "pxe" { match if substring (option vendor-class-identifier, 0, 9) = "PXEClient"; next-server 10.0.10.1; }
+subnet 10.0.10.0 netmask 255.255.255.0 {
+  interface enp0s8;
+  range 10.0.10.2;
+  host node-1.testbed.lan { hardware ethernet 00:09:3d:00:11:01; fixed-address 10.0.10.11; }
+}
+subnet 10.0.11.0 netmask 255.255.255.0 {
+  pool { range dynamic-bootp 10.0.11.100 10.0.11.110; deny unknown clients; }
+  pool { range 10.0.11.120 10.0.11.130; failover peer "x"; }
+  pool { range 10.0.11.140 10.0.11.150; allow members of "pxe"; }
+  host node-2 { hardware ethernet 00:09:3d:00:11:02; fixed-address 10.0.11.12; }
+}
+subnet 10.0.12.0 netmask 255.255.255.0 {
+  range 10.0.12.1 10.0.12.99;
+  host node-3 { hardware ethernet 00:09:3d:00:11:03; fixed-address 10.0.12.13; }
+}
+subnet 10.0.13.0 netmask 255.255.255.0 {
+  ignore unknown-clients;
+  range 10.0.13.100 10.0.13.110;
+  host node-4 { hardware ethernet 00:09:3d:00:11:04; fixed-address 10.0.13.14; }
+}
+"""
+
+
+def test_a_range_for_strangers_is_the_pool_of_its_network(tmp_path):
+    text, site = imported(tmp_path, dhcpd_conf=RANGES)
+    pools = ["10.0.10.2-10.0.10.2", "10.0.11.120-10.0.11.130", None, None]
+    assert [network.pool for network in site.networks] == pools
+    assert [server.ip for server in site.servers] == ["10.0.10.1"]
+    assert lines(text, "# dhcpd") + lines(text, "# 10.") == [
+        "# dhcpd.conf:8: range dynamic-bootp 10.0.11.100 10.0.11.110: no address for strangers",
+        '# dhcpd.conf:9: failover peer "x": not understood',
+        "# dhcpd.conf:10: range 10.0.11.140 10.0.11.150: no address for strangers",
+        "# dhcpd.conf:19: range 10.0.13.100 10.0.13.110: no address for strangers",
+        "# 10.0.12.0/24: range 10.0.12.1-10.0.12.99: 10.0.12.13 lies in it, and a pool is for strangers alone",
+    ]
+
+
+IDENTIFIERS = """\
+host slot7 { option dhcp-client-identifier "rack1-slot7"; fixed-address 10.0.10.17; }
+host old { uid 01:00:11:22:33:44:55; fixed-address 10.0.10.18; }
+host port { host-identifier option agent.circuit-id "eth1/0/12"; fixed-address 10.0.10.19; }
+"""
+
+
+def test_what_dhcp_knows_a_node_by_besides_its_card(tmp_path):
+    text, site = imported(tmp_path, dhcpd_conf=IDENTIFIERS)
+    assert [line.split(": {")[1].split(", ip")[0] for line in lines(text, "  ")[-3:]] == [
+        "client_id: rack1-slot7",
+        'client_id: "01:00:11:22:33:44:55"',
+        "circuit_id: eth1/0/12",
+    ]
+    assert site.nodes[0].client_id == b"rack1-slot7".hex(":")
+    assert lines(text, "# dhcpd") == []
+
+
+def test_without_a_server_that_files_name_a_free_address_is_none_of_a_pool(tmp_path):
+    conf = RANGES.replace(" next-server 10.0.10.1;", "").replace(
+        "range 10.0.10.2", "range 10.0.10.1 10.0.10.9"
+    )
+    _, site = imported(tmp_path, dhcpd_conf=conf)
+    assert [server.ip for server in site.servers] == ["10.0.10.10"]
 
 
 def test_hosts_and_ethers(tmp_path):
