@@ -57,6 +57,7 @@ def task_validate():
 def written(run: Run) -> list[CheckResult]:
     """What people write, a row each. Raises BadInput."""
     from .core.config.checkers import OK, CheckResult
+    from .core.config.site_image import node_templates
     from .core.config.templates import check_templates
     from .core.rootfs.overlay import find_layers, layer
 
@@ -65,6 +66,8 @@ def written(run: Run) -> list[CheckResult]:
         layer(folder, name)
         rows.append(CheckResult(f"overlays/{name}", OK))
     check_templates(run.paths.templates)
+    for image in run.site.images:
+        node_templates(image)
     return [*rows, CheckResult("templates", OK)]
 
 

@@ -38,6 +38,7 @@ def test_a_path_makes_a_release_and_a_template_site_data_alone(built: Doit):
 
     template.write_text("{{ if }}\n")
     assert f"{template}:1:1: if: nothing that a node knows" in doit(status=3)
+    assert f"{template}:1:1: if: nothing that a node knows" in doit("validate", status=3)
     template.unlink()
     template.symlink_to("/etc/shadow")
     assert "leads to /etc/shadow" in doit(status=3)

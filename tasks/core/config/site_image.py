@@ -17,6 +17,7 @@ from ..site.model import (
     Bond,
     Disk,
     DiskMatch,
+    Image,
     Mac,
     Network,
     Node,
@@ -55,9 +56,16 @@ def site_image(
     for name in sorted(layouts):
         files.update(_layout_files(name, layouts[name]))
     for image in site.images:
-        for path, template in image.node_files:
-            name = template_of(image.name, path)
-            files[f"plugnode/templates/{name}"] = checked_template(template, read(template))
+        files |= node_templates(image, read)
+    return files
+
+
+def node_templates(image: Image, read: Callable[[str], bytes] = read_file) -> dict[str, bytes]:
+    """Those of an image's `node_files`, by their places. Raises BadInput."""
+    files = {}
+    for path, template in image.node_files:
+        name = template_of(image.name, path)
+        files[f"plugnode/templates/{name}"] = checked_template(template, read(template))
     return files
 
 
