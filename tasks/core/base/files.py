@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import time
 from functools import lru_cache
@@ -203,13 +204,34 @@ def _open_lock(path: str) -> int:
         ) from None
 
 
+PATIENCE = 5  # seconds for what a run that was killed had started, and the kernel still ends
+_HOLDER = re.compile(r"pid (\d+) on (\S+) ")
+
+
 def _take(fd: int, kind: int, what: str) -> None:
+    """Raises Refused where somebody has it, or where one that has ended is not wholly gone."""
+    last = time.monotonic() + PATIENCE
+    while not _try(fd, kind):
+        said = os.pread(fd, 200, 0).decode(errors="replace")
+        if time.monotonic() > last or not _has_ended(said):
+            holder = said.strip() or "somebody"
+            raise Refused(f"{what}: {holder} is at it; wait, or end that process")
+        time.sleep(0.05)
+
+
+def _try(fd: int, kind: int) -> bool:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        said = os.read(fd, 200).decode(errors="replace")
-        holder = said.strip() or "somebody"
-        raise Refused(f"{what}: {holder} is at it; wait, or end that process") from None
+        return False
+    return True
+
+
+def _has_ended(said: str) -> bool:
+    """Whether the process that a lock file names is one of this machine's no more."""
+    found = _HOLDER.search(said)
+    here = os.uname().nodename
+    return bool(found and found[2] == here and not os.path.exists(f"/proc/{found[1]}"))
 
 
 def unlocked(path: str, what: str) -> None:
