@@ -80,7 +80,9 @@ def make(tree: Path, base: Path) -> Path:
     run(*words, f"--include={','.join(PACKAGES)}", suite(base), extracted)
     run("cp", "-a", "--reflink=auto", base, tree)
     run(*APT, tree, *INSTALLED)
-    run("rsync", "-a", "--keep-dirlinks", "--ignore-existing", f"{extracted}/", f"{tree}/")
+    linked = ["--exclude=/var/lock", "--exclude=/var/run"]  # rsync 3.5 sets no modes through a link
+    into = ["rsync", "-a", "--keep-dirlinks", "--ignore-existing", *linked]
+    run(*into, f"{extracted}/", f"{tree}/")
     shutil.rmtree(extracted)
     for name, text in FILES.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
