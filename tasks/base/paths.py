@@ -75,6 +75,11 @@ class BuildPaths(NamedTuple):
         return self.path("boot", "timings.json")
 
     @property
+    def core_zip(self) -> str:
+        """What servers that are reached by ssh are sent to run, from the last time."""
+        return self.path(".core.zip")
+
+    @property
     def known_hosts(self) -> str:
         """Nodes' ssh host keys, as each first showed them: state, that no build makes again."""
         return self.path("nodes.known_hosts")

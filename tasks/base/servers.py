@@ -112,13 +112,15 @@ def _far(
     run: Run, servers: Iterable[Server], options: Options, with_goal: bool
 ) -> dict[str, Answer]:
     from ..core.remote import controller
+    from ..core.remote.core_zip import core_zip
 
     destdir = run.settings.destdir
     if destdir and not os.path.isabs(destdir):
         need = "servers that are reached by ssh need an absolute path"
         raise Refused(f"destdir={destdir}: {need}")
     requests = [_request(run, server, options, with_goal) for server in servers]
-    return controller.send(requests, say, run.site.deploy.bandwidth or 0)
+    core = core_zip(run.paths.core_zip)
+    return controller.send(requests, core, say, run.site.deploy.bandwidth or 0)
 
 
 def _request(run: Run, server: Server, options: Options, with_goal: bool):

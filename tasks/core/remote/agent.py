@@ -75,7 +75,7 @@ CORE = "core.zip"  # the packages, in a run's folder
 
 # Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the
 # wait.
-GUARD = 'trap "" HUP INT TERM; cat >/dev/null; rm -rf -- "$0"'
+GUARD = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$0"'
 STALE = 24 * 3600  # seconds; no run takes so long
 
 

@@ -7,19 +7,14 @@ for what it lacks: the bytes of a root come by rsync, for which a release that i
 
 from __future__ import annotations
 
-import glob
-import io
 import json
 import os
 import shlex
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import ClusterShell
 from ClusterShell.Event import EventHandler
 from ClusterShell.Task import task_self
 from ClusterShell.Worker.Popen import WorkerPopen
@@ -59,8 +54,8 @@ BEGIN = "; ".join(
 )
 FIND = (
     "for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do "
-    "$python -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null "
-    '&& exec $python -c "$0"; done; '
+    "$python -ISc 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null "
+    '&& exec $python -ISc "$0"; done; '
     "echo plugnode-no-python >&2; exit 127"
 )
 
@@ -78,7 +73,6 @@ SSH_MEANINGS: Meanings = (
     ),
     (r'rsync: .*?"([^"]*)".* failed: (.*) \(\d+\)', "{0}: {1}"),
 )
-LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
 
 
 class Source(NamedTuple):
@@ -110,14 +104,15 @@ class Request:
 
 
 def send(
-    requests: Sequence[Request], say: Callable[[str], None], bits: int = 0
+    requests: Sequence[Request], core: bytes, say: Callable[[str], None], bits: int = 0
 ) -> dict[str, Answer]:
     """Every server's answer, by name; whatever befalls one of them stops no other.
 
-    All together are sent so many bits a second at most; 0: as they come.
+    `core`: the packages that run there (see core_zip.py). All together are sent so many bits a
+    second at most; 0: as they come.
     """
     bandwidth = Bandwidth(bits, len(requests), FANOUT)
-    sessions = [_Session(request, say, bandwidth) for request in requests]
+    sessions = [_Session(request, core, say, bandwidth) for request in requests]
     for session in sessions:
         session.begin()
     task_self().timer(PULSE, _Keepalive(sessions), interval=PULSE, autoclose=True)
@@ -162,8 +157,10 @@ class _Session(EventHandler):  # type: ignore[misc]
     What it tells is kept, what it asks for is done, if it may have it.
     """
 
-    def __init__(self, request: Request, say: Callable[[str], None], bandwidth: Bandwidth):
-        self.request, self.say, self.bandwidth = request, say, bandwidth
+    def __init__(
+        self, request: Request, core: bytes, say: Callable[[str], None], bandwidth: Bandwidth
+    ):
+        self.request, self.core, self.say, self.bandwidth = request, core, say, bandwidth
         self.limit = SLOWLY if bandwidth else LIMIT
         self.server, self.ssh = request.server, request.ssh
         self.words: list[str] = []  # what ssh and the shell there say
@@ -188,8 +185,7 @@ class _Session(EventHandler):  # type: ignore[misc]
 
     def ev_start(self, worker: WorkerPopen) -> None:
         self.open, self.deadline = True, time.monotonic() + BEGUN
-        code = core()
-        self.write(b"%d\n%s" % (len(code), code))
+        self.write(b"%d\n%s" % (len(self.core), self.core))
         self.send(self.request.message)
 
     def send(self, message: Values) -> None:
@@ -373,30 +369,3 @@ def fetch_by_rsync(
         f"{source.folder}/",
         f"{ssh}:{asked['to']}/",
     ]
-
-
-@lru_cache(maxsize=1)
-def core() -> bytes:
-    """The agent's packages as a zip, and of ClusterShell what folds names."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in sorted(core_files().items()):
-            archive.write(path, name)
-    return packed.getvalue()
-
-
-def core_files() -> dict[str, str]:
-    """The files that a server is sent: name in the zip -> path."""
-    core = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    top = os.path.dirname(os.path.dirname(core))
-    paths = [f"{core}/__init__.py", os.path.join(top, "tasks/__init__.py")]
-    for name in agent.PACKAGES:
-        package = os.path.join(core, name)
-        paths += glob.glob(f"{glob.escape(package)}.py")
-        paths += glob.glob(f"{glob.escape(package)}/**/*.py", recursive=True)
-    files = {os.path.relpath(path, top): path for path in paths}
-
-    library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
-    for name in LIBRARY:
-        files[f"ClusterShell/{name}.py"] = f"{library}/{name}.py"
-    return files

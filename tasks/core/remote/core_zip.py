@@ -1,0 +1,85 @@
+"""The core's zip: what runs on servers, as sources and as the bytecode of this machine's Python.
+
+A Python of the same bytecode need not compile them; any other passes that over and takes the
+sources, which stand beside it (zipimport, PEP 552). It travels with each command: a server keeps no
+code that somebody there could change.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.util
+import io
+import marshal
+import os
+import zipfile
+from collections.abc import Mapping
+
+import ClusterShell
+
+from ..base.files import content, write_atomic
+from .agent import PACKAGES
+
+LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
+UNCHECKED = 0b01  # the flags of bytecode that is compared with no source (PEP 552)
+
+
+def core_zip(kept: str) -> bytes:
+    """The agent's packages as a zip, and of ClusterShell what folds names.
+
+    `kept`: a file that holds it from one command to the next; it is made anew where what it was
+    made of has changed.
+    """
+    files = core_files()
+    state = _state(files)
+    if (made := content(kept)) and made.endswith(state):
+        return made
+    made = _packed(files, state)
+    write_atomic(kept, made, 0o600)
+    return made
+
+
+def core_files() -> dict[str, str]:
+    """The files that a server is sent: name in the zip -> path."""
+    core = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    top = os.path.dirname(os.path.dirname(core))
+    paths = [f"{core}/__init__.py", os.path.join(top, "tasks/__init__.py")]
+    for name in PACKAGES:
+        package = os.path.join(core, name)
+        paths += glob.glob(f"{glob.escape(package)}.py")
+        paths += glob.glob(f"{glob.escape(package)}/**/*.py", recursive=True)
+    files = {os.path.relpath(path, top): path for path in paths}
+
+    library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
+    for name in LIBRARY:
+        files[f"ClusterShell/{name}.py"] = f"{library}/{name}.py"
+    return files
+
+
+def _state(files: Mapping[str, str]) -> bytes:
+    """A digest by which a zip of other files, or of another Python, is known."""
+    digest = hashlib.sha256(importlib.util.MAGIC_NUMBER)
+    for name, path in sorted(files.items()):
+        status = os.stat(path)
+        digest.update(f"\0{name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    return digest.hexdigest().encode()
+
+
+def _packed(files: Mapping[str, str], state: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in sorted(files.items()):
+            with open(path, "rb") as file:
+                source = file.read()
+            archive.writestr(name, source)
+            archive.writestr(f"{name}c", bytecode(source, name))
+        archive.comment = state  # the zip's last bytes: a file that was cut off has none
+    return packed.getvalue()
+
+
+def bytecode(source: bytes, name: str) -> bytes:
+    """The content of a module's .pyc."""
+    code = compile(source, name, "exec", dont_inherit=True)
+    head = importlib.util.MAGIC_NUMBER + UNCHECKED.to_bytes(4, "little")
+    return head + importlib.util.source_hash(source) + marshal.dumps(code)
