@@ -5,6 +5,7 @@ plan ──> deploy ──> /tftpboot  /opt/nfs_export
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from .base.desired import build_of
 from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
-from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans
+from .base.servers import chosen, everywhere, here, refuse_failed, tell, tell_plans
 from .base.settings import Run, this_run
 from .base.trust import keys, sign_build, signed_files
 from .core.base.errors import Refused
@@ -26,6 +27,7 @@ from .push import ask_nodes
 
 if TYPE_CHECKING:
     from .core.remote.operations import Answer
+    from .core.remote.options import DeployOptions
 
 
 FULL = {
@@ -68,14 +70,15 @@ def deploy(run: Run, again: bool, seen: str | None) -> None:
         say(f"signed {id} for Secure Boot")
     encrypt(run)
     author = run.author()
-    if seen is None:
-        refuse_unseen(run, again)
-        steps = []
-    else:
+    steps = []
+    if seen is not None:
         author["plan"] = seen
         steps = as_planned(run, seen, again)
     options = DeployOptions(author, run.settings.image, again, run.revision(), steps)
-    answers = everywhere(run, options, with_goal=True)
+    if seen is None and len(chosen(run)) > 1:
+        answers = deploy_together(run, options)
+    else:
+        answers = everywhere(run, options, with_goal=True)
     tell_deployed(run, answers)
     refuse_failed(run, answers)
 
@@ -108,19 +111,29 @@ def tell_deployed(run: Run, answers: Mapping[str, Answer]) -> None:
         tell(run, deployed)
 
 
-def refuse_unseen(run: Run, again: bool) -> None:
-    """Raises Refused where one of several servers wants to have been seen: none is changed then."""
+def deploy_together(run: Run, options: DeployOptions) -> dict[str, Answer]:
+    """What several servers answer. Raises Refused where one of them wants to have been seen.
+
+    None is changed then.
+    """
+    from .core.remote.operations import Unseen
     from .core.remote.options import GuardOptions
 
-    if len(chosen(run)) < 2:
-        return  # it says so itself
     names = [node.name for node in run.site.nodes]
-    answers = everywhere(run, GuardOptions(names, run.revision()))
-    if any(answer.done.get("by_id") for answer in answers.values()):
-        unseen = {}
-        for name, answer in planned(run, again).items():
-            unseen[name] = answer._replace(failure=lines_of(answer))
-        refuse_failed(run, unseen)
+    mine = here(run, GuardOptions(names, options.revision))
+    if not any(answer.done.get("by_id") for answer in mine.values()):
+        with contextlib.suppress(Unseen):
+            return everywhere(run, replace(options, nodes=names), with_goal=True)
+    refuse_unseen(run, options.again)
+    return everywhere(run, options, with_goal=True)  # it is nothing that would change a server
+
+
+def refuse_unseen(run: Run, again: bool) -> None:
+    """Raises Refused where what a server would do wants to have been seen."""
+    unseen = {}
+    for name, answer in planned(run, again).items():
+        unseen[name] = answer._replace(failure=lines_of(answer))
+    refuse_failed(run, unseen)
 
 
 def lines_of(answer: Answer) -> str:

@@ -48,15 +48,21 @@ def chosen(run: Run) -> list[Server]:
 
 
 def everywhere(run: Run, options: Options, with_goal: bool = False) -> dict[str, Answer]:
-    """The work done on every chosen server, this machine first: its answers by their names."""
-    servers = chosen(run)
-    here = [server for server in servers if server.ssh is None]
-    far = [server for server in servers if server.ssh]
+    """The work done on every chosen server: its answers by their names.
 
-    answers = {server.name: _here(run, server, options) for server in here}
-    if far:
-        answers |= _far(run, far, options, with_goal)
+    This machine comes last: others may have to agree before anything is changed.
+    """
+    servers = chosen(run)
+    far = [server for server in servers if server.ssh]
+    answers = _far(run, far, options, with_goal) if far else {}
+    answers |= here(run, options)
     return {server.name: answers[server.name] for server in servers}
+
+
+def here(run: Run, options: Options) -> dict[str, Answer]:
+    """The same on this machine alone, where it is one of them."""
+    machines = [server for server in chosen(run) if server.ssh is None]
+    return {server.name: _here(run, server, options) for server in machines}
 
 
 class ThisMachine:
@@ -74,6 +80,9 @@ class ThisMachine:
             tell_plans(self.run, {self.server.name: sections})
         else:
             self.shown = sections
+
+    def agree(self, by_id: list[str]) -> None:
+        """It is asked before the others are, and changed when they were."""
 
     def wanted(self):
         return with_trust(self.run, self.server)

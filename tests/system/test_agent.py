@@ -147,6 +147,7 @@ LIES = [
     ],
     [{"render": ["worker", "worker", "site"]}],
     [{"bring": "worker"}],
+    [{"agree": []}],
 ]
 
 
@@ -315,6 +316,35 @@ def test_what_is_asked_for_is_looked_at_name_by_name(tmp_path):
     assert list(controller.not_of(root, names)) == refused
     parts = controller.Source(str(tmp_path / "root"), frozenset({"a/b"}))
     assert list(controller.not_of(parts, [b"a/b", b"a/c"])) == [b"a/c"]
+
+
+# doit, which lets one server at a time go on
+ONE_BY_ONE = """\
+from tasks.core.remote import controller
+controller.FANOUT = 1
+from doit.__main__ import main
+main()
+"""
+
+
+@namespaces
+def test_more_servers_than_go_on_at_once_agree_before_the_first_does(pair):
+    pair.change()
+    words = ["deploy", f"site={pair.site}", f"build={pair.folder}/build", "destdir=/srv/dest"]
+    argv = pair.net.inside("env", "-C", REPOSITORY, sys.executable, "-c", ONE_BY_ONE, *words)
+    done = subprocess.run(
+        argv, env=pair.net.environment(), capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == 0 and "boot[1-2]: deployed" in done.stdout, done.stderr
+
+
+@namespaces
+def test_a_server_that_goes_away_before_it_agrees_holds_up_no_other(pair):
+    pair.change()
+    shim = pair.other.shim("python3", 'case "$2" in *version_info*) exit 0 ;; esac; exit 9')
+    out = pair("deploy", status=1)
+    shim.unlink()
+    assert "boot1: deployed" in out and "boot2: " in out, out
 
 
 OF_FILE = {"drivers/block/loop.ko": "", "fs/overlayfs/overlay.ko": "", "fs/erofs/erofs.ko": ""}

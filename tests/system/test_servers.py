@@ -563,10 +563,37 @@ def test_a_plan_of_several_servers_has_one_id_and_none_is_changed_by_another(fle
     assert "boot[1-3]: deployed" in fleet("deploy", f"--plan={at[0]}")
 
 
-def test_the_server_that_this_machine_is_is_one_of_them(fleet):
-    fleet.write(cmdline="mixed console=ttyS0")
+@pytest.mark.parametrize("other", ["boot1", "boot2"])
+def test_none_is_changed_where_this_machine_or_another_wants_to_have_been_seen(new_fleet, other):
+    """This machine is boot1."""
+    new_fleet.write(nodes=24)
+    new_fleet("deploy", f"server={other}")
+    new_fleet.write(nodes=12)
+    here = from_boot1(new_fleet)
+    before = {name: journal(server) for name, server in new_fleet.servers.items()}
+    line = f"{other}: 12 of 24 nodes are removed; deploy does that by --plan=ID alone"
+    assert line in new_fleet("deploy", status=1, at=here)
+    assert {name: journal(server) for name, server in new_fleet.servers.items()} == before
+    id = new_fleet("plan", at=here).rpartition("--plan=")[2].split()[0]
+    assert "boot[1-3]: deployed" in new_fleet("deploy", f"--plan={id}", at=here)
+
+
+def journal(server: Machine) -> bytes:
+    """What was done on a server."""
+    path = nfs(server, ".plugnode/journal.jsonl")
+    return path.read_bytes() if path.exists() else b""
+
+
+def from_boot1(fleet: Fleet) -> Machine:
+    """The site as it is where boot1 deploys: that machine."""
     here, text = fleet.servers["boot1"], fleet.site.read_text()
     fleet.site.write_text(text.replace(f", ssh: root@{here.address}", ""))
+    return here
+
+
+def test_the_server_that_this_machine_is_is_one_of_them(fleet):
+    fleet.write(cmdline="mixed console=ttyS0")
+    here = from_boot1(fleet)
     assert "boot[1-3]: deployed" in fleet("deploy", at=here)
     assert all(fleet.release() in boots(server) for server in fleet.servers.values())
 

@@ -207,6 +207,9 @@ class Channel:
     def show(self, sections: operations.Sections) -> None:
         self.tell(show=sections)
 
+    def agree(self, by_id: list[str]) -> None:
+        self.ask(agree=by_id)
+
     def wanted(self) -> Desired:
         return unpack(self.goal, self)
 

@@ -129,6 +129,7 @@ MESSAGES: dict[str, Shape] = {  # one of these a line (see agent.py)
     "begun": bool,
     "say": str,
     "show": [(str, str)],
+    "agree": [str],
     "render": (_RELEASE, str, str),
     "changes": _ASKED,
     "names": [str],

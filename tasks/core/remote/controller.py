@@ -27,8 +27,8 @@ from ..history.releases import Tell
 from ..release import Release
 from . import agent, answers, parallel
 from .bandwidth import TICK, Bandwidth, Words
-from .operations import Answer, Render, Sections
-from .options import NAMES, Options, Values, pack_options
+from .operations import Answer, Render, Sections, Unseen
+from .options import NAMES, DeployOptions, Options, Values, pack_options
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
@@ -97,6 +97,11 @@ class Request:
     changes: Tell | None = None
 
     @property
+    def must_agree(self) -> bool:
+        """Is it changed only where no server wants to have been seen?"""
+        return isinstance(self.options, DeployOptions) and self.options.nodes is not None
+
+    @property
     def message(self) -> Values:
         """What the agent reads first."""
         work = pack_options(self.options)
@@ -109,16 +114,20 @@ def send(
     """Every server's answer, by name; whatever befalls one of them stops no other.
 
     `core`: the packages that run there (see core_zip.py). All together are sent so many bits a
-    second at most; 0: as they come.
+    second at most; 0: as they come. Raises Unseen, and none was changed.
     """
     bandwidth = Bandwidth(bits, len(requests), FANOUT)
-    sessions = [_Session(request, core, say, bandwidth) for request in requests]
+    agreement = _Agreement()
+    sessions = [_Session(request, core, say, bandwidth, agreement) for request in requests]
+    agreement.sessions += sessions
     for session in sessions:
         session.begin()
     task_self().timer(PULSE, _Keepalive(sessions), interval=PULSE, autoclose=True)
     if bandwidth:
         task_self().timer(TICK, _Pace(sessions), interval=TICK, autoclose=True)
     parallel.finish(FANOUT)
+    if agreement.is_refused:
+        raise Unseen("a server wants to have been seen")
     return {session.server: session.answer() for session in sessions}
 
 
@@ -137,6 +146,33 @@ class _Keepalive(EventHandler):  # type: ignore[misc]
             if session.open and time.monotonic() > session.deadline:
                 what = f"nothing was heard of Plugnode there in {BEGUN} seconds"
                 session.give_up(f"{what}{session.last()}")
+
+
+class _Agreement:
+    """Servers of which none is changed before all have told what wants to have been seen.
+
+    So all talk at once, and then go on, so many at a time. Who has ended is not waited for.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: list[_Session] = []
+        self.by_id: dict[_Session, list[str]] = {}
+        self.going: list[_Session] = []
+
+    @property
+    def is_refused(self) -> bool:
+        return any(self.by_id.values())
+
+    def look(self) -> None:
+        """Answer those whose turn it is; a server has told something, or ended."""
+        if not all(session.ended or session in self.by_id for session in self.sessions):
+            return
+        answer = {"refused": "unseen"} if self.is_refused else {}
+        waiting = [session for session in self.by_id if session not in self.going]
+        free = FANOUT - sum(session.open for session in self.going)
+        for session in waiting[: max(0, free)]:
+            self.going.append(session)
+            session.send(answer)
 
 
 class _Pace(EventHandler):  # type: ignore[misc]
@@ -158,9 +194,15 @@ class _Session(EventHandler):  # type: ignore[misc]
     """
 
     def __init__(
-        self, request: Request, core: bytes, say: Callable[[str], None], bandwidth: Bandwidth
+        self,
+        request: Request,
+        core: bytes,
+        say: Callable[[str], None],
+        bandwidth: Bandwidth,
+        agreement: _Agreement,
     ):
-        self.request, self.core, self.say, self.bandwidth = request, core, say, bandwidth
+        self.request, self.core, self.say = request, core, say
+        self.bandwidth, self.agreement = bandwidth, agreement
         self.limit = SLOWLY if bandwidth else LIMIT
         self.server, self.ssh = request.server, request.ssh
         self.words: list[str] = []  # what ssh and the shell there say
@@ -168,14 +210,14 @@ class _Session(EventHandler):  # type: ignore[misc]
         self.done: Values | None = None
         self.failure = ""
         self.shown: Sections = ()
-        self.open = False
+        self.open, self.ended = False, False
         self.deadline = 0.0  # until its first word; after its last one, until its end
         self.transfer: WorkerPopen | None = None
 
     def begin(self) -> None:
         script = shlex.join(["sh", "-c", FIND, BEGIN])
         argv = [*ssh_command(), "-T", "--", self.ssh, script]
-        job = parallel.Job(argv, self.server, self.limit)
+        job = parallel.Job(argv, self.server, self.limit, at_once=self.request.must_agree)
         self.worker = parallel.begin(job, self)
         self.outgoing = Words(self.worker, self.bandwidth)
 
@@ -230,6 +272,8 @@ class _Session(EventHandler):  # type: ignore[misc]
             self._render(*said)
         elif kind == "changes":
             self._tell_changes(said)
+        elif kind == "agree":
+            self._agree(said)
         else:
             self._keep(kind, all_readable(said))
 
@@ -273,6 +317,12 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit("it asks for what changed, which it needs not")
         self.send({"told": self.request.changes(asked)})
 
+    def _agree(self, by_id: list[str]) -> None:
+        if not self.request.must_agree:
+            raise shapes.Misfit("it asks what others say, which it needs not")
+        self.agreement.by_id[self] = by_id
+        self.agreement.look()
+
     def ev_hup(self, worker: WorkerPopen, node: str, rc: int) -> None:
         if self.done is not None or self.failure:
             return
@@ -281,10 +331,11 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.failure = explain(self.ssh, rc, self.words, SSH_MEANINGS)
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
-        self.open = False
+        self.open, self.ended = False, True
         self.bandwidth.one_is_done()
         if timedout:
             self.failure = f"did not end in {self.limit // 60} minutes"
+        self.agreement.look()
 
     def answer(self) -> Answer:
         if self.done is None:

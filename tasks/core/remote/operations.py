@@ -54,6 +54,11 @@ from .options import (
     VerifyOptions,
 )
 
+
+class Unseen(Refused):
+    """Some server wants to have been told that what is done was seen; none was changed."""
+
+
 # Of a plan as text: titles and what stands below (see plan/text.py).
 Sections = Sequence[Sequence[str]]
 # release, label, site id -> its boot files
@@ -76,6 +81,12 @@ class AnswerLine(Protocol):
 
     def show(self, sections: Sections) -> None:
         """What is about to be done."""
+
+    def agree(self, by_id: list[str]) -> None:
+        """Tell what of a deploy wants to have been seen, and wait until all servers have.
+
+        Raises Refused where there is any.
+        """
 
     def wanted(self) -> Desired:
         """What this server must hold; of releases that are pinned, those that are built."""
@@ -142,9 +153,12 @@ def guard_server(
     options: GuardOptions,
 ) -> Values:
     """Tell what of a deploy wants to have been seen: `by_id`, a line each."""
+    return {"by_id": _unseen(targets, options.nodes, options.revision)}
+
+
+def _unseen(targets: Targets, nodes: list[str], revision: journal.Record) -> list[str]:
     records = journal.read_journal(targets.journal)
-    lines = seen.guarded(records, read_nodes(targets), options.nodes, options.revision)
-    return {"by_id": list(lines)}
+    return list(seen.guarded(records, read_nodes(targets), nodes, revision))
 
 
 def _prunable(targets: Targets, options: AgeOptions) -> Iterator[tuple[str, str]]:
@@ -186,6 +200,8 @@ def deploy_server(
     options: DeployOptions,
 ) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
+    if options.nodes is not None:
+        line.agree(_unseen(targets, options.nodes, options.revision))
     wanted = line.wanted()
     for text in _missing_loaders(targets, wanted):
         line.say(text)

@@ -53,6 +53,7 @@ class DeployOptions(Options):
     again: bool  # also what a rollback left
     revision: Record
     seen: list[str]  # digests of what servers' plans did when they were seen
+    nodes: list[str] | None = None  # those of the site, where all servers have to agree first
 
 
 @dataclass(frozen=True)
