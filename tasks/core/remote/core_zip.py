@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import ClusterShell
 
-from ..base.files import content, write_atomic
+from ..base.files import content, read, write_atomic
 from .agent import PACKAGES
 
 LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
@@ -68,12 +68,11 @@ def _state(files: Mapping[str, str]) -> bytes:
 
 def _packed(files: Mapping[str, str], state: bytes) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         for name, path in sorted(files.items()):
-            with open(path, "rb") as file:
-                source = file.read()
-            archive.writestr(name, source)
-            archive.writestr(f"{name}c", bytecode(source, name))
+            source = read(path)
+            for each, data in ((name, source), (f"{name}c", bytecode(source, name))):
+                archive.writestr(zipfile.ZipInfo(each), data, zipfile.ZIP_DEFLATED)
         archive.comment = state  # the zip's last bytes: a file that was cut off has none
     return packed.getvalue()
 

@@ -200,8 +200,7 @@ def deploy_server(
     options: DeployOptions,
 ) -> Values:
     """Make the server hold what is wanted, after showing what that changes: `changed`."""
-    if options.nodes is not None:
-        line.agree(_unseen(targets, options.nodes, options.revision))
+    _agree(targets, line, options)
     wanted = line.wanted()
     for text in _missing_loaders(targets, wanted):
         line.say(text)
@@ -217,6 +216,12 @@ def deploy_server(
 
     plan = apply.deploy(targets, settle, options.author, line.say, show)
     return {"changed": plan.changed}
+
+
+def _agree(targets: Targets, line: AnswerLine, options: DeployOptions) -> None:
+    """Where several servers are deployed to: go on when none wants to have been seen."""
+    if options.nodes is not None:
+        line.agree(_unseen(targets, options.nodes, options.revision))
 
 
 def goal_of(

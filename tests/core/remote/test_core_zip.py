@@ -12,12 +12,12 @@ import pytest
 
 from tasks.core.remote import core_zip
 from tests.support import sample_site
+from tests.support.netns import run
 
 MINE = "a Python of this version"
 THEIRS = ("python3.9", "python3.10", "python3.11", "python3.12", "python3.13")
 LOADED = """\
 import sys
-sys.path.insert(0, sys.argv[1])
 from tasks.core.base import nodeset
 from tasks.core.remote import agent
 print(*sorted({module.__file__.rpartition(".")[2] for name, module in list(sys.modules.items())
@@ -27,8 +27,8 @@ print(*sorted({module.__file__.rpartition(".")[2] for name, module in list(sys.m
 
 def loaded_from(python: str, path: str) -> str:
     """The kinds of files that the agent's modules were loaded from."""
-    argv = [python, "-ISc", LOADED, path]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+    environment = {**os.environ, "PYTHONPATH": path}
+    return run(python, "-Sc", LOADED, env=environment, cwd=os.path.dirname(path)).strip()
 
 
 def python_of(name: str) -> str:
