@@ -70,6 +70,10 @@ PARTS = {  # -> of Release
     HOOKS_IMG: "hooks",
     "vmlinuz": "kernel",
 }
+TOGETHER = (  # what is brought at once: whoever reads one of them reads the others, too
+    ("root.mtree", "root.xattrs"),
+    ("vmlinuz", "initrd.img", HOOKS_IMG),
+)
 ROOT_FILES = ("root.erofs", "root.squashfs")  # one of them, where nodes fetch their root
 CORE = "core.zip"  # the packages, in a run's folder
 
@@ -383,13 +387,24 @@ class RemoteRelease(BuiltRelease):
     channel: Channel = dataclasses.field(compare=False)
 
     def path(self, name: str) -> str:
+        if found := self._found(name):
+            return found
+        self.channel.fetch(self.release.image, self.folder, self._missing(name))
+        return os.path.join(self.folder, name)
+
+    def _missing(self, name: str) -> list[bytes]:
+        """The file, and what is not here of those that it comes with."""
+        missing = [name]
+        for other in next((names for names in TOGETHER if name in names), ()):
+            is_part = other != name and getattr(self.release, PARTS[other])
+            if is_part and not self._found(other):
+                missing.append(other)
+        return list(map(os.fsencode, missing))
+
+    def _found(self, name: str) -> str | None:
+        """The file, where it was brought or is of a release that is here."""
         brought = os.path.join(self.folder, name)
-        if os.path.exists(brought):
-            return brought
-        if present := self._present(name):
-            return present
-        self.channel.fetch(self.release.image, self.folder, [name.encode()])
-        return brought
+        return brought if os.path.exists(brought) else self._present(name)
 
     def root_file(self, like: str) -> str:
         """It comes to where it is published from, made of the earlier one that is here."""
