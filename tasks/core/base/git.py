@@ -32,12 +32,16 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
+OF_COMMITS = ("log", "rev-list", "rev-parse")  # they read no file of a checkout: no filter runs
+
 Done = subprocess.CompletedProcess[str]
 
 
 def ask(folder: str, *words: str, **environment: str) -> Done:
     """Run git in a folder. Raises FileNotFoundError where there is no git, TimeoutExpired."""
-    options = {**OFF, **dict(_no_filters(folder))}
+    options = dict(OFF)
+    if words[0] not in OF_COMMITS:
+        options.update(_no_filters(folder))
     return _run(folder, words, {**_configured(options), **environment})
 
 

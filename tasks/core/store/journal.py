@@ -194,11 +194,11 @@ def _revision(folder: str) -> Record:
     """
     try:
         head = git.ask(folder, "rev-parse", "HEAD")
+        if head.returncode:
+            return {"git": UNKNOWN} if git.NOT_OURS in head.stderr else {}
         state = git.ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    if head.returncode:
-        return {"git": UNKNOWN} if git.NOT_OURS in head.stderr else {}
     return {"git": head.stdout.strip(), "dirty": bool(state.stdout)}
 
 
