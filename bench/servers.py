@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -154,35 +155,81 @@ class Fleet:
 
     def clear(self) -> None:
         for machine in self.machines:
-            made(machine.inside("rm", "-rf", DEST))
+            made(machine.inside("rm", "-rf", DEST, COPY_OF_ROOT))
 
-    def side(self, name: str, before: Callable[[], None], *words: str) -> Side:
+    def rows(self) -> Iterator[Row]:
+        yield from self.first()
+        yield from self.node_more()
+        yield from self.nothing()
+
+    def first(self) -> Iterator[Row]:
+        """What as many rsyncs take is the limit: each server has bytes of its own."""
+        root = self.site.parent / "build/worker/root"
+        words = ("rsync", "-a", f"--rsh={self.rsh}", f"{root}/", f"root@{{}}:{COPY_OF_ROOT}/")
+        ours, ours_one, copies, copy = interleaved(
+            [*self.deploys(self.clear), *self.programs("rsync -a", self.clear, *words)], self.rounds
+        )
+        what = f"first deploy of {entries(self.reference):,} files to {len(self.machines)} servers"
+        yield of_time(what, 4.0, ours, ours_one)
+        yield of_time(what, None, ours, copies)
+        yield of_time(f"the limit of that: {copies.name}", None, copies, copy)
+
+    def node_more(self) -> Iterator[Row]:
+        ours, ours_one = interleaved(self.deploys(self.write), self.rounds)
+        yield of_time(f"one node more, {len(self.machines)} servers", 2.0, ours, ours_one)
+
+    def nothing(self) -> Iterator[Row]:
+        """The limits: a login on each server; the start of doit and one login."""
+        made(self.deploys(self.write)[0].argv)
+        login = (*self.rsh.split(), "root@{}", "true")
+        build = shlex.join(map(str, self.doit()))
+        start = f"{build}; exec {self.rsh} root@{self.machines[0].address} true"
+        sides = [
+            *self.deploys(lambda: None),
+            *self.programs("ssh true", lambda: None, *login),
+            Side("doit, then ssh true", self.inside("sh", "-ec", start)),
+        ]
+        ours, ours_one, logins, login_one, start_one = interleaved(sides, self.rounds)
+        count = len(self.machines)
+        yield of_time(f"nothing to deploy, {count} servers over ssh", 3.0, ours, logins)
+        yield of_time("nothing to deploy, a server over ssh", 3.0, ours_one, login_one)
+        yield of_time(f"the limit of that: {start_one.name}", None, start_one, login_one)
+        yield of_time(f"the limit of {count}: {logins.name}", None, logins, login_one)
+
+    def deploys(self, before: Callable[[], None]) -> list[Side]:
+        """To all servers, and to one."""
+        words = ("deploy", f"destdir={DEST}")
+        return [
+            Side(f"doit deploy to {len(self.machines)}", self.inside(*self.doit(*words)), before),
+            Side("doit deploy to one", self.inside(*self.doit(*words, "server=boot1")), before),
+        ]
+
+    def programs(self, name: str, before: Callable[[], None], *words: str) -> list[Side]:
+        """A program for all servers at once, and for one; `{}` stands for the address."""
+        sides = []
+        for machines in (self.machines, self.machines[:1]):
+            hosts = self.site.parent / f"hosts-{len(machines)}"
+            hosts.write_text("".join(f"{machine.address}\n" for machine in machines))
+            argv = self.inside("xargs", "-a", hosts, "-P", len(machines), "-I{}", *words)
+            called = name if len(machines) == 1 else f"{len(machines)} times {name}"
+            sides.append(Side(called, argv, before))
+        return sides
+
+    def doit(self, *words: str) -> list[object]:
         from tests.support.netns import doit_words
 
-        return Side(
-            name, self.inside(*doit_words(self.site, "deploy", f"destdir={DEST}", *words)), before
-        )
+        return doit_words(self.site, *words)
 
     def inside(self, *words: object) -> list[str]:
         """A command of the machine that deploys, which may log in on the servers."""
-        rsh = self.net.environment()["RSYNC_RSH"]
-        return [*self.net.inside("env", f"RSYNC_RSH={rsh}", *words)]
+        return [*self.net.inside("env", f"RSYNC_RSH={self.rsh}", *words)]
 
-    def rows(self) -> Iterator[Row]:
-        count, files, one = len(self.machines), entries(self.reference), "server=boot1"
-        all_sides = partial(self.side, f"doit deploy to {count}")
-        one_side = partial(self.side, "doit deploy to one")
-        found = interleaved([all_sides(self.clear), one_side(self.clear, one)], self.rounds)
-        yield of_time(f"first deploy of {files:,} files to {count} servers", 4.0, *found)
-        found = interleaved([all_sides(self.write), one_side(self.write, one)], self.rounds)
-        yield of_time(f"one node more, {count} servers", 2.0, *found)
-        made(self.side("", self.write).argv)
-        rsh = self.net.environment()["RSYNC_RSH"].split()
-        login = Side("ssh true", self.inside(*rsh, f"root@{self.machines[0].address}", "true"))
-        found = interleaved([one_side(lambda: None, one), login], self.rounds)
-        yield of_time("nothing to deploy, a server over ssh", 3.0, *found)
+    @property
+    def rsh(self) -> str:
+        return self.net.environment()["RSYNC_RSH"]
 
 
+COPY_OF_ROOT = "/srv/copy"
 DEST = "/srv/dest"  # on each server
 SITE = """\
 site: fleet
