@@ -318,24 +318,41 @@ def test_what_is_asked_for_is_looked_at_name_by_name(tmp_path):
     assert list(controller.not_of(parts, [b"a/b", b"a/c"])) == [b"a/c"]
 
 
-# doit, which lets one server at a time go on
-ONE_BY_ONE = """\
-from tasks.core.remote import controller
-controller.FANOUT = 1
+DOIT_WITH = """\
+from tasks.core.remote import bandwidth, controller
+{setting}
 from doit.__main__ import main
 main()
 """
 
 
+def doit_with(pair: Pair, setting: str, command: str) -> str:
+    """What a command says where a number of ours is another."""
+    words = [command, f"site={pair.site}", f"build={pair.folder}/build", "destdir=/srv/dest"]
+    program = DOIT_WITH.format(setting=setting)
+    argv = pair.net.inside("env", "-C", REPOSITORY, sys.executable, "-c", program, *words)
+    given = {"env": pair.net.environment(), "text": True, "timeout": 100}
+    return subprocess.run(argv, stdout=PIPE, stderr=subprocess.STDOUT, **given).stdout
+
+
 @namespaces
 def test_more_servers_than_go_on_at_once_agree_before_the_first_does(pair):
     pair.change()
-    words = ["deploy", f"site={pair.site}", f"build={pair.folder}/build", "destdir=/srv/dest"]
-    argv = pair.net.inside("env", "-C", REPOSITORY, sys.executable, "-c", ONE_BY_ONE, *words)
-    done = subprocess.run(
-        argv, env=pair.net.environment(), capture_output=True, text=True, timeout=50
-    )
-    assert done.returncode == 0 and "boot[1-2]: deployed" in done.stdout, done.stderr
+    out = doit_with(pair, "controller.FANOUT = 1", "deploy")
+    assert "boot[1-2]: deployed" in out, out
+
+
+@namespaces
+def test_a_server_that_is_told_slowly_is_not_given_up(pair):
+    """Two megabytes by a megabit a second, the tenth of the least, take longer than a first word."""
+    pair("deploy")
+    before = pair.site.read_text()
+    pair.site.write_text(before.replace("deploy: {", "deploy: {bandwidth: 10Mbit, "))
+    try:
+        out = doit_with(pair, "controller.BEGUN, bandwidth.WIRE = 9, 10", "verify")
+    finally:
+        pair.site.write_text(before)
+    assert "boot[1-2]: ok: as it was deployed" in out, out
 
 
 @namespaces

@@ -116,7 +116,8 @@ def send(
     `core`: the packages that run there (see core_zip.py). All together are sent so many bits a
     second at most; 0: as they come. Raises Unseen, and none was changed.
     """
-    bandwidth = Bandwidth(bits, len(requests), FANOUT)
+    agreed = any(request.must_agree for request in requests)
+    bandwidth = Bandwidth(bits, len(requests), len(requests) if agreed else FANOUT)
     agreement = _Agreement()
     sessions = [_Session(request, core, say, bandwidth, agreement) for request in requests]
     agreement.sessions += sessions
@@ -143,6 +144,8 @@ class _Keepalive(EventHandler):  # type: ignore[misc]
     def ev_timer(self, timer: object) -> None:
         for session in self.sessions:
             session.write(b"\n")
+            if session.outgoing.waiting:  # it has not been told all yet
+                session.deadline = max(session.deadline, time.monotonic() + BEGUN)
             if session.open and time.monotonic() > session.deadline:
                 what = f"nothing was heard of Plugnode there in {BEGUN} seconds"
                 session.give_up(f"{what}{session.last()}")
