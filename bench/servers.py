@@ -226,7 +226,9 @@ class Fleet:
 
     @property
     def rsh(self) -> str:
-        return self.net.environment()["RSYNC_RSH"]
+        """Patient: sixteen at once are slow to answer where all have the same processors."""
+        program, _, options = self.net.environment()["RSYNC_RSH"].partition(" ")
+        return f"{program} -oConnectTimeout=30 {options}"
 
 
 COPY_OF_ROOT = "/srv/copy"
