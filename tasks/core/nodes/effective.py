@@ -9,7 +9,7 @@ from ..config.boot_files import server_of
 from ..site.keys import APPEND, KEYWISE, MapOf, Row, rows
 from ..site.load import Written
 from ..site.model import Node, Partition, Site
-from ..site.networks.rules import path_of
+from ..site.networks.subnets import path_of
 from ..site.nodes import Member
 from ..site.resolve import image_of
 from ..site.schema import Section

@@ -17,8 +17,8 @@ from ..dhcp.servers import BY_WORD, EACH_NAME
 from ..outputs import ANYWHERE, BMC, OF_BMC, Output, is_whole, may_lie, output_of
 from . import resolve
 from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, UKI, WRITABLE, Disk
-from .networks.rules import network_problems, path_of
-from .networks.subnets import Subnets, networks_of, subnets_of
+from .networks.rules import network_problems
+from .networks.subnets import Subnets, networks_of, path_of, subnets_of
 from .nodes import Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, NEWEST, suggestion

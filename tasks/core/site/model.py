@@ -80,6 +80,25 @@ class Network(NamedTuple):
         Optional[str],
         Key(Text("ipv4"), "the router that nodes use", "the router"),
     ] = None
+    subnet6: Annotated[
+        Optional[str],
+        Key(
+            Text("subnet6"),
+            "its IPv6 network: nodes whose firmware boots by IPv6 have their root by IPv6, too",
+            "its IPv6 network, in which the `ip6` of its nodes lie: those whose firmware boots by"
+            " IPv6 have their root by IPv6, too, see below",
+            examples=("2001:db8:10::/64",),
+        ),
+    ] = None
+    gateway6: Annotated[
+        Optional[str],
+        Key(
+            Text("ipv6"),
+            "the router that nodes use by IPv6",
+            "the router that they then use by IPv6; left out: whichever advertises itself",
+            examples=("2001:db8:10::ffff",),
+        ),
+    ] = None
     dns: Annotated[
         tuple[str, ...],
         Key(ListOf(Text("ipv4")), "name servers", "name servers, by address"),
@@ -223,6 +242,16 @@ class Server(NamedTuple):
             examples=({"rack1": "172.24.10.1"},),
         ),
     ] = ()
+    ip6: Annotated[
+        Optional[str],
+        Key(
+            Text("ipv6"),
+            "the address at which nodes reach it by IPv6",
+            "the address at which nodes reach it by IPv6, of all networks with a `subnet6`; a line"
+            " in `hosts`",
+            examples=("2001:db8:10::1",),
+        ),
+    ] = None
 
     def address_in(self, network: str) -> str:
         """The address that nodes of a network reach: its own there, else its main one."""
@@ -1440,6 +1469,11 @@ class Site(_Said):
     def tags(self) -> dict[str, int]:
         """By name the networks whose nodes tag what they send: with which VLAN."""
         return {each.name: each.vlan for each in self.networks if each.tagged and each.vlan}
+
+    @property
+    def boots_by_ip6(self) -> bool:
+        """Whether nodes of some network have their root by IPv6, where their firmware boots so."""
+        return any(network.subnet6 for network in self.networks)
 
     def network_of(self, node: Node) -> Network:
         return next(network for network in self.networks if network.name == node.network)

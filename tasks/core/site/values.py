@@ -373,6 +373,24 @@ def subnet(value: str) -> str:
     return value
 
 
+@editors(r"^[0-9A-Fa-f.:]+/[0-9]+$")
+def subnet6(value: str) -> str:
+    """An IPv6 network of other machines, as it is written shortest."""
+    example = "write it as 2001:db8:10::/64"
+    start, _, bits = value.partition("/")
+    try:
+        network = ipaddress.IPv6Network(value, strict=False)
+    except ValueError:
+        raise InvalidValue("not an IPv6 subnet", example) from None
+    if "%" in value or not bits.isdecimal() or not 16 <= int(bits) <= 126:
+        raise InvalidValue("not an IPv6 subnet of nodes", f"{example}, /16 to /126")
+    if int(network.network_address) != int(ipaddress.IPv6Address(start)):
+        raise InvalidValue("has host bits set", f"did you mean {network}?")
+    if network.is_link_local or network.is_multicast:
+        raise InvalidValue("not usable: no address of it leads to a server", example)
+    return str(network)
+
+
 def _meant_network(value: str) -> str:
     try:
         return f"did you mean {ipaddress.IPv4Network(value, strict=False)}?"
@@ -1111,6 +1129,7 @@ def addresses6(value: str) -> str:
     return value
 
 
+@editors(r"^[0-9A-Fa-f.:]+$")
 def ipv6(value: str) -> str:
     if ":" not in value:
         raise InvalidValue("not an IPv6 address", "write it as 2001:db8::110")

@@ -15,7 +15,8 @@ from ..nodes import Card, Complain, Member
 from ..schema import Section
 from ..values import number, suggestion
 from .bonds import bond_problems, carries_root
-from .subnets import Subnets, networks_of, ranges_of, subnets_of
+from .ipv6 import ipv6_problems
+from .subnets import Subnets, networks_of, path_of, ranges_of, subnets_of
 
 Path = tuple[Any, ...]
 Owners = dict[int, str]  # of addresses, as numbers
@@ -37,17 +38,13 @@ def network_problems(site: Section, members: list[Member], complain: Complain) -
     for member in members:
         subnets.place_node(member, owners, complain)
     _interfaces(site, members, subnets, owners, complain)
+    ipv6_problems(site, members, complain)
 
 
 def _given(site: Section) -> Given:
     for name, network in networks_of(site).items():
         if network is not None:
             yield path_of(site, name), network
-
-
-def path_of(site: Section, name: str) -> Path:
-    """Where a network stands."""
-    return ("networks", name) if site.networks else ("network",)
 
 
 def _are_given(site: Section, complain: Complain) -> None:

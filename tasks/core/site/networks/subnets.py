@@ -49,6 +49,11 @@ def networks_of(said: Section) -> dict[str, Section | None]:
     return {ONLY_NETWORK: said.network}
 
 
+def path_of(said: Section, name: str) -> tuple[str, ...]:
+    """Where a network stands."""
+    return ("networks", name) if said.networks else ("network",)
+
+
 def subnets_of(said: Section) -> Subnets:
     """Those of the networks that are right."""
     found = []
