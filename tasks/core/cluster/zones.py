@@ -101,8 +101,8 @@ def _reverse_zones(site: Site, found: Iterable[Address]) -> dict[str, list[Recor
 
 
 def _reverse_zones6(site: Site, found: Iterable[Address]) -> dict[str, list[Record]]:
-    """Those of second addresses, of nodes and interfaces: a zone for each /64 (RFC 3596)."""
-    own: set[str] = set()
+    """Those of IPv6, of servers, nodes and interfaces: a zone for each /64 (RFC 3596)."""
+    own = {server.ip6 or "" for server in site.servers}
     for node in site.nodes:
         own |= {node.ip6, *(interface.ip6 for interface in node.interfaces)}
     domain = next(network.domain for network in site.networks if network.domain)

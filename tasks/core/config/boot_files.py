@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..base.errors import BadInput
 from ..base.nodeset import fold_nodes
-from ..initrd.build import in_vlan, network_root
+from ..initrd.build import by_ip6, in_vlan, network_root
 from ..services.boot_reports import SYSLOG_PORT
 from ..release import HOOKS_IMG, SITE_DATA, Release
 from ..site.model import FETCHED, UKI, VERIFIED, Image, Network, Node, Server, Site
@@ -315,6 +315,7 @@ def image_view(site: Site, server: Server, label: BootLabel) -> View:
             "initrds": initrds_of(site, label.release, label.site_id),
             "arguments": arguments_of(site, server, label.release),
             "elsewhere": _entries(site, server, label),
+            "arguments6": arguments6_of(site, server, label.release),
             "http": f"http://{server.ip}" if serves_http(site) else "",
         }
     )
@@ -380,6 +381,14 @@ def arguments_of(
         mounted = network_root(release.network_root, f"{root}{BESIDE}", release.nfs, "")
         words = [mounted, f"plugnode.root_file={release.root_name}", *words]
     return _tagged(site, release, where, " ".join([*words, cmdline]).strip())
+
+
+def arguments6_of(site: Site, server: Server, release: Release) -> str:
+    """The same of nodes whose firmware boots by IPv6; "" where none can have the release so."""
+    if not (site.boots_by_ip6 and server.ip6) or release.is_of_file:
+        return ""
+    named = server._replace(ip=f"[{server.ip6}]", addresses=())
+    return by_ip6(release.network_root, arguments_of(site, named, release))
 
 
 def _tagged(site: Site, release: Release, where: tuple[str, str], arguments: str) -> str:

@@ -213,7 +213,8 @@ def _servers(site: Site, domains: Mapping[str, str]) -> Iterator[tuple[str, str]
     subnets = subnets_of_site(site)
     for server in site.servers:
         network = subnets.name_of(server.ip) or site.network.name
-        yield server.ip, _names(server.name, domains[network])
+        for main in filter(None, (server.ip, server.ip6)):
+            yield main, _names(server.name, domains[network])
         for network, ip in server.addresses:
             if ip != server.ip:
                 yield ip, _names(f"{server.name}-{network}", domains[network])

@@ -199,9 +199,13 @@ def _deploy_view(site: Site) -> dict[str, str]:
 
 def _clients(site: Site, networks: list[dict[str, Any]]) -> list[str]:
     """Who may have the roots mounted."""
+    subnets6 = {network.name: network.subnet6 for network in site.networks if network.subnet6}
     if site.deploy.export_to == "nodes":
-        return fewest_prefixes(node.ip for node in site.nodes)
-    return [network["subnet"] for network in networks if network["boots"]]
+        by_ip6 = (node.ip6 for node in site.nodes if node.network in subnets6)
+        return fewest_prefixes(node.ip for node in site.nodes) + fewest_prefixes(by_ip6)
+    booting = [network for network in networks if network["boots"]]
+    found6 = [subnets6[each["network"]] for each in booting if each["network"] in subnets6]
+    return [*(network["subnet"] for network in booting), *dict.fromkeys(found6)]
 
 
 def _http_view(site: Site) -> dict[str, Any]:

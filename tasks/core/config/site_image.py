@@ -97,24 +97,29 @@ def checked_template(path: str, data: bytes) -> bytes:
 
 def _nodes_table(site: Site) -> bytes:
     """A line a node, sorted by address; tabs between what it says of one, `-` for none."""
-    rows = [row for node in site.nodes for row in _node_rows(node)]
+    networks = {network.name: network for network in site.networks}
+    rows = [row for node in site.nodes for row in _node_rows(node, networks[node.network])]
     return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
-def _node_rows(node: Node) -> Iterator[tuple[str, ...]]:
+def _node_rows(node: Node, network: Network) -> Iterator[tuple[str, ...]]:
     """Address, name, MAC, groups, layout, wipe token: a line for each card that it may boot from.
 
-    Of an InfiniBand port its GUID.
+    Of an InfiniBand port its GUID. Where its network has a `subnet6` two columns more: its IPv6
+    address with the prefix's length, and the router.
 
     A token for foreign disks is in a column of its own: an earlier setup.sh would wipe with it a
     disk of ours.
     """
     groups = ",".join(node.groups) or "-"
     wipe = node.wipe or "-"
-    tokens = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
+    more = ("-", wipe) if wipe.startswith("foreign:") else (wipe,)
+    if network.subnet6:
+        address = f"{node.ip6}/{network.subnet6.partition('/')[2]}"
+        more = (*more, *["-"] * (2 - len(more)), address, network.gateway6 or "-")
     ports = [node.guid] if node.guid else []
     for mac in (*node.macs, *ports) or ("-",):
-        yield node.ip, node.name, mac, groups, node.layout or "-", *tokens
+        yield node.ip, node.name, mac, groups, node.layout or "-", *more
 
 
 def _facts_table(site: Site) -> bytes:

@@ -129,6 +129,8 @@ MEANINGS = {
     "arguments": "all kernel arguments but the node's own",
     "elsewhere": "networks whose nodes reach the server at another address, or tag what they send:"
     " `entry`, `address`, `arguments`, `tagged`",
+    "arguments6": "those of nodes that boot by IPv6; empty where the site has no `subnet6`, or they"
+    " cannot boot this release so",
     "groups": "the names of nodes, by group",
     "images": "the names of nodes, by image",
     "nodes.image": "its image",

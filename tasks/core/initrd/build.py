@@ -14,7 +14,7 @@ from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts, re
 from .dracut import DRACUT
 from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
-from .kind import DHCP, InitrdKind
+from .kind import DHCP, IP6, InitrdKind
 from .minimal import OWN
 from .nash import NASH
 
@@ -77,6 +77,18 @@ def in_vlan(kind: str, card: str, vlan: int, arguments: str) -> str:
     """
     asks = BY_NAME[kind].tagged.format(card=card, vlan=vlan)
     return arguments.replace(DHCP, asks or DHCP, 1)
+
+
+def by_ip6(kind: str, arguments: str) -> str:
+    """The kernel arguments of a node that boots by IPv6; "" where such an initrd cannot.
+
+    `arguments`: those that name its server by its IPv6 address, in brackets.
+    """
+    if not BY_NAME[kind].knows_ip6:
+        return ""
+    for words, instead in IP6:
+        arguments = arguments.replace(words, instead, 1)
+    return arguments
 
 
 def _refuse_signed(recipe: Recipe, kind: InitrdKind) -> None:

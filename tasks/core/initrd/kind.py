@@ -12,6 +12,8 @@ from .content import BuiltInitrd, Recipe
 # How the kernel itself is told its root (nfsroot.rst); initrds of Plugnode's scripts read the same
 KERNELS_NETWORK_ROOT = "ip=dhcp root=/dev/nfs nfsroot={root},ro,{vers},proto=tcp,nolock{more}"
 DHCP = "ip=dhcp"  # of each kind's words
+# The same of a server that is named by IPv6; Debian's kernels ask nobody for an address themselves
+IP6 = ((f"{DHCP} ", ""), ("proto=tcp,", "proto=tcp6,"))
 OWN_TAGGED = f"{DHCP} plugnode.vlan={{vlan}}"  # to Plugnode's scripts: on whichever card it is
 
 # What is published never changes: nothing is asked for again. Klibc's nfsmount knows no `actimeo`.
@@ -34,3 +36,4 @@ class InitrdKind(NamedTuple):
     # In place of DHCP, how it asks in a {vlan} on its {card}; "" where it knows no VLANs
     tagged: str = ""
     mounts_version_3_alone: bool = False  # its program knows no other NFS
+    knows_ip6: bool = False  # mounts the root from a server's IPv6 address

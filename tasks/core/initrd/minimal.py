@@ -138,6 +138,7 @@ OWN = InitrdKind(
     maker="",
     network_root=KERNELS_NETWORK_ROOT,
     tagged=OWN_TAGGED,
+    knows_ip6=True,
     recognises=lambda tree, init: False,
     make=make_minimal,
 )

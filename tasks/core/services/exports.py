@@ -80,10 +80,13 @@ def fsid_of(site: str, path: str) -> str:
 
 
 def fewest_prefixes(addresses: Iterable[str]) -> list[str]:
-    """The fewest networks that hold these IPv4 addresses and no others, as exports(5) has them."""
-    single = map(ipaddress.IPv4Network, addresses)
-    found = map(str, ipaddress.collapse_addresses(single))
-    return [prefix.removesuffix("/32") for prefix in found]
+    """The fewest networks that hold these addresses and no others, as exports(5) has them.
+
+    All are IPv4's, or all IPv6's.
+    """
+    single = map(ipaddress.ip_network, addresses)
+    found = ipaddress.collapse_addresses(single)  # type: ignore[type-var]
+    return [str(one).removesuffix(f"/{one.max_prefixlen}") for one in found]
 
 
 def read_exports(targets: Targets) -> ExportsFound:
