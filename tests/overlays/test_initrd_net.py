@@ -226,6 +226,83 @@ def test_mtu_and_classless_routes_of_dhcp_are_used(wire: Wire):
     assert "default via 172.24.10.9" not in said
 
 
+# A node that boots by IPv6
+
+
+SCRIPT6 = """\
+set -eu
+reboot() {{ :; }}
+. "$ROOT/netroot"
+trap end EXIT
+find_card; refuse_other_addresses; bring_up; take_both_addresses
+{then}
+"""
+TOLD6 = """\
+echo "$own6 $address $interface"
+ping -6 -c 1 -W 5 2001:db8:10::1 >/dev/null && echo reached
+for second in $(seq 30); do ip -6 route show default | grep -q . && break; sleep 1; done
+ip -6 -o addr show dev $interface scope global | tr -s " " | cut -d " " -f 4,8-
+ip -6 route show default | cut -d " " -f 1-3"""
+ADVERTISED = "site --enable-ra --dhcp-range=::,constructor:wire,slaac"
+
+
+@pytest.fixture
+def wire6(wire: Wire) -> Wire:
+    (wire.root / "proc/net").symlink_to("/proc/net")
+    (wire.root / "proc/sys").symlink_to("/proc/sys")
+    (wire.root / "proc/cmdline").write_text("nfsroot=[2001:db8:10::1]:/r,vers=3,proto=tcp6\n")
+    return wire
+
+
+def boot6(wire: Wire, gateway: str = "-", address: str = "2001:db8:10::100/64", **how) -> list[str]:
+    """By a card on the wire, on which the server has an address, and a router advertises itself and the prefix."""
+    fields = NODES.rstrip("\n")
+    (wire.root / "plugnode/nodes").write_text(f"{fields}\t-\t{address}\t{gateway}\n")
+    network = "ip addr add 2001:db8:10::1/64 dev wire nodad"
+    return wire.boot(
+        f"{network}\n{how.pop('more', ADVERTISED)}\ncard eth0 52:54:00:00:00:01 wire",
+        how.pop("then", TOLD6),
+        script=SCRIPT6,
+        **how,
+    )
+
+
+def test_by_ipv6_a_node_has_the_sites_addresses_for_good_and_none_of_its_own_making(wire6: Wire):
+    """A router advertises the prefix, of which a kernel makes itself an address, and is the way out."""
+    said = boot6(wire6)
+    assert said[:2] == ["2001:db8:10::100/64 172.24.10.100 eth0", "reached"]
+    assert said[2] == "2001:db8:10::100/64 valid_lft forever preferred_lft forever"
+    assert said[3].startswith("default via fe80::") and not said[4:]
+    assert "address 172.24.10.100 and 2001:db8:10::100 from the site itself\n" in wire6.console
+
+
+@pytest.mark.parametrize("gateway", ["2001:db8:10::1", "fe80::1"])
+def test_by_ipv6_the_sites_gateway_is_the_way_out_where_nobody_advertises_one(
+    wire6: Wire, gateway: str
+):
+    assert boot6(wire6, gateway, more=":")[3:] == [f"default via {gateway}"]
+
+
+def test_an_ipv6_address_that_another_machine_has_is_not_used(wire6: Wire):
+    """The other answers at once, in the second before the node may use it (RFC 4862)."""
+    boot6(wire6, more="ip addr add 2001:db8:10::100/64 dev wire nodad", status=1)
+    told = "FAILED at address: another machine has the address 2001:db8:10::100\n"
+    assert told in wire6.console
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "the site has no node with the MAC 52:54:00:00:00:01, which is eth0 here"),
+        (NODES, "the site has no IPv6 address for 52:54:00:00:00:01: give its network a subnet6"),
+    ],
+)
+def test_by_ipv6_a_node_without_an_address_of_the_site_says_so(wire6: Wire, line: str, told: str):
+    (wire6.root / "plugnode/nodes").write_text(line)
+    wire6.boot("card eth0 52:54:00:00:00:01 wire", script=SCRIPT6, status=1)
+    assert f"FAILED at address: {told}\n" in wire6.console
+
+
 GUID = "00:02:c9:03:00:31:11:7b"
 SITE_OF_PORT = f"""\
 site: grid

@@ -359,12 +359,26 @@ def test_mount_gets_the_options_that_a_helper_would_have_made(machine, spec):
     )
 
 
+OPTIONS6 = {
+    "vers=3,proto=tcp6": "ro,vers=3,proto=tcp6,nocto,noatime,actimeo=3600,nolock,addr=2001:db8::1",
+    "vers=4.2": "ro,vers=4.2,nocto,noatime,actimeo=3600,nolock,clientaddr=2001:db8::10,addr=2001:db8::1",
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS6)
+def test_a_server_named_by_ipv6_is_mounted_from_by_it(machine, options):
+    machine.boots(f"nfsroot=[2001:db8::1]:/r,{options}")
+    told = 'own6=2001:db8::10/64; read_nfsroot; mount_options; echo "$server:$path"'
+    assert machine.run(told) == f"{OPTIONS6[options]}\n[2001:db8::1]:/r"
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("root=/dev/nfs", "no nfsroot=SERVER:PATH"),
         ("nfsroot=/path", "is not SERVER:PATH"),
-        ("nfsroot=boot1:/path", "the server boot1 is not an IPv4 address"),
+        ("nfsroot=[boot1]:/path", "the server [boot1] is not an IP address"),
+        ("nfsroot=boot1:/path", "the server boot1 is not an IP address"),
     ],
 )
 def test_a_command_line_without_a_root_fails_with_the_reason(machine, line, reason):
