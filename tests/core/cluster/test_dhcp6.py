@@ -1,4 +1,4 @@
-"""Second addresses by DHCPv6: a real Kea gives each card the address that the site has for it."""
+"""DHCPv6: a real Kea gives each card the address that the site has for it, and firmware its loader."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from tasks.core.cluster.files import render_outputs
 from tasks.core.site.load import read_site
 from tests.support import dhcp6_client
+from tests.support.manual import kea_of_manual
 
 SITE = """\
 site: example-grid
@@ -45,7 +46,7 @@ KEA = """\
 WIRE = """
 mount -t tmpfs none /run; mkdir -p /run/kea /run/lock/kea /run/netns
 ip netns add node; ip link add wire type veth peer name eth0 netns node
-ip addr add fd00:84::1/64 dev wire nodad; ip link set wire up
+ip addr add $5/64 dev wire nodad; ip link set wire up
 ip netns exec node sh -c 'echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad; ip link set eth0 up'
 sleep 3; kea-dhcp6 -c "$1" >&2 & sleep 2
 ip netns exec node "$2" "$3" $4
@@ -60,12 +61,37 @@ def test_each_card_gets_its_second_address_and_a_stranger_none(tmp_path: pathlib
     files = render_outputs(read_site(str(tmp_path / "site.yaml"), ())[0])
     hosts = tmp_path / "dhcp6_hosts.json"
     hosts.write_bytes(files["cluster/dhcp6_hosts.json"])
-    (tmp_path / "kea.json").write_text(KEA % hosts)
+    given = ["101", "101", "102", "103", "201"]
+    said = answers(tmp_path, KEA % hosts, "fd00:84::1", MACS)
+    assert said == [*(f"fd00:84::{last}" for last in given), ""]
+    assert b"wn001-data" in hosts.read_bytes() and b"bmc" not in hosts.read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+def test_the_file_of_the_manual_names_each_firmware_its_loader(tmp_path: pathlib.Path):
+    """docs/boot.md, IPv6; its pool is not for strangers."""
+    hosts = tmp_path / "dhcp6_hosts.json"
+    hosts.write_text(
+        '[ { "hw-address": "52:54:00:00:00:01", "ip-addresses": [ "2001:db8:10::100" ] } ]'
+    )
+    config = kea_of_manual(str(hosts), "wire")
+    cards = [f"52:54:00:00:00:01={firmware}" for firmware in ("", "uefi", "ipxe")]
+    said = answers(tmp_path, config, "2001:db8:10::1", [*cards, "52:54:00:00:00:99"])
+    at = "2001:db8:10::100"
+    assert said == [
+        at,
+        f"{at} tftp://[2001:db8:10::1]/shimx64.efi",
+        f"{at} tftp://[2001:db8:10::1]/boot.ipxe",
+        "",
+    ]
+
+
+def answers(folder: pathlib.Path, config: str, server: str, cards: list[str]) -> list[str]:
+    """What Kea offers to clients on a wire of their own, one after the other."""
+    (folder / "kea.json").write_text(config)
     unshare = "unshare --net --mount --pid --fork --mount-proc --kill-child=KILL sh -euc".split()
-    argv = [*unshare, WIRE, "sh", str(tmp_path / "kea.json"), sys.executable]
-    argv += [dhcp6_client.__file__, " ".join(MACS)]
+    argv = [*unshare, WIRE, "sh", str(folder / "kea.json"), sys.executable]
+    argv += [dhcp6_client.__file__, " ".join(cards), server]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    given = ["101", "101", "102", "103", "201"]
-    assert json.loads(done.stdout) == [*(f"fd00:84::{last}" for last in given), ""]
-    assert b"wn001-data" in hosts.read_bytes() and b"bmc" not in hosts.read_bytes()
+    return json.loads(done.stdout)
