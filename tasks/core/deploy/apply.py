@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ..base.files import digest_once, read
 from ..base.process import Say
@@ -16,7 +16,8 @@ from ..plan.decide import all_services, changed_services
 from ..plan.model import Plan
 from ..plan.state import Actual, Desired, described
 from ..plan.ukis import keep_programs
-from ..services import daemon_files, exports
+from ..services import exports
+from ..services.daemon_files import Service, install_service
 from ..services.installed import digests_of, note_installed
 from ..store import journal, tftp
 from ..store.commit import Commit, commit
@@ -74,7 +75,7 @@ def _make_folders_of_services(plan: Plan, actual: Actual, desired: Desired) -> N
         _make_folder_of(service, actual.targets)
 
 
-def _make_folder_of(service: daemon_files.Service, targets: Targets) -> None:
+def _make_folder_of(service: Service, targets: Targets) -> None:
     tftp.make_folder(targets, os.path.dirname(targets.at(service.path)))
 
 
@@ -87,11 +88,23 @@ def apply(
 ) -> None:
     """Do what the plan says, in its order."""
     targets = actual.targets
+    _install(_first_web_servers(plan, actual, desired), targets, say)
     _publish(plan, actual, desired, say)
     for name in plan.opened:
         tftp.open_folder(targets, name)
 
     _commit_between_daemons(plan, actual, desired, record, say)
+
+
+def _first_web_servers(plan: Plan, actual: Actual, desired: Desired) -> Iterator[Service]:
+    """Files of web servers where there was none: no node boots from there yet.
+
+    Other servers fetch root files there before a node does.
+    """
+    if any(built.release.is_fetched for built in plan.boots):
+        for service in changed_services(plan, actual, desired):
+            if service.is_web and service.path not in actual.services:
+                yield service
 
 
 def _commit_between_daemons(
@@ -105,7 +118,9 @@ def _commit_between_daemons(
     targets = actual.targets
     # Another site may be at it, too.
     now = dataclasses.replace(actual, exports=exports.read_exports(targets))
-    daemons = changed_services(plan, now, desired)
+    installed = [*_first_web_servers(plan, actual, desired)]
+    changed = changed_services(plan, now, desired)
+    daemons = [daemon for daemon in changed if daemon not in installed]
     of_roots = [daemon for daemon in daemons if daemon.serves_roots]
     others = [daemon for daemon in daemons if daemon not in of_roots]
 
@@ -171,8 +186,8 @@ def _name(targets: Targets, path: str) -> str:
     return path.removeprefix(targets.tftp + "/")
 
 
-def _install(daemons: Iterable[daemon_files.Service], targets: Targets, say: Say) -> None:
+def _install(daemons: Iterable[Service], targets: Targets, say: Say) -> None:
     """Daemons' files; with `destdir` they are put in place and no daemon hears of it."""
     for service in daemons:
         _make_folder_of(service, targets)
-        daemon_files.install_service(service.placed(targets), targets.at(service.path), say)
+        install_service(service.placed(targets), targets.at(service.path), say)

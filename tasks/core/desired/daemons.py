@@ -37,6 +37,7 @@ def _http(site: Site, configs: Mapping[str, bytes]) -> Iterator[Service]:
             reload=("systemctl", "reload-or-restart", "nginx"),
             runs=("systemctl", "is-active", "--quiet", "nginx"),
             serves_roots=True,
+            is_web=True,
         )
 
 

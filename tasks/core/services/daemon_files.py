@@ -35,6 +35,7 @@ class Service(NamedTuple):
     # More of its files, changed after that one; None: removed
     after: tuple[tuple[str, bytes | None], ...] = ()
     serves_roots: bool = False  # nodes need it before anything tells them to boot
+    is_web: bool = False  # it serves root files to other boot servers, too
 
     @property
     def files(self) -> tuple[tuple[str, bytes | None], ...]:
