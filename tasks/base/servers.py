@@ -128,8 +128,12 @@ def _far(
         need = "servers that are reached by ssh need an absolute path"
         raise Refused(f"destdir={destdir}: {need}")
     requests = [_request(run, server, options, with_goal) for server in servers]
+    asked = {server.name for server in servers}
+    # This machine is none of them: what it sends goes by ssh, within `bandwidth`
+    rest = [server for server in run.site.servers if server.ssh and server.name not in asked]
+    others = [server.ip for server in rest]
     core = core_zip(run.paths.core_zip)
-    return controller.send(requests, core, say, run.site.deploy.bandwidth or 0)
+    return controller.send(requests, core, say, run.site.deploy.bandwidth or 0, others)
 
 
 def _request(run: Run, server: Server, options: Options, with_goal: bool):
@@ -145,6 +149,7 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
     return controller.Request(
         server=server.name,
         ssh=server.ssh or "",
+        address=server.ip,
         options=options,
         targets=(where.tftp, where.nfs, where.destdir, where.http),
         goal=goal,

@@ -191,6 +191,7 @@ def publish_boot(actual: Actual, built: BuiltRelease, say: Say) -> None:
     targets = actual.targets
     if built.release.is_of_file:
         publish_root_file(actual, built, say)
+        built.offer()
     parts = built.release.boot_files.items()
     files = {name: _read(built, name, digest) for name, digest in parts}
     id = built.release.id

@@ -47,6 +47,9 @@ class BuiltRelease:
         """Its root file. `like`: a folder with an earlier one of that name, "" for none."""
         return self.path(self.release.root_name)
 
+    def offer(self) -> None:
+        """Have other servers told that its root file can be fetched from this one."""
+
     def fetch(self, paths: Iterable[bytes], like: str | None) -> str | None:
         """Have the bytes of these files of the root, which the release `like` has not.
 

@@ -39,6 +39,7 @@ from ..tree.manifest import read_manifest as read_record
 from ..tree.model import Tree
 from ..trust.signatures import Trusted
 from . import operations
+from .fetch import fetch_from_any
 from .options import Values, unpack_options
 
 PACKAGES = (  # of tasks.core: all that runs here
@@ -74,7 +75,7 @@ TOGETHER = (  # what is brought at once: whoever reads one of them reads the oth
     ("root.mtree", "root.xattrs"),
     ("vmlinuz", "initrd.img", HOOKS_IMG),
 )
-ROOT_FILES = ("root.erofs", "root.squashfs")  # one of them, where nodes fetch their root
+ROOT_FILES = frozenset(("root.erofs", "root.squashfs"))  # one of them, where nodes fetch their root
 CORE = "core.zip"  # the packages, in a run's folder
 
 # Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the
@@ -224,6 +225,12 @@ class Channel:
     def changes(self, asked: Values) -> Mapping[str, Any]:
         told: Mapping[str, Any] = self.ask(changes=asked)["told"]
         return told
+
+    def peers(self, release: Release) -> list[str]:
+        """Addresses of servers that may have its root file. It waits until there is one."""
+        wants = {"release": release.id, "bytes": release.root_bytes}
+        addresses: list[str] = self.ask(wants=wants)["peers"]
+        return addresses
 
     def fetch(
         self,
@@ -407,11 +414,26 @@ class RemoteRelease(BuiltRelease):
         return brought if os.path.exists(brought) else self._present(name)
 
     def root_file(self, like: str) -> str:
-        """It comes to where it is published from, made of the earlier one that is here."""
-        name = self.release.root_name
-        to = incoming_root_file(self.channel.targets, self.release)
-        self.channel.fetch(self.release.image, to, [name.encode()], like)
-        return os.path.join(to, name)
+        """It comes to where it is published from: from another server, else from who asked.
+
+        That one makes it of the earlier one that is here.
+        """
+        release, channel = self.release, self.channel
+        to = incoming_root_file(channel.targets, release)
+        path = os.path.join(to, release.root_name)
+        source, reasons = "", dict[str, str]()
+        if release.is_fetched:
+            source, reasons = fetch_from_any(channel.peers(release), release, path)
+        if not source:
+            channel.fetch(release.image, to, [release.root_name.encode()], like)
+        came = f"{release.root_name} came from {source or 'the machine that deploys'}"
+        others = "".join(f"; not from {address}: {why}" for address, why in reasons.items())
+        channel.say(f"{release.id}: {came}{others}")
+        return path
+
+    def offer(self) -> None:
+        if self.release.is_fetched:
+            self.channel.tell(has=self.release.id)
 
     def _present(self, name: str) -> str | None:
         """A file of a release that is here, with the very bytes."""

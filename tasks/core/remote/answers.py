@@ -134,6 +134,8 @@ MESSAGES: dict[str, Shape] = {  # one of these a line (see agent.py)
     "changes": _ASKED,
     "names": [str],
     "bring": {"source": str, "to": str, "like": str, "owners": bool},
+    "wants": {"release": str, "bytes": int},
+    "has": str,
     "refused": str,
 }
 

@@ -1,8 +1,9 @@
 """Bandwidth: what all servers together are sent, shared by those that are not done yet.
 
-A server is sent one thing at a time: files by rsync, which is told a rate once, or words. A rate is
-a share among all that are not done at that moment. Shares only grow as servers are done, so what
-was told earlier is never more than a share of now, and all together never more than the whole.
+A server is sent one thing at a time: files by rsync, which is told a rate once, or words. What
+files on their way do not take is shared by all others that are not done, so all together are never
+sent more than the whole. Servers that wait for a root file lend their shares to the one that is
+sent it; but for one share, with which another one begins where that is slow.
 """
 
 from __future__ import annotations
@@ -20,22 +21,35 @@ class Bandwidth:
     def __init__(self, bits: int, servers: int, at_once: int):
         self.bytes = bits / 8 / WIRE
         self.left, self.at_once = servers, at_once
+        self.rates: dict[str, int] = {}  # bytes a second of files on their way, by server
+        self.waiting = 0  # servers that wait for what another one is sent
 
     def __bool__(self) -> bool:
         return self.bytes > 0
 
-    def one_is_done(self) -> None:
+    def one_is_done(self, server: str) -> None:
         self.left -= 1
+        self.end(server)
 
     @property
     def share(self) -> int:
         """Bytes a second that one server may be sent from now on."""
-        return int(self.bytes / max(1, min(self.left, self.at_once)))
+        rest = self.bytes - sum(self.rates.values())
+        sharing = min(self.left, self.at_once) - len(self.rates)
+        return max(KIB, int(rest / max(1, sharing)))
 
-    @property
-    def of_rsync(self) -> list[str]:
-        """The share as rsync is told it."""
-        return [f"--bwlimit={max(1, self.share // KIB)}"] if self else []
+    def begin(self, server: str, others_wait: bool = False) -> list[str]:
+        """Files are on their way to a server from now on: the rate, as rsync is told it."""
+        if not self:
+            return []
+        lent = max(0, self.waiting - 1) if others_wait else 0
+        rate = self.share * (1 + lent) // KIB
+        self.rates[server] = rate * KIB
+        return [f"--bwlimit={rate}"]
+
+    def end(self, server: str) -> None:
+        """They are there."""
+        self.rates.pop(server, None)
 
 
 class Words:

@@ -2,7 +2,8 @@
 
 The agent's packages go there as a zip and are run by the server's own python3 (`agent`), which asks
 for what it lacks: the bytes of a root come by rsync, for which a release that is there stands in
-(--link-dest). One server's trouble is its own.
+(--link-dest); a root file comes from another server, once one has it (`peers`). One server's
+trouble is its own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from . import agent, answers, parallel
 from .bandwidth import TICK, Bandwidth, Words
 from .operations import Answer, Render, Sections, Unseen
 from .options import NAMES, DeployOptions, Options, Values, pack_options
+from .peers import Peers
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
@@ -89,6 +91,7 @@ class Request:
 
     server: str
     ssh: str
+    address: str  # at which others fetch by HTTP what it serves
     options: Options
     targets: Sequence[str]  # tftp, nfs, destdir
     goal: Values | None = None  # what `agent.pack` gives
@@ -109,21 +112,27 @@ class Request:
 
 
 def send(
-    requests: Sequence[Request], core: bytes, say: Callable[[str], None], bits: int = 0
+    requests: Sequence[Request],
+    core: bytes,
+    say: Callable[[str], None],
+    bits: int = 0,
+    others: Iterable[str] = (),
 ) -> dict[str, Answer]:
     """Every server's answer, by name; whatever befalls one of them stops no other.
 
     `core`: the packages that run there (see core_zip.py). All together are sent so many bits a
-    second at most; 0: as they come. Raises Unseen, and none was changed.
+    second at most; 0: as they come. `others`: addresses of servers of the site that are not asked.
+    Raises Unseen, and none was changed.
     """
     agreed = any(request.must_agree for request in requests)
     bandwidth = Bandwidth(bits, len(requests), len(requests) if agreed else FANOUT)
-    agreement = _Agreement()
-    sessions = [_Session(request, core, say, bandwidth, agreement) for request in requests]
-    agreement.sessions += sessions
+    sessions: list[_Session] = []
+    agreement, peers = _Agreement(sessions), Peers(sessions, others, bandwidth)
+    common = _Common(core, say, bandwidth, agreement, peers)
+    sessions += [_Session(request, common) for request in requests]
     for session in sessions:
         session.begin()
-    task_self().timer(PULSE, _Keepalive(sessions), interval=PULSE, autoclose=True)
+    task_self().timer(PULSE, _Keepalive(sessions, peers), interval=PULSE, autoclose=True)
     if bandwidth:
         task_self().timer(TICK, _Pace(sessions), interval=TICK, autoclose=True)
     parallel.finish(FANOUT)
@@ -138,10 +147,11 @@ class _Keepalive(EventHandler):  # type: ignore[misc]
     Gives up one that does not begin, or does not end.
     """
 
-    def __init__(self, sessions: list[_Session]):
-        self.sessions = sessions
+    def __init__(self, sessions: list[_Session], peers: Peers):
+        self.sessions, self.peers = sessions, peers
 
     def ev_timer(self, timer: object) -> None:
+        self.peers.go_on()
         for session in self.sessions:
             session.write(b"\n")
             if session.outgoing.waiting:  # it has not been told all yet
@@ -157,8 +167,8 @@ class _Agreement:
     So all talk at once, and then go on, so many at a time. Who has ended is not waited for.
     """
 
-    def __init__(self) -> None:
-        self.sessions: list[_Session] = []
+    def __init__(self, sessions: list[_Session]):
+        self.sessions = sessions
         self.by_id: dict[_Session, list[str]] = {}
         self.going: list[_Session] = []
 
@@ -176,6 +186,16 @@ class _Agreement:
         for session in waiting[: max(0, free)]:
             self.going.append(session)
             session.send(answer)
+
+
+class _Common(NamedTuple):
+    """What the talks with all servers have in common."""
+
+    core: bytes
+    say: Callable[[str], None]
+    bandwidth: Bandwidth
+    agreement: _Agreement
+    peers: Peers
 
 
 class _Pace(EventHandler):  # type: ignore[misc]
@@ -196,18 +216,12 @@ class _Session(EventHandler):  # type: ignore[misc]
     What it tells is kept, what it asks for is done, if it may have it.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        core: bytes,
-        say: Callable[[str], None],
-        bandwidth: Bandwidth,
-        agreement: _Agreement,
-    ):
-        self.request, self.core, self.say = request, core, say
-        self.bandwidth, self.agreement = bandwidth, agreement
-        self.limit = SLOWLY if bandwidth else LIMIT
-        self.server, self.ssh = request.server, request.ssh
+    def __init__(self, request: Request, common: _Common):
+        self.request, self.core, self.say = request, common.core, common.say
+        self.bandwidth, self.peers = common.bandwidth, common.peers
+        self.agreement = common.agreement
+        self.limit = SLOWLY if common.bandwidth else LIMIT
+        self.server, self.ssh, self.address = request.server, request.ssh, request.address
         self.words: list[str] = []  # what ssh and the shell there say
         self.names: list[str] = []  # what it is about to ask for
         self.done: Values | None = None
@@ -271,6 +285,10 @@ class _Session(EventHandler):  # type: ignore[misc]
         elif kind == "bring":
             names, self.names = self.names, []
             self._bring(names, said)
+        elif kind == "wants":
+            self.peers.want(self, said["release"], said["bytes"])
+        elif kind == "has":
+            self.peers.have(self, said)
         elif kind == "render":
             self._render(*said)
         elif kind == "changes":
@@ -301,8 +319,12 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit(f"it asks for {what}, which it may not have")
         if not (_is_place(asked["to"]) and _is_place(asked["like"] or "/")):
             raise shapes.Misfit("it wants files at a place that is none")
-        argv = fetch_by_rsync(source, self.ssh, asked, self.bandwidth.of_rsync)
+        rate = self.bandwidth.begin(self.server, not agent.ROOT_FILES.isdisjoint(names))
+        argv = fetch_by_rsync(source, self.ssh, asked, rate)
         self.transfer = _Transfer(self, files).begin(argv)
+
+    def tell_peers(self, addresses: Sequence[str]) -> None:
+        self.send({"peers": list(addresses)})
 
     def _render(self, release: Values, label: str, site: str) -> None:
         known = {name: release[name] for name in Release._fields}
@@ -335,7 +357,8 @@ class _Session(EventHandler):  # type: ignore[misc]
 
     def ev_close(self, worker: WorkerPopen, timedout: bool) -> None:
         self.open, self.ended = False, True
-        self.bandwidth.one_is_done()
+        self.bandwidth.one_is_done(self.server)
+        self.peers.go_on()
         if timedout:
             self.failure = f"did not end in {self.limit // 60} minutes"
         self.agreement.look()
@@ -372,6 +395,7 @@ class _Transfer(EventHandler):  # type: ignore[misc]
         answer = {}
         if rc:
             answer["refused"] = explain(self.session.ssh, rc, self.words, SSH_MEANINGS)
+        self.session.bandwidth.end(self.session.server)
         self.session.send(answer)
 
 

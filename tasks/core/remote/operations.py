@@ -210,6 +210,7 @@ def deploy_server(
         history = in_lines(plan_history(plan, actual, line.changes))
         line.show(plan_text.sections(plan, actual, history))
         seen.refuse_unseen(plan, seen.steps_of(plan, desired), options.seen)
+        _offer(actual, desired)
 
     def settle() -> Desired:
         return goal_of(targets, line, wanted, options.image, options.again)
@@ -222,6 +223,13 @@ def _agree(targets: Targets, line: AnswerLine, options: DeployOptions) -> None:
     """Where several servers are deployed to: go on when none wants to have been seen."""
     if options.nodes is not None:
         line.agree(_unseen(targets, options.nodes, options.revision))
+
+
+def _offer(actual: state.Actual, desired: Desired) -> None:
+    """Have other servers told of the root files that are here already."""
+    for built in desired.releases:
+        if built.release.id in actual.booted:
+            built.offer()
 
 
 def goal_of(

@@ -1,0 +1,92 @@
+"""A root file fetched from another boot server by HTTP, and known by its sha256.
+
+Nobody proves who answers, so nothing of an answer is believed: it leads nowhere else, is as long as
+the release says, and is kept when all of it has the digest that came by ssh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import socket
+import threading
+from collections.abc import Iterable
+
+from ..base.errors import Refused
+from ..release import Release
+
+PORT = 80
+CONNECT = 5  # seconds until one must be connected
+SILENCE = 30  # seconds without a byte
+SLOWEST = 250_000  # bytes a second, in the mean
+PIECE = 1 << 20
+LONGEST = 100  # characters of a reason
+
+
+def fetch_from_any(
+    addresses: Iterable[str], release: Release, path: str
+) -> tuple[str, dict[str, str]]:
+    """The server from which its root file came, "" for none; and why not from those before it."""
+    reasons: dict[str, str] = {}
+    for address in addresses:
+        try:
+            fetch_root_file(address, release, path)
+        except (OSError, http.client.HTTPException, Refused) as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            reasons[address] = (_reason(error) or type(error).__name__)[:LONGEST]
+        else:
+            return address, reasons
+    return "", reasons
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def fetch_root_file(address: str, release: Release, path: str) -> None:
+    """Write it to `path`. Raises OSError, HTTPException or Refused where it is not to be had."""
+    line = http.client.HTTPConnection(address, PORT, timeout=CONNECT)
+    line.connect()
+    with line.sock as connection:
+        connection.settimeout(SILENCE)
+        seconds = SILENCE + release.root_bytes / SLOWEST
+        limit = threading.Timer(seconds, _hang_up, [connection])
+        limit.daemon = True
+        limit.start()
+        try:
+            line.request("GET", f"/{release.id}/{release.root_name}")
+            with line.getresponse() as answer:
+                _must_be_it(answer, release.root_bytes)
+                _keep(answer, release, path)
+        finally:
+            limit.cancel()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has ended just now
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _must_be_it(answer: http.client.HTTPResponse, size: int) -> None:
+    if answer.status != http.client.OK:
+        raise Refused(f"answered {answer.status}")
+    if answer.length not in (None, size):
+        raise Refused(f"says that it has {answer.length} bytes, not {size}")
+
+
+def _keep(answer: http.client.HTTPResponse, release: Release, path: str) -> None:
+    """Write what comes, and no more than there can be."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "wb") as file:
+        while size <= release.root_bytes and (piece := answer.read(PIECE)):
+            file.write(piece)
+            digest.update(piece)
+            size += len(piece)
+    if size != release.root_bytes:
+        what = "more than" if size > release.root_bytes else f"{size} of"
+        raise Refused(f"gave {what} {release.root_bytes} bytes")
+    if digest.hexdigest() != release.root_file:
+        raise Refused("its sha256 is not the release's")
