@@ -305,7 +305,9 @@ def test_a_server_that_dies_half_way_stops_no_other_and_is_finished_alone(fleet)
     fleet.add("new", b"new\n" * 1000)
     first, _, victim = fleet.servers.values()
     deploying = stalled(fleet, victim)
-    assert victim.kill("sshd: root", "tasks.core", "sleep 600"), "at once, or rsync would go on"
+    # The login is `sshd: root`, since OpenSSH 9.8 `sshd-session: root`
+    ends = victim.kill(": root", "tasks.core", "sleep 600")
+    assert ends, "at once, or rsync would go on"
     out = deploying.communicate()[0]
     victim.path("/usr/local/bin/rsync").unlink()
     new = fleet.release()
