@@ -130,15 +130,20 @@ def send(
     agreement, peers = _Agreement(sessions), Peers(sessions, others, bandwidth)
     common = _Common(core, say, bandwidth, agreement, peers)
     sessions += [_Session(request, common) for request in requests]
-    for session in sessions:
-        session.begin()
-    task_self().timer(PULSE, _Keepalive(sessions, peers), interval=PULSE, autoclose=True)
-    if bandwidth:
-        task_self().timer(TICK, _Pace(sessions), interval=TICK, autoclose=True)
+    _begin(sessions, common)
     parallel.finish(FANOUT)
     if agreement.is_refused:
         raise Unseen("a server wants to have been seen")
     return {session.server: session.answer() for session in sessions}
+
+
+def _begin(sessions: list[_Session], common: _Common) -> None:
+    for session in sessions:
+        session.begin()
+    keepalive = _Keepalive(sessions, common.peers)
+    task_self().timer(PULSE, keepalive, interval=PULSE, autoclose=True)
+    if common.bandwidth:
+        task_self().timer(TICK, _Pace(sessions), interval=TICK, autoclose=True)
 
 
 class _Keepalive(EventHandler):  # type: ignore[misc]
