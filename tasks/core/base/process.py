@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import signal
 import subprocess
 import time
-from typing import Callable, Iterator
+from typing import Any, BinaryIO, Callable, Iterator, NoReturn
 
 from .errors import Refused
 
@@ -33,6 +34,91 @@ def bind_children() -> None:
         parents[:] = [os.getpid()]
 
     os.register_at_fork(before=note, after_in_child=lambda: die_with_parent(*parents))
+
+
+_SHARES = 250  # of the jobs of two processes: a byte names one
+
+
+def in_two(work: Callable[[int], Any], count: int, hush: Callable[[], None]) -> list[Any]:
+    """Do `work` on each number below `count`, some of them in a helper that is forked from here.
+
+    Gives what it gave, which must be what marshal can write. None stands where the helper failed or
+    did not tell: those are to be done here, and whatever is wrong is then found here, too. Where
+    this one raises, the helper has ended before. `hush` is called in the helper, which has nobody
+    to tell how far it is.
+    """
+
+    def help(said: int) -> None:
+        hush()
+        done: dict[int, Any] = {}
+        with contextlib.suppress(Exception):
+            for number in _claimed(count, claims):
+                done[number] = work(number)
+        with open(said, "wb") as pipe:
+            pipe.write(marshal.dumps(done))
+
+    with _claims() as claims, _helper(help) as heard:
+        ours = {number: work(number) for number in _claimed(count, claims)}
+        both = _told(heard) | ours
+    return list(map(both.get, range(count)))
+
+
+def _claims() -> BinaryIO:
+    """A pipe with a byte for each share; whoever reads one does that share."""
+    claims, made = os.pipe()
+    os.write(made, bytes(range(_SHARES)))
+    os.close(made)
+    return open(claims, "rb", buffering=0)
+
+
+def _claimed(count: int, claims: BinaryIO) -> Iterator[int]:
+    """The numbers of each share that is left when we ask."""
+    while share := claims.read(1):
+        yield from range(count * share[0] // _SHARES, count * (share[0] + 1) // _SHARES)
+
+
+@contextlib.contextmanager
+def _helper(help: Callable[[int], None]) -> Iterator[int]:
+    """Fork a helper, which writes to a pipe that it is given; gives the pipe's other end.
+
+    Signals that end us are ours alone, and it ends with us, or when it is left.
+    """
+    heard, said = os.pipe()
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    parent, helper = os.getpid(), os.fork()
+    if not helper:
+        _do_and_end(parent, help, said)
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        os.close(said)
+        yield heard
+    finally:
+        os.kill(helper, signal.SIGKILL)
+        os.waitpid(helper, 0)
+        os.close(heard)
+
+
+def _do_and_end(parent: int, help: Callable[[int], None], said: int) -> NoReturn:
+    try:
+        die_with_parent(parent)
+        help(said)
+    finally:
+        os._exit(0)
+
+
+def _told(heard: int) -> dict[int, Any]:
+    """What the helper did; nothing where it did not come to its end."""
+    with open(heard, "rb", closefd=False) as pipe:
+        said = pipe.read()
+    try:
+        told: dict[int, Any] = marshal.loads(said)
+        return told
+    except (EOFError, ValueError, TypeError):
+        return {}
+
+
+def has_two_processors() -> bool:
+    return len(os.sched_getaffinity(0)) > 1
 
 
 _CLONE_NEWUSER, _CLONE_NEWNS = 0x10000000, 0x00020000  # of unshare(2)

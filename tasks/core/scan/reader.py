@@ -10,11 +10,12 @@ import errno
 import marshal
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
 from typing import NamedTuple
 
 from ..base.errors import BadInput, Problem
+from ..base.process import has_two_processors, in_two
 from ..tree.model import (
     DIR,
     FILE,
@@ -34,6 +35,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR)  # it was there, and of that kind, a moment ago
 _OVERLAP = 4 << 10  # what is judged with the next block, too
 _TRIES = 3  # to read a file that is written to
+_MANY = 256  # folders: reading fewer takes no longer than to fork
 _LARGE = 64 << 10  # bytes: reading less costs no more than asking whether it must be
 
 Progress = Callable[[int], None]  # how many names are read
@@ -186,6 +188,7 @@ class _Reader:
         self.first: dict[tuple[int, int], bytes] = {}  # (device, inode) -> a file's first name
         self.others: dict[bytes, list[bytes]] = {}  # the first name of a file -> its other names
         self.steady = True  # did everything keep the status that the walk saw?
+        self.names = 0  # that were read
 
     def index(self, signature: str | None) -> Index:
         """Give what the next scan is to know."""
@@ -230,16 +233,12 @@ class _Reader:
     def _take(self, folders: Iterable[Listing | bytes], start: int) -> None:
         """Read folders, and the names in them that are none, and note what the index is to say."""
         with Folder(self.root) as root:
-            for seen in folders:
+            for seen, record in self._records(root, folders):
                 if isinstance(seen, bytes):
                     self._keep(seen)
-                    continue
-                try:
-                    fd = root.at(seen.path)
-                except OSError as error:
-                    self.trouble(seen.path, error)
-                else:
-                    self._read_folder(fd, seen, start)
+                elif record:
+                    self.put(seen.path, *record)
+                    self._remember(seen, record, start)
 
     def _keep(self, path: bytes) -> None:
         """A folder that is as the index knows it."""
@@ -247,12 +246,63 @@ class _Reader:
         self.known[path] = self.before.known[path]
         self.put(path, *marshal.loads(self.records[path]))
 
-    def _read_folder(self, fd: int, seen: Listing, start: int) -> None:
+    def _records(
+        self, root: Folder, folders: Iterable[Listing | bytes]
+    ) -> Iterator[tuple[Listing | bytes, IndexRecord | None]]:
+        """Give folders with what is in them, if that is to be read, and can be."""
+        if not self.before.known and has_two_processors():
+            listed = [seen for seen in folders if not isinstance(seen, bytes)]
+            if len(listed) >= _MANY:
+                yield from self._read_in_two(root, listed)
+                return
+            folders = listed
+        for seen in folders:
+            yield seen, None if isinstance(seen, bytes) else self._read_folder(root, seen)
+
+    def _read_in_two(
+        self, root: Folder, listed: list[Listing]
+    ) -> Iterator[tuple[Listing, IndexRecord | None]]:
+        """The same of folders of which nothing is known."""
+        before = list(accumulate((len(seen.names) for seen in listed), initial=0))
+
+        def read(number: int) -> bytes:
+            return self._packed(root, listed[number], before[number])
+
+        found = in_two(read, len(listed), self._hush)
+        for number, seen in enumerate(listed):
+            packed = found[number] or read(number)
+            found[number] = None
+            yield seen, self._unpacked(packed)
+
+    def _packed(self, root: Folder, seen: Listing, before: int) -> bytes:
+        """All that was found in a folder, for another process. `before`: names read by now."""
+        problems, steady = self.problems, self.steady
+        self.problems, self.steady, self.names = [], True, before
+        record = self._read_folder(root, seen)
+        found = record, list(map(tuple, self.problems)), self.steady
+        self.problems, self.steady = problems, steady
+        return marshal.dumps(found)
+
+    def _unpacked(self, packed: bytes) -> IndexRecord | None:
+        record: IndexRecord | None
+        record, problems, steady = marshal.loads(packed)
+        self.problems += [Problem(*each) for each in problems]
+        self.steady = self.steady and steady
+        return record
+
+    def _hush(self) -> None:
+        self.progress = _unheard
+
+    def _read_folder(self, root: Folder, seen: Listing) -> IndexRecord | None:
+        try:
+            fd = root.at(seen.path)
+        except OSError as error:
+            self.trouble(seen.path, error)
+            return None
         self.steady = self.steady and self.row(os.fstat(fd)) == seen.row
-        self.progress(len(self.tree))
-        record = seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
-        self.put(seen.path, *record)
-        self._remember(seen, record, start)
+        self.names += len(seen.names)
+        self.progress(self.names)
+        return seen.device, seen.row, attributes(fd), dict(self._items(seen, fd))
 
     def _items(self, listing: Listing, fd: int) -> Iterator[tuple[bytes, Item]]:
         stored = self.before.records.get(listing.path)
@@ -383,7 +433,7 @@ class _Reader:
                 status = os.fstat(fd)
                 row = self.row(status)
                 found = attributes(fd)
-                digest, verdict = known[3:5] if known and row == seen else self._read(fd, status)
+                digest, verdict = known[3:5] if known and row == seen else self._judged(fd, status)
                 if digest and row == self.row(os.fstat(fd)):
                     self.steady = self.steady and row == seen
                     return row, digest, verdict, found
@@ -391,17 +441,17 @@ class _Reader:
             os.close(fd)
         raise FileNotFoundError(errno.ENOENT, "changed")
 
-    def _read(self, fd: int, status: os.stat_result) -> tuple[str, str]:
+    def _judged(self, fd: int, status: os.stat_result) -> tuple[str, str]:
         """Give digest and verdict; the same bytes are judged once."""
         holes = hole_size(fd, status)
         if holes > HOLES_MAX:
             raise OSError(errno.EFBIG, f"has holes of {holes >> 30:,} GiB")
-        digest, start = read_through(fd, status, lambda: self.progress(len(self.tree)))
-        verdict = self.verdicts.get(digest)
+        digest, start = read_through(fd, status, lambda: self.progress(self.names))
+        verdict = self.verdicts.get(digest) if digest else ""
         if verdict is None:
-            later = later_blocks(fd, status) if digest and self.options.judge.by else ()
+            later = later_blocks(fd, status) if self.options.judge.by else ()
             verdicts = map(self.options.judge.verdict, chain([start], later))
-            verdict = next(filter(None, verdicts), "")
+            verdict = self.verdicts[digest] = next(filter(None, verdicts), "")
         return digest, verdict
 
     def _note_name(self, path: bytes, file: tuple[int, int]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -374,3 +376,94 @@ def test_a_file_that_is_all_but_holes_is_named_and_not_read(few):
         scan(few)
     said = "has holes of 2,047 GiB; exclude it"
     assert str(raised.value) == f"{few}/sparse:1:1: {said}"
+
+
+# --- by two processes, of a folder of which nothing is known
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """As many folders as two processes share."""
+    top = tmp_path_factory.mktemp("many") / "root"
+    for number in range(400):
+        folder = top / f"{number % 20}" / f"{number}"
+        folder.mkdir(parents=True)
+        for name in ("same", f"of-{number}"):
+            (folder / name).write_text(name * 100)
+    os.link(top / "0" / "0" / "same", top / "19" / "19" / "linked")
+    all_file_types.make(top / "whole")
+    time.sleep(0.03)
+    return top
+
+
+def alone(root, options=reader.EVERYTHING):
+    """A scan where there is one processor."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        return reader.scan_on(root, reader.Walked(None), options)
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
+def unpacked(index):
+    """What an index says; its bytes say, too, which equal values were one object."""
+    records = {path: marshal.loads(record) for path, record in index.records.items()}
+    return list(index.known.items()), list(records.items()), index.judge, index.signature
+
+
+def test_two_processes_find_what_one_does(many):
+    judge = reader.Judge("ours", lambda data: "broken" if b"of-7" in data else "")
+    options = ScanOptions(judge=judge)
+    found, index = reader.scan_on(many, reader.Walked(None), options)
+    expected, expected_index = alone(many, options)
+    assert list(found.tree.items()) == list(expected.tree.items())
+    assert found == expected and unpacked(index) == unpacked(expected_index)
+    assert "broken" in found.verdicts.values() and found.signature
+
+
+@pytest.fixture
+def huge(many):
+    """Files that no scan reads, in folders of both processes."""
+    paths = [many / f"{number % 20}" / f"{number}" / "huge" for number in range(0, 400, 7)]
+    for path in paths:
+        path.touch()
+        os.truncate(path, content.HOLES_MAX + 1)
+    yield paths
+    for path in paths:
+        path.unlink()
+
+
+def test_what_two_processes_cannot_read_is_said_as_by_one(many, huge):
+    with pytest.raises(BadInput) as by_two:
+        scan(many)
+    with pytest.raises(BadInput) as by_one:
+        alone(many)
+    assert str(by_two.value) == str(by_one.value)
+    assert len(by_two.value.problems) == len(huge)
+
+
+def test_where_a_file_changes_under_a_helper_there_is_no_signature(many, tmp_path):
+    here, changed, begun = os.getpid(), many / "changed", tmp_path / "begun"
+    changed.mkdir()
+    paths = [changed / f"{number}" / "file" for number in range(400)]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("before")
+
+    def change(data: bytes) -> str:
+        if data == b"before" and os.getpid() != here:
+            for path in paths:
+                path.write_text("after")
+            begun.touch()
+        while data == b"before" and not begun.exists():
+            time.sleep(0.001)
+        return ""
+
+    time.sleep(0.03)
+    found, _ = reader.scan_on(
+        many, reader.Walked(None), ScanOptions(judge=reader.Judge("", change))
+    )
+    shutil.rmtree(changed)
+    after = hashlib.sha256(b"after").hexdigest()
+    assert after in found.verdicts and found.signature is None
