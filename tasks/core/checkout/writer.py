@@ -9,6 +9,7 @@ from collections.abc import Callable
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import NamedTuple
 
+from ..base.process import has_two_processors, in_two
 from ..scan.content import attributes, digest_of
 from ..scan.folder import OPEN_FOLDER, Folder
 from ..tree.diff import Changes
@@ -28,6 +29,7 @@ _KINDS = {
     FIFO: S_IFIFO,
 }
 _BLOCK = 1 << 26
+_MANY = 1_000  # files: copying fewer takes no longer than to fork
 
 # copy_file_range(2) is not for these two files
 _NO_COPY = (
@@ -49,6 +51,7 @@ _NO_LINK = (
 # Gives a file that may be hard-linked: its folder, its name.
 Lender = Callable[[Entry], "tuple[int, bytes] | None"]
 Progress = Callable[[int, int], None]  # steps done, of how many
+Steps = list[tuple[bytes, Entry]]
 
 
 class Done(NamedTuple):
@@ -135,6 +138,20 @@ def _path_at(fd: int, name: bytes) -> bytes:
     return b"/proc/self/fd/%d/%s" % (fd, name)
 
 
+def _unheard(done: int, all: int) -> None:
+    pass
+
+
+def _sorted(steps: Steps) -> tuple[Steps, Steps, Steps]:
+    """Folders, files of one name, and the rest, each in their order."""
+    kinds: tuple[Steps, Steps, Steps] = [], [], []
+    for step in steps:
+        _, entry = step
+        kind = 0 if entry.type == DIR else 1 if entry.type == FILE and not entry.inode else 2
+        kinds[kind].append(step)
+    return kinds
+
+
 class _Maker:
     """Makes entries under free names; folders stay closed to others until they are finished."""
 
@@ -145,18 +162,21 @@ class _Maker:
         self.linked = self.copied = self.size = 0
         self.stamps: dict[bytes, int] = {}
         self.written: set[bytes] = set()
+        self.progress: Progress = _unheard
+        self.all = 0
 
-    def make(self, steps: list[tuple[bytes, Entry]], progress: Progress | None) -> Done:
-        for number, (path, entry) in enumerate(steps):
-            if progress and not number & 255:
-                progress(number, len(steps))
-            try:
-                self._put(path, entry)
-            except OSError as error:
-                whole = os.path.join(self.folder.path, path)
-                raise OSError(error.errno, error.strerror, whole) from error
-        if progress:
-            progress(len(steps), len(steps))
+    def make(self, steps: Steps, progress: Progress | None) -> Done:
+        """Make folders first, and last the files of several names, which are links."""
+        folders, files, rest = _sorted(steps)
+        self.progress = progress or _unheard
+        self.all = len(steps)
+        self._make(folders)
+        if len(files) < _MANY or self.lend or not has_two_processors():
+            rest = files + rest
+        else:
+            self._make_in_two(files, len(folders))
+        self._make(rest, self.all - len(rest))
+        self.progress(self.all, self.all)
         return Done(
             self.linked,
             self.copied,
@@ -165,6 +185,47 @@ class _Maker:
             set(),
             self.written,
         )
+
+    def _make(self, steps: Steps, before: int = 0) -> None:
+        for number, (path, entry) in enumerate(steps, before):
+            self._tell(number)
+            self._step(path, entry)
+
+    def _make_in_two(self, files: Steps, before: int) -> None:
+        """Make files of one name each, by two processes."""
+
+        def make(number: int) -> int:
+            path, entry = files[number]
+            self._tell(before + number)
+            self._step(path, entry)
+            return self.stamps[path]
+
+        for (path, entry), stamp in zip(files, in_two(make, len(files), self._hush)):
+            if stamp is None:  # the helper did not, or not all of it
+                self._remove(path)
+                self._step(path, entry)
+            elif path not in self.stamps:
+                self.stamps[path] = stamp
+                self._note_written(path, entry)
+
+    def _hush(self) -> None:
+        self.progress = _unheard
+
+    def _remove(self, path: bytes) -> None:
+        above, _, name = path.rpartition(b"/")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.folder.at(above))
+
+    def _tell(self, number: int) -> None:
+        if not number & 255:
+            self.progress(number, self.all)
+
+    def _step(self, path: bytes, entry: Entry) -> None:
+        try:
+            self._put(path, entry)
+        except OSError as error:
+            whole = os.path.join(self.folder.path, path)
+            raise OSError(error.errno, error.strerror, whole) from error
 
     def _put(self, path: bytes, entry: Entry) -> None:
         if not path:  # the folder itself

@@ -61,6 +61,22 @@ def test_a_release_is_exactly_its_manifest(place, nfs):
     assert done.size == sum(entry.size for entry in files) - 2 * len(b"shared")
 
 
+def test_what_two_processes_copied_is_all_told(tmp_path, nfs):
+    top, place = tmp_path / "many", staged.staged_paths(str(tmp_path / "image"))
+    for number in range(1_500):
+        folder = top / f"{number // 100}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}").write_text(f"{number}" * 100)
+    os.link(top / "0" / "0", top / "linked")
+    checkout(place, scan(top).tree)
+    tree = load_staged(place)
+    done = publish(staged.staged_manifest(place), nfs / "one")
+    assert contents(scan(nfs / "one").tree) == contents(tree)
+    assert done.written == {path for path, entry in tree.items() if entry.type == FILE}
+    assert done.copied == 1_500 and done.made.keys() == tree.keys()
+    assert done.size == sum(os.path.getsize(top / f"{n // 100}" / f"{n}") for n in range(1_500))
+
+
 def test_a_release_shares_no_inode_with_the_build(place, nfs):
     publish(staged.staged_manifest(place), nfs / "one")
     assert not inodes(nfs / "one") & inodes(place.folder)

@@ -404,7 +404,7 @@ staged.checkout(staged.staged_paths(image), tree, tree if owned else None)
 def test_killed_at_any_moment_the_next_run_makes_the_exact_tree(whole, tmp_path, owned):
     other = tmp_path / "other"
     subprocess.run(["cp", "-a", whole, other], check=True)
-    for number in range(0, 400, 2):
+    for number in range(0, 3_000, 2):  # so many are made by two processes
         all_file_types.write(os.fsencode(other) + b"/a/%03d" % number, b"%d" % number)
     shutil.rmtree(other / "readonly")
     os.unlink(other / "a" / "two")
@@ -426,6 +426,61 @@ def test_killed_at_any_moment_the_next_run_makes_the_exact_tree(whole, tmp_path,
     assert [contents(scan(folder).tree) for folder in (whole, other)] == trees, (
         "a source was changed"
     )
+
+
+# --- made by two processes
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """As many files as two processes share."""
+    top = tmp_path_factory.mktemp("many") / "root"
+    for number in range(2_000):
+        folder = top / f"{number // 100}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}").write_text(f"{number}" * 100)
+        (folder / f"{number}").chmod(0o600 + number % 64)
+    os.link(top / "0" / "0", top / "19" / "linked")
+    all_file_types.make(top / "whole")
+    return top
+
+
+def test_two_processes_make_exactly_the_tree(many, place, tmp_path):
+    tree = scan(many).tree
+    checkout(place, tree)
+    assert on_disk(place) == contents(tree)
+    stamps = staged.staged_manifest(place).stamps
+    files = {path for path, entry in tree.items() if entry.type == FILE}
+    assert stamps == {
+        path: os.lstat(os.path.join(os.fsencode(place.folder), path)).st_ctime_ns for path in files
+    }
+    assert not checkout(place, tree).plan
+
+
+@pytest.mark.parametrize("number", range(0, 2_000, 390))
+def test_a_source_that_changed_is_named_whoever_meets_it(many, place, number):
+    tree = scan(many).tree
+    source = many / f"{number // 100}" / f"{number}"
+    before = source.read_text()
+    source.write_text("other")
+    with pytest.raises(BadInput) as found:
+        checkout(place, tree)
+    source.write_text(before)
+    assert str(found.value).startswith(f"{source}:1:1: changed while the root was staged")
+    checkout(place, scan(many).tree)
+    assert on_disk(place) == contents(tree)
+
+
+def test_a_disk_that_is_full_is_said_once(many, tmp_path):
+    tree, disk = scan(many).tree, tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+    try:
+        with pytest.raises(OSError, match="No space left on device") as found:
+            checkout(staged.staged_paths(str(disk / "image")), tree)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert os.fsencode(found.value.filename).startswith(os.fsencode(disk / "image" / "root"))
 
 
 # --- without root rights
