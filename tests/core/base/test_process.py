@@ -95,7 +95,8 @@ def test_where_we_raise_the_helper_has_ended_before(tmp_path):
 
     def work(number: int) -> None:
         if os.getpid() != here:
-            (tmp_path / "helper").write_text(f"{os.getpid()}")
+            (tmp_path / "new").write_text(f"{os.getpid()}")
+            (tmp_path / "new").rename(tmp_path / "helper")
             time.sleep(60)
         while not (tmp_path / "helper").exists():
             time.sleep(0.001)
