@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import random
 import struct
 import subprocess
@@ -142,7 +143,10 @@ def test_a_key_that_is_not_the_certificates_or_is_none_signs_nothing(stub, keys,
 
 
 def test_a_key_on_a_token_signs_the_same(stub, keys, tmp_path, monkeypatch):
-    """SoftHSM's, through OpenSSL's engine, with the PIN from a file that the URI names."""
+    """SoftHSM's, through OpenSSL's engine, with the PIN from a file that the URI names.
+
+    Ubuntu 24.04's sbsign crashes with any such key, whoever calls it: that is said there, and nothing is signed.
+    """
     (tmp_path / "tokens").mkdir()
     (tmp_path / "softhsm.conf").write_text(f"directories.tokendir = {tmp_path}/tokens\n")
     (tmp_path / "pin").write_text("4321")
@@ -154,6 +158,12 @@ def test_a_key_on_a_token_signs_the_same(stub, keys, tmp_path, monkeypatch):
     subprocess.run(["softhsm2-util", "--import", keys / "site.key", *words], check=True)
     whole, mine = uki.assemble_uki(stub, PARTS), str(keys / "site.crt")
     key = f"pkcs11:token=site;object=key?pin-source={tmp_path}/pin"
+    (tmp_path / "program").write_bytes(whole)
+    bare = ["sbsign", "--engine", "pkcs11", "--key", key, "--cert", mine, tmp_path / "program"]
+    if subprocess.run(bare).returncode == -signal.SIGSEGV:
+        with pytest.raises(Refused, match="sbsign was ended by SIGSEGV; nothing is signed"):
+            secure_boot.sign_program(whole, mine, key)
+        return
     assert secure_boot.is_signed(secure_boot.sign_program(whole, mine, key), whole, mine)
 
 
