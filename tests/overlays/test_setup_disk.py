@@ -378,11 +378,16 @@ def test_without_a_disk_that_the_site_requires_a_node_stops_and_says_so(node: No
 # Which disk
 
 
+def whole(node: Node) -> str:
+    """For a shell: the loop device of the disk, and not of a part of it, whose number may be lower."""
+    return f"$(losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}')"
+
+
 def test_a_disk_that_appears_late_is_waited_for(node: Node):
     late = node.folder / "late"
-    whole = f"losetup -nO NAME,SIZELIMIT -j {node.image} | awk '$2 == 0 {{ print $1 }}'"
+    link = f"ln -sfn {whole(node)} {late}"
     appear = subprocess.Popen(
-        ["sh", "-c", f"sleep 2; until [ -b {late} ]; do ln -sfn $({whole}) {late}; sleep 1; done"]
+        ["sh", "-c", f"sleep 2; until [ -b {late} ]; do {link}; sleep 1; done"]
     )
     said = node.boot(MOUNTS, disks=str(late), env={"WAIT": "6"})
     appear.wait()
@@ -405,9 +410,7 @@ def test_a_disk_that_does_not_match_is_none(node: Node, match: str, fits: bool):
     (node.root / "nodes/serial").write_text("S3R14L\n")
     by_id = node.root / "dev/disk/by-id"
     by_id.mkdir(parents=True)
-    node.before = (
-        f"ln -s $(losetup -nO NAME -j {node.image} | sort -V | head -n 1) {by_id}/ata-PLUGNODE_1"
-    )
+    node.before = f"ln -s {whole(node)} {by_id}/ata-PLUGNODE_1"
     node.match, node.required = (match,), "no"
     node.boot()
     assert (node.state[2:3] == ["COMMITTED"]) is fits and node.degraded == ""
