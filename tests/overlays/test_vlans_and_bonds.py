@@ -117,9 +117,9 @@ mount -t sysfs sysfs "$ROOT/sys"
 ip link set "$CARD" up
 ip addr add 172.24.10.100/24 brd + dev "$CARD"
 ip route add 10.0.0.0/8 via 172.24.10.254
-for wait in 1 1 1 1 1 1; do busybox ping -c 1 -W 1 172.24.10.1 >/dev/null 2>&1 && break; done
+for try in $(seq 60); do busybox ping -c 1 -W 1 172.24.10.1 >/dev/null 2>&1 && break; sleep 1; done
 { echo before; sleep 8; echo after; } | busybox nc 172.24.10.1 7 >"$ROOT/run/echoed" &
-for wait in 1 1 1 1 1; do grep -q before "$ROOT/run/echoed" && break; sleep "$wait"; done
+for try in $(seq 30); do grep -q before "$ROOT/run/echoed" && break; sleep 1; done
 PARTS=$WORKER/etc/plugnode sh "$WORKER/etc/setup.sh" take_bond
 PARTS=$WORKER/etc/plugnode sh "$WORKER/etc/setup.sh" keep_network_up
 cat "$ROOT/run/plugnode/interface"

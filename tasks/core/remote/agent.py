@@ -39,6 +39,7 @@ from ..tree.manifest import read_manifest as read_record
 from ..tree.model import Tree
 from ..trust.signatures import Trusted
 from . import operations
+from .fetch import fetch_from_any
 from .options import Values, unpack_options
 
 PACKAGES = (  # of tasks.core: all that runs here
@@ -417,8 +418,6 @@ class RemoteRelease(BuiltRelease):
 
         That one makes it of the earlier one that is here.
         """
-        from .fetch import fetch_from_any  # not for work that fetches nothing
-
         release, channel = self.release, self.channel
         to = incoming_root_file(channel.targets, release)
         path = os.path.join(to, release.root_name)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import socket
 import threading
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..base.errors import Refused
 from ..release import Release
 
-PORT = 80
+if TYPE_CHECKING:
+    import http.client  # in functions: it brings ssl along, and most work fetches nothing
+
+PORT, OK = 80, 200
 CONNECT = 5  # seconds until one must be connected
 SILENCE = 30  # seconds without a byte
 SLOWEST = 250_000  # bytes a second, in the mean
@@ -29,6 +32,8 @@ def fetch_from_any(
     addresses: Iterable[str], release: Release, path: str
 ) -> tuple[str, dict[str, str]]:
     """The server from which its root file came, "" for none; and why not from those before it."""
+    import http.client
+
     reasons: dict[str, str] = {}
     for address in addresses:
         try:
@@ -48,6 +53,8 @@ def _reason(error: Exception) -> str:
 
 def fetch_root_file(address: str, release: Release, path: str) -> None:
     """Write it to `path`. Raises OSError, HTTPException or Refused where it is not to be had."""
+    import http.client
+
     line = http.client.HTTPConnection(address, PORT, timeout=CONNECT)
     line.connect()
     with line.sock as connection:
@@ -71,7 +78,7 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 def _must_be_it(answer: http.client.HTTPResponse, size: int) -> None:
-    if answer.status != http.client.OK:
+    if answer.status != OK:
         raise Refused(f"answered {answer.status}")
     if answer.length not in (None, size):
         raise Refused(f"says that it has {answer.length} bytes, not {size}")
