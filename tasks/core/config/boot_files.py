@@ -70,14 +70,14 @@ def usual_image(site: Site) -> Image:
     return max(site.images, key=lambda image: images[image.name])
 
 
-def default_boot(site: Site) -> BootSettings:
+def default_boot(site: Site, boots: list[BootSettings] | None = None) -> BootSettings:
     """What nodes boot that have no file of their own.
 
     It is the image of most nodes, or the release that this image stays at, with the arguments most
-    common there.
+    common there. `boots`: those of all nodes, where they are known.
     """
+    boots = boots or [boot_of(site, node) for node in site.nodes]
     image = usual_image(site)
-    boots = [boot_of(site, node) for node in site.nodes]
     stays = any(boot.label == image.release for boot in boots)
     label = image.release if image.release and stays else image.name
     alike = Counter(boot for boot in boots if boot.label == label)
@@ -110,8 +110,8 @@ Views = dict[str, tuple[str, View]]  # path below the TFTP root -> (template, it
 
 def boot_views(site: Site) -> Views:
     """Path below the TFTP root -> (template, its view)."""
-    usual = default_boot(site)
     boots = [(node, boot_of(site, node)) for node in site.nodes]
+    usual = default_boot(site, [boot for _, boot in boots])
     of_groups = _boots_of_groups(site, boots)
     different = [(node, boot) for node, boot in boots if boot != usual]
 

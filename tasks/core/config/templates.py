@@ -65,8 +65,12 @@ def _words(value: Any) -> str:
     """All strings in a value, whatever they are in."""
     if value is None or isinstance(value, str):
         return value or ""
-    parts = value.values() if isinstance(value, Mapping) else value
-    return " ".join([part if isinstance(part, str) else _words(part) for part in parts])
+    is_row = isinstance(value, (tuple, list))  # most are
+    parts = value.values() if not is_row and isinstance(value, Mapping) else value
+    try:
+        return " ".join(parts)  # most rows are nothing but strings
+    except TypeError:
+        return " ".join([part if isinstance(part, str) else _words(part) for part in parts])
 
 
 # What expressions can come to, however right the values are: 1 / 0, text + 1, 'x' * 10**14
@@ -81,21 +85,33 @@ _OF_EXPRESSIONS = (
 )
 
 
-@lru_cache(maxsize=4)
-def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
-    import jinja2
+def _sandbox() -> type[jinja2.Environment]:
+    from jinja2.runtime import LoopContext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    known: dict[type, tuple[str, ...]] = {row: row._fields for row in _ROWS}
+    known[LoopContext] = ("first", "last")
 
     class Sandbox(ImmutableSandboxedEnvironment):
         """Templates come with merge requests: they see values, and nothing of Python."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
-            # the one that is asked for ten thousand times
-            if type(obj) in _ROWS and attribute in obj._fields:
+            # those that are asked for ten thousand times
+            kind = type(obj)
+            if attribute in known.get(kind, ()):
                 return getattr(obj, attribute)
+            if kind is dict and attribute in obj and not hasattr(dict, attribute):
+                return obj[attribute]
             return super().getattr(obj, attribute)
 
-    environment = Sandbox(
+    return Sandbox
+
+
+@lru_cache(maxsize=4)
+def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
+    import jinja2
+
+    environment = _sandbox()(
         loader=template_loader(folders),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
