@@ -11,7 +11,8 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ..base.errors import Refused
@@ -20,7 +21,7 @@ from ..release import Release
 if TYPE_CHECKING:
     import http.client  # in functions: it brings ssl along, and most work fetches nothing
 
-PORT, OK = 80, 200
+PORT = 80
 CONNECT = 5  # seconds until one must be connected
 SILENCE = 30  # seconds without a byte
 SLOWEST = 250_000  # bytes a second, in the mean
@@ -57,28 +58,39 @@ def fetch_root_file(address: str, release: Release, path: str) -> None:
 
     line = http.client.HTTPConnection(address, PORT, timeout=CONNECT)
     line.connect()
-    with line.sock as connection:
-        connection.settimeout(SILENCE)
-        seconds = SILENCE + release.root_bytes / SLOWEST
-        limit = threading.Timer(seconds, _hang_up, [connection])
-        limit.daemon = True
-        limit.start()
-        try:
-            line.request("GET", f"/{release.id}/{release.root_name}")
-            with line.getresponse() as answer:
-                _must_be_it(answer, release.root_bytes)
-                _keep(answer, release, path)
-        finally:
-            limit.cancel()
+    with line.sock as connection, _in_time(connection, release.root_bytes):
+        line.request("GET", f"/{release.id}/{release.root_name}")
+        with line.getresponse() as answer:
+            _must_be_it(answer, release.root_bytes)
+            _keep(answer, release, path)
 
 
-def _hang_up(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it has ended just now
-        connection.shutdown(socket.SHUT_RDWR)
+@contextlib.contextmanager
+def _in_time(connection: socket.socket, size: int) -> Iterator[None]:
+    """Hang up on one that is too slow, and raise Refused then, whatever the line says of it."""
+    late = threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        with contextlib.suppress(OSError):  # it has ended just now
+            connection.shutdown(socket.SHUT_RDWR)
+
+    connection.settimeout(SILENCE)
+    limit = threading.Timer(SILENCE + size / SLOWEST, hang_up)
+    limit.daemon = True
+    limit.start()
+    try:
+        yield
+    except Exception:
+        if late.is_set():
+            raise Refused(f"gives less than {SLOWEST // 1000} kB a second") from None
+        raise
+    finally:
+        limit.cancel()
 
 
 def _must_be_it(answer: http.client.HTTPResponse, size: int) -> None:
-    if answer.status != OK:
+    if answer.status != HTTPStatus.OK:
         raise Refused(f"answered {answer.status}")
     if answer.length not in (None, size):
         raise Refused(f"says that it has {answer.length} bytes, not {size}")

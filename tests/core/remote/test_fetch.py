@@ -130,8 +130,8 @@ BAD = {
     "no HTTP": (says(b"SSH-2.0-OpenSSH_9.2\r\n" * 9), "SSH-2.0"),
     "nothing": (says(b""), "Remote end closed connection"),
     "silent": (is_silent, "timed out"),
-    "slow": (dribbles, ""),  # we hang up: the rest is lacking, or the line was reset
-    "slow head": (dribbles_its_head, ""),
+    "slow": (dribbles, "gives less than 10000 kB a second"),
+    "slow head": (dribbles_its_head, "gives less than 10000 kB a second"),
 }
 
 
