@@ -17,7 +17,7 @@ from .base.desired import build_of
 from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
-from .base.servers import chosen, everywhere, here, refuse_failed, tell, tell_plans
+from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans, unseen_here
 from .base.settings import Run, this_run
 from .base.trust import keys, sign_build, signed_files
 from .core.base.errors import Refused
@@ -117,11 +117,9 @@ def deploy_together(run: Run, options: DeployOptions) -> dict[str, Answer]:
     None is changed then.
     """
     from .core.remote.operations import Unseen
-    from .core.remote.options import GuardOptions
 
     names = [node.name for node in run.site.nodes]
-    mine = here(run, GuardOptions(names, options.revision))
-    if not any(answer.done.get("by_id") for answer in mine.values()):
+    if not unseen_here(run, options, names):
         with contextlib.suppress(Unseen):
             return everywhere(run, replace(options, nodes=names), with_goal=True)
     refuse_unseen(run, options.again)

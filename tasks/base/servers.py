@@ -5,6 +5,7 @@ server=, servers: ──> this machine: operations · by ssh: controller ──>
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..core.plan.state import Desired
     from ..core.remote.controller import Source
     from ..core.remote.operations import Answer, Sections
-    from ..core.remote.options import Options
+    from ..core.remote.options import DeployOptions, Options
 
 
 @lru_cache(maxsize=None)
@@ -55,14 +56,22 @@ def everywhere(run: Run, options: Options, with_goal: bool = False) -> dict[str,
     servers = chosen(run)
     far = [server for server in servers if server.ssh]
     answers = _far(run, far, options, with_goal) if far else {}
-    answers |= here(run, options)
+    answers |= {server.name: _here(run, server, options) for server in servers if not server.ssh}
     return {server.name: answers[server.name] for server in servers}
 
 
-def here(run: Run, options: Options) -> dict[str, Answer]:
-    """The same on this machine alone, where it is one of them."""
-    machines = [server for server in chosen(run) if server.ssh is None]
-    return {server.name: _here(run, server, options) for server in machines}
+def unseen_here(run: Run, options: DeployOptions, nodes: list[str]) -> list[str]:
+    """What of a deploy wants to have been seen, where this machine is one of the servers.
+
+    Whatever is wrong here is said by the deploy itself.
+    """
+    from ..core.remote.operations import unseen
+
+    if all(server.ssh for server in chosen(run)):
+        return []
+    with contextlib.suppress(Refused, OSError):
+        return unseen(targets(run), nodes, options.revision)
+    return []
 
 
 class ThisMachine:

@@ -109,7 +109,6 @@ DONE: dict[str, Shape] = {  # by the work that was asked for (see operations.py)
         "by_id": [str],
         "done": str,
     },
-    "guard": {"by_id": [str]},
     "deploy": {"changed": bool},
     "rollback": {"moved": [(str, str, str)]},
     "prune": {"verdicts": [(str, bool, str)]},

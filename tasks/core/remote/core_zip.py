@@ -7,6 +7,7 @@ code that somebody there could change.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import importlib.util
@@ -36,7 +37,8 @@ def core_zip(kept: str) -> bytes:
     if (made := content(kept)) and made.endswith(state):
         return made
     made = _packed(files, state)
-    write_atomic(kept, made, 0o600)
+    with contextlib.suppress(OSError):  # it is made again the next time
+        write_atomic(kept, made, 0o600)
     return made
 
 

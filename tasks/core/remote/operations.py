@@ -40,7 +40,6 @@ from .options import (
     BootsOptions,
     DeployOptions,
     HistoryOptions,
-    GuardOptions,
     LendOptions,
     Options,
     PlanOptions,
@@ -147,20 +146,6 @@ def in_lines(history: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list
     return lines
 
 
-def guard_server(
-    targets: Targets,
-    line: AnswerLine,
-    options: GuardOptions,
-) -> Values:
-    """Tell what of a deploy wants to have been seen: `by_id`, a line each."""
-    return {"by_id": _unseen(targets, options.nodes, options.revision)}
-
-
-def _unseen(targets: Targets, nodes: list[str], revision: journal.Record) -> list[str]:
-    records = journal.read_journal(targets.journal)
-    return list(seen.guarded(records, read_nodes(targets), nodes, revision))
-
-
 def _prunable(targets: Targets, options: AgeOptions) -> Iterator[tuple[str, str]]:
     """What a prune would remove, and why."""
     for verdict in _foreseen(targets, options):
@@ -222,7 +207,13 @@ def deploy_server(
 def _agree(targets: Targets, line: AnswerLine, options: DeployOptions) -> None:
     """Where several servers are deployed to: go on when none wants to have been seen."""
     if options.nodes is not None:
-        line.agree(_unseen(targets, options.nodes, options.revision))
+        line.agree(unseen(targets, options.nodes, options.revision))
+
+
+def unseen(targets: Targets, nodes: list[str], revision: journal.Record) -> list[str]:
+    """What of a deploy wants to have been seen, a line each. `nodes`: those of the site."""
+    records = journal.read_journal(targets.journal)
+    return list(seen.guarded(records, read_nodes(targets), nodes, revision))
 
 
 def _offer(actual: state.Actual, desired: Desired) -> None:
@@ -413,7 +404,6 @@ def record_server(
 
 OPERATIONS: Mapping[type[Options], Callable[..., Values]] = {
     PlanOptions: plan_server,
-    GuardOptions: guard_server,
     DeployOptions: deploy_server,
     RollbackOptions: rollback_server,
     PruneOptions: prune_server,

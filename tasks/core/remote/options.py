@@ -37,14 +37,6 @@ class PlanOptions(AgeOptions):
 
 
 @dataclass(frozen=True)
-class GuardOptions(Options):
-    """What of a deploy wants to have been seen?"""
-
-    nodes: list[str]  # those of the site
-    revision: Record
-
-
-@dataclass(frozen=True)
 class DeployOptions(Options):
     """Make the server hold what is wanted."""
 
@@ -141,7 +133,6 @@ class RecordOptions(Options):
 
 KINDS: dict[str, type[Options]] = {  # by the name of the operation
     "plan": PlanOptions,
-    "guard": GuardOptions,
     "deploy": DeployOptions,
     "rollback": RollbackOptions,
     "prune": PruneOptions,
