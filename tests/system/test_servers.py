@@ -154,11 +154,14 @@ def manifest(folder: pathlib.Path) -> list[tuple]:
 
 
 def entry(path: pathlib.Path, folder: pathlib.Path) -> tuple:
-    status, name = path.lstat(), str(path.relative_to(folder))
+    status = path.lstat()
+    name = str(path.relative_to(folder))
     known = (name, status.st_mode, status.st_uid, status.st_gid)
     if path.is_symlink():
         return (*known, os.readlink(path))
-    return (*known, status.st_mtime_ns, path.read_bytes()) if path.is_file() else known
+    if path.is_file():
+        return (*known, status.st_mtime_ns, path.read_bytes())
+    return known
 
 
 def received(server: Machine) -> int:
