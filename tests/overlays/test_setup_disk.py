@@ -263,11 +263,16 @@ IMPOSSIBLE = {  # what: TiB, table, bytes of a sector, the last partition, what 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
 def test_what_cannot_be_made_on_a_disk_is_refused_while_it_is_blank(large: Path, what: str):
     tib, table, sector, (size, fs, label), reason = IMPOSSIBLE[what]
-    layout = (("/var", "40", "ext4", "pn-var", "/var.ro"), ("/home", size, fs, label, "-"))
+    layout = (
+        ("/var", "40", "ext4", "pn-var", "/var.ro"),
+        ("/home", size, fs, label, "-"),
+    )
     node = Node(large / "node", tib * TIB, layout, table, sector=sector)
     assert node.boot(MOUNTS).count(" tmpfs") == 3
-    assert reason in node.degraded and "is not touched" in node.degraded
-    assert node.state == [] and "claim" not in node.console
+    assert reason in node.degraded
+    assert "is not touched" in node.degraded
+    assert node.state == []
+    assert "claim" not in node.console
 
 
 def test_a_rest_too_small_for_xfs_leaves_the_disk_blank(tmp_path: Path):

@@ -59,9 +59,12 @@ def serves_http(site: Site) -> bool:
 def boot_of(site: Site, node: Node) -> BootSettings:
     usual = site.image(node.image).interface
     card = node.interface if node.interface != usual else ""
-    words = filter(None, (node.cmdline, card and f"plugnode.interface={card}"))
-    told = BootSettings(node.release or node.image, " ".join(words))
-    return told._replace(network=node.network, card=card) if node.network in site.tags else told
+    own = f"plugnode.interface={card}" if card else ""
+    words = " ".join(filter(None, (node.cmdline, own)))
+    told = BootSettings(node.release or node.image, words)
+    if node.network in site.tags:
+        return told._replace(network=node.network, card=card)
+    return told
 
 
 def usual_image(site: Site) -> Image:
@@ -127,9 +130,10 @@ def boot_views(site: Site) -> Views:
 
 def _views_of_all(site: Site, usual: BootSettings, different: list[Node]) -> Views:
     """The files of all nodes but the different ones, which have their own."""
-    by_address = [node for node in different if node.is_known and not node.mac]
-    own = _boot_view(site, usual, usual_image(site).name, FOR_ALL, usual.network)
-    view = {**own, "others": bool(different), "by_address": bool(by_address)}
+    image = usual_image(site).name
+    own = _boot_view(site, usual, image, FOR_ALL, usual.network)
+    by_address = any(node.is_known and not node.mac for node in different)
+    view = {**own, "others": bool(different), "by_address": by_address}
     views: Views = {path: (template, view) for path, template in DEFAULTS.items()}
     return views | _network_views(site, usual, view)
 

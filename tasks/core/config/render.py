@@ -201,11 +201,13 @@ def _clients(site: Site, networks: list[dict[str, Any]]) -> list[str]:
     """Who may have the roots mounted."""
     subnets6 = {network.name: network.subnet6 for network in site.networks if network.subnet6}
     if site.deploy.export_to == "nodes":
+        by_ip4 = (node.ip for node in site.nodes)
         by_ip6 = (node.ip6 for node in site.nodes if node.network in subnets6)
-        return fewest_prefixes(node.ip for node in site.nodes) + fewest_prefixes(by_ip6)
+        return fewest_prefixes(by_ip4) + fewest_prefixes(by_ip6)
     booting = [network for network in networks if network["boots"]]
-    found6 = [subnets6[each["network"]] for each in booting if each["network"] in subnets6]
-    return [*(network["subnet"] for network in booting), *dict.fromkeys(found6)]
+    names = dict.fromkeys(network["network"] for network in booting)
+    found = [network["subnet"] for network in booting]
+    return found + [subnets6[name] for name in names if name in subnets6]
 
 
 def _http_view(site: Site) -> dict[str, Any]:

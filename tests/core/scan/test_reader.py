@@ -53,8 +53,10 @@ def test_everything_in_a_folder_is_in_its_tree(whole):
     assert set(all_file_types.NAMES) <= set(tree)
     assert tree[b"raw"].link == b"\xff = #\\\n"
     assert tree[b"up"][:4] == (LINK, 0o777, 7, 8)
-    assert tree[b"disk"].device == (259, 1048575) and tree[b"null"].mode == 0o666
-    assert tree[b"setuid"][:4] == (FILE, 0o4755, 1, 2) and tree[b"tmp"][:4] == (DIR, 0o1777, 3, 4)
+    assert tree[b"disk"].device == (259, 1048575)
+    assert tree[b"null"].mode == 0o666
+    assert tree[b"setuid"][:4] == (FILE, 0o4755, 1, 2)
+    assert tree[b"tmp"][:4] == (DIR, 0o1777, 3, 4)
     assert tree[b"a b"].digest == hashlib.sha256(b"a b").hexdigest()
     assert tree[b"sparse"].size == 50 << 20
 
