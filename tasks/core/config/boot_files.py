@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from ..base.errors import BadInput
 from ..base.nodeset import fold_nodes
@@ -67,6 +68,19 @@ def boot_of(site: Site, node: Node) -> BootSettings:
     return told
 
 
+# What a node boots goes by that alone, and which group's file is its
+_kind_of = attrgetter("image", "groups", "network", "interface", "cmdline", "release")
+Found = TypeVar("Found")
+
+
+def _of_each(site: Site, find: Callable[[Site, Node], Found]) -> list[Found]:
+    """What is found of each node, in their order; it is looked for once for those of a kind."""
+    kinds = list(map(_kind_of, site.nodes))
+    examples = dict(zip(kinds, site.nodes))
+    found = {kind: find(site, node) for kind, node in examples.items()}
+    return [found[kind] for kind in kinds]
+
+
 def usual_image(site: Site) -> Image:
     """The image of most nodes."""
     images = Counter(node.image for node in site.nodes)
@@ -79,7 +93,7 @@ def default_boot(site: Site, boots: list[BootSettings] | None = None) -> BootSet
     It is the image of most nodes, or the release that this image stays at, with the arguments most
     common there. `boots`: those of all nodes, where they are known.
     """
-    boots = boots or [boot_of(site, node) for node in site.nodes]
+    boots = boots or _of_each(site, boot_of)
     image = usual_image(site)
     stays = any(boot.label == image.release for boot in boots)
     label = image.release if image.release and stays else image.name
@@ -113,10 +127,10 @@ Views = dict[str, tuple[str, View]]  # path below the TFTP root -> (template, it
 
 def boot_views(site: Site) -> Views:
     """Path below the TFTP root -> (template, its view)."""
-    boots = [(node, boot_of(site, node)) for node in site.nodes]
-    usual = default_boot(site, [boot for _, boot in boots])
+    boots = _of_each(site, boot_of)
+    usual = default_boot(site, boots)
     of_groups = _boots_of_groups(site, boots)
-    different = [(node, boot) for node, boot in boots if boot != usual]
+    different = [(node, boot) for node, boot in zip(site.nodes, boots) if boot != usual]
 
     views = _views_of_all(site, usual, [node for node, _ in different])
     for node, boot in different:
@@ -174,16 +188,15 @@ def member_view(path: str, who: str) -> View:
     return plain_values({"file": path, "who": who})
 
 
-def _boots_of_groups(
-    site: Site, boots: Iterable[tuple[Node, BootSettings]]
-) -> dict[str, BootSettings]:
+def _boots_of_groups(site: Site, boots: Iterable[BootSettings]) -> dict[str, BootSettings]:
     """What nodes of an image and of the same groups boot, but those that say more themselves.
 
-    By the names of the groups' files; one node alone shares none.
+    By the names of the groups' files; one node alone shares none. `boots`: of each node.
     """
-    found: dict[str, Counter[BootSettings]] = {}
-    for node, boot in boots:
-        found.setdefault(_group_file(site, node), Counter())[boot] += 1
+    files = _of_each(site, _group_file)
+    found: dict[str, Counter[BootSettings]] = defaultdict(Counter)
+    for (file, boot), count in Counter(zip(files, boots)).items():
+        found[file][boot] += count
     most = {
         name: min(count, key=lambda boot: (-count[boot], boot)) for name, count in found.items()
     }

@@ -198,7 +198,8 @@ def machines(site: Site) -> dict[str, list[tuple[str, str]]]:
     nodes, interfaces = [], []
     for node in site.nodes:
         names = " ".join((_names(node.name, domains[node.network]), *node.aliases))
-        nodes += [(address, names) for address in (node.ip, node.ip6) if address]
+        for address in filter(None, (node.ip, node.ip6)):
+            nodes.append((address, names))
         for interface in node.interfaces:
             name = interface.host_name(node.name)
             names = _names(name, domains.get(interface.network, ""))

@@ -21,6 +21,7 @@ from .boot_files import boot_views, serves_http
 from .networks import (
     CARDS,
     INTERFACE,
+    Reservation,
     machines,
     network_views,
     node_rows,
@@ -121,16 +122,15 @@ def _again(site: Site, networks: list[dict[str, Any]]) -> dict[str, Any]:
 def _kinds(networks: list[dict[str, Any]], on_wires: list[dict[str, Any]]) -> dict[str, Any]:
     """What there is somewhere: files of a site without it say nothing of it."""
     rows = [row for view in networks for row in view["reservations"]]
-    kinds = {row.kind for row in rows}
-    client_ids = [row.client_id for row in rows]
-    circuit_ids = [row.circuit_id for row in rows]
+    columns = dict(zip(Reservation._fields, zip(*rows)))
+    kinds = set(columns.get("kind", ()))
     pools = [view["pool"] for view in networks]
     shared = [wire["shared"] for wire in on_wires]
     found = {
         "with_cards": CARDS in kinds,
         "with_interfaces": INTERFACE in kinds,
-        "with_client_ids": any(client_ids),
-        "with_circuit_ids": any(circuit_ids),
+        "with_client_ids": any(columns.get("client_id", ())),
+        "with_circuit_ids": any(columns.get("circuit_id", ())),
         "with_pool": any(pools),
         "with_shared": any(shared),
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base.errors import BadInput
@@ -47,8 +48,8 @@ class ClusterNode(NamedTuple):
 
 
 _ROWS = (NodeRow, ClusterNode)
-# Ends a line, a string, a block or a statement in some of the files
-_SPECIAL = re.compile(r"[^ -~]|[\"'\\{};#]")
+# All of ASCII but what ends a line, a string, a block or a statement in some of the files
+_PLAIN = bytes(code for code in range(ord(" "), ord("~") + 1) if code not in b"\"'\\{};#")
 
 
 def plain_values(view: View) -> View:
@@ -56,8 +57,9 @@ def plain_values(view: View) -> View:
 
     Raises ValueError: the schema let it through.
     """
-    if found := _SPECIAL.search(_words(view)):
-        raise ValueError(f"a site with {found.group()!r} in a value must not reach a template")
+    if special := _words(view).encode().translate(None, delete=_PLAIN):
+        found = special.decode()[0]
+        raise ValueError(f"a site with {found!r} in a value must not reach a template")
     return view
 
 
@@ -65,12 +67,13 @@ def _words(value: Any) -> str:
     """All strings in a value, whatever they are in."""
     if value is None or isinstance(value, str):
         return value or ""
-    is_row = isinstance(value, (tuple, list))  # most are
-    parts = value.values() if not is_row and isinstance(value, Mapping) else value
-    try:
-        return " ".join(parts)  # most rows are nothing but strings
-    except TypeError:
-        return " ".join([part if isinstance(part, str) else _words(part) for part in parts])
+    parts = value.values() if isinstance(value, Mapping) else value
+    kinds = set(map(type, parts))
+    if all(issubclass(kind, str) for kind in kinds):
+        return " ".join(parts)
+    if all(issubclass(kind, tuple) for kind in kinds):  # rows: most that there is
+        return _words(list(chain.from_iterable(parts)))
+    return " ".join(map(_words, parts))
 
 
 # What expressions can come to, however right the values are: 1 / 0, text + 1, 'x' * 10**14
@@ -107,12 +110,31 @@ def _sandbox() -> type[jinja2.Environment]:
     return Sandbox
 
 
+def _compiled() -> jinja2.BytecodeCache:
+    """Our own templates as bytecode, kept where Python keeps that of this module."""
+    import jinja2
+
+    state = f"{jinja2.__version__} {os.stat(__file__).st_mtime_ns}"  # they decide what is compiled
+
+    class Compiled(jinja2.FileSystemBytecodeCache):
+        def get_source_checksum(self, source: str) -> str:
+            return super().get_source_checksum(f"{state}\0{source}")
+
+        def dump_bytecode(self, bucket: Any) -> None:
+            if not sys.dont_write_bytecode:
+                with suppress(OSError):  # it is compiled again the next time
+                    super().dump_bytecode(bucket)
+
+    return Compiled(os.path.join(os.path.dirname(__file__), "__pycache__"))
+
+
 @lru_cache(maxsize=4)
 def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
     import jinja2
 
     environment = _sandbox()(
         loader=template_loader(folders),
+        bytecode_cache=_compiled() if folders == (TEMPLATES,) else None,
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         trim_blocks=True,
