@@ -57,7 +57,7 @@ def constraint_problems(
     _unique(site, members, complain)
     _hosts(site, members, complain)
     _aliases(site, members, complain)
-    _words(site, complain)
+    _of_layers(site, complain)
     _by_port(site, complain)
 
     overlays = [name for name in resolve.overlays_in(folders) if name not in UNLISTED_OVERLAYS]
@@ -66,8 +66,6 @@ def constraint_problems(
 
     _loaders(site, folder, complain)
     _settings(site, complain)
-    _bmcs(site, complain)
-    _disks(site, complain)
     _signatures(site, members, folder, complain)
     _secrets(site, complain)
     _store(site, folder, complain)
@@ -76,8 +74,15 @@ def constraint_problems(
     _deploy(site, complain)
 
 
-def _disks(site: Section, complain: Complain) -> None:
-    for path, layer in _layers(site):
+def _of_layers(site: Section, complain: Complain) -> None:
+    layers = list(_layers(site))
+    _words(site, layers, complain)
+    _bmcs(site, layers, complain)
+    _disks(layers, complain)
+
+
+def _disks(layers: Iterable[Layer], complain: Complain) -> None:
+    for path, layer in layers:
         disk = layer.disk
         if disk and disk.partitions:
             _partitions((*path, "disk", "partitions"), disk.partitions, complain)
@@ -144,17 +149,17 @@ def _unique(site: Section, members: list[Member], complain: Complain) -> None:
             complain(("nodes", member.key), what, "give the node another name", key=True)
 
 
-Mac = tuple["str | None", Member, Path]  # with whose it is, and where it stands
+Mac = tuple[str, Member, Path]  # with whose it is, and where it stands
 
 
 def _unique_macs(members: list[Member], complain: Complain) -> None:
-    found = list(_macs(members))
-    if len({mac for mac, _, _ in found}) == len(found):
+    of_nodes = [mac for member in members for mac in member.macs]
+    of_cards = [card.mac for member in members for card in member.cards]
+    macs = list(filter(None, (*of_nodes, *of_cards)))
+    if len(set(macs)) == len(macs):
         return
     first: dict[str, tuple[Member, int]] = {}
-    for at, (mac, member, path) in enumerate(found):
-        if mac is None:
-            continue
+    for at, (mac, member, path) in enumerate(_macs(members)):
         other, place = first.setdefault(mac, (member, at))
         if place != at:
             what = f"same MAC as {_owner(other, complain)}"
@@ -166,16 +171,22 @@ def _macs(members: list[Member]) -> Iterator[Mac]:
     """The MACs of all nodes and their interfaces."""
     for member in members:
         for at, mac in enumerate(member.macs):
-            yield mac, member, member.mac_path(at)
+            if mac:
+                yield mac, member, member.mac_path(at)
         for card in member.cards:
             if card.mac:
                 yield card.mac, member, card.at("mac")
+
+
+IDENTIFIERS = {"ip6", "guid", "guids", "client_id", "circuit_id", "interfaces"}
 
 
 def _unique_ids(members: list[Member], subnets: Subnets, complain: Complain) -> None:
     """No two are known by one identifier; switches of several networks may name ports alike."""
     first: dict[tuple[str, str], Member] = {}
     for member in members:
+        if IDENTIFIERS.isdisjoint(member.said.model_fields_set):
+            continue  # most are known by a card alone
         for field, value, path in _ids(member, subnets):
             other = first.setdefault((field, value), member)
             if other is not member:
@@ -289,23 +300,23 @@ def _doubled(members: list[Member], what: Of) -> Pairs:
 # Words that name other parts
 
 
-def _words(site: Section, complain: Complain) -> None:
+def _words(site: Section, layers: Iterable[Layer], complain: Complain) -> None:
     images = list(site.images or ())
     servers = list(site.servers or ())
     groups = list(site.groups or ())
-    for path, layer in _layers(site):
+    for path, layer in layers:
         kind = path[0]
         if kind == "images":
             continue
-        _word((*path, "image"), layer.image, images, complain)
-        _word((*path, "server"), layer.server, servers, complain)
-        if kind == "nodes":
-            _groups((*path, "groups"), layer.groups or [], groups, complain)
+        _word(path, "image", layer.image, images, complain)
+        _word(path, "server", layer.server, servers, complain)
+        if kind == "nodes" and layer.groups:
+            _groups((*path, "groups"), layer.groups, groups, complain)
 
 
-def _word(path: Path, value: str | None, known: Names, complain: Complain) -> None:
+def _word(path: Path, key: str, value: str | None, known: Names, complain: Complain) -> None:
     if value is not None and known and value not in known:
-        complain(path, f"unknown {path[-1]}", suggestion(value, known), value)
+        complain((*path, key), f"unknown {key}", suggestion(value, known), value)
 
 
 def _groups(path: Path, names: Names, known: Names, complain: Complain) -> None:
@@ -628,17 +639,19 @@ def _without_effect(said: Parts, places: dict[str, Path], complain: Complain) ->
             complain(places[name], f"has no effect with `{by}: {value}`", "leave it out", key=True)
 
 
-def _bmcs(site: Section, complain: Complain) -> None:
+def _bmcs(site: Section, layers: Iterable[Layer], complain: Complain) -> None:
     """Each layer's comes from one place, and some node has the interface that is named."""
     cards = {name for _, node in _given(site.nodes) for name in node.interfaces or ()}
-    for path, layer in (Layer((), site), *_layers(site)):
+    for path, layer in (Layer((), site), *layers):
         part = getattr(layer, "management", None)
+        if not part:
+            continue
         here = (*path, "management")
-        if part and part.password and len(part.password.model_fields_set) != 1:
+        if part.password and len(part.password.model_fields_set) != 1:
             given = ", ".join(sorted(part.password.model_fields_set)) or "none"
             what = f"names no place, or several: {given}"
             complain((*here, "password"), what, "give exactly one of file, command, env", key=True)
-        if part and part.model_fields_set and (part.interface or BMC) not in cards:
+        if part.model_fields_set and (part.interface or BMC) not in cards:
             hint = f"give nodes interfaces: {{{part.interface or BMC}: {{ip: …}}}}"
             complain(here, f"no node has an interface {part.interface or BMC}", hint, key=True)
 

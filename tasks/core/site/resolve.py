@@ -342,14 +342,14 @@ class _Nodes:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
             settings = {**settings, "release": None}
-        first, *others = member.macs or (model.Mac(""),)
+        macs = member.macs or (model.Mac(""),)
         return model.Node(
             member.name,
-            first,
+            macs[0],
             member.ip or "",
             **settings,
             network=self.network(member.ip),
-            more_macs=tuple(others),
+            more_macs=macs[1:],
             interfaces=tuple(map(self.interface, member.cards)),
             guid=member.guid or "",
             client_id=said.client_id or "",
@@ -435,10 +435,15 @@ def _address(member: Member) -> int:
 
 
 def _fingerprint(head: list[Any], nodes: Nodes) -> str:
-    """A digest of all values; disks that many nodes have are in it once."""
+    """A digest of all values; what all nodes have alike, and disks that many have, once."""
     disks = {node.layout: model.layouts_of(node) for node in nodes}
-    at = model.Node._fields.index("disk")
-    others = [node[:at] + node[at + 2 :] for node in nodes]
-    value = [head, disks, others]
+    columns = zip(model.Node._fields, zip(*nodes))
+    others = [_alike(values) for field, values in columns if field not in ("disk", "disks")]
+    value = [head, disks, len(nodes), *others]
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _alike(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What all nodes have of a field; the only value, where there is but one."""
+    return values[:1] if values.count(values[0]) == len(values) else values

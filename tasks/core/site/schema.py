@@ -545,8 +545,10 @@ def _field(row: Row) -> Any:
         pass
     elif isinstance(key.kind, type):
         more["default_factory"] = MODELS[key.kind]
+    elif isinstance(key.kind, MapOf):
+        more["default_factory"] = dict  # pydantic copies a default that could change, by deepcopy
     else:
-        more["default"] = {} if isinstance(key.kind, MapOf) else row.default
+        more["default"] = row.default
     return Field(**more)
 
 

@@ -7,6 +7,7 @@ allowed here cannot end a line, a quoted string or a block in any file that we g
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
@@ -344,6 +345,7 @@ def any_host(value: str) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=None)  # each is asked for by several rules
 def number(address: str) -> int:
     """An IPv4 address as one number: its place in the order of addresses."""
     a, b, c, d = address.split(".")

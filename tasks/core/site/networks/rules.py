@@ -36,7 +36,8 @@ def network_problems(site: Section, members: list[Member], complain: Complain) -
     _take(site, owners)
     subnets = _AllSubnets(site)
     for member in members:
-        subnets.place_node(member, owners, complain)
+        if member.ip is not None:
+            subnets.place(member.ip_path, member.ip, owners, complain)
     _interfaces(site, members, subnets, owners, complain)
     ipv6_problems(site, members, complain)
 
@@ -210,10 +211,6 @@ class _AllSubnets:
             if network and network.pool:
                 first_of, _, last_of = network.pool.partition("-")
                 self.pools[name] = (number(first_of), number(last_of))
-
-    def place_node(self, member: Member, owners: Owners, complain: Complain) -> None:
-        if member.ip is not None:
-            self.place(member.ip_path, member.ip, owners, complain)
 
     def place(self, path: Path, address: str, owners: Owners, complain: Complain) -> str:
         """The network of an address, which is nobody else's; "" where there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,15 @@ class Subnets:
 
 def ranges_of(named: Iterable[tuple[str, str]]) -> list[Range]:
     """Networks, by name and subnet, in the order of their addresses."""
-    found = []
-    for name, subnet in named:
-        network = IPv4Network(subnet)
-        found.append((int(network[0]), int(network[-1]), name))
-    return sorted(found)
+    return sorted((*_ends_of(subnet), name) for name, subnet in named)
+
+
+@lru_cache(maxsize=None)  # each is asked for by several rules
+def _ends_of(subnet: str) -> tuple[int, int]:
+    """The first and the last address of a network."""
+    network = IPv4Network(subnet)
+    first = int(network.network_address)
+    return first, first + network.num_addresses - 1
 
 
 def networks_of(said: Section) -> dict[str, Section | None]:
