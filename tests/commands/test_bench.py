@@ -7,7 +7,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as xml
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +17,7 @@ from bench import cases, results
 from bench.measure import Measured, Ratio, Side, Used, interleaved, quietest
 from bench.rows import Curve, Results, Row, at_most, counted, of_size, of_time, parse
 from tests.support import sample_site
-from tests.support.commands import Doit
+from tests.support.commands import REPOSITORY, Doit
 
 LEFT_OUT = {
     "initrd": "takes the Debian root of a whole run",
@@ -25,7 +27,15 @@ LEFT_OUT = {
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> pathlib.Path:
+def kept() -> Iterator[pathlib.Path]:
+    """A folder for their disk below build/, as `./doit bench` has it: servers see it there, too."""
+    (REPOSITORY / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=REPOSITORY / "build") as folder:
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny(kept: pathlib.Path, tmp_path_factory) -> pathlib.Path:
     """What a run of every case leaves, its inputs as small as they can be."""
     assert os.geteuid() == 0, "a disk of its own takes root"
     out = tmp_path_factory.mktemp("bench")
@@ -38,7 +48,7 @@ def tiny(tmp_path_factory) -> pathlib.Path:
         "--out",
         out,
         "--kept",
-        out / "kept",
+        kept,
     ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
@@ -63,9 +73,9 @@ def test_the_plot_is_a_picture_with_a_bar_for_each_row_that_has_a_peer(tiny: pat
     assert {f"{row.work} / {row.peer}" for row in found.rows if row.peer} <= set(texts)
 
 
-def test_nothing_of_the_disk_stays(tiny: pathlib.Path):
-    assert not (tiny / "kept/disk.img").exists() and not any((tiny / "kept/disk").iterdir())
-    assert str(tiny) not in pathlib.Path("/proc/mounts").read_text()
+def test_nothing_of_the_disk_stays(tiny: pathlib.Path, kept: pathlib.Path):
+    assert not (kept / "disk.img").exists() and not any((kept / "disk").iterdir())
+    assert str(kept) not in pathlib.Path("/proc/mounts").read_text()
 
 
 def test_sides_take_turns_and_the_first_round_does_not_count(tmp_path: pathlib.Path):

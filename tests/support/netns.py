@@ -23,7 +23,7 @@ BOOT = """
 set -e
 ip link set lo up
 mkdir -p "{held}"
-mount --bind "{repository}" "{held}"
+mount --rbind "{repository}" "{held}"
 for folder in {own}; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done
 mkdir -p "{repository}"
 mount --move "{held}" "{repository}"
