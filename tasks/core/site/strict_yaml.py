@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -32,7 +33,8 @@ class Empty:
 
 
 EMPTY = Empty()
-EMPTY_WORDS = frozenset(("", "~", "null", "Null", "NULL"))
+NULLS = frozenset(("~", "null", "Null", "NULL"))
+EMPTY_WORDS = NULLS | {""}
 SPECIAL_WORDS = EMPTY_WORDS | {"<<"}
 
 # Control characters, zero-width and bidirectional ones (they show a reviewer another text than the
@@ -42,6 +44,7 @@ UNSEEN = (
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
 )
+_SEEN = bytes((*b"\r\n", *range(ord(" "), ord("~") + 1)))
 TABS = "tab character in the indentation; indent with spaces"
 TAB_INDENT = r"(?m)^( *)\t[ \t]*(?=[^\s#])"
 MARKS = {
@@ -99,23 +102,91 @@ class YamlSource:
     def _parse(self) -> dict[str, Any]:
         import yaml
 
+        with suppress(BadInput, yaml.YAMLError):
+            if found := self._parse_rest():
+                return found
+        self.problems.clear()  # they are those of another text
         try:
-            return _Parser(self).document()
+            return _Parser(self, self.content).document()
         except yaml.YAMLError as error:
             wrong = _syntax(self.file, error)
             raise BadInput([*self.problems, wrong]) from None
+
+    def _parse_rest(self) -> dict[str, Any] | None:
+        """The same by an eighth of the work, where plain rows follow `nodes:`: without these.
+
+        None where there are none, or where it is not certain that libyaml would read the same.
+        """
+        head, rows, rest = _plain_rows(self.content.decode())
+        if not rows:
+            return None
+        parser = _Parser(self, f"{head}{rest}")
+        data = parser.document()
+        key = parser.keys.get("nodes")
+        if self.problems or key is None or key.start_mark.line + 1 != head.count("\n"):
+            return None
+        others = {} if data["nodes"] is EMPTY else data["nodes"]
+        if not isinstance(others, dict) or not rows.keys().isdisjoint(others):
+            return None
+        return {**data, "nodes": {**rows, **others}}
+
+
+# `  wn001: {mac: "52:54:00:12:34:56", ip: 172.24.10.101, groups: [gpu]}`: in these characters a
+# word is itself to YAML, and the line stands for itself
+_NAME = r"[A-Za-z0-9][A-Za-z0-9.-]*"
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._/-]*"
+_QUOTED = r'"[ !#-\[\]-~]*"'
+_LIST = rf"\[{_WORD}(?:, {_WORD})*\]"
+_PAIR = rf"[a-z_0-9]+: (?:{_WORD}|{_QUOTED}|{_LIST})"
+_ROW = re.compile(rf"  ({_NAME}): \{{({_PAIR}(?:, {_PAIR})*)\}}(?: +#.*)?\n| *(?:#.*)?\n")
+_PARTS = re.compile(rf'([a-z_0-9]+): (?:({_WORD})|"([^"]*)"|\[(.*?)\])')
+_NODES = re.compile(r"^nodes:(?: +#.*)?\n", re.MULTILINE)
+_AFTER = re.compile(r"(?:  )?\S|\Z")  # another key beside or above them
+
+
+def _plain_rows(text: str) -> tuple[str, dict[str, Any], str]:
+    """The text up to `nodes:`, the rows that follow at once, and the rest; no rows: not certain."""
+    start = _NODES.search(text)
+    if start is None:
+        return text, {}, ""
+    rows: dict[str, Any] = {}
+    count, at = 0, start.end()
+    while line := _ROW.match(text, at):
+        name, pairs = line.groups()
+        row = _row(pairs) if name else {}
+        if row is None or name in NULLS:
+            break
+        if name:
+            rows[name] = row
+            count += 1
+        at = line.end()
+    is_certain = len(rows) == count and _AFTER.match(text, at)
+    return text[: start.end()], rows if is_certain else {}, text[at:]
+
+
+def _row(pairs: str) -> dict[str, Any] | None:
+    """What is between a row's braces; None where a word is more than itself, or comes twice."""
+    parts = _PARTS.findall(pairs)
+    row: dict[str, Any] = {}
+    for key, word, quoted, words in parts:
+        plain = words.split(", ") if words else [word]
+        if not NULLS.isdisjoint((key, *plain)):
+            return None
+        row[key] = plain if words else word or quoted
+    return row if len(row) == len(parts) else None
 
 
 class _Parser:
     """Builds values from libyaml's events. What is refused is noted, and reading goes on."""
 
-    def __init__(self, source: YamlSource):
+    def __init__(self, source: YamlSource, text: str | bytes):
         import yaml
 
         self.source = source
+        self.keys: dict[str, Any] = {}  # the top's, each with its event
         self.refused = 0
         self.path: list[Any] = []
-        self.next: Callable[[], Any] = _loader()(source.content).get_event
+        self.next: Callable[[], Any] = _loader()(text).get_event
         self.scalar = yaml.ScalarEvent
         self.mapping = yaml.MappingStartEvent
         self.alias = yaml.AliasEvent
@@ -184,6 +255,7 @@ class _Parser:
                 found[key] = value
                 keys[key] = event
             path.pop()
+        self.keys = keys  # the top's come last
         return found
 
     def is_plain(self, event: Any) -> bool:
@@ -328,6 +400,8 @@ def _check_text(file: str, content: bytes) -> None:
                 file,
                 f"a byte-order mark is not allowed ({name}); save the file as UTF-8 without one",
             )
+    if content.isascii() and not content.translate(None, delete=_SEEN):
+        return  # most are that plain
     text = _decoded(file, content)
     problems = []
     for found in islice(re.finditer(UNSEEN, text), MAX_COMPLAINTS):
