@@ -26,7 +26,7 @@ from .plan import as_planned, planned
 from .push import ask_nodes
 
 if TYPE_CHECKING:
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
     from .core.remote.options import DeployOptions
 
 
@@ -116,7 +116,7 @@ def deploy_together(run: Run, options: DeployOptions) -> dict[str, Answer]:
 
     None is changed then.
     """
-    from .core.remote.operations import Unseen
+    from .core.remote.line import Unseen
 
     names = [node.name for node in run.site.nodes]
     if not unseen_here(run, options, names):

@@ -20,8 +20,25 @@ from collections.abc import Mapping
 import ClusterShell
 
 from ..base.files import content, read, write_atomic
-from .agent import PACKAGES
 
+PACKAGES = (  # of tasks.core: all that runs here
+    "base",
+    "release",
+    "site_data",
+    "tree",
+    "scan",
+    "archive",
+    "checkout",
+    "store",
+    "trust",
+    "dhcp",
+    "services",
+    "plan",
+    "deploy",
+    "history",
+    "inspect",
+    "remote",
+)
 LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
 UNCHECKED = 0b01  # the flags of bytecode that is compared with no source (PEP 552)
 
