@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.base.errors import Refused
@@ -131,7 +131,6 @@ def _far(
     run: Run, servers: Sequence[Server], options: Options, with_goal: bool
 ) -> dict[str, Answer]:
     from ..core.remote import controller
-    from ..core.remote.core_zip import core_zip
 
     destdir = run.settings.destdir
     if destdir and not os.path.isabs(destdir):
@@ -142,12 +141,16 @@ def _far(
     # This machine is none of them: what it sends goes by ssh, within `bandwidth`
     rest = [server for server in run.site.servers if server.ssh and server.name not in asked]
     others = [server.ip for server in rest]
-
-    def told() -> controller.Told:
-        goals = {server.name: _goal(run, server) for server in servers} if with_goal else {}
-        return controller.Told(core_zip(run.paths.core_zip), goals)
-
+    told = partial(_told, run, servers if with_goal else ())
     return controller.send(requests, told, say, run.site.deploy.bandwidth or 0, others)
+
+
+def _told(run: Run, servers: Iterable[Server]):
+    """What servers are told first; these, what they must hold."""
+    from ..core.remote.controller import Told
+    from ..core.remote.core_zip import core_zip
+
+    return Told(core_zip(run.paths.core_zip), {each.name: _goal(run, each) for each in servers})
 
 
 def _request(run: Run, server: Server, options: Options):

@@ -32,7 +32,7 @@ nodes: {{wn001: {{mac: 'ae:d6:90:bb:00:01', ip: 10.99.0.101}}}}
 deploy: {{tftp_root: /srv/tftp, nfs_root: /srv/nfs}}
 """
 # In the place of the far end: it says what stands in /srv/lines, takes what comes, and does not end.
-LIAR = 'case "$2" in *version_info*) exit 0 ;; esac; cat /srv/lines; echo $$ >/srv/liar; exec cat >/dev/null'
+LIAR = "cat /srv/lines; echo $$ >/srv/liar; exec cat >/dev/null"
 
 
 class Pair:
@@ -96,9 +96,7 @@ def left(server: Machine) -> list[str]:
 
 @namespaces
 def test_the_far_end_ends_well_and_leaves_nothing(pair):
-    recorded = (
-        'case "$2" in *version_info*) exit 0 ;; esac; /usr/bin/python3 "$@"; echo $? >>/srv/ended'
-    )
+    recorded = '/usr/bin/python3 "$@"; echo $? >>/srv/ended'
     shim = pair.other.shim("python3", recorded)
     for words in (["deploy"], ["plan"], ["status"], ["verify"], ["prune"]):
         pair(*words)
@@ -358,7 +356,7 @@ def test_a_server_that_is_told_slowly_is_not_given_up(pair):
 @namespaces
 def test_a_server_that_goes_away_before_it_agrees_holds_up_no_other(pair):
     pair.change()
-    shim = pair.other.shim("python3", 'case "$2" in *version_info*) exit 0 ;; esac; exit 9')
+    shim = pair.other.shim("python3", "exit 9")
     out = pair("deploy", status=1)
     shim.unlink()
     assert "boot1: deployed" in out and "boot2: " in out, out
