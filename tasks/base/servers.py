@@ -17,7 +17,7 @@ from ..core.base.errors import Refused
 from ..core.release import Release
 from ..core.site.model import Server
 from .console import say
-from .desired import boot_files_of, build_of, changes_told, targets, wanted
+from .desired import boot_files_of, build_of_run, changes_told, targets, wanted
 from .options import coloured
 from .paths import BuildPaths
 from .rule import remove
@@ -147,10 +147,17 @@ def _far(
 
 def _told(run: Run, servers: Iterable[Server]):
     """What servers are told first; these, what they must hold."""
-    from ..core.remote.controller import Told
+    from ..core.remote.controller import Goal, Told
     from ..core.remote.core_zip import core_zip
+    from ..core.remote.goal import pack_goal
 
-    return Told(core_zip(run.paths.core_zip), {each.name: _goal(run, each) for each in servers})
+    goals: dict[str, Goal] = {}
+    sources: dict[str, Source] = {}
+    for server in servers:
+        held = with_trust(run, server)
+        sources = sources or _sources(run, held.loaders)  # all get the same loaders
+        goals[server.name] = Goal(pack_goal(held, services_of_families(run, server)), sources)
+    return Told(core_zip(run.paths.core_zip), goals)
 
 
 def _request(run: Run, server: Server, options: Options):
@@ -166,15 +173,6 @@ def _request(run: Run, server: Server, options: Options):
         render=ThisMachine(run, server).render,
         changes=ThisMachine(run, server).changes,
     )
-
-
-def _goal(run: Run, server: Server):
-    from ..core.remote.controller import Goal
-    from ..core.remote.goal import pack_goal
-
-    held = with_trust(run, server)
-    packed = pack_goal(held, services_of_families(run, server))
-    return Goal(packed, _sources(run, held.loaders))
 
 
 def _sources(run: Run, loaders: Mapping[str, str]) -> dict[str, Source]:
@@ -196,7 +194,7 @@ def services_of_families(run: Run, server: Server):
     """What a server's daemons must have, on EL and elsewhere: only the server knows which it is."""
     from ..core.desired import daemons
 
-    configs = build_of(run.site, run.paths).configs
+    configs = build_of_run(run).configs
     return {
         is_el: daemons.desired_services(run.site, server, configs, is_el) for is_el in (False, True)
     }

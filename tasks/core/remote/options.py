@@ -5,7 +5,6 @@ Nobody compares or prints them: what has no methods for that is loaded sooner, a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,7 +153,7 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 def pack_options(options: Options) -> Values:
     """The part of a message that says what is to be done."""
-    return {"do": NAMES[type(options)], "details": dataclasses.asdict(options)}
+    return {"do": NAMES[type(options)], "details": vars(options)}
 
 
 def unpack_options(message: Mapping[str, Any]) -> Options:
