@@ -340,6 +340,31 @@ def test_more_servers_than_go_on_at_once_agree_before_the_first_does(pair):
     assert "boot[1-2]: deployed" in out, out
 
 
+BROKEN = """\
+from tasks.core.base.errors import Refused
+from tasks.core.remote import goal
+pack, packed = goal.pack_goal, []
+def pack_goal(*given):
+    packed.append(given)
+    if len(packed) == 2:
+        raise Refused("what boot2 must hold is not to be had")
+    return pack(*given)
+goal.pack_goal = pack_goal
+controller.FANOUT = 1
+"""
+
+
+@namespaces
+def test_where_one_server_cannot_be_told_what_it_must_hold_none_is_changed(pair):
+    pair("deploy")
+    pair.change()
+    out = doit_with(pair, BROKEN, "deploy")
+    assert out.splitlines()[-1].endswith("what boot2 must hold is not to be had"), out
+    assert "Traceback" not in out and "deployed" not in out, out
+    assert "1 release to publish" in pair("plan") and "boot[1-2]: deployed" in pair("deploy")
+    until(lambda: left(pair.honest) == left(pair.other) == [])
+
+
 @namespaces
 def test_a_server_that_is_told_slowly_is_not_given_up(pair):
     """Two megabytes by a megabit a second, the tenth of the least, take longer than a first word."""
