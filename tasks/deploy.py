@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from .base.console import say
-from .base.desired import build_of
+from .base.desired import build_of_run
 from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
@@ -26,7 +26,7 @@ from .plan import as_planned, planned
 from .push import ask_nodes
 
 if TYPE_CHECKING:
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
     from .core.remote.options import DeployOptions
 
 
@@ -116,7 +116,7 @@ def deploy_together(run: Run, options: DeployOptions) -> dict[str, Answer]:
 
     None is changed then.
     """
-    from .core.remote.operations import Unseen
+    from .core.remote.line import Unseen
 
     names = [node.name for node in run.site.nodes]
     if not unseen_here(run, options, names):
@@ -143,7 +143,7 @@ def too_long(run: Run) -> list[str]:
     """Kernel command lines that the kernel would cut, one line each."""
     from .core.config.boot_files import cmdline_warnings
 
-    data = build_of(run.site, run.paths).site_id
+    data = build_of_run(run).site_id
     releases = map(read_release, map(run.paths.release, run.images))
     lines: list[str] = []
     for server, release in product(chosen(run), releases):
@@ -271,7 +271,7 @@ def built_here(run: Run, digests: set[str]) -> dict[str, str]:
     from .core.inspect.repair import built_paths
 
     try:
-        return built_paths(build_of(run.site, run.paths).releases.values(), digests)
+        return built_paths(build_of_run(run).releases.values(), digests)
     except (Refused, OSError):
         return {}
 

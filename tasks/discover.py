@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .core.dhcp.asked import Asked
     from .core.discover.choose import Chosen
     from .core.importer.imported import ImportedNode
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
     from .core.site.model import Site
 
 WRITE = {

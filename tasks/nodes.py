@@ -20,7 +20,7 @@ from .push import nodes as named
 
 if TYPE_CHECKING:
     from .core.nodes.effective import Booted, Described, Known
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
     from .core.site.model import Node, Site
 
 ASK = {

@@ -28,7 +28,7 @@ from .report import refresh
 from .root import said_of_capabilities, said_of_keep
 
 if TYPE_CHECKING:
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
 
 
 MOST_PLANS = 50  # that are remembered

@@ -20,7 +20,7 @@ from .core.site.model import DISK, Node, Site
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Heard
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
 
 
 def nodes(run: Run) -> list[Node]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .core.inspect.status import State
     from .core.nodes.ask import Heard
     from .core.operate.metrics import Seen
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
     from .core.site.model import Site
 
 

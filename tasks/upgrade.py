@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .core.nodes.ask import Heard
     from .core.operate.schedulers import Scheduler
     from .core.operate.upgrade import Bounds, Outcome
-    from .core.remote.operations import Answer
+    from .core.remote.line import Answer
 
 
 OPTIONS = (

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks.core.remote import agent, core_zip
+from tasks.core.remote import core_zip
 from tests.support import source_code
 from tests.support.commands import REPOSITORY
 from tests.support.source_code import Imported, Module
@@ -33,7 +33,7 @@ LAYERS = [
     ["tasks.base"],
     ["tasks"],
 ]
-AGENT = agent.PACKAGES  # what a boot server is sent, and can run
+AGENT = core_zip.PACKAGES  # what a boot server is sent, and can run
 MOST = 12  # modules of a package
 
 MODULES = source_code.modules()

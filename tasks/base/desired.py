@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..core.release import Release
@@ -35,6 +36,12 @@ def build_of(site: Site, paths: BuildPaths) -> Build:
     return Build(site, paths.build, paths.templates)
 
 
+@lru_cache(maxsize=1)
+def build_of_run(run: Run) -> Build:
+    """What a command finds built of its run's site, read once for all servers."""
+    return build_of(run.site, run.paths)
+
+
 def wanted(run: Run, server: Server) -> Desired:
     """Everything that a server must hold, by the site and by what was built.
 
@@ -42,7 +49,7 @@ def wanted(run: Run, server: Server) -> Desired:
     """
     from ..core.desired.build import desired_state
 
-    build = build_of(run.site, run.paths)
+    build = build_of_run(run)
     own = [built.release for built in build.releases.values()]
     desired = desired_state(build, server, LOADERS, own)
     if not run.site.has_secrets:
@@ -61,7 +68,7 @@ def boot_files_of(
     """
     from ..core.config.boot_files import BootLabel
 
-    build = build_of(run.site, run.paths)
+    build = build_of_run(run)
     return build.boot_files(server, BootLabel(label, release, data))
 
 
@@ -77,7 +84,7 @@ def changes_told(run: Run, asked: Asked) -> Mapping[str, Any]:
     if asked["new"]:
         new = parse_side(asked["new"])
     else:
-        built = build_of(run.site, run.paths).releases.get(asked["after"])
+        built = build_of_run(run).releases.get(asked["after"])
         if built is None:
             raise ValueError(f"it asks for {asked['after']}, which is not built here")
         root = built.path("root")

@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.base.errors import Refused
 from ..core.release import Release
 from ..core.site.model import Server
 from .console import say
-from .desired import boot_files_of, build_of, changes_told, targets, wanted
+from .desired import boot_files_of, build_of_run, changes_told, targets, wanted
 from .options import coloured
 from .paths import BuildPaths
 from .rule import remove
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..core.history.releases import Asked
     from ..core.plan.state import Desired
     from ..core.remote.controller import Source
-    from ..core.remote.operations import Answer, Sections
+    from ..core.remote.line import Answer, Sections
     from ..core.remote.options import DeployOptions, Options
 
 
@@ -65,10 +65,10 @@ def unseen_here(run: Run, options: DeployOptions, nodes: list[str]) -> list[str]
 
     Whatever is wrong here is said by the deploy itself.
     """
-    from ..core.remote.operations import unseen
-
     if all(server.ssh for server in chosen(run)):
         return []
+    from ..core.remote.operations import unseen
+
     with contextlib.suppress(Refused, OSError):
         return unseen(targets(run), nodes, options.revision)
     return []
@@ -115,54 +115,61 @@ def _is_alone(run: Run) -> bool:
 def _here(run: Run, server: Server, options: Options) -> Answer:
     """One server's errors are its own; the only one's are the run's."""
     from ..core.remote import operations
+    from ..core.remote.line import Answer
 
     line = ThisMachine(run, server)
     try:
         done = operations.do(options, targets(run), line)
-        return operations.Answer(done, line.shown)
+        return Answer(done, line.shown)
     except (Refused, OSError) as error:
         if _is_alone(run):
             raise
-        return operations.Answer({}, line.shown, operations.failure(error))
+        return Answer({}, line.shown, operations.failure(error))
 
 
 def _far(
-    run: Run, servers: Iterable[Server], options: Options, with_goal: bool
+    run: Run, servers: Sequence[Server], options: Options, with_goal: bool
 ) -> dict[str, Answer]:
     from ..core.remote import controller
-    from ..core.remote.core_zip import core_zip
 
     destdir = run.settings.destdir
     if destdir and not os.path.isabs(destdir):
         need = "servers that are reached by ssh need an absolute path"
         raise Refused(f"destdir={destdir}: {need}")
-    requests = [_request(run, server, options, with_goal) for server in servers]
+    requests = [_request(run, server, options) for server in servers]
     asked = {server.name for server in servers}
     # This machine is none of them: what it sends goes by ssh, within `bandwidth`
     rest = [server for server in run.site.servers if server.ssh and server.name not in asked]
     others = [server.ip for server in rest]
-    core = core_zip(run.paths.core_zip)
-    return controller.send(requests, core, say, run.site.deploy.bandwidth or 0, others)
+    told = partial(_told, run, servers if with_goal else ())
+    return controller.send(requests, told, say, run.site.deploy.bandwidth or 0, others)
 
 
-def _request(run: Run, server: Server, options: Options, with_goal: bool):
-    from ..core.remote import agent, controller
+def _told(run: Run, servers: Iterable[Server]):
+    """What servers are told first; these, what they must hold."""
+    from ..core.remote.controller import Goal, Told
+    from ..core.remote.core_zip import core_zip
+    from ..core.remote.goal import pack_goal
 
-    goal = None
-    where = targets(run)
-    sources: dict[str, controller.Source] = {}
-    if with_goal:
+    goals: dict[str, Goal] = {}
+    sources: dict[str, Source] = {}
+    for server in servers:
         held = with_trust(run, server)
-        goal = agent.pack(held, services_of_families(run, server))
-        sources = _sources(run, held.loaders)
-    return controller.Request(
+        sources = sources or _sources(run, held.loaders)  # all get the same loaders
+        goals[server.name] = Goal(pack_goal(held, services_of_families(run, server)), sources)
+    return Told(core_zip(run.paths.core_zip), goals)
+
+
+def _request(run: Run, server: Server, options: Options):
+    from ..core.remote.controller import Request
+
+    where = targets(run)
+    return Request(
         server=server.name,
         ssh=server.ssh or "",
         address=server.ip,
         options=options,
         targets=(where.tftp, where.nfs, where.destdir, where.http),
-        goal=goal,
-        sources=sources,
         render=ThisMachine(run, server).render,
         changes=ThisMachine(run, server).changes,
     )
@@ -170,8 +177,9 @@ def _request(run: Run, server: Server, options: Options, with_goal: bool):
 
 def _sources(run: Run, loaders: Mapping[str, str]) -> dict[str, Source]:
     """The folders that a server may fetch from, by what it calls them."""
-    from ..core.remote.agent import PARTS, ROOT_FILES
     from ..core.remote.controller import Source
+    from ..core.remote.goal import PARTS
+    from ..core.remote.line import ROOT_FILES
 
     links = gathered(loaders, run.paths)
     sources = {"loaders": Source(links, frozenset(loaders), links=True)}
@@ -186,7 +194,7 @@ def services_of_families(run: Run, server: Server):
     """What a server's daemons must have, on EL and elsewhere: only the server knows which it is."""
     from ..core.desired import daemons
 
-    configs = build_of(run.site, run.paths).configs
+    configs = build_of_run(run).configs
     return {
         is_el: daemons.desired_services(run.site, server, configs, is_el) for is_el in (False, True)
     }
@@ -235,9 +243,9 @@ def tell_plans(run: Run, plans: Mapping[str, Sections]) -> None:
 
 def _print(title: str, text: str, servers: str) -> None:
     """A section of a plan, of those servers."""
-    from ..core.plan.text import painted
-
     if coloured():
+        from ..core.plan.text import painted
+
         text = painted(text)
     if title:
         print(f"{title}, {servers}" if servers else title)

@@ -12,7 +12,7 @@ import pytest
 from tasks import push
 from tasks.core.initrd import busybox
 from tasks.core.release import Release
-from tasks.core.remote.operations import Answer
+from tasks.core.remote.line import Answer
 from tasks.core.site.load import read_site
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY

@@ -7,7 +7,6 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from gzip import decompress as gunzip
 from typing import Any
 
@@ -145,6 +144,7 @@ def gzip(data: bytes, level: int = 6, block: int = 1 << 20) -> bytes:
 
     Its blocks are made side by side, as pigz does: each knows the 32 KiB before it.
     """
+    from concurrent.futures import ThreadPoolExecutor  # it brings logging; few compress anything
 
     def deflate(start: int) -> bytes:
         before = data[max(0, start - 32768) : start]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import cache
 from typing import Any, BinaryIO, Callable, Iterator, NoReturn
 
 from .errors import Refused
@@ -19,11 +20,16 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 def die_with_parent(parent: int) -> None:
     """Have this process, which a thread of `parent` has just forked, killed when that ends."""
-    import ctypes  # not for a run with nothing to do
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended meanwhile
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@cache
+def _prctl() -> Callable[[int, int], int]:
+    import ctypes  # not for a run with nothing to do
+
+    return ctypes.CDLL(None).prctl
 
 
 def bind_children() -> None:
@@ -31,6 +37,7 @@ def bind_children() -> None:
     parents: list[int] = []
 
     def note() -> None:
+        _prctl()  # once: each child would load it anew
         parents[:] = [os.getpid()]
 
     os.register_at_fork(before=note, after_in_child=lambda: die_with_parent(*parents))

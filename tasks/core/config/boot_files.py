@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from ..base.errors import BadInput
 from ..base.nodeset import fold_nodes
-from ..initrd.build import by_ip6, in_vlan, network_root
+from ..initrd.kind import by_ip6, in_vlan, network_root
 from ..services.boot_reports import SYSLOG_PORT
 from ..release import HOOKS_IMG, SITE_DATA, Release
 from ..site.model import FETCHED, UKI, VERIFIED, Image, Network, Node, Server, Site

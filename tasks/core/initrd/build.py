@@ -14,7 +14,7 @@ from .content import BuiltInitrd, Recipe, is_of_file, overlay_modules, parts, re
 from .dracut import DRACUT
 from .initramfs_tools import INITRAMFS_TOOLS
 from .kernel import Kernel
-from .kind import DHCP, IP6, InitrdKind
+from .kind import InitrdKind
 from .minimal import OWN
 from .nash import NASH
 
@@ -64,31 +64,10 @@ def _refuse_file_root(recipe: Recipe, kind: InitrdKind) -> None:
 
 def _refuse_tags(recipe: Recipe, kind: InitrdKind) -> None:
     """Raises BadInput where a network is tagged, and an image of that kind knows no VLANs."""
-    if recipe.image.tags and not kind.tagged:
+    if recipe.image.tags and not kind.arguments.tagged:
         what = f"an initrd of {kind.maker} knows no VLANs, and a network is tagged"
         remedy = "say `initrd: {base: none}`, or have the switch tag its nodes' ports"
         raise BadInput.about(("initrd", "base"), recipe.where, f"{what}; {remedy}")
-
-
-def in_vlan(kind: str, card: str, vlan: int, arguments: str) -> str:
-    """The kernel arguments of a node whose network is tagged with that VLAN.
-
-    `card`: that it boots from; Plugnode's own scripts find it themselves.
-    """
-    asks = BY_NAME[kind].tagged.format(card=card, vlan=vlan)
-    return arguments.replace(DHCP, asks or DHCP, 1)
-
-
-def by_ip6(kind: str, arguments: str) -> str:
-    """The kernel arguments of a node that boots by IPv6; "" where such an initrd cannot.
-
-    `arguments`: those that name its server by its IPv6 address, in brackets.
-    """
-    if not BY_NAME[kind].knows_ip6:
-        return ""
-    for words, instead in IP6:
-        arguments = arguments.replace(words, instead, 1)
-    return arguments
 
 
 def _refuse_signed(recipe: Recipe, kind: InitrdKind) -> None:
@@ -107,16 +86,6 @@ def _refuse_signed(recipe: Recipe, kind: InitrdKind) -> None:
     if kernel[:2] != b"MZ" or kernel[0x202:0x206] != b"HdrS":
         what = f"kernel {recipe.kernel.version} is no program of UEFI on a PC"
         raise BadInput.about(("loader",), recipe.where, f"{what}, so loader: {UKI} cannot be")
-
-
-def network_root(kind: str, root: str, nfs: str, cmdline: str) -> str:
-    """The kernel arguments that give a node its `root` over NFS, followed by the image's own.
-
-    `root`: SERVER:PATH; `nfs`: a release's word.
-    """
-    vers, comma, options = (nfs or "vers=3").partition(",")
-    own = BY_NAME[kind].network_root.format(root=root, vers=vers, more=comma + options)
-    return " ".join(f"{own} {cmdline}".split())
 
 
 def kind_of(base: BaseImage) -> InitrdKind:

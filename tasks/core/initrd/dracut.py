@@ -6,7 +6,7 @@ from ..tree.model import FILE, Tree, read_content
 from .base_image import BaseImage, holds
 from .content import BuiltInitrd, Recipe
 from .distribution import MadeElsewhere, Need, use_as_is
-from .kind import ASKED_ONCE, InitrdKind
+from .kind import InitrdKind
 
 MARKS = (b"usr/lib/dracut", b"usr/lib/dracut-lib.sh")
 IMAGE = MadeElsewhere(
@@ -54,11 +54,7 @@ DRACUT = InitrdKind(
     name="dracut",
     description="the distribution's, made by dracut",
     maker="dracut",
-    # dracut.cmdline(7); its udev renames eth0 unless it is told not to (systemd-udevd(8))
-    network_root="ip=dhcp rd.neednet=1 root=nfs:{root}:ro,{vers},proto=tcp,nolock,"
-    f"{ASKED_ONCE}{{more}} net.ifnames=0 biosdevname=0",
     recognises=is_dracut,
     make=make_dracut,
     has_udev=True,
-    tagged="vlan={card}.{vlan}:{card} ip={card}.{vlan}:dhcp",
 )

@@ -8,7 +8,7 @@ from ..tree.model import Tree, read_content
 from .base_image import BaseImage
 from .content import BuiltInitrd, Recipe
 from .distribution import MadeElsewhere, Need, use_as_is
-from .kind import ASKED_ONCE, InitrdKind
+from .kind import InitrdKind
 
 LISTED = b"conf/modules"  # of /etc/initramfs-tools/modules
 IMAGE = MadeElsewhere(
@@ -48,10 +48,6 @@ INITRAMFS_TOOLS = InitrdKind(
     name="initramfs-tools",
     description="the distribution's, made by initramfs-tools",
     maker="initramfs-tools",
-    # It mounts NFS only with boot=nfs (initramfs-tools(7)), by klibc's nfsmount, which calls
-    # proto=tcp just tcp; its udev renames eth0 unless it is told not to (systemd-udevd(8))
-    network_root="boot=nfs ip=dhcp root=/dev/nfs nfsroot={root},ro,{vers},tcp,nolock,"
-    f"{ASKED_ONCE}{{more}} net.ifnames=0",
     recognises=is_initramfs_tools,
     make=make_initramfs_tools,
     has_udev=True,

@@ -28,7 +28,7 @@ from .content import (
     script_of,
 )
 from .initramfs_tools import listed_modules
-from .kind import KERNELS_NETWORK_ROOT, OWN_TAGGED, InitrdKind
+from .kind import InitrdKind
 from .modules import network_drivers
 from .nash import is_nash, loaded
 
@@ -136,9 +136,6 @@ OWN = InitrdKind(
     name="own",
     description="Plugnode's own, made from busybox and the kernel's modules",
     maker="",
-    network_root=KERNELS_NETWORK_ROOT,
-    tagged=OWN_TAGGED,
-    knows_ip6=True,
     recognises=lambda tree, init: False,
     make=make_minimal,
 )

@@ -26,7 +26,7 @@ from .content import (
     put_network_root,
     script_of,
 )
-from .kind import KERNELS_NETWORK_ROOT, OWN_TAGGED, InitrdKind
+from .kind import InitrdKind
 from .modules import name_of
 
 NASH_MARK = "Plugnode network root"
@@ -147,8 +147,6 @@ NASH = InitrdKind(
     name="nash",
     description="the distribution's, its nash script changed to mount the root over NFS",
     maker="nash (mkinitrd of EL4 and EL5)",
-    network_root=KERNELS_NETWORK_ROOT,
-    tagged=OWN_TAGGED,
     recognises=lambda tree, init: is_nash(init),
     make=make_nash,
 )

@@ -1,6 +1,6 @@
 """The agent: the end of a line that is on the server.
 
-`controller` sends the packages that are named here, and has them run by the server's python3.
+`controller` sends the packages that `core_zip` names, and has them run by the server's python3.
 Everything that they import is the standard library's, or came along, and runs on Python 3.9 (EL9,
 Debian 11). The agent hears and tells lines of JSON. Whoever asked must be heard from now and then,
 or a cut line would hold the lock for ever.
@@ -8,7 +8,6 @@ or a cut line would hold the lock for ever.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import json
@@ -23,61 +22,32 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ..base.errors import Refused
 from ..base.files import clear, digest_file, digest_once, read
 from ..checkout.rootless import privileged
-from ..plan.state import BuiltRelease, Desired, manifest_of_build
+from ..plan.state import BuiltRelease, Desired
 from ..release import HOOKS_IMG, Release
-from ..services import daemon_files
 from ..store.kept import published
 from ..store.paths import Targets
 from ..store.served import incoming_root_file
 from ..tree.manifest import Manifest
 from ..tree.manifest import read_manifest as read_record
 from ..tree.model import Tree
-from ..trust.signatures import Trusted
 from . import operations
 from .fetch import fetch_from_any
+from .goal import PARTS, unpack_goal
+from .line import CORE, MARK, SILENCE, Sections
 from .options import Values, unpack_options
 
-PACKAGES = (  # of tasks.core: all that runs here
-    "base",
-    "release",
-    "site_data",
-    "tree",
-    "scan",
-    "archive",
-    "checkout",
-    "store",
-    "trust",
-    "dhcp",
-    "services",
-    "plan",
-    "deploy",
-    "history",
-    "inspect",
-    "remote",
-)
-MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
-SILENCE = 30  # seconds without a word from whoever asked
 BATCH = 1000  # names a line
 PIECE = 1 << 16  # bytes that are heard at a time
-PARTS = {  # -> of Release
-    "root.mtree": "root",
-    "root.xattrs": "xattrs",
-    "initrd.img": "initrd",
-    HOOKS_IMG: "hooks",
-    "vmlinuz": "kernel",
-}
 TOGETHER = (  # what is brought at once: whoever reads one of them reads the others, too
     ("root.mtree", "root.xattrs"),
     ("vmlinuz", "initrd.img", HOOKS_IMG),
 )
-ROOT_FILES = frozenset(("root.erofs", "root.squashfs"))  # one of them, where nodes fetch their root
-CORE = "core.zip"  # the packages, in a run's folder
-
 # Waits for the end of a pipe that only the run holds: what ends that, were it kill -9, ends the
 # wait.
 GUARD = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$0"'
@@ -209,14 +179,14 @@ class Channel:
     def say(self, text: str) -> None:
         self.tell(say=text)
 
-    def show(self, sections: operations.Sections) -> None:
+    def show(self, sections: Sections) -> None:
         self.tell(show=sections)
 
     def agree(self, by_id: list[str]) -> None:
         self.ask(agree=by_id)
 
     def wanted(self) -> Desired:
-        return unpack(self.goal, self)
+        return unpack_goal(self.goal, partial(_release_of, self), partial(_loaders, self))
 
     def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
         answer = self.ask(render=[release._asdict(), label, site])
@@ -258,97 +228,10 @@ class Channel:
         self.ask(bring=bring)
 
 
-# --- what a server is told that it must hold
+# --- what a server has been told of, and has not yet
 
 
-def pack(
-    desired: Desired,
-    families: Mapping[bool, Iterable[daemon_files.Service]],
-) -> dict[str, Any]:
-    """A desired state as JSON, without the large files.
-
-    `families`: daemons' files on EL (True) and elsewhere.
-    """
-    files = {name: data.decode() for name, data in desired.files.items()}
-    loaders = {name: digest_once(path) for name, path in desired.loaders.items()}
-    return {
-        "releases": list(map(_pack_release, desired.releases)),
-        "site_id": desired.site_id,
-        "site_img": _text(desired.site_img),
-        "hooks_img": _text(desired.hooks_img),
-        "files": files,
-        "loaders": loaders,
-        "services": _pack_services(families),
-        "nodes": dict(desired.nodes),
-        "nfs_server": desired.nfs_server,
-        "trust": _pack_trust(desired.trust),
-        "archs": desired.archs,
-    }
-
-
-def _pack_services(families: Mapping[bool, Iterable[daemon_files.Service]]) -> dict[str, Any]:
-    return {str(is_el): list(map(_pack_service, found)) for is_el, found in families.items()}
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _pack_trust(trust: Trusted) -> dict[str, Any]:
-    signatures = {id: signature.decode() for id, signature in trust.signatures.items()}
-    return {**trust._asdict(), "signatures": signatures}
-
-
-def _unpack_trust(said: Mapping[str, Any]) -> Trusted:
-    signatures = {id: text.encode() for id, text in said["signatures"].items()}
-    return Trusted(**{**said, "signatures": signatures})
-
-
-def _pack_service(service: daemon_files.Service) -> dict[str, Any]:
-    return {**service._asdict(), "data": service.data.decode()}
-
-
-def _pack_release(built: BuiltRelease) -> dict[str, Any]:
-    paths_of: dict[int, list[str]] = {}
-    for path, inode in manifest_of_build(built).inodes.items():
-        paths_of.setdefault(inode, []).append(os.fsdecode(path))
-    shared = [paths for paths in paths_of.values() if len(paths) > 1]
-    return {
-        "release": built.release._asdict(),
-        "sizes": {name: built.size(name) for name in PARTS},
-        "shared": sorted(shared),
-    }
-
-
-def unpack(goal: Mapping[str, Any], channel: Channel) -> Desired:
-    """The desired state on the server that it is of; what is large comes when it is read."""
-    family = str(daemon_files.is_el())
-    files = {name: text.encode() for name, text in goal["files"].items()}
-    releases = [_unpack_release(said, channel) for said in goal["releases"]]
-    return Desired(
-        releases=tuple(releases),
-        site_id=goal["site_id"],
-        site_img=base64.b64decode(goal["site_img"]),
-        hooks_img=base64.b64decode(goal["hooks_img"]),
-        files=files,
-        loaders=_loaders(goal["loaders"], channel),
-        services=tuple(map(_unpack_service, goal["services"][family])),
-        nodes=goal["nodes"],
-        nfs_server=goal["nfs_server"],
-        trust=_unpack_trust(goal["trust"]),
-        archs=tuple(goal["archs"]),
-    )
-
-
-def _unpack_service(said: Mapping[str, Any]) -> daemon_files.Service:
-    values = {**said, "data": said["data"].encode()}
-    for name, value in said.items():
-        if isinstance(value, list):
-            values[name] = tuple(value)
-    return daemon_files.Service(**values)
-
-
-def _unpack_release(said: Mapping[str, Any], channel: Channel) -> RemoteRelease:
+def _release_of(channel: Channel, said: Mapping[str, Any]) -> RemoteRelease:
     release = Release(**said["release"])
     return RemoteRelease(
         release,
@@ -359,7 +242,7 @@ def _unpack_release(said: Mapping[str, Any], channel: Channel) -> RemoteRelease:
     )
 
 
-def _loaders(digests: Mapping[str, str], channel: Channel) -> dict[str, str]:
+def _loaders(channel: Channel, digests: Mapping[str, str]) -> dict[str, str]:
     """Each loader as a file of this machine: the one that is served already, where that is it."""
     folder = os.path.join(channel.folder, "loaders")
     files, missing = {}, []

@@ -13,8 +13,9 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ClusterShell.Event import EventHandler
 from ClusterShell.Task import task_self
@@ -24,28 +25,33 @@ from ..base import shapes
 from ..base.errors import BadInput
 from ..base.ssh import Meanings, explain, ssh_command
 from ..base.text import all_readable, readable
-from ..history.releases import Tell
 from ..release import Release
-from . import agent, answers, parallel
+from . import answers, parallel
 from .bandwidth import TICK, Bandwidth, Words
-from .operations import Answer, Render, Sections, Unseen
+from .line import CORE, MARK, ROOT_FILES, Answer, Render, Sections, Unseen
 from .options import NAMES, DeployOptions, Options, Values, pack_options
 from .peers import Peers
+
+if TYPE_CHECKING:
+    from ..history.releases import Tell
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
 SLOWLY = 24 * LIMIT  # the same, where there is a limit to what they are sent
-PULSE = 5  # seconds between signs of life, well below agent.SILENCE
+PULSE = 5  # seconds between signs of life, well below line.SILENCE
 BEGUN = 60  # seconds until one must have said its first word
 
 # Unpacks what comes first on standard input and hands over to it: one line, for any login shell.
+# Status 1 says that it is no Python that can; whatever befalls one that began has another.
 BEGIN = "; ".join(
     (
         "import os, sys, tempfile",
-        "folder = tempfile.mkdtemp(prefix='plugnode-')",
-        f"core = os.path.join(folder, '{agent.CORE}')",
+        "sys.version_info < (3, 9) and sys.exit(1)",
+        "sys.excepthook = lambda *error: (sys.__excepthook__(*error), os._exit(2))",
         "given = sys.stdin.buffer",
         "size = int(given.readline())",
+        "folder = tempfile.mkdtemp(prefix='plugnode-')",
+        f"core = os.path.join(folder, '{CORE}')",
         "file = open(core, 'wb')",
         "file.write(given.read(size))",
         "file.close()",
@@ -56,8 +62,9 @@ BEGIN = "; ".join(
 )
 FIND = (
     "for python in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do "
-    "$python -ISc 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null "
-    '&& exec $python -ISc "$0"; done; '
+    "command -v $python >/dev/null || continue; "
+    '$python -ISc "$0"; '
+    "case $? in 1 | 12[67]) ;; *) exit ;; esac; done; "
     "echo plugnode-no-python >&2; exit 127"
 )
 
@@ -85,6 +92,20 @@ class Source(NamedTuple):
     links: bool = False  # its names are links to the files
 
 
+class Goal(NamedTuple):
+    """What a server must hold."""
+
+    packed: Values  # what `goal.pack_goal` gives
+    sources: Mapping[str, Source]  # that it may have files of it brought from
+
+
+class Told(NamedTuple):
+    """What servers are told first."""
+
+    core: bytes  # the packages that run there (see core_zip.py)
+    goals: Mapping[str, Goal]  # by their names; none where nothing is deployed
+
+
 @dataclass(frozen=True)
 class Request:
     """What one server is asked to do."""
@@ -94,8 +115,6 @@ class Request:
     address: str  # at which others fetch by HTTP what it serves
     options: Options
     targets: Sequence[str]  # tftp, nfs, destdir
-    goal: Values | None = None  # what `agent.pack` gives
-    sources: Mapping[str, Source] = field(default_factory=dict)
     render: Render | None = None
     changes: Tell | None = None
 
@@ -104,31 +123,30 @@ class Request:
         """Is it changed only where no server wants to have been seen?"""
         return isinstance(self.options, DeployOptions) and self.options.nodes is not None
 
-    @property
-    def message(self) -> Values:
+    def message(self, goal: Values | None) -> Values:
         """What the agent reads first."""
         work = pack_options(self.options)
-        return {**work, "targets": list(self.targets), "goal": self.goal}
+        return {**work, "targets": list(self.targets), "goal": goal}
 
 
 def send(
     requests: Sequence[Request],
-    core: bytes,
+    told: Callable[[], Told],
     say: Callable[[str], None],
     bits: int = 0,
     others: Iterable[str] = (),
 ) -> dict[str, Answer]:
     """Every server's answer, by name; whatever befalls one of them stops no other.
 
-    `core`: the packages that run there (see core_zip.py). All together are sent so many bits a
-    second at most; 0: as they come. `others`: addresses of servers of the site that are not asked.
-    Raises Unseen, and none was changed.
+    `told` is asked once, while ssh begins: what it raises ends all, and none was told anything. All
+    together are sent so many bits a second at most; 0: as they come. `others`: addresses of servers
+    of the site that are not asked. Raises Unseen, and none was changed.
     """
     agreed = any(request.must_agree for request in requests)
     bandwidth = Bandwidth(bits, len(requests), len(requests) if agreed else FANOUT)
     sessions: list[_Session] = []
     agreement, peers = _Agreement(sessions), Peers(sessions, others, bandwidth)
-    common = _Common(core, say, bandwidth, agreement, peers)
+    common = _Common(cache(told), say, bandwidth, agreement, peers)
     sessions += [_Session(request, common) for request in requests]
     _begin(sessions, common)
     parallel.finish(FANOUT)
@@ -196,7 +214,7 @@ class _Agreement:
 class _Common(NamedTuple):
     """What the talks with all servers have in common."""
 
-    core: bytes
+    told: Callable[[], Told]
     say: Callable[[str], None]
     bandwidth: Bandwidth
     agreement: _Agreement
@@ -222,7 +240,7 @@ class _Session(EventHandler):  # type: ignore[misc]
     """
 
     def __init__(self, request: Request, common: _Common):
-        self.request, self.core, self.say = request, common.core, common.say
+        self.request, self.told, self.say = request, common.told, common.say
         self.bandwidth, self.peers = common.bandwidth, common.peers
         self.agreement = common.agreement
         self.limit = SLOWLY if common.bandwidth else LIMIT
@@ -248,9 +266,11 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.outgoing.add(data)
 
     def ev_start(self, worker: WorkerPopen) -> None:
+        core, goals = self.told()
         self.open, self.deadline = True, time.monotonic() + BEGUN
-        self.write(b"%d\n%s" % (len(self.core), self.core))
-        self.send(self.request.message)
+        self.write(b"%d\n%s" % (len(core), core))
+        goal = goals.get(self.server)
+        self.send(self.request.message(goal.packed if goal else None))
 
     def send(self, message: Values) -> None:
         self.write(json.dumps(message).encode() + b"\n")
@@ -271,11 +291,11 @@ class _Session(EventHandler):  # type: ignore[misc]
         text = msg.decode(errors="replace")
         if self.failure or self.done is not None:
             return
-        if sname != worker.SNAME_STDOUT or not text.startswith(agent.MARK):
+        if sname != worker.SNAME_STDOUT or not text.startswith(MARK):
             self.words = [*self.words[-30:], readable(text)]
             return
         try:
-            message = json.loads(text.removeprefix(agent.MARK))
+            message = json.loads(text.removeprefix(MARK))
             kind, said = answers.message(message, NAMES[type(self.request.options)])
             self._hear(kind, said)
         except (ValueError, RecursionError) as error:
@@ -314,8 +334,8 @@ class _Session(EventHandler):  # type: ignore[misc]
             self.failure = said or "it refused, and did not say why"
 
     def _bring(self, names: list[str], asked: Values) -> None:
-        name = asked["source"]
-        source = self.request.sources.get(name)
+        name, goal = asked["source"], self.told().goals.get(self.server)
+        source = goal.sources.get(name) if goal else None
         if source is None:
             raise shapes.Misfit(f"it asks for {name}, which it may not have")
         files = [each.encode(errors="surrogateescape") for each in names]
@@ -324,7 +344,7 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit(f"it asks for {what}, which it may not have")
         if not (_is_place(asked["to"]) and _is_place(asked["like"] or "/")):
             raise shapes.Misfit("it wants files at a place that is none")
-        rate = self.bandwidth.begin(self.server, not agent.ROOT_FILES.isdisjoint(names))
+        rate = self.bandwidth.begin(self.server, not ROOT_FILES.isdisjoint(names))
         argv = fetch_by_rsync(source, self.ssh, asked, rate)
         self.transfer = _Transfer(self, files).begin(argv)
 

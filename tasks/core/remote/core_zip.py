@@ -8,20 +8,36 @@ code that somebody there could change.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import importlib.util
 import io
 import marshal
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import ClusterShell
 
 from ..base.files import content, read, write_atomic
-from .agent import PACKAGES
 
+PACKAGES = (  # of tasks.core: all that runs here
+    "base",
+    "release",
+    "site_data",
+    "tree",
+    "scan",
+    "archive",
+    "checkout",
+    "store",
+    "trust",
+    "dhcp",
+    "services",
+    "plan",
+    "deploy",
+    "history",
+    "inspect",
+    "remote",
+)
 LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
 UNCHECKED = 0b01  # the flags of bytecode that is compared with no source (PEP 552)
 
@@ -49,14 +65,21 @@ def core_files() -> dict[str, str]:
     paths = [f"{core}/__init__.py", os.path.join(top, "tasks/__init__.py")]
     for name in PACKAGES:
         package = os.path.join(core, name)
-        paths += glob.glob(f"{glob.escape(package)}.py")
-        paths += glob.glob(f"{glob.escape(package)}/**/*.py", recursive=True)
-    files = {os.path.relpath(path, top): path for path in paths}
+        paths += _modules(package) if os.path.isdir(package) else [f"{package}.py"]
+    files = {path[len(top) + 1 :]: path for path in paths}
 
     library = os.path.dirname(os.path.abspath(ClusterShell.__file__))
     for name in LIBRARY:
         files[f"ClusterShell/{name}.py"] = f"{library}/{name}.py"
     return files
+
+
+def _modules(package: str) -> Iterator[str]:
+    """Every module of a package, and of those in it."""
+    for above, _, names in os.walk(package):
+        for name in names:
+            if name.endswith(".py"):
+                yield os.path.join(above, name)
 
 
 def _state(files: Mapping[str, str]) -> bytes:

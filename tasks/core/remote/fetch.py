@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
 import threading
 from collections.abc import Iterable, Iterator
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ..base.errors import Refused
 from ..release import Release
 
 if TYPE_CHECKING:
-    import http.client  # in functions: it brings ssl along, and most work fetches nothing
+    # in functions: they bring much along, and most work fetches nothing
+    import http.client
+    import socket
 
 PORT = 80
 CONNECT = 5  # seconds until one must be connected
@@ -68,6 +68,8 @@ def fetch_root_file(address: str, release: Release, path: str) -> None:
 @contextlib.contextmanager
 def _in_time(connection: socket.socket, size: int) -> Iterator[None]:
     """Hang up on one that is too slow, and raise Refused then, whatever the line says of it."""
+    import socket
+
     late = threading.Event()
 
     def hang_up() -> None:
@@ -90,6 +92,8 @@ def _in_time(connection: socket.socket, size: int) -> Iterator[None]:
 
 
 def _must_be_it(answer: http.client.HTTPResponse, size: int) -> None:
+    from http import HTTPStatus
+
     if answer.status != HTTPStatus.OK:
         raise Refused(f"answered {answer.status}")
     if answer.length not in (None, size):

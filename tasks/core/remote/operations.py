@@ -11,8 +11,8 @@ import base64
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from ..base.errors import Refused
 from ..base.process import Throttle
@@ -34,6 +34,7 @@ from ..store import boot_files, journal, kept, loaders
 from ..store.nodes import read_nodes
 from ..store.ours import read_ours
 from ..store.paths import BOOT_FILES, Targets
+from .line import Sections
 from .options import (
     AgeOptions,
     AskedOptions,
@@ -52,24 +53,6 @@ from .options import (
     Values,
     VerifyOptions,
 )
-
-
-class Unseen(Refused):
-    """Some server wants to have been told that what is done was seen; none was changed."""
-
-
-# Of a plan as text: titles and what stands below (see plan/text.py).
-Sections = Sequence[Sequence[str]]
-# release, label, site id -> its boot files
-Render = Callable[[Release, str, str], Mapping[str, bytes]]
-
-
-class Answer(NamedTuple):
-    """How a server's work ended."""
-
-    done: Values  # what it gave
-    shown: Sections = ()  # what it showed before it changed anything
-    failure: str = ""  # one line; then `done` is empty
 
 
 class AnswerLine(Protocol):

@@ -1,8 +1,10 @@
-"""Options: what each operation on a server is told, and how that travels as JSON."""
+"""Options: what each operation on a server is told, and how that travels as JSON.
+
+Nobody compares or prints them: what has no methods for that is loaded sooner, at both ends.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +14,12 @@ from ..store.journal import Record
 Values = dict[str, Any]  # of JSON
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Options:
     """What an operation is told; each has a class of its own."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class AgeOptions(Options):
     """What a prune goes by."""
 
@@ -28,7 +30,7 @@ class AgeOptions(Options):
     running: Mapping[str, str]  # release -> the nodes that report it
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PlanOptions(AgeOptions):
     """What would a deploy change, and a prune remove?"""
 
@@ -36,7 +38,7 @@ class PlanOptions(AgeOptions):
     again: bool  # also what a rollback left
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class DeployOptions(Options):
     """Make the server hold what is wanted."""
 
@@ -48,7 +50,7 @@ class DeployOptions(Options):
     nodes: list[str] | None = None  # those of the site, where all servers have to agree first
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RollbackOptions(Options):
     """Point boot files back to an earlier release."""
 
@@ -59,7 +61,7 @@ class RollbackOptions(Options):
     keys: Sequence[str] = ()  # of `trust:`
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PruneOptions(AgeOptions):
     """Remove what nobody needs."""
 
@@ -67,7 +69,7 @@ class PruneOptions(AgeOptions):
     only_look: bool
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class VerifyOptions(Options):
     """Compare what is there with what was deployed."""
 
@@ -76,7 +78,7 @@ class VerifyOptions(Options):
     keys: Sequence[str]  # of `trust:`
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RepairOptions(VerifyOptions):
     """Make published roots what their manifests say."""
 
@@ -85,33 +87,33 @@ class RepairOptions(VerifyOptions):
     built: Mapping[str, str]  # digest -> its path, where the build is on that machine
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class LendOptions(Options):
     """Give the bytes of files that another server lacks."""
 
     digests: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StatusOptions(Options):
     """Tell what is there."""
 
     certificate: str = ""  # the fingerprint of that of `trust: secure_boot:`
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class BootsOptions(Options):
     """Tell the last boot of each node."""
 
     site: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class AskedOptions(Options):
     """Tell which cards asked for an address."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class HistoryOptions(Options):
     """What changed from one release on the server to another?"""
 
@@ -119,12 +121,12 @@ class HistoryOptions(Options):
     after: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class SiteDataOptions(Options):
     """Give the site data that nodes get when they boot."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class RecordOptions(Options):
     """Note in the journal what was done to nodes of the server."""
 
@@ -151,7 +153,7 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 def pack_options(options: Options) -> Values:
     """The part of a message that says what is to be done."""
-    return {"do": NAMES[type(options)], "details": dataclasses.asdict(options)}
+    return {"do": NAMES[type(options)], "details": vars(options)}
 
 
 def unpack_options(message: Mapping[str, Any]) -> Options:

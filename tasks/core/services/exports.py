@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -76,6 +75,8 @@ def site_of(path: str) -> str:
 
 def fsid_of(site: str, path: str) -> str:
     """`fsid=` of a site's folder, a UUID (exports(5)): the same for ever, on all its servers."""
+    import uuid  # it brings platform along, and most runs ask for none
+
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"plugnode:{site}:{path}"))
 
 

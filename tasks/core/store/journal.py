@@ -9,7 +9,6 @@ import calendar
 import getpass
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -112,7 +111,7 @@ def author(folder: str) -> Record:
     """
     return {
         "who": _person(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         **_revision(folder),
     }
 

@@ -16,7 +16,8 @@ from tasks.core.base.errors import BadInput
 from tasks.core.config import site_image
 from tasks.core.initrd import busybox, content, nash
 from tasks.core.initrd.build import KINDS as ALL_KINDS
-from tasks.core.initrd.build import BY_NAME, build_initrd, network_root, recipe_of
+from tasks.core.initrd.build import BY_NAME, build_initrd, recipe_of
+from tasks.core.initrd.kind import network_root
 from tasks.core.site.model import NfsMount
 from tasks.core.tree.model import CHAR, FILE, LINK, Tree, read_content, resolve
 from tests.support.commands import REPOSITORY

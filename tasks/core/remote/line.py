@@ -1,0 +1,32 @@
+"""The line between whoever asks and a server: what both of its ends know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..base.errors import Refused
+from ..release import Release
+from .options import Values
+
+MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
+SILENCE = 30  # seconds without a word from whoever asked
+CORE = "core.zip"  # the packages, in a run's folder
+ROOT_FILES = frozenset(("root.erofs", "root.squashfs"))  # one of them, where nodes fetch their root
+
+# Of a plan as text: titles and what stands below (see plan/text.py).
+Sections = Sequence[Sequence[str]]
+# release, label, site id -> its boot files
+Render = Callable[[Release, str, str], Mapping[str, bytes]]
+
+
+class Unseen(Refused):
+    """Some server wants to have been told that what is done was seen; none was changed."""
+
+
+class Answer(NamedTuple):
+    """How a server's work ended."""
+
+    done: Values  # what it gave
+    shown: Sections = ()  # what it showed before it changed anything
+    failure: str = ""  # one line; then `done` is empty
