@@ -60,15 +60,17 @@ def expand(how: str, data: bytes, start: int = 0, room: int = LIMIT) -> tuple[by
 def expand_start(how: str, data: bytes, room: int) -> tuple[bytes, int]:
     """As `expand`, as much as can be had of a damaged stream, and little more than `room`."""
     piece = PIECE if how == "zstd" else 1 << 20
-    out, at = bytearray(), 0
+    parts: list[bytes] = []  # mostly one: then it is not copied
+    at = 0
     try:
         machine = expander(how)
-        while at < len(data) and not machine.eof and len(out) < room:
-            out += expand_some(machine, data[at : at + piece], room - len(out))
+        while at < len(data) and not machine.eof and room > 0:
+            parts.append(expand_some(machine, data[at : at + piece], room))
+            room -= len(parts[-1])
             at += piece
     except Exception:  # as above
-        return bytes(out), len(data)
-    return bytes(out), min(at, len(data)) - len(machine.unused_data)
+        return b"".join(parts), len(data)
+    return b"".join(parts), min(at, len(data)) - len(machine.unused_data)
 
 
 def expanded(data: bytes) -> bytes:

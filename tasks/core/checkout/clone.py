@@ -38,7 +38,7 @@ from .writer import (
 
 
 class Earlier(NamedTuple):
-    """A release that is there."""
+    """A release that is there; one whose record is NOTHING stands for none."""
 
     folder: str
     record: Manifest
@@ -80,7 +80,7 @@ def publish(
     os.mkdir(folder, 0o700)
     with Folder(folder) as new:
         stop_inheritance(new.root)
-        base = _base(earlier, able) or Earlier(os.fsdecode(folder), NOTHING, {})
+        base = _base(earlier, able) or _nothing(earlier, folder)
         shared = _share(base, new)
         before, goal = _difference(base, manifest, shared.lost, able)
         changes = changes_between(before, goal)
@@ -107,6 +107,12 @@ def _base(earlier: Earlier | None, able: bool) -> Earlier | None:
     if earlier and earlier.stats and bool(earlier.note) != able:
         return earlier
     return None
+
+
+def _nothing(earlier: Earlier | None, folder: str | bytes) -> Earlier:
+    """Stands for none, in a folder that is empty; from none all differs, which may be known."""
+    difference = earlier.difference if earlier and earlier.record is NOTHING else None
+    return Earlier(os.fsdecode(folder), NOTHING, {}, difference=difference)
 
 
 def _difference(

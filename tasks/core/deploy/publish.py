@@ -24,6 +24,7 @@ from ..store.kept import clear_noted, earlier
 from ..store.paths import Targets
 from ..store.served import incoming_root_file, note_served, root_file_of
 from ..store.tftp import make_folder, publish_folder, replace_files
+from ..tree.manifest import NOTHING
 
 # --- the tree that nodes mount
 
@@ -38,7 +39,7 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     like = nearest(actual, built)
     source = _Source(built, like)
     ctimes = read_ctimes(targets.ctimes)
-    base = _base(targets, like, built, ctimes) if like else None
+    base = _base(targets, like, built)._replace(ctimes=ctimes)
     published = publish(manifest_of_build(built), new, base, source.bring, _progress(id, say))
     if published.note:
         say(published.note)
@@ -48,10 +49,10 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     source.clear(targets)
 
 
-def _base(targets: Targets, like: str, built: BuiltRelease, ctimes: Ctimes) -> Earlier:
-    """The release that the new one is made from."""
-    difference = differing_trees(targets, like, built)
-    return earlier(targets, like)._replace(difference=difference, ctimes=ctimes)
+def _base(targets: Targets, like: str | None, built: BuiltRelease) -> Earlier:
+    """The release that the new one is made from, if any, and how they differ."""
+    base = earlier(targets, like) if like else Earlier("", NOTHING, {})
+    return base._replace(difference=differing_trees(targets, like, built))
 
 
 def _note(targets: Targets, new: str, published: Published, ctimes: Ctimes) -> None:

@@ -81,7 +81,7 @@ class Walked(NamedTuple):
     signature: str | None  # over the status of everything; None: it cannot be told
     before: Index = NOTHING_KNOWN  # what was known
     start: int = 0
-    folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none without an index
+    folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none where it was not taken
 
 
 def look(
@@ -99,8 +99,7 @@ def look(
         except OSError:
             return Walked(None, before)
         if not walk.racy:
-            new = folders if before.known else ()
-            return Walked(walk.digest.hexdigest(), before, walk.start, new)
+            return Walked(walk.digest.hexdigest(), before, walk.start, folders)
         if not walk.settle():
             return Walked(None, before)
     return Walked(None, before)
@@ -139,7 +138,7 @@ def scan_on(
 ) -> tuple[Scan, Index]:
     """The same, from a look at the folder, which may save a walk; and what the next is to know."""
     top = os.fsencode(os.path.abspath(root))
-    if looked.before.judge != options.judge.by:
+    if looked.before.records and looked.before.judge != options.judge.by:
         looked = Walked(None)
     if looked.folders:
         reader = _Reader(top, looked.before, options, progress)

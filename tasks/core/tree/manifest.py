@@ -41,11 +41,8 @@ def is_same(old: Manifest, new: Manifest) -> bool:
 
 def read_manifest(manifest: Manifest) -> Tree:
     """Give the whole tree. Raises ValueError where the manifest is damaged."""
-    tree = mtree.parse(manifest.mtree, manifest.folder, manifest.stamps or {})
-    tree = xattrs.with_xattrs(tree, xattrs.parse_xattrs(manifest.xattrs))
-    for path, inode in manifest.inodes.items():
-        tree[path] = tree[path]._replace(inode=inode)
-    return tree
+    lines = mtree.lines(manifest.mtree)
+    return _parsed(lines, manifest, xattrs.parse_xattrs(manifest.xattrs))
 
 
 def entries_of(manifest: Manifest, paths: Iterable[bytes]) -> Tree:
@@ -60,6 +57,12 @@ def difference(old: Manifest, new: Manifest, besides: Collection[bytes] = ()) ->
     Entries with attributes or several names are in it whether they differ or not, as are the paths
     `besides`. Raises ValueError where a manifest is damaged.
     """
+    if old.mtree == NOTHING.mtree:
+        return {}, read_manifest(new)
+    return _difference(old, new, besides)
+
+
+def _difference(old: Manifest, new: Manifest, besides: Collection[bytes]) -> tuple[Tree, Tree]:
     old_lines = set(mtree.lines(old.mtree))
     new_lines = set(mtree.lines(new.mtree))
     old_xattrs = xattrs.parse_xattrs(old.xattrs)
@@ -82,7 +85,7 @@ def _path_of(line: bytes) -> bytes:
 
 def _parsed(lines: Iterable[bytes], manifest: Manifest, attributes: xattrs.Xattrs) -> Tree:
     tree = mtree.parse_lines(lines, manifest.folder, manifest.stamps or {})
-    for path, entry in tree.items():
+    for path in tree.keys() & (attributes.keys() | manifest.inodes.keys()):
         inode = manifest.inodes.get(path, 0)
-        tree[path] = entry._replace(xattrs=attributes.get(path, ()), inode=inode)
+        tree[path] = tree[path]._replace(xattrs=attributes.get(path, ()), inode=inode)
     return tree

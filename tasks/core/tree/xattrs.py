@@ -48,12 +48,3 @@ def _attribute(line: bytes) -> tuple[str, bytes]:
         raise ValueError(f"not an extended attribute: {line[:200]!r}")
     name = unescape_octal(escaped)
     return name.decode(errors="surrogateescape"), bytes.fromhex(value.decode())
-
-
-def with_xattrs(tree: Tree, xattrs: Xattrs) -> Tree:
-    """Give the tree with those attributes; of paths that it lacks they are left out."""
-    new = dict(tree)
-    for path, attributes in xattrs.items():
-        if path in tree:
-            new[path] = tree[path]._replace(xattrs=attributes)
-    return new

@@ -116,6 +116,14 @@ def test_a_second_scan_reads_no_file_again(whole, index, monkeypatch):
     assert scan(whole, index) == first
 
 
+def test_what_was_looked_at_is_read_without_another_walk(few, monkeypatch):
+    judged = ScanOptions(judge=reader.Judge("test", lambda data: ""))
+    found, _ = reader.scan_on(few, reader.Walked(None), judged)
+    looked = reader.look(few, options=judged)
+    monkeypatch.setattr(reader, "Walk", lambda *_: pytest.fail("walked again"))
+    assert reader.scan_on(few, looked, judged)[0] == found
+
+
 def test_paths_longer_than_any_call_takes_are_read_and_the_working_folder_stays(
     few, index, monkeypatch
 ):
