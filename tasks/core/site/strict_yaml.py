@@ -138,9 +138,10 @@ _WORD = r"[A-Za-z0-9][A-Za-z0-9._/-]*"
 _QUOTED = r'"[ !#-\[\]-~]*"'
 _LIST = rf"\[{_WORD}(?:, {_WORD})*\]"
 _PAIR = rf"[a-z_0-9]+: (?:{_WORD}|{_QUOTED}|{_LIST})"
-_ROW = re.compile(rf"  ({_NAME}): \{{({_PAIR}(?:, {_PAIR})*)\}}(?: +#.*)?\n| *(?:#.*)?\n")
+_WORDS = r"#[^\r\n]*"  # to libyaml either ends a line
+_ROW = re.compile(rf"  ({_NAME}): \{{({_PAIR}(?:, {_PAIR})*)\}}(?: +{_WORDS})?\n| *(?:{_WORDS})?\n")
 _PARTS = re.compile(rf'([a-z_0-9]+): (?:({_WORD})|"([^"]*)"|\[(.*?)\])')
-_NODES = re.compile(r"^nodes:(?: +#.*)?\n", re.MULTILINE)
+_NODES = re.compile(rf"^nodes:(?: +{_WORDS})?\n", re.MULTILINE)
 _AFTER = re.compile(r"(?:  )?\S|\Z")  # another key beside or above them
 
 

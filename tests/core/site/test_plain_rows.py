@@ -20,7 +20,7 @@ VALUES = st.sampled_from((*WORDS, "[a, b]", "[a, null]", "[]", "{a: b}", "&x a",
 KEYS = st.sampled_from(("mac", "ip", "null", "a-b", "<<", '"q"'))
 PAIRS = st.lists(st.tuples(KEYS, VALUES), max_size=3)
 NAMES = st.sampled_from(("wn1", "wn2", "wn[1-3]", "null", '"wn4"', "a,b", "- x"))
-REST = st.sampled_from(("", " # words", "   ", " x", ",", "\r"))
+REST = st.sampled_from(("", " # words", "   ", " x", ",", "\r", " # words\r  wn3: {mac: a}"))
 
 
 @st.composite
@@ -77,6 +77,9 @@ def read_by_libyaml(text: str) -> Any:
 @example(f"{HEAD}nodes:\n", "  wn1: {mac: a}\n    ip: b\n")
 @example(f"{HEAD}nodes:\n", "  wn1: {mac: a}\n  wn1: {mac: b}\n")
 @example(f'{HEAD}more: "\nnodes:\n', '  wn1: {mac: a}\n"\n')
+@example(f"{HEAD}nodes:\n", "  wn1: {mac: a}  # b\r  wn2: {mac: c}\n")
+@example(f"{HEAD}nodes:\n", "  # a\r  wn1: {mac: b}\n  wn2: {mac: c}\n")
+@example(f"{HEAD}nodes: # a\r  wn1: {{mac: b}}\n", "  wn2: {mac: c}\n")
 @given(st.sampled_from(("", HEAD, f"{HEAD}nodes:\n", f"{HEAD}nodes:\n{ROW}")), TEXTS)
 def test_whatever_stands_there_it_is_read_as_libyaml_reads_it(head: str, text: str):
     assert read(head + text) == read_by_libyaml(head + text)
