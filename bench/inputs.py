@@ -175,33 +175,21 @@ def add(root: pathlib.Path) -> None:
     time.sleep(0.1)
 
 
-@contextlib.contextmanager
-def disk(kept: pathlib.Path, size: int = 24 << 30) -> Iterator[pathlib.Path]:
-    """A journalled ext4 of its own, mounted where nobody else sees it; all of it is gone afterwards.
+# One without a journal makes files up to six times slower right after others were removed
+EXT4 = "mkfs.ext4 -q -i 8192 -O has_journal -E lazy_itable_init=0"
+XFS = "mkfs.xfs -q"  # it has reflinks
 
-    An ext4 without a journal makes files up to six times slower right after others were removed.
-    """
-    unshare_mounts()
+
+@contextlib.contextmanager
+def disk(kept: pathlib.Path, mkfs: str = EXT4, size: int = 24 << 30) -> Iterator[pathlib.Path]:
+    """A file system of its own, mounted below `kept`; all of it is gone afterwards."""
     image, mounted = kept / "disk.img", kept / "disk"
     mounted.mkdir(parents=True, exist_ok=True)
-    image.unlink(
-        missing_ok=True
-    )  # of a run that was killed, whose last command may still write to it
+    # of a run that was killed, whose last command may still write to it
+    image.unlink(missing_ok=True)
     with open(image, "wb") as file:
         file.truncate(size)
-    made(
-        [
-            "mkfs.ext4",
-            "-q",
-            "-i",
-            "8192",
-            "-O",
-            "has_journal",
-            "-E",
-            "lazy_itable_init=0",
-            str(image),
-        ]
-    )
+    made([*mkfs.split(), str(image)])
     made(["mount", "-o", "loop", str(image), str(mounted)])
     try:
         yield mounted

@@ -19,7 +19,7 @@ import time
 
 from bench import results
 from bench.cases import CASES, GROWTH
-from bench.inputs import FULL, QUICK, REPOSITORY, TINY, Inputs, disk
+from bench.inputs import FULL, QUICK, REPOSITORY, TINY, Inputs, disk, unshare_mounts
 from bench.rows import Curve, Results, Row
 
 KEPT = REPOSITORY / "build/bench"
@@ -33,6 +33,7 @@ def main() -> None:
     if wanted.rounds:
         sizes = dataclasses.replace(sizes, rounds=wanted.rounds)
     kept = pathlib.Path(wanted.kept)
+    unshare_mounts()
     with disk(kept) as folder:
         found = measure(Inputs(folder, kept, sizes), wanted.only or NAMES)
     whole = wanted.size == "full" and not wanted.only and not wanted.out
