@@ -63,15 +63,22 @@ def table(results: Results) -> str:
 
 
 def line(row: Row) -> str:
-    unit = "" if row.peer else f" {row.unit}"
-    goal = "" if row.goal is None else f"{row.goal:,g}{unit}"
-    parts = row.work, row.peer or "–", *cells(row), goal, reached(row)
+    parts = row.work, row.peer or "–", *cells(row), goal(row), reached(row)
     return f"| {' | '.join(parts)} |\n"
+
+
+def goal(row: Row) -> str:
+    """One for both times mostly."""
+    unit = "" if row.peer else f" {row.unit}"
+    if row.goal == row.goal_of_wall or row.unit != "s":
+        return "" if row.goal is None else f"{row.goal:,g}{unit}"
+    cpu = "" if row.goal is None else f"{row.goal:g} CPU, "
+    return f"{cpu}{row.goal_of_wall:g} wall"
 
 
 def reached(row: Row) -> str:
     """Whether it is, where the rounds agree on that."""
-    if row.goal is None:
+    if not row.goals:
         return ""
     if not row.is_decided:
         return "not decided"

@@ -15,7 +15,7 @@ import pytest
 
 from bench import cases, results
 from bench.measure import Measured, Ratio, Side, Used, interleaved, quietest
-from bench.rows import Curve, Results, Row, at_most, counted, of_size, of_time, parse
+from bench.rows import Curve, Goals, Results, Row, at_most, counted, of_size, of_time, parse
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
 
@@ -111,7 +111,9 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios():
     assert ours.beside(peer, "wall") == Ratio(2.0, 1.0, 3.0)
     row = of_time("work", 1.0, ours, peer)
     assert row.ours == (1, 4.0) and not row.holds
-    assert dataclasses.replace(row, goal=2.0).holds
+    assert dataclasses.replace(row, goal=2.0, goal_of_wall=2.0).holds
+    assert of_time("work", Goals(None, 2.0), ours, peer).holds
+    assert not of_time("work", Goals(2.0, 1.9), ours, peer).holds
 
 
 def test_a_command_that_fails_ends_the_run_with_its_own_words():
@@ -137,6 +139,7 @@ EXAMPLE = Results(
             (1.0, 2.0),
             (2.0, 2.0),
             (Ratio(0.5, 0.4, 0.6), Ratio(1.0, 0.9, 1.1)),
+            0.5,
         ),
         of_size("bytes", 0.3, 1e6, "dracut", 10e6),
         at_most("memory", 400, 100e6),
@@ -159,14 +162,23 @@ def test_the_table_says_what_missed_its_goal():
     assert "- left out: boot: not here" in lines and "| Plugnode | 0.10 | 0.20 |" in lines
 
 
+def test_goals_of_cpu_and_of_wall_time_are_told_apart_where_they_differ():
+    row = EXAMPLE.rows[0]
+    assert results.goal(row) == "0.5"
+    assert results.goal(dataclasses.replace(row, goal_of_wall=1.5)) == "0.5 CPU, 1.5 wall"
+    only_wall = dataclasses.replace(row, goal=None, goal_of_wall=1.5)
+    assert (results.goal(only_wall), results.reached(only_wall)) == ("1.5 wall", "yes")
+
+
 def test_what_the_rounds_do_not_agree_on_is_not_decided():
-    ratios = {
+    rounds = {
         "yes": ((0.8, 0.7, 0.9), (0.8, 0.8, 1.0)),
         "not decided": ((0.8, 0.7, 1.1), (0.8, 0.8, 0.9)),
         "**no**": ((1.5, 0.7, 1.6), (1.2, 1.1, 1.3)),
     }
-    for said, found in ratios.items():
-        row = Row("work", "peer", 1.0, "s", (1, 1), (1, 1), tuple(Ratio(*each) for each in found))
+    for said, found in rounds.items():
+        ratios = tuple(Ratio(*each) for each in found)
+        row = Row("work", "peer", 1.0, "s", (1, 1), (1, 1), ratios, 1.0)
         assert results.reached(row) == said
 
 
