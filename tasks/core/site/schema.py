@@ -546,7 +546,8 @@ def _field(row: Row) -> Any:
     elif isinstance(key.kind, type):
         more["default_factory"] = MODELS[key.kind]
     elif isinstance(key.kind, MapOf):
-        more["default_factory"] = dict  # pydantic copies a default that could change, by deepcopy
+        more["default_factory"] = dict  # a default that can change pydantic copies, by deepcopy
+        more["json_schema_extra"] = {"default": {}}
     else:
         more["default"] = row.default
     return Field(**more)
