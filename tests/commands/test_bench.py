@@ -106,8 +106,10 @@ def test_of_a_side_that_tells_what_its_work_took_that_counts(tmp_path: pathlib.P
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios():
-    ours = Measured("ours", tuple(Used(wall, 1, 0) for wall in (1.0, 4.0, 9.0)))
-    peer = Measured("peer", tuple(Used(wall, 2, 0) for wall in (1.0, 2.0, 3.0)))
+    walls = (1.0, 4.0, 9.0)
+    ours = Measured("ours", tuple(Used(wall, 1, 0) for wall in walls))
+    walls = (1.0, 2.0, 3.0)
+    peer = Measured("peer", tuple(Used(wall, 2, 0) for wall in walls))
     assert ours.beside(peer, "wall") == Ratio(2.0, 1.0, 3.0)
     row = of_time("work", 1.0, ours, peer)
     assert row.ours == (1, 4.0) and not row.holds

@@ -68,7 +68,7 @@ def boot_of(site: Site, node: Node) -> BootSettings:
     return told
 
 
-# What a node boots goes by that alone, and which group's file is its
+# What a node boots goes by these alone, and whether it shares a group's file
 _kind_of = attrgetter("image", "groups", "network", "interface", "cmdline", "release")
 Found = TypeVar("Found")
 

@@ -113,7 +113,7 @@ class YamlSource:
             raise BadInput([*self.problems, wrong]) from None
 
     def _parse_rest(self) -> dict[str, Any] | None:
-        """The same by an eighth of the work, where plain rows follow `nodes:`: without these.
+        """The same with less than half the work, where plain rows follow `nodes:`: without these.
 
         None where there are none, or where it is not certain that libyaml would read the same.
         """

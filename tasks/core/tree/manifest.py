@@ -85,7 +85,9 @@ def _path_of(line: bytes) -> bytes:
 
 def _parsed(lines: Iterable[bytes], manifest: Manifest, attributes: xattrs.Xattrs) -> Tree:
     tree = mtree.parse_lines(lines, manifest.folder, manifest.stamps or {})
-    for path in tree.keys() & (attributes.keys() | manifest.inodes.keys()):
+    noted = attributes.keys() | manifest.inodes.keys()  # of most there is neither
+    for path in tree.keys() & noted:
+        own = attributes.get(path, ())
         inode = manifest.inodes.get(path, 0)
-        tree[path] = tree[path]._replace(xattrs=attributes.get(path, ()), inode=inode)
+        tree[path] = tree[path]._replace(xattrs=own, inode=inode)
     return tree
