@@ -463,12 +463,12 @@ def _settings(site: Section, complain: Complain) -> None:
     """What layers come to together; nodes of the same layers are looked at once."""
     seen = set()
     for key, node in _given(site.nodes):
-        image = resolve.image_of(site, node)
-        kind = (image, tuple(node.groups or ()))
+        kind = (node.image, tuple(node.groups or ()))
         own = node.model_fields_set & LOOKED_AT
         if kind in seen and not own:
             continue
         seen.add(kind)
+        image = resolve.image_of(site, node)
         if image and image in (site.images or {}):
             layers = _layers_of(site, key, node)
             _releases(image, layers, complain)

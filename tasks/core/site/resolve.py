@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from . import model
@@ -300,10 +300,14 @@ def layout_label(mount: str, fs: str) -> str:
 
 def image_of(said: Section, node: Section) -> str | None:
     """The image that a node runs: its own, that of its last group that has one, or the only one."""
-    if node.image:
-        return str(node.image)
+    return _image_of(said, node.image, node.groups or ())
+
+
+def _image_of(said: Section, own: str | None, names: Sequence[str]) -> str | None:
+    if own:
+        return str(own)
     groups = said.groups or {}
-    for name in reversed(node.groups or ()):
+    for name in reversed(names):
         group = groups.get(name)
         if group and group.image:
             return str(group.image)
@@ -336,8 +340,7 @@ class _Nodes:
 
     def node(self, member: Member) -> model.Node:
         said = member.said
-        image = image_of(self.said, said) or ""
-        settings = self.shared(image, tuple(said.groups))
+        settings = self.shared(said.image, tuple(said.groups))
         if said.model_fields_set & LAYERED:
             settings = self._over(settings, said, member.name)
         if settings["release"] == NEWEST:
@@ -374,8 +377,9 @@ class _Nodes:
             card.ip6 or "",
         )
 
-    def _shared(self, image: str, groups: Names) -> Settings:
-        """The settings of nodes that say nothing themselves."""
+    def _shared(self, own: str | None, groups: Names) -> Settings:
+        """The settings of nodes that say nothing but an image and groups."""
+        image = _image_of(self.said, own, groups) or ""
         settings = self._of_image(image)
         settings["groups"] = groups
         for name in groups:
