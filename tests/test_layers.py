@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks.core.remote import core_zip
+from tasks.core.remote.core_zip import pack
 from tests.support import source_code
 from tests.support.commands import REPOSITORY
 from tests.support.source_code import Imported, Module
@@ -33,7 +33,7 @@ LAYERS = [
     ["tasks.base"],
     ["tasks"],
 ]
-AGENT = core_zip.PACKAGES  # what a boot server is sent, and can run
+AGENT = pack.PACKAGES  # what a boot server is sent, and can run
 MOST = 12  # modules of a package
 
 MODULES = source_code.modules()
@@ -94,7 +94,7 @@ def test_a_package_has_a_dozen_modules_at_the_most():
 
 
 def test_a_boot_server_is_sent_these_packages_and_no_others():
-    names = [name.split("/") for name in core_zip.core_files()]
+    names = [name.split("/") for name in pack.core_files()]
     sent = {parts[2].removesuffix(".py") for parts in names if parts[:2] == ["tasks", "core"]}
     assert sent == {*AGENT, "__init__"}
 

@@ -148,7 +148,7 @@ def _far(
 def _told(run: Run, servers: Iterable[Server]):
     """What servers are told first; these, what they must hold."""
     from ..core.remote.controller import Goal, Told
-    from ..core.remote.core_zip import core_zip
+    from ..core.remote.core_zip.pack import core_zip
     from ..core.remote.goal import pack_goal
 
     goals: dict[str, Goal] = {}

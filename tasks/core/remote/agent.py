@@ -1,6 +1,6 @@
 """The agent: the end of a line that is on the server.
 
-`controller` sends the packages that `core_zip` names, and has them run by the server's python3.
+`controller` sends the packages that `core_zip` packs, and has them run by the server's python3.
 Everything that they import is the standard library's, or came along, and runs on Python 3.9 (EL9,
 Debian 11). The agent hears and tells lines of JSON. Whoever asked must be heard from now and then,
 or a cut line would hold the lock for ever.

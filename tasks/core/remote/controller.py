@@ -56,6 +56,8 @@ BEGIN = "; ".join(
         "file.write(given.read(size))",
         "file.close()",
         "sys.path.insert(0, core)",
+        "from tasks.core.remote.core_zip import bytecode",
+        "bytecode.use(core)",
         "from tasks.core.remote import agent",
         "agent.main(folder)",
     )
@@ -102,7 +104,7 @@ class Goal(NamedTuple):
 class Told(NamedTuple):
     """What servers are told first."""
 
-    core: bytes  # the packages that run there (see core_zip.py)
+    core: bytes  # the packages that run there (see core_zip/)
     goals: Mapping[str, Goal]  # by their names; none where nothing is deployed
 
 

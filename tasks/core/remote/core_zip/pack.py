@@ -1,8 +1,7 @@
-"""The core's zip: what runs on servers, as sources and as the bytecode of this machine's Python.
+"""Pack: makes the zip of what runs on servers, as sources and as this machine's bytecode.
 
-A Python of the same bytecode need not compile them; any other passes that over and takes the
-sources, which stand beside it (zipimport, PEP 552). It travels with each command: a server keeps no
-code that somebody there could change.
+A Python of the same bytecode need not compile them (see bytecode.py); any other takes the sources.
+It travels with each command: a server keeps no code that somebody there could change.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ import contextlib
 import hashlib
 import importlib.util
 import io
-import marshal
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
 
 import ClusterShell
 
-from ..base.files import content, read, write_atomic
+from ...base.files import REPOSITORY, content, read, write_atomic
+from . import bytecode
 
 PACKAGES = (  # of tasks.core: all that runs here
     "base",
@@ -39,7 +38,6 @@ PACKAGES = (  # of tasks.core: all that runs here
     "remote",
 )
 LIBRARY = ("__init__", "NodeSet", "RangeSet", "NodeUtils", "Defaults")  # of ClusterShell
-UNCHECKED = 0b01  # the flags of bytecode that is compared with no source (PEP 552)
 
 
 def core_zip(kept: str) -> bytes:
@@ -60,8 +58,8 @@ def core_zip(kept: str) -> bytes:
 
 def core_files() -> dict[str, str]:
     """The files that a server is sent: name in the zip -> path."""
-    core = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    top = os.path.dirname(os.path.dirname(core))
+    top = REPOSITORY
+    core = os.path.join(top, "tasks/core")
     paths = [f"{core}/__init__.py", os.path.join(top, "tasks/__init__.py")]
     for name in PACKAGES:
         package = os.path.join(core, name)
@@ -92,18 +90,10 @@ def _state(files: Mapping[str, str]) -> bytes:
 
 
 def _packed(files: Mapping[str, str], state: bytes) -> bytes:
+    sources = {name: read(path) for name, path in sorted(files.items())}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name, path in sorted(files.items()):
-            source = read(path)
-            for each, data in ((name, source), (f"{name}c", bytecode(source, name))):
-                archive.writestr(zipfile.ZipInfo(each), data, zipfile.ZIP_DEFLATED)
+        for name, data in {**sources, bytecode.NAME: bytecode.compiled(sources)}.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
         archive.comment = state  # the zip's last bytes: a file that was cut off has none
     return packed.getvalue()
-
-
-def bytecode(source: bytes, name: str) -> bytes:
-    """The content of a module's .pyc."""
-    code = compile(source, name, "exec", dont_inherit=True)
-    head = importlib.util.MAGIC_NUMBER + UNCHECKED.to_bytes(4, "little")
-    return head + importlib.util.source_hash(source) + marshal.dumps(code)

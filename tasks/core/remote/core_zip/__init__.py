@@ -1,0 +1,1 @@
+"""The zip of the core that travels to servers: made here, used there."""
