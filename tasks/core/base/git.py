@@ -22,6 +22,7 @@ OFF = {
     "core.hooksPath": os.devnull,
     "core.pager": "cat",
     "core.sparseCheckout": "false",
+    "log.showSignature": "false",  # it is gpg.program that would look at one
     "safe.bareRepository": "explicit",  # one among a checkout's files came with a merge request
 }
 # No missing object is fetched, by whatever program; no index is written: it stays its owner's.

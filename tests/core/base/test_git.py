@@ -117,6 +117,28 @@ def test_the_user_behind_sudo_is_trusted_as_git_does_and_still_nothing_of_his_ru
     assert journal.author(str(trap.folder))["git"] == "unknown"
 
 
+SIGNATURE = """\
+gpgsig -----BEGIN PGP SIGNATURE-----
+ abc
+ -----END PGP SIGNATURE-----
+"""
+
+
+def test_no_signature_is_shown_to_a_program_of_the_repository(trap: Trap, monkeypatch):
+    trap.arm()
+    fields, message = trap.git("cat-file", "commit", "HEAD").split("\n\n", 1)
+    signed = trap.folder / "signed"
+    signed.write_text(f"{fields}\n{SIGNATURE}\n{message}\n")
+    commit = trap.git("hash-object", "-t", "commit", "-w", str(signed))
+    trap.git("update-ref", "HEAD", commit)
+    trap.git("config", "log.showSignature", "true")
+    trap.git("config", "gpg.program", str(trap.folder / "program"))
+    trap.ran.unlink(missing_ok=True)
+    monkeypatch.setenv("SUDO_UID", str(ALICE))
+    assert journal.revision(str(trap.folder))["git"] == commit
+    assert not trap.ran.exists()
+
+
 def test_a_submodule_runs_nothing_either(trap: Trap, tmp_path, monkeypatch):
     (tmp_path / "inner").mkdir()
     inner = Trap(tmp_path / "inner", tmp_path / "ran")
