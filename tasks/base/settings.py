@@ -224,16 +224,18 @@ class Run(NamedTuple):
         return [image for image in self.site.images if self.settings.image in ("", image.name)]
 
     def author(self) -> dict:
-        """Who does it, and at which revision of the site, for the journal."""
+        """Who does it, and at which commit of the site, for the journal."""
         from ..core.store import journal
 
-        made = self.revision().get("committed")
-        committed = {"committed": made} if made else {}
-        return {**journal.author(_beside(self.settings.site)), **committed}
+        folder = _beside(self.settings.site)
+        return journal.author(folder, _commit(folder))
 
     def revision(self) -> dict:
         """The site's commit, as `journal.revision` gives it."""
-        return _revision(_beside(self.settings.site))
+        from ..core.store import journal
+
+        folder = _beside(self.settings.site)
+        return journal.revision(folder, _commit(folder))
 
 
 def _beside(site_file: str) -> str:
@@ -241,10 +243,10 @@ def _beside(site_file: str) -> str:
 
 
 @lru_cache(maxsize=None)
-def _revision(folder: str) -> dict:
+def _commit(folder: str) -> dict:
     from ..core.store import journal
 
-    return journal.revision(folder)
+    return journal.commit(folder)
 
 
 def this_run() -> Run:

@@ -104,39 +104,46 @@ def seconds(text: str) -> float:
     return calendar.timegm(time.strptime(text, _FORMAT))
 
 
-def author(folder: str) -> Record:
-    """Who is at work, and on which revision of the git checkout `folder`.
+def commit(folder: str) -> Record:
+    """The commit of a checkout, `git`, and when it was `committed`; nothing where there is none.
 
-    Nothing of git where there is none.
-    """
-    return {
-        "who": _person(),
-        "host": os.uname().nodename,
-        **_revision(folder),
-    }
-
-
-def revision(folder: str) -> Record:
-    """What of a checkout tells whether its commit is older than another one.
-
-    `git`, when it was `committed`, the commits known there that were made on top of it (`later`),
-    and those that it was made on last (`earlier`). Nothing where there is no commit.
+    It is `unknown` where git looks at no repository of that owner.
     """
     try:
         told = git.ask(folder, "log", "-1", "--format=%H %ct")
-        if told.returncode:
-            return {}
-        id, committed = told.stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    if told.returncode:
+        return {"git": UNKNOWN} if git.NOT_OURS in told.stderr else {}
+    id, committed = told.stdout.split()
+    return {"git": id, "committed": text(int(committed))}
+
+
+def author(folder: str, commit: Record) -> Record:
+    """Who is at work, and on which commit of the git checkout `folder`."""
+    return {
+        "who": _person(),
+        "host": os.uname().nodename,
+        **commit,
+        **_dirty(folder, commit),
+    }
+
+
+def revision(folder: str, commit: Record) -> Record:
+    """What of a checkout tells whether its commit is older than another one.
+
+    The commit, those known there that were made on top of it (`later`), and those that it was made
+    on last (`earlier`). Nothing where none is known.
+    """
+    if "committed" not in commit:
+        return {}
+    id = commit["git"]
+    try:
         later = git.ask(folder, "rev-list", "--ancestry-path", "--all", f"^{id}").stdout
         earlier = git.ask(folder, "rev-list", "--max-count=100", id).stdout
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return {
-        "git": id,
-        "committed": text(int(committed)),
-        "later": later.split(),
-        "earlier": earlier.split(),
-    }
+    return {**commit, "later": later.split(), "earlier": earlier.split()}
 
 
 def newest_deploy(records: Iterable[Record]) -> Record:
@@ -186,19 +193,15 @@ def _person() -> str:
         return f"uid {os.getuid()}"
 
 
-def _revision(folder: str) -> Record:
-    """The commit of a checkout; nothing where there is none.
-
-    It is `unknown` where git looks at no repository of that owner.
-    """
+def _dirty(folder: str, commit: Record) -> Record:
+    """Whether a checkout's files are others than those of its commit."""
+    if "committed" not in commit:
+        return {}
     try:
-        head = git.ask(folder, "rev-parse", "HEAD")
-        if head.returncode:
-            return {"git": UNKNOWN} if git.NOT_OURS in head.stderr else {}
         state = git.ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return {"git": head.stdout.strip(), "dirty": bool(state.stdout)}
+    return {"dirty": bool(state.stdout)}
 
 
 def history(records: Iterable[Record], image: str) -> list[str]:

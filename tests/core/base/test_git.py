@@ -75,6 +75,11 @@ class Trap:
         return (self.folder / ".git/refs/heads/main").read_text().strip()
 
 
+def author_of(folder: pathlib.Path) -> journal.Record:
+    """Who is at work on a checkout, as the journal notes it."""
+    return journal.author(str(folder), journal.commit(str(folder)))
+
+
 @pytest.fixture
 def trap(tmp_path: pathlib.Path) -> Trap:
     (tmp_path / "shared").mkdir()
@@ -93,7 +98,7 @@ def test_the_trap_is_one(trap: Trap):
 def test_the_commit_of_a_repository_of_somebody_else_is_unknown(trap: Trap, monkeypatch):
     trap.arm()
     monkeypatch.delenv("SUDO_UID", raising=False)
-    author = journal.author(str(trap.folder))
+    author = author_of(trap.folder)
     assert author["git"] == "unknown" and "dirty" not in author
     assert not trap.ran.exists()
 
@@ -106,7 +111,7 @@ def test_the_user_behind_sudo_is_trusted_as_git_does_and_still_nothing_of_his_ru
     (trap.folder / "site.yaml").write_text("site: b\n")
     before = index.stat()
     monkeypatch.setenv("SUDO_UID", str(ALICE))
-    author = journal.author(str(trap.folder))
+    author = author_of(trap.folder)
     assert (author["git"], author["dirty"]) == (commit, True)
     assert not trap.ran.exists()
     after = index.stat()
@@ -114,7 +119,7 @@ def test_the_user_behind_sudo_is_trusted_as_git_does_and_still_nothing_of_his_ru
         "the index is still hers"
     )
     monkeypatch.setenv("SUDO_UID", str(ALICE - 1))
-    assert journal.author(str(trap.folder))["git"] == "unknown"
+    assert author_of(trap.folder)["git"] == "unknown"
 
 
 SIGNATURE = """\
@@ -135,7 +140,7 @@ def test_no_signature_is_shown_to_a_program_of_the_repository(trap: Trap, monkey
     trap.git("config", "gpg.program", str(trap.folder / "program"))
     trap.ran.unlink(missing_ok=True)
     monkeypatch.setenv("SUDO_UID", str(ALICE))
-    assert journal.revision(str(trap.folder))["git"] == commit
+    assert author_of(trap.folder)["git"] == commit
     assert not trap.ran.exists()
 
 
@@ -158,14 +163,14 @@ def test_a_submodule_runs_nothing_either(trap: Trap, tmp_path, monkeypatch):
     (trap.folder / "inside/site.yaml").write_text("site: b\n")
     trap.ran.unlink(missing_ok=True)
     monkeypatch.setenv("SUDO_UID", str(ALICE))
-    assert len(journal.author(str(trap.folder))["git"]) == 40
+    assert len(author_of(trap.folder)["git"]) == 40
     assert not trap.ran.exists()
 
 
 def test_a_bare_repository_among_the_files_of_a_checkout_is_none(tmp_path):
     subprocess.run(["git", "init", "-q", "--bare", tmp_path / "site"], check=True)
     assert git.ask(str(tmp_path / "site"), "rev-parse", "--git-dir").returncode
-    assert "git" not in journal.author(str(tmp_path / "site"))
+    assert "git" not in author_of(tmp_path / "site")
 
 
 def test_deploy_and_plan_below_somebody_elses_repository_run_nothing_of_it(

@@ -391,17 +391,21 @@ def test_the_author_is_the_person_behind_sudo_and_the_revision_that_of_the_check
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SUDO_USER", "alice")
-    assert journal.author(str(tmp_path))["who"] == "alice" and "git" not in journal.author(
-        str(tmp_path)
-    )
+    folder = str(tmp_path)
+    assert journal.commit(folder) == {}
+    author = journal.author(folder, {})
+    assert author["who"] == "alice" and "git" not in author
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "site.yaml").touch()
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "site: begin"], check=True)
-    clean = journal.author(str(tmp_path))
+    commit = journal.commit(folder)
+    assert len(commit["git"]) == 40 and commit["committed"].endswith("Z")
+    clean = journal.author(folder, commit)
     (tmp_path / "site.yaml").write_text("site: x\n")
-    assert len(clean["git"]) == 40 and not clean["dirty"] and journal.author(str(tmp_path))["dirty"]
+    assert clean["git"] == commit["git"] and not clean["dirty"]
+    assert journal.author(folder, commit)["dirty"]
 
 
 def test_status_says_what_is_booted_and_what_is_there(targets, three):
