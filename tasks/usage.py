@@ -44,7 +44,7 @@ def refuse_useless_of_doit(words: Sequence[str]) -> None:
 
 def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Each command given with the options behind it; nothing where doit itself is asked."""
-    names = [number for number, word in enumerate(words) if f"task_{word}" in tasks]
+    names = list(commands(words, tasks))
     plain = list(filter(is_plain, words))
     if not names or plain[0] not in (words[names[0]], "run"):
         return
@@ -53,6 +53,17 @@ def asked(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[tuple[str,
     for first, end in zip(names, ends):
         behind = words[first + 1 : end]
         yield words[first], list(filter(is_option, behind))
+
+
+def commands(words: Sequence[str], tasks: Mapping[str, Any]) -> Iterator[int]:
+    """Where commands stand: of `bench --only configs` the second is an option's value."""
+    last = None
+    for number, word in enumerate(words):
+        make = tasks.get(f"task_{word}")
+        before = words[number - 1] if number else ""
+        if make and not (last and is_option(before) and lacks_value(before, known(last))):
+            last = make
+            yield number
 
 
 def before_words(words: Sequence[str], names: list[int], tasks: Mapping[str, Any]) -> list[int]:

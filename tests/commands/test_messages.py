@@ -39,6 +39,11 @@ def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: 
     assert "parsing" not in out and not doit.build.exists()
 
 
+def test_what_follows_an_option_is_its_value_and_no_command(doit: Doit):
+    out = doit("bench", "--only", "configs", "--nope", status=3)
+    assert "bench --nope: no such option" in out
+
+
 def test_what_doit_itself_takes_is_left_to_it(built: Doit):
     built("-n", "2")
     built("run", "check")
