@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from bench import servers
-from bench.inputs import BOOTSTRAP, MODULES, REPOSITORY, Inputs, add, edit, made
+from bench.inputs import (
+    BOOTSTRAP,
+    MODULES,
+    PER_NETWORK,
+    REPOSITORY,
+    Inputs,
+    add,
+    edit,
+    made,
+    node,
+)
 from bench.inputs import site as site_file
 from bench.measure import Measured, Side, interleaved, run
 from bench.rows import Curve, Row, at_most, counted, of_size, of_time
@@ -265,20 +275,44 @@ def site(inputs: Inputs) -> Iterator[Row]:
 
 
 def configs(inputs: Inputs) -> Iterator[Row]:
-    """Every generated file, from a site that was never read."""
-    row = of_time(
-        f"all configuration files of {inputs.sizes.nodes:,} nodes", 1.0,
-        *configured(inputs, inputs.sizes.nodes, inputs.sizes.rounds),
-    )  # fmt: skip
-    yield row
+    """Every generated file, from a site that was never read; and what a node more costs."""
+    sizes = inputs.sizes
+    nodes = 2 * sizes.nodes
+    what = f"all configuration files of {nodes:,} nodes in {nodes // PER_NETWORK} networks"
+    yield of_time(what, 1.0, *configured(inputs, nodes, sizes.rounds, of_networks=True))
+    what = f"one node more of {sizes.sites[-1]:,}, build and deploy"
+    yield of_time(what, 0.6, *node_more(inputs, sizes.sites[-1]))
 
 
-def configured(inputs: Inputs, nodes: int, rounds: int) -> list[Measured]:
-    work = Work(inputs.folder / "configs", path_reference(inputs.tree(300)), nodes)
-    peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
-    found = interleaved([Side("doit configs", work.doit("configs"), work.forget), peer], rounds)
+def configured(
+    inputs: Inputs, nodes: int, rounds: int, of_networks: bool = False
+) -> list[Measured]:
+    reference = path_reference(inputs.tree(300))
+    work = Work(inputs.folder / "configs", reference, nodes, of_networks=of_networks)
+    ours = Side("doit configs", work.doit("configs"), work.forget)
+    found = interleaved([ours, parser(work)], rounds)
     remove(work.folder)
     return found
+
+
+def node_more(inputs: Inputs, nodes: int) -> list[Measured]:
+    """The site grows by one before each round."""
+    work = Work(inputs.folder / "node-more", path_reference(inputs.tree(300)), nodes)
+    words = work.doit("deploy", f"destdir={work.folder / 'served'}")
+    made(words)
+    more = iter(range(nodes + 1, 2 * nodes))
+
+    def add_node() -> None:
+        with open(work.site, "a") as file:
+            file.write(node(next(more), "worker"))
+
+    found = interleaved([Side("doit deploy", words, add_node), parser(work)], inputs.sizes.rounds)
+    remove(work.folder)
+    return found
+
+
+def parser(work: Work) -> Side:
+    return Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
 
 
 # --- memory, and what a node loads
@@ -361,10 +395,8 @@ def idle_nodes(inputs: Inputs) -> Curve:
     points = []
     for count in inputs.sizes.sites:
         work = Work(inputs.folder / "idle", archive(inputs, inputs.tree(300)), count).built()
-        peer = Side("PyYAML, C loader", [sys.executable, "-c", PARSE, str(work.site)])
-        points.append(
-            (count, *cpu(interleaved([Side("doit", work.doit()), peer], inputs.sizes.few)))
-        )
+        sides = [Side("doit", work.doit()), parser(work)]
+        points.append((count, *cpu(interleaved(sides, inputs.sizes.few))))
         remove(work.folder)
     return Curve("nothing to do", "PyYAML, C loader", "nodes", tuple(points))
 

@@ -30,8 +30,8 @@ site: bench
 network: {subnet: 10.0.0.0/8}
 servers:
   boot1: {ip: 10.0.0.1}
-images:
 """
+PER_NETWORK = 100  # nodes
 IMAGE = """\
   {name}:
     reference: {reference}
@@ -106,20 +106,42 @@ class Inputs:
 
 
 def site(
-    path: pathlib.Path, reference: str, nodes: int, modules: str = "virtio_net", images: int = 1
+    path: pathlib.Path,
+    reference: str,
+    nodes: int,
+    modules: str = "virtio_net",
+    images: int = 1,
+    of_networks: bool = False,
 ) -> pathlib.Path:
-    """A site file with so many nodes, which run the images in turn."""
+    """A site file with so many nodes, which run the images in turn; in one network, or in many."""
     names = ["worker", *(f"worker{number}" for number in range(2, images + 1))]
     parts = [IMAGE.format(name=name, reference=reference, modules=modules) for name in names]
     lines = [node(number, names[number % images]) for number in range(1, nodes + 1)]
+    head = networks(nodes // PER_NETWORK) if of_networks else SITE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join([SITE, *parts, "nodes:\n", *lines]))
+    path.write_text("".join([head, "images:\n", *parts, "nodes:\n", *lines]))
     return path
 
 
+def networks(count: int) -> str:
+    """What a site says of networks, so many, and of a server that is in each."""
+    head, addresses = "site: bench\nnetworks:\n", ""
+    for number in range(count):
+        first = network(number)
+        head += f"  net{number}: {{subnet: {first}.0/24, gateway: {first}.254}}\n"
+        addresses += f"      net{number}: {first}.253\n"
+    return f"{head}servers:\n  boot1:\n    addresses:\n{addresses}"
+
+
+def network(number: int) -> str:
+    return f"10.{1 + number // 200}.{number % 200}"
+
+
 def node(number: int, image: str) -> str:
-    name, high, low = f"wn{number:05}", number >> 8, number & 255
-    return f'  {name}: {{mac: "02:00:00:00:{high:02x}:{low:02x}", ip: 10.1.{high}.{low}, image: {image}}}\n'
+    """The node of that number, from 1 on; so many of them are in each network."""
+    name, mac = f"wn{number:05}", f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+    of_network, place = divmod(number - 1, PER_NETWORK)
+    return f'  {name}: {{mac: "{mac}", ip: {network(of_network)}.{place + 1}, image: {image}}}\n'
 
 
 def doit(site: pathlib.Path, build: pathlib.Path, *words: str) -> list[str]:
