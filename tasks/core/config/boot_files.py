@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -494,20 +493,27 @@ def cmdline_warnings(
     line = f"BOOT_IMAGE={release.id}/vmlinuz initrd={initrds} "
     limit = line_limit(release.kernel_version)
 
-    @cache
-    def length(*way: str) -> int:
-        return len(f"{line}{arguments_of(site, server, release, *way)} {BOOTIF}")
-
-    long: dict[int, list[str]] = {}
-    for node in site.nodes:
-        boot = boot_of(site, node)
-        if boot.label == label and server_of(site, node) == server:
-            network = node.network if node.network in site.elsewhere else ""
-            whole = length(network, boot.card) + len(boot.cmdline) + bool(boot.cmdline)
-            if whole > limit:
-                long.setdefault(whole, []).append(node.name)
+    long: dict[int, list[str]] = defaultdict(list)
+    for (boot, network), names in _by_boot(site, server, label).items():
+        words = arguments_of(site, server, release, network, boot.card)
+        whole = len(f"{line}{words} {BOOTIF}") + len(boot.cmdline) + bool(boot.cmdline)
+        if whole > limit:
+            long[whole] += names
     takes = f"{release.kernel_version} takes {limit}; shorten cmdline"
     return [
         f"{fold_nodes(names)}: {whole} bytes of kernel command line, {takes}"
         for whole, names in sorted(long.items())
     ]
+
+
+def _by_boot(site: Site, server: Server, label: str) -> dict[tuple[BootSettings, str], list[str]]:
+    """The nodes that boot a label from a server, by what they boot with and their network.
+
+    That is "" where its nodes have the arguments that those of others have.
+    """
+    found: dict[tuple[BootSettings, str], list[str]] = defaultdict(list)
+    for node, boot in zip(site.nodes, _of_each(site, boot_of)):
+        if boot.label == label and server_of(site, node) == server:
+            network = node.network if node.network in site.elsewhere else ""
+            found[boot, network].append(node.name)
+    return found

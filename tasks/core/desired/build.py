@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 from ..base.boot_programs import AMD64
 from ..base.files import content, files_in, read
@@ -166,6 +167,7 @@ OPTIONAL = (
     "aliases",
     "wipe",
 )
+_optional = attrgetter(*OPTIONAL)
 
 
 def node_facts(site: Site) -> dict[str, NodeFacts]:
@@ -181,8 +183,7 @@ def _facts(node: Node) -> NodeFacts:
         facts["macs"] = ",".join(node.macs)
     if node.interfaces:
         facts["interfaces"] = ", ".join(map(_interface, node.interfaces))
-    for name in OPTIONAL:
-        value = getattr(node, name)
+    for name, value in zip(OPTIONAL, _optional(node)):
         if value:
             facts[name] = value if isinstance(value, str) else ",".join(value)
     if node.facts:

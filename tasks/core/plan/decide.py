@@ -281,9 +281,8 @@ def compare_nodes(
     removed = sorted(before.keys() - after.keys())
     changed = []
     for name in sorted(before.keys() & after.keys()):
-        fields = _fields(before[name], after[name])
-        if fields:
-            changed.append((name, fields))
+        if before[name] != after[name]:
+            changed.append((name, _fields(before[name], after[name])))
     return NodeChanges(tuple(added), tuple(removed), tuple(changed))
 
 
