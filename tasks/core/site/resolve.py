@@ -317,6 +317,7 @@ def _image_of(said: Section, own: str | None, names: Sequence[str]) -> str | Non
 
 SETTINGS = rows(model.Node)
 LAYERED = {name for name, row in SETTINGS.items() if row.key.merge != LOWEST}
+PLAIN = {"mac", "macs", "ip", "image", "groups"}  # all that most nodes say
 OF_SITE = LAYERED & rows(SiteKeys).keys()  # settings whose first layer is the site
 
 
@@ -332,6 +333,7 @@ class _Nodes:
         for image in images:
             self.layout(model.layouts_of(image), image.name)
         self.shared = functools.lru_cache(None)(self._shared)
+        self.alike = functools.lru_cache(None)(self._alike)
         self.subnets = subnets_of(said)
 
     def all(self, members: Iterable[Member]) -> Nodes:
@@ -340,26 +342,33 @@ class _Nodes:
 
     def node(self, member: Member) -> model.Node:
         said = member.said
-        settings = self.shared(said.image, tuple(said.groups))
+        alike = self.alike(said.image, tuple(said.groups), self.network(member.ip))
+        macs = member.macs or (model.Mac(""),)
+        own = (member.name, macs[0], member.ip or "")
+        if said.model_fields_set <= PLAIN and len(macs) == 1:
+            return model.Node._make((*own, *alike[len(own) :]))
+        settings = alike._asdict()
         if said.model_fields_set & LAYERED:
             settings = self._over(settings, said, member.name)
-        if settings["release"] == NEWEST:
-            settings = {**settings, "release": None}
-        macs = member.macs or (model.Mac(""),)
-        return model.Node(
-            member.name,
-            macs[0],
-            member.ip or "",
-            **settings,
-            network=self.network(member.ip),
-            more_macs=macs[1:],
-            interfaces=tuple(map(self.interface, member.cards)),
-            guid=member.guid or "",
-            client_id=said.client_id or "",
-            circuit_id=said.circuit_id or "",
-            ip6=member.ip6 or "",
-            aliases=member.aliases,
-        )
+        return _node({**settings, **dict(zip(model.Node._fields, own)), **self._only(member)})
+
+    def _only(self, member: Member) -> Settings:
+        """What is a node's alone, besides its name and addresses."""
+        return {
+            "more_macs": member.macs[1:],
+            "interfaces": tuple(map(self.interface, member.cards)),
+            "guid": member.guid or "",
+            "client_id": member.said.client_id or "",
+            "circuit_id": member.said.circuit_id or "",
+            "ip6": member.ip6 or "",
+            "aliases": member.aliases,
+        }
+
+    def _alike(self, image: str | None, groups: Names, network: str) -> model.Node:
+        """All but name and addresses of nodes of a network that say nothing else."""
+        settings = self.shared(image, groups)
+        own = {"name": "", "mac": model.Mac(""), "ip": "", "network": network}
+        return _node({**settings, **own})
 
     def network(self, ip: str | None) -> str:
         """The name of the network that an address lies in."""
@@ -432,6 +441,11 @@ class _Nodes:
             self.layouts[disks] = word
             self.taken.add(word)
         return self.layouts[disks]
+
+
+def _node(settings: Settings) -> model.Node:
+    release = settings["release"]
+    return model.Node(**{**settings, "release": None if release == NEWEST else release})
 
 
 def _address(member: Member) -> int:
