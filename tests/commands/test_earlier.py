@@ -6,10 +6,12 @@ import os
 import pathlib
 import re
 import shutil
+import time
 from typing import NamedTuple
 
 import pytest
 
+from tasks.core.deploy.prune import DAY
 from tests.support import earlier_site
 from tests.support.commands import Doit
 from tests.support.deploy_kit import snapshot
@@ -117,11 +119,25 @@ def test_a_rollback_goes_back_to_what_the_earlier_version_deployed(left: Left):
     assert left.boots("worker") == now
 
 
-def test_prune_keeps_what_is_booted_and_pinned_and_knows_the_rest(left: Left):
+def test_prune_keeps_what_is_booted_and_pinned_and_for_a_day_site_data_that_nothing_names(
+    left: Left,
+):
+    came(left, days=0)
     said = left("prune")
     assert "removed worker" not in said and "removed site" not in said
+    came(left, days=2)
+    said = left("prune")
+    assert "removed worker" not in said and "removed site" in said
     for release in left.roots:
         assert left.root(release).is_dir()
+    assert left("plan") == "no changes\n"
+
+
+def came(left: Left, days: int) -> None:
+    """Have all site data come so long ago; the fixture's own days pass."""
+    moment = time.time() - days * DAY
+    for folder in (left.dest / "tftpboot").glob("site-*"):
+        os.utime(folder, (moment, moment))
 
 
 def test_a_deploy_is_right_where_all_that_was_kept_of_it_is_gone(left: Left):
