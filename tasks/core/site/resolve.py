@@ -343,19 +343,22 @@ class _Nodes:
     def node(self, member: Member) -> model.Node:
         said = member.said
         alike = self.alike(said.image, tuple(said.groups), self.network(member.ip))
-        macs = member.macs or (model.Mac(""),)
-        own = (member.name, macs[0], member.ip or "")
-        if said.model_fields_set <= PLAIN and len(macs) == 1:
+        if said.model_fields_set <= PLAIN and len(member.macs) == 1:
+            own = (member.name, member.macs[0], member.ip or "")
             return model.Node._make((*own, *alike[len(own) :]))
         settings = alike._asdict()
         if said.model_fields_set & LAYERED:
             settings = self._over(settings, said, member.name)
-        return _node({**settings, **dict(zip(model.Node._fields, own)), **self._only(member)})
+        return _node({**settings, **self._own(member)})
 
-    def _only(self, member: Member) -> Settings:
-        """What is a node's alone, besides its name and addresses."""
+    def _own(self, member: Member) -> Settings:
+        """What is a node's alone."""
+        macs = member.macs or (model.Mac(""),)
         return {
-            "more_macs": member.macs[1:],
+            "name": member.name,
+            "mac": macs[0],
+            "ip": member.ip or "",
+            "more_macs": macs[1:],
             "interfaces": tuple(map(self.interface, member.cards)),
             "guid": member.guid or "",
             "client_id": member.said.client_id or "",
