@@ -6,6 +6,7 @@ work without Plugnode.
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 import sys
@@ -300,7 +301,7 @@ def node_more(inputs: Inputs, nodes: int) -> list[Measured]:
     work = Work(inputs.folder / "node-more", path_reference(inputs.tree(300)), nodes)
     words = work.doit("deploy", f"destdir={work.folder / 'served'}")
     made(words)
-    more = iter(range(nodes + 1, 2 * nodes))
+    more = itertools.count(nodes + 1)
 
     def add_node() -> None:
         with open(work.site, "a") as file:
