@@ -56,7 +56,9 @@ def everywhere(run: Run, options: Options, with_goal: bool = False) -> dict[str,
     servers = chosen(run)
     far = [server for server in servers if server.ssh]
     answers = _far(run, far, options, with_goal) if far else {}
-    answers |= {server.name: _here(run, server, options) for server in servers if not server.ssh}
+    for server in servers:
+        if not server.ssh:
+            answers[server.name] = _here(run, server, options)
     return {server.name: answers[server.name] for server in servers}
 
 
