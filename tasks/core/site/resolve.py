@@ -333,7 +333,7 @@ class _Nodes:
         for image in images:
             self.layout(model.layouts_of(image), image.name)
         self.shared = functools.lru_cache(None)(self._shared)
-        self.alike = functools.lru_cache(None)(self._alike)
+        self.common = functools.lru_cache(None)(self._common)
         self.subnets = subnets_of(said)
 
     def all(self, members: Iterable[Member]) -> Nodes:
@@ -342,11 +342,11 @@ class _Nodes:
 
     def node(self, member: Member) -> model.Node:
         said = member.said
-        alike = self.alike(said.image, tuple(said.groups), self.network(member.ip))
+        common = self.common(said.image, tuple(said.groups), self.network(member.ip))
         if said.model_fields_set <= PLAIN and len(member.macs) == 1:
             own = (member.name, member.macs[0], member.ip or "")
-            return model.Node._make((*own, *alike[len(own) :]))
-        settings = alike._asdict()
+            return model.Node._make((*own, *common[len(own) :]))
+        settings = common._asdict()
         if said.model_fields_set & LAYERED:
             settings = self._over(settings, said, member.name)
         return _node({**settings, **self._own(member)})
@@ -367,8 +367,8 @@ class _Nodes:
             "aliases": member.aliases,
         }
 
-    def _alike(self, image: str | None, groups: Names, network: str) -> model.Node:
-        """All but name and addresses of nodes of a network that say nothing else."""
+    def _common(self, image: str | None, groups: Names, network: str) -> model.Node:
+        """What nodes of a network have in common that say nothing else: all but their addresses."""
         settings = self.shared(image, groups)
         own = {"name": "", "mac": model.Mac(""), "ip": "", "network": network}
         return _node({**settings, **own})

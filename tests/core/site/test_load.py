@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.core.base import nodeset
 from tasks.core.base.errors import BadInput
-from tasks.core.site import cache, schema, values
+from tasks.core.site import cache, resolve, schema, values
 from tasks.core.site.load import read_site
 from tasks.core.site.model import Mac, Site
 from tests.support.commands import REPOSITORY
@@ -75,6 +75,12 @@ def refused(folder: Path, text: str | bytes) -> list[str]:
     with pytest.raises(BadInput) as caught:
         load(folder, text)
     return [str(problem).removeprefix(f"{folder}/site.yaml:") for problem in caught.value.problems]
+
+
+def test_nodes_that_say_little_are_made_a_short_way_and_are_the_same(tmp_path, monkeypatch) -> None:
+    short = load(tmp_path, GOOD).nodes
+    monkeypatch.setattr(resolve, "PLAIN", frozenset())
+    assert load(tmp_path, GOOD).nodes == short
 
 
 # What is wrong
