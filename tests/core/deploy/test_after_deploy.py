@@ -12,7 +12,14 @@ import time
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.deploy.prune import DAY, Rules, last_used, prune_server, release_verdicts
+from tasks.core.deploy.prune import (
+    DAY,
+    Rules,
+    Verdict,
+    last_used,
+    prune_server,
+    release_verdicts,
+)
 from tasks.core.deploy.rollback import RollbackChoice, rollback_server
 from tasks.core.inspect import verify
 from tasks.core.inspect.status import server_status, status_text
@@ -257,20 +264,30 @@ def test_verify_finds_nothing_wrong_after_a_rollback(targets, three):
 # --- prune
 
 
+def prune(targets, keep: int, days: int, ahead: float = 0, running=()) -> dict[str, Verdict]:
+    """What a prune so many seconds from now decides, and does, by id."""
+    rules = Rules(keep, days, time.time() + ahead, dict(running))
+    return {verdict.id: verdict for verdict in prune_server(targets, rules, AUTHOR)}
+
+
+def pruned(targets, *how, **more) -> list[str]:
+    """The ids of what it removes."""
+    return [id for id, verdict in prune(targets, *how, **more).items() if verdict.removed]
+
+
 def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, three):
-    assert not [v for v in prune_server(targets, Rules(2, 0, time.time()), AUTHOR) if v.removed]
-    assert not [v for v in prune_server(targets, Rules(1, 90, time.time()), AUTHOR) if v.removed]
-    verdicts = {
-        v.id: v for v in prune_server(targets, Rules(1, 90, time.time() + 91 * DAY), AUTHOR)
-    }
+    assert not pruned(targets, 2, 0)
+    assert not pruned(targets, 1, 90)
+    verdicts = prune(targets, 1, 90, ahead=91 * DAY)
     assert verdicts[three[2].id].why == "named by /tftpboot/plugnode/worker.cfg"
     assert verdicts[three[1].id].why == "among the 1 newest of its image besides those in use"
     assert set(published(targets)) == {three[1].id, three[2].id}
-    prune_server(targets, Rules(0, 90, time.time() + 91 * DAY), AUTHOR)
+
+    prune(targets, 0, 90, ahead=91 * DAY)
     assert set(published(targets)) == {three[2].id}
-    assert sorted(
-        name for name in os.listdir(targets.tftp_root) if name.startswith(("worker-", "site-"))
-    ) == sorted(served(targets))
+    names = os.listdir(targets.tftp_root)
+    left = [name for name in names if name.startswith(("worker-", "site-"))]
+    assert sorted(left) == sorted(served(targets))
     assert not [name for name in os.listdir(targets.kept("")) if three[0].id in name]
     assert not list(verify.of_server(targets, full=True))
 
@@ -289,7 +306,7 @@ def test_prune_never_removes_what_any_file_of_tftp_root_names(targets, three):
     pathlib.Path(targets.served("pxelinux.cfg/01-00-00-00-00-00-99")).write_text(
         f"KERNEL {three[0].id}/vmlinuz\n"
     )
-    removed = [v.id for v in prune_server(targets, Rules(0, 0, time.time()), AUTHOR) if v.removed]
+    removed = pruned(targets, 0, 0)
     assert three[1].id in removed and three[0].id not in removed
 
 
@@ -298,23 +315,17 @@ def test_prune_counts_each_image_for_itself(tmp_path, targets):
     run(targets, want(worker, gpu))
     for cmdline in ("quiet", "debug"):
         run(targets, want(finish(pathlib.Path(worker.folder), cmdline=cmdline), gpu))
-    assert not [v for v in prune_server(targets, Rules(2, 0, time.time()), AUTHOR) if v.removed]
-    (removed,) = [
-        v.id for v in prune_server(targets, Rules(1, 0, time.time() + DAY / 2), AUTHOR) if v.removed
-    ]
+    assert not pruned(targets, 2, 0)
+    (removed,) = pruned(targets, 1, 0, ahead=DAY / 2)
     assert removed.startswith("worker-")
 
 
 def test_keep_counts_neither_what_is_named_nor_what_nodes_run(targets, three):
     running = {three[1].id: "wn007"}
-    assert not [
-        v for v in prune_server(targets, Rules(1, 0, time.time(), running), AUTHOR) if v.removed
-    ]
-    verdicts = {v.id: v for v in prune_server(targets, Rules(0, 0, time.time(), running), AUTHOR)}
-    assert verdicts[three[1].id].why == "run by wn007" and set(published(targets)) == {
-        three[1].id,
-        three[2].id,
-    }
+    assert not pruned(targets, 1, 0, running=running)
+    verdicts = prune(targets, 0, 0, running=running)
+    assert verdicts[three[1].id].why == "run by wn007"
+    assert set(published(targets)) == {three[1].id, three[2].id}
 
 
 def test_a_release_is_in_use_while_what_is_recorded_is_of_other_images(tmp_path, targets):
