@@ -33,7 +33,7 @@ from .qemu import DIED, VM, Ended, Machine
 from .vlan import start_port
 
 READY = "plugnode: node: ready"  # the last line of overlays/worker/etc/tell.sh
-HUNG = 90  # seconds that a system gets to power itself off
+HUNG = 240  # seconds that a system gets to power itself off
 # What each event tells of its node since power-on: bytes, and calls of NFS
 MOVED = ("tftp", "http", "nfs", "calls")
 LEAVE = b"\x1d"  # Ctrl-], as in telnet
@@ -48,7 +48,7 @@ class PowerState:
     machines: tuple[Machine, ...]
     until: str = READY  # a regular expression
     died: str = DIED  # another: then it will not come to that
-    seconds: float = 600  # a node that is emulated, on a machine that has much else to do, is slow
+    seconds: float = 1200  # a node that is emulated, on a machine that has much else to do, is slow
     # "cut" | "button": of the case | "poweroff": typed at its console | "keep": until it is ended
     then: str = "cut"
     sshd: bool = False  # look whether it answers
