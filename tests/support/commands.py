@@ -10,6 +10,7 @@ import sys
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 # Nodes that a test has not made answer nobody, and nothing of them is looked for outside of this machine
 NO_WAY = {"RSYNC_RSH": "ssh -oProxyCommand=false"}
+LONGEST = 2400  # seconds of a command: an emulated boot where two of them share two slow cores
 
 
 class Doit:
@@ -23,7 +24,12 @@ class Doit:
     def __call__(self, *words: str, status: int = 0, **options) -> str:
         """Run doit; its output. The exit status must be `status`."""
         done = self.start(*words, **options)
-        out = done.communicate(timeout=600)[0]
+        try:
+            out = done.communicate(timeout=LONGEST)[0]
+        except BaseException:  # too long here, or for the test: nothing goes on behind the next one
+            done.terminate()
+            print(done.communicate()[0])
+            raise
         assert done.returncode == status, (
             f"doit {' '.join(words)}: exit status {done.returncode}\n{out}"
         )

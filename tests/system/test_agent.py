@@ -54,7 +54,7 @@ class Pair:
     def __call__(self, *words: str, status: int = 0) -> str:
         done = self.start(*words)
         try:
-            out = done.communicate(timeout=50)[0]  # long before the hour that a server has
+            out = done.communicate(timeout=300)[0]  # long before the hour that a server has
         except subprocess.TimeoutExpired:
             os.killpg(done.pid, 9)
             raise
@@ -221,7 +221,7 @@ def test_a_run_that_is_killed_leaves_no_folder(pair):
     until(lambda: pair.other.processes("sleep 600"))
     assert left(pair.other)
     assert pair.other.kill("tasks.core", "sleep 600")
-    assert deploying.communicate(timeout=50) and deploying.returncode == 1
+    assert deploying.communicate(timeout=300) and deploying.returncode == 1
     stuck.unlink()
     until(lambda: not left(pair.other))
     assert "boot2: deployed" in pair("deploy", "server=boot2")
@@ -289,7 +289,7 @@ def test_a_link_in_a_root_is_brought_as_the_link_that_it_is(pair):
     stolen = pair.other.path("/srv/stolen")
     until(lambda: (stolen / "etc/passwd").exists())
     pair.other.kill("cat")
-    deploying.communicate(timeout=50)
+    deploying.communicate(timeout=300)
     shim.unlink()
     assert (
         not (stolen / "usr/share/way-out").exists() or (stolen / "usr/share/way-out").is_symlink()

@@ -14,7 +14,7 @@ from tests.support.el5_site import NODES, on_disk, right
 from tests.support.vm_site import Grid, firmware, told
 
 grid, machine = el5_site.grid, el5_site.machine  # fixtures
-pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(3000)]
 
 
 def test_the_origins_node_boots_and_boots_again(grid: Grid, machine, tmp_path: Path):

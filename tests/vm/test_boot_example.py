@@ -22,11 +22,11 @@ from tasks.core.lab.qemu import Machine
 from tasks.core.lab.run import PowerState
 from tasks.core.lab.tpm import serve_tpm
 from tests.support import munge_reference, network_managers, node_tpm
-from tests.support.commands import REPOSITORY, Doit
+from tests.support.commands import LONGEST, REPOSITORY, Doit
 from tests.support.signed_site import signed_doit
 from tests.support.vm_site import QUICK_KEYS, Grid, disk, told
 
-pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(3000)]
 
 CACHE = Path(os.environ.get("PLUGNODE_TEST_CACHE", REPOSITORY / "build/test-cache"))
 
@@ -139,7 +139,7 @@ def test_a_node_behind_a_relay_boots_by_secure_boot_and_stays_on_at_a_terminal(
         sys.executable,
         ["-m", "doit", *words],
         cwd=REPOSITORY,
-        timeout=600,
+        timeout=LONGEST,
         encoding="utf-8",
         logfile=told,
     ) as node:

@@ -17,7 +17,7 @@ from tests.support.el5_site import right
 from tests.support.vm_site import Grid, disk, firmware, told
 
 grid, machine = el5_site.grid, el5_site.machine  # fixtures
-pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(3000)]
 
 PANIC = "Kernel panic"
 

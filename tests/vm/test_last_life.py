@@ -7,7 +7,7 @@ import pytest
 from tests.support import last_life
 from tests.support.el5_site import CACHE
 
-pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.network, pytest.mark.timeout(3000)]
 COMPLETE = ["state COMMITTED", "mounted /var ext4", "mounted /tmp ext4", "mounted /home ext4"]
 IN_MEMORY = ["mounted /home tmpfs", "mounted /tmp tmpfs", "mounted /var tmpfs"]
 
