@@ -73,6 +73,11 @@ def expand_start(how: str, data: bytes, room: int) -> tuple[bytes, int]:
     return b"".join(parts), min(at, len(data)) - len(machine.unused_data)
 
 
+def beginning(how: str, data: bytes, size: int = 64) -> bytes:
+    """Give the first bytes that a stream expands to, and expand little more."""
+    return expand_start(how, data[:PIECE], size)[0][:size]
+
+
 def expanded(data: bytes) -> bytes:
     """Give a whole file without its compression, if it has one that is known: all its streams.
 

@@ -136,6 +136,15 @@ def test_what_is_packed_is_looked_at(container: str) -> None:
     assert broken(CONTAINERS[container](b"nothing of interest\n" * 9)) == ""
 
 
+@pytest.mark.parametrize("container", ["gz", "xz", "bz2", "zstd"])
+def test_a_packed_program_may_carry_keys_and_a_packed_core_dump_may_not(
+    container: str, tmp_path: pathlib.Path
+) -> None:
+    pack, dump = CONTAINERS[container], core(pem(tmp_path))
+    assert "private key" in broken(pack(dump))
+    assert not broken(pack(dump[:16] + struct.pack("<H", 3) + dump[18:]))
+
+
 def test_a_key_without_form_is_known_by_its_place_in_an_archive() -> None:
     rule = broken(tar_of("./etc/munge/munge.key", os.urandom(128), "w:gz"))
     assert "its" not in rule.split() and "/etc/munge/munge.key" in rule and "scrub.table" in rule
