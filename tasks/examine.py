@@ -18,6 +18,7 @@ from .base.rule import Reads, Writes, code, rule
 from .base.settings import build_paths, site
 from .configs import rendered, templates_digest
 from .core.base.errors import BadInput, Problem
+from .core.base.files import content, write_atomic
 from .core.image.source import ImageSource
 from .core.site.model import Site
 
@@ -80,14 +81,13 @@ def decided(wanted: Site, paths: BuildPaths) -> str:
 
 
 def accept(wanted: Site, paths: BuildPaths) -> None:
-    from .core.config.templates import check_templates
     from .core.image.state import load_state
 
     problems: list[Problem] = []
     for image in wanted.images:
         problems += load_state(paths.state(image), say).problems
     checks = (
-        partial(check_templates, paths.templates),
+        partial(parse_templates, paths),
         partial(rendered, wanted, paths.folders),
         partial(refuse_layouts, wanted, paths),
     )
@@ -98,3 +98,14 @@ def accept(wanted: Site, paths: BuildPaths) -> None:
             problems += error.problems
     if problems:
         raise BadInput(problems)
+
+
+def parse_templates(paths: BuildPaths) -> None:
+    """Raises BadInput with every template that is none; what was right is not parsed again."""
+    right = f"{code()} {templates_digest(paths.folders)}\n".encode()
+    if content(paths.right_templates) == right:
+        return
+    from .core.config.templates import check_templates
+
+    check_templates(paths.templates)
+    write_atomic(paths.right_templates, right)

@@ -66,6 +66,11 @@ class BuildPaths(NamedTuple):
         return templates_in(self.folders)
 
     @property
+    def right_templates(self) -> str:
+        """The digest of the templates that were parsed last, and were right."""
+        return self.path(NOTED, "templates")
+
+    @property
     def report(self) -> str:
         return self.path("report.html")
 
@@ -86,7 +91,7 @@ class BuildPaths(NamedTuple):
 
     @property
     def noted(self) -> str:
-        """The folder of what the build keeps for itself of images: private, and no output."""
+        """The folder of what the build keeps for itself: private, and no output."""
         return self.path(NOTED)
 
     def results(self, name: str) -> str:

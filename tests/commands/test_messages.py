@@ -186,6 +186,17 @@ def test_an_expression_of_a_template_that_comes_to_nothing_is_named_with_its_lin
     assert re.search(f"^{doit.folder}/templates/hosts:2:1: {WRONG[text]}", out, re.MULTILINE), out
 
 
+def test_a_template_that_was_right_is_looked_at_again_when_it_is_another(doit: Doit, reference):
+    """One that nothing is rendered by, too; whatever was right or wrong before."""
+    sample_site.write(doit.site, reference)
+    part = doit.folder / "templates/part"
+    for text, status in {b"right": 0, b"{% if %}": 3, b"right ": 0, b"{% for %}": 3}.items():
+        sample_site.put(part, text)
+        assert (f"{part}:1:1: " in doit(status=status)) == bool(status)
+    doit.site.write_text(doit.site.read_text() + "# the site is another, the template is not\n")
+    assert f"{part}:1:1: " in doit(status=3)
+
+
 @pytest.mark.parametrize("text", ESCAPES)
 def test_a_template_of_the_site_reaches_nothing_but_values(doit: Doit, reference, text):
     sample_site.write(doit.site, reference)
