@@ -221,7 +221,7 @@ def _switches(actual: Actual, desired: Desired) -> tuple[NodesReassigned, ...]:
     """What the moves of images do not tell: known nodes whose own words changed."""
     found: dict[tuple[str | None, str], list[str]] = {}
     booted = desired.ids_by_image
-    for name in sorted(actual.nodes.keys() & desired.nodes.keys()):
+    for name in _changed(actual.nodes, desired.nodes):
         old, new = actual.nodes[name], desired.nodes[name]
         if _is_assigned_alike(old, new):
             continue
@@ -279,11 +279,13 @@ def compare_nodes(
     """The nodes that came and went, and what changed of the others."""
     added = sorted(after.keys() - before.keys())
     removed = sorted(before.keys() - after.keys())
-    changed = []
-    for name in sorted(before.keys() & after.keys()):
-        if before[name] != after[name]:
-            changed.append((name, _fields(before[name], after[name])))
+    changed = [(name, _fields(before[name], after[name])) for name in _changed(before, after)]
     return NodeChanges(tuple(added), tuple(removed), tuple(changed))
+
+
+def _changed(before: Mapping[str, NodeFacts], after: Mapping[str, NodeFacts]) -> list[str]:
+    """The names of nodes that are other than before, in their order."""
+    return sorted(name for name, facts in after.items() if before.get(name, facts) != facts)
 
 
 def _fields(before: NodeFacts, after: NodeFacts) -> tuple[str, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 from .state import BuiltRelease
 
 
 _CARD = re.compile(r"01(-[0-9a-f]{2}){6}$")  # ends a loader's file of one network card
+_HUNK = re.compile(r"([-+])(\d+)")  # where a hunk of a diff begins
 _BLOB = re.compile(r"(?<=/secrets/)[a-z0-9-]+\.age$")  # ends a node's secrets
 
 
@@ -51,8 +53,32 @@ class FileChange:
             new = after.decode().splitlines()
         except UnicodeDecodeError:
             return [f"~ {len(before)} -> {len(after)} bytes"]
-        lines = difflib.unified_diff(old, new, lineterm="", n=2)
-        return list(lines)[2:]
+        return list(_unified(old, new))
+
+
+CONTEXT = 2  # lines around what differs
+SEEN = 100  # lines of such an end: the longest piece that both have is where they are laid together
+
+
+def _unified(old: list[str], new: list[str]) -> Iterator[str]:
+    """The lines of a unified diff; difflib is slow, and sees little of ends that are alike."""
+    first = _alike(old, new)
+    last = _alike(old[first:][::-1], new[first:][::-1])
+    start, end = max(0, first - SEEN), max(0, last - SEEN)
+    old, new = old[start : len(old) - end], new[start : len(new) - end]
+    for line in islice(difflib.unified_diff(old, new, lineterm="", n=CONTEXT), 2, None):
+        yield _moved(line, start) if line.startswith("@@") else line
+
+
+def _moved(hunk: str, lines: int) -> str:
+    """The head of a hunk that begins so many lines later."""
+    return _HUNK.sub(lambda at: f"{at[1]}{int(at[2]) + lines}", hunk, count=2)
+
+
+def _alike(one: list[str], other: list[str]) -> int:
+    """How many lines both begin with."""
+    pairs = zip(one, other)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 @dataclass(frozen=True)
