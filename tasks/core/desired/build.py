@@ -10,8 +10,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
+from typing import Any
 
 from ..base.boot_programs import AMD64
 from ..base.files import content, files_in, read
@@ -153,7 +154,9 @@ def site_id(site_img: bytes) -> str:
     return f"site-{digest[:12]}"
 
 
-OPTIONAL = (
+# What most nodes have alike
+SHARED = (
+    "image",
     "guid",
     "client_id",
     "circuit_id",
@@ -167,25 +170,31 @@ OPTIONAL = (
     "aliases",
     "wipe",
 )
-_optional = attrgetter(*OPTIONAL)
+_shared = attrgetter(*SHARED)
 
 
 def node_facts(site: Site) -> dict[str, NodeFacts]:
     """What a plan compares of each node: all that is not its name and not empty."""
-    return {node.name: _facts(node) for node in site.nodes}
+    facts_of = lru_cache(maxsize=None)(_shared_facts)
+    return {node.name: {**facts_of(_shared(node)), **_own_facts(node)} for node in site.nodes}
 
 
-def _facts(node: Node) -> NodeFacts:
-    facts: NodeFacts = {"ip": node.ip, "image": node.image}
+def _shared_facts(values: tuple[Any, ...]) -> NodeFacts:
+    facts: NodeFacts = {}
+    for name, value in zip(SHARED, values):
+        if value:
+            facts[name] = value if isinstance(value, str) else ",".join(value)
+    return facts
+
+
+def _own_facts(node: Node) -> NodeFacts:
+    facts: NodeFacts = {"ip": node.ip}
     if node.mac:
         facts["mac"] = str(node.mac)
     if node.more_macs:
         facts["macs"] = ",".join(node.macs)
     if node.interfaces:
         facts["interfaces"] = ", ".join(map(_interface, node.interfaces))
-    for name, value in zip(OPTIONAL, _optional(node)):
-        if value:
-            facts[name] = value if isinstance(value, str) else ",".join(value)
     if node.facts:
         facts["facts"] = ", ".join(f"{name}={value}" for name, value in node.facts)
     return facts
