@@ -19,7 +19,7 @@ from . import resolve
 from .model import DISK, EXISTS, FETCHED, KEPT, NFS, ROOT_FILES, UKI, WRITABLE, Disk
 from .networks.rules import network_problems
 from .networks.subnets import Subnets, networks_of, path_of, subnets_of
-from .nodes import Complain, Member
+from .nodes import PLAIN, Complain, Member
 from .schema import Section
 from .values import MAX_CMDLINE, NEWEST, suggestion
 
@@ -77,6 +77,7 @@ def constraint_problems(
 def _of_layers(site: Section, complain: Complain) -> None:
     layers = list(_layers(site))
     _words(site, layers, complain)
+    layers = [layer for layer in layers if not layer.said.model_fields_set <= PLAIN]
     _bmcs(site, layers, complain)
     _disks(layers, complain)
 

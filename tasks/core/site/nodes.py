@@ -12,6 +12,7 @@ from .schema import Section
 from .values import InvalidValue
 
 Path = tuple[Any, ...]
+PLAIN = {"mac", "ip", "image", "groups"}  # all that most nodes say
 
 
 class Complain(Protocol):
@@ -80,17 +81,25 @@ def members(nodes: dict[str, Section | None], complain: Complain) -> list[Member
     for key, said in nodes.items():
         if said is None:
             continue
-        if nodeset.is_range(key) or said.mac is None or said.model_fields_set & {"macs", "guids"}:
-            of_key = list(_range(key, said, complain))
+        if said.mac and said.model_fields_set <= PLAIN and not nodeset.is_range(key):
+            found.append(_single(key, said, complain))
         else:
-            of_key = [_single(key, said, complain)]
-        if said.aliases:
-            of_key = _with_aliases(key, of_key, complain)
-        if said.ip6:
-            six = _addresses6(("nodes", key, "ip6"), said.ip6, len(of_key), complain)
-            of_key = [node._replace(ip6=_at(six, at)) for at, node in enumerate(of_key)]
-        found += _with_cards(key, said, of_key, complain)
+            found += _of_key(key, said, complain)
     return found
+
+
+def _of_key(key: str, said: Section, complain: Complain) -> Iterator[Member]:
+    """The nodes of one key, with all that they may have."""
+    if nodeset.is_range(key) or said.mac is None or said.model_fields_set & {"macs", "guids"}:
+        found = list(_range(key, said, complain))
+    else:
+        found = [_single(key, said, complain)]
+    if said.aliases:
+        found = _with_aliases(key, found, complain)
+    if said.ip6:
+        six = _addresses6(("nodes", key, "ip6"), said.ip6, len(found), complain)
+        found = [node._replace(ip6=_at(six, at)) for at, node in enumerate(found)]
+    return _with_cards(key, said, found, complain)
 
 
 def _with_aliases(key: str, found: list[Member], complain: Complain) -> list[Member]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import model
 from .keys import APPEND, KEYWISE, LOWEST, ListOf, MapOf, OneOrList, PathHere, Row, rows
 from .networks.subnets import networks_of, subnets_of
-from .nodes import Card, Member
+from .nodes import PLAIN, Card, Member
 from .schema import Section, SiteKeys
 from .values import NEWEST, number
 
@@ -317,7 +317,7 @@ def _image_of(said: Section, own: str | None, names: Sequence[str]) -> str | Non
 
 SETTINGS = rows(model.Node)
 LAYERED = {name for name, row in SETTINGS.items() if row.key.merge != LOWEST}
-PLAIN = {"mac", "macs", "ip", "image", "groups"}  # all that most nodes say
+SHORT = PLAIN | {"macs"}  # what a node of a range says that says no more
 OF_SITE = LAYERED & rows(SiteKeys).keys()  # settings whose first layer is the site
 
 
@@ -343,7 +343,7 @@ class _Nodes:
     def node(self, member: Member) -> model.Node:
         said = member.said
         common = self.common(said.image, tuple(said.groups), self.network(member.ip))
-        if said.model_fields_set <= PLAIN and len(member.macs) == 1:
+        if len(member.macs) == 1 and said.model_fields_set <= SHORT:
             own = (member.name, member.macs[0], member.ip or "")
             return model.Node._make((*own, *common[len(own) :]))
         settings = common._asdict()
