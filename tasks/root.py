@@ -61,10 +61,8 @@ def make_root(source: ImageSource, paths: BuildPaths, wanted: Aside) -> None:
     image = source.image
     with about(image.name, source.site):
         decided = decide(source, Progress(f"reading what {image.name} is made of, names"))
-    is_ours = decided.is_plain and not source.in_place
-    owned = decided.reference.tree if is_ours else None
     tell = Progress(f"staging {image.name}")
-    done = staged.checkout(paths.staged(image), decided.tree, owned, tell)
+    done = staged.checkout(paths.staged(image), decided.tree, decided.owned, tell)
     notes = {**decided.notes(image.keep), "unprivileged": done.note}
     say_of(image, notes, wanted.value, paths.folders)
     text = json.dumps(notes, indent=1, sort_keys=True)

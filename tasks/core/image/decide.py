@@ -38,10 +38,13 @@ IndexBytes = list[bytes | memoryview]
 class DecidedRoot(NamedTuple):
     """What a root will be."""
 
-    reference: reader.Scan
     staged: stage.StagedRoot
     secrets: SecretFound
-    is_plain: bool  # the reference's folder is as its tree says, and claims nothing besides
+    sockets: tuple[bytes, ...]
+    mounts: tuple[bytes, ...]
+    # The reference, where its folder is the build's own and as its tree says: it claims nothing
+    # besides. Nothing else of what was read is kept: a tree takes much room
+    owned: Tree | None
 
     @property
     def tree(self) -> Tree:
@@ -54,8 +57,8 @@ class DecidedRoot(NamedTuple):
         idle = filterfalse(partial(_lets_out, kept), keep)
         return {
             **self.staged.notes,
-            "sockets": list(map(os.fsdecode, self.reference.sockets)),
-            "other_file_systems": list(map(os.fsdecode, self.reference.mounts)),
+            "sockets": list(map(os.fsdecode, self.sockets)),
+            "other_file_systems": list(map(os.fsdecode, self.mounts)),
             "kept": sorted(kept.items()),
             "keep_idle": list(idle),
         }
@@ -136,7 +139,8 @@ def _lay(root: ImageSource, found: reader.Scan) -> DecidedRoot:
         staged = stage.stage(image, found.tree, root.folders)
         secrets = find_secrets(staged.tree, image.keep, found.verdicts, staged.layers)
         staged = stage.pack(staged, image)  # of what was looked at by now
-    return DecidedRoot(found, staged, secrets, claims is None)
+    owned = found.tree if claims is None and not root.in_place else None
+    return DecidedRoot(staged, secrets, found.sockets, found.mounts, owned)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from ..tree.model import (
     Entry,
     Tree,
     directory,
+    in_order,
     parents,
     resolve,
     resolve_parent,
@@ -150,7 +151,7 @@ def merge(lower: Tree, layers: Iterable[OverlayLayer]) -> Tree:
         _lay(tree, each, problems)
     if problems:
         raise BadInput(problems)
-    return dict(sorted(tree.items()))
+    return in_order(tree)
 
 
 def put_path(tree: Tree, path: bytes, entry: Entry) -> bytes:

@@ -13,7 +13,7 @@ from ..base.overlays import BUILT_IN_OVERLAYS
 from ..base.text import show_path
 from ..site.model import NFS_OVERLAY, Image, partitions_of
 from ..tree.capabilities import ATTRIBUTE, capabilities
-from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree, generated_file, resolve
+from ..tree.model import BLOCK, CHAR, FILE, Entry, Tree, generated_file, in_order, resolve
 from . import hosts, modes, overlay, rc_sysinit, selinux, transforms, units
 from .disks import has_program
 from .scrub import kept, scrub
@@ -44,16 +44,16 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     read. Raises BadInput with what is wrong.
     """
     with _named(image):
-        tree = dict(sorted(reference.items()))
+        tree = in_order(reference)
         transforms.check_tree(tree)
         let_out = kept(tree, image.keep)
         tree, scrubbed = scrub(tree, image.keep)
         init = rc_sysinit.init_of(tree)
-        bare = _shareable(tree, image, init)
-    over = layers(image, init, bare, folders)
-    laid = overlay.merge(bare, over)
+        tree = _shareable(tree, image, init)
+    over = layers(image, init, tree, folders)
+    laid = overlay.merge(tree, over)
     with _named(image):
-        made = _completed(laid, image, init, bare)
+        made = _completed(laid, image, init, tree)
 
     left_out = {"scrubbed": _plain(scrubbed), "kept": _plain(let_out)}
     notes = {"hosts": hosts.others(reference), **left_out, **listed(made)}
@@ -92,7 +92,7 @@ def list_capable(tree: Tree) -> Tree:
             lines.append(f"{found}\t/".encode() + path + b"\n")
     if not lines:
         return tree
-    return dict(sorted({**tree, CAPABLE: generated_file(b"".join(lines))}.items()))
+    return in_order({**tree, CAPABLE: generated_file(b"".join(lines))})
 
 
 def lost_capabilities(image: Image, notes: Mapping[str, Any]) -> list[str]:

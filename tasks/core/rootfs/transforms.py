@@ -24,6 +24,7 @@ from ..tree.model import (
     directory,
     edited,
     generated_file,
+    in_order,
     parents,
     read_content,
     resolve,
@@ -223,7 +224,7 @@ def var_ro(tree: Tree) -> Tree:
             problems.append(Problem(show_path(path), 1, 1, what))
     if problems:
         raise BadInput(problems)
-    return dict(sorted(made.items()))
+    return in_order(made)
 
 
 def _is_kept(entry: Entry, made: Entry) -> bool:
@@ -261,7 +262,7 @@ def pack(tree: Tree, fills: Iterable[str]) -> Tree:
             made[names[0]] = generated_file(gzip(write_tar(packed), QUICK), 0o600)
             made[names[2]] = generated_file(b"%d\n" % _room(tree, folder))
             made[names[1]] = generated_file(b"".join(path + b"\n" for path in rest), 0o600)
-    return dict(sorted(made.items()))
+    return in_order(made)
 
 
 def _room(tree: Tree, folder: bytes) -> int:

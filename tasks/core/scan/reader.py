@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import marshal
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..base.errors import BadInput, Problem
 from ..base.process import has_two_processors, in_two
@@ -39,6 +40,7 @@ _MANY = 256  # folders: reading fewer takes no longer than to fork
 _LARGE = 64 << 10  # bytes: reading less costs no more than asking whether it must be
 
 Progress = Callable[[int], None]  # how many names are read
+_Each = TypeVar("_Each")
 
 
 class Judge(NamedTuple):
@@ -81,7 +83,8 @@ class Walked(NamedTuple):
     signature: str | None  # over the status of everything; None: it cannot be told
     before: Index = NOTHING_KNOWN  # what was known
     start: int = 0
-    folders: Sequence[Listing | bytes] = ()  # as Walk gives them; none where it was not taken
+    # As Walk gives them, until they are read; with none the scan takes a walk of its own
+    folders: deque[Listing | bytes] = deque()
 
 
 def look(
@@ -95,7 +98,7 @@ def look(
     for _ in range(2):
         walk = Walk(os.fsencode(root), before.known, options.skip, options.also)
         try:
-            folders = list(walk)
+            folders = deque(walk)
         except OSError:
             return Walked(None, before)
         if not walk.racy:
@@ -184,7 +187,8 @@ class _Reader:
         self.problems: list[Problem] = []
         self.sockets: list[bytes] = []
         self.mounts: list[bytes] = []
-        self.first: dict[tuple[int, int], bytes] = {}  # (device, inode) -> a file's first name
+        # file system -> inode -> a file's first name
+        self.first: dict[int, dict[int, bytes]] = defaultdict(dict)
         self.others: dict[bytes, list[bytes]] = {}  # the first name of a file -> its other names
         self.steady = True  # did everything keep the status that the walk saw?
         self.names = 0  # that were read
@@ -203,7 +207,7 @@ class _Reader:
 
     def go_on(self, looked: Walked) -> Scan:
         """Read from a look: what is as the index knows it is not visited again."""
-        self._take(looked.folders, looked.start)
+        self._take(_taken(looked.folders), looked.start)
         return self._end(looked.signature)
 
     def _end(self, signature: str | None) -> Scan:
@@ -250,7 +254,7 @@ class _Reader:
     ) -> Iterator[tuple[Listing | bytes, IndexRecord | None]]:
         """Give folders with what is in them, if that is to be read, and can be."""
         if not self.before.known and has_two_processors():
-            listed = [seen for seen in folders if not isinstance(seen, bytes)]
+            listed = deque(seen for seen in folders if not isinstance(seen, bytes))
             if len(listed) >= _MANY:
                 yield from self._read_in_two(root, listed)
                 return
@@ -259,7 +263,7 @@ class _Reader:
             yield seen, None if isinstance(seen, bytes) else self._read_folder(root, seen)
 
     def _read_in_two(
-        self, root: Folder, listed: list[Listing]
+        self, root: Folder, listed: deque[Listing]
     ) -> Iterator[tuple[Listing, IndexRecord | None]]:
         """The same of folders of which nothing is known."""
         before = list(accumulate((len(seen.names) for seen in listed), initial=0))
@@ -267,11 +271,9 @@ class _Reader:
         def read(number: int) -> bytes:
             return self._packed(root, listed[number], before[number])
 
-        found = in_two(read, len(listed), self._hush)
-        for number, seen in enumerate(listed):
-            packed = found[number] or read(number)
-            found[number] = None
-            yield seen, self._unpacked(packed)
+        found = deque(in_two(read, len(listed), self._hush))
+        for seen, packed, names in zip(_taken(listed), _taken(found), before):
+            yield seen, self._unpacked(packed or self._packed(root, seen, names))
 
     def _packed(self, root: Folder, seen: Listing, before: int) -> bytes:
         """All that was found in a folder, for another process. `before`: names read by now."""
@@ -387,7 +389,7 @@ class _Reader:
         _, mode, uid, gid, _, _, inode = row
         kind = TYPES.get(S_IFMT(mode))
         if kind == FILE:
-            self._note_name(path, (file_system, inode))
+            self._note_name(path, self.first[file_system].setdefault(inode, path))
             self.verdicts[digest] = verdict
             self.tree[path] = self._file(path, row, digest, found or ())
         elif kind is None:
@@ -453,8 +455,7 @@ class _Reader:
             verdict = self.verdicts[digest] = next(filter(None, verdicts), "")
         return digest, verdict
 
-    def _note_name(self, path: bytes, file: tuple[int, int]) -> None:
-        first = self.first.setdefault(file, path)
+    def _note_name(self, path: bytes, first: bytes) -> None:
         if first is not path:
             self.others.setdefault(first, []).append(path)
 
@@ -463,6 +464,12 @@ class _Reader:
         for number, first in enumerate(sorted(self.others), 1):
             for path in (first, *self.others[first]):
                 self.tree[path] = self.tree[path]._replace(inode=number)
+
+
+def _taken(items: deque[_Each]) -> Iterator[_Each]:
+    """Give each, and keep none: what was read of a folder takes the place of its listing."""
+    while items:
+        yield items.popleft()
 
 
 def _was_unread(item: Item) -> bool:

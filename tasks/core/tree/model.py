@@ -60,6 +60,11 @@ class Entry(NamedTuple):
 Tree = dict[bytes, Entry]  # path without leading slash -> entry; b"" is the root itself
 
 
+def in_order(tree: Tree) -> Tree:
+    """The same tree, sorted by path."""
+    return {path: tree[path] for path in sorted(tree)}
+
+
 def directory(mode: int = 0o755, uid: int = 0, gid: int = 0) -> Entry:
     return Entry(DIR, mode, uid, gid)
 

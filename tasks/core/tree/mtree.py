@@ -6,6 +6,7 @@ and libarchive read it. Times are left out on purpose: equal trees, equal bytes.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -27,7 +28,10 @@ _NO_STAMPS: Stamps = MappingProxyType({})
 
 def dump(tree: Tree) -> bytes:
     """Give the manifest of a tree: `#mtree`, then a line for each path, sorted bytewise by path."""
-    return b"\n".join([b"#mtree", *(line(path, tree[path]) for path in sorted(tree)), b""])
+    text = io.BytesIO()  # a list of the lines would be larger than all their text
+    text.write(b"#mtree\n")
+    text.writelines(b"%s\n" % line(path, tree[path]) for path in sorted(tree))
+    return text.getvalue()
 
 
 def line(path: bytes, entry: Entry) -> bytes:

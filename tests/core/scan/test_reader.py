@@ -124,6 +124,13 @@ def test_what_was_looked_at_is_read_without_another_walk(few, monkeypatch):
     assert reader.scan_on(few, looked, judged)[0] == found
 
 
+def test_what_was_looked_at_is_kept_by_nobody_once_it_is_read(many):
+    looked = reader.look(many)
+    found, _ = reader.scan_on(many, looked, reader.EVERYTHING)
+    assert not looked.folders
+    assert reader.scan_on(many, looked, reader.EVERYTHING)[0] == found
+
+
 def test_paths_longer_than_any_call_takes_are_read_and_the_working_folder_stays(
     few, index, monkeypatch
 ):
