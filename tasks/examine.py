@@ -87,7 +87,7 @@ def accept(wanted: Site, paths: BuildPaths) -> None:
     for image in wanted.images:
         problems += load_state(paths.state(image), say).problems
     checks = (
-        partial(parse_templates, paths),
+        partial(look_at_templates, paths),
         partial(rendered, wanted, paths.folders),
         partial(refuse_layouts, wanted, paths),
     )
@@ -100,12 +100,10 @@ def accept(wanted: Site, paths: BuildPaths) -> None:
         raise BadInput(problems)
 
 
-def parse_templates(paths: BuildPaths) -> None:
+def look_at_templates(paths: BuildPaths) -> None:
     """Raises BadInput with every template that is none; what was right is not parsed again."""
-    right = f"{code()} {templates_digest(paths.folders)}\n".encode()
-    if content(paths.right_templates) == right:
-        return
     from .core.config.templates import check_templates
 
-    check_templates(paths.templates)
-    write_atomic(paths.right_templates, right)
+    digest = f"{code()} {templates_digest(paths.folders)}\n".encode()
+    check_templates(paths.templates, content(paths.right_templates) == digest)
+    write_atomic(paths.right_templates, digest)

@@ -193,8 +193,21 @@ def test_a_template_that_was_right_is_looked_at_again_when_it_is_another(doit: D
     for text, status in {b"right": 0, b"{% if %}": 3, b"right ": 0, b"{% for %}": 3}.items():
         sample_site.put(part, text)
         assert (f"{part}:1:1: " in doit(status=status)) == bool(status)
-    doit.site.write_text(doit.site.read_text() + "# the site is another, the template is not\n")
+    doit.site.write_text(doit.site.read_text().replace("ttyS0", "ttyS1"))
     assert f"{part}:1:1: " in doit(status=3)
+
+
+def test_a_template_that_leads_out_of_the_site_is_refused_though_its_bytes_were_right(
+    doit: Doit, reference, tmp_path_factory
+):
+    sample_site.write(doit.site, reference)
+    part, away = doit.folder / "templates/part", tmp_path_factory.mktemp("away") / "part"
+    sample_site.put(part, b"right")
+    doit()
+    part.rename(away)
+    part.symlink_to(away)
+    doit.site.write_text(doit.site.read_text().replace("ttyS0", "ttyS1"))
+    assert f"{part}:1:1: leads to {away}" in doit(status=3)
 
 
 @pytest.mark.parametrize("text", ESCAPES)
