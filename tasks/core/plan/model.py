@@ -63,10 +63,13 @@ SEEN = 100  # lines of such an end: the longest piece that both have is where th
 def _unified(old: list[str], new: list[str]) -> Iterator[str]:
     """The lines of a unified diff; difflib is slow, and sees little of ends that are alike."""
     first = _alike(old, new)
-    last = _alike(old[first:][::-1], new[first:][::-1])
-    start, end = max(0, first - SEEN), max(0, last - SEEN)
+    start = max(0, first - SEEN)
+    backwards = old[first:][::-1], new[first:][::-1]
+    end = max(0, _alike(*backwards) - SEEN)
     old, new = old[start : len(old) - end], new[start : len(new) - end]
-    for line in islice(difflib.unified_diff(old, new, lineterm="", n=CONTEXT), 2, None):
+
+    lines = difflib.unified_diff(old, new, lineterm="", n=CONTEXT)
+    for line in islice(lines, 2, None):  # without the names of the files
         yield _moved(line, start) if line.startswith("@@") else line
 
 
