@@ -18,7 +18,7 @@ from operator import itemgetter
 
 from ..tree.model import parent
 from .ctimes import Ctimes
-from .stat import UNKNOWN, ChangedPath, Stat, Stats, changed_by_folder, stat_of_folder
+from .stat import ChangedPath, Stat, Stats, changed_by_folder, is_moved
 
 Names = dict[bytes, Stat]  # of a folder, without those that are folders
 Inodes = dict[bytes, int]  # names that share a file -> a number for it
@@ -154,7 +154,8 @@ def _doubtful(seen: SeenRoot, root: str, sound: Collection[bytes]) -> Iterator[b
     moved = set[bytes]()
     try:
         for path, (own, names) in seen.folders.items():
-            if path and (_stat(fd, path) != own or moved and parent(path) in moved):
+            status = _status(fd, path)
+            if status is None or is_moved(path, own, status, moved):
                 moved.add(path)
             if not path or path in moved or names not in sound:
                 yield path
@@ -162,8 +163,8 @@ def _doubtful(seen: SeenRoot, root: str, sound: Collection[bytes]) -> Iterator[b
         os.close(fd)
 
 
-def _stat(root: int, path: bytes) -> Stat:
+def _status(root: int, path: bytes) -> os.stat_result | None:
     try:
-        return stat_of_folder(os.lstat(path, dir_fd=root))
+        return os.lstat(path or b".", dir_fd=root)
     except (FileNotFoundError, NotADirectoryError):
-        return UNKNOWN
+        return None
