@@ -14,7 +14,6 @@ from .base.paths import read_release
 from .base.results import leave
 from .base.rule import command
 from .base.settings import Run, this_run
-from .configs import rendered
 from .core.base.boot_programs import AMD64
 from .core.base.errors import Refused
 from .core.base.files import content
@@ -130,8 +129,7 @@ def unnamed(run: Run) -> list[str]:
     """What the references call others, and nodes will not."""
     lines: list[str] = []
     for image, notes in staged(run):
-        hosts = rendered(run.site, run.paths.folders)["hosts"]
-        lines += lost_hosts(image, notes, hosts)
+        lines += lost_hosts(image, notes, run.site, run.paths.folders)
     return lines
 
 

@@ -73,8 +73,7 @@ def say_of(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -
     """Tell what of a root an admin may not expect."""
     if notes["unprivileged"]:
         say(notes["unprivileged"])
-    hosts = rendered(wanted, folders)["hosts"]
-    lost = *lost_hosts(image, notes, hosts), *lost_labels(image, notes, wanted)
+    lost = *lost_hosts(image, notes, wanted, folders), *lost_labels(image, notes, wanted)
     for line in (*lost, *lost_capabilities(wanted.image(image.name), notes)):
         say(line)
     for path in notes["open_devices"]:
@@ -83,11 +82,12 @@ def say_of(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -
         say(IDLE.format(image.name, name))
 
 
-def lost_hosts(image: Image, notes: Notes, rendered_hosts: bytes) -> list[str]:
+def lost_hosts(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -> list[str]:
     """A line where the reference knows machines by names that the nodes will not."""
     from .core.rootfs import hosts
 
-    names = hosts.lost(notes.get("hosts", []), rendered_hosts)
+    others = notes.get("hosts", [])
+    names = hosts.lost(others, rendered(wanted, folders)["hosts"]) if others else []
     return [f"{image.name}: {hosts.told(names)}"] if names else []
 
 
