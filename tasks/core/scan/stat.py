@@ -47,7 +47,8 @@ def is_moved(path: bytes, own: Stat, status: os.stat_result, moved: Collection[b
 
     What is in it has the ctime that it had. A root is moved to its place when it is complete.
     """
-    return bool(path) and (parent(path) in moved or stat_of_folder(status) != own)
+    is_as_it_was = stat_of_folder(status) == own and not (moved and parent(path) in moved)
+    return bool(path) and not is_as_it_was
 
 
 def changed_paths(stats: Stats, root: str, ctimes: Ctimes) -> Iterator[ChangedPath]:
