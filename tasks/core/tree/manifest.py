@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 from . import mtree, xattrs
@@ -63,20 +64,28 @@ def difference(old: Manifest, new: Manifest, besides: Collection[bytes] = ()) ->
 
 
 def _difference(old: Manifest, new: Manifest, besides: Collection[bytes]) -> tuple[Tree, Tree]:
-    old_lines = set(mtree.lines(old.mtree))
-    new_lines = set(mtree.lines(new.mtree))
+    old_lines, new_lines = _without_equal(mtree.lines(old.mtree), mtree.lines(new.mtree))
     old_xattrs = xattrs.parse_xattrs(old.xattrs)
     new_xattrs = xattrs.parse_xattrs(new.xattrs)
 
-    differing = {_path_of(line) for line in old_lines ^ new_lines}
+    differing = {_path_of(line) for line in old_lines | new_lines}
     special = {*old_xattrs, *new_xattrs, *old.inodes, *new.inodes}
     paths = differing | special | set(besides)
     above = set(map(parent, paths))
     equal = (paths | above) - differing
 
-    before = [*(old_lines - new_lines), *mtree.found(old.mtree, equal)]
-    after = [*(new_lines - old_lines), *mtree.found(new.mtree, equal)]
+    before = [*old_lines, *mtree.found(old.mtree, equal)]
+    after = [*new_lines, *mtree.found(new.mtree, equal)]
     return _parsed(before, old, old_xattrs), _parsed(after, new, new_xattrs)
+
+
+def _without_equal(old: list[bytes], new: list[bytes]) -> tuple[set[bytes], set[bytes]]:
+    """Give what only one of two manifests has; mostly they have as many lines, and few differ."""
+    if len(old) == len(new):
+        pairs = [pair for pair in zip(old, new) if pair[0] != pair[1]]
+        old, new = list(map(itemgetter(0), pairs)), list(map(itemgetter(1), pairs))
+    before, after = set(old), set(new)
+    return before - after, after - before
 
 
 def _path_of(line: bytes) -> bytes:
