@@ -32,6 +32,7 @@ def task_examine():
             image.name,
             examine,
             *sources,
+            paths,
             reads=Reads(paths.marks(image), partial(seen, *sources)),
             writes=Writes([paths.state(image)], leaves=[paths.noted]),
         )
@@ -53,14 +54,15 @@ def is_fine(state: str) -> bool:
     return not load_state(state, say).problems
 
 
-def examine(root: ImageSource, initrd: ImageSource) -> None:
+def examine(root: ImageSource, initrd: ImageSource, paths: BuildPaths) -> None:
     from .core.image import decide
     from .core.image.state import load_state, save_state
 
     name = root.image.name
     tell = Progress(f"reading what {name} is made of, names")
     known = load_state(root.state, say)
-    found, index = decide.examine(root, initrd, known, code(), tell)
+    what = decide.Examined(root, initrd, paths.staged(root.image))
+    found, index = decide.examine(what, known, code(), tell)
     problems = placed(name, found.problems, root.site)
     save_state(root.state, found._replace(problems=problems), index)
 

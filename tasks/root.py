@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .base.complaints import about
 from .base.console import Progress, say
@@ -20,6 +20,9 @@ from .configs import rendered
 from .core.base.files import write_atomic
 from .core.image.source import ImageSource
 from .core.site.model import Image, Site
+
+if TYPE_CHECKING:
+    from .core.checkout.staged import StagedPaths
 
 Notes = dict[str, Any]  # for the report and plan
 DEVICES = "`exclude` it, or correct its mode where it comes from"
@@ -55,6 +58,17 @@ def seen(source: ImageSource) -> str:
 
 
 def make_root(source: ImageSource, paths: BuildPaths, wanted: Aside) -> None:
+    from .core.image.decide import renew
+
+    image = source.image
+    notes = renew(source, paths.staged(image)) or stage_root(source, paths.staged(image))
+    say_of(image, notes, wanted.value, paths.folders)
+    text = json.dumps(notes, indent=1, sort_keys=True)
+    write_atomic(paths.notes(image), f"{text}\n".encode())
+
+
+def stage_root(source: ImageSource, place: StagedPaths) -> Notes:
+    """Stage the root that was decided, and give what is to be noted of it."""
     from .core.checkout import staged
     from .core.image.decide import decide
 
@@ -62,11 +76,8 @@ def make_root(source: ImageSource, paths: BuildPaths, wanted: Aside) -> None:
     with about(image.name, source.site):
         decided = decide(source, Progress(f"reading what {image.name} is made of, names"))
     tell = Progress(f"staging {image.name}")
-    done = staged.checkout(paths.staged(image), decided.tree, decided.owned, tell)
-    notes = {**decided.notes(image.keep), "unprivileged": done.note}
-    say_of(image, notes, wanted.value, paths.folders)
-    text = json.dumps(notes, indent=1, sort_keys=True)
-    write_atomic(paths.notes(image), f"{text}\n".encode())
+    done = staged.checkout(place, decided.tree, decided.owned, tell, decided.basis)
+    return {**decided.notes(image.keep), "unprivileged": done.note}
 
 
 def say_of(image: Image, notes: Notes, wanted: Site, folders: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""After any change of a reference, the root is what a build from nothing would make of it."""
+"""After any change of a reference, renewed or decided anew, the root is what a build from nothing would make of it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import time
 
 import pytest
 
-from tasks.core.checkout import staged
-from tasks.core.scan import reader
+from tasks.core.checkout.staged import staged_paths
+from tasks.core.image.state import ImageState, load_state
+from tasks.core.scan.reader import scan
 from tasks.core.tree.model import FILE
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
-from tests.support.trees import load_staged
+from tests.support.trees import contents, load_staged
 
 KEY = subprocess.run(["openssl", "genrsa", "1024"], capture_output=True, check=True).stdout
 HOST_KEY = b"a host key, known by its place\n"
+FILE_7, FILE_8 = "usr/share/0/file7", "usr/share/0/file8"
 
 
 def settle() -> None:
@@ -36,11 +38,9 @@ def reference(reference: pathlib.Path) -> pathlib.Path:
     sample_site.put(reference / "var/log/empty.log", b"")
     sample_site.put(reference / "etc/motd", b"of the reference\n")
     sample_site.put(reference / "opt/app/data", b"data of an application\n" * 2)
+    sample_site.put(reference / "srv/fill/skeleton", b"fills nodes' own\n")
     settle()
     return reference
-
-
-# --- through the commands
 
 
 def edit(top: pathlib.Path, change: str, path: str) -> None:
@@ -49,7 +49,7 @@ def edit(top: pathlib.Path, change: str, path: str) -> None:
     match change.split():
         case ["write", *words]:
             file.write_bytes(" ".join(words).encode() + b"\n")
-        case ["append", *words]:
+        case ["append", *_]:
             file.write_bytes(file.read_bytes() + b"x")
         case ["replace", *words]:  # as editors do
             sample_site.put(top / "new", " ".join(words).encode(), file.stat().st_mode & 0o7777)
@@ -71,6 +71,7 @@ def edit(top: pathlib.Path, change: str, path: str) -> None:
         case ["unlabel"]:
             os.removexattr(file, "user.label")
         case ["link", other]:
+            file.unlink(missing_ok=True)
             os.link(top / other, file)
         case ["symlink", other]:
             file.unlink(missing_ok=True)
@@ -79,116 +80,181 @@ def edit(top: pathlib.Path, change: str, path: str) -> None:
             file.mkdir()
         case ["remove"]:
             shutil.rmtree(file) if file.is_dir() else file.unlink()
+    settle()
 
 
-CHANGES = [  # in this order, each after a build of the one before
-    ("write longer than it was", "usr/share/0/file7"),
-    ("write again", "usr/share/0/file7"),
-    ("replace by another file", "usr/share/1/file107"),
-    ("empty", "usr/share/1/file107"),
-    ("write bytes of a node's own", "var/lib/data"),
-    ("touch", "usr/share/2/file207"),
-    ("mode 0600", "usr/share/2/file207"),
-    ("write and after that bytes", "usr/share/2/file207"),
-    ("owner 7", "usr/share/2/file208"),
-    ("label", "usr/share/2/file209"),
-    ("write what is labelled", "usr/share/2/file209"),
-    ("unlabel", "usr/share/2/file209"),
-    ("label", "usr/share/1"),
-    ("unlabel", "usr/share/1"),
-    ("remove", "usr/share/2/file209"),  # a label is read each time, with all of its folder
-    ("link usr/share/0/file1", "usr/share/1/linked"),
-    ("write by one of two names", "usr/share/0/file1"),
-    ("remove", "usr/share/1/linked"),
-    ("write what has one name again", "usr/share/0/file1"),
-    ("folder", "usr/share/new"),
-    ("write a new file", "usr/share/new/file"),
-    ("write a new file's bytes", "usr/share/new/file"),
-    ("remove", "usr/share/new"),
-    ("symlink file1", "usr/share/0/file2"),
-    ("write root:x:0:0:root:/root:/bin/sh", "etc/passwd"),
-    ("write server:/other /other nfs ro 0 0", "etc/fstab"),
-    ("write what an overlay hides", "etc/motd"),
-    ("append a byte", "boot/vmlinuz-6.1.0-9-amd64"),
-    ("copy etc/ssh/ssh_host_rsa_key", "opt/app/data"),
-    ("write data that is no secret any more", "opt/app/data"),
-    ("write another host key, known by its place", "etc/ssh/ssh_host_rsa_key"),
-    ("write the hash of an earlier password", "etc/security/opasswd"),
-    ("write proxy_password=sesame", "etc/yum.conf"),
-    ("write what a node logged", "var/log/empty.log"),
-    ("secret", "opt/app/data"),
-    ("write data that is no secret any more", "opt/app/data"),
-    ("write the last of all", "usr/share/0/file7"),
+CHANGES = [  # in this order, each after a build of the one before; and whether the root is renewed
+    ("write longer than it was", FILE_7, True),
+    ("write again", FILE_7, True),
+    ("replace by another file", "usr/share/1/file107", True),
+    ("empty", "usr/share/1/file107", False),
+    ("write what was empty", "usr/share/1/file107", False),
+    ("write bytes of a node's own", "var/lib/data", False),
+    ("write what fills a disk, and more", "srv/fill/skeleton", False),
+    ("touch", "usr/share/2/file207", True),
+    ("mode 0600", "usr/share/2/file207", False),
+    ("write and after that bytes", "usr/share/2/file207", True),
+    ("owner 7", "usr/share/2/file208", False),
+    ("label", "usr/share/2/file209", False),
+    ("write what is labelled", "usr/share/2/file209", False),
+    ("unlabel", "usr/share/2/file209", False),
+    ("mode 0700", "usr/share/1", False),
+    ("mode 0755", "usr/share/1", False),
+    ("label", "usr/share/1", False),
+    ("unlabel", "usr/share/1", False),
+    ("remove", "usr/share/2/file209", False),
+    ("link usr/share/0/file1", "usr/share/1/linked", False),
+    ("write by one of two names", "usr/share/0/file1", False),
+    ("replace one of two names", "usr/share/0/file1", False),
+    ("link usr/share/0/file1", "usr/share/1/linked", False),
+    ("remove", "usr/share/1/linked", False),
+    ("write what has one name again", "usr/share/0/file1", True),
+    ("link usr/share/0/file3", "usr/share/0/file4", False),
+    ("copy usr/share/0/file5", "usr/share/0/file6", True),
+    ("link usr/share/0/file5", "usr/share/0/file6", False),  # as hardlink(1) does
+    ("copy usr/share/0/file8", "usr/share/0/file9", True),
+    ("folder", "usr/share/new", False),
+    ("write a new file", "usr/share/new/file", False),
+    ("write a new file's bytes", "usr/share/new/file", True),
+    ("remove", "usr/share/new", False),
+    ("symlink file1", "usr/share/0/file2", False),
+    ("write root:x:0:0:root:/root:/bin/sh", "etc/passwd", False),
+    ("write server:/other /other nfs ro 0 0", "etc/fstab", False),
+    ("write what an overlay hides", "etc/motd", False),
+    ("write what an overlay has", "etc/motd", False),
+    ("append a byte", "boot/vmlinuz-6.1.0-9-amd64", False),
+    ("copy etc/ssh/ssh_host_rsa_key", "opt/app/data", False),
+    ("write data that is no secret any more", "opt/app/data", False),
+    ("write another host key, known by its place", "etc/ssh/ssh_host_rsa_key", False),
+    ("write the hash of an earlier password", "etc/security/opasswd", False),
+    ("write proxy_password=sesame", "etc/yum.conf", False),
+    ("write what a node logged", "var/log/empty.log", False),
+    ("secret", "opt/app/data", False),
+    ("write data that is no secret any more", "opt/app/data", False),
+    ("write the last of all", FILE_7, True),
 ]
+
+# doit, saying so when all steps of staging are taken
+TOLD = """
+import sys
+from tasks.core.rootfs import stage
+steps = stage.stage
+def told(*words):
+    print("ALL STEPS")
+    return steps(*words)
+stage.stage = told
+from doit.__main__ import main
+sys.exit(main())
+"""
+
+
+def run(doit: Doit, *words: str, status: int = 0) -> bool:
+    """Build the root; whether all steps were taken for it."""
+    argv = [sys.executable, "-c", TOLD, *words, f"site={doit.site}", f"build={doit.build}"]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return "ALL STEPS" in done.stdout
 
 
 def outcome(doit: Doit) -> dict[str, object]:
-    """What a build of the root leaves, whether it could or not."""
-    process = doit.start("root")
-    out = process.communicate()[0]
-    assert "Traceback" not in out
-    complaints = [line for line in out.splitlines() if "private key" in line]
+    """What there is of a root that was built."""
     folder = doit.build / "worker"
-    if process.returncode:
-        return {"status": process.returncode, "complaints": complaints}
-    root = reader.scan(str(folder / "root")).tree
+    place = staged_paths(str(folder))
+    tree = load_staged(place)
+    files = {path: entry for path, entry in tree.items() if entry.type == FILE}
     return {
-        "status": 0,
-        "root": {path: (entry.content, entry.inode) for path, entry in root.items()},
-        "manifest": (folder / "root.mtree").read_text(),
-        "labels": (folder / "root.xattrs").read_text(),
+        "root": contents(scan(place.folder).tree),
+        "tree": contents(tree),
         "notes": json.loads((folder / "notes.json").read_text()),
+        "labels": (folder / "root.xattrs").read_text(),
+        "manifest": (folder / "root.mtree").read_text(),
         "decided": decided(doit),
-        "entries": {
-            path: entry.content
-            for path, entry in load_staged(staged.staged_paths(str(folder))).items()
-        },
-        "stamps": fitting_stamps(folder),
+        "stamps": [path for path in files if files[path].stamp != changed(folder, path)],
     }
 
 
-def decided(doit: Doit) -> dict[str, object]:
+def decided(doit: Doit) -> ImageState:
     """What the build noted of the image."""
-    with open(doit.build / ".noted/worker.state", "rb") as state:
-        found: dict[str, object] = json.loads(state.readline())
-    return found
+    return load_state(str(doit.build / ".noted/worker.state"), print)
 
 
-def fitting_stamps(folder: pathlib.Path) -> dict[bytes, bool]:
-    """Of each file, whether it is known when it last changed."""
-    root = os.fsencode(folder / "root")
-    fits = {}
-    for path, entry in load_staged(staged.staged_paths(str(folder))).items():
-        if entry.type == FILE:
-            fits[path] = entry.stamp == os.lstat(os.path.join(root, path)).st_ctime_ns
-    return fits
+def times(file: pathlib.Path) -> tuple[int, int]:
+    """When a file was changed, and its folder."""
+    return file.stat().st_mtime_ns, file.parent.stat().st_mtime_ns
+
+
+def changed(folder: pathlib.Path, path: bytes) -> int:
+    return os.lstat(os.path.join(os.fsencode(folder / "root"), path)).st_ctime_ns
+
+
+def with_fill(text: str) -> str:
+    """Nodes' disks have a folder of their own, which one of the root fills."""
+    part = "{mount: /var, size: 1G, fs: ext4}, {mount: /mnt, size: 1G, fs: ext4, fill: /srv/fill}"
+    disk = f"disk: {{devices: [/dev/vda], partitions: [{part}]}}"
+    return text.replace("disk: {devices: [/dev/vda]}", disk)
 
 
 def test_after_any_change_the_root_is_what_a_build_from_nothing_makes(doit, reference):
     sample_site.put(doit.folder / "overlays/site/etc/motd", b"of the site\n")
+    sample_site.put(reference / "sbin/mkfs.ext4", b"#!/bin/sh\n", 0o755)
     sample_site.write(doit.site, reference, overlays="site")
-    assert outcome(doit)["status"] == 0
-    settle()
-    for change, path in CHANGES:
+    doit.site.write_text(with_fill(doit.site.read_text()))
+    assert run(doit, "root")
+    for change, path, renewed in CHANGES:
         edit(reference, change, path)
-        settle()
+        status = 3 if change == "secret" else 0
+        assert run(doit, "root", status=status) == (not renewed), (change, path)
         anew = Doit(doit.folder)
         anew.build = doit.folder / "anew"
         shutil.rmtree(anew.build, ignore_errors=True)
+        run(anew, "root", status=status)
+        if status:
+            continue
         ours, theirs = outcome(doit), outcome(anew)
-        assert ours["status"] == (3 if change == "secret" else 0), (change, path)
-        assert ours.keys() == theirs.keys(), (change, path)
         for what in ours:
             assert ours[what] == theirs[what], (change, path, what)
+        assert not ours["stamps"]
+        if renewed and change != "touch":
+            assert times(doit.build / "worker/root" / path) == times(reference / path)
 
 
-def test_other_overlays_and_settings_are_seen_with_a_change_of_bytes(built, reference):
-    sample_site.put(built.folder / "overlays/site/usr/share/0/file7", b"of the site\n")
+def test_other_overlays_and_settings_take_all_steps(built, reference):
+    sample_site.put(built.folder / f"overlays/site/{FILE_7}", b"of the site\n")
     sample_site.write(built.site, reference, overlays="site")
-    edit(reference, "write other bytes", "usr/share/0/file7")
+    edit(reference, "write other bytes", FILE_7)
+    assert run(built, "root")
+    assert (built.build / "worker/root" / FILE_7).read_text() == "of the site\n"
+
+
+def test_another_setting_of_the_initrd_is_looked_at_beside_other_bytes(built, reference):
+    built.site.write_text(
+        built.site.read_text().replace("base: none", "base: none, modules: [nosuch]")
+    )
+    edit(reference, "write other bytes", FILE_7)
+    assert "nosuch" in built("root", status=3)
+
+
+def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_change(
+    built, reference
+):
+    sample_site.put(built.folder / "overlays/site/etc/motd", b"of the site\n")
+    sample_site.write(built.site, reference, overlays="site")
     settle()
-    built("root")
-    assert (built.build / "worker/root/usr/share/0/file7").read_text() == "of the site\n"
+    built("examine")
+    edit(reference, "write other bytes", FILE_7)
+    assert run(built, "root")
+    assert (built.build / "worker/root/etc/motd").read_text() == "of the site\n"
+
+
+def test_what_was_examined_and_not_staged_is_staged_with_the_next_change(built, reference):
+    for number in (7, 8):
+        edit(reference, f"write other bytes {number}", f"usr/share/0/file{number}")
+        built("examine")
+    assert run(built, "root")
+    root = built.build / "worker/root/usr/share/0"
+    texts = [(root / f"file{number}").read_text() for number in (7, 8)]
+    assert texts == ["other bytes 7\n", "other bytes 8\n"]
 
 
 def with_key(text: str) -> str:
@@ -201,7 +267,7 @@ def with_disk(text: str) -> str:
     return text.replace("ip: 172.24.10.10}", f"ip: 172.24.10.10, disk: {disk}}}")
 
 
-def test_what_was_decided_and_never_staged_is_decided_again(doit, reference):
+def test_what_was_decided_and_never_staged_is_no_root_to_renew(doit, reference):
     sample_site.put(reference / "etc/ssl/private/web.key", KEY, 0o600)
     sample_site.write(doit.site, reference)
     text = doit.site.read_text()
@@ -214,8 +280,7 @@ def test_what_was_decided_and_never_staged_is_decided_again(doit, reference):
     )  # not kept any more: examined, and refused for another reason
     doit("root", status=3)
     doit.site.write_text(text)
-    edit(reference, "write other bytes", "usr/share/0/file7")
-    settle()
+    edit(reference, "write other bytes", FILE_7)
     doit("root")
     assert not (doit.build / "worker/root/etc/ssl/private/web.key").exists()
 
@@ -230,37 +295,44 @@ def test_a_setting_that_was_refused_and_taken_back_leaves_nothing(built, referen
     built.site.write_text(change(text))
     built("root", status=3)
     built.site.write_text(text)
-    edit(reference, "write 7", "usr/share/0/file7")
-    settle()
+    edit(reference, "write 7", FILE_7)
     built("root")
     assert decided(built) == before
     built.site.write_text(with_disk(text))
     assert "no folder /nosuch" in built("root", status=3)
 
 
-def test_an_overlay_that_was_examined_and_not_staged_is_staged_with_the_next_change(
-    built, reference
+@pytest.mark.parametrize("change", [None, "write other bytes"])
+@pytest.mark.parametrize("staged", [True, False])
+def test_what_was_examined_of_other_settings_is_not_taken_for_what_was_staged(
+    doit, reference, staged, change
 ):
-    sample_site.put(built.folder / "overlays/site/etc/motd", b"of the site\n")
-    sample_site.write(built.site, reference, overlays="site")
+    """An overlay brings what a node's disk is mounted on: with it the site is right, without it wrong."""
+    sample_site.put(doit.folder / "overlays/site/data/keep", b"")
+    sample_site.write(doit.site, reference, overlays="site" if staged else "")
+    text = doit.site.read_text()
+    if staged:
+        text = with_disk(text).replace("/nosuch", "/data")
+    doit.site.write_text(text)
     settle()
+    doit("root")
+    first, second = ("overlays: [site]", "overlays: []")[:: 1 if staged else -1]
+    text = text if staged else with_disk(text).replace("/nosuch", "/data")
+    doit.site.write_text(text.replace(first, second))
+    doit("root" if staged else "examine", status=3 if staged else 0)
+    doit.site.write_text(text)
+    if change:
+        edit(reference, change, FILE_7)
+    doit("root", status=0 if staged else 3)
+
+
+def test_an_examination_of_what_has_changed_since_is_no_renewal(built, reference):
+    edit(reference, "write other bytes", FILE_7)
     built("examine")
-    edit(reference, "write other bytes", "usr/share/0/file7")
-    settle()
-    built("root")
-    assert (built.build / "worker/root/etc/motd").read_text() == "of the site\n"
-
-
-@pytest.mark.parametrize("changed", [("7",), ("7", "8")])
-def test_what_another_run_examined_is_staged(built, reference, changed):
-    for number in changed:
-        edit(reference, f"write other bytes {number}", f"usr/share/0/file{number}")
-        settle()
-        built("examine")
-    built("root")
-    root = built.build / "worker/root/usr/share/0"
-    for number in changed:
-        assert (root / f"file{number}").read_text() == f"other bytes {number}\n"
+    edit(reference, "write other bytes", FILE_8)
+    built("-s", "root:worker")  # doit's own word for: that alone
+    built()
+    same_as_from_nothing(built)
 
 
 def same_as_from_nothing(doit: Doit) -> None:
@@ -269,45 +341,65 @@ def same_as_from_nothing(doit: Doit) -> None:
     anew.build = doit.folder / "anew"
     anew()
     for name in ("root.mtree", "initrd.img", "vmlinuz", "initrd.json", "release.json"):
-        assert (doit.build / "worker" / name).read_bytes() == (
-            anew.build / "worker" / name
-        ).read_bytes(), name
+        ours, theirs = doit.build / "worker" / name, anew.build / "worker" / name
+        assert ours.read_bytes() == theirs.read_bytes(), name
     assert decided(doit) == decided(anew)
-
-
-def test_what_has_changed_since_it_was_examined_is_decided_again(built, reference):
-    edit(reference, "write other bytes", "usr/share/0/file7")
-    settle()
-    built("examine")
-    edit(reference, "write other bytes", "usr/share/0/file8")
-    settle()
-    built("-s", "root:worker")  # doit's own word for: that alone
-    built()
-    same_as_from_nothing(built)
 
 
 KILLED = """
 import os, signal, sys
 from tasks.core.checkout import staged
-stage = staged.checkout
+name = os.environ["STAGES"]
+stage = getattr(staged, name)
 def then_killed(*words):
-    stage(*words)
+    assert stage(*words) is not None
     os.kill(os.getpid(), signal.SIGKILL)
-staged.checkout = then_killed
+setattr(staged, name, then_killed)
 from doit.__main__ import main
 sys.exit(main())
 """
 
 
-def test_a_build_that_is_killed_when_a_root_was_staged_leaves_no_old_initrd(built, reference):
-    edit(reference, "append a byte", "lib/modules/6.1.0-9-amd64/kernel/fs/nfs/nfs.ko")
-    settle()
+@pytest.mark.parametrize(
+    "stages, change, path",
+    [
+        ("checkout", "append a byte", "lib/modules/6.1.0-9-amd64/kernel/fs/nfs/nfs.ko"),
+        ("renew", "write other bytes", FILE_7),
+    ],
+)
+def test_a_build_that_is_killed_when_a_root_was_staged_leaves_nothing_old(
+    built, reference, stages, change, path
+):
+    edit(reference, change, path)
     words = [sys.executable, "-c", KILLED, f"site={built.site}", f"build={built.build}"]
-    assert subprocess.run(words, cwd=REPOSITORY, capture_output=True).returncode == -9
-    edit(reference, "write other bytes", "usr/share/0/file7")
-    settle()
+    env = {**os.environ, "STAGES": stages}
+    done = subprocess.run(words, cwd=REPOSITORY, env=env, capture_output=True)
+    assert done.returncode == -9, done.stderr
+    edit(reference, "write other bytes", FILE_8)
     built()
     same_as_from_nothing(built)
+
+
+@pytest.mark.parametrize("name", ["root.mtree", "root.index", "notes.json"])
+def test_a_root_whose_record_was_changed_by_hand_is_made_whole_again(built, reference, name):
+    settle()
+    before = (built.build / "worker/notes.json").read_text()
+    damaged = "#mtree\n. type=dir mode=755 uid=0 gid=0\n" if name != "notes.json" else "{}"
+    (built.build / "worker" / name).write_text(damaged)
+    edit(reference, "write other bytes", FILE_7)
+    built()
+    same_as_from_nothing(built)
+    assert (built.build / "worker/notes.json").read_text() == before
+    folder = built.build / "worker/root"
+    tree = load_staged(staged_paths(str(folder.parent)))
+    assert contents(scan(str(folder)).tree) == contents(tree)
+
+
+def test_a_staged_folder_that_somebody_changed_is_repaired(built, reference):
+    (built.build / "worker/root" / FILE_7).unlink()
+    edit(reference, "write other bytes", FILE_7)
+    assert run(built, "root")
+    assert (built.build / "worker/root" / FILE_7).read_text() == "other bytes\n"
 
 
 LATE = """
@@ -323,37 +415,23 @@ sys.exit(main())
 """
 
 
-def test_a_key_that_comes_after_all_was_accepted_is_in_no_root(built, reference):
-    file = reference / "usr/share/0/file7"
-    file.write_text("other bytes, and more of them\n")
-    settle()
+@pytest.mark.parametrize("staged", [True, False])
+def test_a_key_that_comes_after_all_was_accepted_is_in_no_root(built, reference, staged):
+    if not staged:
+        (built.build / "worker/root.mtree").unlink()
+    edit(reference, "write other bytes, and more of them", FILE_7)
     words = [sys.executable, "-c", LATE, "root", f"site={built.site}", f"build={built.build}"]
-    environment = {**os.environ, "LATE": str(file), "KEY": KEY.decode()}
-    done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-    said = done.stderr + done.stdout
-    assert done.returncode == 3 and "changed while the root was staged" in said, said
+    env = {**os.environ, "LATE": str(reference / FILE_7), "KEY": KEY.decode()}
+    done = subprocess.run(words, cwd=REPOSITORY, env=env, capture_output=True, text=True)
+    assert done.returncode == 3, done.stdout + done.stderr
+    told = "changed while the root was staged" if staged else "holds a private key"
+    assert told in done.stderr + done.stdout
     assert not (built.build / "worker/root.mtree").exists()
     assert "holds a private key" in built(status=3)
 
 
 def test_what_a_root_is_made_of_without_an_examination_is_looked_through_as_well(built, reference):
     before = (built.build / "worker/root.mtree").read_bytes()
-    (reference / "usr/share/0/file7").write_bytes(KEY)
-    settle()
+    edit(reference, "secret", FILE_7)
     assert "holds a private key" in built("-s", "root:worker", status=3)
     assert (built.build / "worker/root.mtree").read_bytes() == before
-
-
-def test_a_root_that_was_changed_by_hand_is_made_whole_again(built, reference):
-    settle()
-    built()
-    (built.build / "worker/root.mtree").write_text("#mtree\n. type=dir mode=755 uid=0 gid=0\n")
-    edit(reference, "write other bytes", "usr/share/0/file7")
-    settle()
-    built("root")
-    tree = load_staged(staged.staged_paths(str(built.build / "worker")))
-    assert {
-        path: entry.content
-        for path, entry in reader.scan(str(built.build / "worker/root")).tree.items()
-    } == {path: entry.content for path, entry in tree.items()}
-    assert (built.build / "worker/root/usr/share/0/file7").read_text() == "other bytes\n"

@@ -17,13 +17,14 @@ from ..base.errors import BadInput, Refused
 from ..base.files import read, unlink_if_there, write_atomic
 from ..scan.folder import Folder
 from ..scan.reader import scan
+from ..tree import mtree
 from ..tree.diff import Changes, changes_between, deep_order
-from ..tree.manifest import Manifest, difference, is_same, manifest_of
-from ..tree.model import FILE, Entry, Tree
+from ..tree.manifest import Manifest, difference, entries_of, is_same, manifest_of
+from ..tree.model import FILE, Entry, Tree, parent
 from .rootless import as_possible, privileged, stand_ins
 from .writer import Changed, Progress, lend_from, perform_changes
 
-_FORMATS = {True: "plugnode staged 3", False: "plugnode staged 4"}  # by root, and not
+_FORMATS = {True: "plugnode staged 5", False: "plugnode staged 6"}  # by root, and not
 _NOTHING = Changes((), (), (), ())
 
 # What is met where somebody else changed the folder.
@@ -61,6 +62,7 @@ class _Recorded(NamedTuple):
     xattrs: bytes
     note: str
     facts: bytes  # inodes and stamps of the manifest, marshalled: most are never asked for
+    basis: bytes  # what the tree was decided of, in its maker's words; b"": not known
 
     def manifest(self, paths: StagedPaths) -> Manifest:
         inodes, stamps = marshal.loads(self.facts)
@@ -73,13 +75,14 @@ def checkout(
     tree: Tree,
     owned: Tree | None = None,
     progress: Progress | None = None,
+    basis: bytes = b"",
 ) -> CheckedOut:
     """Make the folder equal to the tree, changing only what differs, and write what is beside it.
 
     Files of `owned`, a scan of a folder of the build's own, become hard links of those where they
-    are to be the same. Without root rights the folder holds what an ordinary user can make, and an
-    empty file for each device; the manifest has the true values. Raises BadInput where a source
-    changed since it was read.
+    are to be the same. `basis` is kept for `basis_of`. Without root rights the folder holds what
+    an ordinary user can make, and an empty file for each device; the manifest has the true values.
+    Raises BadInput where a source changed since it was read.
     """
     folder = os.path.dirname(paths.folder)
     os.makedirs(folder, exist_ok=True)
@@ -89,11 +92,65 @@ def checkout(
     new, recorded = manifest_of(tree), _recorded(paths, able)
     before = recorded.manifest(paths) if recorded else None
     if recorded and before and is_same(before, new):
+        _record(paths, recorded._replace(basis=basis), able)
         return CheckedOut(_NOTHING, note)
     job = _Job(paths, goal, able, owned, progress)
     changes, facts = job.make(before, new)
-    _record(paths, _Recorded(new.mtree, new.xattrs, note, facts), able)
+    _record(paths, _Recorded(new.mtree, new.xattrs, note, facts, basis), able)
     return CheckedOut(changes, note)
+
+
+def basis_of(paths: StagedPaths) -> bytes:
+    """Give what the staged tree was decided of; b"" where that is not known."""
+    try:
+        form, *_, basis = marshal.loads(read(paths.record))
+    except (OSError, EOFError, ValueError, TypeError):
+        return b""
+    return bytes(basis) if form in _FORMATS.values() else b""
+
+
+def renew(paths: StagedPaths, since: bytes, basis: bytes, before: Tree, after: Tree) -> str | None:
+    """Give files of the staged root other bytes, and their folders the mtimes of the sources'.
+
+    Gives the note of `CheckedOut`; None where what is staged was not decided of `since`, or is not
+    as it was left: `checkout` is then to make it. Raises BadInput where a source changed since it
+    was read.
+    """
+    able = privileged(os.path.dirname(paths.folder))
+    recorded = _recorded(paths, able)
+    if recorded is None or recorded.basis != since:
+        return None
+    try:
+        text = mtree.replaced(recorded.mtree, before, after)
+    except ValueError:
+        return None
+    known = recorded.manifest(paths)
+    stamps = _rewrite(paths, known, after, able)
+    if stamps is None:
+        return None
+    facts = marshal.dumps((known.inodes, {**(known.stamps or {}), **stamps}))
+    _record(paths, recorded._replace(mtree=text, facts=facts, basis=basis), able)
+    return recorded.note
+
+
+def _rewrite(
+    paths: StagedPaths, known: Manifest, files: Tree, able: bool
+) -> dict[bytes, int] | None:
+    """Make these files anew, and give their stamps; None where somebody changed the folder."""
+    goal, _ = _as_staged(_with_folders(known, files), able)
+    changed = tuple((path, goal[path]) for path in files)
+    unlink_if_there(paths.manifest)
+    try:
+        return _Job(paths, goal, able, None, None).perform(_NOTHING._replace(changed=changed))
+    except _DISTURBED:
+        return None
+
+
+def _with_folders(known: Manifest, files: Tree) -> Tree:
+    """Files, and the folders that they are in, with those of their sources."""
+    sources = {parent(path): parent(entry.source) for path, entry in files.items()}
+    folders = entries_of(known, sources)
+    return files | {path: folders[path]._replace(source=sources[path]) for path in folders}
 
 
 def _as_staged(tree: Tree, able: bool) -> tuple[Tree, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from itertools import filterfalse
 from typing import Any, NamedTuple
 
 from ..base.errors import BadInput, Problem
+from ..checkout.staged import StagedPaths
 from ..initrd import build, content, kernel
 from ..unpack.claims import claimed
 from ..reference.exclude import bounds
@@ -24,7 +26,8 @@ from ..scan import reader
 from ..scan.index import dump_index
 from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanner
 from ..tree import mtree
-from ..tree.model import Circle, Tree
+from ..tree.model import Circle, Tree, reads_noted, under
+from .renewal import Basis, Renewal, facts_of, renewal, special_of
 from .seen import initrd_seen, walked
 from .source import ImageSource
 from .state import ImageState
@@ -45,6 +48,7 @@ class DecidedRoot(NamedTuple):
     # The reference, where its folder is the build's own and as its tree says: it claims nothing
     # besides. Nothing else of what was read is kept: a tree takes much room
     owned: Tree | None
+    basis: bytes = b""  # a Basis, by which it can be renewed; b"": it cannot
 
     @property
     def tree(self) -> Tree:
@@ -70,36 +74,94 @@ def _lets_out(paths: Iterable[str], allowed: str) -> bool:
     return any(f"{path}/".startswith(start) for path in paths)
 
 
-_DECIDED: dict[ImageSource, DecidedRoot] = {}  # what was found to be right, until it is staged
+# What was found to be right, until it is staged
+_DECIDED: dict[ImageSource, DecidedRoot] = {}
+_RENEWALS: dict[ImageSource, Renewal] = {}
+
+
+class Examined(NamedTuple):
+    """What is examined of an image."""
+
+    root: ImageSource
+    initrd: ImageSource
+    place: StagedPaths  # where the root is staged, and was
 
 
 def examine(
-    root: ImageSource, initrd: ImageSource, known: ImageState, code: str, tell: Tell
+    what: Examined, known: ImageState, code: str, tell: Tell
 ) -> tuple[ImageState, IndexBytes]:
     """Decide what an image will be: what is wrong with it, and what its root has for disks.
 
     Secrets must not leave, and what could not start must not be deployed; both are said at once.
-    `code` names the code that decides; what was startable by it before is not tried again. Given
-    back with it is what the next look at the reference is to know.
+    `code` names the code that decides; what was startable by it before is not tried again. Where
+    what is staged can be renewed, nothing else is decided. Given back with it is what the next look
+    at the reference is to know.
     """
-    _DECIDED.pop(root, None)
+    _DECIDED.pop(what.root, None)
+    _RENEWALS.pop(what.root, None)
+    facts = facts_of(what.root, what.initrd, code)
+    found = renewal(what.root, what.place, facts, tell)
+    if found:
+        _RENEWALS[what.root] = found
+        return found.state, found.known
     index: IndexBytes = []
     try:
-        found, index = _read(root, tell)
+        read, index = _read(what.root, tell)
+        laid = _laid(what, read, facts)
+    except BadInput as error:
+        return ImageState(error.problems), index or _known(what.root)
+    return _judged(what, laid, known, code), index
+
+
+class _Laid(NamedTuple):
+    """A root that may be wrong."""
+
+    decided: DecidedRoot
+    parts: Tree  # of which its initrd can be made
+    basis: Basis | None
+
+
+def _laid(what: Examined, found: reader.Scan, facts: str) -> _Laid:
+    """Lay a root. Raises BadInput."""
+    root = what.root
+    with reads_noted() as looked_into:
         decided = _lay(root, found)
         with circles_named(root):
-            parts = content.parts(decided.tree, initrd.image)
-    except BadInput as error:
-        return ImageState(error.problems), index or _known(root)
+            parts = content.parts(decided.tree, what.initrd.image)
+    if not root.in_place or found.signature is None:
+        return _Laid(decided, parts, None)
+    besides = {*parts, *_filling(decided, root)}
+    special = special_of(found.tree, decided.tree, looked_into, besides)
+    notes = json.dumps(decided.notes(root.image.keep))
+    return _Laid(decided, parts, Basis(facts, found.signature, special, notes, {}, ""))
+
+
+def _judged(what: Examined, laid: _Laid, known: ImageState, code: str) -> ImageState:
+    """What is wrong with an image; where nothing is, its root is kept to be staged."""
+    root, initrd, decided = what.root, what.initrd, laid.decided
     problems = _complaints([*decided.secrets.refused, *in_base(initrd.image.initrd.base)], root)
-    startable = _mark(initrd, parts, code)
+    startable = _mark(initrd, laid.parts, code)
     if known.startable != startable:
-        unbootable = _unbootable(initrd, parts)
+        unbootable = _unbootable(initrd, laid.parts)
         problems += unbootable
         startable = "" if unbootable else startable
+    disks = disk_support(decided.tree)
     if not problems:
-        _DECIDED[root] = decided
-    return ImageState(tuple(problems), disk_support(decided.tree), startable), index
+        basis = laid.basis and laid.basis._replace(disks=disks, startable=startable)
+        _DECIDED[root] = decided._replace(basis=basis.dump() if basis else b"")
+    return ImageState(tuple(problems), disks, startable)
+
+
+def _filling(decided: DecidedRoot, root: ImageSource) -> Iterator[bytes]:
+    """All that is below folders that fill nodes' own: archives of it lie beside them."""
+    for folder in stage.fills(root.image):
+        yield from under(decided.tree, folder.strip("/").encode())
+
+
+def renew(root: ImageSource, place: StagedPaths) -> dict[str, Any] | None:
+    """Renew what is staged, where that was found to do in this run; give its notes if so."""
+    found = _RENEWALS.pop(root, None)
+    return found.stage(place) if found else None
 
 
 def decide(root: ImageSource, tell: Tell) -> DecidedRoot:

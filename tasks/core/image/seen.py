@@ -19,12 +19,18 @@ from .state import load_known
 @lru_cache(maxsize=None)
 def root_seen(source: ImageSource) -> str:
     """What the folders that go into a root hold, by a walk that reads no file."""
-    names = (*BUILT_IN_OVERLAYS, *source.image.overlays)
-    layers = overlay.fingerprint(source.folders, names)
+    layers = layers_seen(source)
     if not source.in_place:
         return layers
     changing = time.time_ns()  # what changes right now is looked at again
     return f"{layers} {walked(source).signature or changing}"
+
+
+@lru_cache(maxsize=None)
+def layers_seen(source: ImageSource) -> str:
+    """The same of all that is laid over the reference."""
+    names = (*BUILT_IN_OVERLAYS, *source.image.overlays)
+    return overlay.fingerprint(source.folders, names)
 
 
 @lru_cache(maxsize=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..site.model import Disk
@@ -60,6 +60,16 @@ def _sizes(tree: Tree) -> dict[str, int]:
         if path in tree:
             found[_text(path)] += size
     return dict(found)
+
+
+def grown(had: DiskSupport, sizes: Mapping[bytes, int]) -> DiskSupport:
+    """What a root has when its files, by their paths, are larger by so many bytes."""
+    found = Counter[str](had["bytes"])
+    for path, size in sizes.items():
+        for folder in map(_text, _top_folders(path)):
+            if folder in found:
+                found[folder] += size
+    return {**had, "bytes": dict(found)}
 
 
 def _top_folders(path: bytes) -> tuple[bytes, bytes]:

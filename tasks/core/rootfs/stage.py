@@ -128,8 +128,12 @@ def _lacking(tree: Tree) -> Iterator[str]:
 
 def pack(staged: StagedRoot, image: Image) -> StagedRoot:
     """The same root, with what fills its nodes' folders in one file each."""
-    fills = {"/var.ro", *filter(None, (part.fill for part in partitions_of(image)))}
-    return replace(staged, tree=transforms.pack(staged.tree, sorted(fills)))
+    return replace(staged, tree=transforms.pack(staged.tree, fills(image)))
+
+
+def fills(image: Image) -> list[str]:
+    """The folders of a root that fill its nodes' own, as the site names them."""
+    return sorted({"/var.ro", *filter(None, (part.fill for part in partitions_of(image)))})
 
 
 def mounts(image: Image) -> list[str]:

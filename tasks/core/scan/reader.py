@@ -144,7 +144,7 @@ def scan_on(
     if looked.before.records and looked.before.judge != options.judge.by:
         looked = Walked(None)
     if looked.folders:
-        reader = _Reader(top, looked.before, options, progress)
+        reader = Reader(top, looked.before, options, progress)
         found = reader.go_on(looked)
     else:
         reader, found = _walk_and_read(top, looked.before, options, progress)
@@ -153,10 +153,10 @@ def scan_on(
 
 def _walk_and_read(
     root: bytes, before: Index, options: ScanOptions, progress: Progress
-) -> tuple[_Reader, Scan]:
+) -> tuple[Reader, Scan]:
     """A second time, from what the first one knows, where something had just been changed."""
     for _ in range(2):
-        reader = _Reader(root, before, options, progress)
+        reader = Reader(root, before, options, progress)
         walk = Walk(root, before.known, options.skip, options.also, reader.row)
         found = reader.read(walk)
         if not walk.racy or not walk.settle():
@@ -165,7 +165,7 @@ def _walk_and_read(
     return reader, found
 
 
-class _Reader:
+class Reader:
     """Turns a walk's listings into entries, and into what the next scan needs to know of them."""
 
     def __init__(
@@ -241,7 +241,7 @@ class _Reader:
                     self._keep(seen)
                 elif record:
                     self.put(seen.path, *record)
-                    self._remember(seen, record, start)
+                    self.remember(seen, record, start)
 
     def _keep(self, path: bytes) -> None:
         """A folder that is as the index knows it."""
@@ -260,7 +260,7 @@ class _Reader:
                 return
             folders = listed
         for seen in folders:
-            yield seen, None if isinstance(seen, bytes) else self._read_folder(root, seen)
+            yield seen, None if isinstance(seen, bytes) else self.read_folder(root, seen)
 
     def _read_in_two(
         self, root: Folder, listed: deque[Listing]
@@ -279,7 +279,7 @@ class _Reader:
         """All that was found in a folder, for another process. `before`: names read by now."""
         problems, steady = self.problems, self.steady
         self.problems, self.steady, self.names = [], True, before
-        record = self._read_folder(root, seen)
+        record = self.read_folder(root, seen)
         found = record, list(map(tuple, self.problems)), self.steady
         self.problems, self.steady = problems, steady
         return marshal.dumps(found)
@@ -294,7 +294,8 @@ class _Reader:
     def _hush(self) -> None:
         self.progress = _unheard
 
-    def _read_folder(self, root: Folder, seen: Listing) -> IndexRecord | None:
+    def read_folder(self, root: Folder, seen: Listing) -> IndexRecord | None:
+        """Read the names of a folder that are new; None, and a problem, where that cannot be."""
         try:
             fd = root.at(seen.path)
         except OSError as error:
@@ -348,7 +349,7 @@ class _Reader:
         row, digest, verdict, found = self._open(fd, name, row, known)
         return row, b"", None, digest, verdict, found
 
-    def _remember(self, listing: Listing, record: IndexRecord, start: int) -> None:
+    def remember(self, listing: Listing, record: IndexRecord, start: int) -> None:
         """Note a folder for the next scan.
 
         Left out is what may change and have the same status, and `user.` attributes, whose values
@@ -391,7 +392,7 @@ class _Reader:
         if kind == FILE:
             self._note_name(path, self.first[file_system].setdefault(inode, path))
             self.verdicts[digest] = verdict
-            self.tree[path] = self._file(path, row, digest, found or ())
+            self.tree[path] = self.file(path, item)
         elif kind is None:
             self.sockets.append(path)
         else:
@@ -410,7 +411,9 @@ class _Reader:
                 found or (),
             )
 
-    def _file(self, path: bytes, row: Row, digest: str, found: Attributes) -> Entry:
+    def file(self, path: bytes, item: Item) -> Entry:
+        """Give the entry of a file of which that is known."""
+        row, _, _, digest, _, found = item
         stamp, mode, uid, gid, size, *_ = row
         return Entry(
             FILE,
@@ -419,7 +422,7 @@ class _Reader:
             gid,
             size,
             digest=digest,
-            xattrs=found,
+            xattrs=found or (),
             source=self.prefix + path,
             stamp=0 if self.options.owned else stamp,
         )

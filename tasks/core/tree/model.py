@@ -5,6 +5,7 @@ Every step of staging is a function from trees to a tree.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -93,8 +94,23 @@ def edited(entry: Entry, data: bytes) -> Entry:
     return new._replace(xattrs=entry.xattrs)
 
 
+_NOTED: list[set[bytes]] = []  # of those who note what is read
+
+
+@contextlib.contextmanager
+def reads_noted() -> Iterator[set[bytes]]:
+    """Give the sources of all files whose bytes are asked for meanwhile."""
+    _NOTED.append(set())
+    try:
+        yield _NOTED[-1]
+    finally:
+        _NOTED.pop()
+
+
 def read_content(entry: Entry) -> bytes:
     """Give the bytes of a file. Raises BadInput where they are not those that its digest says."""
+    for noted in _NOTED:
+        noted.add(entry.source)
     if entry.data is not None:
         return entry.data
     data = read(entry.source)

@@ -116,6 +116,22 @@ def found(data: bytes, paths: Iterable[bytes]) -> list[bytes]:
     return [data[start:end] for start, end in places(data, paths).values()]
 
 
+def replaced(data: bytes, before: Tree, after: Tree) -> bytes:
+    """Give a manifest with other entries of these paths, which it has as they are in `before`.
+
+    Raises ValueError where it has not.
+    """
+    at = places(data, before)
+    parts, end = list[bytes](), 0
+    for path in sorted(before):
+        start, stop = at.get(path, (0, 0))
+        if data[start:stop] != line(path, before[path]):
+            raise ValueError(f"not as it is in the manifest: {path!r}")
+        parts += data[end:start], line(path, after[path])
+        end = stop
+    return b"".join([*parts, data[end:]])
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """Count a manifest's names, and the bytes of all their files."""
     sizes = re.findall(rb" size=(\d+)", data)

@@ -7,10 +7,12 @@ import subprocess
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as some
 
 from tasks.core.scan.reader import scan
 from tasks.core.tree import mtree, xattrs
-from tasks.core.tree.manifest import manifest_of, read_manifest
+from tasks.core.tree.manifest import difference, manifest_of, read_manifest
+from tasks.core.tree.model import FILE, Entry
 from tests.support import all_file_types
 from tests.support.trees import trees
 
@@ -35,6 +37,37 @@ def test_a_manifest_does_not_depend_on_the_order_of_the_tree(tree):
 def test_folders_come_before_what_is_in_them(tree):
     paths = list(mtree.parse(mtree.dump(tree)))
     assert paths == sorted(paths)
+
+
+@given(trees, some.data())
+def test_lines_of_a_manifest_are_replaced_as_in_its_tree(tree, data):
+    paths = data.draw(some.lists(some.sampled_from(sorted(tree)), unique=True))
+    new = {
+        path: Entry(FILE, 0o600, 0, 0, data.draw(some.integers(0, 99)), digest="0" * 64)
+        for path in paths
+    }
+    before = {path: tree[path] for path in paths}
+    assert mtree.replaced(mtree.dump(tree), before, new) == mtree.dump(tree | new)
+
+
+@given(trees, some.data())
+def test_a_line_that_is_not_as_it_was_is_not_replaced(tree, data):
+    path = data.draw(some.sampled_from(sorted(tree)))
+    other = tree[path]._replace(uid=tree[path].uid ^ 1)
+    for before in ({path: other}, {path + b"\1": other}):
+        if before.keys() <= tree.keys() or path + b"\1" not in tree:
+            with pytest.raises(ValueError, match="not as it is"):
+                mtree.replaced(mtree.dump(tree), before, dict.fromkeys(before, other))
+
+
+@given(trees, trees, some.booleans())
+def test_what_differs_in_two_trees_is_told_of_their_manifests(old, new, alike):
+    if alike:  # of as many names
+        new = {path: new.get(path, entry) for path, entry in old.items()}
+    before, after = difference(manifest_of(old), manifest_of(new))
+    assert before.items() <= old.items() and after.items() <= new.items()
+    differing = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
+    assert differing <= before.keys() | after.keys()
 
 
 @pytest.fixture(scope="module")
