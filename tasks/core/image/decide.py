@@ -27,7 +27,7 @@ from ..scan.index import dump_index
 from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanner
 from ..tree import mtree
 from ..tree.model import Circle, Tree, reads_noted, under
-from .renewal import Basis, Renewal, facts_of, renewal, special_of
+from .renewal import Basis, Renewal, Special, facts_of, renewal, special_of
 from .seen import initrd_seen, walked
 from .source import ImageSource
 from .state import ImageState
@@ -107,10 +107,13 @@ def examine(
     index: IndexBytes = []
     try:
         read, index = _read(what.root, tell)
-        laid = _laid(what, read, facts)
+        laid = _laid(what, read)
     except BadInput as error:
         return ImageState(error.problems), index or _known(what.root)
-    return _judged(what, laid, known, code), index
+    state = _judged(what, laid, known, code)
+    if not state.problems:
+        _keep(what.root, facts, read.signature, laid, state)
+    return state, index
 
 
 class _Laid(NamedTuple):
@@ -118,38 +121,49 @@ class _Laid(NamedTuple):
 
     decided: DecidedRoot
     parts: Tree  # of which its initrd can be made
-    basis: Basis | None
+    special: Special  # of a reference that is read in place
 
 
-def _laid(what: Examined, found: reader.Scan, facts: str) -> _Laid:
+def _laid(what: Examined, found: reader.Scan) -> _Laid:
     """Lay a root. Raises BadInput."""
     root = what.root
     with reads_noted() as looked_into:
         decided = _lay(root, found)
         with circles_named(root):
             parts = content.parts(decided.tree, what.initrd.image)
-    if not root.in_place or found.signature is None:
-        return _Laid(decided, parts, None)
+    if not root.in_place:
+        return _Laid(decided, parts, {})
     besides = {*parts, *_filling(decided, root)}
-    special = special_of(found.tree, decided.tree, looked_into, besides)
-    notes = json.dumps(decided.notes(root.image.keep))
-    return _Laid(decided, parts, Basis(facts, found.signature, special, notes, {}, ""))
+    return _Laid(decided, parts, special_of(found.tree, decided.tree, looked_into, besides))
 
 
 def _judged(what: Examined, laid: _Laid, known: ImageState, code: str) -> ImageState:
-    """What is wrong with an image; where nothing is, its root is kept to be staged."""
-    root, initrd, decided = what.root, what.initrd, laid.decided
-    problems = _complaints([*decided.secrets.refused, *in_base(initrd.image.initrd.base)], root)
+    """What is wrong with an image."""
+    initrd, refused = what.initrd, laid.decided.secrets.refused
+    problems = _complaints([*refused, *in_base(initrd.image.initrd.base)], what.root)
     startable = _mark(initrd, laid.parts, code)
     if known.startable != startable:
         unbootable = _unbootable(initrd, laid.parts)
         problems += unbootable
         startable = "" if unbootable else startable
-    disks = disk_support(decided.tree)
-    if not problems:
-        basis = laid.basis and laid.basis._replace(disks=disks, startable=startable)
-        _DECIDED[root] = decided._replace(basis=basis.dump() if basis else b"")
-    return ImageState(tuple(problems), disks, startable)
+    return ImageState(tuple(problems), disk_support(laid.decided.tree), startable)
+
+
+def _keep(
+    root: ImageSource,
+    facts: str,
+    signature: str | None,
+    laid: _Laid,
+    state: ImageState,
+) -> None:
+    """Keep a root until it is staged, and of what it was decided if a change of that shows."""
+    decided = laid.decided
+    if root.in_place and signature is not None:
+        notes = json.dumps(decided.notes(root.image.keep))
+        disks, startable = state.disks or {}, state.startable
+        basis = Basis(facts, signature, laid.special, notes, disks, startable)
+        decided = decided._replace(basis=basis.dump())
+    _DECIDED[root] = decided
 
 
 def _filling(decided: DecidedRoot, root: ImageSource) -> Iterator[bytes]:

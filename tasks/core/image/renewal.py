@@ -17,7 +17,7 @@ from ..checkout import staged
 from ..reference.exclude import bounds
 from ..rootfs.disks import DiskSupport, grown
 from ..rootfs.transforms import in_root
-from ..scan.changed_bytes import changed_bytes
+from ..scan.changed_bytes import ChangedBytes, changed_bytes
 from ..scan.index import dump_index
 from ..scan.reader import Progress
 from ..secret_scan.find import HUGE, scanner
@@ -25,7 +25,6 @@ from ..tree.model import Tree, parent
 from .seen import initrd_seen, layers_seen, walked
 from .source import ImageSource
 from .state import ImageState
-
 
 # Of a reference: what did not come through as it was, and files whose bytes meant something to a
 # step; with digests, for a copy of one may mean the same
@@ -46,6 +45,10 @@ class Basis(NamedTuple):
         """The same, as it is kept."""
         return marshal.dumps(tuple(self))
 
+    def is_of(self, facts: str, signature: str | None) -> bool:
+        """Whether a root was decided of these."""
+        return (self.facts, self.signature) == (facts, signature)
+
     def is_plain(self, path: bytes) -> bool:
         """Whether a file's bytes meant nothing but themselves."""
         return path not in self.special and parent(path) not in self.special
@@ -54,26 +57,28 @@ class Basis(NamedTuple):
 class Renewal(NamedTuple):
     """A staged root, and its files that get other bytes, by their names there."""
 
-    since: bytes  # what was staged, a Basis as it was kept
-    basis: Basis
+    since: bytes  # of what is staged, a Basis as it was kept
+    basis: Basis  # of what it becomes
     before: Tree
     after: Tree
     known: list[bytes | memoryview]  # of the reference, to the next look at it
 
     @property
     def state(self) -> ImageState:
-        """What is decided of the image: what was, of a root that is as large as its files are."""
-        sizes = {path: self.after[path].size - self.before[path].size for path in self.after}
-        return ImageState((), grown(self.basis.disks, sizes), self.basis.startable)
+        """What is decided of the image."""
+        return ImageState((), self.basis.disks, self.basis.startable)
 
     def stage(self, place: staged.StagedPaths) -> dict[str, Any] | None:
         """Give the files their bytes, and say what is to be noted of the root.
 
         None where what is staged is not as it was left.
         """
-        basis = self.basis._replace(disks=self.state.disks or {}).dump()
+        basis = self.basis.dump()
         note = staged.renew(place, self.since, basis, self.before, self.after)
-        return None if note is None else {**json.loads(self.basis.notes), "unprivileged": note}
+        if note is None:
+            return None
+        notes: dict[str, Any] = json.loads(self.basis.notes)
+        return {**notes, "unprivileged": note}
 
 
 def special_of(
@@ -107,17 +112,15 @@ def renewal(
     if since is None:
         return None
     looked = walked(root)
-    if looked.signature is None:
-        return None
-    if (since.facts, since.signature) != (facts, looked.before.signature):
+    if looked.signature is None or not since.is_of(facts, looked.before.signature):
         return None
     options = bounds(root.image)._replace(judge=scanner())
     found = changed_bytes(root.reference, looked, options, since.is_plain, tell)
-    if found is None or not _are_plain(since, found.before, found.after):
+    if found is None or not _are_plain(since, found):
         return None
-    now = since._replace(signature=looked.signature)
-    index = dump_index(options.rules, found.known)
-    return Renewal(kept, now, _in_root(found.before), _in_root(found.after), index)
+    before, after = _in_root(found.before), _in_root(found.after)
+    now = since._replace(signature=looked.signature, disks=_grown(since.disks, before, after))
+    return Renewal(kept, now, before, after, dump_index(options.rules, found.known))
 
 
 def _parsed(kept: bytes) -> Basis | None:
@@ -128,16 +131,21 @@ def _parsed(kept: bytes) -> Basis | None:
         return None
 
 
-def _are_plain(since: Basis, before: Tree, after: Tree) -> bool:
+def _are_plain(since: Basis, found: ChangedBytes) -> bool:
     """Whether no step would see more than other bytes.
 
     A rule of scrubbing leaves an empty file as it is without a look into it; a file with the bytes
     of a special one may be as special; and of a huge file the judge has not heard all.
     """
     known = set(since.special.values())
-    sizes = [entry.size for tree in (before, after) for entry in tree.values()]
-    digests = {entry.digest for entry in after.values()}
+    entries = [*found.before.values(), *found.after.values()]
+    sizes = [entry.size for entry in entries]
+    digests = {entry.digest for entry in found.after.values()}
     return all(0 < size <= HUGE for size in sizes) and known.isdisjoint(digests)
+
+
+def _grown(disks: DiskSupport, before: Tree, after: Tree) -> DiskSupport:
+    return grown(disks, {path: after[path].size - before[path].size for path in after})
 
 
 def _in_root(tree: Tree) -> Tree:
