@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from operator import itemgetter
+from itertools import compress
+from operator import ne
 from typing import NamedTuple
 
 from . import mtree, xattrs
@@ -82,8 +83,9 @@ def _difference(old: Manifest, new: Manifest, besides: Collection[bytes]) -> tup
 def _without_equal(old: list[bytes], new: list[bytes]) -> tuple[set[bytes], set[bytes]]:
     """Give what only one of two manifests has; mostly they have as many lines, and few differ."""
     if len(old) == len(new):
-        pairs = [pair for pair in zip(old, new) if pair[0] != pair[1]]
-        old, new = list(map(itemgetter(0), pairs)), list(map(itemgetter(1), pairs))
+        differs = list(map(ne, old, new))
+        old = list(compress(old, differs))
+        new = list(compress(new, differs))
     before, after = set(old), set(new)
     return before - after, after - before
 
