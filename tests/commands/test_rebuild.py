@@ -1,4 +1,4 @@
-"""After any change of a reference, renewed or decided anew, the root is what a build from nothing would make of it."""
+"""After any change of a reference the root is what a build from nothing makes, renewed or not."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_a_setting_that_was_refused_and_taken_back_leaves_nothing(built, referen
 def test_what_was_examined_of_other_settings_is_not_taken_for_what_was_staged(
     doit, reference, staged, change
 ):
-    """An overlay brings what a node's disk is mounted on: with it the site is right, without it wrong."""
+    """An overlay brings what a disk is mounted on: with it a site is right, without it wrong."""
     sample_site.put(doit.folder / "overlays/site/data/keep", b"")
     sample_site.write(doit.site, reference, overlays="site" if staged else "")
     text = doit.site.read_text()

@@ -14,9 +14,12 @@ def test_a_set_of_disks_needs_mdadm_and_one_disk_does_not():
 
 
 def test_what_disks_need_grows_with_the_files():
-    names = [b"usr/share/one", b"usr/share/two", b"etc/motd", b"top"]
-    tree = {name: generated_file(b"x" * 1000) for name in names}
-    tree |= {name: directory() for name in (b"usr", b"usr/share", b"etc")}
+    tree = {name: directory() for name in (b"usr", b"usr/share", b"etc")}
+    for name in (b"usr/share/one", b"usr/share/two", b"etc/motd", b"top"):
+        tree[name] = generated_file(b"x" * 1000)
+    has = disk_support(tree)
+
     sizes = {b"usr/share/one": 2000, b"etc/motd": -400, b"top": 1}
-    larger = {name: tree[name]._replace(size=1000 + size) for name, size in sizes.items()}
-    assert grown(disk_support(tree), sizes) == disk_support(tree | larger) != disk_support(tree)
+    for name, size in sizes.items():
+        tree[name] = tree[name]._replace(size=1000 + size)
+    assert grown(has, sizes) == disk_support(tree) != has

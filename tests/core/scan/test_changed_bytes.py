@@ -1,4 +1,4 @@
-"""Files with other bytes are read alone where nothing else changed; any doubt, and all is looked at."""
+"""Files with other bytes are read alone where nothing else changed; by any doubt none is told."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ MORE = {
     "a folder more": lambda top: (top / "folder").mkdir(),
     "another type": lambda top: ((top / "two").unlink(), (top / "two").symlink_to("one")),
     "another target": lambda top: ((top / "link").unlink(), (top / "link").symlink_to("two")),
-    "another name of a file": lambda top: ((top / "two").unlink(), os.link(top / "one", top / "two")),
+    "another name": lambda top: ((top / "two").unlink(), os.link(top / "one", top / "two")),
     "a label": lambda top: os.setxattr(top / "one", "user.label", b"x"),
     "a folder's label": lambda top: os.setxattr(top / "inner", "user.label", b"x"),
     "what the judge refuses": lambda top: (top / "one").write_text("evil\n"),
