@@ -1,14 +1,14 @@
 """A release's root: a new, complete folder that shares equal names with an earlier release.
 
-First the earlier release, all of it, by hard links and without a look at any manifest; then the
-steps from there.
+First the earlier release, but for what is known to differ, by hard links and without a look at any
+manifest; then the steps from there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from stat import S_IMODE
 from typing import NamedTuple
@@ -120,7 +120,7 @@ def _difference(
 ) -> tuple[Tree, Tree]:
     """Give of both trees what differs, as it can be made; of the earlier one without the lost."""
     trees = earlier.difference
-    if trees is None or lost:
+    if trees is None or not lost <= trees[0].keys():
         trees = difference(earlier.record, manifest, lost)
     before, goal = trees
     before = {path: entry for path, entry in before.items() if path not in lost}
@@ -218,6 +218,7 @@ class _Lender:
     def __init__(self, earlier: Earlier):
         self.earlier = earlier
         self.ctimes: Ctimes = {} if earlier.ctimes is None else earlier.ctimes
+        self.unlike = _by_folder(_replaced(earlier))
         self.moved: set[bytes] = set()  # folders that may be others: no ctime says what is there
         self.linked = 0
 
@@ -227,12 +228,18 @@ class _Lender:
         return as_possible(tree, able=not self.earlier.note)[0]
 
     def link(self, folder: bytes, source: int, fd: int) -> dict[bytes, Stat]:
-        """Link all that may be of one folder, open as `source`, into another; give that."""
+        """Link all that may be of one folder, open as `source`, into another; give that.
+
+        Not what is known to differ: to remove that name again would move the ctime of a file that
+        the earlier release has.
+        """
         own, names = self.earlier.stats[folder]
         if is_moved(folder, own, os.fstat(source), self.moved):
             self.moved.add(folder)
-        linked, lstat = {}, os.lstat
+        linked, lstat, unlike = {}, os.lstat, self.unlike.get(folder, ())
         for name, before in names.items():
+            if name in unlike:
+                continue
             try:
                 status = lstat(name, dir_fd=source)
                 if not looks_as(before, status) or not self._is_sound(folder, name, status):
@@ -255,6 +262,24 @@ class _Lender:
         file = os.path.join(os.fsencode(self.earlier.folder), path)
         entry = self.tree.get(path)
         return entry is not None and is_as_said(entry, status, file)
+
+
+def _replaced(earlier: Earlier) -> Iterator[bytes]:
+    """What is known to be none of what is published now, or another file there."""
+    if earlier.difference:
+        before, goal = (as_possible(tree, able=not earlier.note)[0] for tree in earlier.difference)
+        changes = changes_between(before, goal)
+        yield from changes.removed
+        yield from (path for path, _ in (*changes.changed, *changes.touched))
+
+
+def _by_folder(paths: Iterable[bytes]) -> dict[bytes, set[bytes]]:
+    """The names that lead there, by the folder that they are in."""
+    found: dict[bytes, set[bytes]] = {}
+    for path in paths:
+        above, _, name = path.rpartition(b"/")
+        found.setdefault(above, set()).add(name)
+    return found
 
 
 def _folders(earlier: Earlier) -> Tree:

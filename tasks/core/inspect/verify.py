@@ -20,7 +20,7 @@ from ..plan.scope import image_of, label_of
 from ..plan.ukis import kept_program
 from ..release import Release
 from ..scan.ctimes import read_ctimes
-from ..scan.seen import changed_since
+from ..scan.seen import Sound, changed_since
 from ..services.installed import read_installed
 from ..store import kept, shadows
 from ..store.boot_files import named, parts_of_site_data, read_files
@@ -47,7 +47,7 @@ class KnownFiles:
 
     def __init__(self, targets: Targets):
         self.ctimes = read_ctimes(targets.ctimes)
-        self.sound = set[bytes]()  # of folders: as `changed_since` has it
+        self.sound: Sound = {}
 
 
 def of_release(

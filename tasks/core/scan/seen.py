@@ -1,8 +1,8 @@
 """Seen: the status of a published root as it is written down, and as it is looked at again.
 
 Releases share files. In a folder that nobody touched each name leads to the file that it led to; so
-where the names of a folder were found to lead to files that are what they were, those of every
-folder with the same names and files do.
+where a name was found to lead to a file that is what it was, that is so of the same file in the
+same folder of every release.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from .ctimes import Ctimes
 from .stat import ChangedPath, Stat, Stats, changed_by_folder, is_moved
 
 Names = dict[bytes, Stat]  # of a folder, without those that are folders
+# folder -> its names, as they were written down, that lead to files found to be what they were
+Sound = dict[bytes, bytes]
 Inodes = dict[bytes, int]  # names that share a file -> a number for it
 
 _FORMAT = b"plugnode looks 2\n"  # then a sha256, and what it is of
@@ -81,14 +83,6 @@ class SeenRoot:
     def stats(self) -> Stats:
         return {path: (own, marshal.loads(names)) for path, (own, names) in self.folders.items()}
 
-    def stats_of(self, paths: Collection[bytes]) -> Stats:
-        """All folders, and the names that are in these."""
-        stats: Stats = {path: (own, {}) for path, (own, _) in self.folders.items()}
-        for path in paths:
-            own, names = self.folders[path]
-            stats[path] = own, marshal.loads(names)
-        return stats
-
 
 def _as_now(own: Stat, names: Names) -> tuple[Stat, bytes]:
     return own, _dump({name: (*stat, 0) for name, stat in names.items()})
@@ -127,29 +121,38 @@ def _is_shared(pair: tuple[object, object]) -> bool:
 
 
 def changed_since(
-    seen: SeenRoot, root: str, ctimes: Ctimes, sound: set[bytes]
+    seen: SeenRoot,
+    root: str,
+    ctimes: Ctimes,
+    sound: Sound,
 ) -> list[ChangedPath]:
     """Give every path that is not known to be as it was, as `changed_paths` does.
 
-    `sound`: names of folders, as they were written down, that lead to files that were found to be
-    as they were, in this root or another one of this server. They are not looked at again, and more
-    of them come to it.
+    `sound` is of this root or of other ones of this server. What it has is not looked at again, and
+    more comes to it.
     """
-    doubtful = list(_doubtful(seen, root, sound if seen.knows_files else ()))
+    doubtful = dict(_doubtful(seen, root, sound if seen.knows_files else {}))
     found: list[ChangedPath] = []
-    for path, changed in changed_by_folder(seen.stats_of(doubtful), root, ctimes, doubtful):
+    for path, changed in changed_by_folder(doubtful, root, ctimes, seen.folders):
         found += changed
         if seen.knows_files and not changed:
-            sound.add(seen.folders[path][1])
+            sound[path] = seen.folders[path][1]
     return found
 
 
-def _doubtful(seen: SeenRoot, root: str, sound: Collection[bytes]) -> Iterator[bytes]:
-    """Give the folders that have to be looked into: the root, which was moved to its place, too."""
+def _doubtful(
+    seen: SeenRoot,
+    root: str,
+    sound: Sound,
+) -> Iterator[tuple[bytes, tuple[Stat, Names]]]:
+    """Give the folders that have to be looked into, as `Stats` has them, with the names to look at.
+
+    The root and all in it, too: it was moved to its place.
+    """
     try:
         fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        yield b""
+        yield b"", seen.stats[b""]
         return
     moved = set[bytes]()
     try:
@@ -157,10 +160,21 @@ def _doubtful(seen: SeenRoot, root: str, sound: Collection[bytes]) -> Iterator[b
             status = _status(fd, path)
             if status is None or is_moved(path, own, status, moved):
                 moved.add(path)
-            if not path or path in moved or names not in sound:
-                yield path
+            if not path or path in moved:
+                yield path, (own, marshal.loads(names))
+            elif names != sound.get(path):
+                yield path, (own, _unlike(names, sound.get(path)))
     finally:
         os.close(fd)
+
+
+def _unlike(names: bytes, sound: bytes | None) -> Names:
+    """Those that are not known to lead to a file that is what it was."""
+    found: Names = marshal.loads(names)
+    if sound is None:
+        return found
+    known: Names = marshal.loads(sound)
+    return {name: stat for name, stat in found.items() if known.get(name) != stat}
 
 
 def _status(root: int, path: bytes) -> os.stat_result | None:

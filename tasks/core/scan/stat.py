@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterator
 from operator import attrgetter
 from stat import S_ISDIR
 
@@ -62,9 +62,12 @@ def changed_paths(stats: Stats, root: str, ctimes: Ctimes) -> Iterator[ChangedPa
 
 
 def changed_by_folder(
-    stats: Stats, root: str, ctimes: Ctimes, folders: Iterable[bytes]
+    stats: Stats, root: str, ctimes: Ctimes, folders: Container[bytes]
 ) -> Iterator[tuple[bytes, list[ChangedPath]]]:
-    """Give the same of these folders, each after the one that it is in; of some it is nothing."""
+    """Give the same by folder, each after the one that it is in; of some it is nothing.
+
+    `folders`: all that the root has, of which `stats` may be a part.
+    """
     top = _status(None, os.fsencode(root))
     if not _is_folder(top):
         yield b"", [(b"", top)]
@@ -72,7 +75,7 @@ def changed_by_folder(
     lost: set[bytes] = set()
     moved: set[bytes] = set()
     with Folder(root) as folder:
-        for path in folders:
+        for path, (own, names) in stats.items():
             try:
                 fd = folder.at(path)
             except (FileNotFoundError, NotADirectoryError):
@@ -80,9 +83,15 @@ def changed_by_folder(
                     yield path, [_gone(folder, path)]
                 lost.add(path)
             else:
-                if is_moved(path, stats[path][0], os.fstat(fd), moved):
+                status = os.fstat(fd)
+                if is_moved(path, own, status, moved):
                     moved.add(path)
-                yield path, list(_changed_in(fd, path, stats, {} if path in moved else ctimes))
+                known = {} if path in moved else ctimes
+                if stat_of_folder(status) == own:
+                    yield path, list(_changed_in(fd, path, names, known))
+                else:
+                    names = _come(fd, path, folders) | names
+                    yield path, [(path, status), *_changed_in(fd, path, names, known)]
 
 
 def _is_folder(status: os.stat_result | None) -> bool:
@@ -94,16 +103,21 @@ def _gone(folder: Folder, path: bytes) -> ChangedPath:
     return path, _status(folder.at(above), name)
 
 
-def _changed_in(fd: int, path: bytes, stats: Stats, ctimes: Ctimes) -> Iterator[ChangedPath]:
-    """Of one folder: itself, and what in it is no folder that is known."""
-    own, names = stats[path]
+def _come(fd: int, path: bytes, folders: Container[bytes]) -> dict[bytes, Stat]:
+    """What a folder has now, but for folders that are known."""
     start = path + b"/" if path else b""
-    status = os.fstat(fd)
-    if stat_of_folder(status) != own:
-        yield path, status
-        listed = sorted(map(os.fsencode, os.listdir(fd)))
-        came = [name for name in listed if start + name not in stats]
-        names = dict.fromkeys(came, UNKNOWN) | names
+    listed = sorted(map(os.fsencode, os.listdir(fd)))
+    return {name: UNKNOWN for name in listed if start + name not in folders}
+
+
+def _changed_in(
+    fd: int,
+    path: bytes,
+    names: dict[bytes, Stat],
+    ctimes: Ctimes,
+) -> Iterator[ChangedPath]:
+    """What in a folder is not known to be as it was."""
+    start = path + b"/" if path else b""
     for name, before in names.items():
         now = _status(fd, name)
         if now is None or not (looks_as(before, now) and is_known(ctimes, now)):

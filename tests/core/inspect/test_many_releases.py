@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -121,18 +122,22 @@ HARMS = (
 )
 
 
-def test_of_a_further_release_only_folders_with_something_new_are_looked_into(server, tmp_path):
-    counts = [looks(server, tmp_path, ids) for ids in (server.ids[:1], server.ids)]
-    assert counts == [300, 300 + 2 * 100]
+def test_of_a_further_release_only_names_that_are_new_are_looked_at(server, tmp_path):
+    counts = [calls(server, tmp_path, ids)["newfstatat"] for ids in (server.ids[:1], server.ids)]
+    assert counts == [300, 300 + 10 + 20]
 
 
-def looks(server, folder, ids) -> int:
-    """The calls by which a verify of these looks at names."""
+def test_a_file_of_which_a_later_release_has_another_is_not_read_again(server, tmp_path):
+    assert "openat" not in calls(server, tmp_path, server.ids)
+
+
+def calls(server, folder, ids) -> Counter[str]:
+    """The calls by which a verify of these looks at files, or opens them."""
     words = [sys.executable, "-c", LOOK, server.targets.destdir, *ids]
     out = folder / "calls"
-    argv = ["strace", "-f", "-o", out, "-e", "trace=newfstatat,lstat", *words]
+    argv = ["strace", "-f", "-o", out, "-e", "trace=newfstatat,openat", *words]
     subprocess.run(argv, check=True, cwd=REPOSITORY)
-    return len(re.findall(r'"file\d+"', out.read_text()))
+    return Counter(re.findall(r'(\w+)\([^"]*"[^"]*file\d+"', out.read_text()))
 
 
 def test_what_an_earlier_version_wrote_down_is_looked_at_in_each_release(server):
