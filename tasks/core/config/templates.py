@@ -110,11 +110,17 @@ def _sandbox() -> type[jinja2.Environment]:
     return Sandbox
 
 
-def _compiled() -> jinja2.BytecodeCache:
-    """Our own templates as bytecode, kept where Python keeps that of this module."""
+def compiled(folders: tuple[str, ...], module: str) -> jinja2.BytecodeCache | None:
+    """Our own templates as bytecode, kept where Python keeps that of this module.
+
+    None where others are among them. `module`: the file of the one whose environment it is for.
+    """
     import jinja2
 
-    state = f"{jinja2.__version__} {os.stat(__file__).st_mtime_ns}"  # they decide what is compiled
+    if folders != (TEMPLATES,):
+        return None
+    modules = {__file__, module}  # they and jinja2 decide what is compiled
+    state = f"{jinja2.__version__} {sorted(os.stat(file).st_mtime_ns for file in modules)}"
 
     class Compiled(jinja2.FileSystemBytecodeCache):
         def get_source_checksum(self, source: str) -> str:
@@ -134,7 +140,7 @@ def template_environment(folders: tuple[str, ...]) -> jinja2.Environment:
 
     environment = _sandbox()(
         loader=template_loader(folders),
-        bytecode_cache=_compiled() if folders == (TEMPLATES,) else None,
+        bytecode_cache=compiled(folders, __file__),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         trim_blocks=True,

@@ -17,7 +17,7 @@ from ..archive import cpio
 from ..base.nodeset import fold_nodes
 from ..base.text import human, show_path
 from ..config.boot_files import arguments_of, server_of
-from ..config.templates import render_template, template_loader
+from ..config.templates import compiled, render_template, template_loader
 from ..initrd.build import BY_NAME
 from ..reference.kinds import kind_of
 from ..release import Release
@@ -104,8 +104,10 @@ def render_page(name: str, view: View, templates: Iterable[str]) -> bytes:
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    folders = tuple(templates)
     environment = ImmutableSandboxedEnvironment(
-        loader=template_loader(tuple(templates)),
+        loader=template_loader(folders),
+        bytecode_cache=compiled(folders, __file__),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
         trim_blocks=True,

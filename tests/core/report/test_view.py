@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import re
+import sys
 import time
 from html.parser import HTMLParser
 
+import jinja2
 import pytest
 
 from tasks.core.archive import compression, cpio
@@ -190,6 +192,13 @@ class Outline(HTMLParser):
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
         return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def test_its_template_is_compiled_once(monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    first = page(node(7))
+    monkeypatch.delattr(jinja2.Environment, "_generate")
+    assert page(node(7)) == first
 
 
 def test_it_says_what_runs_and_on_which_nodes():
