@@ -16,9 +16,18 @@ from typing import NamedTuple
 from ..base.errors import Refused
 from ..base.files import naming
 from ..scan.content import attributes
-from ..scan.ctimes import Ctimes, is_known, note_ctime
+from ..scan.ctimes import Ctimes, note_ctime
 from ..scan.folder import Folder
-from ..scan.stat import Stat, Stats, drop_stat, is_moved, looks_as, stat_of_folder, stat_of_name
+from ..scan.stat import (
+    Stat,
+    Stats,
+    drop_stat,
+    is_known_as,
+    is_moved,
+    looks_as,
+    stat_of_folder,
+    stat_of_name,
+)
 from ..tree import xattrs
 from ..tree.diff import Changes, changes_between
 from ..tree.manifest import NOTHING, Manifest, difference, read_manifest
@@ -164,30 +173,42 @@ class _Shared(NamedTuple):
 def _share(earlier: Earlier, new: Folder) -> _Shared:
     """Fill the new folder with an earlier release: its folders made anew, all else by links."""
     stats: Stats = {}
-    lost = set[bytes]()
+    mtimes: dict[bytes, int] = {}
     folders = _folders(earlier)
     lender = _Lender(earlier)
     with Folder(earlier.folder) as old:
-        for path, (_, names) in earlier.stats.items():
+        for path in earlier.stats:
             source = _inner(old, path)
             if source is None:
-                lost |= {path, *_below(path, names)}
                 continue
+            mtimes[path] = os.fstat(source).st_mtime_ns
             with naming(os.path.join(new.path, path)):
                 fd = _made(new, path)
                 linked = lender.link(path, source, fd)
-                finish_entry(fd, folders[path], os.fstat(source).st_mtime_ns)
-                stats[path] = stat_of_folder(os.fstat(fd)), linked
-            lost |= _below(path, names.keys() - linked)
-    _note_outer(stats, new)
-    return _Shared(stats, lost, lender.linked)
+                finish_entry(fd, folders[path], mtimes[path])
+            stats[path] = stat_of_folder(os.fstat(fd)), linked
+    _note_outer(stats, new, mtimes)
+    return _Shared(stats, _lost(earlier.stats, stats), lender.linked)
 
 
-def _note_outer(stats: Stats, new: Folder) -> None:
-    """Note folders again that changed when others were made in them."""
+def _lost(before: Stats, stats: Stats) -> set[bytes]:
+    """What is not in the new folder."""
+    lost = set(before.keys() - stats)
+    for path, (_, names) in before.items():
+        linked = stats[path][1] if path in stats else {}
+        lost |= _below(path, names.keys() - linked)
+    return lost
+
+
+def _note_outer(stats: Stats, new: Folder, mtimes: dict[bytes, int]) -> None:
+    """Finish folders again that changed when others were made in them.
+
+    By their mtimes fontconfig knows its caches, and systemd that /usr was updated.
+    """
     for path in sorted(set(map(parent, stats))):
-        status = os.fstat(new.at(path))
-        stats[path] = stat_of_folder(status), stats[path][1]
+        fd = new.at(path)
+        os.utime(fd, ns=(mtimes[path], mtimes[path]))
+        stats[path] = stat_of_folder(os.fstat(fd)), stats[path][1]
 
 
 def _inner(folder: Folder, path: bytes) -> int | None:
@@ -253,7 +274,8 @@ class _Lender:
         return linked
 
     def _is_sound(self, folder: bytes, name: bytes, status: os.stat_result) -> bool:
-        if is_known(self.ctimes, status) and folder not in self.moved:
+        before = self.earlier.stats[folder][1][name]
+        if is_known_as(before, status, self.ctimes) and folder not in self.moved:
             return True
         return self._is_whole(folder, name, status)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISREG
 from typing import NamedTuple
 
@@ -81,7 +81,7 @@ def perform_changes(
     replaced = [*changes.changed, *touched]
     gone = [*changes.removed, *(path for path, _ in replaced)]
     added = {path for path, _ in changes.added if path}
-    disturbed = set(map(parent, filter(None, [*gone, *added]))) & tree.keys()
+    disturbed = _above([*gone, *added], tree)
     _make_room(folder, disturbed - added, gone)
 
     made = [*changes.added, *replaced]
@@ -89,6 +89,12 @@ def perform_changes(
     folders = disturbed | _folders(changes)
     _finish(folder, folders, tree)
     return done._replace(made=folders.union(path for path, _ in made))
+
+
+def _above(paths: Iterable[bytes], tree: Tree) -> set[bytes]:
+    """The folders of a tree in which these are or were; what was one may be something else now."""
+    above = set(map(parent, filter(None, paths)))
+    return {path for path in above if path in tree and tree[path].type == DIR}
 
 
 def _make_room(folder: Folder, disturbed: set[bytes], gone: list[bytes]) -> None:

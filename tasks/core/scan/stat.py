@@ -31,6 +31,11 @@ def looks_as(before: Stat, status: os.stat_result) -> bool:
     return _looks(status) == before[: len(_OF_NAME)]
 
 
+def is_known_as(before: Stat, status: os.stat_result, ctimes: Ctimes) -> bool:
+    """Does a name lead to the file that it led to, and is that known to be what it was?"""
+    return before[-1] in (0, status.st_ino) and is_known(ctimes, status)
+
+
 def unknown_stats(tree: Tree) -> Stats:
     """Give a tree's names, with a status that nothing has."""
     folders = [path for path, entry in tree.items() if entry.type == DIR]
@@ -72,55 +77,50 @@ def changed_by_folder(
     if not _is_folder(top):
         yield b"", [(b"", top)]
         return
-    lost: set[bytes] = set()
-    moved: set[bytes] = set()
+    lost, moved = set[bytes](), set[bytes]()
     with Folder(root) as folder:
-        for path, (own, names) in stats.items():
+        for path, looks in stats.items():
             try:
                 fd = folder.at(path)
             except (FileNotFoundError, NotADirectoryError):
                 if parent(path) not in lost:
-                    yield path, [_gone(folder, path)]
+                    yield _gone(folder, path)
                 lost.add(path)
-            else:
-                status = os.fstat(fd)
-                if is_moved(path, own, status, moved):
-                    moved.add(path)
-                known = {} if path in moved else ctimes
-                if stat_of_folder(status) == own:
-                    yield path, list(_changed_in(fd, path, names, known))
-                else:
-                    names = _come(fd, path, folders) | names
-                    yield path, [(path, status), *_changed_in(fd, path, names, known)]
+                continue
+            if is_moved(path, looks[0], os.fstat(fd), moved):
+                moved.add(path)
+            known = {} if path in moved else ctimes
+            yield path, list(_changed_in(fd, path, looks, folders, known))
 
 
 def _is_folder(status: os.stat_result | None) -> bool:
     return status is not None and S_ISDIR(status.st_mode)
 
 
-def _gone(folder: Folder, path: bytes) -> ChangedPath:
+def _gone(folder: Folder, path: bytes) -> tuple[bytes, list[ChangedPath]]:
     above, _, name = path.rpartition(b"/")
-    return path, _status(folder.at(above), name)
-
-
-def _come(fd: int, path: bytes, folders: Container[bytes]) -> dict[bytes, Stat]:
-    """What a folder has now, but for folders that are known."""
-    start = path + b"/" if path else b""
-    listed = sorted(map(os.fsencode, os.listdir(fd)))
-    return {name: UNKNOWN for name in listed if start + name not in folders}
+    return path, [(path, _status(folder.at(above), name))]
 
 
 def _changed_in(
     fd: int,
     path: bytes,
-    names: dict[bytes, Stat],
+    looks: tuple[Stat, dict[bytes, Stat]],
+    folders: Container[bytes],
     ctimes: Ctimes,
 ) -> Iterator[ChangedPath]:
-    """What in a folder is not known to be as it was."""
+    """Of one folder: itself, and what in it is no folder that is known."""
+    own, names = looks
     start = path + b"/" if path else b""
+    status = os.fstat(fd)
+    if stat_of_folder(status) != own:
+        yield path, status
+        listed = sorted(map(os.fsencode, os.listdir(fd)))
+        came = [name for name in listed if start + name not in folders]
+        names = dict.fromkeys(came, UNKNOWN) | names
     for name, before in names.items():
         now = _status(fd, name)
-        if now is None or not (looks_as(before, now) and is_known(ctimes, now)):
+        if now is None or not (looks_as(before, now) and is_known_as(before, now, ctimes)):
             yield start + name, now
 
 

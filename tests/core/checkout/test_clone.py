@@ -6,18 +6,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as some
 
 from tasks.core.base.errors import Refused
 from tasks.core.checkout import drift, staged
 from tasks.core.checkout.clone import Earlier, publish
 from tasks.core.checkout.staged import checkout
 from tasks.core.scan.reader import scan
-from tasks.core.tree.manifest import NOTHING
-from tasks.core.tree.model import FILE, LINK, directory, generated_file
+from tasks.core.scan.stat import changed_paths
+from tasks.core.tree.manifest import NOTHING, difference
+from tasks.core.tree.model import FILE, LINK, directory, generated_file, symlink
 from tests.support import all_file_types
 from tests.support.commands import REPOSITORY, as_nobody
+from tests.support.small_trees import trees
 from tests.support.trees import bytes_read, contents, load_staged
 
 
@@ -75,6 +80,47 @@ def test_what_two_processes_copied_is_all_told(tmp_path, nfs):
     assert done.written == {path for path, entry in tree.items() if entry.type == FILE}
     assert done.copied == 1_500 and done.made.keys() == tree.keys()
     assert done.size == sum(os.path.getsize(top / f"{n // 100}" / f"{n}") for n in range(1_500))
+
+
+LIB = {b"": directory(), b"lib": directory(), b"lib/x": directory(), b"lib/x/y": directory()}
+MERGED = {b"": directory(), b"lib": symlink(b"usr/lib")}
+
+
+@settings(max_examples=60, deadline=None)
+@example([LIB, MERGED, LIB])
+@given(some.lists(trees(), min_size=2, max_size=4))
+def test_each_release_of_a_row_is_what_was_staged_and_stays_that(row):
+    with tempfile.TemporaryDirectory() as top:
+        place = staged.staged_paths(f"{top}/image")
+        releases = [Earlier("", NOTHING, {}, ctimes={})]
+        for number, tree in enumerate(row):
+            checkout(place, tree)
+            base = releases[-1]
+            parts = difference(base.record, staged.staged_manifest(place))
+            releases.append(released(place, f"{top}/{number}", base._replace(difference=parts)))
+            assert contents(scan(f"{top}/{number}").tree) == contents(load_staged(place))
+        for one in releases[1:]:
+            assert not list(changed_paths(one.stats, one.folder, releases[0].ctimes))
+
+
+def test_a_name_that_leads_to_another_file_that_looks_the_same_is_none_of_the_release(place, nfs):
+    tree = {b"": directory(), b"one": generated_file(b"1"), b"other": generated_file(b"2")}
+    checkout(place, tree)
+    before = released(place, nfs / "one", Earlier("", NOTHING, {}, ctimes={}))
+    os.unlink(nfs / "one/other")
+    os.link(nfs / "one/one", nfs / "one/other")
+    released(place, nfs / "two", before)
+    assert contents(scan(nfs / "two").tree) == contents(tree)
+    assert b"other" in dict(changed_paths(before.stats, str(nfs / "one"), before.ctimes))
+
+
+def test_folders_keep_the_times_that_they_have_in_the_build(place, nfs):
+    for folder, _, _ in os.walk(place.folder):
+        os.utime(folder, (10**9, 10**9))
+    before = released(place, nfs / "one")
+    released(place, nfs / "two", before)
+    for folder, _, _ in os.walk(nfs):
+        assert folder == str(nfs) or os.lstat(folder).st_mtime == 10**9, folder
 
 
 def test_a_release_shares_no_inode_with_the_build(place, nfs):
