@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ..base.errors import Refused
-from ..base.files import digest_file
+from ..base.files import Owner, digest_file
 from ..base.text import shown_path
 from ..scan.content import attributes
 from ..scan.ctimes import Ctimes, note_ctime
 from ..scan.stat import ChangedPath, Stats, changed_paths, note_stat, unknown_stats
 from ..tree.model import DIR, FILE, LINK, TYPES, Entry, Tree
-from .rootless import as_possible
+from .rootless import without_privileges
 
 KINDS = {**TYPES, stat.S_IFSOCK: "socket"}
 
@@ -142,6 +142,6 @@ def must_be_made(
             note_ctime(ctimes, status)
 
 
-def possible(tree: Tree, note: str) -> Tree:
-    """Give the tree as it could be published."""
-    return as_possible(tree, able=not note)[0]
+def possible(tree: Tree, made_by: Owner | None) -> Tree:
+    """Give the tree as it could be published: by root, or by another user, whose all is then."""
+    return without_privileges(tree, made_by)[0] if made_by else tree

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 
+from ..base.files import Owner
 from ..tree.model import BLOCK, CHAR, DIR, FILE, Entry, Tree, generated_file
 
 _RIGHTS = "security."  # attributes that only root sets
@@ -30,9 +31,12 @@ def privileged(folder: str) -> bool:
             os.unlink(probe)
 
 
-def without_privileges(tree: Tree) -> tuple[Tree, str]:
-    """Give the tree as this user can make it, and one line that says what is missing of it."""
-    ours = os.geteuid(), os.getegid()
+def without_privileges(tree: Tree, owner: Owner | None = None) -> tuple[Tree, str]:
+    """Give the tree as a user can make it, and one line that says what is missing of it.
+
+    The user is the one that this process has, or the `owner`.
+    """
+    ours = owner or (os.geteuid(), os.getegid())
     owners, devices = 0, 0
     goal: Tree = {}
     for path, entry in tree.items():
@@ -40,7 +44,7 @@ def without_privileges(tree: Tree) -> tuple[Tree, str]:
         if entry.type in (CHAR, BLOCK):
             devices += 1
         else:
-            goal[path] = _own(entry)
+            goal[path] = _own(entry, ours)
     kept = f"{owners} owners and {devices} device nodes are only in the manifest"
     return goal, f"not root: {kept}; `doit deploy` as root makes them"
 
@@ -53,19 +57,15 @@ def as_possible(tree: Tree, able: bool) -> tuple[Tree, str]:
 def stand_ins(tree: Tree) -> Tree:
     """Give an empty file for each device node: what says what it is (fakeroot) needs a name."""
     devices = (path for path, entry in tree.items() if entry.type in (CHAR, BLOCK))
-    return dict.fromkeys(devices, _own(generated_file(b"")))
+    return dict.fromkeys(devices, _own(generated_file(b""), (os.geteuid(), os.getegid())))
 
 
-def _own(entry: Entry) -> Entry:
-    """Ours, and never closed to us: a build must be able to change and read it again."""
+def _own(entry: Entry, owner: Owner) -> Entry:
+    """The owner's, and never closed to it: a build must be able to change and read it again."""
     mode = entry.mode
     if entry.type in (DIR, FILE):
         needed = 0o700 if entry.type == DIR else 0o600
         mode = mode & 0o777 | needed
+    uid, gid = owner
     kept = tuple(pair for pair in entry.xattrs if not pair[0].startswith(_RIGHTS))
-    return entry._replace(
-        mode=mode,
-        uid=os.geteuid(),
-        gid=os.getegid(),
-        xattrs=kept,
-    )
+    return entry._replace(mode=mode, uid=uid, gid=gid, xattrs=kept)

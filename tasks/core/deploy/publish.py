@@ -9,7 +9,15 @@ from collections.abc import Callable
 
 from .. import site_data
 from ..base.errors import Refused
-from ..base.files import content, digest_file, read, sync, sync_folder, write_atomic
+from ..base.files import (
+    content,
+    digest_file,
+    read,
+    sync,
+    sync_folder,
+    unlink_if_there,
+    write_atomic,
+)
 from ..base.process import Say, Throttle
 from ..base.text import human
 from ..checkout import drift
@@ -17,10 +25,10 @@ from ..checkout.clone import Earlier, Published, publish
 from ..plan.nearest import differing_trees, nearest
 from ..release import Release
 from ..plan.state import Actual, BuiltRelease, load_built, manifest_of_build
-from ..scan.ctimes import Ctimes, read_ctimes, write_ctimes
+from ..scan.ctimes import Ctimes
 from ..scan.seen import dump_seen
 from ..scan.stat import Stats
-from ..store.kept import clear_noted, earlier
+from ..store.kept import clear_noted, earlier, note_kept, noted
 from ..store.paths import Targets
 from ..store.served import incoming_root_file, note_served, root_file_of
 from ..store.tftp import make_folder, publish_folder, replace_files
@@ -38,13 +46,12 @@ def publish_root(actual: Actual, built: BuiltRelease, say: Say) -> None:
     new = os.path.join(targets.incoming_roots, id)
     like = nearest(actual, built)
     source = _Source(built, like)
-    ctimes = read_ctimes(targets.ctimes)
-    base = _base(targets, like, built)._replace(ctimes=ctimes)
-    published = publish(manifest_of_build(built), new, base, source.bring, _progress(id, say))
-    if published.note:
-        say(published.note)
-    _note(targets, new, published, ctimes)
-    _keep(targets, built, published)
+    base = _base(targets, like, built)
+    with noted(targets) as ctimes:  # links move them, also where it fails in the middle
+        published = _made(built, new, base._replace(ctimes=ctimes), source, say)
+        made, written = published.made, published.written
+        drift.must_be_made(made, new, published.stats, ctimes, written)
+        _keep(targets, built, published, ctimes)
     _put_in_place(targets, new, id)
     source.clear(targets)
 
@@ -55,11 +62,19 @@ def _base(targets: Targets, like: str | None, built: BuiltRelease) -> Earlier:
     return base._replace(difference=differing_trees(targets, like, built))
 
 
-def _note(targets: Targets, new: str, published: Published, ctimes: Ctimes) -> None:
-    """Look at what was made, and note how it looks and that its files are known."""
-    made, written = published.made, published.written
-    drift.must_be_made(made, new, published.stats, ctimes, written)
-    write_ctimes(targets.ctimes, ctimes)
+def _made(
+    built: BuiltRelease,
+    new: str,
+    base: Earlier,
+    source: _Source,
+    say: Say,
+) -> Published:
+    """Make the folder `new` what the build's root is."""
+    tell = _progress(built.release.id, say)
+    published = publish(manifest_of_build(built), new, base, source.bring, tell)
+    if published.note:
+        say(published.note)
+    return published
 
 
 class _Source:
@@ -107,16 +122,21 @@ def adopt(targets: Targets, built: BuiltRelease) -> None:
     must_be_free(targets, built)
     looks: Stats = {}
     root = targets.root(built.release.id)
-    ctimes = read_ctimes(targets.ctimes)
-    drift.must_be_made(load_built(built), root, looks, ctimes)
-    write_ctimes(targets.ctimes, ctimes)
-    _keep(targets, built, Published(0, 0, 0, "", {}, set(), looks))
+    with noted(targets) as ctimes:
+        drift.must_be_made(load_built(built), root, looks, ctimes)
+        _keep(targets, built, Published(0, 0, 0, "", {}, set(), looks), ctimes)
+    sync(targets.nfs_root)
 
 
-def _keep(targets: Targets, built: BuiltRelease, published: Published) -> None:
+def _keep(
+    targets: Targets,
+    built: BuiltRelease,
+    published: Published,
+    ctimes: Ctimes,
+) -> None:
     """Write what plan, verify and rollback need of a release when its build is gone.
 
-    The .json, last, says that all is there.
+    The .json, last of it, says that all is there. `ctimes`: of the release's files, as it is now.
     """
     written = manifest_of_build(built)
     kept = {
@@ -124,11 +144,14 @@ def _keep(targets: Targets, built: BuiltRelease, published: Published) -> None:
         "xattrs": written.xattrs,
         "seen": dump_seen(published.stats, written.inodes),
     }
+    note = targets.kept(f"{built.release.id}.note")
+    unlink_if_there(note)  # by who was killed at this, and was not root
     if published.note:
         kept["note"] = published.note.encode()
     kept["json"] = built.release.dump()
     for kind, data in kept.items():
         write_atomic(targets.kept(f"{built.release.id}.{kind}"), data)
+    note_kept(targets, built.release.id, ctimes)
 
 
 # --- small folders of tftp_root

@@ -36,7 +36,7 @@ from ..store.paths import Targets
 from ..store.served import note_served, readable_content
 from ..store.tftp import make_folder, replace_files
 from ..tree.model import DIR, FILE, LINK, Entry, Tree, parent
-from .verify import BootPart, Tell, boot_parts, of_release, unheard
+from .verify import BootPart, Tell, boot_parts, not_compared, of_release, unheard
 
 LARGEST = 64 << 20  # bytes of a file that another machine lends
 _NEW = b"repaired"  # what is made, until it is renamed to its place
@@ -129,8 +129,9 @@ def _damaged(
     try:
         for drift in of_release(targets, id, full, tell):
             found.setdefault(drift.path, []).append(drift.what)
-    except Refused as error:
-        done.left.append(f"{targets.nfs}/{id}: not compared: {error}")
+    except (Refused, OSError) as error:
+        root = f"{targets.nfs}/{id}"
+        done.left.append(f"{root}: {not_compared(error, root)}")
         return {}
     is_added = all(what == ["added"] for what in found.values())
     return {} if is_added else found
@@ -267,7 +268,7 @@ class _Root:
     def __init__(self, targets: Targets, id: str, folder: Folder, sources: _Sources):
         self.targets, self.id, self.folder, self.sources = targets, id, folder, sources
         self.before: Earlier = kept.earlier(targets, id)
-        self.tree = possible(kept.load_kept(targets, id), self.before.note)
+        self.tree = possible(kept.load_kept(targets, id), kept.made_by(targets, id))
 
     def mend(self, path: bytes, entry: Entry) -> str:
         """Make a name what the manifest says; why that cannot be, or "". Raises _Nowhere."""

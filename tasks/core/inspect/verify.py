@@ -62,17 +62,19 @@ def of_release(
     Without `full`, content is read only where a file has changed since it was known. `known`: by
     the releases that were looked at before.
     """
-    record, note = kept.record_of(targets, release), kept.note_of(targets, release)
-    root, seen = targets.root(release), kept.seen_of(targets, release)
+    known = known or KnownFiles(targets)
+    written = {} if full else known.ctimes
+    record = kept.record_of(targets, release, written)
+    made_by = kept.made_by(targets, release)
+    root, seen = targets.root(release), kept.seen_of(targets, release, written)
     if full or not seen.folders:
-        tree = possible(kept.load_kept(targets, release), note)
+        tree = possible(kept.load_kept(targets, release), made_by)
         reads = _counting(release, len(tree), tell)
         return drift(tree, root, reads)
 
     def load(paths: Collection[bytes]) -> Tree:
-        return possible(entries_of(record, paths), note)
+        return possible(entries_of(record, paths), made_by)
 
-    known = known or KnownFiles(targets)
     return drift_of(changed_since(seen, root, known.ctimes, known.sound), load, root)
 
 
@@ -168,11 +170,15 @@ def _root(
         for one in of_release(targets, id, full, tell, known):
             path = os.path.join(root, shown_path(one.path))
             yield Finding(path if one.path else root, one.what)
-    except Refused as error:
-        yield Finding(root, f"not compared: {error}")
-    except OSError as error:
-        where = os.fsdecode(error.filename or root)
-        yield Finding(root, f"not compared: {where}: {error.strerror}")
+    except (Refused, OSError) as error:
+        yield Finding(root, not_compared(error, root))
+
+
+def not_compared(error: Refused | OSError, root: str) -> str:
+    """Why a release could not be compared with its manifest."""
+    if isinstance(error, Refused):
+        return f"not compared: {error}"
+    return f"not compared: {os.fsdecode(error.filename or root)}: {error.strerror}"
 
 
 class BootPart(NamedTuple):

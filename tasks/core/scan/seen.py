@@ -8,6 +8,7 @@ same folder of every release.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import marshal
 import os
@@ -28,6 +29,8 @@ Inodes = dict[bytes, int]  # names that share a file -> a number for it
 _FORMAT = b"plugnode looks 2\n"  # then a sha256, and what it is of
 _EARLIER = "plugnode looks 1"  # no inodes
 _START = len(_FORMAT) + hashlib.sha256().digest_size
+# No such name; or what is above it is no folder any more, but a link in a circle, or a long one
+_NONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DAMAGED = (
     EOFError,
     ValueError,
@@ -56,22 +59,27 @@ def _knows_files(folder: tuple[Stat, Names]) -> bool:
 
 
 class SeenRoot:
-    """What was written of a root; all is empty where that is damaged, for it only saves work."""
+    """What was written of a root; all is empty where that is damaged, for it only saves work.
 
-    def __init__(self, data: bytes):
+    What `is_sound` is what was written: its digest is not asked.
+    """
+
+    def __init__(self, data: bytes, is_sound: bool = False):
         # Each after the one that it is in: its own, and its names, which are seldom asked for
         self.folders: dict[bytes, tuple[Stat, bytes]] = {}
         self.inodes: Inodes = {}
         self.knows_files = False  # is it known to which files all names lead?
         if data.startswith(_FORMAT):
-            self._take(data[len(_FORMAT) : _START], data[_START:])
+            self._take(data, is_sound)
         elif _EARLIER.encode() in data[:_START]:
             with contextlib.suppress(*_DAMAGED):
                 self._take_earlier(*marshal.loads(data))
 
-    def _take(self, digest: bytes, data: bytes) -> None:
-        if hashlib.sha256(data).digest() == digest:
-            self.folders, self.inodes, self.knows_files = marshal.loads(data)
+    def _take(self, whole: bytes, is_sound: bool) -> None:
+        digest, data = whole[len(_FORMAT) : _START], memoryview(whole)[_START:]
+        with contextlib.suppress(*_DAMAGED):
+            if is_sound or hashlib.sha256(data).digest() == digest:
+                self.folders, self.inodes, self.knows_files = marshal.loads(data)
 
     def _take_earlier(self, form: str, stats: Stats, inodes: Inodes) -> None:
         is_whole = _is_sound(stats) and all(map(_is_shared, inodes.items()))
@@ -180,5 +188,7 @@ def _unlike(names: bytes, sound: bytes | None) -> Names:
 def _status(root: int, path: bytes) -> os.stat_result | None:
     try:
         return os.lstat(path or b".", dir_fd=root)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except OSError as error:
+        if error.errno in _NONE:
+            return None
+        raise

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 
 from ..base.errors import Refused
-from ..base.files import clear, content, read_regular
+from ..base.files import Owner, clear, content, read_regular
 from ..checkout.clone import Earlier
 from ..release import Release, id_of, parse_release
-from ..scan.ctimes import read_ctimes, unlink_noted, write_ctimes
+from ..scan.ctimes import Ctimes, is_known, note_ctime, read_ctimes, unlink_noted, write_ctimes
 from ..scan.seen import SeenRoot
 from ..tree.manifest import Manifest, read_manifest
 from ..tree.model import Tree
@@ -23,6 +24,7 @@ from .tftp import make_folder
 
 # Of a release, below .plugnode: <release>.json, …
 KEPT = ("json", "mtree", "xattrs", "seen", "note", "sig", "efi")
+_DIGESTED = ("json", "mtree", "xattrs")  # the first has the digests of the others
 
 
 _State = tuple[int, ...]  # by which a file is seen to be another one
@@ -49,21 +51,36 @@ def _state(path: str) -> _State:
 @lru_cache(maxsize=1)  # plan, its text and publishing look at the same one
 def _earlier(targets: Targets, release: str, states: tuple[_State, ...]) -> Earlier:
     """Read it once, as long as the `states` of what is kept are the same."""
-    seen = seen_of(targets, release)
-    record = record_of(targets, release)._replace(inodes=seen.inodes)
+    seen = seen_of(targets, release, {})
+    record = record_of(targets, release, {})._replace(inodes=seen.inodes)
     return Earlier(targets.root(release), record, seen.stats, note_of(targets, release))
 
 
-def record_of(targets: Targets, release: str) -> Manifest:
+def record_of(targets: Targets, release: str, ctimes: Ctimes) -> Manifest:
     """The manifest of a release, without what names share a file.
 
-    Raises Refused where it is not that of the release.
+    Raises Refused where it is not that of the release, which `ctimes` tells or its digest.
     """
     kept = targets.kept(release)
     manifest, xattrs = (read_regular(f"{kept}.{kind}") for kind in ("mtree", "xattrs"))
     record = Manifest(manifest, xattrs, {})
-    _refuse_another(kept, record)
+    if not all(_is_known(ctimes, f"{kept}.{kind}") for kind in _DIGESTED):
+        _refuse_another(kept, record)
     return record
+
+
+def note_kept(targets: Targets, release: str, ctimes: Ctimes) -> None:
+    """Note that what is kept of a release was just written: it need not be digested again."""
+    for kind in (*_DIGESTED, "seen"):
+        note_ctime(ctimes, os.lstat(f"{targets.kept(release)}.{kind}"))
+
+
+def _is_known(ctimes: Ctimes, path: str) -> bool:
+    """Is it what was written, by its ctime? Asked when it was read."""
+    try:
+        return is_known(ctimes, os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def note_of(targets: Targets, release: str) -> str:
@@ -71,10 +88,21 @@ def note_of(targets: Targets, release: str) -> str:
     return (content(targets.kept(f"{release}.note")) or b"").decode()
 
 
-def seen_of(targets: Targets, release: str) -> SeenRoot:
-    """How a release looked when it was whole; nothing where that cannot be read."""
+def made_by(targets: Targets, release: str) -> Owner | None:
+    """The user and group that published it with what they could put on disk; None as root."""
     try:
-        return SeenRoot(content(targets.kept(f"{release}.seen")) or b"")
+        status = os.stat(targets.kept(f"{release}.note"))
+    except FileNotFoundError:
+        return None
+    return status.st_uid, status.st_gid
+
+
+def seen_of(targets: Targets, release: str, ctimes: Ctimes) -> SeenRoot:
+    """How a release looked when it was whole; nothing where that cannot be read."""
+    path = targets.kept(f"{release}.seen")
+    try:
+        data = content(path) or b""
+        return SeenRoot(data, is_sound=_is_known(ctimes, path))
     except OSError:
         return SeenRoot(b"")
 
@@ -132,32 +160,48 @@ def remove_release(targets: Targets, id: str, boot: bool = True) -> None:
                 clear_noted(targets, gone)
             else:
                 clear(gone)
-    for kind in KEPT:
-        path = targets.kept(f"{id}.{kind}")
-        if os.path.lexists(path):
-            os.unlink(path)
+    _unlink((targets.kept(f"{id}.{kind}") for kind in KEPT), targets)
 
 
 def clear_noted(targets: Targets, folder: str) -> None:
     """Remove a folder of nfs_root, if it is there; what releases share of it is known as before."""
-    if not os.path.lexists(folder):
-        return
+    if os.path.lexists(folder):
+        with noted(targets) as ctimes:
+            clear(folder, partial(unlink_noted, ctimes))
+
+
+@contextmanager
+def noted(targets: Targets) -> Iterator[Ctimes]:
+    """What is known of the server's files, and is written as it is then at the end, any end."""
     ctimes = read_ctimes(targets.ctimes)
     try:
-        clear(folder, partial(unlink_noted, ctimes))
+        yield ctimes
     finally:
         write_ctimes(targets.ctimes, ctimes)
 
 
 def sweep_kept(targets: Targets) -> None:
     """Remove what is kept of releases whose tree is not there: an earlier prune was killed."""
-    for name in os.listdir(targets.kept("")):
-        found = re.fullmatch(r"(.+-[0-9a-f]{12})\.(\w+)", name)
-        if found is None or found[2] not in KEPT:
-            continue
-        root, boot = targets.root(found[1]), targets.boot(found[1])
-        if not os.path.lexists(boot if is_site_data(found[1]) else root):
-            os.unlink(targets.kept(name))
+    left = filter(partial(_is_left, targets), os.listdir(targets.kept("")))
+    _unlink(map(targets.kept, left), targets)
+
+
+def _is_left(targets: Targets, name: str) -> bool:
+    """Is it kept of a release whose tree is not there?"""
+    found = re.fullmatch(r"(.+-[0-9a-f]{12})\.(\w+)", name)
+    if found is None or found[2] not in KEPT:
+        return False
+    root, boot = targets.root(found[1]), targets.boot(found[1])
+    return not os.path.lexists(boot if is_site_data(found[1]) else root)
+
+
+def _unlink(paths: Iterable[str], targets: Targets) -> None:
+    """Remove those of them that are there, and forget them."""
+    there = list(filter(os.path.lexists, paths))
+    if there:
+        with noted(targets) as ctimes:
+            for path in there:
+                unlink_noted(ctimes, os.fsencode(path))
 
 
 def published(targets: Targets) -> dict[str, Release]:

@@ -26,7 +26,7 @@ from tasks.core.inspect.status import server_status, status_text
 from tasks.core.release import Release
 from tasks.core.scan.ctimes import note_ctime, read_ctimes, write_ctimes
 from tasks.core.store import journal
-from tasks.core.store.kept import published
+from tasks.core.store.kept import published, seen_of
 from tasks.core.store.paths import Targets
 from tests.support.deploy_kit import (
     AUTHOR,
@@ -172,6 +172,41 @@ def test_verify_reads_everything_when_asked(tmp_path, targets):
     )
 
 
+def test_what_a_deploy_that_was_not_roots_and_was_killed_said_of_itself_is_not_believed_of_roots(
+    tmp_path, targets
+):
+    built = build(tmp_path / "1")
+    note = pathlib.Path(targets.kept(f"{built.release.id}.note"))
+    note.parent.mkdir(parents=True)
+    note.write_text("not root")
+    run(targets, want(built))
+    assert not list(verify.of_server(targets, full=True))
+
+
+def test_a_deploy_that_fails_leaves_known_what_it_had_linked(tmp_path, targets):
+    id = deployed(tmp_path, targets, 0).id
+    built = build(tmp_path / "more", file5=b"another")
+    (pathlib.Path(built.folder) / "root/usr/lib0/file5").write_bytes(b"edited!")
+    with pytest.raises(Refused, match="changed after it was staged"):
+        run(targets, want(built))
+    known = verify.KnownFiles(targets)
+    assert not list(verify.of_release(targets, id, known=known))
+    assert known.sound.keys() | {b""} == seen_of(targets, id, known.ctimes).folders.keys()
+
+
+def test_verify_digests_what_is_kept_where_it_changed_or_when_asked(tmp_path, targets):
+    id = deployed(tmp_path, targets, 0).id
+    manifest = pathlib.Path(targets.kept(f"{id}.mtree"))
+    manifest.write_bytes(manifest.read_bytes() + b"#\n")
+    (found,) = verify.of_server(targets)
+    assert found.what.startswith("not compared: ")
+    ctimes = read_ctimes(targets.ctimes)
+    note_ctime(ctimes, os.lstat(manifest))
+    write_ctimes(targets.ctimes, ctimes)
+    assert not list(verify.of_server(targets))
+    assert list(verify.of_server(targets, True)) == [found]
+
+
 AS_NOBODY = """
 import os, pathlib, sys
 from tasks.core.inspect import verify
@@ -195,6 +230,8 @@ def test_a_deploy_without_rights_works_says_so_in_one_line_and_verifies():
         os.chmod(folder, 0o777)
         deploying = python(AS_NOBODY, folder, stdout=subprocess.PIPE, text=True)
         out = deploying.communicate()[0]
+        targets = Targets("/tftpboot", "/opt/nfs_export", f"{folder}/dest")
+        assert not list(verify.of_server(targets, full=True))  # as who runs the tests, too
     assert deploying.returncode == 0
     assert out.startswith("False not root: ") and out.count("\n") == 1, out
 
@@ -290,6 +327,12 @@ def test_prune_keeps_what_is_named_what_is_newest_and_what_is_young(targets, thr
     assert sorted(left) == sorted(served(targets))
     assert not [name for name in os.listdir(targets.kept("")) if three[0].id in name]
     assert not list(verify.of_server(targets, full=True))
+
+
+def test_prune_forgets_what_it_removes(targets, three):
+    prune(targets, 0, 90, ahead=91 * DAY)
+    there = {path.lstat().st_ino for path in pathlib.Path(targets.nfs_root).rglob("*")}
+    assert read_ctimes(targets.ctimes).keys() < there
 
 
 def test_prune_counts_age_from_when_a_release_was_last_booted_and_not_from_when_it_came():
