@@ -75,7 +75,8 @@ def _shareable(tree: Tree, image: Image, init: str) -> Tree:
 
 def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     """What can only be done with the overlays over it."""
-    tree = transforms.add_hook(laid, init)
+    tree = transforms.fstab_points(laid)
+    tree = transforms.add_hook(tree, init)
     tree = transforms.make_local_files(tree, local_files(image, init), before)
     tree = transforms.make_node_files(tree, dict(image.node_files), image.name)
     tree = transforms.make_secret_places(tree, image.secret_places)

@@ -104,21 +104,23 @@ def mount_points(tree: Tree, more: Iterable[str] = ()) -> Tree:
 
 
 def fstab(tree: Tree) -> Tree:
-    """etc/fstab without local block devices, root and swap; its mount points exist.
-
-    Every other byte stays.
-    """
+    """etc/fstab without local block devices, root and swap; every other byte stays."""
     path = _resolved(tree, b"etc/fstab")
     if path not in tree or tree[path].type != FILE:
         return tree
     before = read_content(tree[path])
     lines = [line for line in before.splitlines(keepends=True) if not _is_local_mount(line)]
     after = b"".join(lines)
-    tree = dict(tree)
-    if after != before:
-        tree[path] = edited(tree[path], after)
+    return tree if after == before else tree | {path: edited(tree[path], after)}
 
-    for line in lines:
+
+def fstab_points(tree: Tree) -> Tree:
+    """The folders that etc/fstab mounts on, whoever brought it: no node can make them."""
+    path = _resolved(tree, b"etc/fstab")
+    if path not in tree or tree[path].type != FILE:
+        return tree
+    tree = dict(tree)
+    for line in read_content(tree[path]).splitlines():
         fields = line.split()
         mount = fields[1] if len(fields) > 2 else b""
         if mount.startswith(b"/") and not mount.startswith(_MADE_AT_BOOT):

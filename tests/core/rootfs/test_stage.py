@@ -225,6 +225,12 @@ def test_everything_a_root_holds_is_kept(staged, tmp_path: pathlib.Path) -> None
 # Excludes, mount points, fstab
 
 
+def test_what_an_overlays_fstab_mounts_on_is_there_too(staged) -> None:
+    laid = {"etc/fstab": b"tmpfs /data/scratch tmpfs size=64M 0 0\n"}
+    tree = staged(SYSTEMD | {"etc/fstab": b"nas:/x /old nfs ro 0 0\n"}, site=laid).tree
+    assert tree[b"data/scratch"] == directory() and b"old" not in tree
+
+
 def test_excludes_of_the_site_come_on_top_of_the_built_in_ones(staged) -> None:
     tree = staged(
         SYSTEMD | {"scratch/x/y": b"", "opt/big.iso": b""}, exclude=("/scratch/*", "*.iso")
