@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 
 from ..base.errors import Refused
@@ -176,8 +176,11 @@ def noted(targets: Targets) -> Iterator[Ctimes]:
     ctimes = read_ctimes(targets.ctimes)
     try:
         yield ctimes
-    finally:
-        write_ctimes(targets.ctimes, ctimes)
+    except BaseException:
+        with suppress(OSError):  # the disk is full, say, and that is what is told
+            write_ctimes(targets.ctimes, ctimes)
+        raise
+    write_ctimes(targets.ctimes, ctimes)
 
 
 def sweep_kept(targets: Targets) -> None:
