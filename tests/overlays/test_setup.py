@@ -240,6 +240,7 @@ CARDS = (
     "172.24.10.10 ens1f1 10.36.0.6/16 255.255.0.0 9000 36 -",
     "172.24.10.100 ib0 10.83.0.5/24 255.255.255.0 - - -",
     "172.24.10.100 storage 10.37.0.5/24 255.255.255.0 - - 52:54:00:00:00:09",
+    "172.24.10.100 store 10.38.0.5/24 255.255.255.0 - 38 52:54:00:00:00:0a",
 )
 TO = {
     "networkd": ("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", "run/systemd/network"),
@@ -272,7 +273,7 @@ def test_networkd_is_told_of_the_other_cards(node: Node):
     )
     assert files["11-plugnode-ens1f1.36.network"].endswith("[Network]\nAddress=10.36.0.5/16\n")
     assert "PermanentMACAddress=52:54:00:00:00:09\n" in files["10-plugnode-storage.network"]
-    assert len(files) == 5
+    assert len(files) == 8
 
 
 def test_networkmanager_is_told_of_the_other_cards(node: Node):
@@ -285,8 +286,11 @@ def test_networkmanager_is_told_of_the_other_cards(node: Node):
     assert "mtu=9000\n[ipv4]\nmethod=disabled\n" in files["plugnode-ens1f1.nmconnection"]
     assert "type=infiniband\n" in files["plugnode-ib0.nmconnection"]
     assert "[ethernet]\nmac-address=52:54:00:00:00:09\n" in files["plugnode-storage.nmconnection"]
+    parent = "706c7567-6e6f-6465-8000-52540000000a"  # no kernel's name: it is known by its MAC
+    assert f"uuid={parent}\n[ethernet]\n" in files["plugnode-store.nmconnection"]
+    assert f"[vlan]\nid=38\nparent={parent}\n" in files["plugnode-store.38.nmconnection"]
     (one, *_) = (node.root / TO["networkmanager"][1]).iterdir()
-    assert len(files) == 4 and one.stat().st_mode & 0o777 == 0o600
+    assert len(files) == 6 and one.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_scripts_of_el_are_told_of_the_other_cards(node: Node):
@@ -296,7 +300,7 @@ def test_the_scripts_of_el_are_told_of_the_other_cards(node: Node):
         f"DEVICE=ens1f1.36\n{common}MTU=9000\nVLAN=yes\nIPADDR=10.36.0.5\nNETMASK=255.255.0.0\n"
     )
     assert files["ifcfg-ens1f1"] == f"DEVICE=ens1f1\n{common}MTU=9000\n"
-    assert "HWADDR=52:54:00:00:00:09\n" in files["ifcfg-storage"] and len(files) == 4
+    assert "HWADDR=52:54:00:00:00:09\n" in files["ifcfg-storage"] and len(files) == 6
 
 
 def test_where_nobody_manages_cards_the_node_brings_them_up_itself(node: Node):

@@ -72,18 +72,25 @@ card_by_networkmanager() { # nm-settings-keyfile(5), which takes files of root's
   case $card in ib*) kind=infiniband ;; esac
   [ -z "$mode" ] || kind=bond
   ipv4="method=manual\naddress1=$address\nnever-default=true"
+  uuid=$(profile_of "$mac")
   if [ "$vlan" = - ]; then
     keyfile "$card" "$kind" "$ipv4"
   else
     keyfile "$card" "$kind" 'method=disabled'
-    keyfile "$link" vlan "$ipv4" && printf '[vlan]\nid=%s\nparent=%s\n' "$vlan" "$card" >>"$keyfiles/plugnode-$link.nmconnection"
+    [ "$uuid" != - ] && parent=$uuid || parent=$card
+    uuid=-
+    keyfile "$link" vlan "$ipv4" && printf '[vlan]\nid=%s\nparent=%s\n' "$vlan" "$parent" >>"$keyfiles/plugnode-$link.nmconnection"
   fi
+}
+
+profile_of() { # MAC: an id for the profile of the card that has it, whose name is the site's alone; - where the kernel's says which
+  [ "$1" = - ] && echo - || echo "706c7567-6e6f-6465-8000-$(echo "$1" | tr -d :)"
 }
 
 keyfile() { # NAME KIND IPV4
   {
     printf '[connection]\nid=plugnode-%s\ntype=%s\n' "$1" "$2"
-    [ "$mac" != - ] && [ "$2" != vlan ] || echo "interface-name=$1"
+    [ "$uuid" != - ] && echo "uuid=$uuid" || echo "interface-name=$1"
     case $2 in
     vlan) ;;
     bond) printf '[bond]\nmode=%s\nmiimon=100\n[ethernet]\n' "$mode" ;;
