@@ -233,6 +233,20 @@ def test_name_servers_come_from_the_site_where_dhcp_gave_none(node: Node):
     ).read_text() == "search grid.example.org\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n"
 
 
+@pytest.mark.parametrize("given", ["", "search grid.example.org\nnameserver 10.0.0.9\n"])
+def test_names_are_looked_up_in_the_networks_domains_too(node: Node, given: str):
+    node.site = "grid\ndns=10.0.0.9\ndomain=grid.example.org"
+    node.before = (
+        f"printf '{given}' >{node.data}/resolv.conf; "
+        f"printf '172.24.10.100\\tfacts.rack=3\\tsearch=example.org grid.example.org cern.ch\\n"
+        f"172.24.10.10\\tsearch=other.org\\n' >{node.data}/facts"
+    )
+    node.verb("name_servers", disk="")
+    assert (
+        node.data / "resolv.conf"
+    ).read_text() == "search grid.example.org example.org cern.ch\nnameserver 10.0.0.9\n"
+
+
 # Interfaces that the node configures itself: address of the node, name, address, netmask, MTU, VLAN, MAC
 
 CARDS = (

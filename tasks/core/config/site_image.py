@@ -125,12 +125,16 @@ def _node_rows(node: Node, network: Network) -> Iterator[tuple[str, ...]]:
 def _facts_table(site: Site) -> bytes:
     """A line a node that has any: its address, then words of it, each behind a tab.
 
-    `facts.rack=3`, and for nodes' files, where any image has some, `interfaces.ib0.ip=10.8.0.11`.
+    `facts.rack=3`; `search=` and the domains of its network; and for nodes' files, where any image
+    has some, `interfaces.ib0.ip=10.8.0.11`.
     """
     with_files = any(image.node_files for image in site.images)
+    searched = {network.name: " ".join(network.search) for network in site.networks}
     lines = []
     for node in site.nodes:
         words = [f"facts.{name}={fact}" for name, fact in node.facts]
+        if domains := searched[node.network]:
+            words.append(f"search={domains}")
         for each in node.interfaces if with_files else ():
             words += [
                 f"interfaces.{each.name}.ip={each.ip}",

@@ -17,11 +17,24 @@ bind_network() { # a full /var: over the old one
 }
 
 name_servers() { # the site's, where DHCP gave none: /etc/resolv.conf of the shared root leads here
-  [ ! -s "$DATA/resolv.conf" ] || return 0
-  {
+  [ -s "$DATA/resolv.conf" ] || {
     site_value domain | sed -n 's/^./search &/p'
     site_value dns | tr ',' '\n' | sed -n 's/^./nameserver &/p'
   } >"$DATA/resolv.conf"
+  search_more "$(own_words | sed -n "s/^search$tab//p")"
+}
+
+search_more() { # DOMAINS of the site, behind the one that DHCP gave: no initrd asks for more
+  [ -n "$1" ] || return 0
+  domains=$(sed -n 's/^search //p' "$DATA/resolv.conf")
+  for each in $1; do
+    case " $domains " in *" $each "*) ;; *) domains="$domains $each" ;; esac
+  done
+  {
+    echo "search ${domains# }"
+    grep -v '^search ' "$DATA/resolv.conf" || :
+  } >"$WORK/resolv.conf"
+  cat "$WORK/resolv.conf" >"$DATA/resolv.conf"
 }
 
 keep_network_up() { # the root is on it: whoever manages networks leaves this interface, and what is below it, alone
