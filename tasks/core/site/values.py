@@ -771,7 +771,8 @@ def _file_here(value: str, words: str) -> str:
 
 _partition = re.compile(
     r"""( /dev/ (?: (?:[shv]|xv)d[a-z]+ (?=[0-9])
-                  | (?:nvme[0-9]+n[0-9]+|mmcblk[0-9]+|nbd[0-9]+) (?=p[0-9]) ) ) p?[0-9]+""",
+                  | (?:nvme[0-9]+n[0-9]+|mmcblk[0-9]+|nbd[0-9]+|cciss/c[0-9]+d[0-9]+) (?=p[0-9])
+                  | disk/by-[a-z-]+/.+ (?=-part[0-9]) ) ) (?:-part|p)?[0-9]+""",
     re.ASCII | re.VERBOSE,
 ).fullmatch
 
