@@ -110,8 +110,7 @@ def _no_pool(value: str, network: ImportedNetwork, found: Imported) -> str:
     hosts_of = range(number(str(subnet[1])), number(str(subnet[-1])))
     if range_.start not in hosts_of or range_[-1] not in hosts_of:
         return "not inside its subnet"
-    servers = _server_addresses(found)
-    taken = [ip for ip in (*_addresses(found), *servers) if _is_in(ip, [network])]
+    taken = [ip for ip in _machines(found) if _is_in(ip, [network])]
     inside = next((ip for ip in taken if number(ip) in range_), "")
     return f"{inside} lies in it, and a pool is for strangers alone" if inside else ""
 
@@ -125,6 +124,17 @@ def _addresses(found: Imported) -> Iterator[str]:
     """Those of all nodes, and of what else they have."""
     for node in found.nodes.values():
         yield from filter(None, (node.ip, *(of.get("ip") for of in node.interfaces.values())))
+
+
+def _machines(found: Imported) -> Iterator[str]:
+    """The addresses of all that files name."""
+    yield from _addresses(found)
+    yield from _server_addresses(found)
+    yield from (ip for _, ip, _ in found.hosts)
+    for said in (found.common, *(network.said for network in found.networks)):
+        for key in ("gateway", "dns", "ntp"):
+            text = said.get(key) or []
+            yield from text if isinstance(text, list) else [text]
 
 
 def _network_lines(networks: list[ImportedNetwork]) -> list[str]:

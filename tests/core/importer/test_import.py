@@ -213,6 +213,26 @@ def test_a_range_for_strangers_is_the_pool_of_its_network(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("taken", ["254", "253", "252", "251"])
+def test_a_range_with_the_router_or_another_machine_in_it_is_no_pool(tmp_path, taken):
+    conf = f"""\
+option domain-name-servers 10.0.10.253;
+subnet 10.0.10.0 netmask 255.255.255.0 {{
+  next-server 10.0.10.1; option routers 10.0.10.254; option ntp-servers 10.0.10.252;
+  range 10.0.10.{taken};
+  host node-1 {{ hardware ethernet 00:09:3d:00:11:01; fixed-address 10.0.10.11; }}
+}}
+"""
+    text, site = imported(tmp_path, dhcpd_conf=conf, hosts="10.0.10.251 nas\n2001:db8::1 nas\n")
+    assert site.network.pool is None
+    why = f"10.0.10.{taken} lies in it, and a pool is for strangers alone"
+    assert lines(text, "# 10.") == [f"# 10.0.10.0/24: range 10.0.10.{taken}-10.0.10.{taken}: {why}"]
+    _, site = imported(
+        tmp_path, dhcpd_conf=conf.replace(f"range 10.0.10.{taken}", "range 10.0.10.250")
+    )
+    assert site.network.pool == "10.0.10.250-10.0.10.250"
+
+
 IDENTIFIERS = """\
 host slot7 { option dhcp-client-identifier "rack1-slot7"; fixed-address 10.0.10.17; }
 host old { uid 01:00:11:22:33:44:55; fixed-address 10.0.10.18; }

@@ -16,10 +16,10 @@ from ..schema import Section
 from ..values import number, suggestion
 from .bonds import bond_problems, carries_root
 from .ipv6 import ipv6_problems
+from .pools import Owners, pool_problems
 from .subnets import Subnets, networks_of, path_of, ranges_of, subnets_of
 
 Path = tuple[Any, ...]
-Owners = dict[int, str]  # of addresses, as numbers
 Given = Iterator[tuple[Path, Section]]  # the networks that are right, with their places
 
 
@@ -34,6 +34,7 @@ def network_problems(site: Section, members: list[Member], complain: Complain) -
     _apart(site, complain)
     owners = _servers(site, complain)
     _take(site, owners)
+    pool_problems(site, owners, complain)
     subnets = _AllSubnets(site)
     for member in members:
         if member.ip is not None:
