@@ -16,6 +16,7 @@ from ..schema import Section
 from ..values import number, suggestion
 from .bonds import bond_problems, carries_root
 from .ipv6 import ipv6_problems
+from .links import link_problems
 from .pools import Owners, pool_problems
 from .subnets import Subnets, networks_of, path_of, ranges_of, subnets_of
 
@@ -252,6 +253,7 @@ def _interfaces(
             _has_address(path, said, complain)
     for card in cards:
         _place(card, subnets, owners, complain)
+    link_problems(site, members, complain)
     _own_addresses(members, complain)
     _own_names(members, site, complain)
 
