@@ -72,12 +72,17 @@ def known_disks(site: Site, paths: BuildPaths) -> Iterator[tuple[UsedDisk, DiskS
 
 
 def used_disks(site: Site) -> list[UsedDisk]:
-    """Every disk of the site: the images' own, and those of groups and nodes that differ."""
+    """Every disk of the site: the images' own, and those of groups and nodes that differ.
+
+    The default disk of an image, say, is none where all nodes have other ones.
+    """
     found = []
-    for image in site.images:
-        found += [UsedDisk("images", image.name, image, disk) for disk in layouts_of(image)]
     names = {node.name for node in site.nodes}
     others = {(node.layout, node.image): layouts_of(node) for node in site.nodes}
+    for image in site.images:
+        of_nodes = [disks for (_, name), disks in others.items() if name == image.name]
+        if layouts_of(image) in of_nodes or not of_nodes:
+            found += [UsedDisk("images", image.name, image, disk) for disk in layouts_of(image)]
     for (layout, image_name), disks in others.items():
         image = site.image(image_name)
         if disks != layouts_of(image):

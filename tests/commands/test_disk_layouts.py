@@ -116,6 +116,49 @@ def test_a_folder_may_be_reached_by_a_symlink_and_one_on_var_is_in_what_fills_it
     assert [line.split()[3] for line in said] == ["/round", "/gone", "/var/other"]
 
 
+FSTAB = b"""\
+172.24.10.1:/srv/home /home/ nfs rw 0 0
+nas:/two\\040words /two\\040words nfs
+#nas:/off /off nfs
+nas:/later /later nfs rw,noauto,_netdev 0 0
+nas:/soon /soon nfs noautofs
+tmpfs /tmp tmpfs defaults 0 0
+nas:/beside /home/beside nfs rw 0 0
+none swap swap
+nas:/short /short
+"""
+
+
+def test_what_fstab_of_the_root_mounts_is_no_disks_mount_point():
+    names = "home tmp soon off later short etc".split()
+    tree: Tree = {name.encode(): directory() for name in ("", *names, "two words")}
+    mounts = [f"/{name}" for name in (*names[:-1], "two words")]
+    disk = Disk(partitions=tuple(Partition(mount, 10, "ext4", "x") for mount in mounts))
+    assert list(disk_problems(disk_support(tree), disk)) == []
+    has = disk_support({**tree, b"etc/fstab": generated_file(FSTAB)})
+    said = [line.split(",")[0] for line in disk_problems(has, disk)]
+    start = "mount: /etc/fstab of the root mounts something on"
+    assert said == [f"{start} {mount}" for mount in ("/home", "/soon", "/short", "/two words")]
+
+
+def test_a_mount_of_the_reference_and_one_of_a_disk_at_one_place_are_refused(
+    site: Doit, reference: Path
+):
+    (reference / "scratch").mkdir()
+    with open(reference / "etc/fstab", "ab") as file:
+        file.write(b"nas:/home /home nfs rw 0 0\n")
+    site()  # the image's own disk has /home, and no node has that disk
+    with open(reference / "etc/fstab", "ab") as file:
+        file.write(b"nas:/scratch /scratch nfs rw 0 0\n")
+    said = site(status=3)
+    assert (
+        "groups.gpu.disk: on image worker: mount: /etc/fstab of the root mounts something" in said
+    )
+    assert (
+        "on /scratch, too; remove its line from the reference or overlay, or the partition" in said
+    )
+
+
 def test_programs_are_looked_for_where_setup_sh_finds_them():
     tree: Tree = {
         b"sbin/mkfs.xfs": generated_file(b""),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..rootfs.disks import DiskSupport
 
 PROBLEM = {"file": str, "line": int, "column": int, "message": str}
-DISKS = {"folders": [str], "programs": [str], "bytes": {str: int}}  # a DiskSupport
+# A DiskSupport; an earlier version kept no mounts
+DISKS = {"folders": [str], "programs": [str], "bytes": {str: int}, "mounts?": [str]}
 SHAPE = {"problems": [PROBLEM], "disks?": DISKS, "startable": str}
 
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..base.text import unescape_octal
 from ..site.model import Disk
-from ..tree.model import DIR, FILE, LINK, Circle, Entry, Tree, resolve
+from ..tree.model import DIR, FILE, LINK, Circle, Entry, Tree, read_content, resolve
 
 DEEPEST = 4  # nobody mounts a disk on a folder further down
 PLACES = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")  # PATH of setup.sh
@@ -39,12 +40,27 @@ DiskSupport = dict[str, Any]
 
 
 def disk_support(tree: Tree) -> DiskSupport:
-    """As JSON: "folders", "programs", and "bytes" of what lies below folders of two levels."""
+    """As JSON: "folders", "programs", "mounts", and "bytes" below folders of two levels."""
     near = [path for path in tree if path.count(b"/") < DEEPEST]
     folders = [_text(path) for path in near if _leads(tree, path)]
     names = itertools.chain.from_iterable(PROGRAMS.values())
     programs = [name for name in names if has_program(tree, name)]
-    return {"folders": folders, "programs": programs, "bytes": _sizes(tree)}
+    sizes, mounts = _sizes(tree), sorted(set(_mounts(tree)))
+    return {"folders": folders, "programs": programs, "bytes": sizes, "mounts": mounts}
+
+
+def _mounts(tree: Tree) -> Iterator[str]:
+    """Where the root's own fstab(5) has something mounted at boot.
+
+    A tmpfs is no such thing: systemd leaves it out where a disk is mounted already.
+    """
+    entry = tree.get(b"etc/fstab", _NOTHING)
+    for line in read_content(entry).splitlines() if entry.type == FILE else ():
+        device, mount, kind, options, *_ = [*line.split(), *[b""] * 4]
+        if device.startswith(b"#") or kind == b"tmpfs" or b"noauto" in options.split(b","):
+            continue
+        if mount.startswith(b"/"):
+            yield _text(unescape_octal(mount).rstrip(b"/"))
 
 
 def _sizes(tree: Tree) -> dict[str, int]:
@@ -109,6 +125,9 @@ def disk_problems(has: DiskSupport, disk: Disk) -> Iterator[str]:
         if mount.startswith("/") and _in_root(mount) not in folders:
             remedy = "add it to the image's disk, or to an overlay"
             yield f"mount: no folder {mount} in the root; {remedy}"
+        if mount in has.get("mounts", ()):
+            remedy = "remove its line from the reference or overlay, or the partition"
+            yield f"mount: /etc/fstab of the root mounts something on {mount}, too; {remedy}"
         if not fill:
             continue
         if fill.strip("/") not in folders:

@@ -9,7 +9,12 @@ from tasks.core.image.state import ImageState, load_known, load_state, save_stat
 from tasks.core.scan import reader
 from tasks.core.scan.index import NOTHING_KNOWN, dump_index
 
-DISKS = {"folders": ["", "var"], "programs": ["mkfs.ext4"], "bytes": {"var": 7}}
+DISKS = {
+    "folders": ["", "var"],
+    "programs": ["mkfs.ext4"],
+    "bytes": {"var": 7},
+    "mounts": ["/home"],
+}
 
 
 @pytest.mark.parametrize(
