@@ -118,7 +118,8 @@ class Network(NamedTuple):
         Key(
             ListOf(Text("ipv4")),
             "time servers, by address (DHCP carries no names)",
-            "time servers, by address: DHCP carries no names",
+            "time servers, by address, for DHCP carries no names: its option 42. A node's own"
+            " daemon has its configuration from the reference or an overlay",
         ),
     ] = ()
     search: Annotated[
@@ -126,7 +127,7 @@ class Network(NamedTuple):
         Key(
             ListOf(Text("domain")),
             "domains in which names are looked up (DHCP option 119)",
-            "domains in which names are looked up: DHCP's option 119",
+            "domains in which names are looked up, on nodes after `domain`: DHCP's option 119",
         ),
     ] = ()
     mtu: Annotated[
