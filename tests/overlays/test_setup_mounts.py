@@ -69,6 +69,18 @@ def test_mount_options_of_the_site_hold_on_the_disk_and_as_far_as_they_can_in_me
     assert node.degraded == ""
 
 
+def test_a_mount_point_that_is_a_link_is_mounted_once(node: Node):
+    """What is mounted there is so where the link leads to, and in memory nothing lies above it."""
+    (node.root / "data").mkdir()
+    (node.root / "scratch").rename(node.root / "data/scratch")
+    (node.root / "scratch").symlink_to("data/scratch")
+    said = node.boot(MOUNTS + "echo job >scratch/own")
+    assert said.count("/data/scratch ext4") == 1 and "/data/scratch tmpfs" not in said
+    assert node.boot("cat scratch/own") == "job\n" and node.degraded == ""
+    node.required = "no"
+    assert node.boot(MOUNTS, disk=False).count("/data/scratch tmpfs") == 1
+
+
 def test_options_that_no_file_system_knows_leave_the_disk_alone_and_say_so(node: Node):
     node.boot("echo job >scratch/own")
     node.more = ("options /scratch nosuchoption",)

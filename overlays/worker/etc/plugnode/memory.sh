@@ -3,11 +3,15 @@
 # Plugnode: whatever the layout wants and no disk gives, in memory. Read in by /etc/setup.sh.
 
 mounted() { # FOLDER
-  awk -v folder="$1" '$2 == folder { found = 1 } END { exit !found }' /proc/mounts
+  awk -v folder="$(real_path "$1")" '$2 == folder { found = 1 } END { exit !found }' /proc/mounts
 }
 
 mounted_type() { # FOLDER: the file system's, nothing where none is
-  awk -v folder="$1" '$2 == folder { type = $3 } END { print type }' /proc/mounts
+  awk -v folder="$(real_path "$1")" '$2 == folder { type = $3 } END { print type }' /proc/mounts
+}
+
+real_path() { # PATH: as /proc/mounts has it, where a mount on a link is one on what it leads to
+  readlink -f "$1" || echo "$1"
 }
 
 fill_gaps() { # whatever the layout wants and no disk gives, and what no node can be without, in memory
