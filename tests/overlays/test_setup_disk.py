@@ -710,6 +710,73 @@ def test_a_claim_is_finished_by_the_next_boot_whatever_the_rest_looks_like(settl
     assert (settled.state[2], settled.degraded) == ("COMMITTED", "")
 
 
+def partitioned(image: Path) -> None:
+    """By somebody else, with data in the first partition, which begins where ours does."""
+    command("sfdisk", "-q", "--wipe=always", image, input="label: gpt\n,20M\n,,\n")
+    command("mkfs.ext4", "-qF", "-E", f"offset={MIB}", image, "20M")
+
+
+def dos_table(image: Path) -> None:
+    command("sfdisk", "-q", "--wipe=always", image, input="label: dos\n,,\n")
+
+
+def swap(image: Path) -> None:
+    """On the whole disk."""
+    command("wipefs", "-qa", image)
+    command("mkswap", image)
+
+
+ANEW = (partitioned, dos_table, swap)
+
+
+@pytest.mark.parametrize("table", ["gpt", "dos"])
+@pytest.mark.parametrize("make", ANEW, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("state", ["CLAIMING", "COMMITTED"])
+def test_a_disk_of_ours_that_somebody_made_anew_is_foreign(
+    node: Node, steps: int, state: str, make, table: str
+):
+    """Its state sector lies in a gap which those programs leave as it is."""
+    node.table = table
+    (node.root / "nodes/serial").write_text("S3R14L\n")
+    if state == "COMMITTED":
+        node.boot()
+    else:
+        node.cut(at=steps // 2)
+    assert node.state[2] == state
+    make(node.image)
+    before = node.digest()
+    for node.wipe in ("-", "t1", "foreign:t1"):
+        assert node.boot(MOUNTS).count(" tmpfs") == 3
+        assert node.digest() == before and "FOREIGN: somebody else has" in node.degraded
+    node.wipe = "force:S3R14L"
+    assert node.boot(SAME) == "SAME\n"
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    make(node.image)
+    before = node.digest()
+    node.boot()
+    assert node.digest() == before, "that wish was done before"
+
+
+@pytest.mark.parametrize("token", ["force:S3R14L", "foreign:t1"])
+def test_a_foreign_disk_whose_claim_was_cut_is_ours_whatever_is_wished_then(node: Node, token: str):
+    """Its old table is still there: what comes after the claim is the first that ends the node."""
+    (node.root / "nodes/serial").write_text("S3R14L\n")
+    partitioned(node.image)
+    tools = node.folder / "tools"
+    tools.mkdir()
+    (tools / "blkdiscard").write_text("#!/bin/sh\nkill -9 0\n")
+    (tools / "blkdiscard").chmod(0o755)
+    node.before = f"mount -t overlay tools -o lowerdir={tools}:/usr/sbin /usr/sbin"
+    node.wipe = token
+    node.boot()
+    table = command("sfdisk", "-d", node.image)
+    assert node.state[2] == "CLAIMING" and "504C5547-4E4F" not in table and "label: gpt" in table
+    node.before = ""
+    node.wipe = "-"
+    assert node.boot(SAME) == "SAME\n"
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+
+
 @pytest.fixture(scope="session")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> int:
     """How many commands the provisioning has."""

@@ -9,6 +9,7 @@
 #
 # What may destroy data: `provision`, and only after the disk was proved blank or its state sector says CLAIMING.
 #   no state sector, all of the first and last MiB zero, no signature -> claim it, provision
+#   a state with the mark "~" behind it, and a table or file system of somebody else -> foreign, never written to
 #   CLAIMING  (a power cut while provisioning)                         -> provision again
 #   COMMITTED (complete)                                               -> check, mount; a new wipe token -> claim it
 #   anything else                                                      -> never written to; tmpfs instead
@@ -56,7 +57,7 @@ boot() { # each part in a process of its own: what fails in one leaves the node 
 main() { # [VERB…]
   trap 'ended $?' EXIT
   [ -d "$WORK" ] || mkdir -p "$WORK" 2>/dev/null || { mount -n -t tmpfs plugnode "$ROOT/run" && mkdir -p "$WORK"; }
-  DISK=${2:-} MEMBERS=${MEMBERS:-${2:-}} STATE=none HAS_LAYOUT=- HAS_ARRAY=- TOKENS=-
+  DISK=${2:-} MEMBERS=${MEMBERS:-${2:-}} STATE=none HAS_LAYOUT=- HAS_ARRAY=- TOKENS=- MARK=
   NODES=${NODES:-} # tests: a folder with the partitions' nodes, by number
   [ -n "${KNOWN:-}" ] || read_data
   [ $# -gt 0 ] || set -- boot

@@ -43,7 +43,7 @@ make_array() { # sets DISK and ARRAY: a new one, known by a UUID that no other h
   echo "1 - $(member_mib) raid - -" >"$WORK/partitions"
   for disk in $MEMBERS; do make_table "$disk"; done
   cp "$WORK/whole" "$WORK/partitions"
-  ARRAY=$(tr -d - <"$ROOT/proc/sys/kernel/random/uuid" 2>/dev/null || tr -d - </proc/sys/kernel/random/uuid)
+  ARRAY=$(new_uuid | tr -d -)
   DISK=$(free_array)
   step "make a RAID$LEVEL set of $MEMBERS: $DISK"
   # What both halves of a mirror have in common is what is written to it: nothing else is ever read

@@ -24,7 +24,7 @@ candidates() { # into $WORK/disks what is named and fit, those in use last; into
   every_disk | while read -r disk; do
     ! grep -Fqx "$disk" "$WORK/taken" 2>/dev/null || continue
     [ -z "$(unfit "$disk")" ] || continue
-    read_state "$disk"
+    read_present "$disk"
     note_ours "$disk"
     if ! grep -Fqx "$disk" "$WORK/named" || is_of_another "$disk"; then continue; fi
     if in_use "$disk"; then echo "2 $disk"; else echo "1 $disk"; fi

@@ -17,6 +17,7 @@ provision() { # TOKENS: from whatever is on all members to COMMITTED; a cut at a
   [ -z "$LEVEL" ] || stop_array
   for disk in $MEMBERS; do note_maker "$disk"; done
   step "commit $MEMBERS"
+  MARK=$(table_mark)
   each_state CLAIMING "$1" # once more, for its flush: all that was before is on the disks, not in their caches
   each_state COMMITTED "$1"
 }
@@ -26,6 +27,7 @@ claim() { # TOKENS: nothing of any member is lost before all are claimed, and th
   ARRAY=$HAS_ARRAY
   # shellcheck disable=SC2086 # a list
   leader=$(leader_of $MEMBERS)
+  MARK=$(table_mark)
   step "claim $MEMBERS"
   write_state "$leader" CLAIMING "$1"
   for disk in $MEMBERS; do [ "$disk" = "$leader" ] || write_state "$disk" CLAIMING "$1"; done
@@ -94,7 +96,7 @@ write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and st
 
 table_script() { # DISK gpt|dos|old: every start and size in sectors, on whole MiB; the first at 1 MiB
   size_partitions "$1"
-  [ "$2" = old ] || echo "label: $2"
+  [ "$2" = old ] || printf 'label: %s\nlabel-id: %s\n' "$2" "$(new_id "$2")"
   [ "$2" = gpt ] && linux=L swap=S raid=A19D880F-05FC-4D3B-A006-743F0F84911E || linux=83 swap=82 raid=fd
   sectors=$((1048576 / $(blockdev --getss "$1"))) end=$(($(mib_of "$1") - 1)) count=0
   while read -r number _ mib fs _ _ at; do

@@ -22,7 +22,7 @@ way_to_take() { # SERIAL
 }
 
 contents() { # DISK: a word or two for what is on it
-  read_state "$1"
+  read_present "$1"
   case $STATE in
   CLAIMING | COMMITTED) echo "ours, $STATE, of $HAS_NODE$(echo ", set $HAS_SET" | grep -v ' -$')" ;;
   other) echo "another site's, of $HAS_NODE" ;;

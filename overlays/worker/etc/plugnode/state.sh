@@ -10,7 +10,7 @@ write_state() { # DISK STATE TOKENS: the one commit of a claim, and of a complet
   flush
   cached=$(write_cached "$1")
   [ -z "$cached" ] || hdparm -q -W0 "$1" || :
-  printf '%s %s' "$body" "$(printf %s "$body" | checksum)" |
+  printf '%s %s%s' "$body" "$(printf %s "$body" | checksum)" "$MARK" |
     run_input dd of="$1" bs=512 seek=2040 count=1 conv=sync,notrunc,fsync
   flush
   blockdev --flushbufs "$1" 2>/dev/null || :
@@ -60,6 +60,9 @@ same_state() { # what a cut left of committing several: those that were not reac
 }
 
 judge_all() { # as judge of one: what keeps one of them from being taken keeps all
+  for disk in $MEMBERS; do
+    ! made_anew "$disk" || { judge "$disk" && return; }
+  done
   read_states
   case $STATE in CLAIMING | COMMITTED) echo "$STATE" && return ;; esac
   for disk in $MEMBERS; do
@@ -82,9 +85,51 @@ flush() { # to the disk, all of it; the tests have no power to lose
   ${SYNC:-sync}
 }
 
+signs() { # DISK: what blkid knows of the whole of it: nothing, ours, theirs; unknown where it cannot tell
+  status=0
+  found=$("$(tool blkid)" -p -s TYPE -s PTUUID -o value "$1" 2>/dev/null) || status=$?
+  case $status:$found in
+  2:) echo nothing ;;
+  0:504c5547-4e4f-4445-* | 0:504c[0-9a-f][0-9a-f][0-9a-f][0-9a-f]) echo ours ;; # as new_id makes them
+  0:?*) echo theirs ;;
+  *) echo unknown ;; # EL5's blkid, and damage
+  esac
+}
+
+new_id() { # gpt|dos: of a table: its beginning says whose it is, the rest is nobody else's
+  id=$(new_uuid)
+  case $1 in
+  gpt) echo "504c5547-4e4f-4445-${id#*-*-*-}" ;; # PLUGNODE
+  *) echo "0x504c${id%"${id#????}"}" ;;
+  esac
+}
+
+new_uuid() {
+  cat "$ROOT/proc/sys/kernel/random/uuid" 2>/dev/null || cat /proc/sys/kernel/random/uuid
+}
+
+table_mark() { # for a state, where no table but one with an id of ours can be on a member from then on, until somebody makes it
+  [ "$(table_kind)" != old ] || return 0
+  for disk in $MEMBERS; do
+    case $(signs "$disk") in nothing | ours) ;; *) return 0 ;; esac
+  done
+  echo '~' # behind the state: what is no letter of it no release reads, and one that writes a state of its own drops it
+}
+
+made_anew() { # DISK: its state has the mark, and somebody else's table or file system stands there all the same
+  [ -n "$(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd '~')" ] && [ "$(signs "$1")" = theirs ]
+}
+
+read_present() { # DISK: as read_state, but for what somebody else made anew
+  read_state "$1"
+  ! made_anew "$1" || STATE=none
+}
+
 judge() { # DISK: prints what it is, by evidence on the disk alone
   read_state "$1"
+  ! made_anew "$1" || STATE=anew
   case $STATE in
+  anew) echo "FOREIGN: somebody else has partitioned or formatted it since it was ours" ;;
   CLAIMING | COMMITTED) echo "$STATE" ;;
   other) echo "FOREIGN: it is another site's" ;;
   *) if what=$(not_blank "$1"); then echo "FOREIGN: $what"; else echo BLANK; fi ;;

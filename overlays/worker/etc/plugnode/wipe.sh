@@ -63,7 +63,12 @@ remembered() { # TOKENS, and all that is asked for now: the sector has room for 
 
 forced() { # DISK: one that is not ours, or of several that are: only by its serial number, force:SERIAL
   serial=$(disk_serial "$1")
-  [ -n "$serial" ] && tokens | grep -Fqx "force:$serial" && [ -z "$(sharing "$serial")" ]
+  [ -n "$serial" ] && tokens | grep -Fqx "force:$serial" && [ -z "$(sharing "$serial")" ] || return 1
+  ! made_anew "$1" || ! remembers "$1" "force:$serial"
+}
+
+remembers() { # DISK TOKEN: one that was done when the disk was ours is no wish for what somebody else has made there since
+  case ,$(read_state "$1" && echo "$TOKENS"), in *,"$(printf %s "$2" | checksum)",*) ;; *) return 1 ;; esac
 }
 
 sharing() { # SERIAL: the disks that have it, on one line, where it is not one's own: namespaces of NVMe, dual actuators
