@@ -216,6 +216,23 @@ def test_a_node_without_a_disk_says_why_each_one_is_none(node: Machine):
     assert "FAILED: no disk" in node.console and blank(node.image)
 
 
+@pytest.mark.parametrize("serial", ["5000C500A1", "ZC1Y2X3W"])
+def test_a_scsi_disk_is_meant_by_what_lsblk_shows_and_by_what_udev_calls_short(
+    node: Machine, serial: str
+):
+    both = "ID_SERIAL_SHORT=5000C500A1\\nID_SCSI_SERIAL=ZC1Y2X3W   "
+    udevadm = node.folder / "tools/udevadm"
+    udevadm.write_text(f'#!/bin/sh\nprintf "{both}\\n"\n')
+    node.match = (f"serial {serial}",)
+    node.boot("echo job >home/own")
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    node.match, node.wipe = (), f"force:{serial}"
+    assert "No such file" in node.boot("cat home/own 2>&1") and node.degraded == ""
+    assert " 5000C500A1 " in (node.data / "disks").read_text()
+    command("sfdisk", "-q", "--wipe=always", node.image, input="label: gpt\n,,\n")
+    assert "FOREIGN" in (node.boot() or node.degraded)
+
+
 # Second-hand machines
 
 

@@ -442,7 +442,8 @@ class DiskMatch(NamedTuple):
         Key(
             Text("serial", number=True),
             "as lsblk -o SERIAL prints it",
-            "its serial number, as `lsblk -o SERIAL` prints it",
+            "its serial number, as `lsblk -o SERIAL` prints it; of SAS and SCSI disks also"
+            " udev's `ID_SERIAL_SHORT`, which is another",
         ),
     ] = None
     id: Annotated[

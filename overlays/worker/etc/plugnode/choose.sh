@@ -62,7 +62,7 @@ unmatched() { # DISK, wanted "KEY VALUE" lines on stdin: the first that the disk
     case $key in
     size) size_within "$(mib_of "$1")" "$value" || echo "has $(mib_of "$1") MiB, not $value" ;;
     serial | id | transport)
-      is=$("disk_$key" "$1")
+      if [ "$key" = serial ]; then is=$(disk_serials "$1" | on_one_line); else is=$("disk_$key" "$1"); fi
       like "$is" "$value" || echo "has $key \"$is\", not \"$value\""
       ;;
     *) echo "cannot be matched by $key" ;;

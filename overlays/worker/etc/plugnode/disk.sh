@@ -25,7 +25,15 @@ partition_node() { # DISK NUMBER: the kernel's own rule (disk_name in block/genh
   esac
 }
 
-disk_serial() {
+disk_serials() { # DISK: each by which it can be meant: of a SCSI disk lsblk shows another than its name by-id ends with
+  { disk_serial "$1" && echo && udev_value "$1" ID_SCSI_SERIAL | tr -d ' '; } | awk 'NF && !seen[$0]++'
+}
+
+has_serial() { # DISK SERIAL
+  disk_serials "$1" | grep -Fqx -e "$2"
+}
+
+disk_serial() { # DISK: the one that it is told by
   for file in "${NODES:+$NODES/serial}" "$(sys_of "$1")/serial" "$(sys_of "$1")/device/serial"; do
     [ ! -s "$file" ] || { tr -d ' ' <"$file" && return; }
   done

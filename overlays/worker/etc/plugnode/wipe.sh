@@ -41,7 +41,7 @@ is_meant() { # TOKEN: what is for foreign disks is no wish for ours, nor is one 
   *) return 0 ;;
   esac
   for disk in $MEMBERS; do
-    [ "$1" != "force:$(disk_serial "$disk")" ] || { [ -z "$(sharing "${1#force:}")" ] && return; }
+    ! has_serial "$disk" "${1#force:}" || { [ -z "$(sharing "${1#force:}")" ] && return; }
   done
   return 1
 }
@@ -62,9 +62,13 @@ remembered() { # TOKENS, and all that is asked for now: the sector has room for 
 }
 
 forced() { # DISK: one that is not ours, or of several that are: only by its serial number, force:SERIAL
-  serial=$(disk_serial "$1")
-  [ -n "$serial" ] && tokens | grep -Fqx "force:$serial" && [ -z "$(sharing "$serial")" ] || return 1
-  ! made_anew "$1" || ! remembers "$1" "force:$serial"
+  for serial in $(disk_serials "$1"); do
+    tokens | grep -Fqx "force:$serial" || continue
+    [ -z "$(sharing "$serial")" ] || continue
+    ! made_anew "$1" || ! remembers "$1" "force:$serial" || continue
+    return 0
+  done
+  return 1
 }
 
 remembers() { # DISK TOKEN: one that was done when the disk was ours is no wish for what somebody else has made there since
@@ -76,7 +80,7 @@ sharing() { # SERIAL: the disks that have it, on one line, where it is not one's
     cat "$WORK/named"
     awk '{ print $2 }' "$WORK/ours"
   } 2>/dev/null | awk '!seen[$0]++' | while read -r disk; do
-    [ "$(disk_serial "$disk")" != "$1" ] || [ -n "$(unfit "$disk")" ] || echo "$disk"
+    ! has_serial "$disk" "$1" || [ -n "$(unfit "$disk")" ] || echo "$disk"
   done | awk '{ all = all " " $0 } END { if (NR > 1) print substr(all, 2) }'
 }
 
