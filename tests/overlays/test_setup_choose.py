@@ -209,6 +209,19 @@ def test_a_disk_that_is_refused_is_told_with_all_others_and_with_the_token_that_
     assert (node.state[2], node.degraded) == ("COMMITTED", "")
 
 
+def test_a_blank_disk_is_taken_before_a_foreign_one_that_is_named_first(node: Machine):
+    other = node.add("other")
+    command("mkfs.ext4", "-qF", other)
+    kept = digest(node.folder / "other.img")
+    node.boot(disks=other + " {}")
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+    assert digest(node.folder / "other.img") == kept
+    node.fresh()
+    node.wipe, node.layout = "force:OTHER", (("/var", "500", "ext4", "pn-var", "/var.ro"),)
+    node.boot(disks="{} " + other)
+    assert f"{other} has 64 MiB, the layout needs 503" in node.degraded, "a token says which"
+
+
 def test_a_node_without_a_disk_says_why_each_one_is_none(node: Machine):
     node.match = ("size 1G..",)
     node.boot()

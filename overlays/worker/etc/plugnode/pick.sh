@@ -40,17 +40,29 @@ enough() { # SECONDS: this node's disks are there; or ours, or all that the layo
   done
 }
 
-pick_disks() { # sets MEMBERS: those that are this node's or ours, whatever they are called; only where none is, the first
+pick_disks() { # sets MEMBERS: those that are this node's or ours, whatever they are called; only where none is, others
   grep '^mine' "$WORK/ours" >"$WORK/own" || cp "$WORK/ours" "$WORK/own"
   if ! MEMBERS=$(pick_own); then
     list_disks
     degrade "several disks are ours: $(own_disks); wipe: force:SERIAL or match: {serial: …} picks one"
     return 1
   fi
-  [ -n "$MEMBERS" ] || MEMBERS=$(head -n "$COUNT" "$WORK/disks" | on_one_line)
+  [ -n "$MEMBERS" ] || MEMBERS=$(ranked | head -n "$COUNT" | on_one_line)
   DISK=${MEMBERS%% *}
   export MEMBERS
   echo "$MEMBERS" | tr ' ' '\n' >>"$WORK/taken"
+}
+
+ranked() { # $WORK/disks: what a token names, then what is blank; last what is refused, to be told of
+  while read -r disk <&3; do
+    if forced "$disk"; then
+      echo "1 $disk"
+    elif [ "$(judge "$disk")" = BLANK ]; then
+      echo "2 $disk"
+    else
+      echo "3 $disk"
+    fi
+  done 3<"$WORK/disks" | sort -s -k 1,1 | sed 's/^. //'
 }
 
 pick_own() { # of $WORK/own one set: all, or the one that a serial number names; of nothing nothing
