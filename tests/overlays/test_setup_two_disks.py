@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.loop_disk import SAME
+from tests.support.loop_disk import LAYOUT, SAME
 from tests.support.two_disks import ALL_MOUNTED, MOUNTS, TwoDisks
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for loop devices and mounts")
@@ -81,3 +81,47 @@ def test_a_wipe_is_of_all_disks_but_one_by_a_serial_number_is_of_no_other(node: 
     assert node.boot("ls var/lib/own scratch/own 2>/dev/null") == ""
     tokens = [words[3] for words in node.states]
     assert tokens[0] == tokens[1] != "-"
+
+
+class Nested(TwoDisks):
+    """One disk is mounted below a folder of the other, which has no such folder at first."""
+
+    layouts = (
+        LAYOUT,
+        (
+            ("/home/scratch", "24", "ext4", "pn-scratch", "-"),
+            ("/home/z", "rest", "ext4", "pn-z", "-"),
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("scratch", "z"):
+            (self.root / "home" / name).mkdir(exist_ok=True)
+        (self.root / "home/scratch").chmod(0o1777)
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+@pytest.mark.parametrize("several", [(0, 1), (1, 0)], ids=["outer first", "inner first"])
+def test_a_disk_is_mounted_below_another_whichever_is_served_first(
+    tmp_path: Path, several: tuple[int, ...], shell: str
+):
+    node = Nested(tmp_path, shell=shell)
+    node.several = several
+    mounts = "/home ext4 /home/scratch ext4 /home/z ext4 /tmp ext3 /var ext4 "
+    look = "stat -c %a home/scratch; "
+    mine = "echo job >home/scratch/own; echo user >home/own; echo z >home/z/own"
+    assert node.boot(MOUNTS + look + mine) == f"{mounts}1777\n" and not node.degraded
+    shown = "cat home/scratch/own home/own home/z/own 2>/dev/null | tr '\\n' ' '"
+    assert node.boot(MOUNTS + look + shown) == f"{mounts}1777\njob user z " and not node.degraded
+    node.boot("touch var/wipe")
+    assert node.boot(MOUNTS + shown).startswith(mounts + "job z ") and not node.degraded
+
+
+def test_memory_does_not_cover_a_disk_that_is_mounted_below_it(tmp_path: Path):
+    node = Nested(tmp_path)
+    node.boot("echo job >home/scratch/own")
+    with open(node.image, "r+b") as file:
+        file.write(b"somebody's".ljust(1 << 20))
+    assert "/home tmpfs /home/scratch ext4 " in node.boot(MOUNTS + "cat home/scratch/own")
+    assert node.boot("cat home/scratch/own") == "job\n"

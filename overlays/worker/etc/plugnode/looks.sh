@@ -13,8 +13,16 @@ memory_options() { # MOUNT: those of them that go with memory, too
   done
 }
 
+note_looks() { # of all mount points in the root, before anything covers them: one may lie below another
+  # shellcheck disable=SC2086 # a list
+  sed -n 's/^partition //p' $LAYOUT_FILES /dev/null | while read -r mount _; do
+    [ ! -d "$ROOT$mount" ] || echo "$mount $(stat -c '%a %u:%g' "$ROOT$mount")"
+  done >"$WORK/looks"
+}
+
 remember_looks() { # MOUNT: before it is covered
-  looks=$(stat -c '%a %u:%g' "$ROOT$1" 2>/dev/null || echo "755 0:0")
+  looks=$(sed -n "s,^$1 ,,p" "$WORK/looks" 2>/dev/null | head -n 1 | grep .) ||
+    looks=$(stat -c '%a %u:%g' "$ROOT$1" 2>/dev/null || echo "755 0:0")
 }
 
 give_looks() { # MOUNT FILL: the owner of the root's folder and its mode, or the one that site.yaml has for it

@@ -25,11 +25,17 @@ fill_gaps() { # whatever the layout wants and no disk gives, and what no node ca
 }
 
 in_memory() { # FOLDER FILL: a quarter of the memory at most
-  [ -d "$ROOT$1" ] || { degrade "no folder $1 in this root to mount on" && return 0; }
+  [ -d "$ROOT$1" ] || mkdir -p "$ROOT$1" 2>/dev/null || { degrade "no folder $1 in this root to mount on" && return 0; }
   step "$1 in memory"
   remember_looks "$1"
+  set_aside "$1"
   run mount -n -t tmpfs -o "size=25%,mode=755$(memory_options "$1")" plugnode "$ROOT$1" ||
-    { degrade "$1 is not writable" && return 0; }
+    { put_back && degrade "$1 is not writable" && return 0; }
+  fill_memory "$1" "$2"
+  put_back
+}
+
+fill_memory() { # FOLDER FILL
   if [ "$2" = - ] || [ ! -d "$ROOT$2" ]; then give_looks "$1" - && return 0; fi
   fill_from "$ROOT$2" "$ROOT$1" || {
     degrade "$1 lacks a part of $2"

@@ -22,15 +22,42 @@ mount_partition() { # NUMBER MOUNT MIB FS LABEL FILL
   fi
   [ "$2" != image ] || { mount_image "$node" "$4" && return; }
   remember_looks "$2"
+  [ -d "$ROOT$2" ] || mkdir -p "$ROOT$2" 2>/dev/null || : # below a file system of ours, which is new
   if ! check_filesystem "$node" "$4" || ! mount_or_repair "$node" "$4" "$2"; then
+    put_back
     degrade "$2: $node cannot be used, and stays as it is$(newer "$node")"
     return
   fi
   [ "$6" = - ] || accept_filled "$ROOT$2" "$6" "$node"
   ! mounted "$ROOT$2" || give_looks "$2" "$6"
+  put_back
+}
+
+set_aside() { # MOUNT: what other layouts have mounted below it, which a mount there would cover
+  # shellcheck disable=SC2086 # a list
+  sed -n 's/^partition //p' $LAYOUT_FILES /dev/null | awk -v above="$1/" 'index($1, above) == 1 { print $1 }' | sort -r |
+    while read -r mount; do
+      mounted "$ROOT$mount" || continue
+      mkdir -p "$WORK/aside$mount"
+      run mount -n -o bind "$ROOT$mount" "$WORK/aside$mount" || continue
+      run umount -n "$ROOT$mount" || continue
+      echo "$mount" >>"$WORK/aside.list"
+    done
+}
+
+put_back() { # what was set aside, parents first
+  [ -f "$WORK/aside.list" ] || return 0
+  sort -u "$WORK/aside.list" >"$WORK/aside.sorted"
+  rm -f "$WORK/aside.list"
+  while read -r mount <&4; do
+    mkdir -p "$ROOT$mount" 2>/dev/null || :
+    run mount -n -o bind "$WORK/aside$mount" "$ROOT$mount" || degrade "$mount: what was mounted there is not put back"
+    run umount -n "$WORK/aside$mount" || :
+  done 4<"$WORK/aside.sorted"
 }
 
 mount_or_repair() { # NODE FS MOUNT; xfs has no check before: its log is replayed by the mount
+  set_aside "$3"
   ! run mount -n -t "$2" -o "$(mount_options "$2" "$3")" "$1" "$ROOT$3" || return 0
   kernel_words "$1" >>"$WORK/output"
   [ "$2" = xfs ] && [ -z "$(newer "$1")" ] || return 1

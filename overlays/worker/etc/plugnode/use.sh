@@ -6,6 +6,7 @@ use_disks() { # each layout in a process of its own; what one has taken is none 
   if mounted "$VAR"; then say "/var is mounted, so the disks are done" && return; fi
   [ -n "$LAYOUT_FILES" ] || { degrade "site.img has no disk layout for ${ADDRESS:-this node}" && return; }
   rm -f "$WORK/taken"
+  note_looks
   doubt_line
   for file in $LAYOUT_FILES; do
     status=0

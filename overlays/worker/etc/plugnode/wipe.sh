@@ -132,6 +132,7 @@ wipe_on_request() { # /var/wipe: ours, and only if it was not done before
   sort -r -k 2,2 "$WORK/partitions" >"$WORK/reversed"
   if mounted "$DATA/image" && ! root_stands_on "$DISK"; then run umount -n "$DATA/image"; fi
   while read -r _ mount _; do
+    set_aside "$mount"
     if mounted "$ROOT$mount"; then run umount -n "$ROOT$mount"; fi
   done <"$WORK/reversed"
   provision_then_mount
