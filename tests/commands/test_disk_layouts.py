@@ -130,15 +130,23 @@ nas:/short /short
 
 
 def test_what_fstab_of_the_root_mounts_is_no_disks_mount_point():
-    names = "home tmp soon off later short etc".split()
-    tree: Tree = {name.encode(): directory() for name in ("", *names, "two words")}
-    mounts = [f"/{name}" for name in (*names[:-1], "two words")]
-    disk = Disk(partitions=tuple(Partition(mount, 10, "ext4", "x") for mount in mounts))
+    names = ["home", "tmp", "soon", "off", "later", "short", "two words"]
+    tree: Tree = {b"": directory(), b"etc": directory()}
+    for name in names:
+        tree[name.encode()] = directory()
+    parts = [Partition(f"/{name}", 10, "ext4", "x") for name in names]
+    disk = Disk(partitions=tuple(parts))
     assert list(disk_problems(disk_support(tree), disk)) == []
-    has = disk_support({**tree, b"etc/fstab": generated_file(FSTAB)})
-    said = [line.split(",")[0] for line in disk_problems(has, disk)]
+
+    tree[b"etc/fstab"] = generated_file(FSTAB)
+    said = [line.split(",")[0] for line in disk_problems(disk_support(tree), disk)]
     start = "mount: /etc/fstab of the root mounts something on"
-    assert said == [f"{start} {mount}" for mount in ("/home", "/soon", "/short", "/two words")]
+    assert said == [
+        f"{start} /home",
+        f"{start} /soon",
+        f"{start} /short",
+        f"{start} /two words",
+    ]
 
 
 def test_a_mount_of_the_reference_and_one_of_a_disk_at_one_place_are_refused(

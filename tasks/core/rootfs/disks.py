@@ -13,7 +13,8 @@ from typing import Any
 
 from ..base.text import unescape_octal
 from ..site.model import Disk
-from ..tree.model import DIR, FILE, LINK, Circle, Entry, Tree, read_content, resolve
+from ..tree.model import DIR, FILE, LINK, Circle, Entry, Tree, resolve
+from .transforms import fstab_fields
 
 DEEPEST = 4  # nobody mounts a disk on a folder further down
 PLACES = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")  # PATH of setup.sh
@@ -54,9 +55,8 @@ def _mounts(tree: Tree) -> Iterator[str]:
 
     A tmpfs is no such thing: systemd leaves it out where a disk is mounted already.
     """
-    entry = tree.get(b"etc/fstab", _NOTHING)
-    for line in read_content(entry).splitlines() if entry.type == FILE else ():
-        device, mount, kind, options, *_ = [*line.split(), *[b""] * 4]
+    for fields in fstab_fields(tree):
+        device, mount, kind, options, *_ = [*fields, *[b""] * 4]
         if device.startswith(b"#") or kind == b"tmpfs" or b"noauto" in options.split(b","):
             continue
         if mount.startswith(b"/"):

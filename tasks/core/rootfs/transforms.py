@@ -114,14 +114,18 @@ def fstab(tree: Tree) -> Tree:
     return tree if after == before else tree | {path: edited(tree[path], after)}
 
 
-def fstab_points(tree: Tree) -> Tree:
-    """The folders that etc/fstab mounts on, whoever brought it: no node can make them."""
+def fstab_fields(tree: Tree) -> list[list[bytes]]:
+    """The words of each line of etc/fstab, whoever brought it (fstab(5))."""
     path = _resolved(tree, b"etc/fstab")
     if path not in tree or tree[path].type != FILE:
-        return tree
+        return []
+    return [line.split() for line in read_content(tree[path]).splitlines()]
+
+
+def fstab_points(tree: Tree) -> Tree:
+    """The folders that etc/fstab mounts on: no node can make them."""
     tree = dict(tree)
-    for line in read_content(tree[path]).splitlines():
-        fields = line.split()
+    for fields in fstab_fields(tree):
         mount = fields[1] if len(fields) > 2 else b""
         if mount.startswith(b"/") and not mount.startswith(_MADE_AT_BOOT):
             _make_folder(tree, unescape_octal(mount).strip(b"/"), 0o755)
