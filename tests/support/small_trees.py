@@ -50,14 +50,23 @@ folders = some.builds(
 def trees(draw) -> Tree:
     """A small tree in which names often meet, with hard-linked files."""
     tree: Tree = {b"": draw(folders)}
-    for path in draw(some.lists(some.sampled_from(PATHS), unique=True, max_size=12)):
+    paths = some.lists(some.sampled_from(PATHS), unique=True, max_size=12)
+    for path in draw(paths):
         above = list(parents(path))[::-1]
         if all(tree.get(folder, directory()).type == DIR for folder in above):
             tree |= {folder: draw(folders) for folder in above if folder not in tree}
             tree.setdefault(path, draw(some.one_of(leaves, folders)))
     files = [path for path, entry in tree.items() if entry.type == FILE]
-    for path in draw(some.lists(some.sampled_from(files), unique=True)) if files else ():
-        shared = draw(some.sampled_from(files))
-        tree[shared] = tree[shared]._replace(inode=tree[shared].inode or files.index(shared) + 1)
-        tree[path] = tree[shared]
+    if files:
+        draw_links(draw, tree, files)
     return tree
+
+
+def draw_links(draw, tree: Tree, files: list[bytes]) -> None:
+    """Some of the files become names of others."""
+    one_of = some.sampled_from(files)
+    for path in draw(some.lists(one_of, unique=True)):
+        shared = draw(one_of)
+        number = tree[shared].inode or files.index(shared) + 1
+        tree[shared] = tree[shared]._replace(inode=number)
+        tree[path] = tree[shared]
