@@ -74,10 +74,15 @@ def run(folder: Path, script: str, modules: Sequence[str], devices: Sequence[str
     memory.mkdir(exist_ok=True)
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", START, "sh"]
     kernel = "linux.uml mem=192M root=none rootfstype=hostfs rootflags=/ ro quiet con=null".split()
-    with open(folder / "kernel.log", "wb") as log:
-        subprocess.run(
-            [*apart, *kernel, "con0=null,fd:1", *devices, f"init={init}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=LONGEST, check=False,
-            env={**os.environ, "TMPDIR": str(memory)},
-        )  # fmt: skip
-    return said.read_text() if said.exists() else (folder / "kernel.log").read_text()
+    log = folder / "kernel.log"
+    try:
+        with open(log, "wb") as to:
+            subprocess.run(
+                [*apart, *kernel, "con0=null,fd:1", *devices, f"init={init}"],
+                stdin=subprocess.DEVNULL, stdout=to, stderr=to, timeout=LONGEST, check=False,
+                env={**os.environ, "TMPDIR": str(memory)},
+            )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        heard = [path.read_text() for path in (said, log) if path.exists()]
+        raise AssertionError("\n".join([f"no end after {LONGEST} s, but:", *heard])) from None
+    return (said if said.exists() else log).read_text()
