@@ -140,8 +140,8 @@ TRANSPORTS = {
 }
 
 
-def right(story, name: str, root: str = "") -> None:
-    """A node that came up as it should; `root`: as its mount shows one that is a file."""
+def right(story, name: str, root: str = "", version: str = "nfs") -> None:
+    """A node that came up as it should; `root`: as its mount shows one that is a file; else NFS's type."""
     assert not story.ended
     assert story.facts["name"] == name
     assert story.facts["address"].split()[0] == NODES[name][1]
@@ -155,7 +155,7 @@ def right(story, name: str, root: str = "") -> None:
         assert story.facts["mount /"] == f"{root} overlay ro"
         return
     assert told(story, "probe: (root .*)") == ["root refuses"]
-    assert story.facts["mount /"].endswith(f"{story.facts['release']} nfs ro")
+    assert story.facts["mount /"].endswith(f"{story.facts['release']} {version} ro")
 
 
 def on_disk(story, device: str, boots: int = 1, fs: str = "ext3", numbers=(1, 2, 3)) -> None:

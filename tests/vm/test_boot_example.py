@@ -38,7 +38,8 @@ def example() -> Doit:
     doit.folder.mkdir(parents=True, exist_ok=True)
     text, baud = (REPOSITORY / "site.yaml").read_text(), "ttyS0,115200"
     assert baud in text
-    text = text.replace(baud, f"{baud} no_timer_check")  # docs/boot.md: on a busy machine
+    # docs/boot.md: on a busy machine; and a first boot looks for no disk that another machine has
+    text = text.replace(baud, f"{baud} no_timer_check plugnode.wait=6")
     doit.site.write_text(f"{text}\ndeploy: {{syslog: rsyslog}}\n")
     doit()
     return doit
