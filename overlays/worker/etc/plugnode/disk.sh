@@ -3,7 +3,11 @@
 # Plugnode: what one disk is: its size, serial number, transport, names, partitions, and what is on it. Read in by /etc/setup.sh.
 
 block_name() { # DISK: as sysfs has it, where cciss/c0d0 is cciss!c0d0
-  echo "${1#/dev/}" | tr / '!'
+  set -- "${1#/dev/}"
+  case $1 in
+  */*) echo "${1%%/*}!${1#*/}" ;;
+  *) echo "$1" ;;
+  esac
 }
 
 sys_of() { # DISK: its folder in sysfs
