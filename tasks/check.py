@@ -14,6 +14,7 @@ from .base.paths import read_release
 from .base.results import leave
 from .base.rule import command
 from .base.settings import Run, this_run
+from .configs import look_at_node_files
 from .core.base.boot_programs import AMD64
 from .core.base.errors import Refused
 from .core.base.files import content
@@ -56,7 +57,6 @@ def task_validate():
 def written(run: Run) -> list[CheckResult]:
     """What people write, a row each. Raises BadInput."""
     from .core.config.checkers import OK, CheckResult
-    from .core.config.site_image import node_templates
     from .core.config.templates import check_templates
     from .core.rootfs.overlay import find_layers, layer
 
@@ -65,8 +65,7 @@ def written(run: Run) -> list[CheckResult]:
         layer(folder, name)
         rows.append(CheckResult(f"overlays/{name}", OK))
     check_templates(run.paths.templates)
-    for image in run.site.images:
-        node_templates(image)
+    look_at_node_files(run.site, run.paths.folders)
     return [*rows, CheckResult("templates", OK)]
 
 

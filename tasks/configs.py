@@ -81,7 +81,7 @@ def task_site_image():
         pack,
         site(),
         paths,
-        reads=Reads([paths.config("hosts"), *node_templates(site())]),
+        reads=Reads([paths.config("hosts"), *templates_of_nodes(site())]),
         writes=Writes([paths.site_img, paths.hooks_img]),
     )
 
@@ -97,7 +97,14 @@ def pack(wanted: Site, paths: BuildPaths) -> None:
     write_atomic(paths.hooks_img, hooks_img())
 
 
-def node_templates(wanted: Site) -> list[str]:
+def look_at_node_files(wanted: Site, folders: tuple[str, ...]) -> None:
+    """Raises BadInput with what is wrong in the templates of files that nodes fill."""
+    from .core.config.site_image import node_templates
+
+    node_templates(wanted.images, partial(_read_here, folders))
+
+
+def templates_of_nodes(wanted: Site) -> list[str]:
     """The templates of files that nodes fill."""
     found = [pair for image in wanted.images for pair in image.node_files]
     return sorted({path for _, path in found})

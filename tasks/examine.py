@@ -16,7 +16,7 @@ from .base.disk_layouts import refuse_layouts
 from .base.paths import BuildPaths
 from .base.rule import Reads, Writes, code, rule
 from .base.settings import build_paths, site
-from .configs import rendered, templates_digest
+from .configs import look_at_node_files, rendered, templates_digest, templates_of_nodes
 from .core.base.errors import BadInput, Problem
 from .core.base.files import content, write_atomic
 from .core.image.source import ImageSource
@@ -70,7 +70,7 @@ def examine(root: ImageSource, initrd: ImageSource, paths: BuildPaths) -> None:
 def task_accept():
     """refuse what cannot be, of every image and template at once"""
     paths, wanted = build_paths(), site()
-    reads = Reads(given=partial(decided, wanted, paths))
+    reads = Reads(templates_of_nodes(wanted), partial(decided, wanted, paths))
     return {**rule(None, accept, wanted, paths, reads=reads), "task_dep": ["examine"]}
 
 
@@ -90,6 +90,7 @@ def accept(wanted: Site, paths: BuildPaths) -> None:
         problems += load_state(paths.state(image), say).problems
     checks = (
         partial(look_at_templates, paths),
+        partial(look_at_node_files, wanted, paths.folders),
         partial(rendered, wanted, paths.folders),
         partial(refuse_layouts, wanted, paths),
     )

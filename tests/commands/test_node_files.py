@@ -42,6 +42,21 @@ def test_a_path_makes_a_release_and_a_template_site_data_alone(built: Doit):
     template.unlink()
     template.symlink_to("/etc/shadow")
     assert "leads to /etc/shadow" in doit(status=3)
+    assert "leads to /etc/shadow" in doit("validate", status=3)
+
+
+def test_what_is_wrong_in_all_templates_is_said_before_anything_is_made(built: Doit):
+    doit = built
+    for name, text in (("one", "x {{ if }}\n"), ("two", "{{ interfaces.ib0.speed }}\n")):
+        sample_site.put(doit.folder / f"templates/nodes/{name}", text.encode())
+    wanted = "{etc/one: templates/nodes/one, etc/two: templates/nodes/two}"
+    text = doit.site.read_text().replace("    disk:", f"    node_files: {wanted}\n    disk:")
+    doit.site.write_text(text.replace("172.24.10.100", "172.24.10.99"))
+    before = sample_site.contents(doit.build)
+    said = doit(status=3)
+    assert "templates/nodes/one:1:3: if: nothing that a node knows" in said
+    assert "templates/nodes/two:1:1: interfaces.ib0.speed: nothing that a node knows" in said
+    assert sample_site.contents(doit.build) == before
 
 
 def brought(doit: Doit) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
 
 from ..archive import compression, cpio
@@ -55,17 +55,27 @@ def site_image(
         files["plugnode/bonds"] = bonds
     for name in sorted(layouts):
         files.update(_layout_files(name, layouts[name]))
-    for image in site.images:
-        files |= node_templates(image, read)
-    return files
+    return files | node_templates(site.images, read)
 
 
-def node_templates(image: Image, read: Callable[[str], bytes] = read_file) -> dict[str, bytes]:
-    """Those of an image's `node_files`, by their places. Raises BadInput."""
-    files = {}
-    for path, template in image.node_files:
-        name = template_of(image.name, path)
-        files[f"plugnode/templates/{name}"] = checked_template(template, read(template))
+def node_templates(
+    images: Iterable[Image], read: Callable[[str], bytes] = read_file
+) -> dict[str, bytes]:
+    """Those of images' `node_files`, by their places. Raises BadInput with what is wrong of all."""
+    files: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for image in images:
+        for path, template in image.node_files:
+            name = template_of(image.name, path)
+            try:
+                data = read(template)
+            except BadInput as error:
+                problems += error.problems
+                continue
+            problems += _wrong_in_template(template, data)
+            files[f"plugnode/templates/{name}"] = data
+    if problems:
+        raise BadInput(problems)
     return files
 
 
@@ -73,26 +83,25 @@ def node_templates(image: Image, read: Callable[[str], bytes] = read_file) -> di
 WORDS = re.compile(
     r"name|ip|mac|groups|domain|site|facts\.[A-Za-z][\w.-]*|interfaces\.[\w.-]+\.(ip|mac)", re.ASCII
 )
+KNOWN = (
+    "name, ip, mac, groups, domain, site, facts.NAME, interfaces.NAME.ip and interfaces.NAME.mac"
+)
 HOLE = re.compile(rb"\{\{(.*?)\}\}")
 
 
-def checked_template(path: str, data: bytes) -> bytes:
-    """A template as it is. Raises BadInput at each hole that no node could fill."""
+def _wrong_in_template(path: str, data: bytes) -> list[Problem]:
+    """Each hole that no node could fill, and what is no small text."""
     problems = []
     for number, line in enumerate(data.splitlines(), 1):
         for hole in HOLE.finditer(line):
             word = hole[1].decode(errors="replace").strip()
             if not WORDS.fullmatch(word):
-                known = "name, ip, mac, groups, domain, site, facts.NAME, interfaces.NAME.ip"
-                what = (
-                    f"{show_path(hole[1].strip())}: nothing that a node knows; {known} can be used"
-                )
+                shown = show_path(hole[1].strip())
+                what = f"{shown}: nothing that a node knows; {KNOWN} can be used"
                 problems.append(Problem(path, number, hole.start() + 1, what))
     if b"\0" in data or len(data) > MOST:
         problems.append(Problem(path, 1, 1, f"no small text: at most {MOST} bytes, none of them 0"))
-    if problems:
-        raise BadInput(problems)
-    return data
+    return problems
 
 
 def _nodes_table(site: Site) -> bytes:
