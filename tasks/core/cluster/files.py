@@ -93,7 +93,7 @@ def _slurm(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
 
 
 def _prometheus(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:
-    yield "prometheus.json", "prometheus.json", programs.prometheus_view(site.name, nodes)
+    yield "prometheus.json", "prometheus.json", programs.prometheus_view(site, nodes)
 
 
 def _dns(site: Site, nodes: list[ClusterNode], by: NamesBy) -> Made:

@@ -128,16 +128,20 @@ def _identifier(name: str) -> str:
     return f"_{word}" if word[0].isdigit() else word
 
 
-def prometheus_view(site: str, nodes: Iterable[ClusterNode]) -> dict[str, Any]:
-    """Lists of nodes with the same labels."""
+def prometheus_view(site: Site, nodes: Iterable[ClusterNode]) -> dict[str, Any]:
+    """Lists of nodes with the same labels, and the domain of each node's network."""
     alike: dict[tuple[tuple[str, str], ...], Names] = {}
     for node in nodes:
         labels = {_identifier(name): words for name, words in node.facts.items()}
-        labels |= {"site": site, "image": node.image, "__meta_file": GENERATED}
+        labels |= {"site": site.name, "image": node.image, "__meta_file": GENERATED}
         if node.groups:
             labels["groups"] = f",{','.join(node.groups)},"
         alike.setdefault(tuple(sorted(labels.items())), []).append(node.name)
-    return {"targets": [(names, dict(labels)) for labels, names in alike.items()]}
+    of_network = {network.name: network.domain or "" for network in site.networks}
+    return {
+        "targets": [(names, dict(labels)) for labels, names in alike.items()],
+        "domains": {node.name: of_network[node.network] for node in site.nodes},
+    }
 
 
 def bmcs(site: Site) -> list[tuple[str, str]]:

@@ -65,12 +65,13 @@ def _whole(address: Address, domain: str) -> str:
 
 
 def _forward(found: Iterable[Address], domains: Iterable[str]) -> dict[str, list[Record]]:
-    """The records of each domain."""
+    """The records of each domain; short names of networks without one stand in the first."""
     records: dict[str, list[Record]] = {domain: [] for domain in domains}
+    first = next(iter(records))
     for address in found:
         kind = "AAAA" if ":" in address.ip else "A"
         for name in address.names:
-            for domain, label in _labels(name.lower(), address.domain):
+            for domain, label in _labels(name.lower(), address.domain or first):
                 if domain in records:
                     records[domain].append((label, kind, address.ip))
     return records

@@ -320,7 +320,7 @@ def without_way(site: Site) -> list[str]:
         if network.name in booting and not network.gateway and not all(there):
             lines.append(
                 f"nodes of {network.name} have no way to a server that has no address in it:"
-                " give it a gateway:"
+                " give it a gateway"
             )
     return lines
 

@@ -150,6 +150,7 @@ MEANINGS = {
     "slurm.switches": "the names of nodes, by leaf switch",
     "prometheus": "`prometheus.json`",
     "prometheus.targets": "pairs: names of nodes, and their labels",
+    "prometheus.domains": "by node, the domain of its network; empty where that has none",
     "dns": "`zone`, of each zone",
     "dns.zone": "its name",
     "dns.name": "the same",

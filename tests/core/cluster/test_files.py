@@ -153,6 +153,20 @@ def test_promtool_takes_the_targets(made, tmp_path):
     assert of_gpu["labels"]["rack"] == "1" and ",gpu," in of_gpu["labels"]["groups"]
 
 
+def test_a_target_has_the_domain_of_its_own_network(tmp_path):
+    networks = """networks:
+  one: {subnet: 10.1.0.0/24, domain: r1.example.org}
+  two: {subnet: 10.2.0.0/24, domain: r2.example.org}
+  three: {subnet: 10.3.0.0/24}
+"""
+    text = SMALL.replace("network: {subnet: SUBNET, domain: grid.example.org}\n", networks)
+    rows = "".join(f"  wn{n}: {{ip: 10.{n}.0.9}}\n" for n in (1, 2, 3))
+    text = f"{text[: text.index('nodes:')]}nodes:\n{rows}outputs: [prometheus]\n"
+    (made,) = render_outputs(site_of(tmp_path, text)).values()
+    (all_,) = json.loads(made)
+    assert all_["targets"] == ["wn1.r1.example.org:9100", "wn2.r2.example.org:9100", "wn3:9100"]
+
+
 SLURM = """
 set -e
 cd "$1"; hostname boot1; mkdir state

@@ -27,6 +27,19 @@ def test_a_name_stands_in_each_domain_that_it_ends_with_and_no_other(tmp_path):
     assert outer.servers == ["boot1.grid.example.org."]
 
 
+def test_every_name_that_an_address_leads_back_to_leads_there(tmp_path):
+    text = SITE.replace(", domain: r2.grid.example.org", "")
+    (tmp_path / "site.yaml").write_text(text.replace("ip: 10.2", "ip6: 2001:db8::12, ip: 10.2"))
+    zones = {zone.name: zone for zone in zones_of(read_site(str(tmp_path / "site.yaml"), ())[0])}
+    forward = zones["grid.example.org"].records
+    assert ("wn2", "A", "10.2.0.12") in forward and ("wn2", "AAAA", "2001:db8::12") in forward
+    names = {label for label, _, _ in forward}
+    back = [
+        data for name, zone in zones.items() if name.endswith(".arpa") for *_, data in zone.records
+    ]
+    assert {name.removesuffix(".grid.example.org.") for name in back} <= names
+
+
 def test_an_address_leads_back_to_one_name_its_machine_s_own(tmp_path):
     more = "hosts: {puppet: 10.1.0.1, nas01: 10.1.0.9, nas: 10.1.0.9}\n"
     (tmp_path / "site.yaml").write_text(SITE + more)
