@@ -109,7 +109,9 @@ class _Reader:
             self.all(inner, scope)
         elif kind == "pool":
             self.pool(inner, scope)
-        elif kind in ("shared-network", "if", "else", "elsif", "class"):
+        elif kind == "shared-network":
+            self.all(inner, {**scope, "shared_network": "".join(each.words[1:2]).strip('"')})
+        elif kind in ("if", "else", "elsif", "class"):
             self.all(inner, dict(scope))
         elif kind != "}":
             self.found.note(each.origin, " ".join(each.words))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..base.errors import BadInput, Problem
 from . import tables
@@ -25,6 +25,7 @@ KINDS: tuple[tuple[str, Reader], ...] = (  # of the first that matches
     (rf"^(?:{tables.MAC.pattern}|{tables.SHORT_MAC})[ \t]+\S+[ \t]*(?:#.*)?$", tables.read_ethers),
     (r"^[^#\n]*[,;\t]", tables.read_csv),
 )
+TOGETHER = "hosts has addresses alone, and ethers has none: give both, or a dhcpd.conf and hosts"
 
 
 def read_files(paths: Iterable[str]) -> Imported:
@@ -43,7 +44,14 @@ def read_files(paths: Iterable[str]) -> Imported:
     if problems:
         raise BadInput(problems)
     _finish(found)
+    if not any(node.ip for node in found.nodes.values()):
+        raise BadInput.at(path, f"no node with an address{_first(found.notes)}; {TOGETHER}")
     return found
+
+
+def _first(notes: Sequence[str]) -> str:
+    """What may be why."""
+    return f" (first: {notes[0]})" if notes else ""
 
 
 def _reader(path: str, text: str) -> Reader:

@@ -19,8 +19,8 @@ OURS = (
 )  # fmt: skip
 # Of a card; what it is and whether it comes up, site.yaml has no need of
 OF_DEVICE = frozenset(
-    """device gateway hwaddr ip6addr ipaddr ipaddr6 ipcidr mtu netmask onboot prefixlen6 primary
-    type vlan""".split()
+    """default device gateway hwaddr ip6addr ipaddr ipaddr6 ipcidr mtu netmask onboot prefixlen6
+    primary type vlan""".split()
 )
 
 
@@ -94,10 +94,20 @@ def _ipmi(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imp
 def _devices(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Network devices by the names of their cards; "" is what the node boots from."""
     devices = _mapping(said.get("network devices"))
-    primary = str(said.get("primary network") or "default")
-    boots = primary if primary in devices else next(iter(devices), "")
+    boots = _primary(said, devices)
     for name, device in devices.items():
         yield "" if name == boots else str(_mapping(device).get("device") or name), device
+
+
+def _primary(said: dict[str, Any], devices: dict[str, Any]) -> str:
+    """By a word of the node, of a device (before 4.4: `default`), by its name, or the first one."""
+    told = [
+        name
+        for name, device in devices.items()
+        if {str(_mapping(device).get(key)).lower() for key in ("primary", "default")} & {"true"}
+    ]
+    wanted = [str(said.get("primary network")), *told, "default", *devices]
+    return next((name for name in wanted if name in devices), "")
 
 
 def _device(

@@ -22,6 +22,7 @@ CHECKS: dict[str, Any] = {
     "mtu": values.whole(576, 65535),
     "vlan": values.whole(1, 4094),
     "pool": values.address_range,
+    "shared_network": values.name,
 }
 LEAST = 24  # bits of a network of which no file says how large it is
 
@@ -60,14 +61,22 @@ def _networks(found: Imported) -> list[ImportedNetwork]:
     for network in found.networks:
         subnet = IPv4Network(network.subnet)
         inside = {ip for ip in ips if IPv4Address(ip) in subnet}
-        if inside and all(not subnet.overlaps(IPv4Network(each.subnet)) for each in known):
+        other = next((one for one in known if subnet.overlaps(IPv4Network(one.subnet))), None)
+        if inside and not other:
             known.append(network)
             ips -= inside
+        elif not other or other.subnet != network.subnet:
+            why = f"it overlaps {other.subnet}" if other else "nothing that a node has lies in it"
+            found.notes.append(f"{network.subnet}: left out: {why}")
     for subnet in _guessed(ips):
         known.append(ImportedNetwork(str(subnet)))
         found.notes.append(f"{subnet}: no file says how large this network is: guessed")
     for network in known:
         network.said = _checked(network, found)
+    wires = Counter(network.said.get("shared_network") for network in known)
+    for network in known:
+        if wires[network.said.get("shared_network")] == 1:
+            network.said.pop("shared_network", None)
     return known
 
 

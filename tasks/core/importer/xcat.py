@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
@@ -20,6 +21,17 @@ OURS = frozenset(
     servicenode status statustime supportedarchs tftpserver updatestatus updatestatustime
     usercomment xcatmaster""".split()
 )
+
+OF_NETWORK = {  # key of site.yaml, and whether that is a list
+    "gateway": ("gateway", False),
+    "domain": ("domain", False),
+    "nameservers": ("dns", True),
+    "ntpservers": ("ntp", True),
+    "mtu": ("mtu", False),
+    "vlanid": ("vlan", False),
+    "dynamicrange": ("pool", False),  # for machines that it does not know yet
+}
+OURS_OF_NETWORK = frozenset("dhcpserver mask mgtifname net objtype tftpserver usercomment".split())
 
 
 def read_xcat(path: str, text: str, found: Imported) -> None:
@@ -109,8 +121,14 @@ def _network(origin: FileLine, said: dict[str, str], found: Imported) -> None:
         subnet = IPv4Network(f"{said.get('net')}/{said.get('mask')}")
     except ValueError as error:
         return found.note(origin, f"net={said.get('net')} mask={said.get('mask')}", str(error))
-    keys = {"gateway": said.get("gateway", ""), "domain": said.get("domain", "")}
-    network = {key: value for key, value in keys.items() if value and not value.startswith("<")}
+    network: dict[str, str | list[str]] = {}
+    for name, value in said.items():
+        words = [word for word in re.split("[,|;]", value) if word and not word.startswith("<")]
+        if words and name in OF_NETWORK:
+            key, is_list = OF_NETWORK[name]
+            network[key] = words if is_list else value
+        elif words and name not in OURS_OF_NETWORK:
+            found.note(origin, f"{name}={value}")
     found.networks.append(ImportedNetwork(str(subnet), network))
     server = said.get("tftpserver", "")
     if server and not server.startswith("<") and server not in found.servers:

@@ -174,6 +174,93 @@ def test_a_dhcpd_conf_with_groups_subnets_and_includes(tmp_path):
     ]
 
 
+def test_networks_on_one_wire_stay_together_and_one_that_is_left_out_is_named(tmp_path):
+    text = """
+shared-network "rack 1" { subnet 10.1.0.0 netmask 255.255.255.0 { range 10.1.0.5 10.1.0.9; } }
+shared-network racks {
+  subnet 10.2.0.0 netmask 255.255.255.0 { host a { fixed-address 10.2.0.11; } }
+  subnet 10.3.0.0 netmask 255.255.255.0 { host b { fixed-address 10.3.0.11; } }
+}
+shared-network alone {
+  subnet 10.4.0.0 netmask 255.255.0.0 { host c { fixed-address 10.4.0.11; } }
+  subnet 10.4.9.0 netmask 255.255.255.0 { host d { fixed-address 10.4.9.11; } }
+}
+"""
+    text, site = imported(tmp_path, dhcpd_conf=text)
+    assert [(one.subnet, one.shared_network) for one in site.networks] == [
+        ("10.2.0.0/24", "racks"),
+        ("10.3.0.0/24", "racks"),
+        ("10.4.0.0/16", None),
+    ]
+    assert "# 10.1.0.0/24: left out: nothing that a node has lies in it\n" in text
+    assert "# 10.4.9.0/24: left out: it overlaps 10.4.0.0/16\n" in text
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"hosts": HOSTS},
+        {"ethers": "00:1e:67:aa:00:01 wn1\n"},
+        {"nodes_conf": "nodes: {}\n"},
+        {"cards_csv": "name,mac,ip\nwn1,00:11,\n"},
+    ],
+)
+def test_files_that_tell_of_no_node_make_no_site(tmp_path, files):
+    with pytest.raises(
+        BadInput, match=r":1:1: no node with an address.*; hosts has addresses alone"
+    ):
+        imported(tmp_path, **files)
+
+
+WAREWULF_CARDS = """\
+nodeprofiles:
+  default: {network devices: {default: {device: eth0, netmask: 255.255.255.0}}}
+nodes:
+  n1:
+    network devices:
+      mgmt: {device: eth1, ipaddr: 192.168.1.13, hwaddr: "52:54:00:87:12:61", primary: "true"}
+      eth0: {type: Ethernet, ipaddr: 10.25.114.57}
+  n2:
+    network devices:
+      eth1: {ipaddr: 10.25.114.58}
+      eth0: {default: true, ipaddr: 192.168.1.14, netmask: 255.255.255.0}
+"""
+
+
+def test_a_card_of_warewulf_s_that_is_said_to_be_the_primary_one_is_the_node_s(tmp_path):
+    text, site = imported(tmp_path, nodes_conf=WAREWULF_CARDS)
+    assert [(node.name, node.ip, node.macs) for node in site.nodes] == [
+        ("n1", "192.168.1.13", ("52:54:00:87:12:61",)),
+        ("n2", "192.168.1.14", ()),
+    ]
+    assert [[(of.name, of.ip) for of in node.interfaces] for node in site.nodes] == [
+        [("eth0", "10.25.114.57")],
+        [("eth1", "10.25.114.58")],
+    ]
+    assert "not understood" not in text and "no file says its address" not in text
+
+
+def test_what_xcat_says_of_a_network(tmp_path):
+    more = """\
+    dynamicrange=10.4.9.1-10.4.9.99
+    nameservers=10.4.255.1,<xcatmaster>,10.4.255.2
+    ntpservers=<xcatmaster>
+    mtu=9000
+    vlanid=36
+    domain=cluster.example.org
+    logservers=10.4.255.3
+    mgtifname=eth1
+"""
+    text, site = imported(tmp_path, lsdef=XCAT + more)
+    first = site.networks[0]
+    assert (first.pool, first.dns) == ("10.4.9.1-10.4.9.99", ("10.4.255.1", "10.4.255.2"))
+    assert (first.mtu, first.vlan, first.domain, first.ntp) == (9000, 36, "cluster.example.org", ())
+    assert lines(text, "# lsdef:") == [
+        "# lsdef:3: node1: vmstorage=dir: not understood",
+        "# lsdef:20: logservers=10.4.255.3: not understood",
+    ]
+
+
 RANGES = """\
 class "pxe" { match if substring (option vendor-class-identifier, 0, 9) = "PXEClient"; next-server 10.0.10.1; }
 subnet 10.0.10.0 netmask 255.255.255.0 {
