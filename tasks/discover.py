@@ -151,7 +151,7 @@ def write_nodes(run: Run, write: str, groups: str, found: list[Asked]) -> None:
     try:
         names = expand_nodes(write)
     except BadRange as error:
-        raise Refused(f"--write={write}: {error}") from None
+        raise BadInput.at(run.settings.site, f"--write={write}: {error}") from None
     if not found:
         raise Refused("nobody asked whose card is no node's: nothing is written")
     chosen = choose(run.site, names, found)

@@ -31,8 +31,9 @@ def usage(tasks: Mapping[str, Any]) -> None:
             sys.exit(0)
         for option in options:
             look(name, option, known(make))
-        if lacks_value(sys.argv[-1], known(make)):
-            raise InvalidDodoFile(f"{name} {sys.argv[-1]}: of what? write {sys.argv[-1]}=…")
+        last = next(word for word in reversed(sys.argv[1:]) if not is_variable(word))
+        if lacks_value(last, known(make)):
+            raise InvalidDodoFile(f"{name} {last}: of what? write {last}=…")
 
 
 def refuse_useless_of_doit(words: Sequence[str]) -> None:
@@ -85,9 +86,13 @@ def is_option(word: str) -> bool:
     return word.startswith("-") and len(word) > 1
 
 
+def is_variable(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
 def is_plain(word: str) -> bool:
     """Whether it is no option, no variable and no value of an option such as `-n`."""
-    if word.startswith("-") or "=" in word:
+    if word.startswith("-") or is_variable(word):
         return False
     return not word.isdigit()
 
@@ -103,7 +108,9 @@ def known(make: Callable[[], Any]) -> list[Mapping[str, Any]]:
 def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     """Raises InvalidDodoFile where a command has no such option."""
     words = list(chain.from_iterable(map(spelled, options)))
-    given = option.partition("=")[0]
+    given, is_said, _ = option.partition("=")
+    if is_said and any(given in spelled(row) and row.get("type") is bool for row in options):
+        raise InvalidDodoFile(f"{name} {option}: {given} has no value; leave it out")
     if is_number(option) or any(is_meant(word, given) for word in words):
         return
     has = ", ".join(words) or "none"

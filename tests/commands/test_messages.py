@@ -39,6 +39,19 @@ def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: 
     assert "parsing" not in out and not doit.build.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["deploy", "--plan"], "deploy --plan: of what? write --plan=…"),
+        (["status", "--html"], "status --html: of what?"),
+        (["plan", "--json=yes"], "plan --json=yes: --json has no value; leave it out"),
+    ],
+)
+def test_a_value_that_an_option_lacks_or_cannot_have_is_said_in_our_words(doit, words, said):
+    out = doit(*words, status=3)  # site= and build= stand behind
+    assert said in out and "parsing" not in out and not doit.build.exists()
+
+
 def test_what_follows_an_option_is_its_value_and_no_command(doit: Doit):
     out = doit("bench", "--only", "configs", "--nope", status=3)
     assert "bench --nope: no such option" in out

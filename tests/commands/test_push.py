@@ -142,6 +142,7 @@ def test_a_node_that_the_site_has_not_is_bad_input(crowd):
     assert f"{crowd.site}:1:1: node=wn[001,099]: wn099: no such node" in out, out
     for words, reason in {
         "@last": "@last: no such group; there is @first",
+        "@rack:3": "rack: no such source of groups",
         "wn001,@frist": "@frist: no such group; there is @first",
         "@first!wn[001-002]": "stands for no node",
         "wn[001-": 'missing bracket: "wn[001-"',

@@ -112,7 +112,7 @@ def select(text: str, names: Iterable[str], groups: Mapping[str, Iterable[str]])
     set that is empty, is a slip. Raises BadRange.
     """
     from ClusterShell.NodeSet import NodeSet, NodeSetException
-    from ClusterShell.NodeUtils import GroupResolver, GroupSource
+    from ClusterShell.NodeUtils import GroupResolver, GroupResolverError, GroupSource
 
     _must_have(_groups(text), groups)
     folded = {name: fold_nodes(held) for name, held in groups.items()}
@@ -121,6 +121,8 @@ def select(text: str, names: Iterable[str], groups: Mapping[str, Iterable[str]])
         found = list(NodeSet(text, resolver=GroupResolver(source)))
     except NodeSetException as error:
         raise BadRange(str(error)) from None
+    except GroupResolverError as error:  # of `@rack:3`
+        raise BadRange(f"{error}: no such source of groups; write @GROUP alone") from None
     if not found:
         raise BadRange("stands for no node")
     return found

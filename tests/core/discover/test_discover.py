@@ -132,7 +132,7 @@ def test_a_list_of_a_bmc_or_switch_and_groups_of_the_new_nodes(doit: Doit):
     doit.site.write_text(SITE)
     doit("discover", "--write=wn001", str(doit.folder / "l.csv"), status=3)  # it is there already
     doit("discover", "--write=wn004", "--groups=r2", str(doit.folder / "l.csv"), status=3)
-    doit("discover", "--write=wn[4", str(doit.folder / "l.csv"), status=1)
+    doit("discover", "--write=wn[4", str(doit.folder / "l.csv"), status=3)
     doit("discover", str(doit.site), status=3)
     assert doit.site.read_text() == SITE
 
