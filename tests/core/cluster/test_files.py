@@ -137,6 +137,25 @@ def test_ansible_takes_the_inventory_without_a_warning(made):
     assert (facts["fact_port"], facts["name_of"]) == ("7", "x")
 
 
+def test_ansible_takes_names_that_yaml_has_other_values_for(tmp_path):
+    names = ["no", "on", "true", "0b1", "1e5"]
+    rows = "".join(
+        f"  {name}: {{ip: 10.1.0.{at}, groups: [off]}}\n" for at, name in enumerate(names, 9)
+    )
+    text = (
+        f"{SMALL[: SMALL.index('nodes:')]}nodes:\n{rows}groups: {{off: {{}}}}\noutputs: [ansible]\n"
+    )
+    (made,) = render_outputs(site_of(tmp_path, text.replace("SUBNET", "10.1.0.0/16"))).values()
+    (tmp_path / "ansible.yaml").write_bytes(made)
+    done = subprocess.run(
+        ["ansible-inventory", "-i", tmp_path / "ansible.yaml", "--list"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["off"]["hosts"] == names
+
+
 def test_the_words_that_ansible_keeps_for_itself_are_known():
     line = "from ansible.vars.reserved import get_reserved_names as g; print(*g())"
     assert set(run("/usr/bin/python3", "-c", line).split()) <= programs.ANSIBLE_WORDS
