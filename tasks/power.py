@@ -14,7 +14,7 @@ from .base.console import say
 from .base.options import JSON, flag, option, read_options, seconds, whole
 from .base.rule import beside, command, takes
 from .base.settings import Run, this_run
-from .core.base.errors import BadInput, Refused
+from .core.base.errors import BadInput, Problem, Refused
 from .core.base.text import counted
 from .push import nodes, said_of
 
@@ -131,14 +131,15 @@ def cycled(run: Run, asked: Sequence[Node]) -> Mapping[str, str]:
 
 def passwords_of(run: Run, asked: Sequence[Node]) -> Passwords:
     """Raises BadInput for what of this machine BMCs need, and is not there."""
-    from .core.power.connect import check_certificates
+    from .core.power.connect import wrong_certificates
     from .core.power.passwords import Passwords
 
-    try:
-        check_certificates(asked)
-        return Passwords(asked)
-    except Refused as error:
-        raise BadInput.at(run.settings.site, f"management: {error}") from None
+    found = Passwords(asked)
+    wrong = [*wrong_certificates(asked), *found.wrong]
+    if wrong:
+        file = run.settings.site
+        raise BadInput(Problem(file, 1, 1, f"management: {each}") for each in wrong)
+    return found
 
 
 def in_order(asked: Iterable[Node], replies: Replies) -> Replies:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..base.errors import Refused
 from ..site.model import Node
@@ -39,12 +39,12 @@ def connect(node: Node, password: str) -> Bmc:
     return Redfish(address, node.management, password)
 
 
-def check_certificates(nodes: Iterable[Node]) -> None:
-    """Raises Refused for a `ca:` that is none, before any BMC is asked."""
+def wrong_certificates(nodes: Iterable[Node]) -> Iterator[str]:
+    """Why a `ca:` of theirs is none, to be said before any BMC is asked."""
     for path in dict.fromkeys(node.management.ca for node in nodes):
         try:
             ssl.create_default_context(cafile=path)
         except ssl.SSLError:
-            raise Refused(f"ca: {path}: no certificate in PEM is in it") from None
+            yield f"ca: {path}: no certificate in PEM is in it; give the BMC's own, or its CA's"
         except OSError as error:
-            raise Refused(f"ca: {path}: {error.strerror}") from None
+            yield f"ca: {path}: {error.strerror}; give the BMC's own, or its CA's"

@@ -19,12 +19,15 @@ class Passwords:
     """Those that nodes share are read once, before any BMC is asked."""
 
     def __init__(self, nodes: Iterable[Node]):
-        """Raises Refused for one that cannot be read."""
         self.shared: dict[Password, str] = {}
-        for node in nodes:
-            wanted = node.management.password
-            if wanted and not is_of_each(wanted) and wanted not in self.shared:
+        self.wrong: list[str] = []  # of each that cannot be read, why
+        for wanted in dict.fromkeys(node.management.password for node in nodes):
+            if not wanted or is_of_each(wanted):
+                continue
+            try:
                 self.shared[wanted] = read_password(wanted)
+            except Refused as error:
+                self.wrong.append(str(error))
 
     def of(self, node: Node) -> str:
         wanted = node.management.password or Password()
@@ -42,12 +45,14 @@ def read_password(wanted: Password, node: str = "") -> str:
     if wanted.command:
         place, text = "its command", _printed(wanted.command, node)
     elif wanted.env:
-        place, text = wanted.env, os.environ.get(wanted.env, "")
+        place, text = wanted.env, os.environ.get(wanted.env)
+        if text is None:
+            raise Refused(f"password: no variable {wanted.env} in the environment; export it")
     else:
         place, text = wanted.file or "", _in_file(wanted.file or "")
     first = text.partition("\n")[0].rstrip("\r")
     if not first or "\0" in first:
-        raise Refused(f"password: {place}: there is none in it")
+        raise Refused(f"password: {place}: there is none in it; it is the first line there")
     return first
 
 
@@ -56,7 +61,8 @@ def _in_file(path: str) -> str:
         mode = os.stat(path).st_mode
         text = (content(path) or b"").decode()
     except OSError as error:
-        raise Refused(f"password: {path}: {error.strerror}") from None
+        why = f"{error.strerror}; put it there, for its owner alone"
+        raise Refused(f"password: {path}: {why}") from None
     except UnicodeDecodeError:
         raise Refused(f"password: {path}: it is no text") from None
     if mode & 0o077:
