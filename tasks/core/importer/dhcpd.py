@@ -106,7 +106,7 @@ class _Reader:
         elif kind == "subnet" and len(each.words) == 4:
             self.subnet(each, scope)
         elif kind == "group":
-            self.all(inner, scope)
+            self.group(each.origin, inner, scope)
         elif kind == "pool":
             self.pool(inner, scope)
         elif kind == "shared-network":
@@ -142,6 +142,17 @@ class _Reader:
             return self.found.note(each.origin, " ".join(each.words), why)
         ends = [word for word in words if word != "dynamic-bootp"]
         scope["pool"] = "-".join((ends * 2)[:2])
+
+    def group(
+        self, origin: FileLine, statements: list[Statement], scope: dict[str, object]
+    ) -> None:
+        """What is said of its hosts holds for their network, unless that has another word."""
+        inside = dict(scope)
+        self.all(statements, inside)
+        for key, value in inside.items():
+            if scope.setdefault(key, value) != value:
+                said = " ".join(value) if isinstance(value, list) else value
+                self.found.note(origin, f"group: {key} {said}", "others there have another one")
 
     def pool(self, statements: list[Statement], scope: dict[str, object]) -> None:
         """Who gets its addresses is said of it alone."""

@@ -196,6 +196,26 @@ shared-network alone {
     assert "# 10.4.9.0/24: left out: it overlaps 10.4.0.0/16\n" in text
 
 
+def test_what_a_group_says_of_some_hosts_is_not_said_of_all(tmp_path):
+    text = """
+option domain-name-servers 10.1.0.1;
+subnet 10.1.0.0 netmask 255.255.255.0 {
+  option routers 10.1.0.254;
+  group { option routers 10.1.0.253; option interface-mtu 9000; host a { fixed-address 10.1.0.11; } }
+}
+group {
+  option domain-name-servers 10.1.0.2, 10.1.0.3; host b { fixed-address 10.1.0.12; }
+}
+"""
+    text, site = imported(tmp_path, dhcpd_conf=text)
+    first = site.networks[0]
+    assert (first.gateway, first.mtu, first.dns) == ("10.1.0.254", 9000, ("10.1.0.1",))
+    assert lines(text, "# dhcpd") == [
+        "# dhcpd.conf:5: group: gateway 10.1.0.253: others there have another one",
+        "# dhcpd.conf:7: group: dns 10.1.0.2 10.1.0.3: others there have another one",
+    ]
+
+
 @pytest.mark.parametrize(
     "files",
     [
