@@ -137,11 +137,14 @@ def prometheus_view(site: Site, nodes: Iterable[ClusterNode]) -> dict[str, Any]:
         if node.groups:
             labels["groups"] = f",{','.join(node.groups)},"
         alike.setdefault(tuple(sorted(labels.items())), []).append(node.name)
+    targets = [(names, dict(labels)) for labels, names in alike.items()]
+    return {"targets": targets, "domains": _domains(site)}
+
+
+def _domains(site: Site) -> dict[str, str]:
+    """By node, that of its network."""
     of_network = {network.name: network.domain or "" for network in site.networks}
-    return {
-        "targets": [(names, dict(labels)) for labels, names in alike.items()],
-        "domains": {node.name: of_network[node.network] for node in site.nodes},
-    }
+    return {node.name: of_network[node.network] for node in site.nodes}
 
 
 def bmcs(site: Site) -> list[tuple[str, str]]:

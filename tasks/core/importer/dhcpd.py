@@ -110,11 +110,16 @@ class _Reader:
         elif kind == "pool":
             self.pool(inner, scope)
         elif kind == "shared-network":
-            self.all(inner, {**scope, "shared_network": "".join(each.words[1:2]).strip('"')})
+            self.wire(each.words[1:], inner, scope)
         elif kind in ("if", "else", "elsif", "class"):
             self.all(inner, dict(scope))
         elif kind != "}":
             self.found.note(each.origin, " ".join(each.words))
+
+    def wire(self, named: list[str], statements: list[Statement], scope: dict[str, object]) -> None:
+        """Subnets of a shared network have its name in common."""
+        name = " ".join(named).strip('"')
+        self.all(statements, {**scope, "shared_network": name})
 
     def word(self, each: Statement, scope: dict[str, object]) -> None:
         line = " ".join(each.words)

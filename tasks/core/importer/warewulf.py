@@ -101,13 +101,18 @@ def _devices(said: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _primary(said: dict[str, Any], devices: dict[str, Any]) -> str:
     """By a word of the node, of a device (before 4.4: `default`), by its name, or the first one."""
-    told = [
-        name
-        for name, device in devices.items()
-        if {str(_mapping(device).get(key)).lower() for key in ("primary", "default")} & {"true"}
-    ]
-    wanted = [str(said.get("primary network")), *told, "default", *devices]
-    return next((name for name in wanted if name in devices), "")
+    named = str(said.get("primary network"))
+    if named in devices:
+        return named
+    for name, device in devices.items():
+        if _is_told(_mapping(device)):
+            return name
+    return "default" if "default" in devices else next(iter(devices), "")
+
+
+def _is_told(device: dict[str, Any]) -> bool:
+    words = (device.get("primary"), device.get("default"))
+    return "true" in map(str.lower, map(str, words))
 
 
 def _device(

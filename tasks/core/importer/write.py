@@ -57,27 +57,48 @@ def _key(name: str) -> str:
 def _networks(found: Imported) -> list[ImportedNetwork]:
     """Those that files name and something lies in, and guesses for all other addresses."""
     ips = set(_addresses(found))
+    known = _named_networks(found, ips)
+    for subnet in _guessed(ips):
+        known.append(ImportedNetwork(str(subnet)))
+        found.notes.append(f"{subnet}: no file says how large this network is: guessed")
+    for network in known:
+        network.said = _checked(network, found)
+    _leave_lone_wires(known)
+    return known
+
+
+def _named_networks(found: Imported, ips: set[str]) -> list[ImportedNetwork]:
+    """Those that files name, and take their addresses out of `ips`; a note for what is left out."""
     known: list[ImportedNetwork] = []
     for network in found.networks:
         subnet = IPv4Network(network.subnet)
         inside = {ip for ip in ips if IPv4Address(ip) in subnet}
-        other = next((one for one in known if subnet.overlaps(IPv4Network(one.subnet))), None)
+        other = _overlapping(subnet, known)
         if inside and not other:
             known.append(network)
             ips -= inside
         elif not other or other.subnet != network.subnet:
             why = f"it overlaps {other.subnet}" if other else "nothing that a node has lies in it"
             found.notes.append(f"{network.subnet}: left out: {why}")
-    for subnet in _guessed(ips):
-        known.append(ImportedNetwork(str(subnet)))
-        found.notes.append(f"{subnet}: no file says how large this network is: guessed")
-    for network in known:
-        network.said = _checked(network, found)
-    wires = Counter(network.said.get("shared_network") for network in known)
-    for network in known:
-        if wires[network.said.get("shared_network")] == 1:
-            network.said.pop("shared_network", None)
     return known
+
+
+def _overlapping(
+    subnet: IPv4Network, networks: Iterable[ImportedNetwork]
+) -> ImportedNetwork | None:
+    for network in networks:
+        if subnet.overlaps(IPv4Network(network.subnet)):
+            return network
+    return None
+
+
+def _leave_lone_wires(networks: list[ImportedNetwork]) -> None:
+    """A word for one wire says nothing where one network alone has it."""
+    wires = Counter(network.said.get("shared_network") for network in networks)
+    for network in networks:
+        word = network.said.get("shared_network")
+        if word and wires[word] == 1:
+            del network.said["shared_network"]
 
 
 def _guessed(ips: Iterable[str]) -> list[IPv4Network]:

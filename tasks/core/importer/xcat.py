@@ -123,13 +123,24 @@ def _network(origin: FileLine, said: dict[str, str], found: Imported) -> None:
         return found.note(origin, f"net={said.get('net')} mask={said.get('mask')}", str(error))
     network: dict[str, str | list[str]] = {}
     for name, value in said.items():
-        words = [word for word in re.split("[,|;]", value) if word and not word.startswith("<")]
-        if words and name in OF_NETWORK:
+        words = _words(value)
+        if not words:
+            continue
+        if name in OF_NETWORK:
             key, is_list = OF_NETWORK[name]
             network[key] = words if is_list else value
-        elif words and name not in OURS_OF_NETWORK:
+        elif name not in OURS_OF_NETWORK:
             found.note(origin, f"{name}={value}")
     found.networks.append(ImportedNetwork(str(subnet), network))
     server = said.get("tftpserver", "")
     if server and not server.startswith("<") and server not in found.servers:
         found.servers.append(server)
+
+
+def _words(value: str) -> list[str]:
+    """Those of a list that are not xCAT's own, such as `<xcatmaster>`."""
+    words = []
+    for word in re.split("[,|;]", value):
+        if word and not word.startswith("<"):
+            words.append(word)
+    return words

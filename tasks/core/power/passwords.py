@@ -45,9 +45,9 @@ def read_password(wanted: Password, node: str = "") -> str:
     if wanted.command:
         place, text = "its command", _printed(wanted.command, node)
     elif wanted.env:
-        place, text = wanted.env, os.environ.get(wanted.env)
-        if text is None:
+        if wanted.env not in os.environ:
             raise Refused(f"password: no variable {wanted.env} in the environment; export it")
+        place, text = wanted.env, os.environ[wanted.env]
     else:
         place, text = wanted.file or "", _in_file(wanted.file or "")
     first = text.partition("\n")[0].rstrip("\r")
