@@ -193,5 +193,14 @@ def clustershell_view(site: str, by: NamesBy) -> dict[str, Any]:
     """Sources of groups: the site's own groups and images, and each fact."""
     sources = {site: {**dict(_images(by)), **by.group}}
     for fact, groups in by.fact.items():
-        sources.setdefault(fact, groups)
+        sources.setdefault(fact, _as_groups(groups))
     return {"sources": sources}
+
+
+def _as_groups(nodes: dict[str, Names]) -> dict[str, Names]:
+    """By names that ClusterShell takes for a group: `B 12` is `B_12`."""
+    groups: dict[str, Names] = {}
+    for words, names in nodes.items():
+        name = re.sub(r"[ @,!&^*\[\]]", "_", words)
+        groups.setdefault(name, []).extend(names)
+    return groups

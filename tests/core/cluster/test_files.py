@@ -103,6 +103,9 @@ def test_clustershell_knows_groups_images_and_facts(made, tmp_path):
     assert nodes("@gpu") == nodes("@gpu-el9") == "wn[002-003]"
     assert nodes("-a") == "login,r1n07,wn[001-003]"
     assert nodes("@rack:1") == nodes("@example-grid:rack-1") == "wn[001-003]"
+    assert nodes("@room:B_12") == "wn[001-003]" and nodes("@os:a_b=c_d") == "r1n07"
+    listed = [sys.executable, "-m", "ClusterShell.CLI.Nodeset", "-l", "-s", "room"]
+    assert run(*listed, CLUSTERSHELL_CFGDIR=str(tmp_path)).split() == ["@room:B_12"]
     assert nodes("@all") == "login,r1n07,wn[001-003]", "all nodes, whatever a group is called"
 
 
