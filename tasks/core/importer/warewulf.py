@@ -111,8 +111,10 @@ def _primary(said: dict[str, Any], devices: dict[str, Any]) -> str:
 
 
 def _is_told(device: dict[str, Any]) -> bool:
-    words = (device.get("primary"), device.get("default"))
-    return "true" in map(str.lower, map(str, words))
+    for key in ("primary", "default"):
+        if str(device.get(key)).lower() == "true":
+            return True
+    return False
 
 
 def _device(

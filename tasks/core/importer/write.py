@@ -78,7 +78,9 @@ def _named_networks(found: Imported, ips: set[str]) -> list[ImportedNetwork]:
             known.append(network)
             ips -= inside
         elif not other or other.subnet != network.subnet:
-            why = f"it overlaps {other.subnet}" if other else "nothing that a node has lies in it"
+            why = "nothing that a node has lies in it"
+            if other:
+                why = f"it overlaps {other.subnet}"
             found.notes.append(f"{network.subnet}: left out: {why}")
     return known
 
