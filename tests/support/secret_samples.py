@@ -75,6 +75,45 @@ def der(at: pathlib.Path) -> bytes:
     return run("openssl", "genpkey", "-algorithm", "ED25519", "-outform", "DER", cwd=at)
 
 
+def ceph(at: pathlib.Path) -> bytes:
+    """As CryptoKey::encode of Ceph's auth/Crypto.h has it: type, seconds, nanoseconds, length."""
+    head = struct.pack("<HIIH", 1, 1700000000, 5, 16)
+    return base64.b64encode(head + os.urandom(16)) + b"\n"
+
+
+def ceph_keyring(at: pathlib.Path) -> bytes:
+    return b"[client.wn]\n\tkey = " + ceph(at)
+
+
+def ceph_json(at: pathlib.Path) -> bytes:
+    key = ceph(at).strip()
+    return b'[{"entity":"client.wn","key":"' + key + b'"}]'
+
+
+def nvme_chap(at: pathlib.Path) -> bytes:
+    secret = base64.b64encode(os.urandom(36))
+    return b'"dhchap_key":"DHHC-1:00:' + secret + b':"'
+
+
+def nvme_tls(at: pathlib.Path) -> bytes:
+    secret = base64.b64encode(os.urandom(36))
+    return b"NVMeTLSkey-1:01:" + secret + b":\n"
+
+
+def borg(at: pathlib.Path) -> bytes:
+    repository = os.urandom(32).hex()
+    key = base64.encodebytes(os.urandom(300))
+    return b"BORG_KEY %b\n%b" % (repository.encode(), key)
+
+
+def credentials(at: pathlib.Path) -> bytes:
+    return b"# nas\nusername=wn\npassword=geheim\ndomain = GRID\n"
+
+
+def netrc(at: pathlib.Path) -> bytes:
+    return b"# enroot\nmachine nvcr.io login $oauthtoken\n  password geheim\n"
+
+
 def encrypted_der(at: pathlib.Path) -> bytes:
     (at / "k.der").write_bytes(der(at))
     words = ["-topk8", "-inform", "DER", "-in", "k.der", "-outform", "DER", "-passout", "pass:x"]
@@ -167,6 +206,14 @@ FORMS: dict[str, Make] = {
         b'key "ddns" {\n\talgorithm hmac-sha256;\n\tsecret "' + base64.b64encode(os.urandom(32)) + b'";\n};\n'
     ),
     "TSIG, on a command line": lambda at: b"nsupdate -y hmac-sha512:ddns:" + base64.b64encode(os.urandom(64)),
+    "NVMe over TCP, DH-HMAC-CHAP": nvme_chap,
+    "NVMe over TCP, TLS": nvme_tls,
+    "Ceph, a bare key": ceph,
+    "Ceph, a keyring": ceph_keyring,
+    "Ceph, JSON": ceph_json,
+    "Borg": borg,
+    "credentials of a CIFS mount": credentials,
+    "netrc": netrc,
     "DER, encrypted": encrypted_der,
     "DER, bytes after it": lambda at: der(at) + b"\n\0\0 padding",
     "DER, behind its certificate": certificate_and_key,

@@ -39,12 +39,15 @@ class ScrubRule(NamedTuple):
 def scrub_rules() -> tuple[ScrubRule, ...]:
     """The lines of the table, in its order: the first that matches a path decides."""
     with open(TABLE, encoding="utf-8") as file:
-        return tuple(_rule(line) for line in file if line.strip() and not line.startswith("#"))
+        rows = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    named = dict(row.split(maxsplit=1) for row in rows if row.startswith("$"))
+    return tuple(_rule(row, named) for row in rows if not row.startswith("$"))
 
 
-def _rule(line: str) -> ScrubRule:
-    action, pattern, kind, reason, *lines = re.split(r"\s{2,}", line.strip())
-    return ScrubRule(action, pattern, kind, reason, "".join(lines).removeprefix("lines:"))
+def _rule(row: str, named: dict[str, str]) -> ScrubRule:
+    action, pattern, kind, reason, *lines = re.split(r"\s{2,}", row)
+    expression = "".join(lines).removeprefix("lines:")
+    return ScrubRule(action, pattern, kind, reason, named.get(expression, expression))
 
 
 @functools.cache

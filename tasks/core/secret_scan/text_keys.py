@@ -49,6 +49,13 @@ _JWK = re.compile(rb"[\"'](?:d|k)\\?[\"']\s*:\s*\\?[\"'][A-Za-z0-9_-]{20,}")
 _AGENT = re.compile(rb"(?:\A|^Key:\s*)\((?:\d+:)?(?:protected-)?private-key", re.MULTILINE)
 # minisign's, signify's
 _SIGNING = re.compile(rb"untrusted comment:[^\n]*\n(?:RWRTY0|RWQAAE|RWRCS)[A-Za-z0-9+/]{60}")
+_STORAGE = re.compile(rb"(?:DHHC-1:0[0-3]|NVMeTLSkey-1:0[0-2]):[A-Za-z0-9+/]{40,}={0,2}:")
+_CEPH = re.compile(rb"key[\"']?\s*[=:]\s*[\"']?(AQ[A-Za-z0-9+/]{36}==)")
+_BORG = re.compile(rb"BORG_KEY [0-9a-f]{64}\s+[A-Za-z0-9+/]{40}")
+_MOUNT = re.compile(
+    rb"(?i:\s*(?:(?:user(?:name)?|dom(?:ain)?|pass(?:word)?)\s*=[^\n]*|[#;][^\n]*)?)"
+)
+_NETRC = {b"machine", b"login", b"password", b"account"}  # each with a value: netrc(5)
 
 
 def _pem(data: bytes) -> bool:
@@ -68,6 +75,32 @@ def _bare_key(data: bytes) -> bool:
     return key[0] & 7 == 0 and key[31] & 0xC0 == 0x40
 
 
+def _ceph(data: bytes) -> bool:
+    """A key of cephx: type, time, and the length of what is random."""
+    return any(map(_is_ceph, _CEPH.findall(data)))
+
+
+def _bare_ceph(data: bytes) -> bool:
+    """`ceph auth get-key … > FILE`, which a mount's `secretfile=` names."""
+    return bool(re.fullmatch(rb"AQ[A-Za-z0-9+/]{36}==\s*", data[:64])) and _is_ceph(data)
+
+
+def _is_ceph(text: bytes) -> bool:
+    key = base64.b64decode(text)
+    return key[:2] == b"\1\0" and key[10:12] == b"\x10\0"
+
+
+def _credentials(data: bytes) -> bool:
+    """What a mount's `credentials=` names (mount.cifs(8)), or a netrc(5), and nothing else."""
+    if len(data) > 4096 or b"pass" not in data.lower():
+        return False
+    if all(map(_MOUNT.fullmatch, data.splitlines())):
+        return bool(re.search(rb"(?mi:^\s*pass(?:word)?[ \t]*=[ \t]*\S)", data))
+    words = re.sub(rb"(?m:^\s*#.*)", b"", data).split()
+    names = set(words[::2])
+    return words[:1] == [b"machine"] and b"password" in names and names <= _NETRC
+
+
 def _signing(data: bytes) -> bool:
     return bool(_SIGNING.match(data))
 
@@ -82,9 +115,14 @@ BY_HINT = (
     Form("is a private key of gpg-agent", (b"rivate",), having(_AGENT), 30, 100),
     Form("holds a key of DNS updates (TSIG)", (b"hmac-",), having(_TSIG), 400, 500),
     Form("holds a private key of age", (b"AGE-SECRET-KEY-",), having(_AGE), 0, 200),
+    Form("holds a secret of NVMe over a network", (b"DHHC-1:", b"TLSkey-1:"), having(_STORAGE)),
+    Form("holds a key of Ceph", (b"key = AQ", b"key: AQ", b'": "AQ', b'":"AQ'), _ceph),
+    Form("holds a key of Borg", (b"BORG_KEY ",), having(_BORG), 0, 200),
     Form("holds a private JSON Web Key", (b'"kty',), having(_JWK), 3000, 3000),
 )
 SMALL_FILES = (
     Form("is a private key of WireGuard", (), _bare_key),
     Form("is a private key that signs", (), _signing),
+    Form("is a key of Ceph", (), _bare_ceph),
+    Form("holds the password of a mount, or of other machines", (), _credentials),
 )

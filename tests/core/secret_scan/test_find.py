@@ -299,6 +299,14 @@ root/.config/containers/auth.json etc/containers/auth.json etc/postfix/mysql-vir
 etc/wpa_supplicant/wpa_supplicant.conf etc/icinga2/conf.d/api-users.conf etc/ldap/slapd.d/x.ldif
 opt/u/.google_authenticator opt/u/.vault_pass.txt opt/u/.pypirc opt/u/.zhistory opt/u/.s3cfg
 etc/dropbear/initramfs/dropbear_rsa_host_key etc/snmp/snmpd.conf etc/snmp/snmpd.conf.d/own.conf
+etc/beegfs/conn.auth etc/beegfs/connauthfile var/mmfs/ssl/stage/genkeyData1 etc/xcat/cfgloc etc/xrootd/sss.key
+opt/tivoli/tsm/client/ba/bin/TSM.PWD etc/adsm/TSM.KDB etc/cifs-credentials etc/samba/nas.cred root/.smbcred
+var/ossec/etc/client.keys opt/splunkforwarder/etc/auth/splunk.secret var/lib/zerotier-one/identity.secret
+root/admin-openrc.sh root/keystonerc_admin root/.config/openstack/clouds.yaml root/.apptainer/remote.yaml
+root/.config/enroot/.credentials root/.subversion/auth/svn.simple/0123 root/.m2/settings.xml root/.vnc/passwd
+var/lib/kubelet/bootstrap-kubeconfig var/lib/waagent/ovf-env.xml root/preseed.cfg root/.config/borg/keys/x
+root/.local/share/fish/fish_history root/.local/share/mc/history root/.zsh_sessions/x.history root/.dbshell
+srv/jupyterhub/jupyterhub_cookie_secret etc/ldap/ldap.secret var/lib/rabbitmq/.erlang.cookie
 """.split()
 
 
@@ -319,6 +327,21 @@ LINES = {
     "etc/telegraf/telegraf.conf": b'urls = ["x"]\n  token = "geheim"\n  # password = "geheim"\n',
     "etc/filebeat.yml": b"",
     "etc/filebeat/filebeat.yml": b"hosts: [x]\n  output.x.password: geheim\n",
+    "etc/slurm/slurm.conf": b"ClusterName=x\n#JobCompPass=\nAccountingStoragePass=geheim\nAuthInfo=/run/x\n",
+    "etc/autofs_ldap_auth.conf": b'<autofs_ldap_sasl_conf\n\tuser="x"\n\tsecret="geheim"\n/>\n',
+    "etc/autofs/autofs_ldap_auth.conf": b'<autofs_ldap_sasl_conf\n\tsecret="geheim"\n/>\n',
+    "etc/pam_radius_auth.conf": b"radius.x.org:1812 geheim 3\n",
+    "etc/duo/pam_duo.conf": b"[duo]\nikey = x\nskey = geheim\n",
+    "etc/collectd/collectd.conf": b'LoadPlugin cpu\n  Password "geheim"\n',
+    "etc/prometheus/prometheus.yml": b"scrape_configs:\n- basic_auth:\n    password: geheim\n  x: y\n",
+    "etc/consul.d/config.json": b'{"encrypt": "geheim",\n"server": false}\n',
+    "etc/rhsm/rhsm.conf": b"proxy_password =\nproxy_password = geheim\n",
+    "etc/systemd/system/x.service.d/p.conf": b"[Service]\nEnvironment=http_proxy=http://u:geheim@p:3128\n",
+    "etc/sysconfig/proxy": b'PROXY_ENABLED="yes"\nHTTP_PROXY="http://u:geheim@p:3128"\n',
+    "etc/bashrc": b"export http_proxy=http://u:geheim@p\nexport GITLAB_TOKEN=geheim\nPASSWORD_STORE=$HOME/x\n",
+    "root/.curlrc": b"silent\nproxy-user = u:geheim\n",
+    "root/.muttrc": b"set from=x\nset smtp_pass=geheim\n",
+    "etc/cloud/cloud.cfg.d/90_dpkg_maas.cfg": b"datasource:\n  MAAS: {consumer_key: a, token_secret: geheim}\n",
     "etc/npmrc/.npmrc": b"package-lock=false\n//registry/:_authToken=geheim\n",
 }
 
