@@ -139,6 +139,22 @@ def test_where_the_disk_has_no_such_place_the_root_is_kept_in_memory(tmp_path, h
         assert node.image.read_bytes() == before
 
 
+@pytest.mark.parametrize("transport", ["rport-2:0-0", "session1", "nvme-fabrics", "end_device-0:0"])
+def test_the_disk_of_another_node_that_both_see_on_a_network_is_left_to_it(node, transport):
+    """A disk of the machine itself may have been another's: it was moved."""
+    node.boots(OLD)
+    place = node.root / f"sys/devices/{transport}/sda"
+    place.mkdir(parents=True)
+    (node.root / "sys/devices/sda/device").symlink_to(f"../{transport}/sda")
+    mine, theirs = "172.24.10.10\twn011\t-\t-\tkept\t-\n", "172.24.10.9\twn010\t-\t-\tkept\t-\n"
+    node.write("plugnode/nodes", mine + theirs)
+    root, said = node.boot()
+    assert root == OLD and ("kept in memory" in said) is (transport != "end_device-0:0")
+    node.write("plugnode/nodes", mine)
+    root, said = node.boot()
+    assert root == OLD and "kept in memory" not in said
+
+
 def test_a_node_that_works_fetches_the_next_one_and_keeps_what_it_runs(node):
     """By the initrd's busybox, with what the initrd has left in /run; the third release takes the first one's place."""
     names = {}

@@ -364,12 +364,29 @@ PCI = "/sys/devices/pci0000:00/0000:00:1f.2"
         ("/dev/sda", "/sys/devices/platform/host3/session1/target3:0:0/3:0:0:0", "iscsi scsi"),
         ("/dev/sda", f"{PCI}/virtio1/host0/target0:0:0/0:0:0:0", "scsi"),
         ("/dev/cciss/c0d0", f"{PCI}/cciss0", ""),
+        ("/dev/nvme1n1", "/sys/devices/virtual/nvme-fabrics/ctl/nvme1", "nvme fabrics"),
     ],
 )
 def test_a_disks_place_in_sysfs_tells_its_transport(
     node: Node, disk: str, place: str, transport: str
 ):
     assert node.verb("transport_at", disk, place, disk="").strip() == transport
+
+
+@pytest.mark.parametrize(
+    ("controller", "transport"),
+    [("virtual/nvme-fabrics/ctl/nvme7", "nvme fabrics"), ("pci0000:00/nvme/nvme7", "nvme")],
+)
+def test_of_an_nvme_disk_of_several_paths_its_controllers_tell_whether_it_is_on_a_network(
+    node: Node, controller: str, transport: str
+):
+    """Its own place is that of the subsystem: nothing there says where it is."""
+    place = node.folder / "devices/virtual/nvme-subsystem/nvme-subsys4"
+    (place / "nvme4n1").mkdir(parents=True)
+    (node.folder / "devices" / controller).mkdir(parents=True)
+    (place / "nvme7").symlink_to(f"../../../{controller}")
+    said = node.verb("transport_at", "/dev/nvme4n1", str(place), disk="")
+    assert said.strip() == transport
 
 
 def test_ids_and_serial_numbers_are_matched_by_patterns(node: Node):

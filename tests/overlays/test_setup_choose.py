@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +245,84 @@ def test_a_scsi_disk_is_meant_by_what_lsblk_shows_and_by_what_udev_calls_short(
     assert " 5000C500A1 " in (node.data / "disks").read_text()
     command("sfdisk", "-q", "--wipe=always", node.image, input="label: gpt\n,,\n")
     assert "FOREIGN" in (node.boot() or node.degraded)
+
+
+# Disks that several nodes see
+
+
+@pytest.fixture(params=["dash", "busybox"])
+def san(node: Machine, request: pytest.FixtureRequest) -> Machine:
+    """A node whose disk is on a network."""
+    node.shell = request.param
+    node.parts = node.folder / "parts"
+    shutil.copytree(PARTS, node.parts)
+    with (node.parts / "disk.sh").open("a") as file:
+        file.write("network_at() { echo fc; }\n")
+    node.match = ("transport fc",)
+    return node
+
+
+def test_a_disk_on_a_network_is_taken_only_where_the_layout_means_that_network(san: Machine):
+    for match in ((), ("transport scsi",), ("transport iscsi",)):
+        san.match = match
+        san.boot()
+        assert blank(san.image)
+    san.match = ()
+    san.boot()
+    assert "is on a network; match: {transport: fc} allows that" in san.console
+    san.match = ("transport fc",)
+    san.boot("echo job >home/own")
+    assert (san.state[2], san.degraded) == ("COMMITTED", "")
+    san.match = ()
+    assert san.boot("cat home/own") == "job\n" and san.degraded == "", "its own, as before"
+
+
+@pytest.mark.parametrize("state", ["complete", "claimed"])
+def test_a_disk_on_a_network_that_another_node_has_is_never_taken(san: Machine, state: str):
+    """Where both see it, and this one's own is gone: two nodes would write to one file system."""
+    if state == "claimed":
+        count = san.cut(0)
+        san.fresh()
+        san.cut(count // 2)
+        assert san.state[2] == "CLAIMING"
+    else:
+        san.boot("echo theirs >home/own")
+    before = san.digest()
+    san.address, san.name = "172.24.10.7", "wn007"
+    san.also = "172.24.10.100\twn001\t52:54:00:00:00:01\t-\tdefault\t-\n"
+    assert "theirs" not in san.boot("cat home/own 2>&1") and san.digest() == before
+    assert "of wn001; wipe: force:DISK takes it" in san.console
+
+
+def test_a_token_gives_a_disk_on_a_network_to_another_node_once(san: Machine):
+    san.boot("echo theirs >home/own")
+    san.address, san.name = "172.24.10.7", "wn007"
+    san.also = "172.24.10.100\twn001\t52:54:00:00:00:01\t-\tdefault\tforce:DISK\n"
+    san.wipe = "force:DISK"
+    assert "theirs" not in san.boot("cat home/own 2>&1; echo mine >home/own")
+    assert (san.state[2], san.state[5], san.degraded) == ("COMMITTED", "wn007", "")
+    assert san.boot("cat home/own") == "mine\n" and "format" not in san.console
+    before = san.digest()
+    san.address, san.name = "172.24.10.100", "wn001"
+    san.also = "172.24.10.7\twn007\t52:54:00:00:00:07\t-\tdefault\tforce:DISK\n"
+    san.boot()
+    assert san.digest() == before, "a token of a whole group hands it round no further"
+
+
+def test_a_disk_on_a_network_is_free_when_its_node_is_no_longer_in_the_site(san: Machine):
+    san.boot("echo job >home/own")
+    san.name = "wn101"
+    assert san.boot("cat home/own") == "job\n" and san.degraded == ""
+
+
+def test_of_two_nodes_that_claim_a_disk_on_a_network_at_once_one_makes_it(san: Machine):
+    """The other's claim is written while this one waits whether there will be any."""
+    with (san.parts / "provision.sh").open("a") as file:
+        file.write('sleep() { (NODE=wn002 && write_state "$DISK" CLAIMING -); }\n')
+    san.boot()
+    assert (san.state[2], san.state[5]) == ("CLAIMING", "wn002")
+    assert "was claimed by wn002 as well, and is left to it" in san.console
+    assert "partition" not in san.console and "could not be provisioned" in san.degraded
 
 
 # Second-hand machines

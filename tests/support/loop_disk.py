@@ -81,6 +81,7 @@ class Node:
     required: str = "yes"
     match: tuple[str, ...] = ()
     more: tuple[str, ...] = ()  # further lines of the layout
+    also: str = ""  # further lines of the table of nodes
     wipe: str = "-"
     release: str = "worker-000000000001"
     site: str = "grid"
@@ -176,7 +177,7 @@ class Node:
             + f"{self.address} {self.name}\n"
         )
         for name, text in {
-            "layouts/default": "\n".join(lines) + "\n", "nodes": others + mine, "hosts": hosts,
+            "layouts/default": "\n".join(lines) + "\n", "nodes": others + self.also + mine, "hosts": hosts,
             "site": f"site={self.site}\n", "release": self.release + "\n",
             "address": self.address + "\n", "interface": "eth0\n", "signed": "yes\n" * self.signed,
         }.items():  # fmt: skip

@@ -429,7 +429,19 @@ class Partition(NamedTuple):
     ] = None
 
 
-TRANSPORTS = ("ata", "fc", "ide", "iscsi", "mmc", "nvme", "sas", "sata", "scsi", "virtio")
+TRANSPORTS = (
+    "ata",
+    "fabrics",
+    "fc",
+    "ide",
+    "iscsi",
+    "mmc",
+    "nvme",
+    "sas",
+    "sata",
+    "scsi",
+    "virtio",
+)
 
 
 class DiskMatch(NamedTuple):
@@ -460,8 +472,8 @@ class DiskMatch(NamedTuple):
             Choice(*TRANSPORTS),
             "how it is attached, as lsblk -o TRAN prints it",
             "how it is attached, as `lsblk -o TRAN` prints it: `sata`, `sas`, `nvme`, `virtio`,"
-            " `ata`, `scsi`, `ide`,"
-            " `fc`, `iscsi`, `mmc`",
+            " `ata`, `scsi`, `ide`, `mmc`; and `fc`, `iscsi`, `fabrics` (NVMe over a network):"
+            " a disk on a network is taken only where its own word stands here, see below",
         ),
     ] = None
     removable: Annotated[

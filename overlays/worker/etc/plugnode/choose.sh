@@ -32,14 +32,29 @@ candidates() { # into $WORK/disks what is named and fit, those in use last; into
 }
 
 note_ours() { # DISK: of this layout, with its state, and the array that it is of, or itself
-  case $STATE in CLAIMING | COMMITTED) is_of_set || return 0 ;; *) return 0 ;; esac
+  case $STATE in CLAIMING | COMMITTED) is_of_set && ! has_other_node "$1" || return 0 ;; *) return 0 ;; esac
   [ "$HAS_ARRAY" != - ] || HAS_ARRAY=$1
   if [ "$HAS_NODE" = "$NODE" ]; then whose=mine; else whose=ours; fi
   echo "$whose $1 $STATE $HAS_ARRAY" >>"$WORK/ours"
 }
 
-is_of_another() { # DISK: ours, but of another layout, and nobody asks for it
-  case $STATE in CLAIMING | COMMITTED) ! is_of_set && ! forced "$1" ;; *) return 1 ;; esac
+is_of_another() { # DISK: ours, but of another layout or another node's, and nobody asks for it
+  case $STATE in CLAIMING | COMMITTED) ;; *) return 1 ;; esac
+  { ! is_of_set || has_other_node "$1"; } && ! forced "$1"
+}
+
+has_other_node() { # DISK, of which the state was just read: on a network, where that node works with it
+  is_anothers "$(place_of "$1")" "$DATA/nodes" "$NODE"
+}
+
+undisputed() { # where other nodes see a disk, too, the last claim counts: two may have found it blank at once
+  for disk in $MEMBERS; do network_at "$(place_of "$disk")"; done | grep -q . || return 0
+  sleep "${PAUSE:-10}"
+  for disk in $MEMBERS; do
+    blockdev --flushbufs "$disk"
+    read_state "$disk"
+    [ "$HAS_NODE" = "$NODE" ] || { say "$disk was claimed by $HAS_NODE as well, and is left to it" && return 1; }
+  done
 }
 
 unfit() { # DISK: why it is none of ours to use, or nothing
@@ -53,8 +68,18 @@ unfit() { # DISK: why it is none of ours to use, or nothing
   elif [ "$(disk_transport "$1")" = usb ]; then
     echo "is on USB"
   else
-    layout_values match | unmatched "$1"
+    { layout_values match | unmatched "$1"; not_meant "$1"; } | head -n 1
   fi
+}
+
+not_meant() { # DISK: on a network, which the layout does not mean, and none that this node has worked with
+  network=$(network_at "$(place_of "$1")")
+  [ -n "$network" ] && ! layout_values match | grep -Fqx "transport $network" || return 0
+  read_present "$1"
+  case $STATE:$HAS_NODE in
+  CLAIMING:"$NODE" | COMMITTED:"$NODE") ;;
+  *) echo "is on a network; match: {transport: $network} allows that" ;;
+  esac
 }
 
 unmatched() { # DISK, wanted "KEY VALUE" lines on stdin: the first that the disk does not fulfil

@@ -111,6 +111,23 @@ read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HA
   [ "$2" = "$SITE" ] || STATE=other
 }
 
+network_at() { # PLACE: of a disk in sysfs, its `device`: the network that it is on, which other nodes may see it by
+  case $1 in
+  */rport-*) echo fc ;;
+  */session[0-9]*) echo iscsi ;;
+  */nvme-fabrics/*) echo fabrics ;;
+  */nvme-subsys[0-9]*) # where NVMe has several paths to it itself, the controllers are links there
+    for path in "$1"/nvme[0-9]*; do
+      case $(readlink -f "$path") in */nvme-fabrics/*) echo fabrics && return 0 ;; esac
+    done
+    ;;
+  esac
+}
+
+is_anothers() { # PLACE NODES NAME, of a disk of which the state was just read: on a network, and of the table a node but NAME has it
+  [ "$HAS_NODE" != "$3" ] && [ -n "$(network_at "$1")" ] && [ -n "$(lines_about "$2" "$tab$HAS_NODE$tab")" ]
+}
+
 room_for() { # FOLDER KILOBYTES NAME…: whether so much is free there, once root files but those, the oldest first, are gone
   place=$1 wanted=$2
   shift 2

@@ -44,19 +44,26 @@ disk_serial() { # DISK: the one that it is told by
   udev_value "$1" ID_SERIAL_SHORT || tail -c +5 "$(sys_of "$1")/device/vpd_pg80" 2>/dev/null | tr -cd '!-~'
 }
 
+place_of() { # DISK: where it is in sysfs
+  readlink -f "$(sys_of "$1")/device"
+}
+
 disk_transport() { # as lsblk -o TRAN prints it, and what else it may be called
-  transport_at "$1" "$(readlink -f "$(sys_of "$1")/device")"
+  transport_at "$1" "$(place_of "$1")"
 }
 
 transport_at() { # DISK PLACE: by its place in sysfs, where each transport has a name of its own
+  network=$(network_at "$2")
+  case $network:$1:$2 in
+  fabrics:*) echo nvme fabrics && return ;;
+  ?*:/dev/*) echo "$network scsi" && return ;;
+  esac
   case $1:$2 in
   /dev/nvme*) echo nvme ;;
   /dev/mmcblk*) echo mmc ;;
   /dev/hd*) echo ide ata ;;
   *:*/usb[0-9]*) echo usb ;;
   *:*/end_device-*) echo sas scsi ;;
-  *:*/rport-*) echo fc scsi ;;
-  *:*/session[0-9]*) echo iscsi scsi ;;
   *:*/host[0-9]*) transport_of_host "$2" ;;
   *:*/virtio[0-9]*) echo virtio ;;
   esac

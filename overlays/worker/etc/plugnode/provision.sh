@@ -31,6 +31,7 @@ claim() { # TOKENS: nothing of any member is lost before all are claimed, and th
   step "claim $MEMBERS"
   write_state "$leader" CLAIMING "$1"
   for disk in $MEMBERS; do [ "$disk" = "$leader" ] || write_state "$disk" CLAIMING "$1"; done
+  undisputed
 }
 
 each_state() { # STATE TOKENS
@@ -52,6 +53,8 @@ make_table() { # DISK: partitions of which nothing is left from before
 }
 
 entitled() { # DISK TOKENS: asks the disk itself once more, and takes down what stands on it
+  read_present "$1"
+  ! is_of_another "$1" || return 1
   case $(judge "$1") in
   BLANK | CLAIMING) ;;
   COMMITTED) read_state "$1" && [ "$2" != "$TOKENS" ] ;;

@@ -65,10 +65,14 @@ forced() { # DISK: one that is not ours, or of several that are: only by its ser
   for serial in $(disk_serials "$1"); do
     tokens | grep -Fqx "force:$serial" || continue
     [ -z "$(sharing "$serial")" ] || continue
-    ! made_anew "$1" || ! remembers "$1" "force:$serial" || continue
+    ! needs_new_wish "$1" || ! remembers "$1" "force:$serial" || continue
     return 0
   done
   return 1
+}
+
+needs_new_wish() { # DISK: its state is not what says whose it is today; one of another node is that node's wish
+  made_anew "$1" || (read_state "$1" && has_other_node "$1")
 }
 
 remembers() { # DISK TOKEN: one that was done when the disk was ours is no wish for what somebody else has made there since
@@ -105,9 +109,7 @@ kept_from_group() { # DISK: why only its own serial number could take it
     echo "is not the only one that devices and match mean"
   elif [ "$(made_by "$1")" != "an earlier release" ] || has_label "$1"; then
     echo "was a disk of Plugnode"
-  elif like "$(disk_transport "$1")" fc || like "$(disk_transport "$1")" iscsi; then
-    echo "is on a network"
-  elif readlink -f "$(sys_of "$1")/device" | grep -q /nvme-fabrics/; then
+  elif [ -n "$(network_at "$(place_of "$1")")" ]; then
     echo "is on a network"
   elif above "$(block_name "$1")" | while read -r name; do cat "/sys/block/$name/dm/uuid"; done 2>/dev/null |
     grep -q '^mpath-'; then
