@@ -15,7 +15,7 @@ from typing import Iterable, NamedTuple
 from ..archive import compression
 from ..base.errors import BadInput, Problem
 from ..base.text import show_path
-from ..tree.model import Tree, read_content, resolve, under
+from ..tree.model import LINK, Tree, read_content, resolve, under
 from .kernel import Kernel
 
 # What exists of them is loaded; nfs itself must
@@ -81,7 +81,7 @@ def read_modules(tree: Tree, kernel: Kernel) -> Modules:
 
 
 def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
-    entry = tree.get(kernel.modules + b"/" + name.encode())
+    entry = tree.get(resolve(tree, kernel.modules + b"/" + name.encode()))
     if entry is None:
         return None
     lines = read_content(entry).decode(errors="surrogateescape").splitlines()
@@ -89,9 +89,10 @@ def _lines(tree: Tree, kernel: Kernel, name: str) -> list[str] | None:
 
 
 def _place(tree: Tree, kernel: Kernel, path: str) -> bytes:
+    """Where its file is: of EL's weak-updates, which are links, in another kernel's folder."""
     name = path.strip().encode(errors="surrogateescape")
     below = kernel.modules + b"/" + name
-    if below in tree:
+    if below in tree and tree[below].type != LINK:
         return below
     from_root = name[1:] if name.startswith(b"/") else below
     return resolve(tree, from_root)

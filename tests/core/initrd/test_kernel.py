@@ -10,7 +10,8 @@ import zstandard
 
 from tasks.core.base.errors import BadInput
 from tasks.core.initrd import modules
-from tasks.core.initrd.kernel import choose, version_key
+from tasks.core.initrd.kernel import Kernel, choose, version_key
+from tasks.core.tree.model import symlink
 from tests.support.initrd_images import (
     EL5,
     EL5_MODULES,
@@ -131,6 +132,32 @@ def test_modules_come_after_all_they_need(absolute):
         ],
         [],
     )
+
+
+def weakly_updated(target: str):
+    """What weak-modules(8) of EL makes of a driver that was built for an earlier kernel."""
+    own = "lib/modules/6.1"
+    tree = of_files(
+        {
+            f"{own}/modules.dep": b"weak-updates/ixgbe/ixgbe.ko:\n",
+            "lib/modules/6.0/extra/ixgbe/ixgbe.ko": b"driver",
+        }
+    )
+    tree[f"{own}/weak-updates/ixgbe/ixgbe.ko".encode()] = symlink(target.encode())
+    known = modules.read_modules(tree, Kernel("6.1", b"boot/vmlinuz-6.1", own.encode()))
+    return tree, known, modules.closure(tree, known, ["ixgbe"])
+
+
+@pytest.mark.parametrize("top", ["/lib/modules", "../../.."])
+def test_a_module_that_is_a_link_into_another_kernels_folder_is_that_file(top):
+    tree, known, (order, problems) = weakly_updated(f"{top}/6.0/extra/ixgbe/ixgbe.ko")
+    assert (order, problems) == (["ixgbe"], [])
+    assert modules.load_module(tree, known, "ixgbe") == b"driver"
+
+
+def test_such_a_link_whose_kernel_was_removed_is_named():
+    *_, (_, problems) = weakly_updated("/lib/modules/5.9/extra/ixgbe/ixgbe.ko")
+    assert "module ixgbe is in modules.dep but not in the tree" in str(problems[0])
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".zst"])
