@@ -266,6 +266,9 @@ DRESSES: dict[str, Callable[[bytes], bytes]] = {
     "// before each line": before_each_line(b"  // "),
     "REM before each line": before_each_line(b"REM "),
     "a number before each line": before_each_line(b"  12  "),
+    "a log's words before each line": before_each_line(
+        b"2026-12-01T08:00:00Z wn-ref cloud-init[812]: "
+    ),
     "echo around each line": lambda key: key.replace(b"\n", b"' >> /etc/key\necho '"),
     "no armour": lambda key: b"key: " + b"".join(key.splitlines()[1:-1]),
     "UTF-32": lambda key: key.decode().encode("utf-32"),

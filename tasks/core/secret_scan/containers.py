@@ -25,6 +25,12 @@ _ARCHIVES = {  # (offset, magic) of what libarchive takes apart
     (257, b"ustar"): "tar",
     (0, b"!<arch>\ndebian-binary"): "ar",
     (0, b"070707"): "cpio",
+    (0, b"\xc7\x71"): "cpio",  # as cpio -o writes it, of old
+    (0, b"\xed\xab\xee\xdb"): "cpio",  # an RPM package
+    (0, b"\x1f\x9d"): "raw",  # compress
+    (0, b"LZIP"): "raw",
+    (0, b"begin "): "raw",  # uuencode
+    (0, b"begin-base64 "): "raw",
     (0x8001, b"CD001"): "iso9660",
 }
 

@@ -27,7 +27,7 @@ _PEM = re.compile(
     + (rb"(?:" + _SPACE + rb"BLOCK)? ?-{4,5}")
     + (rb"(?:" + _BREAK + rb"(" + _LETTER + rb"{24,})")
     # or any words around each line
-    + rb"|(?:(?:[^\n-]|-(?!----)){0,100}\n){1,4}[^\n]{0,24}?\b([A-Za-z0-9+/]{40,}))"
+    + rb"|(?:(?:[^\n-]|-(?!----)){0,100}\n){1,4}[^\n]{0,80}?\b([A-Za-z0-9+/]{40,}))"
 )
 _OPENVPN = re.compile(rb"BEGIN OpenVPN [A-Za-z0-9 -]{6,40}-----" + _BREAK + _LETTER + rb"{32}")
 _PUTTY = re.compile(rb"\APrivate-Lines: *\d+" + _BREAK + _LETTER + rb"{24}")

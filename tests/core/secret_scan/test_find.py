@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 
+import libarchive
 import pytest
 import zstandard
 
@@ -134,6 +135,44 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
 def test_what_is_packed_is_looked_at(container: str) -> None:
     assert "password hash" in broken(CONTAINERS[container](SHADOW))
     assert broken(CONTAINERS[container](b"nothing of interest\n" * 9)) == ""
+
+
+@pytest.mark.parametrize("filter_name", ["compress", "lzip", "uuencode", "b64encode"])
+def test_so_is_what_is_packed_as_of_old(filter_name: str, tmp_path: pathlib.Path) -> None:
+    packed = tmp_path / "packed"
+    with libarchive.file_writer(str(packed), "ustar", filter_name) as archive:
+        archive.add_file_from_memory("etc/munge/munge.key", 18, b"a key of no form\n\n")
+    assert "/etc/munge/munge.key" in broken(packed.read_bytes())
+
+
+def test_so_is_a_cpio_archive_in_the_form_that_cpio_takes_if_none_is_named(tmp_path: pathlib.Path):
+    (tmp_path / "munge.key").write_bytes(b"a key of no form\n")
+    assert "/munge.key" in broken(
+        run("cpio", "-o", "-H", "bin", cwd=tmp_path, given=b"munge.key\n")
+    )
+
+
+SPEC = """\
+Name: keys
+Version: 1
+Release: 1
+Summary: keys of a site
+License: none
+BuildArch: noarch
+%description
+%install
+mkdir -p %{buildroot}/etc/munge
+echo a key of no form >%{buildroot}/etc/munge/munge.key
+%files
+/etc/munge/munge.key
+"""
+
+
+def test_so_is_an_rpm_package(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "keys.spec").write_text(SPEC)
+    run("rpmbuild", "-bb", "--define", f"_topdir {tmp_path}", "keys.spec", cwd=tmp_path)
+    package = next(tmp_path.glob("RPMS/*/*.rpm"))
+    assert "/etc/munge/munge.key" in broken(package.read_bytes())
 
 
 @pytest.mark.parametrize("container", ["gz", "xz", "bz2", "zstd"])
