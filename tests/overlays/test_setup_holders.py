@@ -256,7 +256,7 @@ def test_a_volume_is_not_taken_for_another_whose_name_goes_on(node: Taken):
         "/dev/mapper/vg-root2 /a ext4\n/dev/mapper/vg-root /b ext4\n/dev/md1p2 /c xfs\n"
     )
     lines = {
-        device: node.verb("uses", str(node.folder / "mounts"), device, disk="").split()[1::3]
+        device: node.verb("uses", device, str(node.folder / "mounts"), disk="").split()[1::3]
         for device in ("/dev/mapper/vg-root", "/dev/mapper/vg-", "/dev/md1", "/dev/md12")
     }
     assert lines == {

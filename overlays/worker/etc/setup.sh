@@ -57,7 +57,7 @@ boot() { # each part in a process of its own: what fails in one leaves the node 
 main() { # [VERB…]
   trap 'ended $?' EXIT
   [ -d "$WORK" ] || mkdir -p "$WORK" 2>/dev/null || { mount -n -t tmpfs plugnode "$ROOT/run" && mkdir -p "$WORK"; }
-  DISK=${2:-} MEMBERS=${MEMBERS:-${2:-}} STATE=none HAS_LAYOUT=- HAS_ARRAY=- TOKENS=- MARK=
+  DISK=${2:-} MEMBERS=${MEMBERS:-${2:-}} STATE=none HAS_LAYOUT=- HAS_ARRAY=- HAS_MARK='' TOKENS=- MARK=
   NODES=${NODES:-} # tests: a folder with the partitions' nodes, by number
   [ -n "${KNOWN:-}" ] || read_data
   [ $# -gt 0 ] || set -- boot

@@ -8,7 +8,7 @@ SHARE=2 # MiB of a member's partition in front of the array's own data
 lacks_raid() { # what this root or its kernel lacks for such a set
   [ -n "$LEVEL" ] || return 0
   need mdadm mdadm
-  [ "$(table_kind)" = gpt ] || echo "this sfdisk writes no GPT, which a RAID set needs"
+  [ "$TABLE" = gpt ] || echo "this sfdisk writes no GPT, which a RAID set needs"
   modprobe -q "raid$LEVEL" || :
   grep -q "\[raid$LEVEL\]" /proc/mdstat 2>/dev/null || echo "this kernel has no raid$LEVEL: add its module to the reference"
 }

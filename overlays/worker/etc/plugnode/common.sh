@@ -94,18 +94,19 @@ checksum() { # of the standard input, 8 hex digits
 }
 
 # shellcheck disable=SC2034 # for who asks
-read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HAS_LAYOUT, HAS_NODE, HAS_SET, HAS_ARRAY
-  STATE=none TOKENS=- HAS_LAYOUT=- HAS_NODE=- HAS_SET=- HAS_ARRAY=-
+read_state() { # DISK: sets STATE (none, CLAIMING, COMMITTED, other), TOKENS, HAS_LAYOUT, HAS_NODE, HAS_SET, HAS_ARRAY, HAS_MARK
+  STATE=none TOKENS=- HAS_LAYOUT=- HAS_NODE=- HAS_SET=- HAS_ARRAY=- HAS_MARK=
   set -f
   # shellcheck disable=SC2046 # words
-  set -- $(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.,_ -')
+  set -- $(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd 'A-Za-z0-9.,_ ~-')
   set +f
   case ${1:-}:$# in
   PLUGNODE1:7) sum=$(printf %s "$1 $2 $3 $4 $5 $6" | checksum) said=$7 ;;
   PLUGNODE2:9) sum=$(printf %s "$1 $2 $3 $4 $5 $6 $7 $8" | checksum) said=$9 ;;
   *) return 0 ;;
   esac
-  [ "$sum" = "$said" ] || return 0
+  [ "$sum" = "${said%"~"}" ] || return 0
+  [ "$sum" = "$said" ] || HAS_MARK=yes
   STATE=$3 TOKENS=$4 HAS_LAYOUT=$5 HAS_NODE=$6
   [ $# -eq 7 ] || { HAS_SET=$7 && HAS_ARRAY=$8; }
   [ "$2" = "$SITE" ] || STATE=other

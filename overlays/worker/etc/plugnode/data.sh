@@ -33,14 +33,15 @@ layout_files() { # NAME: those of this node, in order, on one line
 }
 
 take_layout() { # FILE: the one that this process, and those that it starts, are about
-  LAYOUT_FILE=$1 LAYOUT='' SET=- LEVEL='' COUNT=1
+  LAYOUT_FILE=$1 LAYOUT='' TABLE='' SET=- LEVEL='' COUNT=1
   [ -f "$1" ] || return 0
+  TABLE=$(table_kind)
   number_partitions
   LAYOUT=$(sed -n '/^table/p; /^raid/p; /^partition/p' "$1" | checksum)
   SET=$(sed -n 's/^partition //p' "$1" | head -n 1 | cut -d ' ' -f 4)
   LEVEL=$(layout_values raid | cut -d ' ' -f 1)
   [ -z "$LEVEL" ] || COUNT=$(layout_values raid | cut -d ' ' -f 2)
-  export LAYOUT_FILE LAYOUT SET LEVEL COUNT
+  export LAYOUT_FILE LAYOUT TABLE SET LEVEL COUNT
 }
 
 root_name() { # the last part of the path that the root was mounted from, which is the release
@@ -52,7 +53,7 @@ table_kind() { # gpt, dos, or old: a dos table by EL5's sfdisk, which has no GPT
 }
 
 number_partitions() { # NUMBER MOUNT MIB FS LABEL FILL; a dos table of more than four has logical ones from number 5
-  awk -v kind="$(table_kind)" '
+  awk -v kind="$TABLE" '
     $1 == "partition" { n++; line[n] = $2 " " $3 " " $4 " " $5 " " $6 }
     END { for (i = 1; i <= n; i++) print (kind != "gpt" && n > 4 && i > 3 ? i + 1 : i), line[i] }
   ' "$LAYOUT_FILE" >"$WORK/partitions"

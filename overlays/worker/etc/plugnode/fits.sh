@@ -50,7 +50,7 @@ end_of() { # FILE: the MiB up to the end of the last partition; by the shell, fo
 }
 
 over_table() { # DISK: a dos table counts sectors in 32 bits
-  [ "$(table_kind)" != gpt ] || return 0
+  [ "$TABLE" != gpt ] || return 0
   reach=$((4294967296 * $(blockdev --getss "$1") / 1048576)) end=$(end_of "$WORK/sized")
   [ "$end" -gt "$reach" ] || return 0
   echo "a dos table reaches $reach MiB, the layout needs $end of $1; take table: gpt, or smaller sizes"

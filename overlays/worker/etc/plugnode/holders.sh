@@ -3,16 +3,25 @@
 # Plugnode: what has a disk in use, and how it is taken down. Read in by /etc/setup.sh.
 
 in_use() { # DISK: mounted or swapped to, it or a partition of it, or under a RAID, a volume group, a mapping
-  [ -n "$(uses /proc/mounts "$1")$(uses /proc/swaps "$1")$(above "$(block_name "$1")")" ]
+  held "$(block_name "$1")" || [ -n "$(uses "$1" /proc/mounts /proc/swaps)" ]
 }
 
-uses() { # FILE DEVICE: the lines of /proc/mounts or /proc/swaps about it or a partition of it
-  awk -v disk="$2" '
+uses() { # DEVICE FILE…: the lines of /proc/mounts or /proc/swaps about it or a partition of it
+  awk '
     BEGIN {
+      disk = ARGV[1]
+      ARGV[1] = ""
       partition = disk ~ /[0-9]$/ ? "^(p[0-9]+)?$" : "^([0-9]+)?$"
       if (disk ~ "^/dev/mapper/") partition = "^$"
     }
-    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ partition' "$1"
+    index($1, disk) == 1 && substr($1, length(disk) + 1) ~ partition' "$@"
+}
+
+held() { # NAME: whether any block device stands on it
+  for holder in "/sys/block/$1"/holders/* "/sys/block/$1"/*/holders/*; do
+    [ ! -e "$holder" ] || return 0
+  done
+  return 1
 }
 
 above() { # NAME: every block device that stands on it, the topmost first
@@ -43,8 +52,8 @@ called() { # NAME: and as people know it
 users_of() { # DISK: in words
   {
     for name in $(above "$(block_name "$1")"); do called "$name"; done
-    uses /proc/mounts "$1" | awk '{ print $1 " on " $2 }'
-    uses /proc/swaps "$1" | awk '{ print $1 " as swap" }'
+    uses "$1" /proc/mounts | awk '{ print $1 " on " $2 }'
+    uses "$1" /proc/swaps | awk '{ print $1 " as swap" }'
   } | tr '\n' ',' | sed 's/,$//; s/,/, /g'
 }
 
@@ -78,7 +87,7 @@ members_names() { # as sysfs has them
 each_use() { # FILE DEVICE COMMAND…: with the last one until there is none; busybox's umount ends several at once
   file=$1 device=$2
   shift 2
-  while path=$(uses "$file" "$device" | tail -n 1) && [ -n "$path" ]; do
+  while path=$(uses "$device" "$file" | tail -n 1) && [ -n "$path" ]; do
     run "$@" "${path%% *}" || break
   done
 }

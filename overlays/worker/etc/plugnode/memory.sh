@@ -11,7 +11,7 @@ mounted_type() { # FOLDER: the file system's, nothing where none is
 }
 
 real_path() { # PATH: as /proc/mounts has it, where a mount on a link is one on what it leads to
-  readlink -f "$1" || echo "$1"
+  (cd -P "$1" && pwd -P) 2>/dev/null || echo "$1"
 }
 
 fill_gaps() { # whatever the layout wants and no disk gives, and what no node can be without, in memory

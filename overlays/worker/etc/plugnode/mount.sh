@@ -17,7 +17,7 @@ mount_all() {
 mount_partition() { # NUMBER MOUNT MIB FS LABEL FILL
   node=$(node_of "$1" "$4" "$5") || { degrade "$2: no sound $4 labelled $5 on $DISK" && return 0; }
   if [ "$4" = swap ]; then
-    [ -n "$(uses /proc/swaps "$(readlink -f "$node")")" ] || run swapon "$node" || degrade "$node: no swap"
+    [ -n "$(uses "$(readlink -f "$node")" /proc/swaps)" ] || run swapon "$node" || degrade "$node: no swap"
     return
   fi
   [ "$2" != image ] || { mount_image "$node" "$4" && return; }

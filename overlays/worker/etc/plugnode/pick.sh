@@ -54,6 +54,7 @@ pick_disks() { # sets MEMBERS: those that are this node's or ours, whatever they
 }
 
 ranked() { # $WORK/disks: what a token names, then what is blank; last what is refused, to be told of
+  [ "$(wc -l <"$WORK/disks")" -gt "$COUNT" ] || { cat "$WORK/disks" && return; }
   while read -r disk <&3; do
     if forced "$disk"; then
       echo "1 $disk"

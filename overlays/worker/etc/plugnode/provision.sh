@@ -87,9 +87,8 @@ clear_mib() { # DISK MIB; never the first, where the state sector is
 }
 
 write_table() { # DISK: EL5's sfdisk takes no names for units, has no GPT and starts at sector 63 unless told
-  kind=$(table_kind)
-  if [ "$kind" != old ]; then
-    table_script "$1" "$kind" | run_input sfdisk -q --no-reread --force "$1"
+  if [ "$TABLE" != old ]; then
+    table_script "$1" "$TABLE" | run_input sfdisk -q --no-reread --force "$1"
   else
     [ "$(layout_values table)" = dos ] || say "this sfdisk writes no GPT, so $1 gets a dos table"
     table_script "$1" old | run_input sfdisk -q -uS -L --no-reread -f "$1"

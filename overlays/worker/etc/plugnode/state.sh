@@ -28,6 +28,7 @@ is_of_set() { # whether the state just read is of the present layout; one withou
 }
 
 leader_of() { # DISK…: the one whose state is that of all: a claim, unless it is one that was just being committed
+  [ $# -gt 1 ] || { echo "$1" && return; }
   for disk; do
     read_state "$disk"
     echo "$STATE $TOKENS $disk"
@@ -61,6 +62,7 @@ same_state() { # what a cut left of committing several: those that were not reac
 
 judge_all() { # as judge of one: what keeps one of them from being taken keeps all
   for disk in $MEMBERS; do
+    read_state "$disk"
     ! made_anew "$disk" || { judge "$disk" && return; }
   done
   read_states
@@ -109,15 +111,15 @@ new_uuid() {
 }
 
 table_mark() { # for a state, where no table but one with an id of ours can be on a member from then on, until somebody makes it
-  [ "$(table_kind)" != old ] || return 0
+  [ "$TABLE" != old ] || return 0
   for disk in $MEMBERS; do
     case $(signs "$disk") in nothing | ours) ;; *) return 0 ;; esac
   done
   echo '~' # behind the state: what is no letter of it no release reads, and one that writes a state of its own drops it
 }
 
-made_anew() { # DISK: its state has the mark, and somebody else's table or file system stands there all the same
-  [ -n "$(dd if="$1" bs=512 skip=2040 count=1 2>/dev/null | tr -cd '~')" ] && [ "$(signs "$1")" = theirs ]
+made_anew() { # DISK, of which the state was just read: it has the mark, and yet somebody else's table or file system stands there
+  [ -n "$HAS_MARK" ] && [ "$(signs "$1")" = theirs ]
 }
 
 read_present() { # DISK: as read_state, but for what somebody else made anew

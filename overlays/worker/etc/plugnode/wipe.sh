@@ -72,7 +72,7 @@ forced() { # DISK: one that is not ours, or of several that are: only by its ser
 }
 
 needs_new_wish() { # DISK: its state is not what says whose it is today; one of another node is that node's wish
-  made_anew "$1" || (read_state "$1" && has_other_node "$1")
+  (read_state "$1" && { made_anew "$1" || has_other_node "$1"; })
 }
 
 remembers() { # DISK TOKEN: one that was done when the disk was ours is no wish for what somebody else has made there since
