@@ -9,7 +9,6 @@ from typing import Any
 from ..base.nodeset import fold_nodes
 from ..config.templates import ClusterNode
 from ..node_secrets.of_site import readable_host_keys
-from ..outputs import BMC
 from ..site.model import Site
 from .view import Names, NamesBy
 
@@ -152,7 +151,7 @@ def bmcs(site: Site) -> list[tuple[str, str]]:
     found = []
     for node in site.nodes:
         for interface in node.interfaces:
-            if interface.name == BMC and interface.ip:
+            if interface.name == node.management.interface and interface.ip:
                 found.append((node.name, interface.ip))
     return found
 

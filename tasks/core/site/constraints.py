@@ -976,14 +976,22 @@ def _outputs(site: Section, complain: Complain) -> None:
         path = ("outputs", names.index("dns"))
         complain(path, "zones are of a domain", "give a network its domain:", "dns")
     for at, name in enumerate(names):
-        if name in OF_BMC and not any(_has_bmc(node) for _, node in _given(site.nodes)):
+        if name in OF_BMC and not _has_bmcs(site):
             what, hint = "no node has a BMC", f"give nodes interfaces: {{{BMC}: {{ip: …}}}}"
             complain(("outputs", at), what, hint, name)
 
 
-def _has_bmc(node: Section) -> bool:
-    bmc = (node.interfaces or {}).get(BMC)
-    return bool(bmc and bmc.ip)
+def _has_bmcs(site: Section) -> bool:
+    """Whether a node has an address by a name that some `management` says, or the usual one."""
+    names = {BMC}
+    for layer in (site, *dict(_given(site.groups)).values(), *dict(_given(site.nodes)).values()):
+        if layer.management and layer.management.interface:
+            names.add(layer.management.interface)
+    for _, node in _given(site.nodes):
+        for name, card in _given(node.interfaces):
+            if name in names and card.ip:
+                return True
+    return False
 
 
 def _files(files: Parts, chosen: Names, complain: Complain) -> None:

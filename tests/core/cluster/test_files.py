@@ -235,6 +235,22 @@ STAYS = "$(powermand -h 2>&1 | grep -o '^ *-f')"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
+def test_a_bmc_may_be_called_as_management_says(tmp_path):
+    told = "management: {interface: ilo, protocol: ipmi, user: a, password: {env: A}}"
+    nodes = """nodes:
+  wn1: {ip: 10.1.0.11, interfaces: {ilo: {ip: 10.1.0.21}, bmc: {ip: 10.1.0.31}}}
+  wn2: {ip: 10.1.0.12, interfaces: {bmc: {ip: 10.1.0.22}}, groups: [old]}
+"""
+    text = SMALL[: SMALL.index("nodes:")].replace("SUBNET", "10.1.0.0/16") + nodes
+    groups = "groups: {old: {management: {interface: bmc}}}\n"
+    site = site_of(tmp_path, f"{text}{groups}{told}\noutputs: [conman, powerman]\n")
+    assert programs.bmcs(site) == [("wn1", "10.1.0.21"), ("wn2", "10.1.0.22")]
+    assert site_of(
+        tmp_path,
+        f"{text.replace('bmc:', 'ipmi:')}{groups.replace('bmc', 'ipmi')}{told}\noutputs: [conman]\n",
+    )
+
+
 def test_conmand_and_powermand_know_the_nodes_that_have_a_bmc(made, tmp_path):
     consoles = (made / "conman.conf").read_text().replace("/var/log/conman", str(tmp_path))
     (tmp_path / "conman.conf").write_text(consoles)
