@@ -205,6 +205,8 @@ class _Reader:
 
     def is_of_host(self, words: list[str], given: Given) -> bool:
         """Whether a statement of a host block is understood; then it is put down."""
+        if not words:
+            return False
         if words[:2] == ["hardware", "ethernet"]:
             given.cards.extend(words[2:])
         elif words[0] == "fixed-address":

@@ -121,6 +121,9 @@ def _fold_interfaces(found: Imported) -> None:
             del found.nodes[node.name]
         elif node.ip and owners.setdefault(node.ip, node) is not node:
             first = owners[node.ip]
+            found.note(
+                node.origin, node.name, f"{first.name} has its address: taken for a card of it"
+            )
             first.macs += [mac for mac in node.macs if mac not in first.macs]
             del found.nodes[node.name]
 
@@ -180,13 +183,18 @@ def _plain(name: str, found: Imported) -> str:
 
 
 def _have_addresses(found: Imported) -> None:
-    """A card besides, whose address no file says, is a comment."""
+    """A card besides, whose address no file says, or another one has, is a comment."""
+    taken = {node.ip for node in found.nodes.values()} - {""}
     for node in found.nodes.values():
         for name, said in list(node.interfaces.items()):
-            if name and not said.keys() & {"ip", "ip6"}:
+            ip = said.get("ip")
+            if name and (ip in taken or not said.keys() & {"ip", "ip6"}):
                 del node.interfaces[name]
                 card = " ".join([f"{node.name}: {name}", *said.values()])
-                found.note(node.origin, card, "no file says its address")
+                why = "another one has its address" if ip else "no file says its address"
+                found.note(node.origin, card, why)
+            elif ip:
+                taken.add(ip)
 
 
 def _domain(words: list[str], name: str, found: Imported) -> None:

@@ -216,6 +216,22 @@ group {
     ]
 
 
+def test_an_address_that_two_have_is_told_of(tmp_path):
+    text, site = imported(
+        tmp_path,
+        list_csv="""name,mac,ip,bmc
+wn1,52:54:00:00:00:01,10.7.0.1,10.70.0.1
+wn2,52:54:00:00:00:02,10.7.0.2,10.70.0.1
+wn3,52:54:00:00:00:03,10.7.0.2,10.7.0.1
+""",
+    )
+    assert [(node.name, len(node.macs)) for node in site.nodes] == [("wn1", 1), ("wn2", 2)]
+    assert lines(text, "# list.csv") == [
+        "# list.csv:4: wn3: wn2 has its address: taken for a card of it",
+        "# list.csv:3: wn2: bmc 10.70.0.1: another one has its address",
+    ]
+
+
 @pytest.mark.parametrize(
     "files",
     [
