@@ -13,6 +13,9 @@ from .imported import FileLine, Imported, ImportedNetwork, ImportedNode
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+|#[^\n]*|\n')
 # The client identifier of IPoIB (RFC 4390), and its hardware address: both end with the GUID
 _GUID = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
+_BYTE = re.compile(
+    r"(?<![^:])([0-9a-fA-F])(?=:[0-9a-fA-F]{2}(?::|$))"
+)  # of one digit, before others
 OPTIONS = {  # key of site.yaml, and whether that is a list
     "routers": ("gateway", False),
     "domain-name-servers": ("dns", True),
@@ -82,6 +85,11 @@ def _statements(tokens: Iterator[tuple[FileLine, str]]) -> Iterator[Statement]:
         words, first = [], None
 
 
+def is_relay(each: Statement) -> bool:
+    """A subnet of one address is how dhcpd is told of a relay."""
+    return each.words[:1] == ["subnet"] and each.words[3:] == ["255.255.255.255"]
+
+
 class _Reader:
     """Puts together what the statements of a file, and of those that it includes, say."""
 
@@ -117,9 +125,12 @@ class _Reader:
             self.found.note(each.origin, " ".join(each.words))
 
     def wire(self, named: list[str], statements: list[Statement], scope: dict[str, object]) -> None:
-        """Subnets of a shared network have its name in common."""
-        name = " ".join(named).strip('"')
-        self.all(statements, {**scope, "shared_network": name})
+        """Subnets of a shared network have its name in common, and its relays."""
+        inside = {**scope, "shared_network": " ".join(named).strip('"')}
+        relays = [each.words[1] for each in statements if is_relay(each)]
+        if relays:
+            inside["relay"] = relays
+        self.all(statements, inside)
 
     def word(self, each: Statement, scope: dict[str, object]) -> None:
         line = " ".join(each.words)
@@ -189,13 +200,13 @@ class _Reader:
             return self.found.note(each.origin, " ".join(each.words), str(error))
         inside = dict(scope)
         self.all(each.block or [], inside)
-        if subnet.prefixlen <= 30:  # smaller ones are how dhcpd is told of a relay
+        if subnet.prefixlen <= 30:  # smaller ones have no node
             self.found.networks.append(ImportedNetwork(str(subnet), inside))
 
     def host(self, each: Statement) -> None:
         given = Given(each.words[1].strip('"'), [], [], [], {})
         for inner in each.block or []:
-            words = [word.strip('",') for word in inner.words]
+            words = [word.strip('",') for word in inner.words if word != "="]
             if not self.is_of_host(words, given):
                 self.found.note(inner.origin, f"host {given.name}: {' '.join(words)}")
         names = [name for name in given.names if name] or [given.name]
@@ -216,7 +227,7 @@ class _Reader:
         elif words[:2] in IPOIB and _GUID.fullmatch(words[-1]):
             given.cards.append(words[-1])
         elif key := KNOWN_BY.get(tuple(words[:-1])):
-            given.known_by[key] = words[-1]
+            given.known_by[key] = _BYTE.sub(r"0\1", words[-1])
         else:
             return self.is_usual(words)
         return True

@@ -23,6 +23,7 @@ CHECKS: dict[str, Any] = {
     "vlan": values.whole(1, 4094),
     "pool": values.address_range,
     "shared_network": values.name,
+    "relay": values.ipv4,
 }
 LEAST = 24  # bits of a network of which no file says how large it is
 

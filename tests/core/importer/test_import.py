@@ -179,6 +179,7 @@ def test_networks_on_one_wire_stay_together_and_one_that_is_left_out_is_named(tm
 shared-network "rack 1" { subnet 10.1.0.0 netmask 255.255.255.0 { range 10.1.0.5 10.1.0.9; } }
 shared-network racks {
   subnet 10.2.0.0 netmask 255.255.255.0 { host a { fixed-address 10.2.0.11; } }
+  subnet 192.168.7.1 netmask 255.255.255.255 { }
   subnet 10.3.0.0 netmask 255.255.255.0 { host b { fixed-address 10.3.0.11; } }
 }
 shared-network alone {
@@ -192,6 +193,7 @@ shared-network alone {
         ("10.3.0.0/24", "racks"),
         ("10.4.0.0/16", None),
     ]
+    assert [one.relay for one in site.networks] == [("192.168.7.1",), ("192.168.7.1",), ()]
     assert "# 10.1.0.0/24: left out: nothing that a node has lies in it\n" in text
     assert "# 10.4.9.0/24: left out: it overlaps 10.4.0.0/16\n" in text
 
@@ -214,6 +216,24 @@ group {
         "# dhcpd.conf:5: group: gateway 10.1.0.253: others there have another one",
         "# dhcpd.conf:7: group: dns 10.1.0.2 10.1.0.3: others there have another one",
     ]
+
+
+def test_hosts_as_cobbler_writes_them(tmp_path):
+    text = """
+group {
+  host generic1 {
+    option dhcp-client-identifier = 1:00:16:3E:00:00:01;
+    hardware ethernet 00:16:3E:00:00:01;
+    fixed-address 192.168.1.11;
+    option host-name = "web1.example.org";
+  }
+}
+"""
+    text, site = imported(tmp_path, dhcpd_conf=text)
+    (node,) = site.nodes
+    assert (node.name, node.macs) == ("web1", ("00:16:3e:00:00:01",))
+    assert node.client_id == "01:00:16:3e:00:00:01"
+    assert not lines(text, "# dhcpd")
 
 
 def test_an_address_that_two_have_is_told_of(tmp_path):
