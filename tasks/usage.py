@@ -108,14 +108,27 @@ def known(make: Callable[[], Any]) -> list[Mapping[str, Any]]:
 def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     """Raises InvalidDodoFile where a command has no such option."""
     words = list(chain.from_iterable(map(spelled, options)))
-    given, is_said, _ = option.partition("=")
-    if is_said and any(given in spelled(row) and row.get("type") is bool for row in options):
-        raise InvalidDodoFile(f"{name} {option}: {given} has no value; leave it out")
+    given, is_said, value = option.partition("=")
+    kinds = [row.get("type") for row in options if is_said and given in spelled(row)]
+    for wrong in filter(None, (wrong_value(kind, value) for kind in kinds)):
+        raise InvalidDodoFile(f"{name} {option}: {wrong}")
     if is_number(option) or any(is_meant(word, given) for word in words):
         return
     has = ", ".join(words) or "none"
     wrong = f"{name} {given}: no such option; it has {has}"
     raise InvalidDodoFile(f"{wrong}; ./doit {name} -h says more")
+
+
+def wrong_value(kind: Any, value: str) -> str:
+    """Why an option cannot have that value; "" where it can."""
+    if kind is bool:
+        return "it has no value; leave that out"
+    if kind in (int, float):
+        try:
+            kind(value)
+        except ValueError:
+            return "not a whole number" if kind is int else "not a number"
+    return ""
 
 
 def lacks_value(option: str, options: Sequence[Mapping[str, Any]]) -> bool:

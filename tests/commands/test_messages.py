@@ -44,7 +44,9 @@ def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: 
     [
         (["deploy", "--plan"], "deploy --plan: of what? write --plan=…"),
         (["status", "--html"], "status --html: of what?"),
-        (["plan", "--json=yes"], "plan --json=yes: --json has no value; leave it out"),
+        (["plan", "--json=yes"], "plan --json=yes: it has no value; leave that out"),
+        (["capacity", "--within=2h"], "capacity --within=2h: not a number"),
+        (["capacity", "--nodes=1e3"], "capacity --nodes=1e3: not a whole number"),
     ],
 )
 def test_a_value_that_an_option_lacks_or_cannot_have_is_said_in_our_words(doit, words, said):
