@@ -16,13 +16,16 @@ from tests.support.loop_disk import PARTS, SHELLS
 
 SITE = """\
 site: own
-network: {subnet: 172.24.10.0/24, domain: grid.example.org}
+networks:
+  grid: {subnet: 172.24.10.0/24, domain: grid.example.org}
+  far: {subnet: 172.24.11.0/24, domain: far.example.org, gateway: 172.24.11.254}
 servers: {boot1: {ip: 172.24.10.1}}
 images: {worker: {reference: {path: .}, node_files: {etc/own.conf: templates/nodes/own.conf}}}
 groups: {gpu: {facts: {gpus: 4}}, r3: {}}
 nodes:
   wn001: {mac: "52:54:00:00:00:01", ip: 172.24.10.10, groups: [gpu, r3], facts: {rack: "A = (B, C)"}}
   wn002: {mac: "52:54:00:00:00:02", ip: 172.24.10.100, interfaces: {ib0: {ip: 172.24.10.200}}}
+  wn003: {mac: "52:54:00:00:00:03", ip: 172.24.11.3}
 """
 TEMPLATE = """\
 {{ name }} {{ip}}: {{ mac }}, [{{ groups }}] {{domain}}/{{site}} \\1 & %s $HOME `id`
@@ -36,6 +39,10 @@ rack=A = (B, C) gpus=44 ib= { {single} }
     "wn002": """\
 wn002 172.24.10.100: 52:54:00:00:00:02, [] grid.example.org/own \\1 & %s $HOME `id`
 rack= gpus= ib=172.24.10.200 { {single} }
+""",
+    "wn003": """\
+wn003 172.24.11.3: 52:54:00:00:00:03, [] far.example.org/own \\1 & %s $HOME `id`
+rack= gpus= ib= { {single} }
 """,
 }
 FILL = '. "$PARTS/common.sh"; . "$PARTS/data.sh"; . "$PARTS/files.sh"; set -eu; fill_node_files'
@@ -71,7 +78,8 @@ def test_a_node_fills_the_files_that_its_release_names_and_no_others(shell, tmp_
     (root / "etc/plugnode").mkdir(parents=True)
     named = f"etc/own.conf\t{template_of('worker', 'etc/own.conf')}\netc/gone.conf\tworker.none\n"
     (root / "etc/plugnode/node_files").write_text(named)
-    for name, address in (("wn001", "172.24.10.10"), ("wn002", "172.24.10.100")):
+    nodes = {"wn001": "172.24.10.10", "wn002": "172.24.10.100", "wn003": "172.24.11.3"}
+    for name, address in nodes.items():
         fill(tmp_path, shell, name, address)
         made = {str(path.relative_to(files)): path.read_text() for path in files.rglob("*.conf")}
         assert made == {"etc/own.conf": MADE[name]}

@@ -135,15 +135,19 @@ def _facts_table(site: Site) -> bytes:
     """A line a node that has any: its address, then words of it, each behind a tab.
 
     `facts.rack=3`; `search=` and the domains of its network; and for nodes' files, where any image
-    has some, `interfaces.ib0.ip=10.8.0.11`.
+    has some, `interfaces.ib0.ip=10.8.0.11`, and `domain=` where its own is not that of `site`.
     """
     with_files = any(image.node_files for image in site.images)
     searched = {network.name: " ".join(network.search) for network in site.networks}
+    domains = {network.name: network.domain or "" for network in site.networks if with_files}
+    usual = site.network.domain or ""
     lines = []
     for node in site.nodes:
         words = [f"facts.{name}={fact}" for name, fact in node.facts]
-        if domains := searched[node.network]:
-            words.append(f"search={domains}")
+        if search := searched[node.network]:
+            words.append(f"search={search}")
+        if (domain := domains.get(node.network, usual)) != usual:
+            words.append(f"domain={domain}")
         for each in node.interfaces if with_files else ():
             words += [
                 f"interfaces.{each.name}.ip={each.ip}",
