@@ -44,7 +44,19 @@ def import_at_once() -> None:
     from .core.importer.write import site_text
 
     try:
-        sys.stdout.write(site_text(read_files(plain[1:]), plain[1:]))
+        put_out(site_text(read_files(plain[1:]), plain[1:]))
     except BadInput as error:
         raise InvalidDodoFile(f"\n{error}") from None
     sys.exit(0)
+
+
+def put_out(text: str) -> None:
+    """Ends with status 2 where it finds no room."""
+    try:
+        with open(
+            sys.stdout.fileno(), "w", closefd=False
+        ) as out:  # what is left in it goes with it
+            out.write(text)
+    except OSError as error:
+        print(f"ERROR: standard output: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

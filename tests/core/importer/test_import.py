@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
 
 import pytest
 
@@ -645,3 +646,13 @@ def test_it_needs_no_site_and_prints_nothing_else(doit: Doit):
     assert out.startswith("# Of ") and "\nnodes:\n  wn1: {mac: " in out
     assert "import: no file; " in doit("import", status=3)
     assert ":1:1: No such file" in doit("import", str(doit.folder / "none"), status=3)
+
+
+def test_a_full_disk_is_one_line(doit: Doit):
+    (doit.folder / "list.csv").write_text(CSV)
+    with open("/dev/full", "w") as full:
+        run = doit.start(
+            "import", str(doit.folder / "list.csv"), stdout=full, stderr=subprocess.PIPE
+        )
+        said = run.communicate()[1]
+    assert (run.returncode, said) == (2, "ERROR: standard output: No space left on device\n")
