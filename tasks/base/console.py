@@ -17,7 +17,7 @@ from ..core.base.files import locked, sweep
 from ..core.base.process import Throttle, bind_children
 from .paths import NOTED
 from .rule import FoundChanges, InputFailed, Unread
-from .settings import build_paths, settings, site, useless
+from .settings import build_paths, no_folder, settings, site, useless
 
 BAD_INPUT, FOUND_CHANGES, INTERRUPTED, UNREAD = 3, 2, 130, 128 + signal.SIGPIPE
 
@@ -87,8 +87,10 @@ class Reporter(ConsoleReporter):
             self.lock.enter_context(
                 locked(build_paths().path(".lock"), f"{settings().build} is being built")
             )
-        except (Refused, OSError) as error:
-            _leave(f"ERROR: {error}", 1 if isinstance(error, Refused) else BAD_INPUT)
+        except Refused as error:
+            _leave(f"ERROR: {error}", 1)
+        except OSError as error:
+            _leave(f"ERROR: {no_folder(error)}", BAD_INPUT)
         for part in ("", NOTED, *(image.name for image in site().images)):
             sweep(build_paths().path(part))
 

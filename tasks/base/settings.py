@@ -186,14 +186,11 @@ def site() -> Site:
     now = settings()
     try:
         os.makedirs(now.build, exist_ok=True)
-    except OSError as error:
-        raise InvalidDodoFile(
-            f"build={now.build}: {error.strerror}; name a folder to build in"
-        ) from None
-    try:
         found = load_cached(now.site, now.paths.path(".site-cache"), now.paths.folders)
     except BadInput as error:
         raise InvalidDodoFile(f"\n{error}") from None
+    except OSError as error:
+        raise InvalidDodoFile(no_folder(error)) from None
     names = [image.name for image in found.images]
     if now.image and now.image not in names:
         raise InvalidDodoFile(
@@ -201,6 +198,11 @@ def site() -> Site:
         )
     _look_up("server", now.server, [server.name for server in found.servers])
     return found
+
+
+def no_folder(error: OSError) -> str:
+    """Why nothing can be built where this run was told to."""
+    return f"build={settings().build}: {error.strerror}; name a folder to build in"
 
 
 def build_paths() -> BuildPaths:

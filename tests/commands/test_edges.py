@@ -139,16 +139,18 @@ def test_a_build_folder_that_cannot_be_one_is_said_in_a_line(doit, reference, tm
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
-def test_a_build_folder_of_somebody_else_is_said_in_a_line():
+@pytest.mark.parametrize("more", ["", "# the site is another one now\n"])
+def test_a_build_folder_of_somebody_else_is_said_in_a_line(more):
     with tempfile.TemporaryDirectory() as name:
         doit = Doit(pathlib.Path(name))
         doit.folder.chmod(0o755)
         sample_site.write(doit.site, sample_site.reference(doit.folder / "reference"))
         doit()
+        doit.site.write_text(doit.site.read_text() + more)
         words = as_nobody(sys.executable, "-m", "doit", f"site={doit.site}", f"build={doit.build}")
         done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 3 and "Traceback" not in done.stderr
-    assert done.stderr.startswith("ERROR: ") and "Permission denied" in done.stderr
+    said = f"ERROR: build={doit.build}: Permission denied; name a folder to build in"
+    assert (done.returncode, done.stderr.strip()) == (3, said)
 
 
 def test_what_a_stage_says_of_the_site_names_the_line_and_the_image(doit, reference):
