@@ -121,7 +121,7 @@ def _spelled(option: Mapping[str, Any]) -> list[str]:
 def values(variable: str, value: str) -> Iterable[str]:
     """What a variable can be, of which `value` is typed."""
     if variable in CHOICES:
-        return filter(None, CHOICES[variable])
+        return CHOICES[variable]
     if variable in PATHS:
         return paths(value, PATHS[variable])
     try:

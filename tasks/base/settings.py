@@ -51,23 +51,27 @@ class Settings(NamedTuple):
 
 EVERYWHERE = ("site", "build")  # what every task has a use for; a command says what it has besides
 CHOICES: dict[str, tuple[str, ...]] = {
-    "firmware": ("", "bios", "uefi", "secure"),
+    "firmware": ("bios", "uefi", "secure"),
     "dhcp": tuple(BY_WORD),
-    "power": ("", "keep"),
+    "power": ("keep",),
 }
+MAY_BE_EMPTY = ("destdir",)  # of any other an empty word would mean all: a script's unset variable
 
 
 @lru_cache(maxsize=None)
 def settings() -> Settings:
     """The variables of this run.
 
-    Raises InvalidDodoFile for an unknown one, and for a value that is not a choice.
+    Raises InvalidDodoFile for an unknown one, and for a value that is empty or not a choice.
     """
     given = on_command_line()
     problems = [_unknown(name) for name in given if name not in Settings._fields]
+    for name in Settings._fields:
+        if given.get(name) == "" and name not in MAY_BE_EMPTY:
+            problems.append(f"{name}=: nothing is named; name what is meant, or leave it out")
     for name, words in CHOICES.items():
-        if name in given and given[name] not in words:
-            problems.append(f"{name}={given[name]}: one of {', '.join(filter(None, words))}")
+        if given.get(name) and given[name] not in words:
+            problems.append(f"{name}={given[name]}: one of {', '.join(words)}")
     if problems:
         raise InvalidDodoFile("\n".join(problems))
     if "dhcp" in given:
