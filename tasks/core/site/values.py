@@ -202,10 +202,12 @@ def name(value: str) -> str:
     return _name(value)
 
 
-@editors(r"^[A-Za-z0-9._:-]+$")
+@editors(r"^(?!(force|foreign):?$)[A-Za-z0-9._:-]+$")
 def wipe_token(value: str) -> str:
     if value == "-":
         raise InvalidValue("not a token", "- means none; leave the key out")
+    if value.rstrip(":") in ("force", "foreign"):  # a token like any other, it would wipe all disks
+        raise InvalidValue("half a token", "say force:SERIAL, foreign:WORD, or any other word")
     return _token(value)
 
 
