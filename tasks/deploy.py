@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -167,14 +168,18 @@ def rollback(run: Run) -> None:
         keys=keys(run),
     )
     answers = everywhere(run, options)
-    tell(run, texts(answers, moved))
+    asked = () if options.image or options.release else options.images
+    tell(run, texts(answers, partial(moved, asked)))
     refuse_failed(run, answers)
 
 
-def moved(done: dict) -> str:
+def moved(asked: Iterable[str], done: dict) -> str:
+    """What went back, and which of all that were asked to did not."""
     lines = []
     for image, before, after in done["moved"]:
         lines.append(f"{image}: nodes boot {after} from now on, not {before}")
+    for image in sorted({*asked} - {image for image, *_ in done["moved"]}):
+        lines.append(f"{image}: no earlier release is there, it stays as it is")
     return "\n".join(lines)
 
 

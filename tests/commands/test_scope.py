@@ -295,5 +295,17 @@ def test_a_rollback_of_one_image_leaves_the_others(two: TwoImages):
     two.change("worker", "gpu", cmdline="quiet")
     two("deploy")
     before = two.boots("worker")
-    two("rollback", "image=gpu")
+    assert "worker" not in two("rollback", "image=gpu")
     assert old in two.boots("gpu") and two.boots("worker") == before
+
+
+def test_a_rollback_of_all_names_those_that_have_nothing_to_go_back_to(two: TwoImages):
+    two("deploy")
+    old = two.built("gpu")
+    two.change("gpu", cmdline="quiet")
+    two("deploy")
+    new = two.built("gpu")
+    assert two("rollback") == (
+        f"gpu: nodes boot {old} from now on, not {new}\n"
+        "worker: no earlier release is there, it stays as it is\n"
+    )
