@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 SHORTEST = 16  # no secret is shorter: a line of htpasswd
 SHORTEST_BINARY = 32
+SHORT = 8 << 10  # what is looked for only where it is cheap: it stands in no longer file
 SMALL = 64 << 10  # no file that is nothing but a key, or but lines of accounts, is longer
 
 Recogniser = Callable[[bytes], bool]
@@ -26,6 +27,17 @@ class Form(NamedTuple):
 def having(expression: re.Pattern[bytes]) -> Recogniser:
     """Whether the expression is found."""
     return lambda data: bool(expression.search(data))
+
+
+def in_short(*hints: bytes, holds: Recogniser) -> Recogniser:
+    """The same of a short file that has one of the hints."""
+
+    def found(data: bytes) -> bool:
+        if len(data) > SHORT:
+            return False
+        return any(hint in data for hint in hints) and holds(data)
+
+    return found
 
 
 def is_random(text: bytes) -> bool:

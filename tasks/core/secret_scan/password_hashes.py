@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from .form import SMALL, Form, having, is_text
+from .form import SMALL, Form, having, in_short, is_text
 
 _RULE = "holds a usable password hash"
 _SALT = rb"[./A-Za-z0-9]"
@@ -34,6 +34,9 @@ _WAYS = (  # crypt(5) and its kin, as long as they really are, so that a sample 
     rb"\d{3,8}:[A-Za-z0-9+/=]{16,}\$[A-Za-z0-9+/]{27,}=:[A-Za-z0-9+/]{27,}=",
 )
 _HASH = re.compile(rb"\$(?:" + rb"|".join(_WAYS) + rb")")
+# `$` as a shell takes it, docker compose or make: of the kinds that today's programs make
+_DOLLAR = re.compile(rb"\\\$|\$\$")
+_ESCAPED = (b"$6", b"$y", b"$2y", b"apr1")
 _LDAP = re.compile(  # RFC 2307's schemes, and those that came later
     rb"\{(?:(?i:S?SHA(?:-?(?:256|384|512))?|S?MD5|PBKDF2[A-Z0-9-]*|PKCS5S2)\}[A-Za-z0-9+/.$]{22,}"
     rb"|(?i:CRYPT)\}(?:" + _SALT + rb"{13}|_" + _SALT + rb"{19})" + _END + rb")"
@@ -58,6 +61,10 @@ _HTPASSWD_START = re.compile(rb"(?:(?:#[^\n]*)?\n)*" + _HTPASSWD.pattern)
 
 def _hash(data: bytes) -> bool:
     return bool(_HASH.search(data) or _LDAP.search(data))
+
+
+def _escaped(data: bytes) -> bool:
+    return bool(_HASH.search(_DOLLAR.sub(b"$", data)))
 
 
 def _ldif(data: bytes) -> bool:
@@ -106,4 +113,7 @@ BY_HINT = (
     Form(_RULE, (b":LCT-",), having(_SAMBA), 120, 40),
     Form(_RULE, (b":",), _account),
 )
-SMALL_FILES = (Form("holds usable password hashes", (), _htpasswd),)
+SMALL_FILES = (
+    Form("holds usable password hashes", (), _htpasswd),
+    Form(_RULE, (), in_short(*_ESCAPED, holds=_escaped)),
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 
-from .form import Form, having, is_random
+from .form import SHORT, Form, having, in_short, is_random
 
 _SPACE = rb"(?:[ +]|%20)"
 _LETTER = rb"(?:[A-Za-z0-9+/]|%2[BFbf]|\\+/|&#(?:43|47|x2[BFbf]);)"
@@ -92,7 +92,7 @@ def _is_ceph(text: bytes) -> bool:
 
 def _credentials(data: bytes) -> bool:
     """What a mount's `credentials=` names (mount.cifs(8)), or a netrc(5), and nothing else."""
-    if len(data) > 4096 or b"pass" not in data.lower():
+    if len(data) > SHORT or b"pass" not in data:
         return False
     if all(map(_MOUNT.fullmatch, data.splitlines())):
         return bool(re.search(rb"(?mi:^\s*pass(?:word)?[ \t]*=[ \t]*\S)", data))
@@ -105,6 +105,9 @@ def _signing(data: bytes) -> bool:
     return bool(_SIGNING.match(data))
 
 
+_in_ceph = in_short(b"AQ", holds=_ceph)
+_in_borg = in_short(b"BORG_KEY ", holds=having(_BORG))
+_in_nvme = in_short(b"-1:0", holds=having(_STORAGE))
 _WIREGUARD_RULE = "holds a private key of WireGuard, or a shared one"
 BY_HINT = (
     Form("holds a private key (PEM)", (b"PRIVATE",), _pem, 80, 2000),
@@ -115,14 +118,14 @@ BY_HINT = (
     Form("is a private key of gpg-agent", (b"rivate",), having(_AGENT), 30, 100),
     Form("holds a key of DNS updates (TSIG)", (b"hmac-",), having(_TSIG), 400, 500),
     Form("holds a private key of age", (b"AGE-SECRET-KEY-",), having(_AGE), 0, 200),
-    Form("holds a secret of NVMe over a network", (b"DHHC-1:", b"TLSkey-1:"), having(_STORAGE)),
-    Form("holds a key of Ceph", (b"key = AQ", b"key: AQ", b'": "AQ', b'":"AQ'), _ceph),
-    Form("holds a key of Borg", (b"BORG_KEY ",), having(_BORG), 0, 200),
     Form("holds a private JSON Web Key", (b'"kty',), having(_JWK), 3000, 3000),
 )
 SMALL_FILES = (
     Form("is a private key of WireGuard", (), _bare_key),
     Form("is a private key that signs", (), _signing),
     Form("is a key of Ceph", (), _bare_ceph),
+    Form("holds a key of Ceph", (), _in_ceph),
+    Form("holds a key of Borg", (), _in_borg),
+    Form("holds a secret of NVMe over a network", (), _in_nvme),
     Form("holds the password of a mount, or of other machines", (), _credentials),
 )

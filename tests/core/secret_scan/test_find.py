@@ -58,6 +58,15 @@ def test_what_waits_for_a_trigger_of_dpkg_is_no_hash_of_a_web_server(arch: str) 
     assert broken(b"me:arm64/noawaiT\n")
 
 
+@pytest.mark.parametrize("dollar", ["\\$", "$$"])
+def test_a_hash_is_known_however_its_dollars_are_written(dollar: str) -> None:
+    """As a kickstart's `usermod -p \\$6\\$…` has them, or docker compose's `$$apr1$$…`."""
+    for line in (SHADOW, b"admin:$apr1$abcdefgh$" + b"x" * 22 + b"\n"):
+        escaped = line.replace(b"$", dollar.encode())
+        assert "password hash" in broken(b"users: " + escaped)
+        assert not broken(escaped.replace(b"h" * 80, b"").replace(b"x" * 22, b"x"))
+
+
 def test_public_halves_of_the_same_are_fine(tmp_path: pathlib.Path) -> None:
     with gpg_home(tmp_path) as home:
         export = ["gpg", "--homedir", str(home), "--batch", "--export"]
