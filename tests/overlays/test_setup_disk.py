@@ -629,6 +629,17 @@ def test_a_new_release_adds_what_var_lacks_and_overwrites_nothing(settled: Node)
     assert "what is new" not in settled.console
 
 
+@pytest.mark.parametrize("name", ["home-a\\b.mount", "n\\nx", "c\\cz", "new\nline", "-rf", "* [x]"])
+def test_a_new_release_adds_to_folders_of_any_name(node: Node, name: str):
+    """dash's echo takes backslashes for its own, as systemd-escape writes them."""
+    folder = node.root / "var.ro/lib" / name
+    folder.mkdir()
+    node.boot()
+    (folder / "added").write_text("1")
+    node.release = "worker-000000000002"
+    assert node.boot("cat var/lib/*/added") == "1"
+
+
 def test_a_full_var_boots_with_its_name_and_says_what_is_missing(settled: Node):
     settled.edit(
         "rm var/network; dd if=/dev/zero of=var/full bs=64k 2>/dev/null || :; touch var/network"

@@ -51,7 +51,7 @@ stage_new() { # TO PATH…: copies of what TO lacks, each with a note of its fol
     new=$to/.plugnode-new/$$.$number
     mkdir "$new"
     cp -a "$path" "$new/"
-    echo "${path%/*}" >"$new.to"
+    printf '%s\n' "${path%/*}" >"$new.to"
   done
 }
 
