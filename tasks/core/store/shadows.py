@@ -27,7 +27,12 @@ SEARCHES = (
     Search("GRUB of EL", "", "grub.cfg-", True),  # looks where it came from
     Search("iPXE", "", "boot.ipxe-", False),
 )
-FIRST = {"autoexec.ipxe": "iPXE", "grub.cfg": "GRUB of EL"}  # taken by every node's loader
+FIRST = {  # taken by every node's loader
+    "autoexec.ipxe": "iPXE",
+    "grub.cfg": "GRUB of EL",
+    "grub/x86_64-efi/grub.cfg": "GRUB of Debian",  # grub-mknetdir makes it
+    "grub/arm64-efi/grub.cfg": "GRUB of Debian",
+}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HEX = re.compile(r"[0-9A-F]{1,8}")
 

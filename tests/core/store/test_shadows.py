@@ -50,6 +50,8 @@ BY_ADDRESS = {
     "grub/grub.cfg-AC180A0A": "GRUB takes it before ours: wn002",
     "grub.cfg": "GRUB of EL takes it before ours: every node",
     "autoexec.ipxe": "iPXE takes it before ours: every node",
+    "grub/x86_64-efi/grub.cfg": "GRUB of Debian takes it before ours: every node",
+    "grub/arm64-efi/grub.cfg": "GRUB of Debian takes it before ours: every node",
 }
 
 
