@@ -18,6 +18,7 @@ from ..base.errors import Refused
 from ..base.files import digest_file
 from ..base.process import Program
 from ..base.programs import find_program
+from ..base.text import show_path
 
 UUID = "706c7567-6e6f-6465-8000-726f6f740001"  # "plugnode", "root"; no node mounts by it
 PACKAGES = {
@@ -26,6 +27,7 @@ PACKAGES = {
     "veritysetup": "cryptsetup-bin, on EL veritysetup",
 }
 WORK = ".root-file-"
+LONGEST = 255  # bytes of a file's name: linux/limits.h
 BLOCK = 4096  # bytes, of both
 LARGE_CLUSTERS = (5, 13)  # the first kernel whose EROFS reads more than a block at once
 ZSTD = (4, 14)  # the first kernel whose squashfs reads it
@@ -69,11 +71,24 @@ def make_root_file(
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=WORK, dir=folder) as work:
         file = os.path.join(work, "file")
-        _run(_COMMANDS[wanted.file_system](root, file, wanted), shown)
+        try:
+            _run(_COMMANDS[wanted.file_system](root, file, wanted), shown)
+        except Refused as error:
+            raise Refused(f"{error}{_cut_name(root)}") from None
         made = _with_verity(file, wanted)
         os.chmod(file, 0o644)
         os.replace(file, os.path.join(folder, made.name))
     return made
+
+
+def _cut_name(root: str) -> str:
+    """What to say of a name that mkfs.erofs 1.5 cuts, and then does not find."""
+    for folder, folders, files in os.walk(os.fsencode(root)):
+        for name in (*folders, *files):
+            if len(name) == LONGEST:
+                place = os.path.relpath(os.path.join(folder, name), os.fsencode(root))
+                return f"; a name of {LONGEST} bytes may be too long for it: {show_path(place)}"
+    return ""
 
 
 def _with_verity(file: str, wanted: Wanted) -> MadeRootFile:

@@ -82,6 +82,18 @@ def test_a_program_that_is_missing_or_fails_is_named_and_leaves_nothing(tmp_path
         make.make_root_file(str(tmp_path), str(tmp_path), make.Wanted("erofs", (6,), []))
 
 
+def test_a_name_that_mkfs_cuts_is_said(tmp_path):
+    """Debian 12's takes 254 bytes, and says only that there is no such file."""
+    name = "n" * 255
+    root = root_of(tmp_path, [*NAMES, f"a/{name}"])
+    try:
+        made = make.make_root_file(str(root), str(tmp_path), make.Wanted("erofs", (6, 1), []))
+    except Refused as error:
+        assert f"a name of 255 bytes may be too long for it: a/{name}" in str(error)
+    else:
+        assert made.name == "root.erofs"
+
+
 def test_acls_are_lost_by_squashfs_alone():
     xattrs = b"# file: var\nsystem.posix_acl_access=0x02\nsystem.posix_acl_default=0x02\n\n"
     assert make.lost_acls(xattrs, "squashfs") == 2
