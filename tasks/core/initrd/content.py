@@ -254,7 +254,7 @@ def refuse_version(recipe: Recipe, only_3: bool) -> None:
 def _drivers(recipe: Recipe, known: Modules, usual: Iterable[str]) -> list[str]:
     """The network cards' drivers, with those of their buses before them."""
     named = list(recipe.image.initrd.modules)
-    cards = named or present(known, ["virtio_net", *network_drivers(known, usual)])
+    cards = named or present(known, ["virtio_net", *network_drivers(recipe.tree, known, usual)])
     before = [bus for card in cards for bus in buses(known, card)]
     return before + cards
 

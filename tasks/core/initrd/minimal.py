@@ -97,7 +97,7 @@ def _scripts(image: Image) -> dict[str, str]:
 
 def _card_note(recipe: Recipe, chosen: ModuleSet) -> list[str]:
     """A note where no card of a real machine will work, and nobody has said so."""
-    cards = network_drivers(known_modules(recipe), chosen.names)
+    cards = network_drivers(recipe.tree, known_modules(recipe), chosen.names)
     if recipe.image.initrd.modules or not set(cards) <= VIRTUAL:
         return []
     what = "its initrd drives no network card but virtio_net, of virtual machines"

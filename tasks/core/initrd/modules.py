@@ -31,6 +31,7 @@ CHECKSUMS = ("crc32c_generic",)  # erofs asks for it by an alias that any proces
 DISKS = ("virtio_pci", "virtio_blk", "virtio_scsi", "ahci", "ata_piix", "nvme", "sd_mod", "ext4")
 NETWORK = ("af_packet",)  # udhcpc's raw socket; built in nearly everywhere
 VLAN = "8021q"
+ETHERNET = b"eth_type_trans"  # what every driver of an Ethernet card calls, and dracut looks for
 WILDCARD = re.compile(r"[*?\[]")
 BUSES = {"virtio_net": ("virtio_pci",), "virtio_blk": ("virtio_pci",)}  # what no dependency names
 
@@ -217,10 +218,19 @@ def buses(modules: Modules, name: str) -> list[str]:
     return present(modules, BUSES.get(name_of(name), ()))
 
 
-def network_drivers(modules: Modules, names: Iterable[str]) -> list[str]:
+def network_drivers(tree: Tree, modules: Modules, names: Iterable[str]) -> list[str]:
     """Of `names` in any spelling, the network cards' drivers of this kernel."""
-    plain = map(name_of, names)
-    return [name for name in plain if b"/drivers/net/" in modules.paths.get(name, b"")]
+    return [name for name in map(name_of, names) if _drives_card(tree, modules, name)]
+
+
+def _drives_card(tree: Tree, modules: Modules, name: str) -> bool:
+    """By its folder; one that DKMS or a kmod package made lies anywhere: by what it calls."""
+    path = modules.paths.get(name, b"")
+    if b"/drivers/net/" in path:
+        return True
+    if not path or b"/kernel/" in path or path not in tree:
+        return False
+    return ETHERNET in load_module(tree, modules, name)
 
 
 def all_in(tree: Tree, folder: bytes) -> dict[str, bytes]:

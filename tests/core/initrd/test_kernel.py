@@ -155,6 +155,20 @@ def test_a_module_that_is_a_link_into_another_kernels_folder_is_that_file(top):
     assert modules.load_module(tree, known, "ixgbe") == b"driver"
 
 
+@pytest.mark.parametrize("folder", ["updates/dkms", "extra/r8168"])
+def test_a_cards_driver_that_dkms_made_is_known_by_what_it_calls(folder):
+    own = "lib/modules/6.1"
+    files = {
+        f"{own}/modules.dep": f"{folder}/r8168.ko.xz:\n{folder}/zfs.ko:\n".encode(),
+        f"{own}/{folder}/r8168.ko.xz": lzma.compress(b"\0eth_type_trans\0"),
+        f"{own}/{folder}/zfs.ko": b"\0register_filesystem\0",
+    }
+    tree = of_files(files)
+    known = modules.read_modules(tree, Kernel("6.1", b"boot/vmlinuz-6.1", own.encode()))
+    found = modules.network_drivers(tree, known, ["zfs", "r8168", "gone"])
+    assert found == ["r8168"]
+
+
 def test_such_a_link_whose_kernel_was_removed_is_named():
     *_, (_, problems) = weakly_updated("/lib/modules/5.9/extra/ixgbe/ixgbe.ko")
     assert "module ixgbe is in modules.dep but not in the tree" in str(problems[0])
