@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -387,6 +388,19 @@ def test_of_an_nvme_disk_of_several_paths_its_controllers_tell_whether_it_is_on_
     (place / "nvme7").symlink_to(f"../../../{controller}")
     said = node.verb("transport_at", "/dev/nvme4n1", str(place), disk="")
     assert said.strip() == transport
+
+
+def test_a_multipath_device_is_where_its_paths_are(node: Node):
+    node.parts = node.folder / "parts"
+    shutil.copytree(PARTS, node.parts)
+    with (node.parts / "disk.sh").open("a") as file:
+        file.write(f'sys_of() {{ echo "{node.folder}/block/${{1##*/}}"; }}\n')
+    place = node.folder / "devices/host2/rport-2:0-0/target2:0:0/2:0:0:0"
+    (place / "block/sda").mkdir(parents=True)
+    (place / "block/sda/device").symlink_to("../..")
+    (node.folder / "block/dm-0/slaves").mkdir(parents=True)
+    (node.folder / "block/dm-0/slaves/sda").symlink_to(place / "block/sda")
+    assert node.verb("disk_transport", "/dev/dm-0", disk="").strip() == "fc scsi"
 
 
 def test_ids_and_serial_numbers_are_matched_by_patterns(node: Node):

@@ -44,8 +44,10 @@ disk_serial() { # DISK: the one that it is told by
   udev_value "$1" ID_SERIAL_SHORT || tail -c +5 "$(sys_of "$1")/device/vpd_pg80" 2>/dev/null | tr -cd '!-~'
 }
 
-place_of() { # DISK: where it is in sysfs
-  readlink -f "$(sys_of "$1")/device"
+place_of() { # DISK: where it is in sysfs; of a multipath device that of one of its paths
+  place=$(sys_of "$1")
+  for path in "$place"/slaves/*; do [ ! -e "$path/device" ] || place=$path; done
+  readlink -f "$place/device"
 }
 
 disk_transport() { # as lsblk -o TRAN prints it, and what else it may be called
