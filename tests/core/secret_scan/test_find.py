@@ -354,7 +354,8 @@ root/admin-openrc.sh root/keystonerc_admin root/.config/openstack/clouds.yaml ro
 root/.config/enroot/.credentials root/.subversion/auth/svn.simple/0123 root/.m2/settings.xml root/.vnc/passwd
 var/lib/kubelet/bootstrap-kubeconfig var/lib/waagent/ovf-env.xml root/preseed.cfg root/.config/borg/keys/x
 root/.local/share/fish/fish_history root/.local/share/mc/history root/.zsh_sessions/x.history root/.dbshell
-srv/jupyterhub/jupyterhub_cookie_secret etc/ldap/ldap.secret var/lib/rabbitmq/.erlang.cookie
+tmp/bt_u500 tmp/vt_u500 opt/lcg/etc/NSCONFIG opt/condor/etc/condor/tokens.d/x root/.condor/tokens.d/x
+opt/moab/etc/moab-private.cfg srv/jupyterhub/jupyterhub_cookie_secret etc/ldap/ldap.secret var/lib/rabbitmq/.erlang.cookie
 """.split()
 
 
@@ -376,6 +377,10 @@ LINES = {
     "etc/filebeat.yml": b"",
     "etc/filebeat/filebeat.yml": b"hosts: [x]\n  output.x.password: geheim\n",
     "etc/slurm/slurm.conf": b"ClusterName=x\n#JobCompPass=\nAccountingStoragePass=geheim\nAuthInfo=/run/x\n",
+    "opt/slurm/etc/slurm.conf": b"AccountingStoragePass=geheim\nJobCompPass=/run/munge\n",
+    "root/siteinfo/site-info.def": b"SITE_NAME=x\nMYSQL_PASSWORD=geheim\nBDII_HOST=y\n",
+    "opt/glite/yaim/etc/site-info.def": b"DPM_DB_PASSWORD=geheim\nDPM_HOST=y\n",
+    "etc/apel/parser.cfg": b"[db]\npassword = geheim\nhost = x\n",
     "etc/autofs_ldap_auth.conf": b'<autofs_ldap_sasl_conf\n\tuser="x"\n\tsecret="geheim"\n/>\n',
     "etc/autofs/autofs_ldap_auth.conf": b'<autofs_ldap_sasl_conf\n\tsecret="geheim"\n/>\n',
     "etc/pam_radius_auth.conf": b"radius.x.org:1812 geheim 3\n",
