@@ -126,7 +126,8 @@ network_at() { # PLACE: of a disk in sysfs, its `device`: the network that it is
 }
 
 is_anothers() { # PLACE NODES NAME, of a disk of which the state was just read: on a network, and of the table a node but NAME has it
-  [ "$HAS_NODE" != "$3" ] && [ -n "$(network_at "$1")" ] && [ -n "$(lines_about "$2" "$tab$HAS_NODE$tab")" ]
+  case $HAS_NODE in - | "$3") return 1 ;; esac
+  [ -n "$(network_at "$1")" ] && [ -n "$(lines_about "$2" "$tab$HAS_NODE$tab")" ]
 }
 
 room_for() { # FOLDER KILOBYTES NAME…: whether so much is free there, once root files but those, the oldest first, are gone
