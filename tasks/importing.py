@@ -53,9 +53,8 @@ def import_at_once() -> None:
 def put_out(text: str) -> None:
     """Ends with status 2 where it finds no room."""
     try:
-        with open(
-            sys.stdout.fileno(), "w", closefd=False
-        ) as out:  # what is left in it goes with it
+        # sys.stdout would keep what is left, and fail once more at Python's end
+        with open(sys.stdout.fileno(), "w", closefd=False) as out:
             out.write(text)
     except OSError as error:
         print(f"ERROR: standard output: {error.strerror}", file=sys.stderr)

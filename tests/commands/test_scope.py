@@ -119,7 +119,11 @@ def test_a_variable_of_nothing_means_nothing_rather_than_all(two: TwoImages):
     """As from a script whose own variable is not set: `doit deploy image=$IMAGE`."""
     two.doit.site.write_text(json.dumps(two.site))
     lack = "nothing is named; name what is meant, or leave it out"
-    for words, name in ("deploy image=", "image"), ("upgrade node=", "node"), ("push node=", "node"):
+    for words, name in (
+        ("deploy image=", "image"),
+        ("upgrade node=", "node"),
+        ("push node=", "node"),
+    ):
         assert two.doit(*words.split(), status=3) == f"ERROR: {name}=: {lack}\n"
     assert not (two.doit.build / "configs").exists() and not two.dest.exists()
     two.doit("list", "destdir=")

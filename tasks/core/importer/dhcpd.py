@@ -13,9 +13,8 @@ from .imported import FileLine, Imported, ImportedNetwork, ImportedNode
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+|#[^\n]*|\n')
 # The client identifier of IPoIB (RFC 4390), and its hardware address: both end with the GUID
 _GUID = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
-_BYTE = re.compile(
-    r"(?<![^:])([0-9a-fA-F])(?=:[0-9a-fA-F]{2}(?::|$))"
-)  # of one digit, before others
+# A byte of one digit, before others
+_BYTE = re.compile(r"(?<![^:])([0-9a-fA-F])(?=:[0-9a-fA-F]{2}(?::|$))")
 OPTIONS = {  # key of site.yaml, and whether that is a list
     "routers": ("gateway", False),
     "domain-name-servers": ("dns", True),
