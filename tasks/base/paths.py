@@ -13,6 +13,7 @@ from ..core.release import HOOKS_IMG, Release, parse_release
 from ..core.site.keys import INITRD, ROOT
 from ..core.site.model import Image
 from ..core.store.paths import BOOT_FILES
+from ..core.tree.filter import literal
 
 if TYPE_CHECKING:
     from ..core.checkout.staged import StagedPaths
@@ -177,16 +178,27 @@ class BuildPaths(NamedTuple):
 
     def _made_of(self, made: str, image: Image) -> ImageSource:
         in_place = is_read_in_place(image)
+        settings = settings_for(made, image)
+        if in_place:
+            place = image.reference.where
+            settings = settings._replace(exclude=(*self._own(place), *settings.exclude))
+        else:
+            place = os.path.join(self.snapshot(image), "tree")
         return ImageSource(
             made,
-            settings_for(made, image),
-            image.reference.where if in_place else os.path.join(self.snapshot(image), "tree"),
+            settings,
+            place,
             in_place,
             self.state(image),
             self.folders,
             self.site_file,
             _keys(image) if made == INITRD else (),
         )
+
+    def _own(self, reference: str) -> list[str]:
+        """The build folder, where it lies in a reference (`path: /`): it belongs to no root."""
+        inside = os.path.relpath(os.path.realpath(self.build), os.path.realpath(reference))
+        return [] if inside.startswith(os.pardir) else [literal(inside)]
 
 
 def _keys(image: Image) -> tuple[str, ...]:

@@ -465,6 +465,17 @@ def test_what_takes_root_is_refused_to_others_in_a_line(doit, reference, why):
     assert done.returncode == 1 and why in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_build_in_the_folder_that_it_is_made_from_is_no_part_of_it(doit, reference):
+    """As with `path: /`, a machine being its own reference."""
+    doit.build = reference / "root/grid [1]/build"
+    doit.build.parent.mkdir(parents=True)
+    (doit.build.parent / "notes").write_text("of the admin's\n")
+    sample_site.write(doit.site, reference)
+    doit()
+    assert os.listdir(doit.build / "worker/root/root/grid [1]") == ["notes"]
+    assert doit() == ""
+
+
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(doit):
     out = doit("stie=x", status=3)
     assert "stie=" in out and "site=" in out

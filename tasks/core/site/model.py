@@ -659,7 +659,7 @@ class Image(NamedTuple):
             ListOf(Text("exclude")),
             "rsync patterns of what is left out",
             "rsync patterns of what is left out; `+ PATTERN` keeps what a later one would take."
-            " `/proc/*`, `/tmp/*` and the like are left out anyway",
+            " `/proc/*`, `/tmp/*` and the like are left out anyway, and the build folder",
             recipe=ROOT,
             examples=(["/scratch/*"],),
         ),

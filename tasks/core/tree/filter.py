@@ -139,6 +139,13 @@ def _any_core(rules: list[_Rule]) -> re.Pattern[bytes]:
     return re.compile(cores if rules else _NEVER)
 
 
+def literal(path: str) -> str:
+    """The pattern of a path from the root of the tree, and of no other."""
+    if any(sign in path for sign in "*?["):
+        path = re.sub(r"[*?\[\\]", r"\\\g<0>", path)
+    return f"/{path}"
+
+
 def _signed(pattern: bytes) -> tuple[bytes, bytes]:
     """`+ PATTERN` and `- PATTERN` as --exclude takes them; no sign is a minus."""
     if pattern[:2] in (b"+ ", b"- "):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.scan.reader import ScanOptions, scan
-from tasks.core.tree.filter import NEVER_COPIED, Patterns
+from tasks.core.tree.filter import NEVER_COPIED, Patterns, literal
 from tests.support.sample_site import fill
 
 NAMES = ["a", "b", "ab", "abc", "foo", "x y", "a*b", "[x]", ".h", "a\\b", "a.o", "-n", "A1"]
@@ -113,6 +113,16 @@ def test_patterns_leave_out_what_rsync_leaves_out(
     folder: pathlib.Path, patterns: list[str]
 ) -> None:
     assert kept(folder / "from", patterns) == by_rsync(folder, patterns)
+
+
+@given(
+    st.text(st.sampled_from("ab*?[]!\\/"), min_size=1).filter(lambda path: path == path.strip("/"))
+)
+def test_the_pattern_of_one_path_is_that_of_no_other(path: str) -> None:
+    rules = Patterns([literal(path)])
+    assert rules.excludes(path.encode(), True) and rules.excludes(path.encode(), False)
+    for other in (f"a/{path}", f"{path}/a", f"{path}a", path.replace("*", "ba").replace("?", "b")):
+        assert rules.excludes(other.encode(), True) is (other == path)
 
 
 def test_the_folder_itself_stays_where_its_contents_are_excluded(tmp_path: pathlib.Path) -> None:
