@@ -29,6 +29,9 @@ def _place(item: pytest.Item) -> tuple[bool, bool]:
     return "vm" not in item.keywords, not is_long
 
 
+HALF = ("tests/vm/test_boot_example.py", "tests/vm/test_vm_cuts.py")  # take as long as all others
+
+
 class ByFile(LoadScopeScheduling):
     """Tests of a file run one after the other, and of those with virtual machines two at a time.
 
@@ -39,7 +42,7 @@ class ByFile(LoadScopeScheduling):
         file = nodeid.partition("::")[0]
         if not file.startswith("tests/vm/"):
             return file
-        return "machines of the example" if file == "tests/vm/test_boot_example.py" else "machines"
+        return "half of the machines" if file in HALF else "machines"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
