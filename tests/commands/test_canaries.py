@@ -104,7 +104,10 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 BEGINNINGS = (
     "HOSTNAME=", "HWADDR=", "ldap_default_authtok=", "bindpw ", "rootpw ", "password=", "secret = ", "AuthPass=",
     "const TicketSalt = ", "1 SHA256 ", "https://me:pw@example.org/", "srv:/x /x cifs password=", "https://dav me ",
-    "//registry/:_authToken=",
+    "//registry/:_authToken=", "SITE_PASSWORD=", "LSF_EAUTH_KEY=", "proxyPassword=", "skey = ", "Pass ", "set smtp_pass = ",
+    "proxy-user = me:", 'BUNDLE_X: "me:', '<fence passwd=', "ldap_password: ", "x DHHC-1:00:", "plugin.psk = ",
+    "token_secret: ", "auth_pass ", "enable password ", 'password "', "shared-secret ", "allow me:", "dbc_dbpass='",
+    "dns_x = ", "http-proxy-password = ",
 )  # fmt: skip
 
 
