@@ -38,16 +38,24 @@ class ScrubRule(NamedTuple):
 @functools.cache
 def scrub_rules() -> tuple[ScrubRule, ...]:
     """The lines of the table, in its order: the first that matches a path decides."""
+    rules: list[ScrubRule] = []
+    named: dict[str, str] = {}
     with open(TABLE, encoding="utf-8") as file:
-        rows = [line.strip() for line in file if line.strip() and not line.startswith("#")]
-    named = dict(row.split(maxsplit=1) for row in rows if row.startswith("$"))
-    return tuple(_rule(row, named) for row in rows if not row.startswith("$"))
+        for row in filter(None, map(str.strip, file)):
+            if row.startswith("$"):
+                name, expression = row.split(maxsplit=1)
+                named[name] = expression
+            elif not row.startswith("#"):
+                rules.append(_rule(row, named))
+    return tuple(rules)
 
 
 def _rule(row: str, named: dict[str, str]) -> ScrubRule:
     action, pattern, kind, reason, *lines = re.split(r"\s{2,}", row)
     expression = "".join(lines).removeprefix("lines:")
-    return ScrubRule(action, pattern, kind, reason, named.get(expression, expression))
+    if expression.startswith("$"):  # a name of none would be an expression that nothing matches
+        expression = named[expression]
+    return ScrubRule(action, pattern, kind, reason, expression)
 
 
 @functools.cache
