@@ -129,6 +129,22 @@ def two_servers(example: Doit, loaders: str):
     example.site.write_text(text)
 
 
+def talk(node: pexpect.spawn) -> None:
+    """At the node's terminal, where every key is the node's."""
+    node.timeout = 300  # it is up
+    node.sendline("echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)")
+    node.expect("42 of root by 172.16.9.2\r\n")
+    node.sendline("echo signed: $(cat /run/plugnode/signed)")
+    node.expect("signed: yes\r\n")
+    # one program: between two of a line Ctrl-C may be the end of the shell itself
+    node.sendline("sh -c 'echo asleep; exec sleep 1000'")
+    node.expect("asleep\r\n")
+    node.sendcontrol("c")
+    node.expect(r"root@wn001:~# ")
+    node.sendline("echo $?")
+    node.expect("130\r\n")
+
+
 def test_a_node_behind_a_relay_boots_by_secure_boot_and_stays_on_at_a_terminal(
     two_servers: Doit,
 ):
@@ -147,20 +163,7 @@ def test_a_node_behind_a_relay_boots_by_secure_boot_and_stays_on_at_a_terminal(
         before = termios.tcgetattr(node.child_fd)
         node.expect("This terminal is its console, and you are root there; Ctrl-] ends it")
         node.expect(r"root@wn001:~# ")
-        node.timeout = 300  # it is up
-        node.sendline(
-            "echo $((6*7)) of $(id -un) by $(sed 's/.*nfsroot=//; s/:.*//' /proc/cmdline)"
-        )
-        node.expect("42 of root by 172.16.9.2\r\n")
-        node.sendline("echo signed: $(cat /run/plugnode/signed)")
-        node.expect("signed: yes\r\n")
-        # one program: between two of a line Ctrl-C may be the end of the shell itself
-        node.sendline("sh -c 'echo asleep; exec sleep 1000'")
-        node.expect("asleep\r\n")
-        node.sendcontrol("c")  # the node's, as every key
-        node.expect(r"root@wn001:~# ")
-        node.sendline("echo $?")
-        node.expect("130\r\n")
+        talk(node)
         node.sendcontrol("]")
         node.expect(pexpect.EOF)
         assert termios.tcgetattr(node.child_fd) == before
