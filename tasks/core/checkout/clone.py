@@ -239,7 +239,7 @@ class _Lender:
     def __init__(self, earlier: Earlier):
         self.earlier = earlier
         self.ctimes: Ctimes = {} if earlier.ctimes is None else earlier.ctimes
-        self.unlike = _by_folder(_replaced(earlier))
+        self.unlike = _by_folder(_replaced(earlier)) if earlier.stats else {}
         self.moved: set[bytes] = set()  # folders that may be others: no ctime says what is there
         self.linked = 0
 
