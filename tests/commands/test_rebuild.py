@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -22,6 +23,9 @@ from tests.support.trees import contents, load_staged
 
 KEY = subprocess.run(["openssl", "genrsa", "1024"], capture_output=True, check=True).stdout
 HOST_KEY = b"a host key, known by its place\n"
+PACKAGE = b"Package: x\nMaintainer: Debian X Team <x@lists.debian.org>\n"
+README, SHIPPED = "usr/share/doc/x/README", b"as a package of Debian ships it\n"
+SUMS = f"{hashlib.md5(SHIPPED).hexdigest()}  {README}\n".encode()
 FILE_7, FILE_8 = "usr/share/0/file7", "usr/share/0/file8"
 
 
@@ -39,6 +43,9 @@ def reference(reference: pathlib.Path) -> pathlib.Path:
     sample_site.put(reference / "etc/motd", b"of the reference\n")
     sample_site.put(reference / "opt/app/data", b"data of an application\n" * 2)
     sample_site.put(reference / "srv/fill/skeleton", b"fills nodes' own\n")
+    sample_site.put(reference / "var/lib/dpkg/status", PACKAGE)
+    sample_site.put(reference / "var/lib/dpkg/info/x.md5sums", SUMS)
+    sample_site.put(reference / README, SHIPPED)
     settle()
     return reference
 
@@ -131,6 +138,10 @@ CHANGES = [  # in this order, each after a build of the one before; and whether 
     ("write what a node logged", "var/log/empty.log", False),
     ("secret", "opt/app/data", False),
     ("write data that is no secret any more", "opt/app/data", False),
+    ("append to what a package ships", README, True),
+    (f"replace {SHIPPED.decode().strip()}", README, True),
+    ("append to what packages list", "var/lib/dpkg/info/x.md5sums", False),
+    ("append to what is known of packages", "var/lib/dpkg/status", False),
     ("write the last of all", FILE_7, True),
 ]
 

@@ -25,6 +25,7 @@ from ..rootfs.disks import disk_support
 from ..scan import reader
 from ..scan.index import dump_index
 from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanner
+from ..secret_scan.shipped import md5s_of
 from ..tree import mtree
 from ..tree.model import Circle, Tree, reads_noted, under
 from .renewal import Basis, Renewal, Special, facts_of, renewal, special_of
@@ -195,7 +196,11 @@ def _read(root: ImageSource, tell: Tell) -> tuple[reader.Scan, IndexBytes]:
     if not root.in_place:
         index_file = os.path.join(os.path.dirname(root.reference), INDEX)
         return reader.scan(root.reference, index_file, options, tell), []
-    found, index = reader.scan_on(root.reference, walked(root), options, tell)
+    looked = walked(root)
+    if looked.before.judge != options.judge.by:  # all is read
+        listed = md5s_of(root.reference, options.skip)
+        options = options._replace(judge=scanner(listed))
+    found, index = reader.scan_on(root.reference, looked, options, tell)
     return found, dump_index(options.rules, index)
 
 

@@ -16,6 +16,7 @@ from ..base.files import sync, unlink_if_there
 from ..base.process import Say, Throttle
 from ..scan.reader import scan
 from ..secret_scan.find import scanner
+from ..secret_scan.shipped import md5s_of
 from ..site.model import Image
 from .exclude import bounds
 from .kind import Facts
@@ -65,9 +66,11 @@ def _read(snapshot: Snapshot, image: Image, say: Say) -> None:
     unlink_if_there(snapshot.coming)
     if os.path.isdir(snapshot.tree) and os.path.exists(snapshot.index):
         shutil.copyfile(snapshot.index, snapshot.coming)
+    options = bounds(image)
+    judge = scanner(md5s_of(snapshot.incoming, options.skip))
     scan(
         snapshot.incoming,
         snapshot.coming,
-        bounds(image)._replace(owned=True, judge=scanner()),
+        options._replace(owned=True, judge=judge),
         progress=lambda names: tell(f"reading what came, names: {names:,}"),
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..tree.model import Tree
 from .folder import Folder
 from .index import Index, IndexRecord, Item
-from .reader import Progress, Reader, ScanOptions, Walked
+from .reader import PUT_OFF, Progress, Reader, ScanOptions, Walked
 from .walk import Listing, Row
 
 
@@ -37,7 +37,7 @@ def changed_bytes(
     """Read the files that changed between a look's index and the look.
 
     None where more than bytes did, or bytes of a file of which `is_plain(path)` is not so. Files
-    have one name each, and of none the judge had, or has, anything to say.
+    have one name each, and of none the judge had anything to say, or has, or has put that off.
     """
     if not looked.folders or looked.before.judge != options.judge.by:
         return None
@@ -125,8 +125,12 @@ def _differing(
     for name, item in now[3].items():
         known = items[name]
         if known != item:
-            _must(item[5] == known[5] and not item[4] and not known[4])
+            _must(item[5] == known[5] and not item[4] and not _is_said(known[4]))
             yield above + name, known, item
+
+
+def _is_said(verdict: str) -> bool:
+    return bool(verdict) and not verdict.startswith(PUT_OFF)
 
 
 def _has_one_name(file: bytes) -> bool:

@@ -38,6 +38,8 @@ _OVERLAP = 4 << 10  # what is judged with the next block, too
 _TRIES = 3  # to read a file that is written to
 _MANY = 256  # folders: reading fewer takes no longer than to fork
 _LARGE = 64 << 10  # bytes: reading less costs no more than asking whether it must be
+# begins a verdict that is none yet: who knows all of a tree gives it, if it is needed
+PUT_OFF = "="
 
 Progress = Callable[[int], None]  # how many names are read
 _Each = TypeVar("_Each")

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, MutableMapping
+from functools import partial
 from typing import NamedTuple
 
 from ..archive import compression, cpio
@@ -20,12 +21,13 @@ from ..base.files import digest_file, read
 from ..base.text import show_path
 from ..rootfs import scrub, scrub_rules
 from ..rootfs.transforms import in_reference
-from ..scan.reader import Judge
+from ..scan.content import READ_SIZE
+from ..scan.reader import PUT_OFF, Judge
 from ..tree import filter
 from ..tree.model import FILE, Entry, Tree
 from . import containers, encodings, forms
 from .form import SHORTEST
-from .shipped import Shipped
+from .shipped import Shipped, of_listed
 
 HUGE = 64 << 20  # of a longer file, this much is looked at
 DEPTH = 4  # archives in archives
@@ -111,11 +113,9 @@ def _by_table(tree: Tree, overlays: tuple[bytes, ...]) -> dict[bytes, str]:
 
 def _by_bytes(tree: Tree, known: MutableMapping[str, str]) -> dict[bytes, str]:
     """Files whose bytes break a rule, but for those that a distribution ships."""
-    suspects = dict(_suspects(tree, known))
-    if not suspects:
-        return {}
     shipped = Shipped(tree)
-    return {path: rule for path, rule in suspects.items() if not shipped.has(path)}
+    suspects = _suspects(tree, known, shipped)
+    return {path: rule for path, rule in suspects if not shipped.has(path)}
 
 
 def in_base(base: str) -> list[Find]:
@@ -126,8 +126,11 @@ def in_base(base: str) -> list[Find]:
     return [Find(base.lstrip("/"), rule)] if rule else []
 
 
-def scanner() -> Judge:
-    """Who looks for secrets in what is read: known by all that decides."""
+def scanner(md5s: frozenset[bytes] = frozenset()) -> Judge:
+    """Who looks for secrets in what is read: known by all that decides.
+
+    What a distribution ships, by its `md5s`, is searched later, if at all.
+    """
     own = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(__file__)), "*.py")))
     others = (
         cpio.__file__,
@@ -137,7 +140,16 @@ def scanner() -> Judge:
         filter.__file__,
     )
     digests = "".join(map(digest_file, (*own, *others)))
-    return Judge(hashlib.sha256(digests.encode()).hexdigest(), broken_rule)
+    verdict = partial(_first_verdict, md5s) if md5s else broken_rule
+    return Judge(hashlib.sha256(digests.encode()).hexdigest(), verdict)
+
+
+def _first_verdict(md5s: frozenset[bytes], data: bytes) -> str:
+    """Of a block that is a whole file, if it is not as long as blocks are."""
+    if len(data) < SHORTEST or forms.is_opaque(data):
+        return ""
+    listed = of_listed(data, md5s) if len(data) < READ_SIZE else ""
+    return listed or broken_rule(data)
 
 
 def broken_rule(data: bytes) -> str:
@@ -181,11 +193,17 @@ def _inside(path: bytes, rule: str) -> str:
     return rule.removesuffix(_PACKED) + _PACKED
 
 
-def _suspects(tree: Tree, known: MutableMapping[str, str]) -> Iterator[tuple[bytes, str]]:
+def _suspects(
+    tree: Tree, known: MutableMapping[str, str], shipped: Shipped
+) -> Iterator[tuple[bytes, str]]:
     for path, entry in tree.items():
         if entry.type != FILE or entry.size < SHORTEST:
             continue
         rule = known.get(entry.digest)
+        if rule and rule.startswith(PUT_OFF):
+            if shipped.has_unsearched(path, rule):
+                continue
+            rule = None
         if rule is None:
             rule = known[entry.digest] = _rule_of(entry, HUGE)
         if not rule and entry.size > HUGE and is_image(os.fsdecode(path)):

@@ -3,19 +3,28 @@
 A package of the site's own may hold a key of the site, and a file that is closed to others may be
 one that was put there after the package. Where a package is from, dpkg's database says by its
 maintainer and rpm's by its vendor.
+
+An md5 is sooner made than a search: a file that dpkg lists is not searched while a reference is
+read, and only where it turns out not to be public. Its verdict until then says its md5.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import hashlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from functools import cached_property
 
+from ..base.errors import BadInput
+from ..scan.reader import PUT_OFF
+from ..scan.walk import Skip
 from ..tree.filter import Patterns
-from ..tree.model import FILE, Tree, parents, read_content
+from ..tree.model import FILE, Entry, Tree, parent, parents, read_content
 
 OTHERS_READ, OTHERS_ENTER = 0o004, 0o001
 MAINTAINERS = re.compile(
@@ -49,20 +58,46 @@ _SUMS = re.compile(rb"(?:.*/)?lib/dpkg/info/([^/:]+)(?::[^/]+)?\.md5sums", re.DO
 _RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/(?:Packages(?:\.db)?|rpmdb\.sqlite)", re.DOTALL)
 _WHEEL = re.compile(rb".*\.dist-info/RECORD", re.DOTALL)
 _NAME = re.compile(rb"^Package:[ \t]*(\S+)", re.MULTILINE)
+_DATABASE = b"var/lib/dpkg"
+_MD5 = re.compile(rb"\b[0-9a-f]{32}\b")
 _VENDOR = 1011  # rpmtag.h
 
 
 class Shipped:
-    """The package databases of a root: dpkg's, rpm's, and what Python's packages list."""
+    """The package databases of a root: dpkg's, rpm's, and what Python's packages list.
+
+    Each is read when it is first asked.
+    """
 
     def __init__(self, tree: Tree):
         self._tree = tree
-        is_dpkg = any(map(_STATUS.fullmatch, tree))
-        self._places = Patterns(TESTS if is_dpkg else TESTS + PUBLIC)
-        self._listed_places = Patterns(LISTED)
-        self._of_distribution = list(self._records())
-        lists = self._paths(_WHEEL) + self._paths(_SUMS)
-        self._of_anybody = [self._read(path) for path in lists]
+        self._open = {b"": True}  # folders that all users may enter
+
+    @cached_property
+    def _places(self) -> Patterns:
+        is_dpkg = any(map(_STATUS.fullmatch, self._tree))
+        return Patterns(TESTS if is_dpkg else TESTS + PUBLIC)
+
+    @cached_property
+    def _listed_places(self) -> Patterns:
+        return Patterns(LISTED)
+
+    @cached_property
+    def _of_dpkg(self) -> list[bytes]:
+        return list(self._dpkg_records())
+
+    @cached_property
+    def _of_distribution(self) -> list[bytes]:
+        return [*self._of_dpkg, *self._rpm_records()]
+
+    @cached_property
+    def _of_anybody(self) -> list[bytes]:
+        return [self._read(path) for path in self._paths(_WHEEL) + self._paths(_SUMS)]
+
+    @cached_property
+    def md5s(self) -> frozenset[bytes]:
+        """Of the files that dpkg lists of the distribution, in hexadecimal digits."""
+        return frozenset(_MD5.findall(b"\n".join(self._of_dpkg)))
 
     def has(self, path: bytes) -> bool:
         """Whether a file is a distribution's, as it was shipped, and open to all users there."""
@@ -79,11 +114,21 @@ class Shipped:
         is_sample = self._listed_places.excludes(path, False)
         return is_sample and _is_in(self._of_anybody, digests)
 
+    def has_unsearched(self, path: bytes, verdict: str) -> bool:
+        """The same of a file that was not searched, by the verdict that `of_listed` gave then."""
+        return verdict[len(PUT_OFF) :].encode() in self.md5s and self._is_open(path)
+
     def _is_open(self, path: bytes) -> bool:
-        if not self._tree[path].mode & OTHERS_READ:
-            return False
-        folders = [folder for folder in parents(path) if folder in self._tree]
-        return all(self._tree[folder].mode & OTHERS_ENTER for folder in folders)
+        return bool(self._tree[path].mode & OTHERS_READ) and self._is_entered(parent(path))
+
+    def _is_entered(self, folder: bytes) -> bool:
+        """Whether all users may enter a folder, and those above it."""
+        known = self._open.get(folder)
+        if known is None:
+            entry = self._tree.get(folder)
+            is_open = entry is None or bool(entry.mode & OTHERS_ENTER)
+            known = self._open[folder] = is_open and self._is_entered(parent(folder))
+        return known
 
     def _paths(self, expression: re.Pattern[bytes]) -> list[bytes]:
         return [
@@ -95,8 +140,8 @@ class Shipped:
     def _read(self, path: bytes) -> bytes:
         return read_content(self._tree[path])
 
-    def _records(self) -> Iterator[bytes]:
-        """What lists files of the distribution by their digests."""
+    def _dpkg_records(self) -> Iterator[bytes]:
+        """What lists files of the distribution by their md5."""
         names = set[bytes]()
         for path in self._paths(_STATUS):
             for stanza in self._read(path).split(b"\n\n"):
@@ -108,8 +153,41 @@ class Shipped:
             name = _SUMS.fullmatch(path)
             if name and name[1] in names:
                 yield self._read(path)
+
+    def _rpm_records(self) -> Iterator[bytes]:
+        """What lists them by a digest of rpm's."""
         for path in self._paths(_RPM):
             yield from _of_vendors(self._read(path))
+
+
+def of_listed(data: bytes, md5s: frozenset[bytes]) -> str:
+    """The verdict that puts off the search of a file of which that is the md5; "" of another."""
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return PUT_OFF + md5 if md5.encode() in md5s else ""
+
+
+def md5s_of(folder: str, skip: Skip | None) -> frozenset[bytes]:
+    """Of the files that dpkg lists of the distribution, by its database in a folder.
+
+    None where `skip` leaves that out: nobody could tell later what is public.
+    """
+    top, tree = os.fsencode(folder), {}
+    for name in [_DATABASE + b"/status", *_lists(top)]:
+        path = os.path.join(top, name)
+        if os.path.isfile(path) and not (skip and _is_left_out(name, skip)):
+            tree[name] = Entry(FILE, 0o644, 0, 0, source=path)
+    try:
+        return Shipped(tree).md5s
+    except BadInput:  # who reads all of the folder says what cannot be read
+        return frozenset()
+
+
+def _lists(folder: bytes) -> list[bytes]:
+    return glob.glob(_DATABASE + b"/info/*.md5sums", root_dir=folder)
+
+
+def _is_left_out(path: bytes, skip: Skip) -> bool:
+    return skip(path, False) or any(skip(above, True) for above in parents(path))
 
 
 def _source_of(path: bytes) -> bytes:

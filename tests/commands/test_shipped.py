@@ -1,0 +1,127 @@
+"""What a package ships is public as long as it is shipped, and open to all: then it is no secret."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import subprocess
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.secret_scan import find
+from tasks.core.secret_scan.shipped import Shipped
+from tasks.core.tree.model import FILE, Tree, directory, generated_file
+from tests.support import sample_site
+from tests.support.commands import Doit
+
+KEY = subprocess.run(["openssl", "genrsa", "1024"], capture_output=True, check=True).stdout
+KEY_FILE = "usr/share/x/snakeoil.key"
+STATUS, SUMS = "var/lib/dpkg/status", "var/lib/dpkg/info/x.md5sums"
+OF_DEBIAN = b"Package: x\nMaintainer: Debian X Team <x@lists.debian.org>\n"
+OF_SITE = b"Package: x\nMaintainer: Operators <ops@grid.example.org>\n"
+REFUSED = f"/{KEY_FILE}: holds a private key (PEM); remove it from the reference"
+
+
+def sums(data: bytes) -> bytes:
+    return f"{hashlib.md5(data).hexdigest()}  {KEY_FILE}\n".encode()
+
+
+@pytest.fixture
+def built(doit: Doit, reference: pathlib.Path) -> Doit:
+    """A reference with a key that a package of Debian ships."""
+    sample_site.put(reference / STATUS, OF_DEBIAN)
+    sample_site.put(reference / SUMS, sums(KEY))
+    sample_site.put(reference / KEY_FILE, KEY)
+    sample_site.write(doit.site, reference)
+    doit()
+    return doit
+
+
+def anew(doit: Doit) -> Doit:
+    """The same site, of which nothing was built."""
+    other = Doit(doit.folder)
+    other.build = doit.folder / f"build-{time.monotonic_ns()}"
+    return other
+
+
+def test_a_key_that_a_distribution_ships_passes_the_first_time_and_each_time(built, reference):
+    assert (built.build / "worker/root" / KEY_FILE).read_bytes() == KEY
+    sample_site.put(reference / "opt/more", b"a file more\n")
+    built()
+    sample_site.put(reference / "usr/share/0/file7", b"other bytes alone\n")
+    built()
+
+
+@pytest.mark.parametrize(
+    "path, data", [(STATUS, OF_SITE), (SUMS, sums(KEY + b"of the next version\n")), (SUMS, b"")]
+)
+def test_it_is_refused_when_no_distribution_ships_it_any_more(built, reference, path, data):
+    (reference / path).write_bytes(data)
+    for doit in (built, anew(built)):
+        assert REFUSED in doit(status=3)
+
+
+def test_it_is_refused_when_it_is_closed_to_others(built, reference):
+    (reference / KEY_FILE).chmod(0o600)
+    assert REFUSED in built(status=3)
+    (reference / KEY_FILE).chmod(0o644)
+    built()
+    (reference / KEY_FILE).parent.chmod(0o750)
+    for doit in (built, anew(built)):
+        assert REFUSED in doit(status=3)
+
+
+def test_it_is_refused_where_the_lists_of_packages_are_left_out(built):
+    text = built.site.read_text()
+    built.site.write_text(
+        text.replace("    overlays:", "    exclude: [/var/lib/dpkg]\n    overlays:")
+    )
+    for doit in (built, anew(built)):
+        assert REFUSED in doit(status=3)
+
+
+def test_a_list_of_packages_that_is_none_is_nothing_to_wait_for(built, reference):
+    (reference / SUMS).unlink()
+    os.mkfifo(reference / SUMS)
+    assert REFUSED in anew(built)(status=3)
+
+
+# --- a search that is put off finds what one at once does
+
+BYTES = [KEY, KEY + b"x", b"nothing of interest\n" * 3, b"\x7fELF" + bytes(60), b"short"]
+
+
+@given(
+    files=st.dictionaries(
+        st.sampled_from(["a", "b", "open/a", "closed/a", "closed/in/b"]),
+        st.tuples(st.sampled_from(BYTES), st.sampled_from([0o644, 0o600])),
+    ),
+    listed=st.sets(st.sampled_from(BYTES)),
+    listed_then=st.sets(st.sampled_from(BYTES)),
+)
+def test_what_is_searched_later_is_judged_as_at_once(files, listed, listed_then):
+    tree = {name: directory() for name in (b"open", b"closed/in")}
+    tree[b"closed"] = directory(0o700)
+    tree |= records(listed)
+    for name, (data, mode) in files.items():
+        tree[name.encode()] = generated_file(data, mode)
+    put_off = find.scanner(Shipped(records(listed_then)).md5s).verdict
+    known = {entry.digest: put_off(entry.data) for entry in tree.values() if entry.type == FILE}
+    assert find.find_secrets(tree, [], known) == find.find_secrets(tree, [], {})
+
+
+def records(listed: set[bytes]) -> Tree:
+    return {
+        STATUS.encode(): generated_file(OF_DEBIAN),
+        SUMS.encode(): generated_file(b"".join(map(sums, listed))),
+    }
+
+
+def test_what_a_package_lists_is_not_searched_while_it_is_read():
+    verdict = find.scanner(Shipped(records({KEY})).md5s).verdict
+    assert not verdict(KEY).startswith("holds")
+    assert verdict(KEY + b"x").startswith("holds")
