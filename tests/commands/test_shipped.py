@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from tasks.core.secret_scan.shipped import Shipped
 from tasks.core.tree.model import FILE, Tree, directory, generated_file
 from tests.support import sample_site
 from tests.support.commands import Doit
+from tests.support.rpm_database import rpm_database
 
 KEY = subprocess.run(["openssl", "genrsa", "1024"], capture_output=True, check=True).stdout
 KEY_FILE = "usr/share/x/snakeoil.key"
@@ -65,6 +67,22 @@ def test_it_is_refused_when_no_distribution_ships_it_any_more(built, reference, 
         assert REFUSED in doit(status=3)
 
 
+@pytest.mark.parametrize(
+    "vendor, digest, status",
+    [
+        (b"Rocky", hashlib.sha256(KEY).hexdigest().encode(), 0),
+        (b"Rocky", hashlib.sha256(KEY + b"x").hexdigest().encode(), 3),
+        (b"Our own", hashlib.sha256(KEY).hexdigest().encode(), 3),
+    ],
+)
+def test_a_key_of_rpm_s_packages_passes_where_they_list_it(doit, reference, vendor, digest, status):
+    database = rpm_database(doit.folder, vendor, b"", digest)
+    sample_site.put(reference / "var/lib/rpm/rpmdb.sqlite", database)
+    sample_site.put(reference / KEY_FILE, KEY)
+    sample_site.write(doit.site, reference)
+    assert (REFUSED in doit(status=status)) == bool(status)
+
+
 def test_it_is_refused_when_it_is_closed_to_others(built, reference):
     (reference / KEY_FILE).chmod(0o600)
     assert REFUSED in built(status=3)
@@ -102,26 +120,37 @@ BYTES = [KEY, KEY + b"x", b"nothing of interest\n" * 3, b"\x7fELF" + bytes(60), 
     ),
     listed=st.sets(st.sampled_from(BYTES)),
     listed_then=st.sets(st.sampled_from(BYTES)),
+    records=st.deferred(lambda: st.sampled_from([dpkg, rpm])),
 )
-def test_what_is_searched_later_is_judged_as_at_once(files, listed, listed_then):
+def test_what_is_searched_later_is_judged_as_at_once(files, listed, listed_then, records):
     tree = {name: directory() for name in (b"open", b"closed/in")}
     tree[b"closed"] = directory(0o700)
     tree |= records(listed)
     for name, (data, mode) in files.items():
         tree[name.encode()] = generated_file(data, mode)
-    put_off = find.scanner(Shipped(records(listed_then)).md5s).verdict
-    known = {entry.digest: put_off(entry.data) for entry in tree.values() if entry.type == FILE}
+    verdict = find.scanner(Shipped(records(listed_then)).listed).verdict
+    entries = [entry for entry in tree.values() if entry.type == FILE]
+    known = {entry.digest: verdict(entry.data, entry.digest) for entry in entries}
     assert find.find_secrets(tree, [], known) == find.find_secrets(tree, [], {})
 
 
-def records(listed: set[bytes]) -> Tree:
+def dpkg(listed: set[bytes]) -> Tree:
     return {
         STATUS.encode(): generated_file(OF_DEBIAN),
         SUMS.encode(): generated_file(b"".join(map(sums, listed))),
     }
 
 
-def test_what_a_package_lists_is_not_searched_while_it_is_read():
-    verdict = find.scanner(Shipped(records({KEY})).md5s).verdict
-    assert not verdict(KEY).startswith("holds")
-    assert verdict(KEY + b"x").startswith("holds")
+def rpm(listed: set[bytes]) -> Tree:
+    digests = [hashlib.sha256(data).hexdigest().encode() for data in listed]
+    with tempfile.TemporaryDirectory() as folder:
+        database = rpm_database(pathlib.Path(folder), b"Rocky", b"", *digests)
+    return {b"usr/lib/sysimage/rpm/rpmdb.sqlite": generated_file(database)}
+
+
+@pytest.mark.parametrize("records", [dpkg, rpm])
+def test_what_a_package_lists_is_not_searched_while_it_is_read(records):
+    verdict = find.scanner(Shipped(records({KEY})).listed).verdict
+    for data, is_searched in ((KEY, False), (KEY + b"x", True)):
+        said = verdict(data, hashlib.sha256(data).hexdigest())
+        assert said.startswith("holds") == is_searched

@@ -25,7 +25,7 @@ from ..rootfs.disks import disk_support
 from ..scan import reader
 from ..scan.index import dump_index
 from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanner
-from ..secret_scan.shipped import md5s_of
+from ..secret_scan.shipped import listed_in
 from ..tree import mtree
 from ..tree.model import Circle, Tree, reads_noted, under
 from .renewal import Basis, Renewal, Special, facts_of, renewal, special_of
@@ -198,7 +198,7 @@ def _read(root: ImageSource, tell: Tell) -> tuple[reader.Scan, IndexBytes]:
         return reader.scan(root.reference, index_file, options, tell), []
     looked = walked(root)
     if looked.before.judge != options.judge.by:  # all is read
-        listed = md5s_of(root.reference, options.skip)
+        listed = listed_in(root.reference, options.skip)
         options = options._replace(judge=scanner(listed))
     found, index = reader.scan_on(root.reference, looked, options, tell)
     return found, dump_index(options.rules, index)

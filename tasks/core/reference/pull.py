@@ -16,7 +16,7 @@ from ..base.files import sync, unlink_if_there
 from ..base.process import Say, Throttle
 from ..scan.reader import scan
 from ..secret_scan.find import scanner
-from ..secret_scan.shipped import md5s_of
+from ..secret_scan.shipped import listed_in
 from ..site.model import Image
 from .exclude import bounds
 from .kind import Facts
@@ -67,7 +67,7 @@ def _read(snapshot: Snapshot, image: Image, say: Say) -> None:
     if os.path.isdir(snapshot.tree) and os.path.exists(snapshot.index):
         shutil.copyfile(snapshot.index, snapshot.coming)
     options = bounds(image)
-    judge = scanner(md5s_of(snapshot.incoming, options.skip))
+    judge = scanner(listed_in(snapshot.incoming, options.skip))
     scan(
         snapshot.incoming,
         snapshot.coming,

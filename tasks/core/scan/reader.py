@@ -49,7 +49,8 @@ class Judge(NamedTuple):
     """What is asked of the bytes of every file while they are read for their digest."""
 
     by: str  # names the rules: what others said of a file does not count
-    verdict: Callable[[bytes], str] = lambda data: ""  # of 64 MiB of a file
+    # of 64 MiB of a file, and its sha256
+    verdict: Callable[[bytes, str], str] = lambda data, digest: ""
 
 
 NOBODY = Judge("")
@@ -456,7 +457,8 @@ class Reader:
         verdict = self.verdicts.get(digest) if digest else ""
         if verdict is None:
             later = later_blocks(fd, status) if self.options.judge.by else ()
-            verdicts = map(self.options.judge.verdict, chain([start], later))
+            verdict_of = self.options.judge.verdict
+            verdicts = (verdict_of(block, digest) for block in chain([start], later))
             verdict = self.verdicts[digest] = next(filter(None, verdicts), "")
         return digest, verdict
 

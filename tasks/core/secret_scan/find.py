@@ -27,7 +27,7 @@ from ..tree import filter
 from ..tree.model import FILE, Entry, Tree
 from . import containers, encodings, forms
 from .form import SHORTEST
-from .shipped import Shipped, of_listed
+from .shipped import NOTHING_LISTED, Listed, Shipped
 
 HUGE = 64 << 20  # of a longer file, this much is looked at
 DEPTH = 4  # archives in archives
@@ -126,10 +126,10 @@ def in_base(base: str) -> list[Find]:
     return [Find(base.lstrip("/"), rule)] if rule else []
 
 
-def scanner(md5s: frozenset[bytes] = frozenset()) -> Judge:
+def scanner(listed: Listed = NOTHING_LISTED) -> Judge:
     """Who looks for secrets in what is read: known by all that decides.
 
-    What a distribution ships, by its `md5s`, is searched later, if at all.
+    What a distribution lists is searched later, if at all.
     """
     own = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(__file__)), "*.py")))
     others = (
@@ -140,16 +140,15 @@ def scanner(md5s: frozenset[bytes] = frozenset()) -> Judge:
         filter.__file__,
     )
     digests = "".join(map(digest_file, (*own, *others)))
-    verdict = partial(_first_verdict, md5s) if md5s else broken_rule
-    return Judge(hashlib.sha256(digests.encode()).hexdigest(), verdict)
+    return Judge(hashlib.sha256(digests.encode()).hexdigest(), partial(_first_verdict, listed))
 
 
-def _first_verdict(md5s: frozenset[bytes], data: bytes) -> str:
-    """Of a block that is a whole file, if it is not as long as blocks are."""
+def _first_verdict(listed: Listed, data: bytes, digest: str) -> str:
+    """Of a file's bytes, or a block of them."""
     if len(data) < SHORTEST or forms.is_opaque(data):
         return ""
-    listed = of_listed(data, md5s) if len(data) < READ_SIZE else ""
-    return listed or broken_rule(data)
+    is_whole = len(data) < READ_SIZE
+    return (is_whole and listed.put_off(data, digest)) or broken_rule(data)
 
 
 def broken_rule(data: bytes) -> str:

@@ -4,8 +4,8 @@ A package of the site's own may hold a key of the site, and a file that is close
 one that was put there after the package. Where a package is from, dpkg's database says by its
 maintainer and rpm's by its vendor.
 
-An md5 is sooner made than a search: a file that dpkg lists is not searched while a reference is
-read, and only where it turns out not to be public. Its verdict until then says its md5.
+A digest is sooner made than a search: a file that a distribution lists is not searched while a
+reference is read, and only where it turns out not to be public.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
 
 from ..base.errors import BadInput
 from ..scan.reader import PUT_OFF
@@ -58,9 +60,40 @@ _SUMS = re.compile(rb"(?:.*/)?lib/dpkg/info/([^/:]+)(?::[^/]+)?\.md5sums", re.DO
 _RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/(?:Packages(?:\.db)?|rpmdb\.sqlite)", re.DOTALL)
 _WHEEL = re.compile(rb".*\.dist-info/RECORD", re.DOTALL)
 _NAME = re.compile(rb"^Package:[ \t]*(\S+)", re.MULTILINE)
-_DATABASE = b"var/lib/dpkg"
+_DATABASES = (
+    b"var/lib/dpkg/status",
+    b"var/lib/dpkg/info/*.md5sums",
+    b"var/lib/rpm/rpmdb.sqlite",
+    b"usr/lib/sysimage/rpm/rpmdb.sqlite",
+)
 _MD5 = re.compile(rb"\b[0-9a-f]{32}\b")
-_VENDOR = 1011  # rpmtag.h
+_SQLITE = b"SQLite format 3\0"
+_VENDOR, _FILE_DIGESTS = 1011, 1035  # rpmtag.h
+
+
+class Listed(NamedTuple):
+    """Digests of files that a distribution's packages list, in hexadecimal digits."""
+
+    md5s: frozenset[str] = frozenset()  # dpkg's
+    sha256s: frozenset[str] = frozenset()  # rpm's
+
+    def put_off(self, data: bytes, sha256: str) -> str:
+        """The verdict on a file that is listed, until all of a tree is known; "" on another.
+
+        It says the digest of dpkg's. That of rpm's is the file's own.
+        """
+        if sha256 in self.sha256s:
+            return PUT_OFF
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() if self.md5s else ""
+        return PUT_OFF + md5 if md5 in self.md5s else ""
+
+    def lists(self, verdict: str, sha256: str) -> bool:
+        """Whether a file on which that was said is listed."""
+        md5 = verdict.removeprefix(PUT_OFF)
+        return md5 in self.md5s if md5 else sha256 in self.sha256s
+
+
+NOTHING_LISTED = Listed()
 
 
 class Shipped:
@@ -95,9 +128,14 @@ class Shipped:
         return [self._read(path) for path in self._paths(_WHEEL) + self._paths(_SUMS)]
 
     @cached_property
-    def md5s(self) -> frozenset[bytes]:
-        """Of the files that dpkg lists of the distribution, in hexadecimal digits."""
-        return frozenset(_MD5.findall(b"\n".join(self._of_dpkg)))
+    def listed(self) -> Listed:
+        """What is listed of the distribution; of old databases of rpm, which are slow, nothing."""
+        md5s = _MD5.findall(b"\n".join(self._of_dpkg))
+        databases = map(self._read, self._paths(_RPM))
+        headers = chain.from_iterable(map(_headers, databases))
+        digests = chain.from_iterable(_strings(header, _FILE_DIGESTS) for header in headers)
+        sha256s = filter(None, digests)  # a folder has none
+        return Listed(frozenset(map(bytes.decode, md5s)), frozenset(map(bytes.decode, sha256s)))
 
     def has(self, path: bytes) -> bool:
         """Whether a file is a distribution's, as it was shipped, and open to all users there."""
@@ -115,8 +153,8 @@ class Shipped:
         return is_sample and _is_in(self._of_anybody, digests)
 
     def has_unsearched(self, path: bytes, verdict: str) -> bool:
-        """The same of a file that was not searched, by the verdict that `of_listed` gave then."""
-        return verdict[len(PUT_OFF) :].encode() in self.md5s and self._is_open(path)
+        """The same of a file whose search was put off."""
+        return self.listed.lists(verdict, self._tree[path].digest) and self._is_open(path)
 
     def _is_open(self, path: bytes) -> bool:
         return bool(self._tree[path].mode & OTHERS_READ) and self._is_entered(parent(path))
@@ -160,30 +198,21 @@ class Shipped:
             yield from _of_vendors(self._read(path))
 
 
-def of_listed(data: bytes, md5s: frozenset[bytes]) -> str:
-    """The verdict that puts off the search of a file of which that is the md5; "" of another."""
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return PUT_OFF + md5 if md5.encode() in md5s else ""
+def listed_in(folder: str, skip: Skip | None) -> Listed:
+    """What the distribution lists by its database in a folder.
 
-
-def md5s_of(folder: str, skip: Skip | None) -> frozenset[bytes]:
-    """Of the files that dpkg lists of the distribution, by its database in a folder.
-
-    None where `skip` leaves that out: nobody could tell later what is public.
+    Nothing where `skip` leaves that out: nobody could tell later what is public.
     """
     top, tree = os.fsencode(folder), {}
-    for name in [_DATABASE + b"/status", *_lists(top)]:
-        path = os.path.join(top, name)
-        if os.path.isfile(path) and not (skip and _is_left_out(name, skip)):
-            tree[name] = Entry(FILE, 0o644, 0, 0, source=path)
+    for pattern in _DATABASES:
+        for name in glob.glob(pattern, root_dir=top):
+            path = os.path.join(top, name)
+            if os.path.isfile(path) and not (skip and _is_left_out(name, skip)):
+                tree[name] = Entry(FILE, 0o644, 0, 0, source=path)
     try:
-        return Shipped(tree).md5s
+        return Shipped(tree).listed
     except BadInput:  # who reads all of the folder says what cannot be read
-        return frozenset()
-
-
-def _lists(folder: bytes) -> list[bytes]:
-    return glob.glob(_DATABASE + b"/info/*.md5sums", root_dir=folder)
+        return NOTHING_LISTED
 
 
 def _is_left_out(path: bytes, skip: Skip) -> bool:
@@ -216,19 +245,26 @@ def _of_vendors(database: bytes) -> Iterator[bytes]:
 
     Of an old database, whose packages lie in pieces, all of it.
     """
-    if not database.startswith(b"SQLite format 3\0"):
+    if database.startswith(_SQLITE):
+        yield from _headers(database)
+    else:
         yield database
+
+
+def _headers(database: bytes) -> Iterator[bytes]:
+    """The same, but of an old database nothing."""
+    if not database.startswith(_SQLITE):
         return
     memory = contextlib.closing(sqlite3.connect(":memory:"))
     with memory as held, contextlib.suppress(sqlite3.Error):
         held.deserialize(database[:18] + b"\1\1" + database[20:])  # without its log
         for (header,) in held.execute("SELECT blob FROM Packages"):
-            if VENDORS.search(_text(header, _VENDOR)):
+            if any(map(VENDORS.search, _strings(header, _VENDOR))):
                 yield header
 
 
-def _text(header: bytes, tag: int) -> bytes:
-    """A string of an rpm header.
+def _strings(header: bytes, tag: int) -> list[bytes]:
+    """The strings of an rpm header's tag.
 
     That is counts of entries and bytes, entries of tag, type, offset, count, then the bytes.
     """
@@ -239,6 +275,6 @@ def _text(header: bytes, tag: int) -> bytes:
     end = 8 + 16 * number(0)
     for at in range(8, end, 16):
         if number(at) == tag:
-            start = end + number(at + 8)
-            return header[start:].partition(b"\0")[0]
-    return b""
+            count = number(at + 12)
+            return header[end + number(at + 8) :].split(b"\0", count)[:count]
+    return []

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import ctypes
 import hashlib
 import pathlib
 import re
 import secrets
-import sqlite3
 import struct
 import subprocess
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from tasks.core.secret_scan import form
 from tasks.core.secret_scan.find import Find, broken_rule, find_secrets
 from tasks.core.tree.filter import Patterns
 from tasks.core.tree.model import FILE, Tree, directory, generated_file, read_content, symlink
+from tests.support.rpm_database import rpm_database
 from tests.support.scrub_samples import sample
 
 SHADOW = b"root:$6$salt$" + b"h" * 86 + b":19000:0:99999:7:::\n"
@@ -542,18 +541,6 @@ def in_packages(files: dict[str, bytes | None], mode: int = 0o644) -> Tree:
 
 def sums_of(data: bytes, name: str) -> bytes:
     return hashlib.md5(data).hexdigest().encode() + b"  " + name.encode() + b"\n"
-
-
-def rpm_database(at: pathlib.Path, vendor: bytes, digest: bytes) -> bytes:
-    """One package as rpm writes it: a header with its vendor (tag 1011) and digests (1035)."""
-    store = vendor + b"\0" + digest + b"\0"
-    index = struct.pack(">4I", 1011, 6, 0, 1) + struct.pack(">4I", 1035, 8, len(vendor) + 1, 1)
-    name = at / f"{vendor.decode()}.sqlite"
-    with contextlib.closing(sqlite3.connect(name)) as database, database:
-        database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
-        header = struct.pack(">II", 2, len(store)) + index + store
-        database.execute("INSERT INTO Packages (blob) VALUES (?)", (header,))
-    return name.read_bytes()
 
 
 def test_what_a_distribution_ships_is_public(tmp_path: pathlib.Path) -> None:

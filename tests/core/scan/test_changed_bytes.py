@@ -14,7 +14,7 @@ from tasks.core.scan.changed_bytes import ChangedBytes, changed_bytes
 from tasks.core.scan.index import NOTHING_KNOWN, Index
 from tasks.core.scan.reader import Judge, ScanOptions, Walked, look, scan_on
 
-STRICT = ScanOptions(judge=Judge("strict", lambda data: "evil" if b"evil" in data else ""))
+STRICT = ScanOptions(judge=Judge("strict", lambda data, digest: "evil" if b"evil" in data else ""))
 
 
 @pytest.fixture

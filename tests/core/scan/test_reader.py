@@ -117,7 +117,7 @@ def test_a_second_scan_reads_no_file_again(whole, index, monkeypatch):
 
 
 def test_what_was_looked_at_is_read_without_another_walk(few, monkeypatch):
-    judged = ScanOptions(judge=reader.Judge("test", lambda data: ""))
+    judged = ScanOptions(judge=reader.Judge("test", lambda data, digest: ""))
     found, _ = reader.scan_on(few, reader.Walked(None), judged)
     looked = reader.look(few, options=judged)
     monkeypatch.setattr(reader, "Walk", lambda *_: pytest.fail("walked again"))
@@ -354,7 +354,7 @@ def test_names_of_any_bytes_are_the_same_in_every_locale(whole, tmp_path):
 
 def test_what_others_judged_is_read_and_judged_again(few, index):
     heard: list[bytes] = []
-    listener = reader.Judge("two", lambda data: heard.append(data) or "")
+    listener = reader.Judge("two", lambda data, digest: heard.append(data) or "")
     scan(few, index, ScanOptions(judge=reader.Judge("one")))
     scan(few, index, ScanOptions(judge=listener))
     assert b"127.0.0.1 localhost\n" in heard
@@ -383,7 +383,7 @@ def test_a_file_with_holes_has_the_digest_of_all_its_bytes(data, few):
 
 def test_what_lies_behind_a_hole_is_judged(few):
     with_holes(few / "sparse", (300 << 20, b"a secret"), size=500 << 20)
-    judge = reader.Judge("test", lambda data: "found" if b"a secret" in data else "")
+    judge = reader.Judge("test", lambda data, digest: "found" if b"a secret" in data else "")
     assert "found" in scan(few, options=ScanOptions(judge=judge)).verdicts.values()
 
 
@@ -430,7 +430,7 @@ def unpacked(index):
 
 
 def test_two_processes_find_what_one_does(many):
-    judge = reader.Judge("ours", lambda data: "broken" if b"of-7" in data else "")
+    judge = reader.Judge("ours", lambda data, digest: "broken" if b"of-7" in data else "")
     options = ScanOptions(judge=judge)
     found, index = reader.scan_on(many, reader.Walked(None), options)
     expected, expected_index = alone(many, options)
@@ -468,7 +468,7 @@ def test_where_a_file_changes_under_a_helper_there_is_no_signature(many, tmp_pat
         path.parent.mkdir()
         path.write_text("before")
 
-    def change(data: bytes) -> str:
+    def change(data: bytes, digest: str) -> str:
         if data == b"before" and os.getpid() != here:
             for path in paths:
                 path.write_text("after")

@@ -1,0 +1,22 @@
+"""A database of rpm's, of one package, as SQLite."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import sqlite3
+import struct
+
+
+def rpm_database(at: pathlib.Path, vendor: bytes, *digests: bytes) -> bytes:
+    """One package as rpm writes it: a header with its vendor (tag 1011) and digests (1035)."""
+    store = b"".join(word + b"\0" for word in (vendor, *digests))
+    count = len(digests)
+    index = struct.pack(">4I", 1011, 6, 0, 1) + struct.pack(">4I", 1035, 8, len(vendor) + 1, count)
+    name = at / f"{vendor.decode()}.sqlite"
+    name.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(name)) as database, database:
+        database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
+        header = struct.pack(">II", 2, len(store)) + index + store
+        database.execute("INSERT INTO Packages (blob) VALUES (?)", (header,))
+    return name.read_bytes()
