@@ -476,6 +476,19 @@ def test_a_build_in_the_folder_that_it_is_made_from_is_no_part_of_it(doit, refer
     assert doit() == ""
 
 
+def test_what_a_machine_serves_is_no_part_of_the_root_that_is_made_of_it(doit, reference):
+    """As with `path: /` on the boot server itself: each release would hold all before it."""
+    sample_site.write(doit.site, reference)
+    roots = f"{{tftp_root: {reference}/tftpboot, nfs_root: {reference}/opt/nfs_export}}"
+    doit.site.write_text(f"{doit.site.read_text()}deploy: {roots}\n")
+    sample_site.put(reference / "opt/nfs_export/worker-0123456789ab/etc/motd", b"of a release\n")
+    sample_site.put(reference / "opt/tools/tool", b"of the machine\n")
+    sample_site.put(reference / "tftpboot/boot.ipxe", b"#!ipxe\n")
+    doit()
+    root = doit.build / "worker/root"
+    assert os.listdir(root / "opt") == ["tools"] and not (root / "tftpboot").exists()
+
+
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(doit):
     out = doit("stie=x", status=3)
     assert "stie=" in out and "site=" in out

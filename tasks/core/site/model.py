@@ -659,7 +659,8 @@ class Image(NamedTuple):
             ListOf(Text("exclude")),
             "rsync patterns of what is left out",
             "rsync patterns of what is left out; `+ PATTERN` keeps what a later one would take."
-            " `/proc/*`, `/tmp/*` and the like are left out anyway, and the build folder",
+            " `/proc/*`, `/tmp/*` and the like are left out anyway, and in a `path` that holds them"
+            " the build folder, `tftp_root`, `nfs_root` and `http_root`",
             recipe=ROOT,
             examples=(["/scratch/*"],),
         ),

@@ -36,8 +36,8 @@ def resolve_site(said: Section, members: list[Member], folder: str) -> model.Sit
     networks = made.named(model.Network, networks_of(said))
     servers = made.named(model.Server, said.servers)
     more = _optional(said, made)
-    images = _of_site(made.named(model.Image, said.images), networks, more)
     deploy = made.values(model.Deploy, said.deploy)
+    images = _of_site(made.named(model.Image, said.images), networks, deploy, more)
     nodes = _Nodes(said, images, made).all(members)
     head = [said.site, *networks, *servers, *images, deploy, *filter(None, more.values())]
     return model.Site(
@@ -69,11 +69,13 @@ def _optional(said: Section, made: _Values) -> dict[str, Any]:
 def _of_site(
     images: tuple[model.Image, ...],
     networks: Iterable[model.Network],
+    deploy: model.Deploy,
     more: Mapping[str, Any],
 ) -> tuple[model.Image, ...]:
     """The images, each with what the site needs of all of them: an image goes by no node.
 
-    The places of all secrets; VLANs, where a network is tagged; the keys that the site trusts.
+    The places of all secrets; VLANs, where a network is tagged; the keys that the site trusts; and
+    without what is served.
     """
     tags = any(network.tagged for network in networks)
     places = [(secret.to, secret.on_disk) for secret in more["secrets"]]
@@ -84,7 +86,19 @@ def _of_site(
         "signers": more["trust"].key if more["trust"] else (),
         "tags": tags,
     }
-    return tuple(image._replace(**given) for image in images)
+    return tuple(_without_served(image, deploy)._replace(**given) for image in images)
+
+
+def _without_served(image: model.Image, deploy: model.Deploy) -> model.Image:
+    """No root holds what this machine serves, as that of `path: /` would: release in release."""
+    if image.reference.kind != "path":
+        return image
+    served = []
+    for root in (deploy.tftp_root, deploy.nfs_root, deploy.http_root):
+        inside = os.path.relpath(root, image.reference.where)
+        if not inside.startswith(os.pardir):
+            served.append(f"/{inside}")  # of plain letters
+    return image._replace(exclude=(*served, *image.exclude))
 
 
 def _hosts(said: dict[str, list[str]]) -> tuple[tuple[str, Names], ...]:
