@@ -17,9 +17,8 @@ import hashlib
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import chain
 from typing import NamedTuple
 
 from ..base.errors import BadInput
@@ -131,11 +130,12 @@ class Shipped:
     def listed(self) -> Listed:
         """What is listed of the distribution; of old databases of rpm, which are slow, nothing."""
         md5s = _MD5.findall(b"\n".join(self._of_dpkg))
-        databases = map(self._read, self._paths(_RPM))
-        headers = chain.from_iterable(map(_headers, databases))
-        digests = chain.from_iterable(_strings(header, _FILE_DIGESTS) for header in headers)
-        sha256s = filter(None, digests)  # a folder has none
-        return Listed(frozenset(map(bytes.decode, md5s)), frozenset(map(bytes.decode, sha256s)))
+        sha256s = set[bytes]()
+        for path in self._paths(_RPM):
+            for header in _headers(self._read(path)):
+                sha256s.update(_strings(header, _FILE_DIGESTS))
+        sha256s.discard(b"")  # of folders
+        return Listed(_as_text(md5s), _as_text(sha256s))
 
     def has(self, path: bytes) -> bool:
         """Whether a file is a distribution's, as it was shipped, and open to all users there."""
@@ -196,6 +196,10 @@ class Shipped:
         """What lists them by a digest of rpm's."""
         for path in self._paths(_RPM):
             yield from _of_vendors(self._read(path))
+
+
+def _as_text(words: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(map(bytes.decode, words))
 
 
 def listed_in(folder: str, skip: Skip | None) -> Listed:

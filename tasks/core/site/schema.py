@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
+    WrapValidator,
     create_model,
 )
 
@@ -560,10 +561,20 @@ def _type_of(kind: Any) -> Any:
     if isinstance(kind, ListOf):
         return GenericAlias(list, _type_of(kind.each))
     if isinstance(kind, MapOf):
-        return GenericAlias(dict, (_type_of(kind.names), _type_of(kind.each)))
+        mapping = GenericAlias(dict, (_type_of(kind.names), _type_of(kind.each)))
+        return Annotated[mapping, WrapValidator(_each_once)]
     if isinstance(kind, Text):
         return _text(kind.check, kind.number)
     return SCALARS[type(kind)](kind)
+
+
+def _each_once(given: Any, check: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """No two keys are the same when they are put in one form, as `etc/x` and `/etc/x` are."""
+    found = check(given)
+    if len(found) < len(given):
+        name = next(name for name in given if name not in found)
+        raise InvalidValue(f"says the same twice, once as {name}", "keep one of them")
+    return found
 
 
 @functools.lru_cache(None)
