@@ -101,9 +101,9 @@ def scheduler_of(run: Run, no_drain: bool) -> Scheduler:
         return NoScheduler()
     if run.site.upgrade:
         return Hooks(run.site.upgrade)
-    if find_program("scontrol"):
+    if find_program("scontrol") and find_program("squeue"):
         return Slurm()
-    needs = "Slurm's scontrol is not here, and the site has no `upgrade:` commands"
+    needs = "Slurm's scontrol and squeue are not here, and the site has no `upgrade:` commands"
     raise Refused(f"nobody can drain nodes: {needs}; or --no-drain, whatever they do")
 
 

@@ -208,30 +208,69 @@ def test_with_no_drain_nobody_is_asked(rack: Rack):
     assert f"wn001: runs {rack.release}\n" in out and not (rack.jobs / "away").exists()
 
 
-def test_slurm_drains_nodes_and_lets_their_jobs_end(rack: Rack, tmp_path: pathlib.Path):
+@pytest.fixture
+def slurms(rack: Rack) -> Iterator[Rack]:
+    """The same without commands of the site's own."""
     whole = rack.site.read_text()
     rack.site.write_text(whole[: whole.index("upgrade:")])
-    rack.boots(rack.nodes[2], DEGRADED)
-    with slurm(rack.net, tmp_path, rack.nodes) as real:
+    yield rack
+    rack.site.write_text(whole)
+
+
+def test_slurm_drains_nodes_and_lets_their_jobs_end(slurms: Rack, tmp_path: pathlib.Path):
+    slurms.boots(slurms.nodes[2], DEGRADED)
+    with slurm(slurms.net, tmp_path, slurms.nodes) as real:
         real("sbatch", "-w", "wn001", "-o", "/dev/null", "--wrap", "sleep 9")
         real("sbatch", "-w", "wn002", "-o", "/dev/null", "--wrap", "sleep 900")
         real("scontrol", "update", "nodename=wn004", "state=drain", "reason=bad fan")
         until(lambda: all(real.state(name).startswith("alloc") for name in ("wn001", "wn002")))
         words = ("--at-once=4", "--failed=9", "--idle-within=20s")
-        out = rack("upgrade", *words, status=1, env=real.environment())
+        out = slurms("upgrade", *words, status=1, env=real.environment())
         # Slurm puts a * behind the state of a node that does not answer just now
-        until(lambda: not any("*" in real.state(node.name) for node in rack.nodes))
-        states = [" ".join(real.state(node.name).split()) for node in rack.nodes]
-        degraded = f"runs {rack.release}, degraded: see /run/plugnode/degraded there"
-    rack.site.write_text(whole)
-    assert f"wn001: runs {rack.release}\n" in out, out
+        until(lambda: not any("*" in real.state(node.name) for node in slurms.nodes))
+        states = [" ".join(real.state(node.name).split()) for node in slurms.nodes]
+        degraded = f"runs {slurms.release}, degraded: see /run/plugnode/degraded there"
+    assert f"wn001: runs {slurms.release}\n" in out, out
     assert "wn002: left: not idle in 20 seconds: allocated+drain\n" in out, out
     assert f"wn003: failed: {degraded}; it stays drained\n" in out, out
     assert "wn004: left: drained by somebody else: bad fan\n" in out, out
     # Slurm 24.11 goes on showing why a node was drained once
     assert [state.split()[0] for state in states[:2]] == ["idle", "allocated"]
     assert states[2:] == [f"drained plugnode: {degraded}", "drained bad fan"]
-    assert rack.runs() == [rack.release, OLD, rack.release, OLD]
+    assert slurms.runs() == [slurms.release, OLD, slurms.release, OLD]
+
+
+def test_in_slurm_no_suspended_job_is_killed_and_what_an_admin_took_out_stays_out(
+    slurms: Rack, tmp_path: pathlib.Path
+):
+    with slurm(slurms.net, tmp_path, slurms.nodes[:3]) as real:
+        real("sbatch", "-w", "wn001", "-o", "/dev/null", "--wrap", "sleep 900")
+        until(lambda: real.state("wn001").startswith("alloc"))
+        real("scontrol", "suspend", "1")
+        until(lambda: real.state("wn001").startswith("idle"))
+        real("scontrol", "update", "nodename=wn002", "state=down", "reason=bad fan")
+        real("scontrol", "update", "nodename=wn003", "state=fail", "reason=bad disk")
+        words = ("--at-once=4", "--failed=9", "--idle-within=10s")
+        out = slurms("upgrade", *words, status=1, env=real.environment())
+        states = [real.state(f"wn00{n}").split() for n in (2, 3)]
+        jobs = real("squeue", "--noheader", "--format=%N %T").split()
+    assert "wn001: left: not idle in 10 seconds: it has a job that is suspended\n" in out, out
+    assert "wn002: left: down in Slurm: bad fan\n" in out
+    assert "wn003: left: set to fail by somebody else: bad disk\n" in out
+    assert "wn004: left: Slurm does not know it; name others by node=\n" in out
+    assert states == [["down", "bad", "fan"], ["fail", "bad", "disk"]], states
+    assert jobs == ["wn001", "SUSPENDED"] and slurms.runs() == [OLD] * 4
+
+
+def test_what_somebody_has_resumed_in_slurm_is_no_failure(slurms: Rack, tmp_path: pathlib.Path):
+    slurms.boots(slurms.nodes[0], DEGRADED)
+    with slurm(slurms.net, tmp_path, slurms.nodes[:1]) as real:
+        given = {"env": real.environment()}
+        assert "it stays drained" in slurms("upgrade", "node=wn001", status=1, **given)
+        slurms.nodes[0].path("/run/plugnode/degraded").unlink()
+        real("scontrol", "update", "nodename=wn001", "state=resume")
+        out = slurms("upgrade", "node=wn001", **given)
+    assert f"wn001: runs {slurms.release}\n" in out, out
 
 
 def test_without_anybody_who_drains_it_is_refused_and_bad_bounds_are_bad_input(
@@ -239,7 +278,10 @@ def test_without_anybody_who_drains_it_is_refused_and_bad_bounds_are_bad_input(
 ):
     sample_site.write(doit.site, reference)
     out = doit("upgrade", status=1, env={**os.environ, "PATH": "/nowhere"})
-    assert "nobody can drain nodes: Slurm's scontrol is not here, and the site has no" in out
+    assert (
+        "nobody can drain nodes: Slurm's scontrol and squeue are not here, and the site has no"
+        in out
+    )
     out = doit("upgrade", "--at-once=0", "--boot-within=soon", status=3)
     assert f"{doit.site}:1:1: --at-once=0: not a number of nodes; write a whole number" in out
     assert f"{doit.site}:1:1: --boot-within=soon: not a time; write it as 90s, 30m" in out

@@ -153,6 +153,16 @@ def fold_nodes(names: Iterable[str]) -> str:
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
 
 
+def unfold(text: str) -> set[str]:
+    """The names of what a program has folded. Raises BadRange."""
+    from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
+    try:
+        return {*NodeSet(text, resolver=RESOLVER_NOGROUP)}
+    except NodeSetException as error:
+        raise BadRange(str(error)) from None
+
+
 def hostlist(names: Iterable[str]) -> str:
     """Names as every program of a cluster reads them: `wn[001-040,100],login`.
 

@@ -14,6 +14,21 @@ from ..site.model import Upgrade
 
 LIMIT = 60  # seconds for one command
 STAYS = "; it stays drained"
+OURS = "plugnode: "  # how each reason of ours begins
+# Why Slurm itself takes a node down that does not answer, or that has booted
+OF_SLURM = ("Not responding", "Node unexpectedly rebooted")
+
+
+class Held(NamedTuple):
+    """A node that gets no jobs already, or that cannot be kept from them."""
+
+    words: str  # how, for an admin
+    reason: str = ""  # as it was given
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether an upgrade may have wanted it."""
+        return self.reason.startswith((OURS, *OF_SLURM))
 
 
 class Scheduler(Protocol):
@@ -22,8 +37,8 @@ class Scheduler(Protocol):
     stays: str  # what is to be said of a node that has failed
     knows_jobs: bool  # whether that it says of none that it is busy means anything
 
-    def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
-        """Those of the nodes that are drained already -> the reason that was given."""
+    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+        """Those of the nodes that get no jobs already."""
 
     def drain(self, node: str, reason: str) -> None:
         """Send it no job any more; or, where it is drained, give another reason."""
@@ -40,7 +55,7 @@ class NoScheduler:
 
     stays, knows_jobs = "", False
 
-    def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
         return {}
 
     def drain(self, node: str, reason: str) -> None:
@@ -61,7 +76,7 @@ class Hooks:
     def __init__(self, commands: Upgrade):
         self.commands = commands
 
-    def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
         return {}
 
     def drain(self, node: str, reason: str) -> None:
@@ -85,44 +100,73 @@ class Hooks:
             raise Refused(f"upgrade: {key}: {_last(status, said)}")
 
 
+SHOW = ("--all", "--oneliner", "show", "node")
+UNKNOWN = Held("Slurm does not know it; name others by node=")
+
+
 class _SlurmNode(NamedTuple):
     name: str
     states: list[str]  # the first is what it does, the others are flags (scontrol(1))
     reason: str
 
     @property
-    def is_drained(self) -> bool:
-        return "DRAIN" in self.states
+    def held(self) -> Held | None:
+        reason = self.reason or "no reason given"
+        if "DRAIN" in self.states:
+            return Held(f"drained by somebody else: {reason}", self.reason)
+        if "FAIL" in self.states:
+            return Held(f"set to fail by somebody else: {reason}", self.reason)
+        if self.states[0] == "DOWN" and self.reason and not self.reason.startswith(OF_SLURM):
+            return Held(f"down in Slurm: {reason}", self.reason)
+        return None
 
     @property
-    def has_jobs(self) -> bool:
-        return self.states[0] not in ("IDLE", "DOWN") or "COMPLETING" in self.states
+    def busy(self) -> str:
+        """What is said of one that has jobs, or gets some."""
+        if self.states[0] not in ("IDLE", "DOWN") or "COMPLETING" in self.states:
+            return "+".join(self.states).lower()
+        return "" if "DRAIN" in self.states else "somebody has undrained it"
 
 
-_SLURM_NODE = re.compile(r"^NodeName=(\S+) .*?\bState=(\S+)(?:.*? Reason=(.*?)(?: \[\S+\])?\s*$)?")
+_SLURM_NODE = re.compile(
+    r"^NodeName=(\S+) .*?\bState=(\S+)(?:.*? Reason=(.*?)(?: \[\S+@\S+\].*)?\s*$)?"
+)
+_NO_NODE = re.compile(r"^Node (\S+) not found$", re.MULTILINE)
 
 
 class Slurm:
-    """Slurm, by its scontrol(1)."""
+    """Slurm, by its scontrol(1) and squeue(1)."""
 
     stays, knows_jobs = STAYS, True
 
-    def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
-        found = self._shown(nodes)
-        return {node.name: node.reason for node in found if node.is_drained}
+    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+        found, unknown = _shown(nodes)
+        held = {node.name: node.held for node in found}
+        return dict.fromkeys(unknown, UNKNOWN) | {name: one for name, one in held.items() if one}
 
     def drain(self, node: str, reason: str) -> None:
-        _scontrol("update", f"nodename={node}", "state=drain", f"reason={reason}")
+        _ask("scontrol", "update", f"nodename={node}", "state=drain", f"reason={reason}")
 
     def busy(self, nodes: Iterable[str]) -> Mapping[str, str]:
-        found = self._shown(nodes)
-        return {node.name: "+".join(node.states).lower() for node in found if node.has_jobs}
+        found, unknown = _shown(nodes)
+        busy = {node.name: node.busy for node in found if node.busy}
+        idle = [node.name for node in found if node.name not in busy]
+        suspended = dict.fromkeys(_with_suspended(idle), "it has a job that is suspended")
+        return dict.fromkeys(unknown, UNKNOWN.words) | busy | suspended
 
     def undrain(self, node: str) -> None:
-        _scontrol("update", f"nodename={node}", "state=resume")
+        """One that somebody has resumed by hand Slurm would not resume."""
+        if self.held([node]):
+            _ask("scontrol", "update", f"nodename={node}", "state=resume")
 
-    def _shown(self, nodes: Iterable[str]) -> list[_SlurmNode]:
-        return slurm_nodes(_scontrol("--oneliner", "show", "node", ",".join(nodes)))
+
+def _shown(nodes: Iterable[str]) -> tuple[list[_SlurmNode], list[str]]:
+    """What Slurm says of nodes, and those that it does not know."""
+    status, said = ask_program("scontrol", *SHOW, ",".join(nodes), within=LIMIT)
+    unknown = _NO_NODE.findall(said)
+    if status and not unknown:
+        raise Refused(f"scontrol show: {_last(status, said)}")
+    return slurm_nodes(said), unknown
 
 
 def slurm_nodes(said: str) -> list[_SlurmNode]:
@@ -135,10 +179,23 @@ def slurm_nodes(said: str) -> list[_SlurmNode]:
     return found
 
 
-def _scontrol(*words: str) -> str:
-    status, said = ask_program("scontrol", *words, within=LIMIT)
+def _with_suspended(nodes: Iterable[str]) -> set[str]:
+    """Those of the nodes that have a suspended job; by its state such a node is idle."""
+    from ..base.nodeset import unfold
+
+    asked = {*nodes}
+    if not asked:
+        return asked
+    words = ("--all", "--noheader", "--states=SUSPENDED", "--format=%N")
+    said = _ask("squeue", *words, f"--nodelist={','.join(sorted(asked))}")
+    lists = [line.strip() for line in said.splitlines() if " " not in line.strip()]
+    return asked & unfold(",".join(filter(None, lists)))
+
+
+def _ask(program: str, *words: str) -> str:
+    status, said = ask_program(program, *words, within=LIMIT)
     if status:
-        raise Refused(f"scontrol {words[0].strip('-')}: {_last(status, said)}")
+        raise Refused(f"{program} {words[0].strip('-')}: {_last(status, said)}")
     return said
 
 

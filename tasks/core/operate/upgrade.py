@@ -20,10 +20,9 @@ from ..base.process import Throttle
 from ..base.text import counted
 from ..nodes.ask import Heard, Runs
 from .ledger import DRAINED, FAILED, REBOOTED, Ledger
-from .schedulers import Scheduler
+from .schedulers import OURS, Scheduler
 
 MINUTE = 60
-OURS = "plugnode"  # how each reason begins
 SILENT = "it does not answer"
 
 
@@ -131,22 +130,26 @@ class Rolling:
     def _stopped(self) -> bool:
         return len(self.outcome.failed) >= self.bounds.failed
 
-    def _without_others(self, late: list[str]) -> list[str]:
-        """The nodes without those that somebody else has drained, which stay as they are."""
-        drained = self.scheduler.drained(late) if late else {}
-        for node in late:
-            if node in drained and node not in self.ledger.nodes:
-                reason = drained[node] or "no reason given"
-                self.outcome.left[node] = f"drained by somebody else: {reason}"
-        return [node for node in late if node not in self.outcome.left]
+    def _without_others(self, asked: list[str]) -> list[str]:
+        """The nodes without those that somebody else keeps from jobs, which stay as they are."""
+        others = self._others(asked)
+        self.outcome.left.update(others)
+        return [node for node in asked if node not in others]
+
+    def _others(self, nodes: list[str]) -> dict[str, str]:
+        """Those of the nodes that somebody else keeps from jobs -> what is said of them."""
+        held = self.scheduler.held(nodes) if nodes else {}
+        noted = self.ledger.nodes
+        return {
+            node: one.words for node, one in held.items() if not (node in noted and one.is_ours)
+        }
 
     def _begin(self, queue: list[str]) -> None:
         """Drain as many as may be away; none, and let go of those that wait, where it stops."""
         if self._stopped():
             self._release(list(self.draining), "not rebooted: too many have failed")
             return
-        free = self._claimed(queue, self.bounds.at_once - self._away())
-        begun = []
+        free, begun = self._free(queue), []
         while free and not self._stopped():
             node = free.pop(0)
             if self._drain(node):
@@ -156,9 +159,19 @@ class Rolling:
             queue[:0] = free
         self._told(begun, "draining")
 
+    def _free(self, queue: list[str]) -> list[str]:
+        """The next that may be away; none while the scheduler says nothing of them."""
+        try:
+            return self._claimed(queue, self.bounds.at_once - self._away())
+        except Refused as error:
+            if not self._away():
+                raise
+            self.waits(str(error))
+            return []
+
     def _claimed(self, queue: list[str], most: int) -> list[str]:
-        """The next so many, without those that are in the upgrade of somebody else."""
-        asked, queue[:] = queue[:most], queue[most:]
+        """The next so many, without those that are somebody else's by now."""
+        asked, queue[:] = self._without_others(queue[:most]), queue[most:]
         others = self.running.claim(asked) if asked else {}
         for node, whose in others.items():
             self.outcome.left[node] = f"in the upgrade of {whose}, until that has ended"
@@ -168,7 +181,7 @@ class Rolling:
         self.ledger.note(node, DRAINED)
         self.draining[node] = time.monotonic()
         try:
-            self.scheduler.drain(node, f"{OURS}: upgrade to {self.wanted[node]}")
+            self.scheduler.drain(node, f"{OURS}upgrade to {self.wanted[node]}")
         except Refused as error:
             del self.draining[node]
             self.ledger.forget(node)
@@ -185,9 +198,9 @@ class Rolling:
             return
         try:
             busy = self.scheduler.busy(self.draining)
+            idle = self._still_ours([node for node in self.draining if node not in busy])
         except Refused as error:  # it is asked again until the bound
-            busy = dict.fromkeys(self.draining, str(error))
-        idle = [node for node in self.draining if node not in busy]
+            busy, idle = dict.fromkeys(self.draining, str(error)), []
         if idle:
             self._reboot(idle)
         for node in list(busy)[:1]:
@@ -196,6 +209,12 @@ class Rolling:
         for node, since in list(self.draining.items()):
             if now - since >= self.bounds.idle:
                 self._release([node], f"not idle in {self.bounds.idle:g} seconds: {busy[node]}")
+
+    def _still_ours(self, nodes: list[str]) -> list[str]:
+        """The nodes without those that somebody else has drained since, which are let go."""
+        others = self._others(nodes)
+        self._release(others, "")
+        return [node for node in nodes if node not in others]
 
     def _reboot(self, nodes: list[str]) -> None:
         for node in nodes:
@@ -280,7 +299,11 @@ class Rolling:
         self.ledger.note(node, FAILED)
         self._told([node], why)
         try:
-            self.scheduler.drain(node, f"{OURS}: {why}")
+            if words := self._others([node]).get(node):
+                self.ledger.forget(node)
+                self.outcome.failed[node] = f"{why}; {words}"
+            else:
+                self.scheduler.drain(node, f"{OURS}{why}")
         except Refused as error:
             self.outcome.failed[node] = f"{why}; and it may take jobs: {error}"
 
@@ -291,12 +314,18 @@ class Rolling:
             self.draining.pop(node, None)
             if self._undrain(node):
                 self.outcome.left[node] = why
+            if node in self.outcome.left:
                 released.append(node)
         if released:
             self.running.unclaim(released)
 
     def _undrain(self, node: str) -> bool:
+        """Whether it has jobs again; not where somebody else wants it drained by now."""
         try:
+            if words := self._others([node]).get(node):
+                self.ledger.forget(node)
+                self.outcome.left[node] = words
+                return False
             self.scheduler.undrain(node)
         except Refused as error:
             self.outcome.failed[node] = f"still drained: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.core.operate.schedulers import slurm_nodes
+from tasks.core.operate.schedulers import Held, slurm_nodes
 
 LINE = (
     "NodeName=wn001 Arch=x86_64 CPUTot=1 NodeAddr=10.99.0.1 NodeHostName=wn001 "
@@ -13,20 +13,44 @@ LINE = (
 REASON = " Reason=plugnode: a (b) [root@2026-11-29T13:42:07]"
 
 
+FOREIGN = " Reason=bad fan (b) [admin@2026-11-29T13:42:07] Comment=a State=IDLE Extra=Reason=b"
+DRAINED = "drained by somebody else: plugnode: a (b)"
+
+
 @pytest.mark.parametrize(
-    ("state", "reason", "found"),
+    ("state", "reason", "held", "busy"),
     [
-        ("IDLE", "", (False, False, "")),
-        ("ALLOCATED+DRAIN", REASON, (True, True, "plugnode: a (b)")),
-        ("MIXED", "", (False, True, "")),
-        ("IDLE+DRAIN", REASON, (True, False, "plugnode: a (b)")),
-        ("IDLE+COMPLETING+DRAIN", REASON, (True, True, "plugnode: a (b)")),
-        ("DOWN*+DRAIN", " Reason=Not responding [slurm@x]", (True, False, "Not responding")),
-        ("IDLE+DRAIN+NOT_RESPONDING", REASON, (True, False, "plugnode: a (b)")),
-        ("UNKNOWN", "", (False, True, "")),
+        ("IDLE", "", "", "somebody has undrained it"),
+        ("ALLOCATED+DRAIN", REASON, DRAINED, "allocated+drain"),
+        ("MIXED", "", "", "mixed"),
+        ("IDLE+DRAIN", REASON, DRAINED, ""),
+        ("IDLE+COMPLETING+DRAIN", REASON, DRAINED, "idle+completing+drain"),
+        (
+            "DOWN*+DRAIN",
+            " Reason=Not responding [slurm@x]",
+            "drained by somebody else: Not responding",
+            "",
+        ),
+        ("IDLE+DRAIN+NOT_RESPONDING", REASON, DRAINED, ""),
+        ("UNKNOWN", "", "", "unknown"),
+        ("IDLE+DRAIN", FOREIGN, "drained by somebody else: bad fan (b)", ""),
+        ("IDLE+DRAIN", "", "drained by somebody else: no reason given", ""),
+        (
+            "IDLE+FAIL",
+            FOREIGN,
+            "set to fail by somebody else: bad fan (b)",
+            "somebody has undrained it",
+        ),
+        ("DOWN", FOREIGN, "down in Slurm: bad fan (b)", "somebody has undrained it"),
+        ("DOWN*", " Reason=Not responding [slurm@x]", "", "somebody has undrained it"),
     ],
 )
-def test_a_node_is_drained_or_has_jobs_by_its_state(state: str, reason: str, found: tuple):
+def test_a_node_is_held_or_has_jobs_by_its_state(state: str, reason: str, held: str, busy: str):
     said = LINE.format(state=state, reason=reason) + "\nslurm_load_node error: Node gone\n"
     (node,) = slurm_nodes(said)
-    assert (node.is_drained, node.has_jobs, node.reason) == found and node.name == "wn001"
+    assert (node.held.words if node.held else "", node.busy, node.name) == (held, busy, "wn001")
+
+
+def test_a_reason_is_ours_or_slurms_own_or_somebody_elses():
+    ours = {"plugnode: upgrade": True, "Not responding": True, "bad fan": False, "": False}
+    assert {reason: Held("", reason).is_ours for reason in ours} == ours

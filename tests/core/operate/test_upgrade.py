@@ -10,6 +10,7 @@ import pytest
 from tasks.core.base.errors import Refused
 from tasks.core.nodes.ask import Heard, Runs
 from tasks.core.operate.ledger import DRAINED, REBOOTED, Ledger
+from tasks.core.operate.schedulers import Held
 from tasks.core.operate.upgrade import Bounds, Outcome, Rolling
 
 OLD, NEW = "worker-0123456789ab", "worker-ba9876543210"
@@ -32,8 +33,12 @@ class Cluster:
         self.silent: set[str] = set()
         self.claims: dict[str, str] = {}  # of nodes, until they boot
 
-    def drained(self, nodes: Iterable[str]) -> Mapping[str, str]:
-        return {node: self.reasons[node] for node in nodes if node in self.reasons}
+    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+        return {
+            node: Held(f"drained by somebody else: {self.reasons[node]}", self.reasons[node])
+            for node in nodes
+            if node in self.reasons
+        }
 
     def drain(self, node: str, reason: str) -> None:
         if node in self.broken:
@@ -214,6 +219,67 @@ def test_what_somebody_else_has_drained_is_left_and_a_drain_that_fails_is_a_fail
     assert outcome.left == {"wn001": "drained by somebody else: bad fan"}
     assert outcome.failed == {"wn002": "no such node"}
     assert cluster.reasons == {"wn001": "bad fan"} and cluster.release["wn002"] == OLD
+
+
+def test_what_somebody_drains_before_its_turn_is_left(ledger: Ledger):
+    cluster = Cluster()
+    cluster.reboot = _then(cluster.reboot, lambda: cluster.reasons.setdefault("wn003", "bad fan"))
+    outcome = upgraded(cluster, ledger, at_once=1)
+    assert outcome.left == {"wn003": "drained by somebody else: bad fan"}
+    assert cluster.reasons == {"wn003": "bad fan"} and cluster.release["wn003"] == OLD
+    assert outcome.upgraded == ["wn001", "wn002", "wn004"] and "wn003" not in cluster.claims
+
+
+def test_what_somebody_drains_while_it_waits_or_boots_is_not_undrained(ledger: Ledger):
+    cluster = Cluster(wn002="degraded")
+    others = dict.fromkeys(("wn001", "wn002", "wn003"), "bad fan")
+    cluster.jobs = {"wn003"}
+    cluster.reboot = _then(cluster.reboot, lambda: cluster.reasons.update(others))
+    outcome = upgraded(cluster, ledger)
+    words = "drained by somebody else: bad fan"
+    assert outcome.left == dict.fromkeys(("wn001", "wn003"), words)
+    degraded = f"runs {NEW}, degraded: see /run/plugnode/degraded there"
+    assert outcome.failed == {"wn002": f"{degraded}; {words}"}
+    assert cluster.reasons == others and cluster.release["wn003"] == OLD
+    assert Ledger(ledger.path).nodes == {} and cluster.claims == {}
+
+
+def test_what_somebody_drains_while_its_jobs_end_is_not_rebooted(ledger: Ledger):
+    cluster = Cluster()
+    cluster.drain = lambda node, reason: cluster.reasons.update({node: "bad fan"})
+    outcome = upgraded(cluster, ledger, at_once=1)
+    assert outcome.left == dict.fromkeys(NAMES, "drained by somebody else: bad fan")
+    assert set(cluster.release.values()) == {OLD} and cluster.claims == {}
+
+
+def _then(first, second):
+    def both(*given):
+        answer = first(*given)
+        second()
+        return answer
+
+    return both
+
+
+def test_while_the_scheduler_says_nothing_no_other_is_begun_and_with_none_at_work_it_ends(
+    ledger: Ledger,
+):
+    cluster, silent = Cluster(), [["wn003"]]
+    cluster.jobs = {"wn002"}
+
+    def held(nodes: Iterable[str]) -> Mapping[str, Held]:
+        if silent and [*nodes] in silent:
+            silent.clear()
+            raise Refused("Unable to contact slurm controller")
+        return Cluster.held(cluster, nodes)
+
+    cluster.held = held
+    outcome = upgraded(cluster, ledger, at_once=2)
+    assert outcome.upgraded == ["wn001", "wn003", "wn004"] and [*outcome.left] == ["wn002"]
+    silent.append(["wn002"])
+    with pytest.raises(Refused, match="Unable to contact slurm controller"):
+        upgraded(cluster, ledger)
+    assert cluster.reasons == {} and cluster.claims == {}
 
 
 def test_a_ledger_that_is_damaged_counts_as_none(ledger: Ledger):
