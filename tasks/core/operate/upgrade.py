@@ -162,7 +162,7 @@ class Rolling:
     def _free(self, queue: list[str]) -> list[str]:
         """The next that may be away; none while the scheduler says nothing of them."""
         try:
-            return self._claimed(queue, self.bounds.at_once - self._away())
+            return self._claimed(queue, max(0, self.bounds.at_once - self._away()))
         except Refused as error:
             if not self._away():
                 raise

@@ -261,6 +261,16 @@ def _then(first, second):
     return both
 
 
+def test_what_boots_still_counts_as_away_for_the_next_one_with_fewer_at_once(ledger: Ledger):
+    cluster = Cluster(wn001="silent", wn002="silent", wn003="silent")
+    for node in ("wn001", "wn002"):
+        ledger.note(node, REBOOTED)
+        cluster.drain(node, "plugnode: upgrade")
+    cluster.silent = {"wn001", "wn002"}
+    outcome = upgraded(cluster, ledger, at_once=1, failed=2)
+    assert cluster.most == 2 and [*outcome.left] == ["wn003", "wn004"], outcome
+
+
 def test_while_the_scheduler_says_nothing_no_other_is_begun_and_with_none_at_work_it_ends(
     ledger: Ledger,
 ):
