@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -24,20 +25,44 @@ OF_DEVICE = frozenset(
 )
 
 
+OF_YAML = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # what is no word
+
+
+class _AsWritten(yaml.SafeLoader):
+    """Warewulf takes values for words: to YAML 1.1 a MAC address of digits alone is a number."""
+
+    yaml_implicit_resolvers = {
+        first: [found for found in resolvers if found[0] in OF_YAML]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def read_warewulf(path: str, text: str, found: Imported) -> None:
     try:
-        said = yaml.safe_load(text)
+        said = yaml.load(text, _AsWritten)
         lines = _lines(yaml.compose(text, yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise BadInput.at(path, "no YAML; nodes.conf is", line) from None
     profiles = _mapping(said.get("nodeprofiles") or said.get("profiles"))
-    for name, node in _mapping(said.get("nodes")).items():
+    nodes = _mapping(said.get("nodes"))
+    names = _told_apart(nodes)
+    for name, node in nodes.items():
         origin = FileLine(path, lines.get(str(name), 1))
-        made = found.node(origin, str(name))
+        made = found.node(origin, names[name])
         if made:
             _node(origin, made, _merged(_mapping(node), profiles), found)
+
+
+def _told_apart(nodes: Iterable[Any]) -> dict[Any, str]:
+    """Names of nodes: `a.n1` and `a.n2` are two, not one with a domain."""
+    shorts = Counter(str(name).lower().partition(".")[0] for name in nodes)
+    found = {name: str(name) for name in nodes}
+    return {
+        name: text.replace(".", "-") if shorts[text.lower().partition(".")[0]] > 1 else text
+        for name, text in found.items()
+    }
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -57,9 +82,24 @@ def _lines(document: Any) -> dict[str, int]:
 def _merged(node: dict[str, Any], profiles: dict[str, Any]) -> dict[str, Any]:
     """A node over its profiles, of which `default` is everybody's that names none."""
     merged: dict[str, Any] = {}
-    for name in node.get("profiles") or ["default"]:
-        merged = _over(merged, _mapping(profiles.get(str(name))))
-    return _over(merged, node)
+    given = {"profiles": node.get("profiles") or ["default"]}
+    names = _profiles(given, profiles)
+    for name in names:
+        merged = _over(merged, _mapping(profiles.get(name)))
+    return {**_over(merged, node), "profiles": names}
+
+
+def _profiles(said: dict[str, Any], profiles: dict[str, Any], within: Any = ()) -> list[str]:
+    """The profiles of a node, those of profiles before them; `~name` takes one away."""
+    given = said.get("profiles") or []
+    names: list[str] = []
+    for name in map(str, given if isinstance(given, list) else [given]):
+        if name.startswith("~"):
+            names = [other for other in names if other != name[1:]]
+        elif name not in (*within, *names):
+            below = _profiles(_mapping(profiles.get(name)), profiles, (*within, name))
+            names += [other for other in [*below, name] if other not in names]
+    return names
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

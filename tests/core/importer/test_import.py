@@ -429,6 +429,35 @@ def test_warewulfs_nodes_conf(tmp_path):
     assert lines(text, "# nodes") == ["# nodes.conf:11: n0001: asset key: not understood"]
 
 
+WAREWULF_46 = """\
+nodeprofiles:
+  default:
+    profiles: [network]
+  network:
+    network devices: {default: {netmask: 255.255.252.0, gateway: 10.0.0.254}}
+  gpu: {tags: {rack: 03}}
+nodes:
+  grid.n1:
+    profiles: [default, gpu]
+    network devices: {default: {hwaddr: 52:54:00:12:34:56, ipaddr: 10.0.1.1}}
+  grid.n2:
+    profiles: [default, gpu, ~gpu]
+    network devices: {default: {hwaddr: 52:54:00:12:34:57, ipaddr: 10.0.1.2, onboot: yes}}
+  n3: {network devices: {default: {hwaddr: ~, ipaddr: 10.0.1.3}}}
+"""
+
+
+def test_warewulfs_values_are_words_its_names_may_have_dots_and_profiles_have_profiles(tmp_path):
+    text, site = imported(tmp_path, nodes_conf=WAREWULF_46)
+    first, second, third = site.nodes
+    assert [node.name for node in site.nodes] == ["grid-n1", "grid-n2", "n3"], text
+    macs = ["52:54:00:12:34:56", "52:54:00:12:34:57", ""]
+    assert [node.mac for node in site.nodes] == macs
+    assert (first.groups, first.facts) == (("network", "gpu"), (("rack", "03"),))
+    assert second.groups == third.groups == ("network",) and second.facts == ()
+    assert str(site.network.subnet) == "10.0.0.0/22" and site.network.gateway == "10.0.0.254"
+
+
 def test_xcats_stanzas(tmp_path):
     text, site = imported(tmp_path, lsdef_txt=XCAT)
     first, second = site.nodes
