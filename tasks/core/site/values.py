@@ -664,6 +664,8 @@ def secret_path(value: str) -> str:
         raise InvalidValue("not a path of a node", "write it as /etc/munge/munge.key")
     if first in ("proc", "sys", "dev", "run", "tmp", "var.ro"):
         raise InvalidValue("no place for a secret", "name one below /etc or /var, say")
+    if not re.fullmatch(r"(?:.{1,155}/)?.{1,100}", path):  # of ustar, in which it comes (pax(1))
+        raise InvalidValue("too long a path for a secret", "give it a shorter name")
     return path
 
 
@@ -671,10 +673,10 @@ private_mode = editors(r"^0?[4-7][0-7]0$")(
     text(r"0?[4-7][0-7]0", "not a mode of a secret", "write it as 0400 or 0640: none for others", 4)
 )
 owner = text(
-    r"[a-z_][a-z0-9_-]*(?::[a-z_][a-z0-9_-]*)?",
+    r"[a-z_][a-z0-9_-]{0,31}(?::[a-z_][a-z0-9_-]{0,31})?",  # as long as useradd(8) makes them
     "not a user",
     "write it as munge, or as munge:munge",
-    64,
+    65,
 )
 
 
