@@ -70,6 +70,19 @@ class _Work:
         self.bmc.switch(to)
         self.settled(self.bmc.state, to, to)
 
+    def on_again(self) -> None:
+        """A BMC that shares its node's card says nothing for a while when that goes off."""
+        self.note("switched off, not on again")
+        time.sleep(REST)
+        end = time.monotonic() + self.patience.within
+        while True:
+            try:
+                return self.switch(ON)
+            except Refused as error:
+                if time.monotonic() >= end:
+                    raise Refused(f"switched off, not on again: {error}") from None
+            time.sleep(self.patience.every)
+
 
 def _heard(ask: Callable[[], str]) -> str:
     try:
@@ -103,9 +116,7 @@ def _cycle(work: _Work) -> str:
         work.switch(ON)
         return "on; it was off"
     work.switch(OFF)
-    work.note("switched off, not on again")
-    time.sleep(REST)
-    work.switch(ON)
+    work.on_again()
     return "on, after off"
 
 
