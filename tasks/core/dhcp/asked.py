@@ -11,8 +11,10 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
+from ..base.text import readable
 from .leases import leases_seen
 
 LOGS = ("syslog", "daemon.log", "messages", "dnsmasq.log", "kea/*.log", "dhcpd.log")
@@ -80,11 +82,12 @@ def _journal() -> Iterator[str]:
 def read_asked(values: Iterable[str]) -> Asked:
     """What a server told of a card, which is to stand in a site.yaml. Raises ValueError."""
     one = Asked(*values)
-    shapes = ((one.mac, _MAC), (one.subnet, rf"({_IP}/\d+)?"), (one.relay, rf"({_IP})?"))
-    for said, shape in shapes:
-        if not re.fullmatch(shape, said):
+    if not re.fullmatch(_MAC, one.mac):
+        raise ValueError(f"{one.mac!r} is none")
+    for said, meant in ((one.subnet, _subnet(one.subnet)), (one.relay, _relay(one.relay))):
+        if said and not meant:
             raise ValueError(f"{said!r} is none")
-    return one
+    return one._replace(subnet=_subnet(one.subnet))
 
 
 def asked_in_log(lines: Iterable[str], now: datetime | None = None) -> Iterator[Asked]:
@@ -99,10 +102,26 @@ def asked_in_log(lines: Iterable[str], now: datetime | None = None) -> Iterator[
 
 
 def _asked(found: re.Match[str], time: str) -> Asked:
-    words = {name: word or "" for name, word in found.groupdict().items()}
-    via = words.pop("via", "")
-    relay = via if re.fullmatch(_IP, via) else ""
-    return Asked(**words, first=time, last=time, relay=relay)
+    """A stranger's name stands in the line, too: what looks like an address need be none."""
+    words = {name: readable(word or "") for name, word in found.groupdict().items()}
+    relay, subnet = _relay(words.pop("via", "")), _subnet(words.pop("subnet", ""))
+    return Asked(**words, first=time, last=time, relay=relay, subnet=subnet)
+
+
+def _relay(text: str) -> str:
+    """The address; "" where it is none."""
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        return ""
+
+
+def _subnet(text: str) -> str:
+    """The network of an address and its prefix; "" where it is none."""
+    try:
+        return str(IPv4Network(text, strict=False))
+    except ValueError:
+        return ""
 
 
 @lru_cache(maxsize=None)  # a busy server asks for the same second again and again

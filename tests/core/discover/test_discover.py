@@ -98,11 +98,30 @@ def test_of_two_logs_the_order_is_that_of_the_first_time():
         ['52:54:00:ff:00:01", ip: 10.0.0.1}', "", "", "", "", "", ""],
         ["52:54:00:ff:00:01", "", "", "anywhere", "", "", ""],
         ["52:54:00:ff:00:01", "", "", "", "rm -rf", "", ""],
+        ["52:54:00:ff:00:01", "", "", "10.0.0.0/44", "", "", ""],
+        ["52:54:00:ff:00:01", "", "", "", "999.1.1.1", "", ""],
+        ["", "", "", "", "", "", ""],
     ],
 )
 def test_what_a_server_says_of_a_card_is_looked_at_before_it_may_stand_in_the_site(values):
     with pytest.raises(ValueError):
         read_asked(values)
+
+
+STRANGERS = """\
+boot1 dhcpd[9]: DHCPDISCOVER from 52:54:00:ff:00:01 (x) via 999.9.9.9: a) via eth0
+boot1 dhcpd[9]: DHCPDISCOVER from 52:54:00:ff:00:02 (x) via eth0: network 300.0.0.0/44: a) via eth0
+boot1 dhcpd[9]: DHCPDISCOVER from 52:54:00:ff:00:03 via 10.0.0.7: network 10.0.0.5/24: no free leases
+kea [hwtype=1 52:54:00:ff:00:04], cid=[], tid=0x1: 2 class(es): ALL, VENDOR_CLASS_\x1b[31mPXE
+"""
+
+
+def test_what_a_stranger_calls_itself_in_a_log_is_no_address_and_moves_no_cursor():
+    """dhcpd has the name that a client gave in its lines, brackets and all."""
+    first, second, third, fourth = asked_in_log(STRANGERS.splitlines())
+    assert (first.relay, first.subnet, second.relay, second.subnet) == ("", "", "", "")
+    assert (third.relay, third.subnet) == ("10.0.0.7", "10.0.0.0/24")
+    assert fourth.vendor_class.isprintable()
 
 
 def test_lines_are_appended_and_all_other_bytes_stay(doit: Doit):
