@@ -31,10 +31,11 @@ OF_YAML = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # what is no wo
 class _AsWritten(yaml.SafeLoader):
     """Warewulf takes values for words: to YAML 1.1 a MAC address of digits alone is a number."""
 
-    yaml_implicit_resolvers = {
-        first: [found for found in resolvers if found[0] in OF_YAML]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_AsWritten.yaml_implicit_resolvers = {
+    first: list(filter(lambda found: found[0] in OF_YAML, resolvers))
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def read_warewulf(path: str, text: str, found: Imported) -> None:
@@ -57,12 +58,13 @@ def read_warewulf(path: str, text: str, found: Imported) -> None:
 
 def _told_apart(nodes: Iterable[Any]) -> dict[Any, str]:
     """Names of nodes: `a.n1` and `a.n2` are two, not one with a domain."""
-    shorts = Counter(str(name).lower().partition(".")[0] for name in nodes)
-    found = {name: str(name) for name in nodes}
-    return {
-        name: text.replace(".", "-") if shorts[text.lower().partition(".")[0]] > 1 else text
-        for name, text in found.items()
-    }
+    shorts = {name: str(name).lower().partition(".")[0] for name in nodes}
+    owners = Counter(shorts.values())
+    found = {}
+    for name, short in shorts.items():
+        is_alone = owners[short] == 1
+        found[name] = str(name) if is_alone else str(name).replace(".", "-")
+    return found
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -92,14 +94,18 @@ def _merged(node: dict[str, Any], profiles: dict[str, Any]) -> dict[str, Any]:
 def _profiles(said: dict[str, Any], profiles: dict[str, Any], within: Any = ()) -> list[str]:
     """The profiles of a node, those of profiles before them; `~name` takes one away."""
     given = said.get("profiles") or []
-    names: list[str] = []
-    for name in map(str, given if isinstance(given, list) else [given]):
+    if not isinstance(given, list):
+        given = [given]
+    names: dict[str, None] = {}
+    for name in map(str, given):
         if name.startswith("~"):
-            names = [other for other in names if other != name[1:]]
-        elif name not in (*within, *names):
-            below = _profiles(_mapping(profiles.get(name)), profiles, (*within, name))
-            names += [other for other in [*below, name] if other not in names]
-    return names
+            names.pop(name[1:], None)
+        elif name not in within:
+            profile = _mapping(profiles.get(name))
+            below = _profiles(profile, profiles, (*within, name))
+            names |= dict.fromkeys(below)
+            names[name] = None
+    return list(names)
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

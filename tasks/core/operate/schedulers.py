@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
+from ..base.nodeset import BadRange, unfold
 from ..base.programs import ask_program
 from ..base.ssh import last_of
 from ..base.text import readable
@@ -19,7 +20,7 @@ OURS = "plugnode: "  # how each reason of ours begins
 OF_SLURM = ("Not responding", "Node unexpectedly rebooted")
 
 
-class Held(NamedTuple):
+class KeptFromJobs(NamedTuple):
     """A node that gets no jobs already, or that cannot be kept from them."""
 
     words: str  # how, for an admin
@@ -37,7 +38,7 @@ class Scheduler(Protocol):
     stays: str  # what is to be said of a node that has failed
     knows_jobs: bool  # whether that it says of none that it is busy means anything
 
-    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
         """Those of the nodes that get no jobs already."""
 
     def drain(self, node: str, reason: str) -> None:
@@ -55,7 +56,7 @@ class NoScheduler:
 
     stays, knows_jobs = "", False
 
-    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
         return {}
 
     def drain(self, node: str, reason: str) -> None:
@@ -76,7 +77,7 @@ class Hooks:
     def __init__(self, commands: Upgrade):
         self.commands = commands
 
-    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
         return {}
 
     def drain(self, node: str, reason: str) -> None:
@@ -101,7 +102,7 @@ class Hooks:
 
 
 SHOW = ("--all", "--oneliner", "show", "node")
-UNKNOWN = Held("Slurm does not know it; name others by node=")
+UNKNOWN = KeptFromJobs("Slurm does not know it; name others by node=")
 
 
 class _SlurmNode(NamedTuple):
@@ -110,15 +111,17 @@ class _SlurmNode(NamedTuple):
     reason: str
 
     @property
-    def held(self) -> Held | None:
+    def held(self) -> KeptFromJobs | None:
         reason = self.reason or "no reason given"
+        how = ""
         if "DRAIN" in self.states:
-            return Held(f"drained by somebody else: {reason}", self.reason)
-        if "FAIL" in self.states:
-            return Held(f"set to fail by somebody else: {reason}", self.reason)
-        if self.states[0] == "DOWN" and self.reason and not self.reason.startswith(OF_SLURM):
-            return Held(f"down in Slurm: {reason}", self.reason)
-        return None
+            how = "drained by somebody else"
+        elif "FAIL" in self.states:
+            how = "set to fail by somebody else"
+        elif self.states[0] == "DOWN" and self.reason:
+            of_slurm = self.reason.startswith(OF_SLURM)
+            how = "" if of_slurm else "down in Slurm"
+        return KeptFromJobs(f"{how}: {reason}", self.reason) if how else None
 
     @property
     def busy(self) -> str:
@@ -139,20 +142,29 @@ class Slurm:
 
     stays, knows_jobs = STAYS, True
 
-    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
         found, unknown = _shown(nodes)
-        held = {node.name: node.held for node in found}
-        return dict.fromkeys(unknown, UNKNOWN) | {name: one for name, one in held.items() if one}
+        held = dict.fromkeys(unknown, UNKNOWN)
+        for node in found:
+            if node.held:
+                held[node.name] = node.held
+        return held
 
     def drain(self, node: str, reason: str) -> None:
         _ask("scontrol", "update", f"nodename={node}", "state=drain", f"reason={reason}")
 
     def busy(self, nodes: Iterable[str]) -> Mapping[str, str]:
         found, unknown = _shown(nodes)
-        busy = {node.name: node.busy for node in found if node.busy}
-        idle = [node.name for node in found if node.name not in busy]
-        suspended = dict.fromkeys(_with_suspended(idle), "it has a job that is suspended")
-        return dict.fromkeys(unknown, UNKNOWN.words) | busy | suspended
+        busy = dict.fromkeys(unknown, UNKNOWN.words)
+        idle = []
+        for node in found:
+            if node.busy:
+                busy[node.name] = node.busy
+            else:
+                idle.append(node.name)
+        for name in _with_suspended(idle):
+            busy[name] = "it has a job that is suspended"
+        return busy
 
     def undrain(self, node: str) -> None:
         """One that somebody has resumed by hand Slurm would not resume."""
@@ -181,15 +193,19 @@ def slurm_nodes(said: str) -> list[_SlurmNode]:
 
 def _with_suspended(nodes: Iterable[str]) -> set[str]:
     """Those of the nodes that have a suspended job; by its state such a node is idle."""
-    from ..base.nodeset import unfold
-
     asked = {*nodes}
     if not asked:
         return asked
     words = ("--all", "--noheader", "--states=SUSPENDED", "--format=%N")
     said = _ask("squeue", *words, f"--nodelist={','.join(sorted(asked))}")
-    lists = [line.strip() for line in said.splitlines() if " " not in line.strip()]
-    return asked & unfold(",".join(filter(None, lists)))
+    found: set[str] = set()
+    try:
+        for line in map(str.strip, said.splitlines()):
+            if line and " " not in line:
+                found |= unfold(line)
+    except BadRange as error:
+        raise Refused(f"squeue: {readable(str(error))}") from None
+    return asked & found
 
 
 def _ask(program: str, *words: str) -> str:

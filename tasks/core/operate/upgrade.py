@@ -139,10 +139,12 @@ class Rolling:
     def _others(self, nodes: list[str]) -> dict[str, str]:
         """Those of the nodes that somebody else keeps from jobs -> what is said of them."""
         held = self.scheduler.held(nodes) if nodes else {}
-        noted = self.ledger.nodes
-        return {
-            node: one.words for node, one in held.items() if not (node in noted and one.is_ours)
-        }
+        others = {}
+        for node, one in held.items():
+            is_mine = node in self.ledger.nodes and one.is_ours
+            if not is_mine:
+                others[node] = one.words
+        return others
 
     def _begin(self, queue: list[str]) -> None:
         """Drain as many as may be away; none, and let go of those that wait, where it stops."""

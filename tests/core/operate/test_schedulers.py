@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.core.operate.schedulers import Held, slurm_nodes
+from tasks.core.operate.schedulers import KeptFromJobs, slurm_nodes
 
 LINE = (
     "NodeName=wn001 Arch=x86_64 CPUTot=1 NodeAddr=10.99.0.1 NodeHostName=wn001 "
@@ -53,4 +53,4 @@ def test_a_node_is_held_or_has_jobs_by_its_state(state: str, reason: str, held: 
 
 def test_a_reason_is_ours_or_slurms_own_or_somebody_elses():
     ours = {"plugnode: upgrade": True, "Not responding": True, "bad fan": False, "": False}
-    assert {reason: Held("", reason).is_ours for reason in ours} == ours
+    assert {reason: KeptFromJobs("", reason).is_ours for reason in ours} == ours

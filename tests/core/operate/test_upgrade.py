@@ -10,7 +10,7 @@ import pytest
 from tasks.core.base.errors import Refused
 from tasks.core.nodes.ask import Heard, Runs
 from tasks.core.operate.ledger import DRAINED, REBOOTED, Ledger
-from tasks.core.operate.schedulers import Held
+from tasks.core.operate.schedulers import KeptFromJobs
 from tasks.core.operate.upgrade import Bounds, Outcome, Rolling
 
 OLD, NEW = "worker-0123456789ab", "worker-ba9876543210"
@@ -33,9 +33,11 @@ class Cluster:
         self.silent: set[str] = set()
         self.claims: dict[str, str] = {}  # of nodes, until they boot
 
-    def held(self, nodes: Iterable[str]) -> Mapping[str, Held]:
+    def held(self, nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
         return {
-            node: Held(f"drained by somebody else: {self.reasons[node]}", self.reasons[node])
+            node: KeptFromJobs(
+                f"drained by somebody else: {self.reasons[node]}", self.reasons[node]
+            )
             for node in nodes
             if node in self.reasons
         }
@@ -277,7 +279,7 @@ def test_while_the_scheduler_says_nothing_no_other_is_begun_and_with_none_at_wor
     cluster, silent = Cluster(), [["wn003"]]
     cluster.jobs = {"wn002"}
 
-    def held(nodes: Iterable[str]) -> Mapping[str, Held]:
+    def held(nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
         if silent and [*nodes] in silent:
             silent.clear()
             raise Refused("Unable to contact slurm controller")
