@@ -134,7 +134,6 @@ class _SlurmNode(NamedTuple):
 _SLURM_NODE = re.compile(
     r"^NodeName=(\S+) .*?\bState=(\S+)(?:.*? Reason=(.*?)(?: \[\S+@\S+\].*)?\s*$)?"
 )
-_NO_NODE = re.compile(r"^Node (\S+) not found$", re.MULTILINE)
 
 
 class Slurm:
@@ -143,28 +142,27 @@ class Slurm:
     stays, knows_jobs = STAYS, True
 
     def held(self, nodes: Iterable[str]) -> Mapping[str, KeptFromJobs]:
-        found, unknown = _shown(nodes)
-        held = dict.fromkeys(unknown, UNKNOWN)
-        for node in found:
-            if node.held:
-                held[node.name] = node.held
+        held = {}
+        for name, node in _shown(nodes).items():
+            one = node.held if node else UNKNOWN
+            if one:
+                held[name] = one
         return held
 
     def drain(self, node: str, reason: str) -> None:
         _ask("scontrol", "update", f"nodename={node}", "state=drain", f"reason={reason}")
 
     def busy(self, nodes: Iterable[str]) -> Mapping[str, str]:
-        found, unknown = _shown(nodes)
-        busy = dict.fromkeys(unknown, UNKNOWN.words)
-        idle = []
-        for node in found:
-            if node.busy:
-                busy[node.name] = node.busy
+        found, idle = {}, []
+        for name, node in _shown(nodes).items():
+            busy = node.busy if node else UNKNOWN.words
+            if busy:
+                found[name] = busy
             else:
-                idle.append(node.name)
+                idle.append(name)
         for name in _with_suspended(idle):
-            busy[name] = "it has a job that is suspended"
-        return busy
+            found[name] = "it has a job that is suspended"
+        return found
 
     def undrain(self, node: str) -> None:
         """One that somebody has resumed by hand Slurm would not resume."""
@@ -172,13 +170,14 @@ class Slurm:
             _ask("scontrol", "update", f"nodename={node}", "state=resume")
 
 
-def _shown(nodes: Iterable[str]) -> tuple[list[_SlurmNode], list[str]]:
-    """What Slurm says of nodes, and those that it does not know."""
-    status, said = ask_program("scontrol", *SHOW, ",".join(nodes), within=LIMIT)
-    unknown = _NO_NODE.findall(said)
-    if status and not unknown:
+def _shown(nodes: Iterable[str]) -> dict[str, _SlurmNode | None]:
+    """What Slurm says of each node; None of one that it does not know."""
+    asked = list(nodes)
+    status, said = ask_program("scontrol", *SHOW, ",".join(asked), within=LIMIT)
+    if status and "not found" not in said:
         raise Refused(f"scontrol show: {_last(status, said)}")
-    return slurm_nodes(said), unknown
+    found = {node.name: node for node in slurm_nodes(said)}
+    return {name: found.get(name) for name in asked}
 
 
 def slurm_nodes(said: str) -> list[_SlurmNode]:
@@ -187,7 +186,8 @@ def slurm_nodes(said: str) -> list[_SlurmNode]:
     for line in said.splitlines():
         if match := _SLURM_NODE.match(line):
             name, states, reason = match.groups("")
-            found.append(_SlurmNode(name, re.split(r"\W+", states.rstrip("*")), reason))
+            words = re.split(r"\W+", states.rstrip("*"))
+            found.append(_SlurmNode(name, words, readable(reason)))
     return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+
 import pytest
 
-from tasks.core.operate.schedulers import KeptFromJobs, slurm_nodes
+from tasks.core.operate.schedulers import KeptFromJobs, Slurm, slurm_nodes
 
 LINE = (
     "NodeName=wn001 Arch=x86_64 CPUTot=1 NodeAddr=10.99.0.1 NodeHostName=wn001 "
@@ -49,6 +52,20 @@ def test_a_node_is_held_or_has_jobs_by_its_state(state: str, reason: str, held: 
     said = LINE.format(state=state, reason=reason) + "\nslurm_load_node error: Node gone\n"
     (node,) = slurm_nodes(said)
     assert (node.held.words if node.held else "", node.busy, node.name) == (held, busy, "wn001")
+
+
+def test_of_what_slurm_says_nothing_that_is_understood_nobody_says_that_it_is_idle(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    said = LINE.format(state="IDLE+DRAIN", reason=REASON)
+    for name, text in {"scontrol": f"{said}\nNodeName=wn002 Status=IDLE", "squeue": ""}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho '{text}'\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    unknown = "Slurm does not know it; name others by node="
+    assert Slurm().busy(["wn001", "wn002", "wn003"]) == dict.fromkeys(["wn002", "wn003"], unknown)
+    assert Slurm().held(["wn003"])["wn003"].words == unknown
 
 
 def test_a_reason_is_ours_or_slurms_own_or_somebody_elses():
