@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from ..base.errors import Refused
-from ..base.nodeset import BadRange, unfold
+from ..base.nodeset import BadRange, hostlist, unfold
 from ..base.programs import ask_program
 from ..base.ssh import last_of
 from ..base.text import readable
@@ -173,7 +173,7 @@ class Slurm:
 def _shown(nodes: Iterable[str]) -> dict[str, _SlurmNode | None]:
     """What Slurm says of each node; None of one that it does not know."""
     asked = list(nodes)
-    status, said = ask_program("scontrol", *SHOW, ",".join(asked), within=LIMIT)
+    status, said = ask_program("scontrol", *SHOW, hostlist(asked), within=LIMIT)
     if status and "not found" not in said:
         raise Refused(f"scontrol show: {_last(status, said)}")
     found = {node.name: node for node in slurm_nodes(said)}
@@ -197,7 +197,7 @@ def _with_suspended(nodes: Iterable[str]) -> set[str]:
     if not asked:
         return asked
     words = ("--all", "--noheader", "--states=SUSPENDED", "--format=%N")
-    said = _ask("squeue", *words, f"--nodelist={','.join(sorted(asked))}")
+    said = _ask("squeue", *words, f"--nodelist={hostlist(asked)}")
     found: set[str] = set()
     try:
         for line in map(str.strip, said.splitlines()):

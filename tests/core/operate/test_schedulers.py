@@ -68,6 +68,19 @@ def test_of_what_slurm_says_nothing_that_is_understood_nobody_says_that_it_is_id
     assert Slurm().held(["wn003"])["wn003"].words == unknown
 
 
+def test_very_many_nodes_are_asked_for_in_few_words(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An argument has 128 KiB at most (execve(2))."""
+    program = tmp_path / "scontrol"
+    program.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/asked\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    names = [f"wn{number:05}" for number in range(20_000)]
+    assert Slurm().held(names).keys() == {*names}
+    assert (tmp_path / "asked").read_text().endswith(" show node wn[00000-19999]\n")
+
+
 def test_a_reason_is_ours_or_slurms_own_or_somebody_elses():
     ours = {"plugnode: upgrade": True, "Not responding": True, "bad fan": False, "": False}
     assert {reason: KeptFromJobs("", reason).is_ours for reason in ours} == ours
