@@ -8,7 +8,13 @@ import sys
 from types import ModuleType
 
 
+NOTHING = "ERROR: one of the words is empty, as of a variable that is not set; leave it out\n"
+
+
 def main() -> int:
+    if "" in sys.argv[1:]:  # doit looks at the first letter of each
+        sys.stderr.write(NOTHING)
+        return 3
     looks = ModuleType("importlib.metadata")  # mail's modules are among what it loads
     vars(looks)["entry_points"] = lambda group: ()
     sys.modules[looks.__name__] = looks

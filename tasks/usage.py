@@ -109,7 +109,9 @@ def look(name: str, option: str, options: Sequence[Mapping[str, Any]]) -> None:
     """Raises InvalidDodoFile where a command has no such option."""
     words = list(chain.from_iterable(map(spelled, options)))
     given, is_said, value = option.partition("=")
-    kinds = [row.get("type") for row in options if is_said and given in spelled(row)]
+    told = [row for row in options if is_said and given in spelled(row)]
+    # One whose default is None has words of its own for nothing
+    kinds = [row.get("type") for row in told if value or row.get("default") is not None]
     for wrong in filter(None, (wrong_value(kind, value) for kind in kinds)):
         raise InvalidDodoFile(f"{name} {option}: {wrong}")
     if is_number(option) or any(is_meant(word, given) for word in words):
@@ -123,6 +125,8 @@ def wrong_value(kind: Any, value: str) -> str:
     """Why an option cannot have that value; "" where it can."""
     if kind is bool:
         return "it has no value; leave that out"
+    if not value:  # as of a job whose own variable is not set
+        return "nothing is named; name what is meant, or leave it out"
     if kind in (int, float):
         try:
             kind(value)

@@ -55,6 +55,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dhcp": tuple(BY_WORD),
     "power": ("keep",),
 }
+WHICH = ("node", "server", "image", "release")
 MAY_BE_EMPTY = ("destdir",)  # of any other an empty word would mean all: a script's unset variable
 
 
@@ -66,6 +67,7 @@ def settings() -> Settings:
     """
     given = on_command_line()
     problems = [_unknown(name) for name in given if name not in Settings._fields]
+    problems += _given_twice()
     for name in Settings._fields:
         if given.get(name) == "" and name not in MAY_BE_EMPTY:
             problems.append(f"{name}=: nothing is named; name what is meant, or leave it out")
@@ -82,6 +84,25 @@ def settings() -> Settings:
 def on_command_line() -> dict[str, str]:
     """The variables as given: of doit's get_var() one must know the names."""
     return dict(doit_cmd._CMDLINE_VARS or {})
+
+
+def _given_twice() -> list[str]:
+    """A line for each variable that says which, and says it twice: doit takes the last.
+
+    Of a place that is right: a script of the site's own gives one, and who calls it another.
+    """
+    given: dict[str, dict[str, None]] = {}
+    for word in sys.argv[1:]:
+        name, _, value = word.partition("=")
+        if name != word and name in WHICH:
+            given.setdefault(name, {})[value] = None
+    lines = []
+    for name, values in given.items():
+        if len(values) > 1:
+            words = " ".join(f"{name}={value}" for value in values)
+            both = f"{name}={','.join(values)}" if name in ("node", "server") else "one of them"
+            lines.append(f"{words}: one would be ignored; write {both}")
+    return lines
 
 
 def names_a_task() -> bool:

@@ -140,6 +140,9 @@ def test_exit_status_and_arguments_are_doits(ready):
         != 0
     )
     assert start("./doit", "list", "a b", cwd=ready).returncode == 3
+    done = start("./doit", "upgrade", "", cwd=ready)
+    empty = "ERROR: one of the words is empty, as of a variable that is not set; leave it out\n"
+    assert (done.returncode, done.stderr) == (3, empty)
 
 
 def test_a_system_with_neither_apt_nor_dnf_is_one_line(checkout, tmp_path):

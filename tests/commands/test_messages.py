@@ -44,6 +44,8 @@ def test_an_option_that_a_command_has_not_is_named_with_those_that_it_has(doit: 
     [
         (["deploy", "--plan"], "deploy --plan: of what? write --plan=…"),
         (["status", "--html"], "status --html: of what?"),
+        (["plan", "--against="], "plan --against=: nothing is named; name what is meant"),
+        (["discover", "--write="], "discover --write=: nothing is named; name what is meant"),
         (["plan", "--json=yes"], "plan --json=yes: it has no value; leave that out"),
         (["capacity", "--within=2h"], "capacity --within=2h: not a number"),
         (["capacity", "--nodes=1e3"], "capacity --nodes=1e3: not a whole number"),

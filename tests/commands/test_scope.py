@@ -115,6 +115,20 @@ def test_a_variable_that_a_command_would_ignore_is_refused_with_those_that_it_kn
     assert not (two.doit.build / "configs").exists() and not two.dest.exists()
 
 
+def test_a_variable_that_is_given_twice_is_refused_and_none_of_both_ignored(two: TwoImages):
+    two.doit.site.write_text(json.dumps(two.site))
+    for words, both in (
+        ("nodes node=wn001 node=wn002", "node=wn001,wn002"),
+        ("plan image=gpu image=cpu", "one of them"),
+    ):
+        given = words.partition(" ")[2]
+        wrong = f"ERROR: {given}: one would be ignored; write {both}\n"
+        assert two.doit(*words.split(), status=3) == wrong
+    two.doit(
+        "plan", f"destdir={two.dest}/none", f"destdir={two.dest}"
+    )  # as a script's, and its caller's
+
+
 def test_a_variable_of_nothing_means_nothing_rather_than_all(two: TwoImages):
     """As from a script whose own variable is not set: `doit deploy image=$IMAGE`."""
     two.doit.site.write_text(json.dumps(two.site))
