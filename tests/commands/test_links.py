@@ -89,6 +89,24 @@ def test_a_link_that_the_build_would_read_through_is_refused_and_nothing_is_buil
     assert not list(doit.build.glob("worker/root*"))
 
 
+def test_a_site_file_of_a_checkout_is_no_link_elsewhere_and_nothing_of_that_is_said(
+    doit: Doit, reference: pathlib.Path, away: pathlib.Path
+):
+    """What is wrong with a site is said with its values: a log of CI, which who opens it reads."""
+    (away / "tokens.yaml").write_text("token: glpat-1\nnetwork: for-this-machine-alone\n")
+    doit.site.symlink_to(away / "tokens.yaml")
+    assert "for-this-machine-alone" in doit("validate", status=3), "whose folder it is meant it"
+    (doit.folder / ".git").mkdir()
+    for words in (["validate"], []):
+        out = doit(*words, status=3)
+        assert f"{doit.site}:1:1: leads to {away}/tokens.yaml, {OUT}" in out, out
+        assert "glpat" not in out and "alone" not in out
+    doit.site.unlink()
+    sample_site.write(doit.folder / "common.yaml", reference)
+    doit.site.symlink_to("common.yaml")
+    doit("validate")
+
+
 def test_a_script_of_the_initrd_is_no_link_elsewhere(doit: Doit, reference, away):
     sample_site.write(doit.site, reference)
     sample_site.put(doit.folder / "overlays/initrd/init", str(away / "word"))

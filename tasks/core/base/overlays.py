@@ -35,6 +35,17 @@ def refuse_outside(path: str, folders: Iterable[str]) -> None:
         raise BadInput(problems)
 
 
+def refuse_link_out_of_checkout(path: str) -> None:
+    """Raises BadInput for a link that leads out of the git checkout that it lies in.
+
+    It may be a merge request's. In a folder that is in no checkout, who made it meant it.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    top = _checkout(os.path.realpath(folder))
+    if os.path.lexists(os.path.join(top, GIT)):
+        refuse_outside(path, [folder])
+
+
 def outside_problems(paths: Iterable[str], folders: Iterable[str]) -> list[Problem]:
     """One for each path that leads out of all `folders`."""
     folders, problems = tuple(folders), []

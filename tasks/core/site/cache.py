@@ -42,6 +42,10 @@ def load_cached(path: str, cache_file: str, folders: tuple[str, ...]) -> Site:
 
     The same is the file's content, our code, and what must exist.
     """
+    if os.path.islink(path):
+        from ..base.overlays import refuse_link_out_of_checkout
+
+        refuse_link_out_of_checkout(path)
     content = strict_yaml.read_yaml(path)
     key = _key(content, os.path.abspath(path), folders)
     known = _remembered(cache_file, key)
