@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import NoReturn
 
 from doit.reporter import ConsoleReporter
@@ -43,7 +45,9 @@ def aside(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # of a terminal that is gone
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
@@ -68,11 +72,14 @@ class Reporter(ConsoleReporter):
     def initialize(self, tasks, selected_tasks) -> None:
         """Let one doit at a time into a build folder, and remove what a killed one was writing.
 
-        SIGTERM ends this one as Ctrl-C does: doit keeps the state of finished tasks on
-        KeyboardInterrupt, and loses all of it on SIGTERM.
+        SIGTERM, and a terminal that goes away, end this one as Ctrl-C does: doit keeps the state of
+        finished tasks on KeyboardInterrupt, and loses all of it on a signal.
         """
         refuse_useless({name: tasks[name].meta for name in selected_tasks})
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup(1)
+            terminals = list(filter(os.isatty, (1, 2)))  # none is one any more when it is gone
+            signal.signal(signal.SIGHUP, partial(_hang_up, terminals))
         # children of `-n` would wait for ever, and hold the lock
         bind_children()
         # a deploy at work is not ended by who stops reading
@@ -131,6 +138,14 @@ def refuse_useless(tasks: Mapping[str, dict | None]) -> None:
 
 
 def _interrupt(signo, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _hang_up(terminals: Iterable[int], signo, frame) -> None:
+    """Whatever is said from here on nobody reads; to say it is no error that ends what is ended."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in terminals:
+        os.dup2(nowhere, number)
     raise KeyboardInterrupt
 
 

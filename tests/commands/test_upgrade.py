@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pty
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import bmcs, sample_site
 from tests.support.commands import Doit
-from tests.support.netns import Lan, Machine, doit, lan, run, until
+from tests.support.netns import Lan, Machine, doit, doit_words, lan, run, until
 from tests.support.slurm import slurm
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")
@@ -181,6 +183,21 @@ def test_interrupted_it_gives_back_what_it_had_not_rebooted(rack: Rack):
     out = at_work.communicate(timeout=60)[0]
     assert at_work.returncode == 130 and "Traceback" not in out, out
     assert "wn001: left: not rebooted when it stopped" in out, out
+    assert rack.drained() == {} and rack.runs()[0] == OLD
+    assert not rack.nodes[0].path("/run/plugnode/upgrade").exists()
+
+
+def test_a_terminal_that_goes_away_leaves_no_node_drained_that_was_not_rebooted(rack: Rack):
+    """As of ssh whose line was cut, hours after it was begun."""
+    (rack.jobs / "job.wn001").touch()
+    ours, its = pty.openpty()
+    argv = rack.net.inside(*doit_words(rack.site, "upgrade", "node=wn001"))
+    ends = {"stdin": its, "stdout": its, "stderr": its, "env": rack.net.environment()}
+    at_work = subprocess.Popen(["setsid", "--ctty", *map(str, argv)], **ends)
+    os.close(its)
+    until(lambda: rack.drained())
+    os.close(ours)
+    assert at_work.wait(timeout=60) == 130
     assert rack.drained() == {} and rack.runs()[0] == OLD
     assert not rack.nodes[0].path("/run/plugnode/upgrade").exists()
 

@@ -339,7 +339,7 @@ class Rolling:
 @contextlib.contextmanager
 def _to_its_end() -> Iterator[None]:
     """Do what is done within, whatever signal comes: it is answered afterwards."""
-    signals = {signal.SIGINT, signal.SIGTERM}
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
