@@ -10,6 +10,7 @@ from ..base.errors import Refused
 from ..base.files import content
 from ..base.programs import find_program
 from ..base.ssh import public_keys
+from ..base.text import readable
 from .store import SecretsStore
 
 
@@ -28,11 +29,18 @@ def make_host_keys(store: SecretsStore, nodes: Iterable[str]) -> list[str]:
             if os.path.lexists(left):
                 os.unlink(left)
         words = ["-q", "-t", "ed25519", "-N", "", "-C", node, "-f", new]
-        subprocess.run([program, *words], check=True, stdin=subprocess.DEVNULL)
+        _run(program, words, new)
         os.replace(new, path)
         os.replace(f"{new}.pub", f"{path}.pub")
         made.append(node)
     return made
+
+
+def _run(program: str, words: list[str], path: str) -> None:
+    done = subprocess.run([program, *words], capture_output=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = readable(done.stderr.decode(errors="replace").strip())
+        raise Refused(f"{path}: ssh-keygen makes no key there: {said or 'no reason given'}")
 
 
 def public_host_key(store: SecretsStore, node: str) -> str:
