@@ -204,6 +204,10 @@ class _Asked(EventHandler):  # type: ignore[misc]
         self.words: list[str] = []
 
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
+        if len(msg) > parallel.LONGEST:
+            self.failure = "what it says does not end"
+            worker.abort()
+            return
         line = readable(msg.decode(errors="replace"))
         if sname != worker.SNAME_STDOUT:
             self.words = [*self.words[-30:], line]

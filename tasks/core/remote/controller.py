@@ -39,6 +39,7 @@ FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
 SLOWLY = 24 * LIMIT  # the same, where there is a limit to what they are sent
 PULSE = 5  # seconds between signs of life, well below line.SILENCE
+LONGEST = 1 << 27  # bytes of a line: a file that is mended by another server's is one
 BEGUN = 60  # seconds until one must have said its first word
 
 # Unpacks what comes first on standard input and hands over to it: one line, for any login shell.
@@ -259,7 +260,8 @@ class _Session(EventHandler):  # type: ignore[misc]
     def begin(self) -> None:
         script = shlex.join(["sh", "-c", FIND, BEGIN])
         argv = [*ssh_command(), "-T", "--", self.ssh, script]
-        job = parallel.Job(argv, self.server, self.limit, at_once=self.request.must_agree)
+        at_once = self.request.must_agree
+        job = parallel.Job(argv, self.server, self.limit, at_once=at_once, longest=LONGEST)
         self.worker = parallel.begin(job, self)
         self.outgoing = Words(self.worker, self.bandwidth)
 
@@ -290,9 +292,11 @@ class _Session(EventHandler):  # type: ignore[misc]
         return f"; it said: {words[-1][:200]}" if words else ""
 
     def ev_read(self, worker: WorkerPopen, node: str, sname: str, msg: bytes) -> None:
-        text = msg.decode(errors="replace")
         if self.failure or self.done is not None:
             return
+        if len(msg) > LONGEST:
+            return self.give_up("its answer is not understood (it does not end)")
+        text = msg.decode(errors="replace")
         if sname != worker.SNAME_STDOUT or not text.startswith(MARK):
             self.words = [*self.words[-30:], readable(text)]
             return

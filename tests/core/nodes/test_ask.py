@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pathlib
+from types import SimpleNamespace
 
 import pytest
 
-from tasks.core.nodes.ask import NodeDisk, Runs, folded, named, runs
+from tasks.core.nodes.ask import NodeDisk, Runs, ask, folded, named, runs
 from tasks.core.nodes.table import nodes_json, nodes_text
 
 RELEASE = "worker-3f9a1c2b4d5e"
@@ -33,6 +35,25 @@ def test_a_node_says_its_release_whether_it_is_degraded_and_its_disks(
     text: str, found: Runs | None
 ):
     assert runs(text) == found
+
+
+ENDLESS = """#!/bin/sh
+echo; echo plugnode:
+case "$*" in *root@wn001*) exec cat /dev/zero ;; esac
+echo {release}
+"""
+
+
+def test_a_node_that_does_not_end_its_line_takes_no_memory_and_holds_up_no_other(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    ssh = tmp_path / "ssh-of-nodes"
+    ssh.write_text(ENDLESS.format(release=RELEASE))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("RSYNC_RSH", str(ssh))
+    nodes = [SimpleNamespace(name=name, ip="10.0.0.1") for name in ("wn001", "wn002")]
+    replies = ask(nodes, "", str(tmp_path / "known"), limit=20)
+    assert replies == ({"wn002": RELEASE}, {"wn001": "what it says does not end"})
 
 
 def test_why_nodes_do_not_answer_is_told_of_each_or_of_all_together():

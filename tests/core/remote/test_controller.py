@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+from tasks.core.remote import controller
 from tasks.core.remote.controller import BEGIN, FIND
+from tasks.core.remote.options import VerifyOptions
 
 
 def found(folder: pathlib.Path, pythons: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -45,3 +47,30 @@ def test_one_that_is_told_nothing_fails_as_one_that_began_and_leaves_nothing(tmp
     done = subprocess.run(argv, env=environment, input=b"", capture_output=True)
     assert done.returncode == 2 and b"ValueError" in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+ENDLESS = """#!/bin/sh
+case "$*" in *boot1*) exec cat /dev/zero ;; esac
+echo 'plugnode:{"refused": "no time"}'
+exec cat
+"""
+
+
+def test_a_server_that_does_not_end_its_line_is_given_up_and_stops_no_other(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    ssh = tmp_path / "ssh-of-servers"
+    ssh.write_text(ENDLESS)
+    ssh.chmod(0o755)
+    monkeypatch.setenv("RSYNC_RSH", str(ssh))
+    monkeypatch.setattr(controller, "LONGEST", 1 << 20)
+    asked = [
+        controller.Request(name, name, "10.0.0.1", VerifyOptions(False, "", ()), ("/a", "/b", ""))
+        for name in ("boot1", "boot2")
+    ]
+    answers = controller.send(asked, lambda: controller.Told(b"", {}), lambda text: None)
+    failures = {server: answer.failure for server, answer in answers.items()}
+    assert failures == {
+        "boot1": "its answer is not understood (it does not end)",
+        "boot2": "no time",
+    }
