@@ -210,19 +210,40 @@ def test_the_address_of_the_boot_card_has_no_end(node: Node):
 
 def test_the_boot_card_is_left_alone_by_every_network_manager(node: Node):
     (node.root / "run/systemd/system").mkdir(parents=True)
-    script = node.root / "etc/sysconfig/network-scripts/ifcfg-eth0"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text("DEVICE=eth0\nBOOTPROTO=dhcp\nONBOOT=yes\n")
-    assert "DEVICE=eth0\nONBOOT=no\n" in node.boot(
-        then="cat etc/sysconfig/network-scripts/ifcfg-eth0", disk=False
-    )
+    assert "DEVICE=eth0\nONBOOT=no\n" in dhcp_script(node, "ifcfg-eth0", "DEVICE=eth0\n")
     assert (
         "Name=eth0\n[Link]\nUnmanaged=yes"
         in (node.root / "run/systemd/network/00-plugnode.network").read_text()
     )
-    assert (
-        "interface-name:eth0"
-        in (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text()
+
+
+def dhcp_script(node: Node, name: str, text: str) -> str:
+    """What EL's network service reads in such a script of the reference's."""
+    script = node.root / "etc/sysconfig/network-scripts" / name
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(f"{text}BOOTPROTO=dhcp\nONBOOT=yes\n")
+    return node.boot(then=f"cat etc/sysconfig/network-scripts/{name}", disk=False)
+
+
+@pytest.mark.parametrize("text", ['DEVICE="eth0"\n', "TYPE=Ethernet\n DEVICE='eth0' # boot\n"])
+def test_a_script_of_the_boot_card_by_another_name_starts_no_client(node: Node, text: str):
+    """nmtui calls it by its profile; and EL6, which has no systemd, reads it, too."""
+    assert dhcp_script(node, "ifcfg-Wired_connection_1", text).endswith("DEVICE=eth0\nONBOOT=no\n")
+
+
+def test_a_script_of_another_card_stays(node: Node):
+    assert "ONBOOT=yes" in dhcp_script(node, "ifcfg-eth0.36", "DEVICE=eth0.36\n")
+    assert "ONBOOT=yes" in dhcp_script(node, "ifcfg-bond", "MASTER=eth0\nDEVICE=eth10\n")
+
+
+def test_what_the_reference_says_of_unmanaged_cards_does_not_hand_over_the_boot_card(node: Node):
+    """NetworkManager reads /run before /etc, whose `unmanaged-devices=` then replaces ours; and Debian's and
+    Ubuntu's file in /usr/lib stays, for ours adds to it. (Tried with NetworkManager 1.42.)"""
+    (node.root / "run/systemd/system").mkdir(parents=True)
+    node.verb("keep_network_up", disk="")
+    assert (node.root / "run/NetworkManager/conf.d/00-plugnode.conf").read_text() == (
+        "[keyfile]\nunmanaged-devices+=interface-name:eth0\n"
+        "[device-plugnode]\nmatch-device=interface-name:eth0\nmanaged=0\n"
     )
 
 

@@ -21,6 +21,7 @@ PACKAGES = (
 INSTALLED = "chrony rsyslog autofs postfix nfs-common".split()
 FILES = {
     "etc/systemd/network/80-any.network": "[Match]\nName=*\n\n[Network]\nDHCP=yes\n",
+    "etc/NetworkManager/conf.d/99-unmanaged.conf": "[keyfile]\nunmanaged-devices=interface-name:ib0\n",
     "etc/network/interfaces": "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n",
 }
 SERVICES = "NetworkManager systemd-networkd networking".split()

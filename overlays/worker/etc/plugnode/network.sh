@@ -39,24 +39,34 @@ search_more() { # DOMAINS of the site, behind the one that DHCP gave: no initrd 
 
 keep_network_up() { # the root is on it: whoever manages networks leaves this interface, and what is below it, alone
   keep_address
-  [ -d "$ROOT/run/systemd/system" ] || return 0
-  manager=$ROOT/run/NetworkManager/conf.d
-  mkdir -p "$ROOT/run/systemd/network" "$manager"
   cards=$(with_cards "$INTERFACE")
+  mask_scripts "$cards"
+  [ -d "$ROOT/run/systemd/system" ] || return 0
+  mkdir -p "$ROOT/run/systemd/network" "$ROOT/run/NetworkManager/conf.d"
   printf '[Match]\nName=%s\n[Link]\nUnmanaged=yes\n' "$cards" >"$ROOT/run/systemd/network/00-plugnode.network"
   # shellcheck disable=SC2086 # words
   named=$(printf ';interface-name:%s' $cards)
-  printf '[keyfile]\nunmanaged-devices=%s\n' "${named#;}" >"$manager/00-plugnode.conf"
-  for card in $cards; do
-    script=$ROOT/etc/sysconfig/network-scripts/ifcfg-$card # of EL's network service, which starts a DHCP client
-    [ ! -f "$script" ] || mask_script "$card" "$script"
-  done
+  unmanaged "${named#;}" >"$ROOT/run/NetworkManager/conf.d/00-plugnode.conf"
+}
+
+unmanaged() { # CARDS: NetworkManager.conf(5); what /etc says of unmanaged-devices replaces it, and a section of its own stays
+  printf '[keyfile]\nunmanaged-devices+=%s\n' "$1"
+  printf '[device-plugnode]\nmatch-device=%s\nmanaged=0\n' "$1"
 }
 
 keep_address() { # for good, as the initrd did; but NetworkManager, in dracut's, may have renewed its lease since
   ip -4 -o addr show dev "$INTERFACE" dynamic 2>/dev/null | while read -r _ _ _ address _; do
     run ip addr change "$address" dev "$INTERFACE" valid_lft forever preferred_lft forever ||
       degrade "the address $address ends with its lease"
+  done
+}
+
+mask_scripts() { # CARDS: of EL's network service, which would start a DHCP client, whatever their files are called
+  for script in "$ROOT/etc/sysconfig/network-scripts/ifcfg-"*; do
+    [ -f "$script" ] || continue
+    card=$(sed -n "s/^[[:space:]]*DEVICE=[\"']*\([^\"'[:space:]#]*\).*/\1/p" "$script" | tail -n 1)
+    card=${card:-${script##*/ifcfg-}}
+    case " $1 " in *" $card "*) mask_script "$card" "$script" ;; esac
   done
 }
 
