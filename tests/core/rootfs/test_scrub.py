@@ -156,6 +156,39 @@ def test_a_card_loses_the_address_of_the_reference_and_keeps_the_rest() -> None:
     assert scrubbed({name: before})[name] == b"DEVICE=eth0\nBOOTPROTO=dhcp\nONBOOT=yes\n"
 
 
+def test_no_node_takes_an_address_of_the_reference_whatever_manages_its_cards() -> None:
+    """A second card keeps its place in the configuration, or is the site's to configure."""
+    card = "etc/sysconfig/network-scripts/ifcfg-ib0"
+    before = (
+        b"DEVICE=ib0\nIPV6ADDR=2001:db8::5/64\nIPV6ADDR_SECONDARIES=2001:db8::6/64\n"
+        b"IPV6_DEFAULTGW=2001:db8::1\nIPADDR_START=10.0.0.5\nIPV6INIT=yes\n"
+    )
+    gone = [
+        "etc/sysconfig/network-scripts/route6-ib0",
+        "etc/sysconfig/network-scripts/rule-ib0",
+        "etc/sysconfig/network/ifcfg-eth0",
+        "etc/sysconfig/network/ifroute-eth0",
+        "etc/sysconfig/network/routes",
+        "etc/wicked/ifconfig/eth0.xml",
+        "etc/cloud/cloud.cfg.d/90-installer-network.cfg",
+        "etc/cloud/cloud.cfg.d/50-curtin-networking.cfg",
+    ]
+    kept = {
+        "etc/sysconfig/network/ifcfg-lo": b"STARTMODE=nfsroot\n",
+        "etc/sysconfig/network/config": b"NETCONFIG_DNS_POLICY=auto\n",
+        "etc/cloud/cloud.cfg.d/99-disable-network-config.cfg": b"network: {config: disabled}\n",
+    }
+    left = scrubbed({card: before, **dict.fromkeys(gone, b"IPADDR=10.0.0.5/24\n"), **kept})
+    assert left == {card: b"DEVICE=ib0\nIPV6INIT=yes\n", **kept}
+
+
+def test_no_node_looks_for_the_disks_of_the_reference() -> None:
+    gone = ["mdadm.conf.d/data.conf", "mdadm/mdadm.conf.d/data.conf", "zfs/zpool.cache"]
+    gone += ["zfs/zfs-list.cache/tank"]
+    kept = {"etc/zfs/zed.d/zed.rc": b"ZED_EMAIL_ADDR=root\n"}
+    assert scrubbed({**{f"etc/{name}": b"tank\n" for name in gone}, **kept}) == kept
+
+
 def test_a_password_in_a_configuration_goes_and_the_configuration_stays() -> None:
     before = b"[domain/x]\nldap_uri = ldap://x\nldap_default_authtok = geheim\n"
     left = scrubbed(
