@@ -11,6 +11,8 @@ from typing import NamedTuple
 from tests.support.crash_replay import Cut, Write, crash
 from tests.support.loop_disk import Node
 
+TELL = 60  # seconds between two lines of how far a trial is
+
 Verdict = Callable[
     [Node, str], str
 ]  # boots it; a word or two, which begin with BAD if it did not recover
@@ -28,7 +30,11 @@ class Trial(NamedTuple):
     def on(self, node: Node) -> int:
         """How many of the cuts it did not recover from; all is told on the way."""
         begun, seen = time.monotonic(), collections.Counter[str]()
-        for cut in self.cuts:
+        told = begun
+        for number, cut in enumerate(self.cuts):
+            if time.monotonic() - told > TELL:
+                told = time.monotonic()
+                print(f"{self.what}: {number} of {len(self.cuts)} cuts: {dict(seen)}", flush=True)
             crash(self.base, cut.of(self.log), node.image)
             answer = self.verdict(node, self.what)
             seen[answer] += 1
