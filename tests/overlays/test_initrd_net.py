@@ -468,3 +468,25 @@ def test_without_signed_site_data_it_goes_no_further_and_says_why(
     (served / name).unlink() if data is None else (served / name).write_bytes(data)
     meet(wire, waits="0", status=1)
     assert f"site data: {told}" in wire.console and f"FAILED at address: {told}" in wire.console
+
+
+UDEVD = next(filter(os.path.exists, (f"{at}/lib/systemd/systemd-udevd" for at in ("/usr", ""))), "")
+# The reference has cards of a slot named by a rule of its own; the system's udev sees the card that the root is on
+RENAMED = """
+keep_card_name /run
+mkdir -p /run/udev/rules.d
+echo 'SUBSYSTEM=="net", ATTR{address}=="52:54:*", NAME="lan%n"' >/run/udev/rules.d/70-site.rules
+UDEVD --daemon
+udevadm trigger --action=add --subsystem-match=net
+udevadm settle
+ip -o link show | cut -d " " -f 2
+"""
+
+
+@pytest.mark.skipif(not UDEVD, reason="needs udev")
+def test_no_rule_of_the_reference_renames_the_card_that_the_root_is_on(wire: Wire):
+    """Linux renames a card that is up from 6.2 on; others get their names as the reference has it."""
+    cards = "card eth0 52:54:00:00:00:01 wire\ncard eth1 52:54:00:00:00:02 none"
+    said = wire.boot(f"{cards}\n{STATIC}", then=RENAMED.replace("UDEVD", UDEVD))
+    names = {line.split("@")[0].rstrip(":") for line in said}
+    assert "eth0" in names and "lan1" in names and "lan0" not in names

@@ -546,6 +546,9 @@ def test_an_unmodified_image_s_hook_tells_the_node_the_same(machine, line):
     assert machine.read("dev/console") == "plugnode: initrd: identity wn010\n"
     link = machine.read("run/systemd/network/00-plugnode.link").splitlines()
     assert link[:3] == ["[Match]", "MACAddress=52:54:00:00:00:10", "OriginalName=eth7"]
+    assert machine.read("run/udev/rules.d/00-plugnode.rules") == (
+        'SUBSYSTEM=="net", KERNEL=="eth7", ATTR{address}=="52:54:00:00:00:10", NAME:="eth7"\n'
+    )
 
 
 @pytest.mark.parametrize(
