@@ -164,6 +164,19 @@ def test_a_systemd_root_gets_its_identity_from_the_site_data(staged) -> None:
     assert b"etc/sysconfig" not in tree
 
 
+@pytest.mark.parametrize(
+    "timer", ["apt-daily", "apt-daily-upgrade", "dnf-makecache", "dnf-automatic"]
+)
+def test_no_node_upgrades_a_root_that_it_shares(staged, timer: str) -> None:
+    """Nor do thousands of them fetch what could be, each hour and into a /var that may be in memory."""
+    wanted = {
+        f"etc/systemd/system/timers.target.wants/{timer}.timer": f"/usr/lib/systemd/system/{timer}.timer",
+        f"usr/lib/systemd/system/{timer}.timer": "[Timer]\nOnBootSec=10min\n".encode(),
+    }
+    tree = staged(SYSTEMD | wanted).tree
+    assert tree[f"etc/systemd/system/{timer}.timer".encode()] == symlink(b"/dev/null")
+
+
 def status_of(folder: pathlib.Path) -> dict[pathlib.Path, tuple[object, ...]]:
     status = {path: path.lstat() for path in folder.rglob("*")}
     return {
