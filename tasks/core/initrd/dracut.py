@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from ..tree.model import FILE, Tree, read_content
 from .base_image import BaseImage, holds
 from .content import BuiltInitrd, Recipe
@@ -29,6 +32,10 @@ NO_CALLER = (
     "network-manager; systemd-networkd does not before dracut 060; on Debian 12 network-legacy "
     "needs isc-dhcp-client and iputils-arping)"
 )
+# dracut.cmdline(7); where it says root=, too, the node's own command line counts more
+CMDLINE = (b"etc/cmdline", b"etc/cmdline.d/")
+DISK = re.compile(r"(?<!\S)rd\.(?:lvm\.[lv][vg]|(?:md|luks|dm)\.uuid)=\S+")
+DEVICE = re.compile(rb"etc/systemd/system/initrd[.]target[.]wants/(.*[.]device)")
 
 
 def is_dracut(tree: Tree, init: bytes) -> bool:
@@ -38,7 +45,26 @@ def is_dracut(tree: Tree, init: bytes) -> bool:
 def make_dracut(recipe: Recipe, base: BaseImage | None) -> BuiltInitrd:
     assert base
     lacking = [] if _calls(base.image.tree, b"/sbin/netroot") else [NO_CALLER]
-    return use_as_is(recipe, base, IMAGE, lacking)
+    made = use_as_is(recipe, base, IMAGE, lacking)
+    awaited = sorted(set(_awaited(base.image.tree)))
+    if not awaited:
+        return made
+    what = (
+        f"{recipe.image.name}: {base.name} waits for the reference's own disks: {' '.join(awaited)}"
+    )
+    remedy = f"dracut -f --no-hostonly --no-hostonly-cmdline --kver {recipe.kernel.version} there"
+    return made._replace(
+        notes=(*made.notes, f"{what}; nodes wait for them for minutes, or for ever; {remedy}")
+    )
+
+
+def _awaited(tree: Tree) -> Iterator[str]:
+    """What an image made for one machine says of its disks: arguments, and what must be there."""
+    for path, entry in tree.items():
+        if entry.type == FILE and path.startswith(CMDLINE):
+            yield from DISK.findall(read_content(entry).decode(errors="replace"))
+        elif found := DEVICE.fullmatch(path):
+            yield found[1].decode(errors="replace")
 
 
 def _calls(tree: Tree, program: bytes) -> bool:

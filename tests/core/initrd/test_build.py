@@ -355,6 +355,19 @@ def test_firmware_that_a_distributions_image_lacks_is_said(kind):
     assert note.startswith(f"worker: {name} lacks firmware that drivers in it name: bnx2, tg3;")
 
 
+def test_an_image_of_dracut_that_waits_for_the_references_own_disks_is_told_of():
+    files = {
+        "etc/cmdline.d/90lvm.conf": b" rd.lvm.lv=rl/root rd.lvm.lv=rl/swap\n",
+        "etc/cmdline.d/90mdraid.conf": b"rd.md.uuid=1:2:3:4 rd.neednet=1\n",
+        "etc/systemd/system/initrd.target.wants/dev-mapper-rl.device": "../dev-mapper-rl.device",
+    }
+    tree = of_files({**DRACUT, **files})
+    data = gzip.compress(cpio.write_newc({path: each for path, each in tree.items() if path}))
+    (note,) = build(root(**{f"boot__{NAMES['dracut']}": data})).notes
+    waits = "dev-mapper-rl.device rd.lvm.lv=rl/root rd.lvm.lv=rl/swap rd.md.uuid=1:2:3:4;"
+    assert f"waits for the reference's own disks: {waits}" in note and "--no-hostonly" in note
+
+
 def test_an_image_is_recognised_by_one_kind_alone():
     images = {name: of_files(files) for name, files in KINDS.items()} | {"nash": el5_base()}
     for name, tree in images.items():
