@@ -84,3 +84,15 @@ def test_a_unit_that_is_cured_starts_and_one_that_is_not_is_named_on_the_console
 
 def test_a_node_of_which_no_unit_failed_says_so(tmp_path: Path):
     assert "\nplugnode: node: failed none\n" in boot(tmp_path, "cured.service")[1]
+
+
+def test_a_mount_that_fails_ends_in_no_shell_that_nobody_can_log_in_to():
+    """What systemd's own unit says besides; no drop-in takes a dependency back."""
+    name = "etc/systemd/system/local-fs.target"
+    own = lines(REPOSITORY / "overlays/systemd" / name)
+    theirs = lines(Path(MANAGER).parent / "system/local-fs.target")
+    assert own == [line for line in theirs if not line.startswith("OnFailure")]
+
+
+def lines(unit: Path) -> list[str]:
+    return [line for line in unit.read_text().splitlines() if line and line[0] != "#"]
