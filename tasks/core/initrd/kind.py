@@ -34,17 +34,19 @@ class Arguments(NamedTuple):
 ARGUMENTS = {  # by the kind's name
     "own": Arguments(KERNELS_NETWORK_ROOT, OWN_TAGGED, knows_ip6=True),
     "nash": Arguments(KERNELS_NETWORK_ROOT, OWN_TAGGED),
-    # dracut.cmdline(7); its udev renames eth0 unless it is told not to (systemd-udevd(8))
+    # dracut.cmdline(7); its udev renames eth0 unless it is told not to (systemd-udevd(8)). It ends
+    # in a shell, on each node that was switched on before its server, unless it is told not to
     "dracut": Arguments(
         "ip=dhcp rd.neednet=1 root=nfs:{root}:ro,{vers},proto=tcp,nolock,"
-        f"{ASKED_ONCE}{{more}} net.ifnames=0 biosdevname=0",
+        f"{ASKED_ONCE}{{more}} net.ifnames=0 biosdevname=0 rd.shell=0 rd.emergency=reboot",
         tagged="vlan={card}.{vlan}:{card} ip={card}.{vlan}:dhcp",
     ),
     # It mounts NFS only with boot=nfs (initramfs-tools(7)), by klibc's nfsmount, which calls
-    # proto=tcp just tcp; its udev renames eth0 unless it is told not to (systemd-udevd(8))
+    # proto=tcp just tcp; its udev renames eth0 unless it is told not to (systemd-udevd(8)). It
+    # starts again where it is told after how many seconds, as the kernel does when it panics
     "initramfs-tools": Arguments(
         "boot=nfs ip=dhcp root=/dev/nfs nfsroot={root},ro,{vers},tcp,nolock,"
-        f"{ASKED_ONCE}{{more}} net.ifnames=0"
+        f"{ASKED_ONCE}{{more}} net.ifnames=0 panic=60"
     ),
 }
 

@@ -690,6 +690,16 @@ def test_the_options_of_a_release_come_last_in_every_kinds_line(kind):
     assert mine[0] == there[0].replace("vers=3", "vers=4.2") + ",nconnect=4"
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("dracut", "rd.shell=0 rd.emergency=reboot"), ("initramfs-tools", "panic=60")],
+)
+def test_a_distributions_image_that_fails_starts_again_unless_the_site_wants_its_shell(kind, words):
+    """A hall is switched on, and the server is the last to be ready."""
+    line = network_root(kind, "1.2.3.4:/r/x", "", "rd.shell=1 panic=")
+    assert line.endswith(f" {words} rd.shell=1 panic=")
+
+
 def test_a_compression_that_the_kernel_cannot_read_is_refused():
     with pytest.raises(BadInput, match="cannot read an initrd compressed with zstd"):
         build(root(EL5), EL5, base="none", compression="zstd")

@@ -171,7 +171,7 @@ def test_no_node_upgrades_a_root_that_it_shares(staged, timer: str) -> None:
     """Nor do thousands of them fetch what could be, each hour and into a /var that may be in memory."""
     wanted = {
         f"etc/systemd/system/timers.target.wants/{timer}.timer": f"/usr/lib/systemd/system/{timer}.timer",
-        f"usr/lib/systemd/system/{timer}.timer": "[Timer]\nOnBootSec=10min\n".encode(),
+        f"usr/lib/systemd/system/{timer}.timer": b"[Timer]\nOnBootSec=10min\n",
     }
     tree = staged(SYSTEMD | wanted).tree
     assert tree[f"etc/systemd/system/{timer}.timer".encode()] == symlink(b"/dev/null")
