@@ -196,6 +196,12 @@ def test_other_lines_of_the_network_file_are_the_admins(node: Node):
     ).read_text() == "NETWORKING=yes\nHOSTNAME=wn001\nNISDOMAIN=grid\n"
 
 
+def test_the_name_stands_where_the_shared_root_leads_to_for_it(node: Node):
+    """NetworkManager 1.42 called a node what DHCP called its second card, where systemd knew no name."""
+    node.verb("name_node", disk="")
+    assert (node.data / "hostname").read_text() == "wn001\n"
+
+
 LEASED = """ip link set lo name eth0; ip link set eth0 up
 ip addr add 172.24.10.100/24 dev eth0 valid_lft 900 preferred_lft 900; ip addr add 10.1.0.1/16 dev eth0"""
 

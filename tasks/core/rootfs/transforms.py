@@ -146,6 +146,18 @@ def links(tree: Tree, init: str) -> Tree:
     return tree
 
 
+def name_link(tree: Tree, init: str) -> Tree:
+    """etc/hostname leads to the node's own name, where nobody brings another.
+
+    Where systemd finds none there, networkd and NetworkManager take what DHCP calls a second card.
+    """
+    if init != SYSTEMD or _resolved_parent(tree, b"etc/hostname") in tree:
+        return tree
+    tree = dict(tree)
+    _link(tree, b"etc/hostname", SITE_DATA + b"/hostname")
+    return tree
+
+
 def make_local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:
     """Each of `paths` becomes a symlink to a node's /var, which is filled with what it holds here.
 

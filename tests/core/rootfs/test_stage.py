@@ -158,7 +158,7 @@ def test_a_systemd_root_gets_its_identity_from_the_site_data(staged) -> None:
     assert tree[b"etc/mtab"] == symlink(b"../proc/self/mounts")
     assert tree[b"var.ro/lib/dbus/machine-id"] == symlink(b"/etc/machine-id")
     assert tree[b"var.ro/run"] == symlink(b"/run")
-    assert b"etc/hostname" not in tree
+    assert tree[b"etc/hostname"] == symlink(b"../run/plugnode/hostname")
     assert tree[b"etc/resolv.conf"] == symlink(b"../run/plugnode/resolv.conf")
     assert not any(b"0123456789abcdef" in path for path in tree)
     assert b"etc/sysconfig" not in tree
@@ -175,6 +175,12 @@ def test_no_node_upgrades_a_root_that_it_shares(staged, timer: str) -> None:
     }
     tree = staged(SYSTEMD | wanted).tree
     assert tree[f"etc/systemd/system/{timer}.timer".encode()] == symlink(b"/dev/null")
+
+
+def test_a_name_that_the_site_brings_stays(staged) -> None:
+    assert staged(SYSTEMD, {"etc/hostname": b"all\n"}).tree[b"etc/hostname"].type == FILE
+    tree = staged({}, local_files=("etc/hostname",)).tree
+    assert tree[b"etc/hostname"].link.endswith(b"var/lib/plugnode/files/etc/hostname")
 
 
 def status_of(folder: pathlib.Path) -> dict[pathlib.Path, tuple[object, ...]]:

@@ -5,6 +5,7 @@
 name_node() { # by the exact address: the node at .10 is not the one at .100
   NAME=$(own_name)
   step "name $NAME, address ${ADDRESS:-none}"
+  echo "$NAME" >"$DATA/hostname"
   echo "$NAME" >"$ROOT/proc/sys/kernel/hostname" || degrade "the kernel does not take the name $NAME"
   write_network || bind_network || degrade "/var/network cannot be written"
 }
