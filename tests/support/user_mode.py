@@ -40,8 +40,9 @@ for name in {modules}; do insmod /usr/lib/uml/modules/*/kernel/$name.ko; done
 umount {folder} 2>/dev/null || sync
 /bin/busybox poweroff -f
 """
-# Its memory is a file, which need not be one of a disk
-START = 'mount -t tmpfs tmpfs "$TMPDIR" && exec "$@"'
+# Its memory is a file, which need not be one of a disk. Not the first process of its namespace: a
+# panic ends by abort(3), which does nothing there
+START = 'mount -t tmpfs tmpfs "$TMPDIR" && "$@"; exit'
 
 
 def missing() -> str:
