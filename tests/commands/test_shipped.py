@@ -58,24 +58,29 @@ def test_a_key_that_a_distribution_ships_passes_the_first_time_and_each_time(bui
     built()
 
 
-@pytest.mark.parametrize(
-    "path, data", [(STATUS, OF_SITE), (SUMS, sums(KEY + b"of the next version\n")), (SUMS, b"")]
-)
-def test_it_is_refused_when_no_distribution_ships_it_any_more(built, reference, path, data):
+CHANGED = {
+    "the package is another's": (STATUS, OF_SITE),
+    "its next version has another key": (SUMS, sums(KEY + b"of the next version\n")),
+    "it lists nothing": (SUMS, b""),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_it_is_refused_when_no_distribution_ships_it_any_more(built, reference, change):
+    path, data = CHANGED[change]
     (reference / path).write_bytes(data)
     for doit in (built, anew(built)):
         assert REFUSED in doit(status=3)
 
 
 @pytest.mark.parametrize(
-    "vendor, digest, status",
-    [
-        (b"Rocky", hashlib.sha256(KEY).hexdigest().encode(), 0),
-        (b"Rocky", hashlib.sha256(KEY + b"x").hexdigest().encode(), 3),
-        (b"Our own", hashlib.sha256(KEY).hexdigest().encode(), 3),
-    ],
+    "vendor, is_listed, status", [(b"Rocky", True, 0), (b"Rocky", False, 3), (b"Our own", True, 3)]
 )
-def test_a_key_of_rpm_s_packages_passes_where_they_list_it(doit, reference, vendor, digest, status):
+def test_a_key_of_rpm_s_packages_passes_where_they_list_it(
+    doit, reference, vendor, is_listed, status
+):
+    listed = KEY if is_listed else KEY + b"of another version\n"
+    digest = hashlib.sha256(listed).hexdigest().encode()
     database = rpm_database(doit.folder, vendor, b"", digest)
     sample_site.put(reference / "var/lib/rpm/rpmdb.sqlite", database)
     sample_site.put(reference / KEY_FILE, KEY)
