@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import resource
 import subprocess
 import tempfile
 import time
@@ -105,6 +106,16 @@ def test_it_is_refused_where_the_lists_of_packages_are_left_out(built):
     )
     for doit in (built, anew(built)):
         assert REFUSED in doit(status=3)
+
+
+def test_a_list_of_packages_of_holes_is_not_read_into_memory(built, reference):
+    os.truncate(reference / STATUS, 3 << 30)
+    assert REFUSED in limited(built) and REFUSED in limited(anew(built))
+
+
+def limited(doit: Doit) -> str:
+    """With less memory than that list has bytes."""
+    return doit(status=3, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2))
 
 
 def test_a_list_of_packages_that_is_none_is_nothing_to_wait_for(built, reference):

@@ -27,6 +27,7 @@ from ..scan.walk import Skip
 from ..tree.filter import Patterns
 from ..tree.model import FILE, Entry, Tree, parent, parents, read_content
 
+LONGEST = 1 << 30  # bytes of a database: a longer one, of holes perhaps, is none
 OTHERS_READ, OTHERS_ENTER = 0o004, 0o001
 MAINTAINERS = re.compile(
     rb"^(?:Original-)?Maintainer:.*@(?:[\w.-]+\.)?"
@@ -172,7 +173,7 @@ class Shipped:
         return [
             path
             for path, entry in self._tree.items()
-            if entry.type == FILE and expression.fullmatch(path)
+            if entry.type == FILE and entry.size <= LONGEST and expression.fullmatch(path)
         ]
 
     def _read(self, path: bytes) -> bytes:
@@ -212,7 +213,7 @@ def listed_in(folder: str, skip: Skip | None) -> Listed:
         for name in glob.glob(pattern, root_dir=top):
             path = os.path.join(top, name)
             if os.path.isfile(path) and not (skip and _is_left_out(name, skip)):
-                tree[name] = Entry(FILE, 0o644, 0, 0, source=path)
+                tree[name] = Entry(FILE, 0o644, 0, 0, os.path.getsize(path), source=path)
     try:
         return Shipped(tree).listed
     except BadInput:  # who reads all of the folder says what cannot be read
