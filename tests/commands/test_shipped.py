@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import resource
+import sqlite3
+import struct
 import subprocess
 import tempfile
 import time
@@ -15,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.secret_scan import find
-from tasks.core.secret_scan.shipped import Shipped
+from tasks.core.secret_scan.shipped import NOTHING_LISTED, Shipped, listed_in
 from tasks.core.tree.model import FILE, Tree, directory, generated_file
 from tests.support import sample_site
 from tests.support.commands import Doit
@@ -170,3 +173,31 @@ def test_what_a_package_lists_is_not_searched_while_it_is_read(records):
     for data, is_searched in ((KEY, False), (KEY + b"x", True)):
         said = verdict(data, hashlib.sha256(data).hexdigest())
         assert said.startswith("holds") == is_searched
+
+
+# --- databases that nobody's package manager wrote
+
+HEADER = struct.pack(">II", 1, 70) + struct.pack(">4I", 1011, 6, 0, 1)
+HEADERS = {
+    "entries without end": struct.pack(">II", 0xFFFFFFFF, 0) + HEADER,
+    "strings without end": HEADER.replace(b"\0\0\0\1", b"\xff\xff\xff\xff") + b"Rocky\0",
+    "digests that are none": struct.pack(">II", 2, 99)
+    + struct.pack(">8I", 1011, 6, 0, 1, 1035, 8, 6, 2)
+    + b"Rocky\0\xff\xfe\0Z\0",
+    "nothing": b"",
+    "no bytes": "text",
+    "null": None,
+    "a number": 7,
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_database_of_rpm_s_may_say_anything(tmp_path, header):
+    path = tmp_path / "var/lib/rpm/rpmdb.sqlite"
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB)")
+        database.execute("INSERT INTO Packages (blob) VALUES (?)", (HEADERS[header],))
+    assert listed_in(str(tmp_path), None) == NOTHING_LISTED
+    path.write_bytes(path.read_bytes()[:5000])
+    assert listed_in(str(tmp_path), None) == NOTHING_LISTED

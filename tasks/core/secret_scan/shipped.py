@@ -67,6 +67,7 @@ _DATABASES = (
     b"usr/lib/sysimage/rpm/rpmdb.sqlite",
 )
 _MD5 = re.compile(rb"\b[0-9a-f]{32}\b")
+_SHA256 = re.compile(rb"[0-9a-f]{64}")
 _SQLITE = b"SQLite format 3\0"
 _VENDOR, _FILE_DIGESTS = 1011, 1035  # rpmtag.h
 
@@ -131,11 +132,11 @@ class Shipped:
     def listed(self) -> Listed:
         """What is listed of the distribution; of old databases of rpm, which are slow, nothing."""
         md5s = _MD5.findall(b"\n".join(self._of_dpkg))
-        sha256s = set[bytes]()
+        digests = list[bytes]()
         for path in self._paths(_RPM):
             for header in _headers(self._read(path)):
-                sha256s.update(_strings(header, _FILE_DIGESTS))
-        sha256s.discard(b"")  # of folders
+                digests += _strings(header, _FILE_DIGESTS)
+        sha256s = filter(_SHA256.fullmatch, digests)  # a folder has none
         return Listed(_as_text(md5s), _as_text(sha256s))
 
     def has(self, path: bytes) -> bool:
@@ -264,7 +265,7 @@ def _headers(database: bytes) -> Iterator[bytes]:
     with memory as held, contextlib.suppress(sqlite3.Error):
         held.deserialize(database[:18] + b"\1\1" + database[20:])  # without its log
         for (header,) in held.execute("SELECT blob FROM Packages"):
-            if any(map(VENDORS.search, _strings(header, _VENDOR))):
+            if isinstance(header, bytes) and any(map(VENDORS.search, _strings(header, _VENDOR))):
                 yield header
 
 
@@ -278,7 +279,7 @@ def _strings(header: bytes, tag: int) -> list[bytes]:
         return int.from_bytes(header[start : start + 4], "big")
 
     end = 8 + 16 * number(0)
-    for at in range(8, end, 16):
+    for at in range(8, min(end, len(header)), 16):
         if number(at) == tag:
             count = number(at + 12)
             return header[end + number(at + 8) :].split(b"\0", count)[:count]
