@@ -74,9 +74,7 @@ def test_the_nodes_own_disk_is_found_whatever_it_is_called_today(node: Machine):
     """The layout names the other one, which is blank."""
     node.boot("echo job >home/own")
     other = node.add("other")
-    own = node.attach()
-    node.detach()
-    node.unnamed = (own,)
+    node.unnamed = ("{}",)
     assert node.boot("cat home/own", disks=other) == "job\n"
     assert node.degraded == "" and blank(node.folder / "other.img")
     assert sorted((node.data / "disks").read_text().split()[2::4]) == ["DISK", "OTHER"]

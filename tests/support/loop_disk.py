@@ -89,7 +89,8 @@ class Node:
     nodes: bool = True  # whether partitions have nodes of the tests'
     ssh: bool = False  # making keys takes longer than all the rest
     sector: int = 512  # bytes
-    unnamed: tuple[str, ...] = ()  # further disks of this machine, which the layout does not name
+    unnamed: tuple[str, ...] = ()  # further disks of this machine, which the layout does not name;
+    # `{}` is its own, which has a name of its own at each boot
     setup: Path = SETUP
     parts: Path = PARTS
     before: str = ""  # shell commands in the boot's own mount namespace, before setup.sh
@@ -159,7 +160,8 @@ class Node:
         command("rm", "-rf", self.data)
         (self.data / "layouts").mkdir(parents=True)
         command("rm", "-rf", self.root / "sys")
-        for name in (*disk.split(), *self.unnamed):
+        unnamed = [name.format(*self.loops[:1]) for name in self.unnamed]
+        for name in (*disk.split(), *unnamed):
             (self.root / "sys/block" / name.rpartition("/")[2] / "device").mkdir(parents=True)
         lines = [f"table {self.table}", f"required {self.required}", "device /dev/nosuchdisk*"]
         lines += [f"device {device}" for device in disk.split()] + [
