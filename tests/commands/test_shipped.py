@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.secret_scan import find
-from tasks.core.secret_scan.shipped import NOTHING_LISTED, Shipped, listed_in
+from tasks.core.secret_scan.shipped import NOTHING_LISTED, Listed, Shipped, listed_in
 from tasks.core.tree.model import FILE, Tree, directory, generated_file
 from tests.support import sample_site
 from tests.support.commands import Doit
@@ -147,10 +147,18 @@ def test_what_is_searched_later_is_judged_as_at_once(files, listed, listed_then,
     tree |= records(listed)
     for name, (data, mode) in files.items():
         tree[name.encode()] = generated_file(data, mode)
-    verdict = find.scanner(Shipped(records(listed_then)).listed).verdict
-    entries = [entry for entry in tree.values() if entry.type == FILE]
-    known = {entry.digest: verdict(entry.data, entry.digest) for entry in entries}
-    assert find.find_secrets(tree, [], known) == find.find_secrets(tree, [], {})
+    put_off = verdicts(tree, Shipped(records(listed_then)).listed)
+    at_once = find.find_secrets(tree, [], {})
+    assert find.find_secrets(tree, [], put_off) == at_once
+
+
+def verdicts(tree: Tree, listed: Listed) -> dict[str, str]:
+    """What a reader hears of a tree's files, by digest."""
+    found = {}
+    for entry in tree.values():
+        if entry.type == FILE:
+            found[entry.digest] = find.scanner(listed).verdict(entry.data, entry.digest)
+    return found
 
 
 def dpkg(listed: set[bytes]) -> Tree:
