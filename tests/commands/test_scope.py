@@ -124,9 +124,8 @@ def test_a_variable_that_is_given_twice_is_refused_and_none_of_both_ignored(two:
         given = words.partition(" ")[2]
         wrong = f"ERROR: {given}: one would be ignored; write {both}\n"
         assert two.doit(*words.split(), status=3) == wrong
-    two.doit(
-        "plan", f"destdir={two.dest}/none", f"destdir={two.dest}"
-    )  # as a script's, and its caller's
+    script, caller = f"destdir={two.dest}/none", f"destdir={two.dest}"
+    two.doit("plan", script, caller)
 
 
 def test_a_variable_of_nothing_means_nothing_rather_than_all(two: TwoImages):

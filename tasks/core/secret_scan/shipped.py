@@ -19,6 +19,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 from ..base.errors import BadInput
@@ -57,7 +58,8 @@ _COMPILED = re.compile(  # Python's, of 3 (PEP 3147) and of 2
 )
 _STATUS = re.compile(rb"(?:.*/)?lib/dpkg/status", re.DOTALL)
 _SUMS = re.compile(rb"(?:.*/)?lib/dpkg/info/([^/:]+)(?::[^/]+)?\.md5sums", re.DOTALL)
-_RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/(?:Packages(?:\.db)?|rpmdb\.sqlite)", re.DOTALL)
+_RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/rpmdb\.sqlite", re.DOTALL)
+_OLD_RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/Packages(?:\.db)?", re.DOTALL)
 _WHEEL = re.compile(rb".*\.dist-info/RECORD", re.DOTALL)
 _NAME = re.compile(rb"^Package:[ \t]*(\S+)", re.MULTILINE)
 _DATABASES = (
@@ -68,7 +70,6 @@ _DATABASES = (
 )
 _MD5 = re.compile(rb"\b[0-9a-f]{32}\b")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
-_SQLITE = b"SQLite format 3\0"
 _VENDOR, _FILE_DIGESTS = 1011, 1035  # rpmtag.h
 
 
@@ -121,8 +122,15 @@ class Shipped:
         return list(self._dpkg_records())
 
     @cached_property
+    def _of_rpm(self) -> list[bytes]:
+        headers = map(_headers, map(self._read, self._paths(_RPM)))
+        return list(chain.from_iterable(headers))
+
+    @cached_property
     def _of_distribution(self) -> list[bytes]:
-        return [*self._of_dpkg, *self._rpm_records()]
+        """Of an old database of rpm's, whose packages lie in pieces, all of it."""
+        old = map(self._read, self._paths(_OLD_RPM))
+        return [*self._of_dpkg, *self._of_rpm, *old]
 
     @cached_property
     def _of_anybody(self) -> list[bytes]:
@@ -132,10 +140,7 @@ class Shipped:
     def listed(self) -> Listed:
         """What is listed of the distribution; of old databases of rpm, which are slow, nothing."""
         md5s = _MD5.findall(b"\n".join(self._of_dpkg))
-        digests = list[bytes]()
-        for path in self._paths(_RPM):
-            for header in _headers(self._read(path)):
-                digests += _strings(header, _FILE_DIGESTS)
+        digests = chain.from_iterable(_strings(header, _FILE_DIGESTS) for header in self._of_rpm)
         sha256s = filter(_SHA256.fullmatch, digests)  # a folder has none
         return Listed(_as_text(md5s), _as_text(sha256s))
 
@@ -194,11 +199,6 @@ class Shipped:
             if name and name[1] in names:
                 yield self._read(path)
 
-    def _rpm_records(self) -> Iterator[bytes]:
-        """What lists them by a digest of rpm's."""
-        for path in self._paths(_RPM):
-            yield from _of_vendors(self._read(path))
-
 
 def _as_text(words: Iterable[bytes]) -> frozenset[str]:
     return frozenset(map(bytes.decode, words))
@@ -246,21 +246,8 @@ def _digests(data: bytes) -> tuple[bytes, ...]:
     )
 
 
-def _of_vendors(database: bytes) -> Iterator[bytes]:
-    """The headers of a distribution's packages.
-
-    Of an old database, whose packages lie in pieces, all of it.
-    """
-    if database.startswith(_SQLITE):
-        yield from _headers(database)
-    else:
-        yield database
-
-
 def _headers(database: bytes) -> Iterator[bytes]:
-    """The same, but of an old database nothing."""
-    if not database.startswith(_SQLITE):
-        return
+    """Those of a distribution's packages, in rpm's database; none where it is damaged."""
     memory = contextlib.closing(sqlite3.connect(":memory:"))
     with memory as held, contextlib.suppress(sqlite3.Error):
         held.deserialize(database[:18] + b"\1\1" + database[20:])  # without its log
