@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pathlib
@@ -19,13 +18,12 @@ from tasks.core.scan.reader import scan
 from tasks.core.tree.model import FILE
 from tests.support import sample_site
 from tests.support.commands import REPOSITORY, Doit
+from tests.support.package_databases import OF_DEBIAN, sums_of
 from tests.support.trees import contents, load_staged
 
 KEY = subprocess.run(["openssl", "genrsa", "1024"], capture_output=True, check=True).stdout
 HOST_KEY = b"a host key, known by its place\n"
-PACKAGE = b"Package: x\nMaintainer: Debian X Team <x@lists.debian.org>\n"
 README, SHIPPED = "usr/share/doc/x/README", b"as a package of Debian ships it\n"
-SUMS = f"{hashlib.md5(SHIPPED).hexdigest()}  {README}\n".encode()
 FILE_7, FILE_8 = "usr/share/0/file7", "usr/share/0/file8"
 
 
@@ -43,8 +41,8 @@ def reference(reference: pathlib.Path) -> pathlib.Path:
     sample_site.put(reference / "etc/motd", b"of the reference\n")
     sample_site.put(reference / "opt/app/data", b"data of an application\n" * 2)
     sample_site.put(reference / "srv/fill/skeleton", b"fills nodes' own\n")
-    sample_site.put(reference / "var/lib/dpkg/status", PACKAGE)
-    sample_site.put(reference / "var/lib/dpkg/info/x.md5sums", SUMS)
+    sample_site.put(reference / "var/lib/dpkg/status", OF_DEBIAN)
+    sample_site.put(reference / "var/lib/dpkg/info/x.md5sums", sums_of(SHIPPED, README))
     sample_site.put(reference / README, SHIPPED)
     settle()
     return reference

@@ -21,7 +21,7 @@ from tasks.core.secret_scan import form
 from tasks.core.secret_scan.find import Find, broken_rule, find_secrets
 from tasks.core.tree.filter import Patterns
 from tasks.core.tree.model import FILE, Tree, directory, generated_file, read_content, symlink
-from tests.support.rpm_database import rpm_database
+from tests.support.package_databases import OF_DEBIAN, rpm_database, sums_of
 from tests.support.scrub_samples import sample
 
 SHADOW = b"root:$6$salt$" + b"h" * 86 + b":19000:0:99999:7:::\n"
@@ -560,9 +560,6 @@ def test_the_search_lets_pass_what_is_no_secret(tmp_path: pathlib.Path) -> None:
     assert find(tree_of(files), [], {}) == []
 
 
-STATUS = b"Package: x\nMaintainer: Debian X Team <x@lists.debian.org>\n"
-
-
 def in_packages(files: dict[str, bytes | None], mode: int = 0o644) -> Tree:
     """A tree whose files others may read."""
     tree = tree_of(files)
@@ -572,18 +569,14 @@ def in_packages(files: dict[str, bytes | None], mode: int = 0o644) -> Tree:
     }
 
 
-def sums_of(data: bytes, name: str) -> bytes:
-    return hashlib.md5(data).hexdigest().encode() + b"  " + name.encode() + b"\n"
-
-
 def test_what_a_distribution_ships_is_public(tmp_path: pathlib.Path) -> None:
     key = run("openssl", "genrsa", "1024", cwd=tmp_path)
     own = run("openssl", "genrsa", "1024", cwd=tmp_path)
-    conffile = STATUS + b"Conffiles:\n /etc/x/key.pem " + sums_of(key, "")
+    conffile = OF_DEBIAN + b"Conffiles:\n /etc/x/key.pem " + sums_of(key, "")
     held = hashlib.sha256(key).hexdigest().encode()
     for records in (
         {
-            "var.ro/lib/dpkg/status": STATUS,
+            "var.ro/lib/dpkg/status": OF_DEBIAN,
             "var.ro/lib/dpkg/info/x:amd64.md5sums": sums_of(key, "usr/lib/x/key.pem"),
         },
         {"var.ro/lib/dpkg/status": conffile},
@@ -600,7 +593,7 @@ def test_what_a_distribution_ships_is_public(tmp_path: pathlib.Path) -> None:
 
 def test_a_key_in_a_package_of_the_sites_own_is_refused(tmp_path: pathlib.Path) -> None:
     key = run("openssl", "genrsa", "1024", cwd=tmp_path)
-    status = STATUS.replace(b"x@lists.debian.org", b"ops@grid.example.org")
+    status = OF_DEBIAN.replace(b"x@lists.debian.org", b"ops@grid.example.org")
     wheel = b"site_tool/key.pem,sha256=" + base64.urlsafe_b64encode(
         hashlib.sha256(key).digest()
     ).rstrip(b"=")
@@ -621,7 +614,7 @@ def test_a_key_in_a_package_of_the_sites_own_is_refused(tmp_path: pathlib.Path) 
 def test_a_package_s_file_that_others_may_not_read_is_refused(tmp_path: pathlib.Path) -> None:
     key = run("openssl", "genrsa", "1024", cwd=tmp_path)
     tree = in_packages({
-        "var.ro/lib/dpkg/status": STATUS, "var.ro/lib/dpkg/info/x.md5sums": sums_of(key, "etc/x/key.pem"),
+        "var.ro/lib/dpkg/status": OF_DEBIAN, "var.ro/lib/dpkg/info/x.md5sums": sums_of(key, "etc/x/key.pem"),
         "etc/x/key.pem": key, "srv/closed/key.pem": key, "srv/open/key.pem": key,
     })  # fmt: skip
     tree[b"etc/x/key.pem"] = tree[b"etc/x/key.pem"]._replace(mode=0o640)
@@ -645,7 +638,7 @@ def test_a_compiled_module_is_as_public_as_its_source(tmp_path: pathlib.Path) ->
     source = b"KEY = '''" + run("openssl", "genrsa", "1024", cwd=tmp_path) + b"'''\n"
     folder = "usr/lib/python3/dist-packages/t"
     tree = in_packages({
-        "var.ro/lib/dpkg/status": STATUS,
+        "var.ro/lib/dpkg/status": OF_DEBIAN,
         "var.ro/lib/dpkg/info/x.md5sums": sums_of(source, f"{folder}/certs.py"),
         f"{folder}/certs.py": source,
         f"{folder}/__pycache__/certs.cpython-311.pyc": b"\xa7\r\r\n\0" + source,

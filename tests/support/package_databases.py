@@ -1,11 +1,19 @@
-"""A database of rpm's, of one package, as SQLite."""
+"""What package managers list: dpkg's databases and rpm's, of one package."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import pathlib
 import sqlite3
 import struct
+
+OF_DEBIAN = b"Package: x\nMaintainer: Debian X Team <x@lists.debian.org>\n"  # dpkg's status
+
+
+def sums_of(data: bytes, name: str) -> bytes:
+    """A line of dpkg's x.md5sums."""
+    return f"{hashlib.md5(data).hexdigest()}  {name}\n".encode()
 
 
 def rpm_database(at: pathlib.Path, vendor: bytes, *digests: bytes) -> bytes:
