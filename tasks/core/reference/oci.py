@@ -109,6 +109,8 @@ class _Layout:
             found = [{"digest": name.digest, **_named(found, name.digest)}]
         elif name.is_here and name.tag:
             found = [each for each in found if _tag_of(each) == name.tag]
+        if len(found) > 1:
+            found = list(filter(self._is_ours, found))
         if len(found) != 1:
             tags = ", ".join(sorted(filter(None, map(_tag_of, found)))) or "none with a tag"
             what = f"{len(found)} images are meant ({tags})"
@@ -120,12 +122,17 @@ class _Layout:
         held = self._json(digest)
         if "layers" in held:
             return digest
-        wanted = {"os": "linux", "architecture": self.arch}
         for each in _entries(held, "manifests"):
-            platform = each.get("platform", {})
-            if isinstance(platform, dict) and wanted.items() <= platform.items():
+            if "platform" in each and self._is_ours(each):
                 return self._of_platform(str(each.get("digest", "")))
         raise BadInput.at(self.said, f"has no image for linux/{self.arch}; build one for that")
+
+    def _is_ours(self, entry: dict[str, Any]) -> bool:
+        """Whether an index's entry is for Linux on these processors, or does not say for what."""
+        platform = entry.get("platform")
+        if not isinstance(platform, dict):
+            return True
+        return platform.get("os") == "linux" and platform.get("architecture") == self.arch
 
     def layers(self, digest: str) -> list[str]:
         """The files of a manifest's layers, each of the bytes that it names."""
@@ -172,6 +179,9 @@ def read_small(path: str, said: str) -> bytes:
     try:
         if os.path.getsize(path) <= _LARGEST:
             return read(path)
+    except NotADirectoryError:
+        how = "skopeo copy oci-archive:FILE oci:FOLDER:TAG (of `docker save`: docker-archive:FILE)"
+        raise BadInput.at(said, f"is a file, and no OCI layout; make one of it: {how}") from None
     except OSError as error:
         raise BadInput.at(said, f"is no OCI layout: {path}: {error.strerror}") from None
     raise BadInput.at(path, "is too large for an index or a manifest; copy the layout anew")

@@ -54,7 +54,7 @@ def _hidden(layer: int) -> Iterator[bytes]:
     extract_here(layer, [], None, partial(_marks, found))
     for mark in found:
         folder, name = os.path.split(mark)
-        if not _is_inside(folder):
+        if not os.path.isdir(folder or b"."):  # a link to a folder of below is one, too
             continue
         if name == _OPAQUE:
             yield from (os.path.join(folder, each) for each in os.listdir(folder or b"."))
@@ -91,10 +91,6 @@ def _path(entry: Any) -> bytes:
     if plain.startswith(b"../") or plain == b"..":
         raise ArchiveTrouble(f"a name in it leads elsewhere: {name.decode(errors='replace')}")
     return b"" if plain == b"." else plain
-
-
-def _is_inside(folder: bytes) -> bool:
-    return not folder or _is_folder(folder)
 
 
 def _is_folder(path: bytes) -> bool:

@@ -128,7 +128,7 @@ def _confined(work: Work, folder: str, claims: str) -> list[str]:
     locale.setlocale(locale.LC_CTYPE, "C")
     os.chroot(folder)
     os.chdir("/")
-    os.umask(0)
+    os.umask(0o022)  # of folders that no entry brings: modes of entries are kept as they are
 
     noted = Claims() if claims else None
     heard = _Warnings()

@@ -148,6 +148,34 @@ def test_an_index_of_several_platforms_leads_to_ours_and_a_pin_to_its_own(tmp_pa
         take(tmp_path, f"{tmp_path}/layout:9")
 
 
+def test_a_layout_of_an_image_for_each_platform_needs_no_index_within(tmp_path):
+    """As melange's apko writes it: all of index.json, with one tag or with none."""
+    layout = tmp_path / "layout"
+    ours, other = packed(layout, BASE), packed(layout, BASE, UPPER)
+    index = json.loads((layout / "index.json").read_text())
+    for entry, arch in zip(index["manifests"], ("amd64", "arm64"), strict=True):
+        entry["platform"] = {"os": "linux", "architecture": arch}
+    (layout / "index.json").write_text(json.dumps(index))
+    for name in ("", ":9.4"):
+        assert take(tmp_path, f"{layout}{name}")[0] == {"digest": ours}
+    assert take(tmp_path, f"{layout}@{other}")[0] == {"digest": other}
+
+
+def test_a_layer_reaches_through_a_link_to_a_folder_of_those_below(tmp_path):
+    upper = layer(("lib/.wh.one", b""), ("lib/two", b"2"), ("alt/.wh..wh..opq", b""), ("alt/z", b"z"))
+    packed(tmp_path / "layout", BASE, upper)
+    found = tree_of(take(tmp_path, f"{tmp_path}/layout")[2])
+    assert (found["lib"], found["alt"]) == ("-> usr/lib", "-> opt")
+    assert {name for name in found if name.startswith(("opt/", "usr/"))} == {"opt/z", "usr/lib/two"}
+
+
+def test_folders_that_no_entry_brings_are_nobody_elses_to_write(tmp_path):
+    packed(tmp_path / "layout", layer(("srv/data/file", b"of an image without folders")))
+    tree = take(tmp_path, f"{tmp_path}/layout")[2]
+    modes = {(tree / name).stat().st_mode & 0o7777 for name in ("srv", "srv/data")}
+    assert modes == {0o755} and (tree / "srv/data/file").stat().st_mode & 0o777 == 0o640
+
+
 HARMS = {
     "another byte": "is not what its name says; copy the layout anew",
     "cut": "is not of the size that its manifest names",
@@ -181,6 +209,8 @@ def test_a_folder_that_is_no_layout_is_refused_in_one_line(tmp_path, text):
         take(tmp_path, str(tmp_path))
     with pytest.raises(BadInput, match="is no OCI layout: .*No such file"):
         take(tmp_path, str(tmp_path / "none"))
+    with pytest.raises(BadInput, match="is a file, and no OCI layout; .* oci-archive:"):
+        take(tmp_path, str(tmp_path / "index.json"))
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/../evil", ".wh...", "a/../../../evil"])
