@@ -17,6 +17,9 @@ PASSWORD = "IPMI_PASSWORD"  # where ipmitool -E looks
 LONGEST = 20  # bytes of a password (IPMI 2.0, 22.30)
 NO_SUITES, OLD = "Unable to Get Channel Cipher Suites", 3
 PXE = "Force PXE"  # boot parameter 5, as ipmitool tells it
+# Boot parameter 3: that no time clears what is said of the next boot (IPMI 2.0, table 28-14)
+KEEP_FLAGS = ("raw", "0x00", "0x08", "0x03", "0x08")
+ANSWERED = "rsp="  # so ipmitool tells what a BMC refuses; where there was no session it does not
 _POWER = re.compile(r"^Chassis Power is (\w+)$", re.MULTILINE)
 _SELECTOR = re.compile(r"Boot Device Selector : (.*)")
 
@@ -52,6 +55,12 @@ class Ipmi:
         self.ask("chassis", "power", {ON: "on", OFF: "off"}[to])
 
     def boot_from_network(self) -> None:
+        """Whenever it starts next: BMCs forget that after a minute, and racks take longer."""
+        try:
+            self.ask(*KEEP_FLAGS)
+        except Refused as error:  # some have no such timer
+            if ANSWERED not in str(error):
+                raise
         self.ask("chassis", "bootdev", "pxe", *(["options=efiboot"] if self.efi else []))
 
     def boots_from(self) -> str:

@@ -162,7 +162,9 @@ def test_a_layout_of_an_image_for_each_platform_needs_no_index_within(tmp_path):
 
 
 def test_a_layer_reaches_through_a_link_to_a_folder_of_those_below(tmp_path):
-    upper = layer(("lib/.wh.one", b""), ("lib/two", b"2"), ("alt/.wh..wh..opq", b""), ("alt/z", b"z"))
+    upper = layer(
+        ("lib/.wh.one", b""), ("lib/two", b"2"), ("alt/.wh..wh..opq", b""), ("alt/z", b"z")
+    )
     packed(tmp_path / "layout", BASE, upper)
     found = tree_of(take(tmp_path, f"{tmp_path}/layout")[2])
     assert (found["lib"], found["alt"]) == ("-> usr/lib", "-> opt")
