@@ -124,6 +124,17 @@ def test_by_ipmi_the_next_boot_is_told_for_longer_than_a_minute(rack: Rack, kind
     assert list(dict.fromkeys(found)) == [("5", first), ("5", "pxe"), ("5", "get 5"), ("7", first)]
 
 
+def test_by_redfish_a_node_boots_from_the_network_by_uefi_if_it_did(rack: Rack):
+    """Some BMCs fall back to BIOS when they are told what to boot."""
+    rack.redfish.faults(_2="bios")
+    assert rack("power", "pxe", "node=wn002") == "wn002: boots from the network next\n"
+    user = f"{bmcs.USER}:{bmcs.PASSWORD}"
+    system = "https://10.99.1.2/redfish/v1/Systems/aaaaaaaa-0000-0000-0000-000000000001"
+    said = json.loads(run(*rack.net.inside("curl", "-sku", user, system)))["Boot"]
+    assert (said["BootSourceOverrideMode"], said["BootSourceOverrideTarget"]) == ("UEFI", "Pxe")
+    rack.redfish.faults()
+
+
 def test_what_bmcs_do_wrong_is_said_of_each_and_hinders_no_other(rack: Rack):
     rack("power", "off", "node=wn[001,006]")
     rack.sims[6].lies(True)

@@ -7,6 +7,7 @@ One process is the Redfish of all addresses of the namespace; each address has o
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import pathlib
 import ssl
@@ -196,6 +197,8 @@ def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Call
         changes = method in ("POST", "PATCH") and "Sessions" not in path
         if fault == "busy" and changes:
             busy[address] = busy.get(address, 0) + 1
+        if fault == "bios" and method == "PATCH":
+            environ |= by_bios(environ)
         if wrong := wrong_answer(fault, path, changes, busy.get(address, 0)):
             return Response(*wrong, content_type="application/json")(environ, start)
         if path.rstrip("/").endswith("/Systems") and fault != "several":
@@ -210,6 +213,14 @@ def faulty(app: Callable, folder: pathlib.Path, systems: dict[str, str]) -> Call
         return Response(data, status, headers)(environ, start)
 
     return answer
+
+
+def by_bios(environ: dict) -> dict:
+    """What is told of the next boot, which is by BIOS where nothing else is said."""
+    told = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+    told["Boot"] = {"BootSourceOverrideMode": "Legacy", **told["Boot"]}
+    data = json.dumps(told).encode()
+    return {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data))}
 
 
 def wrong_answer(fault: str, path: str, changes: bool, orders: int) -> tuple[str, int] | None:

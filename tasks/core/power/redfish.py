@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import sushy
@@ -107,13 +108,23 @@ class Redfish:
             until_not_busy(lambda: self.system.reset_system(how))
 
     def boot_from_network(self) -> None:
-        self.is_new = False
+        """By UEFI or by BIOS, as before: some change that when they are told what to boot."""
         with in_one_line():
-            until_not_busy(
-                lambda: self.system.set_system_boot_options(
-                    sushy.BootSource.PXE, sushy.BootSourceOverrideEnabled.ONCE
-                )
-            )
+            self._look()
+            before = self._mode()
+            self._tell_network()
+            self._look()
+            if before and self._mode() is not before:
+                self._tell_network(before)
+
+    def _mode(self) -> sushy.BootSourceOverrideMode | None:
+        boot = self.system.boot
+        return boot.mode if boot else None
+
+    def _tell_network(self, mode: sushy.BootSourceOverrideMode | None = None) -> None:
+        once = sushy.BootSourceOverrideEnabled.ONCE
+        tell = partial(self.system.set_system_boot_options, sushy.BootSource.PXE, once, mode)
+        until_not_busy(tell)
 
     def boots_from(self) -> str:
         with in_one_line():
