@@ -149,6 +149,21 @@ def test_what_fstab_of_the_root_mounts_is_no_disks_mount_point():
     ]
 
 
+def test_what_a_unit_mounts_is_no_disks_mount_point_unless_nothing_starts_it():
+    unit = "[Mount]\nWhat={}\nWhere=/home\nType={}\n"
+    disk = Disk(partitions=(Partition("/home", 10, "ext4", "x"),))
+    tree: Tree = {b"": directory(), b"home": directory()}
+    place, link = b"usr/lib/systemd/system/home.mount", b"etc/systemd/system/x.wants/home.mount"
+    tree[place] = generated_file(unit.format("nas:/home", "nfs").encode())
+    assert list(disk_problems(disk_support(tree), disk)) == []
+
+    tree[link] = symlink(b"/" + place)
+    (line,) = disk_problems(disk_support(tree), disk)
+    assert line.startswith("mount: a unit of the root mounts something on /home, too; remove it")
+    tree[place] = generated_file(unit.format("tmpfs", "tmpfs").encode())
+    assert list(disk_problems(disk_support(tree), disk)) == []
+
+
 def test_a_mount_of_the_reference_and_one_of_a_disk_at_one_place_are_refused(
     site: Doit, reference: Path
 ):

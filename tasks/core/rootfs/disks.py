@@ -15,6 +15,7 @@ from ..base.text import unescape_octal
 from ..site.model import Disk
 from ..tree.model import DIR, FILE, LINK, Circle, Entry, Tree, resolve
 from .transforms import fstab_fields
+from .units import mounted
 
 DEEPEST = 4  # nobody mounts a disk on a folder further down
 PLACES = (b"sbin/", b"usr/sbin/", b"bin/", b"usr/bin/")  # PATH of setup.sh
@@ -41,13 +42,16 @@ DiskSupport = dict[str, Any]
 
 
 def disk_support(tree: Tree) -> DiskSupport:
-    """As JSON: "folders", "programs", "mounts", and "bytes" below folders of two levels."""
+    """As JSON: "folders", "programs", "bytes" below folders of two levels, and where fstab
+    ("mounts") and units mount something.
+    """
     near = [path for path in tree if path.count(b"/") < DEEPEST]
     folders = [_text(path) for path in near if _leads(tree, path)]
     names = itertools.chain.from_iterable(PROGRAMS.values())
     programs = [name for name in names if has_program(tree, name)]
     sizes, mounts = _sizes(tree), sorted(set(_mounts(tree)))
-    return {"folders": folders, "programs": programs, "bytes": sizes, "mounts": mounts}
+    has = {"folders": folders, "programs": programs, "bytes": sizes}
+    return has | {"mounts": mounts, "units": sorted(mounted(tree))}
 
 
 def _mounts(tree: Tree) -> Iterator[str]:
@@ -128,6 +132,9 @@ def disk_problems(has: DiskSupport, disk: Disk) -> Iterator[str]:
         if mount in has.get("mounts", ()):
             remedy = "remove its line from the reference or overlay, or the partition"
             yield f"mount: /etc/fstab of the root mounts something on {mount}, too; {remedy}"
+        if mount in has.get("units", ()):
+            remedy = "remove it from the reference or overlay, or the partition"
+            yield f"mount: a unit of the root mounts something on {mount}, too; {remedy}"
         if not fill:
             continue
         if fill.strip("/") not in folders:

@@ -46,8 +46,8 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     with _named(image):
         tree = in_order(reference)
         transforms.check_tree(tree)
-        let_out = kept(tree, image.keep)
-        tree, scrubbed = scrub(tree, image.keep)
+        disks = units.own_disks(tree, image.keep)
+        tree, left_out = _left(tree, image, disks)
         init = rc_sysinit.init_of(tree)
         tree = _shareable(tree, image, init)
     over = layers(image, init, tree, folders)
@@ -55,10 +55,19 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
     with _named(image):
         made = _completed(laid, image, init, tree)
 
-    left_out = {"scrubbed": _plain(scrubbed), "kept": _plain(let_out)}
     notes = {"hosts": hosts.others(reference), **left_out, **listed(made)}
     notes |= _started(made, image, init)
+    notes["unwritable"] += units.bereft(made, disks, mounts(image))
     return StagedRoot(made, notes, tuple(each.folder for each in over))
+
+
+def _left(tree: Tree, image: Image, disks: Iterable[str]) -> tuple[Tree, dict[str, Any]]:
+    """What is left of a reference without what is its own, and notes of what that was."""
+    let_out = kept(tree, image.keep)
+    tree, scrubbed = scrub(tree, image.keep)
+    tree, unmounted = units.without(tree, disks)
+    gone = [*scrubbed, *unmounted]
+    return tree, {"scrubbed": _plain(gone), "kept": _plain(let_out)}
 
 
 def _plain(rows: Iterable[Iterable[Any]]) -> list[list[Any]]:

@@ -335,10 +335,20 @@ def _is_local_mount(line: bytes) -> bool:
     fields = line.split()
     if len(fields) < 3 or fields[0].startswith(b"#"):
         return False
-    device, mount, kind = fields[:3]
+    return is_own_disk(*fields[:3])
+
+
+def is_own_disk(device: bytes, mount: bytes, kind: bytes) -> bool:
+    """Whether what is mounted so is a disk of this machine, its root or its swap.
+
+    zram is memory, of whichever machine.
+    """
+    device = device.strip(b'"')
+    if device.startswith(b"/dev/zram"):
+        return False
     if mount == b"/" or kind in (b"swap", b"zfs"):
         return True
-    return kind not in _NO_DISK and bool(_LOCAL_DEVICE.match(device.strip(b'"')))
+    return kind not in _NO_DISK and bool(_LOCAL_DEVICE.match(device))
 
 
 def _make_folder(tree: Tree, path: bytes, mode: int) -> None:

@@ -6,10 +6,12 @@ Unit files and drop-ins ──> what is enabled ──> folders that must be the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from ..base.text import show_path
 from ..tree.model import (
+    DIR,
     FILE,
     Circle,
     Tree,
@@ -20,6 +22,9 @@ from ..tree.model import (
     resolve,
 )
 from .overlay import put_path
+from .scrub import Note
+from .scrub_rules import is_kept, paths_of
+from .transforms import is_own_disk
 
 ETC = b"etc/systemd/system"
 FOLDERS = (ETC, b"usr/local/lib/systemd/system", b"usr/lib/systemd/system", b"lib/systemd/system")
@@ -37,8 +42,11 @@ ConfigurationDirectory=
 Environment="CONFIGURATION_DIRECTORY={paths}"
 """
 
+OWN_DISK = "is a disk of the reference's own"
+REQUIRES_PATH = "name RequiresMountsFor= and the folder, or mount a disk of the site there"
 _PULLS = (".wants", ".requires", ".upholds")
 _STARTS = ("Wants", "Requires", "BindsTo", "Upholds", "Unit", "Service")
+_NEEDS = ("Requires", "BindsTo", "Requisite")
 _TRIGGERS = {"socket": "service", "timer": "service", "path": "service", "automount": "mount"}
 _LISTENS = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "Symlinks")
 _TO_FILE = re.compile(r"(?:file|append|truncate):(/.*)")
@@ -70,6 +78,10 @@ class Unit(NamedTuple):
         prefix, _, instance = stem.partition("@")
         known = {"n": self.name, "N": stem, "p": prefix, "i": instance, "I": instance}
         return (known | _FOLDER_OF).get(letter, unknown)
+
+    def last(self, key: str) -> str:
+        """The value that counts where a key takes one."""
+        return self.expanded("".join(self.settings.get(key, [])[-1:]))
 
     def starts(self) -> Iterator[str]:
         """The units that come with it."""
@@ -198,6 +210,100 @@ def _content(tree: Tree, real: bytes) -> str:
     return read_content(entry).decode(errors="surrogateescape")
 
 
+# --- what is mounted
+
+
+class MountUnit(NamedTuple):
+    """What a unit mounts, as the first fields of a line of fstab(5)."""
+
+    device: bytes
+    place: bytes
+    kind: bytes
+
+
+def own_disks(tree: Tree, keep: Iterable[str]) -> dict[str, str]:
+    """By name each unit that mounts a disk of this machine's own, or swaps to it, with its place.
+
+    As lines of fstab(5): on another machine systemd waits for it, and the unit fails.
+    """
+    files = UnitFiles(tree)
+    allowed = paths_of(keep)
+    found = {}
+    for unit in files.all():
+        mount = _mount_of(unit)
+        if not mount or not is_own_disk(*mount):
+            continue
+        path = files.files[unit.name]
+        if not is_kept(path, allowed):
+            found[unit.name] = unit.last("Where")
+    return found
+
+
+def without(tree: Tree, names: Iterable[str]) -> tuple[Tree, list[Note]]:
+    """The tree without units that mount or swap, what triggers and enables them, and notes."""
+    gone = set(_related(names))
+    left = {}
+    notes = []
+    for path, entry in tree.items():
+        is_unit = b"/systemd/system/" in path
+        if not is_unit or gone.isdisjoint(path.split(b"/")):
+            left[path] = entry
+        elif entry.type != DIR:
+            note = Note(show_path(path), "delete", "What=", OWN_DISK, 1)
+            notes.append(note)
+    return left, notes
+
+
+def _related(names: Iterable[str]) -> Iterator[bytes]:
+    """Of `data.mount` itself, its drop-ins and what mounts it when it is looked at."""
+    for name in map(_bytes, names):
+        yield name
+        yield name + b".d"
+        yield name.removesuffix(b".mount") + b".automount"
+
+
+def bereft(tree: Tree, gone: Mapping[str, str], more: Iterable[str] = ()) -> list[str]:
+    """Units that do not start without one that is gone, a line each with its remedy.
+
+    `more`: absolute paths on which a node mounts disks of its own.
+    """
+    lines = []
+    for unit in UnitFiles(tree).enabled():
+        for name in unit.words(*_NEEDS):
+            place = gone.get(name)
+            if place is None or place in more:
+                continue
+            line = f"{unit.name}: needs {name}, which {OWN_DISK}; {REQUIRES_PATH}"
+            lines.append(line)
+    return lines
+
+
+def mounted(tree: Tree) -> Iterator[str]:
+    """Where enabled units mount something; a tmpfs is left out where a disk is mounted already."""
+    for unit in UnitFiles(tree).enabled():
+        mount = _mount_of(unit)
+        if mount and mount.kind != b"tmpfs":
+            yield unit.last("Where")
+
+
+def _mount_of(unit: Unit) -> MountUnit | None:
+    """None of a unit that mounts nothing."""
+    device = _bytes(unit.last("What"))
+    if unit.name.endswith(".swap"):
+        return MountUnit(device, b"none", b"swap")
+    if not unit.name.endswith(".mount"):
+        return None
+    return MountUnit(
+        device,
+        _bytes(unit.last("Where")),
+        _bytes(unit.last("Type")),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
 # --- what is below /etc is there, and nobody makes it
 
 
@@ -238,7 +344,7 @@ def _make_folder(tree: Tree, unit: Unit, path: str) -> None:
     is_template = "@." in unit.name
     place = _real(tree, path.strip("/").encode(errors="surrogateescape"))
     if place not in tree and "%" not in path and not is_template:
-        mode = "".join(unit.settings.get("ConfigurationDirectoryMode", [])[-1:])
+        mode = unit.last("ConfigurationDirectoryMode")
         put_path(tree, place, directory(int(mode, 8) if _MODE.fullmatch(mode) else 0o755))
 
 

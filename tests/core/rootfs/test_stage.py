@@ -298,6 +298,7 @@ PARTUUID=0a-01 /boot ext4 defaults 1 2
 /dev/mapper/vg0-home /home xfs defaults 0 0
 /swapfile none swap sw 0 0
 rpool/data /data zfs defaults 0 0
+/dev/zram0 none swap defaults,pri=100 0 0
 /dev/cdrom /media/cdrom iso9660 ro,noauto 0 0
 "LABEL=data" /d ext4 defaults 0 0
 nas:/root / nfs ro 0 0
@@ -314,6 +315,7 @@ two words
 KEPT = b"""# /etc/fstab
 #UUID=1234 /old ext4 defaults 0 0
 
+/dev/zram0 none swap defaults,pri=100 0 0
 nas:/home   /home  nfs  rw,hard 0 0
 //nas/share /share cifs credentials=/etc/x 0 0
 tmpfs /dev/shm tmpfs defaults 0 0
@@ -343,6 +345,65 @@ def test_fstab_loses_the_disks_of_the_reference_and_nothing_else() -> None:
     }
     assert read_content(transforms.fstab(crlf)[b"etc/fstab"]) == b"a:/b /c nfs x 0 0\r\n"
     assert transforms.fstab({b"": directory()}) == {b"": directory()}
+
+
+DATA = b"[Unit]\nBefore=local-fs.target\n[Mount]\nWhat=%s\nWhere=%s\nType=%s\n"
+SYSTEM = "etc/systemd/system/"
+WANTS = SYSTEM + "local-fs.target.wants/"
+OWN_DISKS: dict[str, bytes | str | None] = {
+    SYSTEM + "data.mount": DATA % (b"/dev/disk/by-uuid/0a1b", b"/data", b"ext4"),
+    SYSTEM + "data.automount": b"[Automount]\nWhere=/data\n",
+    SYSTEM + "data.mount.d/late.conf": b"[Unit]\nAfter=multi-user.target\n",
+    WANTS + "data.mount": "/etc/systemd/system/data.mount",
+    SYSTEM + "mnt-two\\x2dwords.mount": b"[Mount]\nWhat=LABEL=x\nWhere=/mnt/two-words\n",
+    SYSTEM + "led.mount": "/opt/site/led.mount",
+    "opt/site/led.mount": DATA % (b"/dev/mapper/vg-led", b"/led", b"xfs"),
+    "usr/lib/systemd/system/pool.mount": DATA % (b"rpool/data", b"/pool", b"zfs"),
+    SYSTEM + "dev-sda2.swap": b"[Swap]\nWhat=/dev/sda2\n",
+    SYSTEM + "swap.target.wants/dev-sda2.swap": "../dev-sda2.swap",
+    SYSTEM + "swapfile.swap": b"[Swap]\nWhat=/swapfile\n",
+}
+OTHER_MOUNTS: dict[str, bytes | str | None] = {
+    SYSTEM + "home.mount": DATA % (b"nas:/home", b"/home", b"nfs"),
+    WANTS + "home.mount": "/etc/systemd/system/home.mount",
+    SYSTEM + "home.automount": b"[Automount]\nWhere=/home\n",
+    SYSTEM + "srv.mount": DATA % (b"/var/data", b"/srv", b"none"),
+    SYSTEM + "snap-core-1.mount": DATA % (b"/var/lib/snapd/core.snap", b"/snap/1", b"squashfs"),
+    SYSTEM + "dev-zram0.swap": b"[Swap]\nWhat=/dev/zram0\n",
+    SYSTEM + "off.mount": "/dev/null",
+    "usr/lib/systemd/system/dev-mqueue.mount": DATA % (b"mqueue", b"/dev/mqueue", b"mqueue"),
+}
+
+
+def test_units_lose_the_disks_of_the_reference_as_fstab_does(staged) -> None:
+    """A node would wait for each for 90 s, and call it a failed unit."""
+    made = staged(SYSTEMD | OWN_DISKS | OTHER_MOUNTS)
+    gone = {name.encode() for name in OWN_DISKS if not name.startswith("opt/")}
+    assert gone.isdisjoint(made.tree)
+    assert {name.encode() for name in OTHER_MOUNTS} <= made.tree.keys()
+    assert gone <= {row[0].replace("\\\\", "\\").encode() for row in made.notes["scrubbed"]}
+
+
+def test_a_disk_that_keep_or_an_overlay_has_mounted_is_mounted(staged) -> None:
+    unit, other = SYSTEM + "data.mount", SYSTEM + "own.mount"
+    laid = {other: DATA % (b"/dev/sdb1", b"/own", b"ext4")}
+    tree = staged(SYSTEMD | OWN_DISKS, laid, keep=(unit, SYSTEM + "dev-sda2.swap")).tree
+    assert {unit.encode(), other.encode(), (WANTS + "data.mount").encode()} <= tree.keys()
+    assert (SYSTEM + "dev-sda2.swap").encode() in tree
+    assert (SYSTEM + "swapfile.swap").encode() not in tree
+
+
+def test_what_cannot_start_without_a_disk_of_the_reference_is_named(staged) -> None:
+    service = "usr/lib/systemd/system/jobs.service"
+    wants = {SYSTEM + "multi-user.target.wants/jobs.service": "/" + service}
+    files = SYSTEMD | OWN_DISKS | wants
+    text = b"[Unit]\nRequires=data.mount\nRequiresMountsFor=/led\n[Service]\nExecStart=/bin/true\n"
+    (line,) = staged(files | {service: text}).notes["unwritable"]
+    assert line.startswith(
+        "jobs.service: needs data.mount, which is a disk of the reference's own; "
+    )
+    disk = Disk(partitions=(Partition("/data", None, "ext4", "pn-data"),))
+    assert staged({}, disk=disk).notes["unwritable"] == []
 
 
 # Overlays
