@@ -46,20 +46,25 @@ def hook_script(data: bytes, name: str) -> bytes:
     return b"".join([*lines[: at - 1], *_called(lines[at - 1]), *lines[at:]])
 
 
-def init_of(tree: Tree) -> str:
+def init_of(tree: Tree, cmdline: str = "") -> str:
     """`"sysvinit"` where rc.sysinit runs at boot (SysV init, and EL6's upstart), else `"systemd"`.
 
-    Raises BadInput for a root that has neither.
+    `cmdline`: kernel arguments, of which `init=` may name systemd. Raises BadInput for a root that
+    starts neither.
     """
     init = resolve(tree, b"sbin/init")
     if init.endswith(b"/systemd"):
         return "systemd"
     if _has_one_of(tree, _SCRIPTS):
         return "sysvinit"
-    if _has_one_of(tree, _SYSTEMD):
+    if not _has_one_of(tree, _SYSTEMD):
+        what = "the reference has neither systemd nor etc/rc.d/rc.sysinit; is it a whole root?"
+        raise BadInput.at("sbin/init", what)
+    if " init=/" in f" {cmdline}":
         return "systemd"
-    what = "the reference has neither systemd nor etc/rc.d/rc.sysinit; is it a whole root?"
-    raise BadInput.at("sbin/init", what)
+    found = "is another init" if init in tree else "is missing"
+    what = f"{found}, and systemd would never start; add systemd-sysv (EL: systemd)"
+    raise BadInput.at("sbin/init", f"{what} to the reference")
 
 
 _SCRIPTS = (b"etc/rc.d/rc.sysinit", b"etc/rc.sysinit")

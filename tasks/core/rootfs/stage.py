@@ -48,7 +48,7 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
         transforms.check_tree(tree)
         disks = units.own_disks(tree, image.keep)
         tree, left_out = _left(tree, image, disks)
-        init = rc_sysinit.init_of(tree)
+        init = rc_sysinit.init_of(tree, image.cmdline)
         tree = _shareable(tree, image, init)
     over = layers(image, init, tree, folders)
     laid = overlay.merge(tree, over)

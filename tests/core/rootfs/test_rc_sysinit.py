@@ -188,6 +188,18 @@ def test_a_root_without_an_init_is_refused():
         init_of(tree())
 
 
+def test_a_root_whose_systemd_nobody_starts_is_refused():
+    """A node would end in a shell, or in another init, which knows nothing of setup.sh."""
+    root = {b"usr/lib/systemd/systemd": generated_file(b"ELF")}
+    with pytest.raises(BadInput, match="^sbin/init:1:1: is missing, .* add systemd-sysv"):
+        init_of(root)
+    other = root | {b"sbin/init": generated_file(b"ELF")}
+    with pytest.raises(BadInput, match="^sbin/init:1:1: is another init, .* add systemd-sysv"):
+        init_of(other)
+    for each in (root, other):
+        assert init_of(each, "quiet init=/usr/lib/systemd/systemd") == "systemd"
+
+
 def test_rc_sysinit_is_found_behind_its_symlink():
     links = {
         b"etc/rc.sysinit": symlink(b"rc.d/rc.sysinit"),
