@@ -629,6 +629,14 @@ def test_a_new_release_adds_what_var_lacks_and_overwrites_nothing(settled: Node)
     assert "what is new" not in settled.console
 
 
+def test_rules_that_apparmor_compiled_of_another_release_are_compiled_anew(settled: Node):
+    """It compares times, and those of a release before, or of a generated file, may be older."""
+    settled.edit("mkdir -p var/cache/apparmor/1 var/cache/man")
+    assert settled.boot("ls var/cache") == "apparmor\nman\n"
+    settled.release = "worker-000000000002"
+    assert settled.boot("ls var/cache") == "man\n"
+
+
 @pytest.mark.parametrize("name", ["home-a\\b.mount", "n\\nx", "c\\cz", "new\nline", "-rf", "* [x]"])
 def test_a_new_release_adds_to_folders_of_any_name(node: Node, name: str):
     """dash's echo takes backslashes for its own, as systemd-escape writes them."""

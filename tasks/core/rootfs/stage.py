@@ -90,6 +90,7 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     tree = transforms.make_node_files(tree, dict(image.node_files), image.name)
     tree = transforms.make_secret_places(tree, image.secret_places)
     tree = transforms.name_link(tree, init)
+    tree = transforms.apparmor(tree)
     if init == transforms.SYSTEMD:
         tree = units.keep_configuration(tree)
     return list_capable(transforms.var_ro(tree))

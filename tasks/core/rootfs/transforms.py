@@ -25,6 +25,7 @@ from ..tree.model import (
     edited,
     generated_file,
     in_order,
+    parent,
     parents,
     read_content,
     resolve,
@@ -49,7 +50,11 @@ MOUNT_POINTS = {  # folders that every root has, with the mode of one that is mi
 NODE_FILES = b"etc/plugnode/node_files"
 SECRETS = b"etc/plugnode/secrets"
 SITE_DATA = b"run/plugnode"  # where the initrd puts what site.img brings
-LOCAL = b"var/lib/plugnode/files"  # where local files live on a node's disk, beside its ssh keys
+OWN = b"var/lib/plugnode/"
+LOCAL = OWN + b"files"  # where local files live on a node's disk, beside its ssh keys
+APPARMOR = b"etc/apparmor.d"
+ALIASES = APPARMOR + b"/tunables/home.d/plugnode"  # read with tunables/global, of old versions, too
+READABLE = APPARMOR + b"/abstractions/base.d/plugnode"  # by all programs
 OLD_PLACES = {b"etc/sysconfig/network": b"var/network"}  # the origin's, kept
 DEFAULT_LOCAL_FILES = {SYSVINIT: ("etc/sysconfig/network",), SYSTEMD: ()}
 
@@ -156,6 +161,36 @@ def name_link(tree: Tree, init: str) -> Tree:
     tree = dict(tree)
     _link(tree, b"etc/hostname", SITE_DATA + b"/hostname")
     return tree
+
+
+def apparmor(tree: Tree) -> Tree:
+    """What AppArmor lets a program read under a name of the shared root is a node's own as well.
+
+    It asks where a symlink leads. An alias is for rules that say the name as it is; the rules of
+    AppArmor 3 for what all programs read begin with a variable, which no alias meets.
+    """
+    if APPARMOR not in tree:
+        return tree
+    aliases = []
+    rules = []
+    for path, target in sorted(_own_places(tree)):
+        aliases.append(b'alias "/%s" -> "/%s",\n' % (path, target))
+        if parent(target) == SITE_DATA:
+            rules.append(b'"/%s" r,\n' % target)
+    tree = dict(tree)
+    put_path(tree, ALIASES, generated_file(b"".join(aliases)))
+    put_path(tree, READABLE, generated_file(b"".join(rules)))
+    return tree
+
+
+def _own_places(tree: Tree) -> Iterator[tuple[bytes, bytes]]:
+    """Each symlink to what a node has of its own, and where it leads."""
+    for path, entry in tree.items():
+        if entry.type != LINK or b"plugnode/" not in entry.link:
+            continue
+        target = resolve(tree, path)
+        if target.startswith((SITE_DATA, OWN)):
+            yield path, target
 
 
 def make_local_files(tree: Tree, paths: Iterable[str], before: Tree) -> Tree:

@@ -183,6 +183,35 @@ def test_a_name_that_the_site_brings_stays(staged) -> None:
     assert tree[b"etc/hostname"].link.endswith(b"var/lib/plugnode/files/etc/hostname")
 
 
+APPARMOR: dict[str, bytes | str | None] = {
+    "etc/apparmor.d/tunables/home.d/site.local": b"",
+    "etc/cups/printers.conf": b"",
+}
+
+
+def test_what_apparmor_confines_reads_what_a_node_has_of_its_own(staged) -> None:
+    """chronyd could not read /etc/resolv.conf, which leads to /run/plugnode, and kept no time."""
+    files = {"etc/chrony.conf": "templates/nodes/chrony.conf"}
+    tree = staged(
+        SYSTEMD | APPARMOR, local_files=("etc/cups",), node_files=tuple(files.items())
+    ).tree
+    aliases = read_content(tree[b"etc/apparmor.d/tunables/home.d/plugnode"]).decode()
+    for name, place in {
+        "resolv.conf": "run/plugnode/resolv.conf",
+        "machine-id": "run/plugnode/machine-id",
+        "chrony.conf": "run/plugnode/files/etc/chrony.conf",
+        "cups": "var/lib/plugnode/files/etc/cups",
+    }.items():
+        assert f'alias "/etc/{name}" -> "/{place}",\n' in aliases
+    rules = read_content(tree[b"etc/apparmor.d/abstractions/base.d/plugnode"]).decode()
+    names = ("hostname", "hosts", "machine-id", "resolv.conf")
+    assert rules.splitlines() == [f'"/run/plugnode/{name}" r,' for name in names]
+
+
+def test_a_root_without_apparmor_gets_no_rules_for_it(staged) -> None:
+    assert not any(b"apparmor" in path for path in staged(SYSTEMD).tree)
+
+
 def status_of(folder: pathlib.Path) -> dict[pathlib.Path, tuple[object, ...]]:
     status = {path: path.lstat() for path in folder.rglob("*")}
     return {

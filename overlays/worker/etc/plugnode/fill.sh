@@ -25,6 +25,8 @@ accept_filled() { # FOLDER FILL NODE: it has its mark, and what a newer release 
   [ -f "$1/.plugnode" ] || { umount -n "$1" && degrade "$3 lacks the mark of a complete one" && return 0; }
   [ "$(cat "$1/.plugnode")" != "$RELEASE" ] || return 0
   step "add to $1 what is new in $2"
+  # AppArmor knows by times which rules it compiled those of, and a release before may have later ones
+  [ "$1" != "$VAR" ] || rm -rf "$VAR/cache/apparmor"
   again add_new "$ROOT$2" "$1" || degrade "$1 lacks what is new in $2"
 }
 
