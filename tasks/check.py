@@ -133,13 +133,15 @@ def unnamed(run: Run) -> list[str]:
 
 
 def unwritable(run: Run) -> list[str]:
-    """What services need, and no node can write."""
+    """What services need, and no node can write, or has."""
     from .core.site.model import WRITABLE
 
     lines: list[str] = []
     for image, notes in staged(run):
+        said = list(notes.get("bereft", []))
         if image.root not in WRITABLE:
-            lines += [f"{image.name}: {line}" for line in notes.get("unwritable", [])]
+            said += notes.get("unwritable", [])
+        lines += [f"{image.name}: {line}" for line in said]
     return lines
 
 

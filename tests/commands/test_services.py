@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support import sample_site
 from tests.support.commands import Doit
 
@@ -35,6 +37,22 @@ def test_an_overlay_that_mends_a_service_ends_the_warning(doit: Doit):
     sample_site.put(mend, b"[Service]\nPIDFile=\nPIDFile=/run/odd.pid\n")
     doit()
     assert "odd.service" not in doit("check")
+
+
+@pytest.mark.parametrize("root", ["nfs", "nfs-overlay"])
+def test_a_service_that_waits_for_a_disk_of_the_reference_is_named(doit: Doit, root: str):
+    """Each node would wait for a minute and a half, where its root can be written as well."""
+    folder = sample_site.reference(doit.folder / "reference", files=5)
+    disk = b"[Mount]\nWhat=/dev/sdb1\nWhere=/data\n"
+    sample_site.fill(folder, UNITS | {"etc/systemd/system/data.mount": disk})
+    unit = folder / "usr/lib/systemd/system/chrony.service"
+    unit.write_bytes(b"[Unit]\nRequires=data.mount\n[Service]\nExecStart=/bin/true\n")
+    sample_site.write(doit.site, folder, root=root)
+    doit("validate")
+    doit("root")
+    assert not (doit.build / "worker/root/etc/systemd/system/data.mount").exists()
+    said = "worker: chrony.service: needs data.mount, which is a disk of the reference's own; "
+    assert f"warning  services: {said}" in doit("check")
 
 
 def test_a_reference_that_enforces_selinux_is_warned_of_until_the_nodes_do_not(doit: Doit):

@@ -57,7 +57,7 @@ def stage(image: Image, reference: Tree, folders: tuple[str, ...]) -> StagedRoot
 
     notes = {"hosts": hosts.others(reference), **left_out, **listed(made)}
     notes |= _started(made, image, init)
-    notes["unwritable"] += units.bereft(made, disks, mounts(image))
+    notes["bereft"] = units.bereft(made, disks, mounts(image))
     return StagedRoot(made, notes, tuple(each.folder for each in over))
 
 

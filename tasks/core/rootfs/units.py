@@ -51,6 +51,7 @@ _TRIGGERS = {"socket": "service", "timer": "service", "path": "service", "automo
 _LISTENS = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "Symlinks")
 _TO_FILE = re.compile(r"(?:file|append|truncate):(/.*)")
 _MODE = re.compile("[0-7]{3,4}")
+_DISK = re.compile(r"dev-(disk-by|mapper-|[hsv]d[a-z]|md[-\d]|nvme\d).*[.]device")
 _FOLDER_OF = {"E": "/etc", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log"}
 _FOLDER_OF |= {"T": "/tmp", "V": "/var/tmp", "h": "/root", "%": "%"}
 
@@ -263,18 +264,17 @@ def _related(names: Iterable[str]) -> Iterator[bytes]:
 
 
 def bereft(tree: Tree, gone: Mapping[str, str], more: Iterable[str] = ()) -> list[str]:
-    """Units that do not start without one that is gone, a line each with its remedy.
+    """Units that do not start without one that is gone, or a disk, a line each with its remedy.
 
     `more`: absolute paths on which a node mounts disks of its own.
     """
     lines = []
     for unit in UnitFiles(tree).enabled():
-        for name in unit.words(*_NEEDS):
-            place = gone.get(name)
-            if place is None or place in more:
-                continue
-            line = f"{unit.name}: needs {name}, which {OWN_DISK}; {REQUIRES_PATH}"
-            lines.append(line)
+        for name in map(unit.expanded, unit.words(*_NEEDS)):
+            is_gone = name in gone and gone[name] not in more
+            if is_gone or _DISK.match(name):
+                line = f"{unit.name}: needs {name}, which {OWN_DISK}; {REQUIRES_PATH}"
+                lines.append(line)
     return lines
 
 

@@ -427,12 +427,16 @@ def test_what_cannot_start_without_a_disk_of_the_reference_is_named(staged) -> N
     wants = {SYSTEM + "multi-user.target.wants/jobs.service": "/" + service}
     files = SYSTEMD | OWN_DISKS | wants
     text = b"[Unit]\nRequires=data.mount\nRequiresMountsFor=/led\n[Service]\nExecStart=/bin/true\n"
-    (line,) = staged(files | {service: text}).notes["unwritable"]
+    (line,) = staged(files | {service: text}).notes["bereft"]
     assert line.startswith(
         "jobs.service: needs data.mount, which is a disk of the reference's own; "
     )
     disk = Disk(partitions=(Partition("/data", None, "ext4", "pn-data"),))
-    assert staged({}, disk=disk).notes["unwritable"] == []
+    assert staged({}, disk=disk).notes["bereft"] == []
+
+    waits = b"[Unit]\nBindsTo=dev-disk-by\\x2dlabel-data.device dev-ttyS0.device\n"
+    (line,) = staged({service: waits}).notes["bereft"]
+    assert line.startswith("jobs.service: needs dev-disk-by\\x2dlabel-data.device, which is")
 
 
 # Overlays
