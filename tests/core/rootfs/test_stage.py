@@ -165,16 +165,23 @@ def test_a_systemd_root_gets_its_identity_from_the_site_data(staged) -> None:
 
 
 @pytest.mark.parametrize(
-    "timer", ["apt-daily", "apt-daily-upgrade", "dnf-makecache", "dnf-automatic"]
+    "name",
+    [
+        "apt-daily.timer",
+        "apt-daily-upgrade.timer",
+        "dnf-makecache.timer",
+        "dnf-automatic.timer",
+        "yum-cron.service",
+    ],
 )
-def test_no_node_upgrades_a_root_that_it_shares(staged, timer: str) -> None:
+def test_no_node_upgrades_a_root_that_it_shares(staged, name: str) -> None:
     """Nor do thousands of them fetch what could be, each hour and into a /var that may be in memory."""
     wanted = {
-        f"etc/systemd/system/timers.target.wants/{timer}.timer": f"/usr/lib/systemd/system/{timer}.timer",
-        f"usr/lib/systemd/system/{timer}.timer": b"[Timer]\nOnBootSec=10min\n",
+        f"etc/systemd/system/x.target.wants/{name}": f"/usr/lib/systemd/system/{name}",
+        f"usr/lib/systemd/system/{name}": b"[Timer]\nOnBootSec=10min\n",
     }
     tree = staged(SYSTEMD | wanted).tree
-    assert tree[f"etc/systemd/system/{timer}.timer".encode()] == symlink(b"/dev/null")
+    assert tree[f"etc/systemd/system/{name}".encode()] == symlink(b"/dev/null")
 
 
 def test_a_name_that_the_site_brings_stays(staged) -> None:
