@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..base.errors import Refused
 from ..base.process import Program, Say, Throttle
 from ..base.ssh import TRIES, VANISHED, explain, ssh_command
 from ..base.text import readable, unescape_octal
-from ..rootfs.scrub_rules import not_pulled
+from ..rootfs.scrub_rules import not_pulled, rule_for
 from ..site.model import Image, Reference
+from ..tree.filter import NEVER_COPIED, Patterns
 from ..unpack.fake_super import Builder
 from ..unpack.tar import confined
 from .exclude import SEPARATE
@@ -79,7 +80,8 @@ def _take(image: Image, snapshot: Snapshot, say: Say) -> Facts:
 def _pull(image: Image, snapshot: Snapshot, say: Say) -> None:
     name = image.reference.where
     source = source_of(name)
-    sources = [f"{source.start}{source.path}/./{place}" for place in _places(source, image.also)]
+    places = ["", *file_systems(source, image, say)]
+    sources = [f"{source.start}{source.path}/./{place}" for place in places]
 
     options, status, words = [*ATTRIBUTES, *_alone()], VANISHED, [""]
     for _ in range(TRIES):
@@ -134,36 +136,64 @@ def _rsync(command: list[str], rules: list[str], say: Say) -> tuple[int, list[st
     return program.status, words
 
 
-def _places(source: RsyncSource, also: tuple[str, ...] | None) -> list[str]:
-    """Where the file systems to pull are, relative to the source: the root, and those besides."""
-    return ["", *file_systems(source, also)]
-
-
-def file_systems(source: RsyncSource, also: tuple[str, ...] | None) -> list[str]:
+def file_systems(source: RsyncSource, image: Image, say: Say) -> list[str]:
     """The file systems besides the root's to pull, relative to the source, with a slash at the end.
 
-    Those that `also` names; without it those of local disks at SEPARATE, as the node itself says.
+    Those that `also` names; without it those of local disks at SEPARATE, as the node itself says,
+    and a word of the others.
     """
+    also = image.also
     if source.host is None:
         return _as_folders(also or ())
-    mounted: dict[str, str] = {}
+    mounted: dict[str, Mounted] = {}
     if also != ():
         mounted = dict(_mounts(source.host))
 
     found = []
     for path in _as_folders(SEPARATE if also is None else also):
-        kind = mounted.get(f"{source.path}/{path.rstrip('/')}")
-        if kind is not None and (also is not None or kind in LOCAL):
+        there = mounted.get(f"{source.path}/{path.rstrip('/')}")
+        if there is not None and (also is not None or there.kind in LOCAL):
             found.append(path)
+    left = [] if also else list(_left(source, mounted, image))
+    if left:
+        what = f"file systems of their own, which are not pulled: {', '.join(left)}"
+        say(f"{source.host}: {what}; name under `also` those that nodes need")
     return found
+
+
+def _left(source: RsyncSource, mounted: Mapping[str, Mounted], image: Image) -> Iterator[str]:
+    """Local disks of which a root would have nothing, though their files may be of the system."""
+    taken = {mounted[place].device for place in _taken(source) if place in mounted}
+    excluded = Patterns([*NEVER_COPIED, *image.exclude])
+    for place, (device, kind) in mounted.items():
+        is_below = place.startswith(f"{source.path}/")
+        if not is_below or kind not in LOCAL or kind == "vfat":
+            continue
+        if place in _taken(source) or (device in taken and kind != "btrfs"):
+            continue
+        inside = os.fsencode(place.removeprefix(source.path).strip("/")) + b"/x"
+        rule = rule_for(inside, False)
+        if excluded.first(inside, False) < 0 and not (rule and rule.removes):
+            yield place
+
+
+def _taken(source: RsyncSource) -> list[str]:
+    return [source.path or "/", *(source.path + path for path in SEPARATE)]
 
 
 def _as_folders(paths: Iterable[str]) -> list[str]:
     return sorted({path.strip("/") + "/" for path in paths})
 
 
-def _mounts(host: str) -> Iterator[tuple[str, str]]:
-    """(mount point, type of file system), from the node's /proc/mounts."""
+class Mounted(NamedTuple):
+    """What a node has mounted somewhere."""
+
+    device: str
+    kind: str  # of file system
+
+
+def _mounts(host: str) -> Iterator[tuple[str, Mounted]]:
+    """What is mounted, by its place, from the node's /proc/mounts."""
     program = Program([*ssh_command(), "--", host, "echo; cat /proc/mounts"])
     lines = [readable(line) for line in program.lines() if line.strip()]
     if program.status:
@@ -171,7 +201,8 @@ def _mounts(host: str) -> Iterator[tuple[str, str]]:
     for line in lines:
         words = line.split(" ")
         if len(words) >= 6:
-            yield unescape_octal(words[1].encode()).decode(errors="replace"), words[2]
+            place = unescape_octal(words[1].encode()).decode(errors="replace")
+            yield place, Mounted(words[0], words[2])
 
 
 def _label(reference: Reference) -> str:

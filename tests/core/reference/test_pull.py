@@ -388,6 +388,28 @@ def test_a_file_system_of_a_local_disk_at_boot_comes_along_by_itself(node, over_
         run("umount", str(node / "boot"))
 
 
+@needs_root
+def test_a_file_system_of_which_nothing_comes_along_is_named(node, over_ssh, tmp_path):
+    """EL's hardening guides put /var/log on a disk of its own, and services lack their folders."""
+    places = [node / "var/log", node / "home", node / "scratch"]
+    for number, place in enumerate(places):
+        with open(tmp_path / f"{number}.img", "wb") as file:
+            file.truncate(8_000_000)
+        run("mkfs.ext4", "-q", file.name)
+        place.mkdir(exist_ok=True)
+        run("mount", "-o", "loop", file.name, str(place))
+    try:
+        where = f"root@127.0.0.1:{node}"
+        said = pull(image("rsync", where, exclude=("/scratch/*",)), tmp_path / "snap")
+        what = f"of their own, which are not pulled: {places[0]}; name under `also` those"
+        assert [line for line in said if what in line] != []
+        said = pull(image("rsync", where, also=("/var/log",)), tmp_path / "named")
+        assert "not pulled" not in "".join(said)
+    finally:
+        for place in places:
+            run("umount", str(place))
+
+
 def config_of(sshd: dict, tmp_path: pathlib.Path, **changes: object) -> str:
     """The test's ssh, with settings changed."""
     settings = "".join(f"{name} {value}\n" for name, value in changes.items())
