@@ -64,14 +64,6 @@ _KEYRING = "install the distribution's keyring (debian-archive-keyring)"
 # What apt and dnf say -> what it means; {0}… are filled in, {1} may be missing.
 PACKAGE_MEANINGS = (
     (
-        r"E: Unable to locate package (\S+)",
-        "no package {0} in {suite}; correct `packages`",
-    ),
-    (
-        r"E: Package '([^']*)' has no installation candidate",
-        "no package {0} in {suite}; correct `packages`",
-    ),
-    (
         r"E: Version '([^']*)' for '([^']*)' was not found",
         "no version {0} of {1} in {suite}; correct `packages`",
     ),
@@ -96,10 +88,6 @@ PACKAGE_MEANINGS = (
         "{0}; " + _KEYRING,
     ),
     (
-        r"No match for argument: (\S+)",
-        "no package {0} in {suite}; correct `packages`",
-    ),
-    (
         r"(You have enabled checking of packages via GPG keys)",
         "no key to check its packages by: name one by gpgkey= in a file of /etc/yum.repos.d, and "
         "leave `mirror` out",
@@ -114,6 +102,11 @@ PACKAGE_MEANINGS = (
     ),
 )
 
+_MISSING = (  # a line each, of apt and of dnf
+    r"E: Unable to locate package (\S+)",
+    r"E: Package '([^']*)' has no installation candidate",
+    r"No match for argument: (\S+)",
+)
 _ERROR = re.compile(r"E: |Error|error: ")
 _MACHINERY = re.compile(
     r"E: (?:run_|apt-get |env |chroot |process exited|mmdebstrap)|E: (?:.*) failed: process exited"
@@ -313,6 +306,10 @@ def _step(step: re.Match[str]) -> str:
 
 def explain_packages(reference: Reference, words: list[str]) -> str:
     """One line for an admin: why there is no tree, in their own words where we have none."""
+    missing = _missing(words)
+    if missing:
+        names = ", ".join(missing)
+        return f"no package {names} in {reference.suite}; correct `packages`"
     meaning = meaning_of(words, PACKAGE_MEANINGS, suite=reference.suite)
     if meaning:
         return meaning
@@ -320,6 +317,15 @@ def explain_packages(reference: Reference, words: list[str]) -> str:
         if _ERROR.match(line) and not _MACHINERY.match(line):
             return line
     return last_of(words)
+
+
+def _missing(words: list[str]) -> list[str]:
+    """All packages that there are not, for each try takes a minute."""
+    text = "\n".join(words)
+    names: list[str] = []
+    for pattern in _MISSING:
+        names += re.findall(pattern, text)
+    return list(dict.fromkeys(names))
 
 
 def tidy(tree: str) -> None:

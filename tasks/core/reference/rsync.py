@@ -26,7 +26,8 @@ from .exclude import SEPARATE
 from .kind import Facts, ReferenceKind, where
 from .snapshot import Snapshot
 
-LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs jfs reiserfs f2fs zfs vfat".split())
+KEPT_APART = frozenset("ext2 ext3 ext4 xfs btrfs jfs reiserfs f2fs zfs".split())
+LOCAL = KEPT_APART | {"vfat"}
 
 # -S: holes stay holes; -x: no file systems but those named; -R: sources keep their place below /./;
 # modify-window: times are compared to the nanosecond, or a file that changed within the second of
@@ -163,22 +164,26 @@ def file_systems(source: RsyncSource, image: Image, say: Say) -> list[str]:
 
 def _left(source: RsyncSource, mounted: Mapping[str, Mounted], image: Image) -> Iterator[str]:
     """Local disks of which a root would have nothing, though their files may be of the system."""
-    taken = {mounted[place].device for place in _taken(source) if place in mounted}
+    taken = [source.path or "/"]
+    taken += [source.path + path for path in SEPARATE]
+    devices = {mounted[place].device for place in taken if place in mounted}
     excluded = Patterns([*NEVER_COPIED, *image.exclude])
     for place, (device, kind) in mounted.items():
-        is_below = place.startswith(f"{source.path}/")
-        if not is_below or kind not in LOCAL or kind == "vfat":
+        if place in taken or kind not in KEPT_APART:
             continue
-        if place in _taken(source) or (device in taken and kind != "btrfs"):
+        if device in devices and kind != "btrfs":  # mounted twice; of btrfs a volume beside
             continue
-        inside = os.fsencode(place.removeprefix(source.path).strip("/")) + b"/x"
-        rule = rule_for(inside, False)
-        if excluded.first(inside, False) < 0 and not (rule and rule.removes):
+        path = place.removeprefix(f"{source.path}/")
+        if path == place:
+            continue
+        inside = os.fsencode(path) + b"/x"
+        if excluded.first(inside, False) < 0 and not _is_scrubbed(inside):
             yield place
 
 
-def _taken(source: RsyncSource) -> list[str]:
-    return [source.path or "/", *(source.path + path for path in SEPARATE)]
+def _is_scrubbed(path: bytes) -> bool:
+    rule = rule_for(path, False)
+    return rule is not None and rule.removes
 
 
 def _as_folders(paths: Iterable[str]) -> list[str]:

@@ -1032,6 +1032,9 @@ def test_a_bootstrap_that_is_killed_leaves_no_process_no_mount_and_nothing_outsi
     [
         ("E: Unable to locate package nosuch\nE: apt-get --yes install failed: process exited with 100",
          "no package nosuch in bookworm; correct `packages`"),
+        ("E: Unable to locate package one\nE: Package 'two' has no installation candidate\n"
+         "E: Unable to locate package one\nE: Unable to locate package three\nE: apt-get failed",
+         "no package one, three, two in bookworm; correct `packages`"),
         ("Err:4 http://mirror.example.org/debian nosuch Release\n  404  Not Found\n"
          "E: The repository 'http://mirror.example.org/debian nosuch Release' does not have a Release"
          " file.\nE: apt-get update failed",
