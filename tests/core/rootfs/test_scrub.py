@@ -182,6 +182,14 @@ def test_no_node_takes_an_address_of_the_reference_whatever_manages_its_cards() 
     assert left == {card: b"DEVICE=ib0\nIPV6INIT=yes\n", **kept}
 
 
+def test_no_node_tells_a_server_that_it_is_the_reference() -> None:
+    """A controller of networks with two machines of one name takes them for one that moves."""
+    gone = ["etc/openvswitch/system-id.conf", "etc/salt/minion_id", "etc/qualys/hostid"]
+    gone += ["etc/insights-client/machine-id", "var/lib/teleport/host_uuid"]
+    kept = {"etc/openvswitch/default.conf": b"", "etc/salt/minion": b"master: salt\n"}
+    assert scrubbed({**dict.fromkeys(gone, b"0a1b-2c3d-4e5f-6789\n"), **kept}) == kept
+
+
 def test_no_node_looks_for_the_disks_of_the_reference() -> None:
     gone = ["mdadm.conf.d/data.conf", "mdadm/mdadm.conf.d/data.conf", "zfs/zpool.cache"]
     gone += ["zfs/zfs-list.cache/tank"]
