@@ -93,6 +93,7 @@ def _completed(laid: Tree, image: Image, init: str, before: Tree) -> Tree:
     tree = transforms.apparmor(tree)
     if init == transforms.SYSTEMD:
         tree = units.keep_configuration(tree)
+        tree = units.wait_for_disks(tree)
     return list_capable(transforms.var_ro(tree))
 
 

@@ -46,6 +46,14 @@ OWN_DISK = "is a disk of the reference's own"
 REQUIRES_PATH = "name RequiresMountsFor= and the folder, or mount a disk of the site there"
 _PULLS = (".wants", ".requires", ".upholds")
 _STARTS = ("Wants", "Requires", "BindsTo", "Upholds", "Unit", "Service")
+SETUP = "plugnode-setup.service"
+EARLY = "zz-plugnode-disks.conf"
+AFTER_SETUP = f"""\
+# Started before local file systems are mounted, and needs one: this service mounts the node's own.
+[Unit]
+After={SETUP}
+"""
+
 _NEEDS = ("Requires", "BindsTo", "Requisite")
 _TRIGGERS = {"socket": "service", "timer": "service", "path": "service", "automount": "mount"}
 _LISTENS = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "Symlinks")
@@ -346,6 +354,44 @@ def _make_folder(tree: Tree, unit: Unit, path: str) -> None:
     if place not in tree and "%" not in path and not is_template:
         mode = unit.last("ConfigurationDirectoryMode")
         put_path(tree, place, directory(int(mode, 8) if _MODE.fullmatch(mode) else 0o755))
+
+
+# --- what is started before local file systems are mounted, and needs one
+
+
+def wait_for_disks(tree: Tree) -> Tree:
+    """Such a unit waits for the service that mounts a node's own.
+
+    Elsewhere systemd knows by a var.mount what /var/lib/it needs; a node has none until then.
+    """
+    files = UnitFiles(tree)
+    setup = files.load(SETUP)
+    if setup is None:
+        return tree
+    tree = dict(tree)
+    before = set(setup.words("After"))
+    ordered = {SETUP, *before, *setup.words("Before")}
+    for unit in files.all():
+        if unit.name in ordered or not before.isdisjoint(unit.words("Before")):
+            continue
+        if _is_early(unit) and _needs_disk(unit):
+            place = ETC + _bytes(f"/{unit.name}.d/{EARLY}")
+            put_path(tree, place, generated_file(AFTER_SETUP.encode()))
+    return tree
+
+
+def _is_early(unit: Unit) -> bool:
+    """Whether nothing has it come after local file systems."""
+    if unit.last("DefaultDependencies") not in ("no", "false", "off", "0"):
+        return False
+    return "local-fs.target" not in unit.words("After")
+
+
+def _needs_disk(unit: Unit) -> bool:
+    if any(unit.words("StateDirectory", "CacheDirectory", "LogsDirectory")):
+        return True
+    paths = unit.words("RequiresMountsFor", "WantsMountsFor", "Where")
+    return any(path.startswith(("/var/", "/home/", "/tmp/")) for path in paths)
 
 
 # --- what is written all the same

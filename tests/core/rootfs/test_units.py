@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from tasks.core.rootfs import selinux
-from tasks.core.rootfs.units import UnitFiles, keep_configuration, unwritable
+from tasks.core.rootfs.units import (
+    UnitFiles,
+    keep_configuration,
+    unwritable,
+    wait_for_disks,
+)
 from tasks.core.tree.model import FILE, Tree, directory, generated_file, read_content, symlink
+from tests.support.commands import REPOSITORY
 
 LIB = "usr/lib/systemd/system/"
 ETC = "etc/systemd/system/"
@@ -98,6 +104,53 @@ def test_a_drop_in_that_gives_a_folder_is_seen_and_one_of_a_folder_for_all_servi
 def test_staging_a_staged_root_again_changes_nothing() -> None:
     made = keep_configuration(root({LIB + "chrony.service": CHRONY}))
     assert keep_configuration(made) == made
+
+
+SETUP = (REPOSITORY / "overlays/systemd" / ETC / "plugnode-setup.service").read_text()
+EARLY = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n"
+
+
+def waiting(text: str) -> list[str]:
+    """The units of such a root that wait for the node's disks because of us, if it has that one."""
+    files = {LIB + "it.service": text, ETC + "plugnode-setup.service": SETUP}
+    files |= {LIB + "systemd-random-seed.service": EARLY + "RequiresMountsFor=/var/lib/systemd\n"}
+    made = wait_for_disks(root(files))
+    ours = [path.decode() for path in made if path.endswith(b"/zz-plugnode-disks.conf")]
+    for path in ours:
+        assert (
+            "[Unit]\nAfter=plugnode-setup.service\n" in read_content(made[path.encode()]).decode()
+        )
+    return [path.removeprefix(ETC).partition(".d/")[0] for path in ours]
+
+
+@pytest.mark.parametrize(
+    "need",
+    [
+        "RequiresMountsFor=/var/lib/cloud",
+        "[Service]\nStateDirectory=systemd/pstore",
+        "[Service]\nLogsDirectory=it",
+        "[Mount]\nWhere=/var/lib/nfs/rpc_pipefs",
+    ],
+)
+def test_what_starts_before_file_systems_are_mounted_and_needs_one_waits_for_it(need: str) -> None:
+    """It found an empty /var that cannot be written, and failed: cloud-init, what saves a crash."""
+    assert waiting(EARLY + need) == ["it.service"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Service]\nStateDirectory=it\n",
+        EARLY + "After=local-fs.target\n[Service]\nStateDirectory=it\n",
+        EARLY + "Before=systemd-udevd.service\n[Service]\nStateDirectory=it\n",
+        EARLY + "RequiresMountsFor=/run/it\n",
+    ],
+    ids=["after sysinit.target", "after file systems", "before setup itself", "below run"],
+)
+def test_a_unit_that_comes_later_or_needs_no_disk_or_must_come_before_waits_for_none(
+    text: str,
+) -> None:
+    assert waiting(text) == []
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
