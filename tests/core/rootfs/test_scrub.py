@@ -190,6 +190,13 @@ def test_no_node_tells_a_server_that_it_is_the_reference() -> None:
     assert scrubbed({**dict.fromkeys(gone, b"0a1b-2c3d-4e5f-6789\n"), **kept}) == kept
 
 
+def test_no_node_does_again_what_the_installer_of_ubuntu_had_cloud_init_do() -> None:
+    """Accounts, keys and network, as at a first boot: three failed units on a read-only root."""
+    gone = ["etc/cloud/cloud.cfg.d/99-installer.cfg", "etc/cloud/ds-identify.cfg"]
+    kept = {"etc/cloud/cloud.cfg": b"users: [default]\n"}
+    assert scrubbed({**dict.fromkeys(gone, b"policy: enabled\n"), **kept}) == kept
+
+
 def test_no_node_looks_for_the_disks_of_the_reference() -> None:
     gone = ["mdadm.conf.d/data.conf", "mdadm/mdadm.conf.d/data.conf", "zfs/zpool.cache"]
     gone += ["zfs/zfs-list.cache/tank"]
