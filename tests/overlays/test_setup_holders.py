@@ -184,6 +184,42 @@ def test_what_stands_on_another_disk_too_is_never_taken_down(node: Taken, second
     assert "dm-9 (vg-wide) stands on loop" in node.console and "left alone" in node.console
 
 
+BTRFS = """
+disk=$(losetup -nO NAME,SIZELIMIT -j {image} | awk '$2 == 0 {{ print $1 }}')
+mkfs.btrfs -qf {devices} >/dev/null 2>&1
+mkdir -p {folder}/wide
+mount -t btrfs {first} {folder}/wide
+echo precious >{folder}/wide/file
+sync"""
+
+
+@pytest.mark.parametrize("wish", ["-", "force:S3R14L", "foreign:2026-12"])
+def test_a_disk_of_a_btrfs_that_is_mounted_from_another_one_is_in_use(tmp_path: Path, wish: str):
+    """/proc/mounts names one disk of several, and no other holds anything of them in sysfs."""
+    node = Taken(tmp_path / "node", mib=256, wipe=wish)
+    (node.root / "nodes/serial").write_text("S3R14L\n")
+    command("truncate", "-s", str(256 * MIB), tmp_path / "wide.img")
+    other = command("losetup", "-f", "--show", tmp_path / "wide.img").strip()
+    words = {"image": node.image, "folder": tmp_path, "first": other, "devices": f"{other} $disk"}
+    node.before = BTRFS.format(**words)
+    try:
+        said = node.boot(MOUNTS + f"cat {tmp_path}/wide/file; btrfs scrub start -B {tmp_path}/wide")
+    finally:
+        command("losetup", "-d", other)
+    assert said.count(" tmpfs") == 3 and "precious" in said and "no errors found" in said
+    assert node.state == [] and "it is in use: btrfs of loop" in node.console
+    assert wish == "-" or "a btrfs stands on loop" in node.console
+
+
+def test_a_btrfs_that_is_on_this_disk_alone_is_let_go_for_a_wipe(tmp_path: Path):
+    node = Taken(tmp_path / "node", mib=256, wipe="force:S3R14L")
+    (node.root / "nodes/serial").write_text("S3R14L\n")
+    words = {"image": node.image, "folder": tmp_path, "first": "$disk", "devices": "$disk"}
+    node.before = BTRFS.format(**words)
+    assert node.boot(SAME) == "SAME\n"
+    assert (node.state[2], node.degraded) == ("COMMITTED", "")
+
+
 GROUP = {  # what stands on the disk: whether the word of a group takes it
     "a volume": (LVM, True),
     "one path of several": (f"{LVM}; echo mpath-3600508 >$sys/dm-9/dm/uuid", False),

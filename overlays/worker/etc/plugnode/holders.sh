@@ -3,7 +3,7 @@
 # Plugnode: what has a disk in use, and how it is taken down. Read in by /etc/setup.sh.
 
 in_use() { # DISK: mounted or swapped to, it or a partition of it, or under a RAID, a volume group, a mapping
-  held "$(block_name "$1")" || [ -n "$(uses "$1" /proc/mounts /proc/swaps)" ]
+  held "$(block_name "$1")" || [ -n "$(uses "$1" /proc/mounts /proc/swaps)$(btrfs_on "$(block_name "$1")")" ]
 }
 
 uses() { # DEVICE FILE…: the lines of /proc/mounts or /proc/swaps about it or a partition of it
@@ -22,6 +22,14 @@ held() { # NAME: whether any block device stands on it
     [ ! -e "$holder" ] || return 0
   done
   return 1
+}
+
+btrfs_on() { # NAME: of each mounted btrfs that has it all disks, a line each; /proc/mounts knows one of them, and nothing holds them
+  for device in /sys/fs/btrfs/*/devices/*; do
+    if [ ! -e "$device" ] || [ "$(whole_of "$device")" != "$1" ]; then continue; fi
+    for each in "${device%/*}"/*; do whole_of "$each"; done | sort -u | on_one_line
+    echo
+  done
 }
 
 above() { # NAME: every block device that stands on it, the topmost first
@@ -52,6 +60,7 @@ called() { # NAME: and as people know it
 users_of() { # DISK: in words
   {
     for name in $(above "$(block_name "$1")"); do called "$name"; done
+    btrfs_on "$(block_name "$1")" | sed 's/^/btrfs of /'
     uses "$1" /proc/mounts | awk '{ print $1 " on " $2 }'
     uses "$1" /proc/swaps | awk '{ print $1 " as swap" }'
   } | tr '\n' ',' | sed 's/,$//; s/,/, /g'
@@ -71,12 +80,16 @@ take_down() { # DISK: what stands on it, from the top; again while udev has it o
 
 stands_alone() { # DISK: nothing of what stands on it stands on a disk of no member as well
   for name in $(above "$(block_name "$1")"); do
-    bases=$(below "$name" | sort -u | on_one_line)
-    for base in $bases; do
-      case " $(block_name "$1") $(members_names) " in *" $base "*) continue ;; esac
-      say "$(called "$name") stands on $bases; it is left alone"
-      return 1
-    done
+    are_members "$1" "$(called "$name")" "$(below "$name" | sort -u | on_one_line)" || return 1
+  done
+  btrfs_on "$(block_name "$1")" | while read -r bases; do are_members "$1" "a btrfs" "$bases" || exit 1; done
+}
+
+are_members() { # DISK WHAT BASES: which WHAT stands on
+  for base in $3; do
+    case " $(block_name "$1") $(members_names) " in *" $base "*) continue ;; esac
+    say "$2 stands on $3; it is left alone"
+    return 1
   done
 }
 
