@@ -369,7 +369,7 @@ def wait_for_disks(tree: Tree) -> Tree:
     if setup is None:
         return tree
     tree = dict(tree)
-    before = set(setup.words("After"))
+    before = _started_before(files, SETUP)
     ordered = {SETUP, *before, *setup.words("Before")}
     for unit in files.all():
         if unit.name in ordered or not before.isdisjoint(unit.words("Before")):
@@ -378,6 +378,19 @@ def wait_for_disks(tree: Tree) -> Tree:
             place = ETC + _bytes(f"/{unit.name}.d/{EARLY}")
             put_path(tree, place, generated_file(AFTER_SETUP.encode()))
     return tree
+
+
+def _started_before(files: UnitFiles, name: str) -> set[str]:
+    """The units that it comes after, and those that they do: none of them can wait for it."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        unit = files.load(todo.pop())
+        for each in unit.words("After") if unit else ():
+            if each not in found:
+                found.add(each)
+                todo.append(each)
+    return found
 
 
 def _is_early(unit: Unit) -> bool:

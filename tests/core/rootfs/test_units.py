@@ -113,6 +113,7 @@ EARLY = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n"
 def waiting(text: str) -> list[str]:
     """The units of such a root that wait for the node's disks because of us, if it has that one."""
     files = {LIB + "it.service": text, ETC + "plugnode-setup.service": SETUP}
+    files[LIB + "systemd-udevd.service"] = "[Unit]\nAfter=systemd-sysusers.service\n"
     files |= {LIB + "systemd-random-seed.service": EARLY + "RequiresMountsFor=/var/lib/systemd\n"}
     made = wait_for_disks(root(files))
     ours = [path.decode() for path in made if path.endswith(b"/zz-plugnode-disks.conf")]
@@ -143,9 +144,10 @@ def test_what_starts_before_file_systems_are_mounted_and_needs_one_waits_for_it(
         "[Service]\nStateDirectory=it\n",
         EARLY + "After=local-fs.target\n[Service]\nStateDirectory=it\n",
         EARLY + "Before=systemd-udevd.service\n[Service]\nStateDirectory=it\n",
+        EARLY + "Before=systemd-sysusers.service\n[Service]\nStateDirectory=it\n",
         EARLY + "RequiresMountsFor=/run/it\n",
     ],
-    ids=["after sysinit.target", "after file systems", "before setup itself", "below run"],
+    ids=["after sysinit.target", "after file systems", "before setup", "before that", "below run"],
 )
 def test_a_unit_that_comes_later_or_needs_no_disk_or_must_come_before_waits_for_none(
     text: str,
