@@ -1074,7 +1074,7 @@ def test_debians_packages_can_be_for_another_processor_and_els_cannot(tmp_path):
 
 def test_what_is_one_machines_own_is_removed_and_links_lead_nowhere(tmp_path):
     outside, tree = tmp_path / "outside", tmp_path / "tree"
-    for folder in (outside, tree / "etc/ssh", tree / "var", tree / "tmp/x"):
+    for folder in (outside, tree / "etc/ssh", tree / "var", tree / "tmp/x", tree / "dev"):
         folder.mkdir(parents=True)
     (outside / "dpkg.log").write_text("of the host")
     os.symlink(outside, tree / "var/log")
@@ -1084,6 +1084,8 @@ def test_what_is_one_machines_own_is_removed_and_links_lead_nowhere(tmp_path):
         "etc/ssh/sshd_config",
         "etc/machine-id",
         "tmp/.hidden",
+        "dev/console",
+        "dev/null",
     ):
         (tree / name).write_text("x")
     bootstrap.tidy(str(tree))
@@ -1092,3 +1094,4 @@ def test_what_is_one_machines_own_is_removed_and_links_lead_nowhere(tmp_path):
         sorted(os.listdir(tree / "etc")) == ["machine-id", "ssh"] and os.listdir(tree / "tmp") == []
     )
     assert os.listdir(tree / "etc/ssh") == ["sshd_config"]
+    assert os.listdir(tree / "dev") == ["null"]  # the build warned of the other, a user's device
