@@ -1,1 +1,1 @@
-"""The staged root: transforms over Trees, overlays, scrubbing, the search for secrets."""
+"""The staged root: transforms over Trees, overlays, scrubbing, what disks and services need."""

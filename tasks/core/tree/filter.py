@@ -47,7 +47,6 @@ _CLASSES = {  # wildmatch.c's, in the C locale
     "graph": "".join(map(chr, range(0x21, 0x7F))),
     "cntrl": "".join(map(chr, [*range(0x20), 0x7F])),
 }
-SLASH = ord("/")
 _NEVER = b"(?!)"
 _SLASH, _BACKSLASH, _HYPHEN, _CLOSE = b"/\\-]"
 

@@ -1,1 +1,1 @@
-"""Snapshots of references, one module a kind."""
+"""Archives and layers made a tree again, by a child that can write nowhere else."""
