@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from .base.console import say
+from .base.desired import targets_below
 from .base.options import BUILT, LOADERS
 from .base.paths import BuildPaths, read_release
 from .base.rule import command, remove
@@ -93,7 +94,7 @@ def boot(run: Run, raw: bool) -> None:
         raise Refused(f"the servers or the machine did not start: {error}; see {logs}") from None
     if run.site.deploy.syslog != "none":
         story.reported = reported(run, node, targets)
-    judge(run, node, story, expected(run, node, server, targets))
+    judge(run, node, story, expected(run, node, server))
 
 
 def with_firmware(run: Run, node: Node) -> Run:
@@ -210,8 +211,7 @@ def served(run: Run, node: Node, server: Server) -> Targets:
     from .core.deploy import apply, prune
     from .core.services.boot_reports import boots_log
 
-    roots = run.site.deploy
-    targets = Targets(roots.tftp_root, roots.nfs_root, place(run.paths, "served"), roots.http_root)
+    targets = targets_below(run.site, place(run.paths, "served"))
     remove([targets.at(boots_log(run.site.name))])
     goal = signed(run, server)
     files = dict(goal.files)
@@ -421,7 +421,7 @@ def record(run: Run, booted: dict[str, str], took: dict[str, Any]) -> None:
     refresh(run.site, run.paths)
 
 
-def expected(run: Run, node: Node, server: Server, targets: Targets):
+def expected(run: Run, node: Node, server: Server):
     from .core.lab.machine import has, has_systemd
     from .core.lab.timeline import Expected
 

@@ -18,7 +18,7 @@ from ..core.base.errors import BadInput, Problem, Refused
 from ..core.base.files import REPOSITORY
 from ..core.site.model import Site
 from .console import say
-from .desired import build_of
+from .desired import build_of, targets_below
 from .options import BUILT
 from .paths import BuildPaths, is_read_in_place, templates_in
 from .settings import Run
@@ -49,7 +49,7 @@ def compared(run: Run, with_: str, roots: tuple[str, ...]) -> tuple[Actual, Desi
     here = build_of(run.site, run.paths)
     if not os.path.isdir(with_):
         return with_build(run, here, revision(run, with_), roots)
-    served = at(run.site, os.path.abspath(with_))
+    served = targets_below(run.site, os.path.abspath(with_))
     if os.path.isdir(served.kept("")):
         return with_deployed(here, served, roots)
     return with_build(run, here, checkout(run, with_), roots)
@@ -79,16 +79,8 @@ def with_build(
         held = other_build.desired_of_build(before, known.values(), roots)
     every = {**known, **releases(here)}
     goal = other_build.desired_of_build(here, every.values(), roots)
-    shadow = other_build.shadow(at(run.site, place(run.paths, "server")), held, goal.loaders)
-    return shadow, goal
-
-
-def at(site: Site, destdir: str) -> Targets:
-    """Where the site is deployed below a folder."""
-    from ..core.store.paths import Targets
-
-    roots = site.deploy
-    return Targets(roots.tftp_root, roots.nfs_root, destdir, roots.http_root)
+    server = targets_below(run.site, place(run.paths, "server"))
+    return other_build.shadow(server, held, goal.loaders), goal
 
 
 def releases(build: Build | None) -> dict[str, Release]:

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 def targets(run: Run) -> Targets:
     """This machine's targets, below `destdir=` where that is given."""
-    destdir, roots = run.settings.destdir, run.site.deploy
-    if destdir:
-        destdir = os.path.abspath(destdir)
+    destdir = run.settings.destdir
+    return targets_below(run.site, os.path.abspath(destdir) if destdir else "")
+
+
+def targets_below(site: Site, destdir: str) -> Targets:
+    """Where the site is deployed below an absolute folder; "" for this machine's own root."""
+    roots = site.deploy
     return Targets(roots.tftp_root, roots.nfs_root, destdir, roots.http_root)
 
 
