@@ -41,7 +41,6 @@ from .core.site.model import (
     partitions_of,
 )
 from .core.store.paths import Targets
-from .push import nodes
 from .report import refresh
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def reported(run: Run, node: Node, targets: Targets) -> str:
 
 def chosen(run: Run) -> Node:
     """The node to boot, the first of several. Raises BadInput for one that the site has not."""
-    first, *others = nodes(run)
+    first, *others = run.nodes
     if others and run.settings.node:
         count = len(others) + 1
         say(f"{first.name}, the first of the {count} nodes that node={run.settings.node} names")

@@ -15,7 +15,6 @@ from .base.rule import command
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
-from .push import nodes
 
 if TYPE_CHECKING:
     from .core.node_secrets.store import SecretsStore
@@ -67,7 +66,7 @@ def take_back(run: Run, store: SecretsStore) -> None:
 
     if not run.settings.node:
         raise BadInput.at(run.settings.site, "--forget: name the nodes: node=wn[003-007]")
-    names = {node.name for node in nodes(run)}
+    names = {node.name for node in run.nodes}
     known = store.recipients
     gone = fold_nodes(sorted(names & known.keys()))
     store.write_recipients({name: key for name, key in known.items() if name not in names})
@@ -83,7 +82,7 @@ def collect(run: Run, store: SecretsStore, yes: bool, changed: bool) -> None:
     from .core.node_secrets.enroll import PUBLIC, compared_keys
     from .core.nodes import ask
 
-    asked, known_hosts, known = nodes(run), run.paths.known_hosts, store.recipients
+    asked, known_hosts, known = run.nodes, run.paths.known_hosts, store.recipients
     say(f"asking {counted(len(asked), 'node')} for their public keys")
     replies = ask.ask(asked, ask.ENTER + PUBLIC, known_hosts)
     shown = compared_keys(replies.said, known)

@@ -16,7 +16,6 @@ from .base.servers import chosen, everywhere, refuse_failed
 from .base.settings import Run, this_run
 from .deploy import states_of
 from .push import hear
-from .push import nodes as named
 
 if TYPE_CHECKING:
     from .core.nodes.effective import Booted, Described, Known
@@ -46,7 +45,7 @@ def show_nodes(run: Run, as_json: bool, ask: bool, why: bool) -> None:
     from .core.nodes.effective import Known
     from .core.nodes.table import nodes_json, nodes_text
 
-    asked = named(run)
+    asked = run.nodes
     answers = on_servers(run) if ask else {}
     heard = hear(run) if ask else None
     booted = booted_by(answers) if ask else on_this_machine(run)

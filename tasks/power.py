@@ -16,7 +16,7 @@ from .base.rule import beside, command, takes
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Problem, Refused
 from .core.base.text import counted
-from .push import nodes, said_of
+from .push import said_of
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Replies
@@ -75,7 +75,7 @@ def wanted_nodes(run: Run, word: str) -> list[Node]:
     from .core.power.connect import has_bmc
 
     if run.settings.node:
-        return nodes(run)
+        return run.nodes
     if word != ASKS_ALONE:
         what = f"power {word}: of which nodes? node=wn[003-007],@gpu, say; node=@* is all"
         raise BadInput.at(run.settings.site, what)
@@ -193,7 +193,7 @@ def console(run: Run, take: bool) -> None:
 
 
 def one_node(run: Run) -> Node:
-    asked = nodes(run) if run.settings.node else []
+    asked = run.nodes if run.settings.node else []
     if len(asked) == 1:
         return asked[0]
     raise BadInput.at(run.settings.site, "console: of one node; node=wn001, say")

@@ -13,7 +13,7 @@ from .base.options import flag
 from .base.rule import command
 from .base.servers import everywhere, tell
 from .base.settings import Run, this_run
-from .core.base.errors import BadInput, Refused
+from .core.base.errors import Refused
 from .core.base.files import read, write_atomic
 from .core.base.text import counted, readable
 from .core.site.model import DISK, Node, Site
@@ -21,44 +21,6 @@ from .core.site.model import DISK, Node, Site
 if TYPE_CHECKING:
     from .core.nodes.ask import Heard
     from .core.remote.line import Answer
-
-
-def nodes(run: Run) -> list[Node]:
-    """Those that `node=` names, or all. Raises BadInput."""
-    from .core.base.nodeset import BadRange, select
-
-    asked, file = run.settings.node, run.settings.site
-    every = {node.name: node for node in run.site.nodes}
-    if not asked:
-        return list(every.values())
-    try:
-        wanted = set(select(asked, every, groups(run.site)))
-    except BadRange as error:
-        raise BadInput.at(file, f"node={asked}: {error}") from None
-    if missing := wanted - every.keys():
-        raise BadInput.at(file, f"node={asked}: {no_such(asked, sorted(missing), every)}")
-    return [node for name, node in every.items() if name in wanted]
-
-
-def groups(site: Site) -> dict[str, list[str]]:
-    """The nodes of each group that has some."""
-    found: dict[str, list[str]] = {}
-    for node in site.nodes:
-        for name in node.groups:
-            found.setdefault(name, []).append(node.name)
-    return found
-
-
-def no_such(asked: str, missing: list[str], known: Iterable[str]) -> str:
-    """That the site has no such nodes as `node=` names; of one, which was likely meant."""
-    import difflib
-
-    from .core.base.nodeset import fold_nodes
-
-    names = fold_nodes(missing)
-    near = difflib.get_close_matches(missing[0], known, 1) if len(missing) == 1 else []
-    hint = f"did you mean {near[0]}?" if near else "name those of `nodes:`"
-    return f"{'' if names == asked else f'{names}: '}no such node; {hint}"
 
 
 def task_push():
@@ -85,7 +47,7 @@ def push_images(run: Run) -> None:
     """Have nodes keep what they boot next beside what they run. Raises Refused."""
     from .core.nodes import ask
 
-    kept = [node for node in nodes(run) if run.site.image(node.image).root == DISK]
+    kept = [node for node in run.nodes if run.site.image(node.image).root == DISK]
     if not kept:
         raise Refused("no node that is asked keeps its root on its disk (`root: disk`)")
     held = held_by_servers(run, {of_server(run.site, node) for node in kept})
@@ -125,7 +87,7 @@ def of_same_release(
 def push_site_data(run: Run) -> None:
     from .core.nodes import ask
 
-    asked, known_hosts = nodes(run), run.paths.known_hosts
+    asked, known_hosts = run.nodes, run.paths.known_hosts
     held = held_by_servers(run, {of_server(run.site, node) for node in asked})
     tell(run, not_as_built(held, run.paths.site_img))
     said, failed = dict[str, str](), dict[str, str]()
@@ -242,7 +204,7 @@ def hear(run: Run) -> Heard:
     """Ask nodes what they run."""
     from .core.nodes import ask
 
-    asked = nodes(run)
+    asked = run.nodes
     say(f"asking {counted(len(asked), 'node')} what they run")
     return ask.hear(asked, run.paths.known_hosts)
 

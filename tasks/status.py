@@ -20,7 +20,6 @@ from .core.base.text import counted
 from .deploy import states_of, texts
 from .history import is_range, show_range
 from .push import degraded, hear, said_of
-from .push import nodes as asked
 from .report import put_on_page
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def see(run: Run, answers: Mapping[str, Answer], heard: Heard) -> Seen:
         drift=drift,
         runs=heard.runs,
         following=next_releases(run.site, states),
-        asked=len(asked(run)),
+        asked=len(run.nodes),
     )
 
 
@@ -166,7 +165,7 @@ def look(run: Run) -> dict[str, Any]:
     facts = ClusterFacts(
         site=run.site,
         at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        nodes=asked(run),
+        nodes=run.nodes,
         seen=see(run, answers, heard),
         marked=unenrolled(run),
         unheard=heard.unheard,
@@ -255,7 +254,7 @@ def show_boots(run: Run, as_json: bool) -> None:
     if run.site.deploy.syslog == "none":
         need = "no server keeps reports of boots: deploy: {syslog: rsyslog} has them kept"
         raise BadInput.at(run.settings.site, f"status --boots: {need}")
-    names = [node.name for node in asked(run)]
+    names = [node.name for node in run.nodes]
     answers, booted = hear_boots(run)
     if as_json:
         found = {name: plain_report(booted[name]) for name in names if name in booted}

@@ -19,7 +19,7 @@ from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
 from .deploy import states_of
 from .power import cycled
-from .push import hear, nodes, said_of
+from .push import hear, said_of
 from .status import next_releases
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def ask(run: Run) -> Gathered:
 
     answers = everywhere(run, StatusOptions())
     following = next_releases(run.site, states_of(answers))
-    names = [node.name for node in nodes(run)]
+    names = [node.name for node in run.nodes]
     wanted = {name: following[name] for name in names if name in following}
     return Gathered(names, answers, hear(run), wanted)
 
@@ -122,7 +122,7 @@ class OverSsh:
 
     def __init__(self, run: Run):
         self.run = run
-        self.nodes = {node.name: node for node in nodes(run)}
+        self.nodes = {node.name: node for node in run.nodes}
         self.known_hosts = run.paths.known_hosts
         author = run.author()
         build = os.path.abspath(run.settings.build)

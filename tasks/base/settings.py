@@ -20,7 +20,7 @@ from doit.exceptions import InvalidDodoFile
 from ..core.base.errors import BadInput
 from ..core.base.files import REPOSITORY
 from ..core.dhcp.servers import BY_WORD, SERVERS
-from ..core.site.model import Image, Site
+from ..core.site.model import Image, Node, Site
 from .paths import BuildPaths
 
 if TYPE_CHECKING:
@@ -250,6 +250,13 @@ class Run(NamedTuple):
         """Those that `image=` names, or all."""
         return [image for image in self.site.images if self.settings.image in ("", image.name)]
 
+    @property
+    def nodes(self) -> list[Node]:
+        """Those that `node=` names, or all. Raises BadInput."""
+        if not self.settings.node:
+            return list(self.site.nodes)
+        return _named_nodes(self.site, self.settings)
+
     def author(self) -> dict:
         """Who does it, and at which commit of the site, for the journal."""
         from ..core.store import journal
@@ -263,6 +270,42 @@ class Run(NamedTuple):
 
         folder = _beside(self.settings.site)
         return journal.revision(folder, _commit(folder))
+
+
+def _named_nodes(site: Site, given: Settings) -> list[Node]:
+    """The nodes that `node=` names, in the site's order. Raises BadInput."""
+    from ..core.base.nodeset import BadRange, select
+
+    every = {node.name: node for node in site.nodes}
+    try:
+        wanted = set(select(given.node, every, _groups(site)))
+    except BadRange as error:
+        raise BadInput.at(given.site, f"node={given.node}: {error}") from None
+    if missing := wanted - every.keys():
+        wrong = _no_such_node(given.node, sorted(missing), every)
+        raise BadInput.at(given.site, f"node={given.node}: {wrong}")
+    return [node for name, node in every.items() if name in wanted]
+
+
+def _groups(site: Site) -> dict[str, list[str]]:
+    """The nodes of each group that has some."""
+    found: dict[str, list[str]] = {}
+    for node in site.nodes:
+        for name in node.groups:
+            found.setdefault(name, []).append(node.name)
+    return found
+
+
+def _no_such_node(asked: str, missing: list[str], known: Iterable[str]) -> str:
+    """That the site has no such nodes as `node=` names; of one, which was likely meant."""
+    import difflib
+
+    from ..core.base.nodeset import fold_nodes
+
+    names = fold_nodes(missing)
+    near = difflib.get_close_matches(missing[0], known, 1) if len(missing) == 1 else []
+    hint = f"did you mean {near[0]}?" if near else "name those of `nodes:`"
+    return f"{'' if names == asked else f'{names}: '}no such node; {hint}"
 
 
 def _beside(site_file: str) -> str:
