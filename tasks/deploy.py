@@ -18,7 +18,15 @@ from .base.desired import build_of_run
 from .base.options import AGAIN, BUILT, flag
 from .base.paths import read_release
 from .base.rule import command
-from .base.servers import chosen, everywhere, refuse_failed, tell, tell_plans, unseen_here
+from .base.servers import (
+    chosen,
+    everywhere,
+    refuse_failed,
+    tell,
+    tell_plans,
+    texts,
+    unseen_here,
+)
 from .base.settings import Run, this_run
 from .base.trust import keys, sign_build, signed_files
 from .core.base.errors import Refused
@@ -183,11 +191,6 @@ def moved(asked: Iterable[str], done: dict) -> str:
     return "\n".join(lines)
 
 
-def texts(answers: dict[str, Answer], words) -> dict[str, str]:
-    """What the servers that could do it have to tell, in words."""
-    return {server: words(done) for server, done in states_of(answers).items()}
-
-
 def task_prune():
     """remove releases that nobody boots, beyond `keep` and older than `keep_days`"""
     return command(prune, this_run, knows="image server destdir")
@@ -322,8 +325,3 @@ def lent_by_others(run: Run, missing: set[str], built: Mapping[str, str]) -> dic
     for answer in everywhere(run, LendOptions(rest)).values() if rest else ():
         lent |= answer.done.get("files", {})
     return lent
-
-
-def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
-    """What the servers said that could be asked."""
-    return {server: answer.done for server, answer in answers.items() if not answer.failure}

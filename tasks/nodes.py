@@ -12,9 +12,8 @@ from .base.desired import targets
 from .base.options import JSON, flag
 from .base.paths import BuildPaths, read_release
 from .base.rule import command
-from .base.servers import chosen, everywhere, refuse_failed
+from .base.servers import chosen, everywhere, refuse_failed, states_of
 from .base.settings import Run, this_run
-from .deploy import states_of
 from .push import hear
 
 if TYPE_CHECKING:

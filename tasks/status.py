@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from .base.options import JSON, flag
 from .base.rule import Task, command
-from .base.servers import everywhere, refuse_failed, tell
+from .base.servers import everywhere, refuse_failed, states_of, tell, texts
 from .base.settings import Run, this_run
 from .base.trust import certificate, keys
 from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
-from .deploy import states_of, texts
 from .history import is_range, show_range
 from .push import degraded, hear, said_of
 from .report import put_on_page

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from .base.console import say
 from .base.options import flag, option, read_options, seconds, whole
 from .base.rule import command
-from .base.servers import everywhere, refuse_failed
+from .base.servers import everywhere, refuse_failed, states_of
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Refused
 from .core.base.text import counted
-from .deploy import states_of
 from .power import cycled
 from .push import hear, said_of
 from .status import next_releases

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -214,6 +214,16 @@ def gathered(loaders: Mapping[str, str], paths: BuildPaths) -> str:
 
 
 # --- what they answered
+
+
+def states_of(answers: Mapping[str, Answer]) -> dict[str, dict]:
+    """What the servers said that could be asked."""
+    return {server: answer.done for server, answer in answers.items() if not answer.failure}
+
+
+def texts(answers: Mapping[str, Answer], words: Callable[[dict], str]) -> dict[str, str]:
+    """What the servers that could do it have to tell, in words."""
+    return {server: words(done) for server, done in states_of(answers).items()}
 
 
 def tell(run: Run, texts: Mapping[str, str]) -> None:
