@@ -16,16 +16,15 @@ from .base.rule import beside, command, takes
 from .base.settings import Run, this_run
 from .core.base.errors import BadInput, Problem, Refused
 from .core.base.text import counted
+from .core.power.bmc import WORDS, Note, Patience
 from .push import said_of
 
 if TYPE_CHECKING:
     from .core.nodes.ask import Replies
-    from .core.power.bmc import Note, Patience
     from .core.power.passwords import Passwords
     from .core.power.window import Many
     from .core.site.model import Node
 
-WORDS = ("on", "off", "cycle", "status", "pxe")
 ASKS_ALONE = "status"  # changes nothing: without node= it is of all that have a BMC
 AT_ONCE = 32  # BMCs
 ANSWERS = 60  # seconds that a BMC may take besides, whatever it is asked
@@ -48,8 +47,6 @@ def task_power() -> dict[str, Any]:
 
 
 def power(run: Run, words: Sequence[str], as_json: bool, **options: str) -> None:
-    from .core.power.bmc import Patience
-
     word = word_of(run, words)
     checks = {"at_once": whole, "within": seconds}
     at_once, within = read_options(run.settings.site, options, checks)
@@ -108,18 +105,15 @@ class AtOne:
 
 def at_bmcs(run: Run, asked: Sequence[Node], doing: tuple[str, Patience], at_once: int) -> Many:
     """Work at the BMCs of nodes, to be run. Raises BadInput where a password cannot be read."""
-    from .core.power.bmc import SWITCHES
     from .core.power.window import Many, Window
 
     word, patience = doing
-    limit = ANSWERS + SWITCHES[word] * (patience.within + ANSWERS)
+    limit = ANSWERS + WORDS[word].waits * (patience.within + ANSWERS)
     return Many(Window(at_once, limit), AtOne(asked, passwords_of(run, asked), doing))
 
 
 def cycled(run: Run, asked: Sequence[Node]) -> Mapping[str, str]:
     """Cycle the power of nodes; why that of others was not. Raises BadInput."""
-    from .core.power.bmc import Patience
-
     many = at_bmcs(run, asked, ("cycle", Patience()), AT_ONCE)
     try:
         return many.run([node.name for node in asked]).failed

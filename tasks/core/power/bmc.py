@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 from ..base.errors import Refused
 
 ON, OFF = "on", "off"
-REST = 5  # seconds that a node stays off in a cycle: its power supplies run empty
 Note = Callable[[str], None]  # takes how far it is, for who is told when it is cut
 
 
@@ -40,11 +39,12 @@ class Patience(NamedTuple):
 
     within: float = 60  # until it must say that it is as it was told
     every: float = 2  # from one look to the next
+    rest: float = 5  # that a node stays off in a cycle: its power supplies run empty
 
 
 def act(bmc: Bmc, word: str, patience: Patience, note: Note) -> str:
     """Do what a word of `doit power` means; what is so then. Raises Refused."""
-    return WORDS[word](_Work(bmc, patience, note))
+    return WORDS[word].do(_Work(bmc, patience, note))
 
 
 class _Work:
@@ -73,7 +73,7 @@ class _Work:
     def on_again(self) -> None:
         """A BMC that shares its node's card says nothing for a while when that goes off."""
         self.note("switched off, not on again")
-        time.sleep(REST)
+        time.sleep(self.patience.rest)
         end = time.monotonic() + self.patience.within
         while True:
             try:
@@ -128,11 +128,17 @@ def _pxe(work: _Work) -> str:
     return "boots from the network next"
 
 
-WORDS: Mapping[str, Callable[[_Work], str]] = {
-    "on": _on,
-    "off": _off,
-    "cycle": _cycle,
-    "status": _status,
-    "pxe": _pxe,
+class Word(NamedTuple):
+    """What a word of `doit power` does, and how often a BMC is waited for meanwhile."""
+
+    do: Callable[[_Work], str]
+    waits: int
+
+
+WORDS: Mapping[str, Word] = {
+    "on": Word(_on, waits=1),
+    "off": Word(_off, waits=1),
+    "cycle": Word(_cycle, waits=2),
+    "status": Word(_status, waits=0),
+    "pxe": Word(_pxe, waits=1),
 }
-SWITCHES = {"on": 1, "off": 1, "cycle": 2, "status": 0, "pxe": 1}  # how often one waits for it

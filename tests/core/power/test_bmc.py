@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.base.errors import Refused
-from tasks.core.power import bmc
 from tasks.core.power.bmc import OFF, ON, Patience, act
 
 SILENT = "no answer by IPMI"
@@ -29,19 +28,14 @@ class SharedCard:
         self.power = to
 
 
-@pytest.fixture(autouse=True)
-def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bmc, "REST", 0)
-
-
 def test_a_node_is_not_left_off_because_its_bmc_was_silent_for_a_moment():
     shared = SharedCard(silent=3)
-    said = act(shared, "cycle", Patience(within=5, every=0.01), lambda text: None)
+    said = act(shared, "cycle", Patience(within=5, every=0.01, rest=0), lambda text: None)
     assert said == "on, after off" and shared.told == [OFF, ON]
 
 
 def test_a_node_that_stays_off_is_said_to_be_off():
     shared, notes = SharedCard(silent=1000), []
     with pytest.raises(Refused, match=f"^switched off, not on again: {SILENT}$"):
-        act(shared, "cycle", Patience(within=0.05, every=0.01), notes.append)
+        act(shared, "cycle", Patience(within=0.05, every=0.01, rest=0), notes.append)
     assert shared.power == OFF and "switched off, not on again" in notes
