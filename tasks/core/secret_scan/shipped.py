@@ -19,7 +19,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import chain
+from itertools import chain, product
 from typing import NamedTuple
 
 from ..base.errors import BadInput
@@ -56,18 +56,19 @@ PUBLIC = (
 _COMPILED = re.compile(  # Python's, of 3 (PEP 3147) and of 2
     rb"(.*?)(?:__pycache__/)?([^/]+?)(?:\.[a-z]+-\d+(?:\.opt-\d)?)?\.py[co]", re.DOTALL
 )
-_STATUS = re.compile(rb"(?:.*/)?lib/dpkg/status", re.DOTALL)
-_SUMS = re.compile(rb"(?:.*/)?lib/dpkg/info/([^/:]+)(?::[^/]+)?\.md5sums", re.DOTALL)
-_RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/rpmdb\.sqlite", re.DOTALL)
-_OLD_RPM = re.compile(rb"(?:.*/)?(?:lib|sysimage)/rpm/Packages(?:\.db)?", re.DOTALL)
-_WHEEL = re.compile(rb".*\.dist-info/RECORD", re.DOTALL)
-_NAME = re.compile(rb"^Package:[ \t]*(\S+)", re.MULTILINE)
-_DATABASES = (
-    b"var/lib/dpkg/status",
-    b"var/lib/dpkg/info/*.md5sums",
-    b"var/lib/rpm/rpmdb.sqlite",
-    b"usr/lib/sysimage/rpm/rpmdb.sqlite",
+# Where packages are listed: in a root itself below these folders, in one that lies in it anywhere
+_ABOVE = ("var", "usr/lib")
+_STATUS = ("lib/dpkg/status",)
+_SUMS = ("lib/dpkg/info/*.md5sums",)  # PACKAGE.md5sums, or PACKAGE:PROCESSOR.md5sums
+_RPM = ("lib/rpm/rpmdb.sqlite", "sysimage/rpm/rpmdb.sqlite")
+_OLD_RPM = (
+    "lib/rpm/Packages",
+    "lib/rpm/Packages.db",
+    "sysimage/rpm/Packages",
+    "sysimage/rpm/Packages.db",
 )
+_WHEEL = ("*.dist-info/RECORD",)
+_NAME = re.compile(rb"^Package:[ \t]*(\S+)", re.MULTILINE)
 _MD5 = re.compile(rb"\b[0-9a-f]{32}\b")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
 _VENDOR, _FILE_DIGESTS = 1011, 1035  # rpmtag.h
@@ -110,7 +111,8 @@ class Shipped:
 
     @cached_property
     def _places(self) -> Patterns:
-        is_dpkg = any(map(_STATUS.fullmatch, self._tree))
+        is_status = Patterns(_STATUS).excludes
+        is_dpkg = any(is_status(path, False) for path in self._tree)
         return Patterns(TESTS if is_dpkg else TESTS + PUBLIC)
 
     @cached_property
@@ -175,11 +177,12 @@ class Shipped:
             known = self._open[folder] = is_open and self._is_entered(parent(folder))
         return known
 
-    def _paths(self, expression: re.Pattern[bytes]) -> list[bytes]:
+    def _paths(self, places: Iterable[str]) -> list[bytes]:
+        is_there = Patterns(places).excludes
         return [
             path
             for path, entry in self._tree.items()
-            if entry.type == FILE and entry.size <= LONGEST and expression.fullmatch(path)
+            if entry.type == FILE and entry.size <= LONGEST and is_there(path, False)
         ]
 
     def _read(self, path: bytes) -> bytes:
@@ -195,8 +198,8 @@ class Shipped:
                     names.add(name[1])
                     yield stanza  # its configuration files
         for path in self._paths(_SUMS):
-            name = _SUMS.fullmatch(path)
-            if name and name[1] in names:
+            package = os.path.basename(path).removesuffix(b".md5sums").partition(b":")[0]
+            if package in names:
                 yield self._read(path)
 
 
@@ -210,15 +213,20 @@ def listed_in(folder: str, skip: Skip | None) -> Listed:
     Nothing where `skip` leaves that out: nobody could tell later what is public.
     """
     top, tree = os.fsencode(folder), {}
-    for pattern in _DATABASES:
-        for name in glob.glob(pattern, root_dir=top):
-            path = os.path.join(top, name)
-            if os.path.isfile(path) and not (skip and _is_left_out(name, skip)):
-                tree[name] = Entry(FILE, 0o644, 0, 0, os.path.getsize(path), source=path)
+    for name in _databases_in(top):
+        path = os.path.join(top, name)
+        if os.path.isfile(path) and not (skip and _is_left_out(name, skip)):
+            tree[name] = Entry(FILE, 0o644, 0, 0, os.path.getsize(path), source=path)
     try:
         return Shipped(tree).listed
     except BadInput:  # who reads all of the folder says what cannot be read
         return NOTHING_LISTED
+
+
+def _databases_in(top: bytes) -> Iterator[bytes]:
+    """Those of a root that are read in no time, by their names in it."""
+    for above, place in product(_ABOVE, (*_STATUS, *_SUMS, *_RPM)):
+        yield from glob.glob(os.fsencode(f"{above}/{place}"), root_dir=top)
 
 
 def _is_left_out(path: bytes, skip: Skip) -> bool:
