@@ -24,8 +24,8 @@ from ..rootfs import stage
 from ..rootfs.disks import disk_support
 from ..scan import reader
 from ..scan.index import dump_index
-from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanner
-from ..secret_scan.shipped import listed_in
+from ..secret_scan.find import Find, SecretFound, find_secrets, in_base, scanned_by, scanner
+from ..secret_scan.shipped import NOTHING_LISTED, listed_in
 from ..tree import mtree
 from ..tree.model import Circle, Tree, reads_noted, under
 from .renewal import Basis, Renewal, Special, facts_of, renewal, special_of
@@ -192,14 +192,16 @@ def decide(root: ImageSource, tell: Tell) -> DecidedRoot:
 
 def _read(root: ImageSource, tell: Tell) -> tuple[reader.Scan, IndexBytes]:
     """The reference; and its index, where that is no snapshot's own. Raises BadInput."""
-    options = bounds(root.image)._replace(owned=not root.in_place, judge=scanner())
+    options = bounds(root.image)
     if not root.in_place:
+        options = options._replace(owned=True, judge=scanner())
         index_file = os.path.join(os.path.dirname(root.reference), INDEX)
         return reader.scan(root.reference, index_file, options, tell), []
     looked = walked(root)
-    if looked.before.judge != options.judge.by:  # all is read
+    listed = NOTHING_LISTED
+    if looked.before.judge != scanned_by():  # all is read
         listed = listed_in(root.reference, options.skip)
-        options = options._replace(judge=scanner(listed))
+    options = options._replace(judge=scanner(listed))
     found, index = reader.scan_on(root.reference, looked, options, tell)
     return found, dump_index(options.rules, index)
 
