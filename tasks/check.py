@@ -19,6 +19,7 @@ from .core.base.boot_programs import AMD64
 from .core.base.errors import Refused
 from .core.base.files import content
 from .core.dhcp.servers import BY_WORD
+from .core.release import id_by
 from .report import refresh
 from .root import Notes, lost_hosts, lost_labels
 
@@ -84,7 +85,7 @@ def long_lines(run: Run) -> list[str]:
     from .core.config.boot_files import cmdline_warnings
 
     built = filter(os.path.exists, map(run.paths.release, run.site.images))
-    folder = "site-" + "0" * 12  # as long as any
+    folder = id_by("site", "0" * 64)  # as long as any
     lines: list[str] = []
     for server, release in product(run.site.servers, map(read_release, built)):
         lines += cmdline_warnings(run.site, server, release.image, release, folder)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
+import re
 from typing import NamedTuple
 
 NEWER = ("hooks", "keys")  # not written where it is empty
 HOOKS_IMG = "hooks.img"
 HOOKED = ("dracut", "initramfs-tools")  # kinds of initrd that need one
+ID_END = r"-[0-9a-f]{12}"  # how the id of a release, or of site data, ends
 SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names
 
 
@@ -109,4 +111,14 @@ def release_id(image: str, *parts: str) -> str:
     """
     said = parts[:5] + tuple(filter(None, parts[5:]))
     digest = hashlib.sha256("\0".join(said).encode()).hexdigest()
-    return f"{image}-{digest[:12]}"
+    return id_by(image, digest)
+
+
+def id_by(name: str, digest: str) -> str:
+    """The id of what a digest names: `worker-0b1c2d3e4f50`, `site-0b1c2d3e4f50`."""
+    return f"{name}-{digest[:12]}"
+
+
+def ends_as_id(name: str) -> bool:
+    """Whether a name ends as the id of a release or of site data."""
+    return re.search(rf"{ID_END}$", name) is not None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..base.files import content, read
 from ..base.process import Say
+from ..release import ends_as_id
 from ..services import daemon_files, exports
 from ..services.exports import Export
 from ..services.installed import digests_of, note_installed, read_installed
@@ -33,7 +34,6 @@ from .prune import (
 )
 
 Author = journal.Record
-IS_RELEASE = re.compile(r"-[0-9a-f]{12}$")
 BOOT_FILE = re.compile(r"^\S+  (/.*)/plugnode/[^/\n]+$", re.MULTILINE)  # in a list of sha256sum
 
 
@@ -56,7 +56,7 @@ class FormerRoot(NamedTuple):
         if not os.path.isdir(folder):
             return []
         removed = removed_of(self.verdicts)
-        releases = filter(IS_RELEASE.search, os.listdir(folder))
+        releases = filter(ends_as_id, os.listdir(folder))
         return sorted(set(releases).difference(removed))
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..base.files import read
-from ..release import Release
+from ..release import Release, ends_as_id
 from ..store import journal, kept
 from ..store.boot_files import is_id
 from ..store.kept import damaged, published, site_data
@@ -27,7 +27,6 @@ NOBODY: Mapping[str, str] = MappingProxyType({})
 SITE_DATA_DAYS = 1
 LARGEST = 1 << 20  # bytes of a loader's configuration
 BINARIES = (".c32", ".0", ".efi")
-_RELEASE_FOLDER = re.compile(r"-[0-9a-f]{12}$")
 
 
 class Rules(NamedTuple):
@@ -266,7 +265,7 @@ def _small_files(targets: Targets) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not _RELEASE_FOLDER.search(name))
+        folders[:] = sorted(name for name in folders if not ends_as_id(name))
         for name in sorted(files):
             path = os.path.join(folder, name)
             if _is_small(path):

@@ -18,7 +18,7 @@ from ..base.boot_programs import AMD64
 from ..base.files import content, files_in, read
 from ..config.boot_files import BootLabel, render_boot
 from ..plan.state import BuiltRelease, Desired
-from ..release import HOOKS_IMG, Release, parse_release
+from ..release import HOOKS_IMG, Release, id_by, parse_release
 from ..services import daemon_files
 from ..site.model import Interface, Node, Server, Site
 from ..store.loaders import find_loaders
@@ -151,7 +151,7 @@ def _pinned(build: Build, server: Server, known: Iterable[Release]) -> dict[str,
 def site_id(site_img: bytes) -> str:
     """The folder of site data, named by its bytes: `site-0b1c2d3e4f50`."""
     digest = hashlib.sha256(site_img).hexdigest()
-    return f"site-{digest[:12]}"
+    return id_by("site", digest)
 
 
 # What most nodes have alike

@@ -18,6 +18,7 @@ from ClusterShell.Worker.Popen import WorkerPopen
 from ..base.nodeset import fold_nodes
 from ..base.ssh import Meanings, explain, last_of, ssh_command
 from ..base.text import readable
+from ..release import ID_END
 from ..remote import parallel
 from ..site.model import Node
 
@@ -66,7 +67,7 @@ REBOOT = (
     "{ echo 'it has no shutdown' >&2; exit 1; }; "
     "nohup sh -c 'sleep 1; exec shutdown -r now' </dev/null >/dev/null 2>&1 &"
 )
-_RELEASE = re.compile(r"[\w.-]+-[0-9a-f]{12}", re.ASCII)
+_RELEASE = re.compile(rf"[\w.-]+{ID_END}", re.ASCII)
 
 # What ssh says -> what it means to an admin; NODE and KNOWN_HOSTS are filled in by `folded`.
 NODE_MEANINGS: Meanings = (

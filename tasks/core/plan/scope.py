@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from ..release import Release
+from ..release import ID_END, Release
 from ..store.boot_files import current
 from ..store.paths import BOOT_FILES
 from .state import BuiltRelease, Desired
@@ -18,7 +18,7 @@ from .state import BuiltRelease, Desired
 # Release, label, site id -> its boot files
 Render = Callable[[Release, str, str], Mapping[str, bytes]]
 
-_ID = re.compile(r"(.+)-[0-9a-f]{12}")
+_ID = re.compile(f"(.+){ID_END}")
 _LEADS = re.compile(rb"(?m)plugnode/([\w.-]+)\.(?:cfg|grub)$|^set plugnode ([\w.-]+)$")
 # How a node's own file goes on to that of its group
 _MEMBER = re.compile(rb"(?m)^(?:INCLUDE |source /|chain --autofree )([\w.+@/-]+)$")

@@ -32,6 +32,7 @@ BESIDES = (
         for name in ("boot_programs", "files", "nodeset", "overlays", "programs", "ssh", "text")
     ),
     os.path.join(CORE, "outputs.py"),
+    os.path.join(CORE, "release.py"),
 )
 DIGEST = 32
 LENGTH = 4

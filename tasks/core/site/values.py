@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from ..dhcp import options
+from ..release import ID_END, ends_as_id
 from .model import Mac
 
 Check = TypeVar("Check", bound=Callable[[str], Any])
@@ -162,7 +163,7 @@ def image_name(value: str) -> str:
             "the build folder or the TFTP root has that name already; choose another",
         )
     _image_text(value)
-    if re.search(r"-[0-9a-f]{12}$", value):
+    if ends_as_id(value):
         raise InvalidValue("reads as the id of a release", "leave the 12 hex digits out")
     return value
 
@@ -175,9 +176,9 @@ _image_text = text(
 )
 
 
-@editors(r"^[a-z0-9][a-z0-9.-]*-[0-9a-f]{12}$")
+@editors(rf"^[a-z0-9][a-z0-9.-]*{ID_END}$")
 def release_id(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*-[0-9a-f]{12}", value, re.ASCII):
+    if not re.fullmatch(rf"[a-z0-9][a-z0-9.-]*{ID_END}", value, re.ASCII):
         raise InvalidValue(
             "not a release id",
             "write IMAGE-<12 hex digits>, as `doit status` lists them",
@@ -188,7 +189,7 @@ def release_id(value: str) -> str:
 NEWEST = "newest"
 
 
-@editors(r"^(newest|[a-z0-9][a-z0-9.-]*-[0-9a-f]{12})$")
+@editors(rf"^(newest|[a-z0-9][a-z0-9.-]*{ID_END})$")
 def release_or_newest(value: str) -> str:
     """A pin, or the word that takes back one of a layer below."""
     return value if value == NEWEST else release_id(value)
@@ -1065,7 +1066,7 @@ def loader_name(value: str) -> str:
     """A file below tftp_root, where it cannot take the place of a generated one."""
     _loader_name(value)
     top = value.split("/")[0]
-    ours = top in ("plugnode", "pxelinux.cfg") or re.search(r"-[0-9a-f]{12}$", top)
+    ours = top in ("plugnode", "pxelinux.cfg") or ends_as_id(top)
     if ours or value in ("grub/grub.cfg", "boot.ipxe"):
         raise InvalidValue("not a loader's file", "the boot files have that name; choose another")
     return value

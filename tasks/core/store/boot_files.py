@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 
+from ..release import ID_END
 from .paths import BOOT_FILES, RELEASE_ID, Targets
 from .served import contents_of
 
 _NAMED = re.compile(rf"(?<![\w.-])({RELEASE_ID})(?![\w.-])".encode())
 
-_OF_SITE = re.compile(rb"\bsite-[0-9a-f]{12}/[\w.-]+")
+_OF_SITE = re.compile(rf"\bsite{ID_END}/[\w.-]+".encode())
 
 
 def read_files(targets: Targets) -> dict[str, bytes]:

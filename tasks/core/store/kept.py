@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from ..base.errors import Refused
 from ..base.files import Owner, clear, content, read_regular
 from ..checkout.clone import Earlier
-from ..release import Release, id_of, parse_release
+from ..release import ID_END, Release, ends_as_id, id_of, parse_release
 from ..scan.ctimes import Ctimes, is_known, note_ctime, read_ctimes, unlink_noted, write_ctimes
 from ..scan.seen import SeenRoot
 from ..tree.manifest import Manifest, read_manifest
@@ -191,7 +191,7 @@ def sweep_kept(targets: Targets) -> None:
 
 def _is_left(targets: Targets, name: str) -> bool:
     """Is it kept of a release whose tree is not there?"""
-    found = re.fullmatch(r"(.+-[0-9a-f]{12})\.(\w+)", name)
+    found = re.fullmatch(rf"(.+{ID_END})\.(\w+)", name)
     if found is None or found[2] not in KEPT:
         return False
     root, boot = targets.root(found[1]), targets.boot(found[1])
@@ -238,10 +238,8 @@ def _releases(targets: Targets) -> Iterator[tuple[str, Release | str]]:
     except FileNotFoundError:
         return
     for name in names:
-        if re.search(r"-[0-9a-f]{12}\.json$", name) is None:
-            continue
-        id = name.removesuffix(".json")
-        if os.path.isdir(targets.root(id)):
+        id, ending = os.path.splitext(name)
+        if ending == ".json" and ends_as_id(id) and os.path.isdir(targets.root(id)):
             yield id, _release(targets, id)
 
 
@@ -257,7 +255,7 @@ def site_data(targets: Targets) -> list[str]:
 
 def is_site_data(id: str) -> bool:
     """Is it site data that has this id, and no release?"""
-    return re.fullmatch(r"site-[0-9a-f]{12}", id) is not None
+    return re.fullmatch(f"site{ID_END}", id) is not None
 
 
 def _release(targets: Targets, id: str) -> Release | str:

@@ -6,11 +6,12 @@ import os
 from typing import NamedTuple
 
 from ..base.errors import Refused
+from ..release import ID_END
 
 OURS = ".plugnode"  # our own folder in nfs_root
 BESIDE = ".file"  # behind a release's name there: the folder of a root file that nodes mount
 BOOT_FILES = "plugnode/"  # the files below tftp_root that name a release: the commit points
-RELEASE_ID = r"[A-Za-z0-9][\w.-]*-[0-9a-f]{12}"  # of a release, or of site data
+RELEASE_ID = rf"[A-Za-z0-9][\w.-]*{ID_END}"  # of a release, or of site data
 
 
 class Targets(NamedTuple):
