@@ -18,6 +18,7 @@ from .configs import look_at_node_files
 from .core.base.boot_programs import AMD64
 from .core.base.errors import Refused
 from .core.base.files import content
+from .core.base.text import counted
 from .core.dhcp.servers import BY_WORD
 from .core.release import id_by
 from .report import refresh
@@ -61,7 +62,8 @@ def written(run: Run) -> list[CheckResult]:
     from .core.config.templates import check_templates
     from .core.rootfs.overlay import find_layers, layer
 
-    rows = [CheckResult(run.settings.site, OK, counted(run.site))]
+    nodes, images = counted(len(run.site.nodes), "node"), counted(len(run.site.images), "image")
+    rows = [CheckResult(run.settings.site, OK, f"{nodes}, {images}")]
     for name, folder in find_layers(run.paths.folders, overlay_names(run.site)):
         layer(folder, name)
         rows.append(CheckResult(f"overlays/{name}", OK))
@@ -73,11 +75,6 @@ def written(run: Run) -> list[CheckResult]:
 def show(rows: list[CheckResult]) -> None:
     for row in rows:
         print(f"{row.verdict:8} {row.file}{': ' if row.text else ''}{row.text}")
-
-
-def counted(site: Site) -> str:
-    words = [(len(site.nodes), "node"), (len(site.images), "image")]
-    return ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in words)
 
 
 def long_lines(run: Run) -> list[str]:

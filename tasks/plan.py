@@ -22,6 +22,7 @@ from .base.results import leave
 from .base.rule import FoundChanges, command, remove
 from .base.settings import Run, build_paths, this_run
 from .core.base.errors import BadInput, Refused
+from .core.base.text import counted
 from .core.site.model import Site
 from .push import ask_nodes
 from .report import refresh
@@ -101,7 +102,7 @@ def tell(run: Run, found: dict[str, dict], as_json: bool, id: str) -> None:
     for line in chain.from_iterable(said.values()):
         print(line)
     if unknown:
-        which = f"{len(unknown)} node{'s' * (len(unknown) > 1)} without a MAC yet"
+        which = f"{counted(len(unknown), 'node')} without a MAC yet"
         print(f"{which}, so DHCP does not know them: {fold_nodes(unknown)}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .base.errors import Refused
+from .base.text import counted
 
 MB = 1_000_000
 ACCEPTABLE_WAIT = 30  # seconds for TFTP, before a faster protocol is worth its trouble
@@ -200,7 +201,7 @@ def capacity_text(
 ) -> Iterator[str]:
     """Everything, line by line."""
     found = storm(boot, nodes, servers, by)
-    spread = f"{servers} {_plural('server', servers)}, {found.nodes:,} at one"
+    spread = f"{counted(servers, 'server')}, {found.nodes:,} at one"
     yield f"{nodes:,} nodes at {spread}, switched on at once:"
     yield ""
     yield from capacity_table(found)
@@ -238,7 +239,7 @@ def _http(boot: BootCost, nodes: int, servers: int, by: Mapping[str, float]) -> 
 def _servers(boot: BootCost, nodes: int, within: float, by: Mapping[str, float]) -> Iterator[str]:
     for loads in ("http",) if loads_by_http(boot) else ("tftp", "http"):
         count = servers_for(boot, nodes, within, by, loads)
-        many = f"{count} {_plural('server', count)}"
+        many = counted(count, "server")
         yield f"within {within:g} s, kernel and initrd by {loads.upper()}: {many}"
 
 
@@ -254,7 +255,3 @@ def formula(boot: BootCost, by: Mapping[str, float]) -> Iterator[str]:
         value = f"--{each.name}={by[each.name]:g}"
         source = each.source if by[each.name] == each.value else "given"
         yield f"  {value:<16} {each.unit:<6}  {each.what} ({source})"
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"

@@ -18,8 +18,10 @@ def readable(text: str) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things: `1 difference`, `2 differences`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    """A number of things: `1 difference`, `2 differences`, `2 addresses`."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number} {what}es" if what.endswith("s") else f"{number} {what}s"
 
 
 def all_readable(value: Any) -> Any:

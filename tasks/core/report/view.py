@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..archive import cpio
 from ..base.nodeset import fold_nodes
-from ..base.text import human, show_path
+from ..base.text import counted, human, show_path
 from ..config.boot_files import arguments_of, server_of
 from ..config.templates import compiled, render_template, template_loader
 from ..initrd.build import BY_NAME
@@ -424,7 +424,8 @@ def image_notices(image: View) -> Iterator[Notice]:
 
 def image_remarks(image: View) -> Iterator[str]:
     if image["capabilities"].count:
-        yield f"{_files(image['capabilities'].count)} with capabilities, which NFS does not carry"
+        files = counted(image["capabilities"].count, "file")
+        yield f"{files} with capabilities, which NFS does not carry"
     if image["users"].count or image["groups"].count:
         yield "files of users or groups that its /etc/passwd and /etc/group do not have"
     if image["mounts"].count:
@@ -436,10 +437,6 @@ def image_remarks(image: View) -> Iterator[str]:
     if image["unprivileged"]:
         yield image["unprivileged"]
     yield from image["initrd"]["notes"]
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
 
 
 def portable(text: str, places: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from ..base import nodeset
+from ..base.text import counted
 from . import values
 from .model import Mac
 from .schema import Section
@@ -109,7 +110,7 @@ def _with_aliases(key: str, found: list[Member], complain: Complain) -> list[Mem
         path = ("nodes", key, "aliases", at)
         count = _count(text, path, complain) if text else 0
         if count and count != len(found):
-            what = f"{_nodes(len(found))}, but {count} alias{'es' * (count > 1)}"
+            what = f"{_nodes(len(found))}, but {counted(count, 'alias')}"
             complain(path, what, "write one for each, as in gpu[01-40]", text)
         if count != len(found):
             continue
@@ -221,8 +222,7 @@ def _several(path: Path, said: Section, field: str, wanted: int, complain: Compl
     is_known = given is not None
     given = given if is_list else [given]
     if is_known and wanted and len(given) != wanted:
-        word = field.upper()
-        count = f"{len(given)} {word}{'s' * (len(given) > 1)}"
+        count = counted(len(given), field.upper())
         hint = f"list one for each node under {several}:, in order"
         complain((*path, several if is_list else field), f"{_nodes(wanted)}, but {count}", hint)
     return list(given or ())
@@ -284,7 +284,7 @@ def _addresses(path: Path, text: str | None, wanted: int, complain: Complain) ->
         return []
     count = _count(text, path, complain)
     if count and wanted and count != wanted:
-        what = f"{_nodes(wanted)}, but {count} address{'es' * (count > 1)}"
+        what = f"{_nodes(wanted)}, but {counted(count, 'address')}"
         complain(path, what, "write as many, as in 172.24.10.[110-112]", text)
     if not wanted or count != wanted:
         return []
@@ -298,7 +298,7 @@ def _addresses6(path: Path, text: str | None, wanted: int, complain: Complain) -
     plain = text.replace(":", "_")
     count = _count(plain, path, complain)
     if count and count != wanted:
-        what = f"{_nodes(wanted)}, but {count} address{'es' * (count > 1)}"
+        what = f"{_nodes(wanted)}, but {counted(count, 'address')}"
         complain(path, what, "write as many, as in 2001:db8::[110-112]", text)
     if count != wanted:
         return []
@@ -307,4 +307,4 @@ def _addresses6(path: Path, text: str | None, wanted: int, complain: Complain) -
 
 
 def _nodes(count: int) -> str:
-    return f"the name stands for {count} node{'s' * (count > 1)}"
+    return f"the name stands for {counted(count, 'node')}"
