@@ -89,12 +89,12 @@ def _ether(origin: FileLine, mac: str, who: str, found: Imported) -> None:
     """ethers(5) names a machine, or its address."""
     name = who
     if tables.IP.fullmatch(who):
-        name = next((words[0] for _, ip, words in found.hosts if ip == who), who)
-    node = found.node(origin, name) if name != who or not tables.IP.fullmatch(who) else None
+        name = next((words[0] for _, ip, words in found.hosts if ip == who), "")
+        if not name:
+            return found.note(origin, f"{mac} {who}", "no file says its name")
+    node = found.node(origin, name)
     if node:
         found.add_mac(origin, node, mac)
-    elif name == who and tables.IP.fullmatch(who):
-        found.note(origin, f"{mac} {who}", "no file says its name")
 
 
 def _named(origin: FileLine, words: list[str], names: dict[str, str], found: Imported) -> None:
