@@ -447,13 +447,23 @@ nodes:
 """
 
 
-def test_warewulfs_values_are_words_its_names_may_have_dots_and_profiles_have_profiles(tmp_path):
-    text, site = imported(tmp_path, nodes_conf=WAREWULF_46)
-    first, second, third = site.nodes
-    assert [node.name for node in site.nodes] == ["grid-n1", "grid-n2", "n3"], text
+def test_warewulfs_values_are_words(tmp_path):
+    """Not the numbers, minutes and nothing that YAML would take them for."""
+    _, site = imported(tmp_path, nodes_conf=WAREWULF_46)
     macs = ["52:54:00:12:34:56", "52:54:00:12:34:57", ""]
     assert [node.mac for node in site.nodes] == macs
-    assert (first.groups, first.facts) == (("network", "gpu"), (("rack", "03"),))
+    assert site.nodes[0].facts == (("rack", "03"),)
+
+
+def test_a_name_of_warewulfs_may_have_dots(tmp_path):
+    text, site = imported(tmp_path, nodes_conf=WAREWULF_46)
+    assert [node.name for node in site.nodes] == ["grid-n1", "grid-n2", "n3"], text
+
+
+def test_a_profile_of_warewulfs_has_profiles_and_a_node_takes_one_back(tmp_path):
+    _, site = imported(tmp_path, nodes_conf=WAREWULF_46)
+    first, second, third = site.nodes
+    assert first.groups == ("network", "gpu")
     assert second.groups == third.groups == ("network",) and second.facts == ()
     assert str(site.network.subnet) == "10.0.0.0/22" and site.network.gateway == "10.0.0.254"
 
