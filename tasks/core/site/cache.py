@@ -12,6 +12,7 @@ import hashlib
 import os
 import pickle
 import sys
+from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ BESIDES = (
 )
 DIGEST = 32
 LENGTH = 4
+PICKLE = 5  # the protocol: Python 3.8's
 
 
 def load_cached(path: str, cache_file: str, folders: tuple[str, ...]) -> Site:
@@ -99,16 +101,22 @@ def _remembered(cache_file: str, key: bytes) -> Site | None:
 
 
 def _packed(site: Site, needs: Needs) -> bytes:
+    """All that stands in the file behind its digests."""
     values = tuple(site._replace(read_nodes=tuple))
-    header = pickle.dumps((needs, values), 5)
-    columns = dict(zip(Node._fields, zip(*site.nodes)))
-    columns["mac"] = tuple(map(str, columns["mac"]))
+    header = pickle.dumps((needs, values), PICKLE)
     length = len(header).to_bytes(LENGTH, "big")
-    return length + header + pickle.dumps(list(columns.values()), 5)
+    return length + header + _packed_nodes(site.nodes)
+
+
+def _packed_nodes(nodes: Iterable[Node]) -> bytes:
+    """As columns: ten thousand values of a kind are one list, as many objects many calls."""
+    columns = dict(zip(Node._fields, zip(*nodes)))
+    columns["mac"] = tuple(map(str, columns["mac"]))
+    return pickle.dumps(list(columns.values()), PICKLE)
 
 
 def _nodes(data: bytes) -> tuple[Node, ...]:
-    """Kept as columns: ten thousand values of a kind are one list, as many objects many calls."""
+    """The nodes of such columns."""
     columns = dict(zip(Node._fields, pickle.loads(data)))
     columns["mac"] = map(Mac, columns["mac"])
     return tuple(map(Node._make, zip(*columns.values())))
