@@ -2,6 +2,5 @@
 
 import sys
 
-sys.dont_write_bytecode = (
-    False  # where it is off, to compile the stages would be a fourth of a run with nothing to do
-)
+# Where it is off, to compile the stages would be a fourth of a run with nothing to do
+sys.dont_write_bytecode = False

@@ -267,10 +267,10 @@ def job(run: Run, node: Node, lab: Lab, raw: bool, socket: str):
 
     keep = run.settings.power == "keep"
     root = root_of(run, node)
-    then = "keep" if keep else "button" if has_systemd(root) else "cut"
+    off = "button" if has_systemd(root) else "cut"
     empty_folder(lab.logs)
     sshd = has(root, "usr/sbin/sshd")
-    state = PowerState((machine_of(run, node, socket),), then=then, sshd=sshd)
+    state = PowerState((machine_of(run, node, socket),), then="keep" if keep else off, sshd=sshd)
     return BootJob(lab, (state,), raw or keep)
 
 

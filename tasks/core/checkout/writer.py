@@ -150,12 +150,16 @@ def _unheard(done: int, all: int) -> None:
 
 def _sorted(steps: Steps) -> tuple[Steps, Steps, Steps]:
     """Folders, files of one name, and the rest, each in their order."""
-    kinds: tuple[Steps, Steps, Steps] = [], [], []
+    folders, files, others = Steps(), Steps(), Steps()
     for step in steps:
         _, entry = step
-        kind = 0 if entry.type == DIR else 1 if entry.type == FILE and not entry.inode else 2
-        kinds[kind].append(step)
-    return kinds
+        if entry.type == DIR:
+            folders.append(step)
+        elif entry.type == FILE and not entry.inode:
+            files.append(step)
+        else:
+            others.append(step)
+    return folders, files, others
 
 
 class _Maker:

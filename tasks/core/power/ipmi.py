@@ -69,7 +69,9 @@ class Ipmi:
         except Refused:  # some cannot
             return ""
         found = _SELECTOR.search(said)
-        return "" if not found else NETWORK if found[1].strip() == PXE else readable(found[1])
+        if found is None:
+            return ""
+        return NETWORK if found[1].strip() == PXE else readable(found[1])
 
     def close(self) -> None:
         pass

@@ -70,7 +70,8 @@ class Patterns:
         signed = [_signed(os.fsencode(pattern)) for pattern in patterns]
         for number, (_sign, body) in enumerate(signed):
             rule = _compiled(number, body)
-            kind = anchored[rule.top] if rule.top else tailed if rule.tail else others
+            anywhere = tailed if rule.tail else others
+            kind = anchored[rule.top] if rule.top else anywhere
             kind.append(rule)
 
         self._keeps = [sign == b"+" for sign, _ in signed]  # by number
