@@ -228,8 +228,10 @@ def texts(answers: Mapping[str, Answer], words: Callable[[dict], str]) -> dict[s
 
 def tell(run: Run, texts: Mapping[str, str]) -> None:
     """Print each server's words: those that say the same together, `boot[1-3]: …`."""
+    from ..core.base.nodeset import fold_alike
+
     said = {server: text.rstrip("\n") for server, text in texts.items() if text}
-    for servers, text in _folded(said):
+    for servers, text in fold_alike(said):
         if _is_alone(run):
             print(text)
         elif "\n" in text:
@@ -241,6 +243,8 @@ def tell(run: Run, texts: Mapping[str, str]) -> None:
 
 def tell_plans(run: Run, plans: Mapping[str, Sections]) -> None:
     """Print plans: a section that is the same for several servers once."""
+    from ..core.base.nodeset import fold_alike
+
     by_title: dict[str, dict[str, str]] = {}
     for server, sections in plans.items():
         for title, text in sections:
@@ -248,7 +252,7 @@ def tell_plans(run: Run, plans: Mapping[str, Sections]) -> None:
     last = by_title.pop("", {})  # what each comes to
     named = not _is_alone(run) and "" not in plans
     for title, texts in [*by_title.items(), ("", last)]:
-        for servers, text in _folded(texts):
+        for servers, text in fold_alike(texts):
             _print(title, text, servers if named else "")
     sys.stdout.flush()
 
@@ -266,19 +270,9 @@ def _print(title: str, text: str, servers: str) -> None:
         print(f"{servers}: {text}" if servers else text)
 
 
-def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(servers, text): servers of the same text together, `boot[1-3]`."""
-    from ..core.base.nodeset import fold_nodes
-
-    groups: dict[str, list[str]] = {}
-    for server, text in texts.items():
-        groups.setdefault(text, []).append(server)
-    return [(fold_nodes(servers), text) for text, servers in groups.items()]
-
-
 def refuse_failed(run: Run, answers: Mapping[str, Answer]) -> None:
     """Raises Refused, a line for each way to fail, where a server failed."""
-    from ..core.base.nodeset import fold_nodes
+    from ..core.base.nodeset import fold_alike, fold_nodes
 
     failed = {server: answer.failure for server, answer in answers.items() if answer.failure}
     if not failed:
@@ -286,7 +280,7 @@ def refuse_failed(run: Run, answers: Mapping[str, Answer]) -> None:
     first, *others = run.site.servers
     by_name = bool(others) or first.ssh is not None  # this machine alone needs no name
     lines = []
-    for servers, failure in _folded(failed):
+    for servers, failure in fold_alike(failed):
         lines.append(f"{servers}: {failure}" if by_name else failure)
     if not _is_alone(run):
         count = f"{len(failed)} of {len(answers)} servers failed"

@@ -153,6 +153,14 @@ def fold_nodes(names: Iterable[str]) -> str:
     return str(NodeSet.fromlist(list(names), resolver=RESOLVER_NOGROUP))
 
 
+def fold_alike(texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(names, text): names that have the same text, folded."""
+    alike: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        alike.setdefault(text, []).append(name)
+    return [(fold_nodes(names), text) for text, names in alike.items()]
+
+
 def unfold(text: str) -> set[str]:
     """The names of what a program has folded. Raises BadRange."""
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException

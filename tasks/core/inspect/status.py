@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ..base.nodeset import fold_nodes
+from ..base.nodeset import fold_alike, fold_nodes
 from ..base.text import human
 from ..deploy.prune import DAY, last_used, named_by_files
 from ..dhcp.leases import leases_seen
@@ -202,14 +203,6 @@ def _release_text(release: Mapping[str, Any]) -> str:
     return f"{release['id']}  kernel {release['kernel']}, {size}, {use}"
 
 
-def _groups(texts: Mapping[str, str]) -> dict[str, list[str]]:
-    """The names that have the same text, by it."""
-    groups: dict[str, list[str]] = {}
-    for name, text in texts.items():
-        groups.setdefault(text, []).append(name)
-    return groups
-
-
 def unequal(states: Mapping[str, State]) -> list[str]:
     """A line for each image of which servers boot different releases."""
     images: set[str] = set()
@@ -220,17 +213,17 @@ def unequal(states: Mapping[str, State]) -> list[str]:
         booted = {}
         for server, state in states.items():
             booted[server] = state["current"].get(image) or "nothing"
-        groups = _groups(booted)
-        if len(groups) > 1:
-            parts = [f"{fold_nodes(servers)} {release}" for release, servers in groups.items()]
+        alike = fold_alike(booted)
+        if len(alike) > 1:
+            parts = [f"{servers} {release}" for servers, release in alike]
             found.append(f"servers boot different releases of {image}: {', '.join(parts)}")
     return found
 
 
 def by_release(runs: Mapping[str, str]) -> list[str]:
     """The nodes that run each release."""
-    groups = _groups(runs)
-    return [f"{fold_nodes(groups[release])}: {release}" for release in sorted(groups)]
+    alike = sorted(fold_alike(runs), key=itemgetter(1))
+    return [f"{names}: {release}" for names, release in alike]
 
 
 def behind(runs: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -239,8 +232,7 @@ def behind(runs: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     for name, release in runs.items():
         if after.get(name, "") not in ("", release):
             changes[name] = _change(release, after[name])
-    groups = _groups(changes)
-    return [f"{fold_nodes(names)}: {words}" for words, names in groups.items()]
+    return [f"{names}: {words}" for names, words in fold_alike(changes)]
 
 
 def _change(release: str, after: str) -> str:
@@ -296,9 +288,8 @@ def _timeless(state: State) -> State:
 
 
 def _pins(pins: Mapping[str, str]) -> Iterator[str]:
-    groups = _groups(pins)
-    for release in sorted(groups):
-        yield f"  {fold_nodes(groups[release])} pinned to {release}"
+    for names, release in sorted(fold_alike(pins), key=itemgetter(1)):
+        yield f"  {names} pinned to {release}"
 
 
 def _seen(found: Mapping[str, Any]) -> Iterator[str]:

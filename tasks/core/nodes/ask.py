@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ClusterShell.Event import EventHandler
 from ClusterShell.Worker.Popen import WorkerPopen
 
-from ..base.nodeset import fold_nodes
+from ..base.nodeset import fold_alike
 from ..base.ssh import Meanings, explain, last_of, ssh_command
 from ..base.text import readable
 from ..release import ID_END
@@ -237,12 +237,8 @@ def named(failed: Mapping[str, str], known_hosts: str) -> dict[str, str]:
 
 def folded(words: Mapping[str, str], known_hosts: str = "") -> list[str]:
     """A line for all the nodes of the same words: `wn[003-007]: No route to host`."""
-    groups: dict[str, list[str]] = {}
-    for name, text in words.items():
-        groups.setdefault(text, []).append(name)
     lines = []
-    for text, names in groups.items():
-        nodes = fold_nodes(names)
+    for nodes, text in fold_alike(words):
         lines.append(f"{nodes}: {_filled(text, nodes, known_hosts)}")
     return lines
 

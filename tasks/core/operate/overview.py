@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..base.nodeset import fold_nodes
+from ..base.nodeset import fold_alike, fold_nodes
 from ..base.text import counted, human, span
 from ..config.boot_files import server_of
 from ..inspect.boots import Booted, alike
@@ -193,14 +193,14 @@ def _needs(facts: ClusterFacts, state_of: Mapping[str, str]) -> Iterator[Need]:
 
 def _server_needs(facts: ClusterFacts) -> Iterator[Need]:
     seen = facts.seen
-    for names, failure in _folded(seen.failed):
+    for names, failure in fold_alike(seen.failed):
         yield BAD, names, failure
     for names, line in _folded_lists({name: state["wrong"] for name, state in seen.states.items()}):
         yield BAD, names, line
     for line in unequal(seen.states):
         yield BAD, "servers", line.removeprefix("servers ")
     drifted = {name: counted(many, "difference") for name, many in seen.drift.items() if many}
-    for names, many in _folded(drifted):
+    for names, many in fold_alike(drifted):
         yield WARNING, names, f"{many} from what was deployed: doit verify"
     full = {name: _full(state) for name, state in seen.states.items()}
     for names, line in _folded_lists(full):
@@ -221,14 +221,14 @@ def _node_needs(facts: ClusterFacts, state_of: Mapping[str, str]) -> Iterator[Ne
     for name, state in state_of.items():
         if state in ("degraded", "stopped"):
             words[name] = _reasons(facts, name, state)
-    for names, reasons in _folded(words):
+    for names, reasons in fold_alike(words):
         yield BAD, names, reasons
     behind = {}
     for name, state in state_of.items():
         if state == "behind":
             after = facts.seen.following[name]
             behind[name] = f"runs {_release(facts, name)}, at the next boot {after}"
-    for names, change in _folded(behind):
+    for names, change in fold_alike(behind):
         yield WARNING, names, change
     for level, lines in ((WARNING, facts.marked), (QUIET, facts.unheard)):
         for line in lines:
@@ -242,16 +242,8 @@ def _reasons(facts: ClusterFacts, name: str, state: str) -> str:
     return f"{state}: {reasons or 'see /run/plugnode/degraded there'}"
 
 
-def _folded(texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Names that have the same text, with it."""
-    groups: dict[str, list[str]] = {}
-    for name, text in texts.items():
-        groups.setdefault(text, []).append(name)
-    return [(fold_nodes(names), text) for text, names in groups.items()]
-
-
 def _folded_lists(texts: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
-    """The same of names that have several texts each."""
+    """As fold_alike, of names that have several texts each."""
     groups: dict[str, list[str]] = {}
     for name, lines in texts.items():
         for line in lines:
