@@ -119,6 +119,11 @@ def id_by(name: str, digest: str) -> str:
     return f"{name}-{digest[:12]}"
 
 
+def name_in(id: str) -> str:
+    """What an id names besides a digest: the image, or `site`."""
+    return id.rpartition("-")[0]
+
+
 def ends_as_id(name: str) -> bool:
     """Whether a name ends as the id of a release or of site data."""
     return re.search(rf"{ID_END}$", name) is not None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..base.files import content, read
 from ..base.process import Say
+from ..base.text import counted
 from ..release import ends_as_id
 from ..services import daemon_files, exports
 from ..services.exports import Export
@@ -26,7 +27,6 @@ from .prune import (
     DAY,
     Rules,
     Verdict,
-    days_text,
     last_used,
     named_in_files,
     release_verdicts,
@@ -167,7 +167,7 @@ def _left(records: list[journal.Record], words: str, now: float) -> float:
 def _of_client(line: Export, records: list[journal.Record], rules: Rules) -> Verdict:
     left = _left(records, str(line), rules.now)
     age = (rules.now - left) / DAY
-    until = f"exported until {days_text(age)} ago"
+    until = f"exported until {counted(round(age), 'day')} ago"
     if age < rules.days:
         why = f"{until}: nodes may have it mounted still ({rules.days} days)"
         return Verdict(str(line), False, why)

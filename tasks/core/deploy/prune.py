@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..base.files import read
-from ..release import Release, ends_as_id
+from ..base.text import counted
+from ..release import Release, ends_as_id, name_in
 from ..store import journal, kept
 from ..store.boot_files import is_id
 from ..store.kept import damaged, published, site_data
@@ -87,14 +88,10 @@ def _unused(id: str, used: float, rank: int, rules: Rules) -> Verdict:
         why = f"among the {rules.keep} newest of its image besides those in use"
         return Verdict(id, False, why)
     age = (rules.now - used) / DAY
-    until = f"in use until {days_text(age)} ago"
+    until = f"in use until {counted(round(age), 'day')} ago"
     if age < rules.days:
         return Verdict(id, False, f"{until}: nodes may run it still ({rules.days} days)")
     return Verdict(id, True, until)
-
-
-def days_text(age: float) -> str:
-    return f"{age:.0f} days" if round(age) != 1 else "1 day"
 
 
 def prune_server(
@@ -133,7 +130,7 @@ def foreseen(targets: Targets, rules: Rules) -> list[Verdict]:
     records = journal.read_journal(targets.journal)
     released = releases_of(targets, rules.image)
     used = {id: last_used(targets, id, records, rules.now) for id in released}
-    named = named_by_files(targets, released)
+    named = named_in_files(targets, released)
     return [
         *release_verdicts(released, used, named, rules),
         *_damaged(targets),
@@ -148,11 +145,6 @@ def releases_of(targets: Targets, image: str) -> dict[str, Release]:
         if image in ("", release.image):
             found[id] = release
     return found
-
-
-def _image_of(id: str) -> str:
-    """Of `worker-3f9a1c2b4d5e` it is `worker`."""
-    return id.rpartition("-")[0]
 
 
 def _damaged(targets: Targets) -> Iterator[Verdict]:
@@ -177,9 +169,9 @@ def _cut_off(
         ids = record.get("releases", {}).values()
         begun.update(filter(is_id, ids))
     if image:
-        begun = {id for id in begun if _image_of(id) == image}
+        begun = {id for id in begun if name_in(id) == image}
     ids = sorted(id for id in begun if _has_only_boot_files(targets, id))
-    naming = named_by_files(targets, ids)
+    naming = named_in_files(targets, ids)
     for id in ids:
         if id in naming:
             yield Verdict(id, False, f"named by {naming[id]}")
@@ -203,7 +195,7 @@ def last_used(
     If none did, when it came, or now if nodes boot it.
     """
     last, current = 0.0, False
-    image = _image_of(id)
+    image = name_in(id)
     for record in records:
         if record.get("result") != journal.DONE or "releases" not in record:
             continue
@@ -227,17 +219,15 @@ def _is_about(record: journal.Record, image: str) -> bool:
     return image in record["releases"] or not of_some
 
 
-def named_by_files(targets: Targets, ids: Iterable[str]) -> dict[str, str]:
-    """Of `ids`, those that a file of tftp_root names, ours or not: id -> that file."""
-    return named_in_files(targets, ids)
-
-
 def named_in_files(
     targets: Targets,
     ids: Iterable[str],
     root: str = "",
 ) -> dict[str, str]:
-    """The same; with `root` only those that are named as folders of that one."""
+    """Of `ids`, those that a file of tftp_root names, ours or not: id -> that file.
+
+    With `root` only those that are named as folders of that one.
+    """
     before = rf"(?<![\w./-]){re.escape(root)}/" if root else ""
     patterns = {id: re.compile(f"{before}{re.escape(id)}".encode()) for id in ids}
     found: dict[str, str] = {}
@@ -285,7 +275,7 @@ def _is_small(path: str) -> bool:
 def _site_data(targets: Targets, now: float) -> Iterator[Verdict]:
     """Site data that no boot file names any more."""
     ids = site_data(targets)
-    naming = named_by_files(targets, ids)
+    naming = named_in_files(targets, ids)
     for id in ids:
         came = os.stat(targets.boot(id)).st_mtime
         age = (now - came) / DAY

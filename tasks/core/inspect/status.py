@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from ..base.nodeset import fold_alike, fold_nodes
 from ..base.text import human
-from ..deploy.prune import DAY, last_used, named_by_files
+from ..deploy.prune import DAY, last_used, named_in_files
 from ..dhcp.leases import leases_seen
 from ..plan import other_sites
 from ..plan.actual import notes
 from ..plan.ukis import program_name
-from ..release import Release
+from ..release import Release, name_in
 from ..store import journal
 from ..store.boot_files import current, read_files, site_named
 from ..store.boot_files import named as named_in
@@ -88,7 +88,7 @@ def _disks(targets: Targets) -> dict[str, dict[str, int]]:
 
 def _releases(held: _Held, now: float) -> Iterator[dict[str, Any]]:
     """What is told of each release."""
-    names = named_by_files(held.targets, held.released)
+    names = named_in_files(held.targets, held.released)
     for id, release in held.released.items():
         used = last_used(held.targets, id, held.records, now)
         came = os.stat(held.targets.kept(f"{id}.json")).st_mtime
@@ -236,8 +236,7 @@ def behind(runs: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def _change(release: str, after: str) -> str:
-    image = release.rpartition("-")[0]
-    other = "" if after.rpartition("-")[0] == image else "another image: "
+    other = "" if name_in(after) == name_in(release) else "another image: "
     return f"runs {release}, at the next boot {other}{after}"
 
 

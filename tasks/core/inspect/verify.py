@@ -18,7 +18,7 @@ from ..checkout.drift import KINDS, Drift, Reads, drift, drift_of, possible
 from ..deploy.prune import releases_of
 from ..plan.scope import image_of, label_of
 from ..plan.ukis import kept_program
-from ..release import Release
+from ..release import Release, name_in
 from ..scan.ctimes import read_ctimes
 from ..scan.seen import Sound, changed_since
 from ..services.installed import read_installed
@@ -318,8 +318,7 @@ def _astray(targets: Targets, ours: set[str]) -> Iterator[Finding]:
             continue
         data = content(targets.served(name)) or b""
         for id in sorted(named(data)):
-            image = id.rpartition("-")[0]
-            if image in images and not os.path.isdir(targets.boot(id)):
+            if name_in(id) in images and not os.path.isdir(targets.boot(id)):
                 yield _not_there(targets, name, id)
 
 

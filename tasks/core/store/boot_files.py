@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from ..release import ID_END
+from ..release import ID_END, name_in
 from .paths import BOOT_FILES, RELEASE_ID, Targets
 from .served import contents_of
 
@@ -49,7 +49,7 @@ def current(files: Mapping[str, bytes], image: str) -> str | None:
     for name, data in sorted(files.items()):
         if name.startswith(f"{BOOT_FILES}{image}."):
             for id in sorted(named(data)):
-                if id.rpartition("-")[0] == image:
+                if name_in(id) == image:
                     return id
     return None
 
