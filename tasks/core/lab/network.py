@@ -49,16 +49,15 @@ class Lab:
     http: str = ""  # http_root, where HTTP is served
     nfs_server: str = ""  # ADDRESS:/PATH of another machine that serves the roots, which this plays
     gateway: str = ""  # the router on the way there
+    # The file that keeps reports of boots, where they are heard: it is below destdir
+    syslog: str = ""
+    # "10.81.104.254": the nodes' router and DHCP relay, where the server has no address among them
+    router: str = ""
 
     @property
     def nfs_address(self) -> str:
+        """The address that roots are mounted from."""
         return self.nfs_server.partition(":")[0] or self.address
-
-    syslog: str = (
-        ""  # the file that keeps reports of boots, where they are heard: it is below destdir
-    )
-    # "10.81.104.254": the nodes' router and DHCP relay, where the server has no address among them
-    router: str = ""
 
 
 def router_of(site: Site, node: Node, server: Server) -> str:
