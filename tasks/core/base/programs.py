@@ -7,9 +7,13 @@ import shutil
 import subprocess
 
 
+def search_path() -> str:
+    """PATH, and sbin: servers live there, and it is not in every PATH."""
+    return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+
+
 def find_program(name: str) -> str | None:
-    """Servers live in sbin, which is not in every PATH."""
-    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    return shutil.which(name, path=search_path())
 
 
 def ask_program(*argv: str, within: float | None = None, **environ: str) -> tuple[int, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from ..base.errors import Refused
 from ..base.files import content, sync_folder, write_atomic
+from ..base.programs import find_program, search_path
 from ..store.paths import Targets
 
 FILE = "FILE"  # in a command: the file that is to be put in place
@@ -218,13 +218,8 @@ def _run(argv: tuple[str, ...], path: str, what: str) -> None:
 
 
 def _is_installed(argv: tuple[str, ...]) -> bool:
-    return shutil.which(argv[0], path=_path()) is not None
-
-
-def _path() -> str:
-    """Daemons live in sbin, which is not on everybody's path."""
-    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    return find_program(argv[0]) is not None
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PATH": _path(), "LC_ALL": "C.UTF-8"}
+    return {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8"}
