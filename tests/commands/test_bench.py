@@ -100,7 +100,7 @@ def test_the_time_of_a_pipelines_every_process_counts():
     assert two.median("cpu") > 1.5 * one.median("cpu")
 
 
-def test_of_a_side_that_tells_what_its_work_took_that_counts(tmp_path: pathlib.Path):
+def test_of_a_side_that_tells_what_its_work_took_that_counts():
     (found,) = interleaved([Side("told", ["sh", "-c", "echo words; echo 2.5 1.25"], tells=True)], 1)
     assert found.rounds[0][:2] == (2.5, 1.25)
 

@@ -130,7 +130,7 @@ def test_a_reader_that_goes_away_is_no_bug(built, tmp_path, command):
     process.wait()
 
 
-def test_a_build_folder_that_cannot_be_one_is_said_in_a_line(doit, reference, tmp_path):
+def test_a_build_folder_that_cannot_be_one_is_said_in_a_line(doit, reference):
     sample_site.write(doit.site, reference)
     doit.build.write_text("a file\n")
     assert doit(status=3).splitlines() == [

@@ -105,7 +105,7 @@ def test_after_a_refused_build_that_was_mended_nothing_is_left_to_do(built, refe
     assert built() == ""
 
 
-def test_what_is_left_of_an_image_that_the_site_no_longer_has_is_removed(built, reference):
+def test_what_is_left_of_an_image_that_the_site_no_longer_has_is_removed(built):
     (built.build / "worker/root.mtree").unlink()  # killed while it was staged
     built.site.write_text(built.site.read_text().replace("  worker:", "  other:"))
     built()

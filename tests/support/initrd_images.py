@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 
 from tasks.core.initrd.kernel import Kernel
 from tasks.core.site.model import Image, Initrd, Reference
 from tasks.core.tree.model import (
-    DIR,
-    FILE,
-    Entry,
     Tree,
     directory,
     generated_file,
@@ -23,25 +19,6 @@ from tasks.core.tree.model import (
 )
 
 SITE = "site.yaml"
-
-
-def of_folder(*folders: str) -> Tree:
-    """What lies in real folders, regular files, folders and symlinks, one over the other."""
-    tree: Tree = {b"": directory()}
-    for folder in folders:
-        for place, names, files in os.walk(os.fsencode(folder)):
-            for name in names + files:
-                path = os.path.join(place, name)
-                tree[os.path.relpath(path, os.fsencode(folder))] = _entry(path)
-    return tree
-
-
-def _entry(path: bytes) -> Entry:
-    status = os.lstat(path)
-    if stat.S_ISLNK(status.st_mode):
-        return symlink(os.readlink(path))
-    kind = DIR if stat.S_ISDIR(status.st_mode) else FILE
-    return Entry(kind, stat.S_IMODE(status.st_mode), 0, 0, status.st_size, source=path)
 
 
 def of_files(files: dict[str, bytes | str]) -> Tree:

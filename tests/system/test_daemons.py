@@ -139,7 +139,7 @@ def test_a_daemon_reads_its_new_file_and_is_left_alone_where_that_did_not_change
     out = site.deploy(status=1)
     assert "is put back" in out and PATHS[dhcp] in out, out
     assert site.server.path(PATHS[dhcp]).read_bytes() == before
-    mend_it(site, dhcp, broken)
+    mend_it(dhcp, broken)
     site.write(dhcp, last=103)
     site.deploy()
     assert site.lease() == "10.99.0.103"
@@ -164,7 +164,7 @@ def break_it(site: Site, dhcp: str) -> pathlib.Path | None:
     return path
 
 
-def mend_it(site: Site, dhcp: str, broken: pathlib.Path | None) -> None:
+def mend_it(dhcp: str, broken: pathlib.Path | None) -> None:
     if dhcp == "dnsmasq":
         broken.write_text(ADMIN)
     elif broken:

@@ -275,7 +275,7 @@ def test_root_publishes_true_owners_of_what_an_ordinary_user_staged(
     assert contents(scan(nfs / "one").tree) == contents(tree)
 
 
-def test_an_ordinary_user_publishes_into_a_folder_of_his_own(place, tmp_path):
+def test_an_ordinary_user_publishes_into_a_folder_of_his_own(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, 65534, 65534)

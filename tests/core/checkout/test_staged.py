@@ -398,7 +398,7 @@ def many(tmp_path_factory):
     return top
 
 
-def test_two_processes_make_exactly_the_tree(many, place, tmp_path):
+def test_two_processes_make_exactly_the_tree(many, place):
     tree = scan(many).tree
     checkout(place, tree)
     assert on_disk(place) == contents(tree)

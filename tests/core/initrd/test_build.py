@@ -743,7 +743,7 @@ def test_the_archives_behind_an_image_leave_every_symlink_of_it_alone(kind):
     assert resolve(after, b"lib/dracut" if kind == "dracut" else b"lib").startswith(b"usr/lib")
 
 
-def test_the_tools_read_what_is_built(tmp_path):
+def test_the_tools_read_what_is_built():
     made = build(root(), base="none")
     names = subprocess.run(
         "zcat | cpio -it --quiet", shell=True, input=made.data, capture_output=True, check=True

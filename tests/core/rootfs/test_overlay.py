@@ -265,7 +265,7 @@ def test_a_circle_of_symlinks_is_a_problem(overlay, tmp_path: pathlib.Path) -> N
     ]
 
 
-def test_two_names_of_one_file_are_a_problem(overlay, tmp_path: pathlib.Path) -> None:
+def test_two_names_of_one_file_are_a_problem(overlay) -> None:
     with pytest.raises(
         BadInput, match="usr/lib/y:1:1: is the same file as .*lib/y: both are usr/lib/y"
     ):

@@ -244,7 +244,7 @@ def test_a_snapshot_is_known_although_links_move_its_ctimes(few, index, tmp_path
     assert (again.tree, again.signature) == (before.tree, before.signature)
 
 
-def test_other_file_systems_are_left_out_unless_asked_for(few, tmp_path):
+def test_other_file_systems_are_left_out_unless_asked_for(few):
     for name in ("proc", "boot"):
         (few / name).mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "none", few / name], check=True)
