@@ -20,10 +20,10 @@ from .base.rule import Aside, Reads, Writes, remove, rule
 from .base.settings import build_paths, site
 from .configs import templates_digest
 from .core.base.files import content, digest_file, mirror, write_atomic
-from .core.release import Release, id_of
+from .core.release import ROOT_FILE_NAMES, Release, id_of
 from .core.site.model import Image, Server, Site
 from .core.store.paths import BOOT_FILES
-from .root_file import OF_ROOT_FILE, has_root_file
+from .root_file import has_root_file
 
 
 class Said(NamedTuple):
@@ -161,7 +161,7 @@ def forget_removed(wanted: Site, paths: BuildPaths) -> None:
     remove(list(filter(is_of_image, others)))
     for image in wanted.images:
         if not has_root_file(image):
-            remove([paths.path(image.name, name) for name in (*OF_ROOT_FILE, "root_file.json")])
+            remove([paths.path(image.name, name) for name in (*ROOT_FILE_NAMES, "root_file.json")])
 
 
 def is_of_image(folder: str) -> bool:

@@ -20,13 +20,13 @@ from .core.base.errors import Refused
 from .core.base.files import read, write_atomic
 from .core.base.text import human
 from .core.image.source import ImageSource
+from .core.release import ROOT_FILE_NAMES
 from .core.site.model import ROOT_FILES, Image, partitions_of
 
 if TYPE_CHECKING:
     from .core.initrd.content import Recipe
     from .core.root_file.make import MadeRootFile, Wanted
 
-OF_ROOT_FILE = ("root.erofs", "root.squashfs")
 MIB = 1 << 20
 LOST = (
     "{}: root.squashfs keeps no ACLs, and {} of the root are lost (kernel {} has no EROFS);"
@@ -148,5 +148,5 @@ def leave(paths: BuildPaths, image: Image, made: MadeRootFile) -> None:
     """Write down what was made, and remove a file of another kind, that an earlier kernel had."""
     facts = {"name": made.name, **made._asdict()}
     write_atomic(paths.root_file(image), (json.dumps(facts, indent=1) + "\n").encode())
-    others = {*OF_ROOT_FILE, "root.verity"} - {made.name}  # the tree's own file, of before
+    others = {*ROOT_FILE_NAMES, "root.verity"} - {made.name}  # the tree's own file, of before
     remove([paths.path(image.name, name) for name in others])

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.base.errors import Refused
-from ..core.release import Release
+from ..core.release import ROOT_FILE_NAMES, Release
 from ..core.site.model import Server
 from .console import say
 from .desired import boot_files_of, build_of_run, changes_told, targets, wanted
@@ -181,12 +181,12 @@ def _sources(run: Run, loaders: Mapping[str, str]) -> dict[str, Source]:
     """The folders that a server may fetch from, by what it calls them."""
     from ..core.remote.controller import Source
     from ..core.remote.goal import PARTS
-    from ..core.remote.line import ROOT_FILES
 
     links = gathered(loaders, run.paths)
     sources = {"loaders": Source(links, frozenset(loaders), links=True)}
     for image in run.site.images:
-        sources[image.name] = Source(run.paths.folder(image), frozenset((*PARTS, *ROOT_FILES)))
+        parts = frozenset((*PARTS, *ROOT_FILE_NAMES))
+        sources[image.name] = Source(run.paths.folder(image), parts)
         sources[f"{image.name}/root"] = Source(run.paths.root(image))
     return sources
 

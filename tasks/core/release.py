@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 NEWER = ("hooks", "keys")  # not written where it is empty
 HOOKS_IMG = "hooks.img"
+ROOT_FILE_NAMES = frozenset(("root.erofs", "root.squashfs"))  # one of them, where it is a file
 HOOKED = ("dracut", "initramfs-tools")  # kinds of initrd that need one
 ID_END = r"-[0-9a-f]{12}"  # how the id of a release, or of site data, ends
 SITE_DATA = 2  # the form of site data that is built now; scripts of form 1 know no canonical names

@@ -25,10 +25,10 @@ from ..base import shapes
 from ..base.errors import BadInput
 from ..base.ssh import Meanings, explain, ssh_command
 from ..base.text import all_readable, readable
-from ..release import Release
+from ..release import ROOT_FILE_NAMES, Release
 from . import answers, parallel
 from .bandwidth import TICK, Bandwidth, Words
-from .line import CORE, MARK, ROOT_FILES, Answer, Render, Sections, Unseen
+from .line import CORE, MARK, Answer, Render, Sections, Unseen
 from .options import NAMES, DeployOptions, Options, Values, pack_options
 from .peers import Peers
 
@@ -350,7 +350,7 @@ class _Session(EventHandler):  # type: ignore[misc]
             raise shapes.Misfit(f"it asks for {what}, which it may not have")
         if not (_is_place(asked["to"]) and _is_place(asked["like"] or "/")):
             raise shapes.Misfit("it wants files at a place that is none")
-        rate = self.bandwidth.begin(self.server, not ROOT_FILES.isdisjoint(names))
+        rate = self.bandwidth.begin(self.server, not ROOT_FILE_NAMES.isdisjoint(names))
         argv = fetch_by_rsync(source, self.ssh, asked, rate)
         self.transfer = _Transfer(self, files).begin(argv)
 

@@ -12,7 +12,6 @@ from .options import Values
 MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
 SILENCE = 30  # seconds without a word from whoever asked
 CORE = "core.zip"  # the packages, in a run's folder
-ROOT_FILES = frozenset(("root.erofs", "root.squashfs"))  # one of them, where nodes fetch their root
 
 # Of a plan as text: titles and what stands below (see plan/text.py).
 Sections = Sequence[Sequence[str]]
