@@ -64,16 +64,13 @@ def wanted(run: Run, server: Server) -> Desired:
 
 
 def boot_files_of(
-    run: Run, server: Server, release: Release, label: str, data: str
+    run: Run, server: Server, release: Release, label: str, site_id: str
 ) -> dict[str, bytes]:
-    """A server's boot files of one release, by the image's name or the release's as `label`.
-
-    `data` is the folder of the site data.
-    """
+    """A server's boot files of one release, by the image's name or the release's as `label`."""
     from ..core.config.boot_files import BootLabel
 
     build = build_of_run(run)
-    return build.boot_files(server, BootLabel(label, release, data))
+    return build.boot_files(server, BootLabel(label, release, site_id))
 
 
 def changes_told(run: Run, asked: Asked) -> Mapping[str, Any]:

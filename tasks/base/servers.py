@@ -98,8 +98,8 @@ class ThisMachine:
     def wanted(self):
         return with_trust(self.run, self.server)
 
-    def render(self, release: Release, label: str, data: str) -> Mapping[str, bytes]:
-        return boot_files_of(self.run, self.server, release, label, data)
+    def render(self, release: Release, label: str, site_id: str) -> Mapping[str, bytes]:
+        return boot_files_of(self.run, self.server, release, label, site_id)
 
     def changes(self, asked: Asked) -> Mapping[str, Any]:
         return changes_told(self.run, asked)

@@ -188,8 +188,8 @@ class Channel:
     def wanted(self) -> Desired:
         return unpack_goal(self.goal, partial(_release_of, self), partial(_loaders, self))
 
-    def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
-        answer = self.ask(render=[release._asdict(), label, site])
+    def render(self, release: Release, label: str, site_id: str) -> Mapping[str, bytes]:
+        answer = self.ask(render=[release._asdict(), label, site_id])
         return {name: text.encode() for name, text in answer["files"].items()}
 
     def changes(self, asked: Values) -> Mapping[str, Any]:

@@ -28,12 +28,13 @@ from ..base.text import all_readable, readable
 from ..release import ROOT_FILE_NAMES, Release
 from . import answers, parallel
 from .bandwidth import TICK, Bandwidth, Words
-from .line import CORE, MARK, Answer, Render, Sections, Unseen
+from .line import CORE, MARK, Answer, Sections, Unseen
 from .options import NAMES, DeployOptions, Options, Values, pack_options
 from .peers import Peers
 
 if TYPE_CHECKING:
     from ..history.releases import Tell
+    from ..plan.scope import Render
 
 FANOUT = 32  # servers at once
 LIMIT = 3600  # seconds that one may take
@@ -357,12 +358,12 @@ class _Session(EventHandler):  # type: ignore[misc]
     def tell_peers(self, addresses: Sequence[str]) -> None:
         self.send({"peers": list(addresses)})
 
-    def _render(self, release: Values, label: str, site: str) -> None:
+    def _render(self, release: Values, label: str, site_id: str) -> None:
         known = {name: release[name] for name in Release._fields}
         if self.request.render is None:
             raise shapes.Misfit("it asks for boot files, which it needs not")
         try:
-            files = self.request.render(Release(**known), label, site)
+            files = self.request.render(Release(**known), label, site_id)
         except BadInput as error:  # of a template
             return self.send({"refused": str(error)})
         texts = {name: data.decode() for name, data in files.items()}

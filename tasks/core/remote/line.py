@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..base.errors import Refused
-from ..release import Release
 from .options import Values
 
 MARK = "plugnode:"  # begins a line that is ours; what a login shell says does not
@@ -15,8 +14,6 @@ CORE = "core.zip"  # the packages, in a run's folder
 
 # Of a plan as text: titles and what stands below (see plan/text.py).
 Sections = Sequence[Sequence[str]]
-# release, label, site id -> its boot files
-Render = Callable[[Release, str, str], Mapping[str, bytes]]
 
 
 class Unseen(Refused):

@@ -73,7 +73,7 @@ class AnswerLine(Protocol):
     def wanted(self) -> Desired:
         """What this server must hold; of releases that are pinned, those that are built."""
 
-    def render(self, release: Release, label: str, site: str) -> Mapping[str, bytes]:
+    def render(self, release: Release, label: str, site_id: str) -> Mapping[str, bytes]:
         """The boot files of a release, below tftp_root."""
 
     def changes(self, asked: Asked) -> Mapping[str, Any]:
@@ -265,8 +265,8 @@ def rollback_server(
 ) -> Values:
     """Point boot files back: `moved`, of each image that was: name, before, after."""
 
-    def render(release: Release, site: str) -> Mapping[str, bytes]:
-        return line.render(release, release.image, site)
+    def render(release: Release, site_id: str) -> Mapping[str, bytes]:
+        return line.render(release, release.image, site_id)
 
     choice = rollback.RollbackChoice(
         images=options.images,
