@@ -107,7 +107,11 @@ def _wrong_in_template(path: str, data: bytes) -> list[Problem]:
 def _nodes_table(site: Site) -> bytes:
     """A line a node, sorted by address; tabs between what it says of one, `-` for none."""
     networks = {network.name: network for network in site.networks}
-    rows = [row for node in site.nodes for row in _node_rows(node, networks[node.network])]
+    return _table(row for node in site.nodes for row in _node_rows(node, networks[node.network]))
+
+
+def _table(rows: Iterable[Iterable[str]]) -> bytes:
+    """A line a row, with tabs between its columns."""
     return "".join("\t".join(row) + "\n" for row in rows).encode()
 
 
@@ -141,7 +145,7 @@ def _facts_table(site: Site) -> bytes:
     searched = {network.name: " ".join(network.search) for network in site.networks}
     domains = {network.name: network.domain or "" for network in site.networks if with_files}
     usual = site.network.domain or ""
-    lines = []
+    rows = []
     for node in site.nodes:
         words = [f"facts.{name}={fact}" for name, fact in node.facts]
         if search := searched[node.network]:
@@ -154,8 +158,8 @@ def _facts_table(site: Site) -> bytes:
                 f"interfaces.{each.name}.mac={each.mac}",
             ]
         if words:
-            lines.append("\t".join((node.ip, *words)) + "\n")
-    return "".join(lines).encode()
+            rows.append((node.ip, *words))
+    return _table(rows)
 
 
 def _networks_table(site: Site) -> bytes:
@@ -164,7 +168,7 @@ def _networks_table(site: Site) -> bytes:
     for network in site.networks:
         values = (network.gateway, network.domain, ",".join(network.dns))
         rows.append((network.subnet, *(value or "-" for value in values)))
-    return "".join("\t".join(row) + "\n" for row in rows).encode()
+    return _table(rows)
 
 
 def _interfaces_table(site: Site) -> bytes:
@@ -179,7 +183,7 @@ def _interfaces_table(site: Site) -> bytes:
             if each.configure and not each.bond:
                 said = _address_words(each.ip, networks[each.network])
                 rows.append((node.ip, each.name, *said, each.mac or "-"))
-    return "".join("\t".join(row) + "\n" for row in rows).encode()
+    return _table(rows)
 
 
 def _address_words(ip: str, network: Network) -> tuple[str, str, str, str]:
@@ -207,7 +211,7 @@ def _bonds_table(site: Site) -> bytes:
                     said = _address_words(each.ip, networks[each.network])
                 of = ",".join(_cards_of(each.bond, node.macs, cards))
                 rows.append((node.ip, each.name, *said, each.bond.mode, of))
-    return "".join("\t".join(row) + "\n" for row in rows).encode()
+    return _table(rows)
 
 
 def _cards_of(bond: Bond, boots_by: tuple[Mac, ...], cards: dict[str, Mac]) -> Iterator[str]:
