@@ -215,7 +215,7 @@ def _is_about(record: journal.Record, image: str) -> bool:
 
     That of a rollback or of `image=` is of some images only.
     """
-    of_some = record.get("action") == "rollback" or "image" in record
+    of_some = journal.is_rollback(record) or "image" in record
     return image in record["releases"] or not of_some
 
 
