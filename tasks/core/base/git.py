@@ -92,14 +92,19 @@ def revision(folder: str) -> dict[str, Any] | None:
     """The commit of a checkout: `commit`, `author`, `time`, `dirty`; None where there is none."""
     try:
         shown = ask(folder, "log", "-1", "--format=%H%n%an%n%aI")
-        state = ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
+        dirty = is_dirty(folder)
     except (OSError, subprocess.TimeoutExpired):
         return None
     words = shown.stdout.splitlines()
     if shown.returncode or len(words) != 3:
         return None
     commit, author, when = words
-    return {"commit": commit, "author": author, "time": when, "dirty": bool(state.stdout)}
+    return {"commit": commit, "author": author, "time": when, "dirty": dirty}
+
+
+def is_dirty(folder: str) -> bool:
+    """Whether a checkout's files are others than those of its commit. Raises as `ask` does."""
+    return bool(ask(folder, "status", "--porcelain", "--ignore-submodules=dirty").stdout)
 
 
 def why(done: Done) -> str:

@@ -56,7 +56,7 @@ def deploy(
         if plan.changed or plan.unfinished:
             _make_folders_of_services(plan, actual, desired)
             refuse_unready(plan, actual, desired)
-            record = {**author, "action": "deploy", **described(desired)}
+            record = {**author, "action": journal.DEPLOY, **described(desired)}
             with recorded(targets, record):
                 apply(plan, actual, desired, record, say)
     return plan

@@ -111,7 +111,7 @@ def prune_former(
         ended = [line for line, verdict in past.lines.items() if verdict.removed]
         if ended:
             removed = list(map(str, ended))
-            record = {**author, "action": "prune", "removed": removed}
+            record = {**author, "action": journal.PRUNE, "removed": removed}
             with recorded(targets, record):
                 _end(targets, exports.file_of(site), ended, say)
     return past.verdicts
@@ -190,7 +190,7 @@ def _prune_root(targets: Targets, root: FormerRoot, author: Author) -> None:
         *named_in_files(root.targets, removed),
         *named_in_files(targets, removed),
     }
-    record = {**author, "action": "prune", "removed": removed}
+    record = {**author, "action": journal.PRUNE, "removed": removed}
     with held(root.targets, "prune", author):
         with recorded(root.targets, record):
             for id in removed:

@@ -113,7 +113,7 @@ def prune_server(
             verdicts += _site_data(targets, rules.now)
         removed = removed_of(verdicts)
         if removed:
-            record = {**author, "action": "prune", "removed": removed}
+            record = {**author, "action": journal.PRUNE, "removed": removed}
             with recorded(targets, record):
                 for id in removed:
                     kept.remove_release(targets, id)

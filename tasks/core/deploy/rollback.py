@@ -89,7 +89,7 @@ def rollback_server(
 def _move(server: _Server, backs: list[Back], author: journal.Record) -> None:
     """Write the boot files, and who did that."""
     described = _described(backs, server.files)
-    record = {**author, "action": "rollback", **described}
+    record = {**author, "action": journal.ROLLBACK, **described}
     with recorded(server.targets, record):
         complete_site_data(server.targets, described["site"] or "")
         commit(server.targets, _commit(server.targets, backs, record))

@@ -79,7 +79,7 @@ def repair_server(
         found = dict(_harmed(targets, wanted, tell, done))
         if not found:
             return done
-        record = {**wanted.author, "action": "repair", "repaired": sorted(found)}
+        record = {**wanted.author, "action": journal.REPAIR, "repaired": sorted(found)}
         with recorded(targets, record):
             sources = _Sources(targets, lent)
             for id, (names, parts) in found.items():

@@ -19,7 +19,8 @@ from ..base.files import content, naming, sync_folder
 
 Record = dict[str, Any]
 STARTED, DONE = "started", "done"
-UPGRADE = "upgrade"  # of nodes: it changes nothing on the server
+# What was done; to upgrade nodes changes nothing on the server
+DEPLOY, ROLLBACK, PRUNE, REPAIR, UPGRADE = "deploy", "rollback", "prune", "repair", "upgrade"
 UNKNOWN = "unknown"  # the commit of a repository that is somebody else's
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_DSYNC
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -151,7 +152,7 @@ def newest_deploy(records: Iterable[Record]) -> Record:
     newest = Record()
     for record in records:
         known = record.get("git", UNKNOWN) != UNKNOWN
-        if known and record.get("action") == "deploy" and record.get("result") == DONE:
+        if known and record.get("action") == DEPLOY and record.get("result") == DONE:
             newest = record
     return newest
 
@@ -198,10 +199,9 @@ def _dirty(folder: str, commit: Record) -> Record:
     if "committed" not in commit:
         return {}
     try:
-        state = git.ask(folder, "status", "--porcelain", "--ignore-submodules=dirty")
+        return {"dirty": git.is_dirty(folder)}
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return {"dirty": bool(state.stdout)}
 
 
 def history(records: Iterable[Record], image: str) -> list[str]:
@@ -261,9 +261,9 @@ def begun(records: Sequence[Record]) -> Record:
 
 def unfinished(records: Sequence[Record]) -> bool:
     """Did the last work not end, or the last deploy, whatever came after it?"""
-    deploys = [record for record in records if record.get("action") == "deploy"]
+    deploys = [record for record in records if record.get("action") == DEPLOY]
     return bool(begun(records) or begun(deploys))
 
 
 def is_rollback(record: Record) -> bool:
-    return record.get("action") == "rollback"
+    return record.get("action") == ROLLBACK
