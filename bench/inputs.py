@@ -55,9 +55,8 @@ class Sizes:
     trees: tuple[int, ...]  # growth: files that there are
     sites: tuple[int, ...]  # growth: nodes that there are
     few: int  # rounds for each point of growth
-    debian: (
-        bool  # a real Debian root; else a made-up one, without the distribution's makers of initrds
-    )
+    # a real Debian root; else a made-up one, without the distribution's makers of initrds
+    debian: bool
 
 
 FULL = Sizes(

@@ -133,7 +133,6 @@ if __name__ == "__main__":
         sys.exit(
             "bench makes a disk of its own and runs dracut in a chroot, so it needs root: sudo ./doit bench"
         )
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("ended")
-    )  # the disk is taken away all the same
+    # the disk is taken away all the same
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     main()

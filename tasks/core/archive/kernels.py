@@ -39,13 +39,13 @@ def _is_image(data: bytes) -> bool:
 
 def version(data: bytes, name: str) -> str:
     """The version inside a kernel, as `uname -r` says it. Raises ValueError."""
-    found = _of_x86(data, name) if architecture(data) == AMD64 else _of_arm64(data, name)
+    found = _of_x86(data) if architecture(data) == AMD64 else _of_arm64(data, name)
     if not found:
         raise ValueError(f"{name} does not say its version")
     return found.decode(errors="replace")
 
 
-def _of_x86(data: bytes, name: str) -> bytes:
+def _of_x86(data: bytes) -> bytes:
     start = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
     return b"" if start == 0x200 else data[start : start + 256].split(b"\0")[0].split(b" ")[0]
 

@@ -45,9 +45,8 @@ class Entry(NamedTuple):
     device: tuple[int, int] | None = None  # char and block: major, minor
     digest: str = ""  # files: sha256 of the bytes, hex
     xattrs: tuple[tuple[str, bytes], ...] = ()  # sorted by name; ACLs are system.posix_acl_*
-    source: bytes = (
-        b""  # files: the absolute path of the bytes, if not `data`; folders: of the mtime
-    )
+    # files: the absolute path of the bytes, if not `data`; folders: of the mtime
+    source: bytes = b""
     data: bytes | None = None  # files: the bytes themselves (generated, or patched)
     inode: int = 0  # files: equal and not 0 for the names of one hard-linked file
     stamp: int = 0  # files: ctime of `source` in ns when its bytes were digested; 0: not known
