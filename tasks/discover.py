@@ -120,9 +120,11 @@ def listed(path: str) -> list[ImportedNode]:
 
 
 def text_of(path: str) -> str:
+    from .core.importer.imported import decoded
+
     try:
-        with open(path, errors="replace") as file:
-            return file.read()
+        with open(path, "rb") as file:
+            return decoded(file.read())
     except OSError as error:
         raise BadInput.at(path, f"{error.strerror}; name a file") from None
 

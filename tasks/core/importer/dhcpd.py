@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
-from .imported import FileLine, Imported, ImportedNetwork, ImportedNode
+from .imported import FileLine, Imported, ImportedNetwork, ImportedNode, decoded
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+|#[^\n]*|\n')
 # The client identifier of IPoIB (RFC 4390), and its hardware address: both end with the GUID
@@ -34,6 +34,7 @@ OURS = re.compile(
     r"authoritative|(default|max|min)-lease-time|ddns-|(deny|allow|ignore) |log-facility|filename"
     r"|option (subnet-mask|broadcast-address|host-name) |option \S+ code |use-host-decl-names"
     r"|get-lease-hostnames|match |(sub)?class |pid-file-name|lease-file-name|interface "
+    r"|dynamic |supersede |authoring-byte-order "  # of dhcpd.leases
 )
 # Who gets an address of a `range` that stands beside it: no stranger
 KNOWN_ALONE = re.compile(r"(deny|ignore) unknown[- ]clients|allow (known[- ]clients|members of) ")
@@ -184,13 +185,17 @@ class _Reader:
     def include(self, each: Statement, name: str, scope: dict[str, object]) -> None:
         path = name
         if not os.path.exists(path):  # copied from a server together with the file that names it
-            path = os.path.join(os.path.dirname(each.origin.file), os.path.basename(name))
+            beside = os.path.dirname(each.origin.file)
+            path = os.path.join(beside, os.path.basename(name))
         real = os.path.realpath(path)
         if real in self.files or not os.path.isfile(path):
-            return self.found.note(each.origin, f'include "{name}"', "no such file here")
-        with open(path, errors="replace") as file:
-            statements = parsed(path, file.read())
-        _Reader(self.found, [*self.files, real]).all(statements, scope)
+            why = "no such file here"
+            return self.found.note(each.origin, f'include "{name}"', why)
+        with open(path, "rb") as file:
+            text = decoded(file.read())
+        statements = parsed(path, text)
+        files = [*self.files, real]
+        _Reader(self.found, files).all(statements, scope)
 
     def subnet(self, each: Statement, scope: dict[str, object]) -> None:
         try:
@@ -204,13 +209,21 @@ class _Reader:
 
     def host(self, each: Statement) -> None:
         given = Given(each.words[1].strip('"'), [], [], [], {})
+        is_deleted = False
         for inner in each.block or []:
             words = [word.strip('",') for word in inner.words if word != "="]
-            if not self.is_of_host(words, given):
-                self.found.note(inner.origin, f"host {given.name}: {' '.join(words)}")
-        names = [name for name in given.names if name] or [given.name]
+            if words == ["deleted"]:
+                is_deleted = True
+            elif not self.is_of_host(words, given):
+                said = " ".join(words)
+                self.found.note(inner.origin, f"host {given.name}: {said}")
+        names = [*filter(None, given.names), given.name]
         node = self.found.node(each.origin, names[0])
-        if node:
+        if node is None:
+            return
+        if is_deleted:
+            del self.found.nodes[node.name]
+        else:
             self.place(each.origin, node, given)
 
     def is_of_host(self, words: list[str], given: Given) -> bool:
@@ -241,16 +254,17 @@ class _Reader:
     def place(self, origin: FileLine, node: ImportedNode, given: Given) -> None:
         """What is given to a node; it may prove to be an interface of another one."""
         self.found.add_identifiers(origin, node, given.known_by)
+        macs = []
         for card in given.cards:
             if _GUID.fullmatch(card):
                 node.interfaces[""] = {"guid": card[-23:]}
             else:
-                self.found.add_mac(origin, node, card)
-        for address in given.addresses[:1]:
-            if re.fullmatch(r"[\d.]+", address):
-                self.found.add_ip(origin, node, address)
-            else:
-                self.found.cards.append((origin, "", f"{node.name} {address}"))
+                macs.append(card)
+        address = "".join(given.addresses[:1])
+        if address and not re.fullmatch(r"[\d.]+", address):
+            self.found.cards.append((origin, "", f"{node.name} {address}"))
+            address = ""
+        self.found.add_card(origin, node, address, macs)
         for address in given.addresses[1:]:
             self.found.note(origin, f"host {given.name}: fixed-address {address}", "a second one")
 

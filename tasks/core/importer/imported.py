@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -73,6 +74,17 @@ class Imported:
             self.note(origin, text, wrong.what)
             return None
 
+    def add_card(self, origin: FileLine, node: ImportedNode, ip: str, macs: list[str]) -> None:
+        """A card of an address; of another one than the node has, it is another machine's."""
+        before = getattr(node, family(ip)) if ip else ""
+        if before and before != ip:
+            card = " ".join([node.name, ip, *macs])
+            return self.note(origin, card, f"has {before} already")
+        for mac in macs:
+            self.add_mac(origin, node, mac)
+        if ip:
+            self.add_ip(origin, node, ip)
+
     def add_mac(self, origin: FileLine, node: ImportedNode, text: str) -> None:
         mac = self.checked(origin, values.mac, with_zeros(text))
         if mac and mac not in node.macs:
@@ -137,6 +149,14 @@ class Imported:
         words = self.checked(origin, values.fact, " ".join(text.split())) if known else None
         if known and words:
             node.facts[known] = words
+
+
+def decoded(data: bytes) -> str:
+    """A file's text, with a byte-order mark or without, as Windows writes it, too."""
+    wide = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    encoding = "utf-16" if data.startswith(wide) else "utf-8-sig"
+    text = data.decode(encoding, errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def family(address: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..base.errors import BadInput, Problem
 from . import tables
 from .dhcpd import read_dhcpd
-from .imported import FileLine, Imported, ImportedNode, family
+from .imported import FileLine, Imported, ImportedNode, decoded, family
 from .warewulf import read_warewulf
 from .xcat import read_xcat
 
@@ -34,8 +34,8 @@ def read_files(paths: Iterable[str]) -> Imported:
     problems: list[Problem] = []
     for path in paths:
         try:
-            with open(path, errors="replace") as file:
-                text = file.read()
+            with open(path, "rb") as file:
+                text = decoded(file.read())
             _reader(path, text)(path, text, found)
         except OSError as error:
             problems += BadInput.at(path, f"{error.strerror}; name a file").problems
@@ -60,8 +60,7 @@ def _reader(path: str, text: str) -> Reader:
     for pattern, reader in KINDS:
         if re.search(pattern, text, re.MULTILINE):
             return reader
-    known = "dhcpd.conf, hosts, ethers, Warewulf's nodes.conf, xCAT's `lsdef -z` or CSV"
-    raise BadInput.at(path, f"a file of no known kind; {known} can be read")
+    raise BadInput.at(path, f"a file of no known kind; {tables.CAN_BE_READ}")
 
 
 # What only several files together say

@@ -6,8 +6,12 @@ import csv
 import re
 from collections.abc import Iterator
 
+from ..base.errors import BadInput
 from .imported import FileLine, Imported, ImportedNode, with_zeros
 
+CAN_BE_READ = (
+    "dhcpd.conf, hosts, ethers, Warewulf's nodes.conf, xCAT's `lsdef -z` or CSV can be read"
+)
 LOCAL = ("127.", "::1", "fe00::", "ff00::", "ff02::", "255.255.255.255", "0.0.0.0")
 MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")
 SHORT_MAC = r"[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5}"  # as ether_ntoa(3) prints it
@@ -61,7 +65,7 @@ def read_csv(path: str, text: str, found: Imported) -> None:
     for number, row in enumerate(rows, 1):
         cells = [cell.strip() for cell in row]
         origin = FileLine(path, number)
-        if not any(cells) or cells[0].startswith("#"):
+        if not any(cells) or _is_comment(cells, columns):
             continue
         if not columns:
             columns, is_head = _columns(origin, cells, found)
@@ -70,36 +74,54 @@ def read_csv(path: str, text: str, found: Imported) -> None:
         _row(origin, dict(zip(columns, cells)), found)
 
 
+def _is_comment(cells: list[str], columns: list[str]) -> bool:
+    """tabdump(8) of xCAT writes its head as one: that is none."""
+    if not cells[0].startswith("#"):
+        return False
+    is_head = "name" in map(_column, cells)
+    return bool(columns) or not is_head
+
+
 def _columns(origin: FileLine, cells: list[str], found: Imported) -> tuple[list[str], bool]:
     """What each column holds: by the words of a first line, else by what they look like."""
     if any(MAC.fullmatch(cell) or IP.fullmatch(cell) for cell in cells):
         looks = [
             "mac" if MAC.fullmatch(each) else "ip" if IP.fullmatch(each) else "" for each in cells
         ]
-        looks[looks.index("")] = "name" if "" in looks else looks[0]
+        if "" in looks:
+            looks[looks.index("")] = "name"
+        _leave_out(origin, cells, looks, found)
         return looks, False
-    columns = []
-    for cell in cells:
-        word = re.sub(r"[^a-z0-9]", "", cell.lower())
-        known = [name for name, words in COLUMNS.items() if word in words.split()]
-        columns += known or [""]
-        if not known:
-            found.note(origin, cell, "a column that is not understood")
+    columns = [_column(cell) for cell in cells]
+    if "name" not in columns:
+        why = "no table either: no column is called name, node or hostname"
+        raise BadInput.at(origin.file, f"a file of no known kind ({why}); {CAN_BE_READ}")
+    _leave_out(origin, cells, columns, found)
     return columns, True
 
 
-def _row(origin: FileLine, cells: dict[str, str], found: Imported) -> None:
+def _column(cell: str) -> str:
+    """What a column of such a head holds; "" for nothing that is known."""
+    word = re.sub(r"[^a-z0-9]", "", cell.lower())
+    return next((name for name, words in COLUMNS.items() if word in words.split()), "")
+
+
+def _leave_out(origin: FileLine, cells: list[str], columns: list[str], found: Imported) -> None:
+    for cell, column in zip(cells, columns):
+        if cell and not column:
+            found.note(origin, cell, "a column that is not understood")
+
+
+def _row(origin: FileLine, said: dict[str, str], found: Imported) -> None:
+    cells = _with_netmask(said)
     node = found.node(origin, cells.get("name", ""))
     if node is None:
         return
-    if cells.get("mac"):
-        found.add_mac(origin, node, cells["mac"])
-    if cells.get("ip"):
-        found.add_ip(origin, node, cells["ip"])
+    macs = [cells["mac"]] if cells.get("mac") else []
+    found.add_card(origin, node, cells.get("ip", ""), macs)
     _network(origin, cells, found)
-    found.add_groups(
-        origin, node, re.split(r"[ ,;|]+", cells["groups"]) if cells.get("groups") else ()
-    )
+    groups = _words(cells.get("groups", ""))
+    found.add_groups(origin, node, groups)
     if cells.get("rack"):
         found.add_fact(origin, node, "rack", cells["rack"])
     bmc = {"ip": cells.get("bmc", ""), "mac": cells.get("bmc_mac", "")}
@@ -107,16 +129,39 @@ def _row(origin: FileLine, cells: dict[str, str], found: Imported) -> None:
         add_bmc(origin, node, bmc, found)
 
 
+def _with_netmask(cells: dict[str, str]) -> dict[str, str]:
+    """NetBox writes 10.1.0.1/24."""
+    ip, slash, bits = cells.get("ip", "").partition("/")
+    if not slash:
+        return cells
+    return {
+        **cells,
+        "ip": ip,
+        "netmask": bits,
+    }
+
+
 def _network(origin: FileLine, cells: dict[str, str], found: Imported) -> None:
     """A router and name servers are the network's; without its size they are a note."""
-    said = {key: cells[key] for key in ("gateway", "dns") if cells.get(key)}
-    if cells.get("netmask") and IP.fullmatch(cells.get("ip", "")):
-        dns = re.split(r"[ ,;|]+", said.pop("dns", ""))
-        found.add_network(
-            origin, cells["ip"], cells["netmask"], **said, dns=list(filter(None, dns))
-        )
-    for key, text in said.items() if not cells.get("netmask") else ():
-        found.note(origin, f"{key} {text}", "no column says how large its network is")
+    gateway = cells.get("gateway", "")
+    dns = cells.get("dns", "")
+    ip = cells.get("ip", "")
+    netmask = cells.get("netmask")
+    if netmask and IP.fullmatch(ip):
+        servers = _words(dns)
+        found.add_network(origin, ip, netmask, gateway=gateway, dns=servers)
+    if netmask:
+        return
+    why = "no column says how large its network is"
+    if gateway:
+        found.note(origin, f"gateway {gateway}", why)
+    if dns:
+        found.note(origin, f"dns {dns}", why)
+
+
+def _words(cell: str) -> list[str]:
+    words = re.split(r"[ ,;|]+", cell)
+    return list(filter(None, words))
 
 
 def add_bmc(origin: FileLine, node: ImportedNode, bmc: dict[str, str], found: Imported) -> None:

@@ -695,3 +695,97 @@ def test_a_full_disk_is_one_line(doit: Doit):
         )
         said = run.communicate()[1]
     assert (run.returncode, said) == (2, "ERROR: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dhcpd.conf", "host wn1 { hardware ethernet 52:54:00:00:00:01; fixed-address 10.7.0.1; }"),
+        ("nodes.conf", "nodes:\r\n  wn1: {network devices: {default: {ipaddr: 10.7.0.1}}}\r\n"),
+        ("list.csv", "name;ip\r\nwn1;10.7.0.1\r\n"),
+        ("stanzas", "wn1:\r\n  objtype=node\r\n  ip=10.7.0.1\r\n"),
+    ],
+)
+def test_files_as_windows_writes_them(tmp_path, name, text, encoding):
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert read_files([str(tmp_path / name)]).nodes["wn1"].ip == "10.7.0.1"
+
+
+TWO_MACHINES = {
+    "dhcpd_conf": """\
+host n1.east.example.org { hardware ethernet 52:54:00:00:00:01; fixed-address 10.7.0.1; }
+host n1.west.example.org { hardware ethernet 52:54:00:00:00:02; fixed-address 10.7.0.2; }
+""",
+    "list_csv": """\
+name,mac,ip
+n1,52:54:00:00:00:01,10.7.0.1
+n1,52:54:00:00:00:02,10.7.0.2
+""",
+}
+
+
+@pytest.mark.parametrize("kind", TWO_MACHINES)
+def test_a_second_machine_of_a_name_never_gets_the_address_of_the_first(tmp_path, kind):
+    """Its card would boot as that node, beside it."""
+    text, site = imported(tmp_path, **{kind: TWO_MACHINES[kind]})
+    assert [node.macs for node in site.nodes] == [("52:54:00:00:00:01",)]
+    (said,) = lines(text, f"# {kind.replace('_', '.')}")
+    assert said.endswith("n1 10.7.0.2 52:54:00:00:00:02: has 10.7.0.1 already")
+
+
+def test_a_host_that_a_lease_file_says_is_deleted_is_none(tmp_path):
+    """As xCAT and others that ask dhcpd by OMAPI leave them in dhcpd.leases."""
+    kept = "hardware ethernet 52:54:00:00:00:0{0};\n fixed-address 10.7.0.{0};\n"
+    text, site = imported(
+        tmp_path,
+        dhcpd_leases=f"""\
+host n1 {{ dynamic; {kept.format(1)} supersede server.next-server = 0a:07:00:fe; }}
+host n2 {{ dynamic; {kept.format(2)} }}
+host n2 {{ dynamic; deleted; }}
+host n3 {{ dynamic; {kept.format(4)} }}
+host n3 {{ dynamic; deleted; }}
+host n3 {{ dynamic; {kept.format(3)} }}
+""",
+    )
+    assert [(node.name, node.ip) for node in site.nodes] == [("n1", "10.7.0.1"), ("n3", "10.7.0.3")]
+
+
+def test_a_table_whose_head_is_a_comment_as_tabdump_of_xcat_writes_it(tmp_path):
+    """Told by its looks alone, the address of a node's BMC would be the node's own."""
+    text, site = imported(
+        tmp_path,
+        hosts_csv='#node,ip,otherinterfaces\n"n1","10.7.0.1","-ib:10.8.0.1"\n',
+        ipmi_csv='#node,bmc,password\n"n1","10.9.0.1","Secret5"\n',
+    )
+    (node,) = site.nodes
+    assert (node.ip, node.interfaces[0].ip) == ("10.7.0.1", "10.9.0.1")
+    assert lines(text, "# hosts") == [
+        "# hosts.csv:1: otherinterfaces: a column that is not understood"
+    ]
+    assert "Secret5" not in text
+
+
+def test_a_column_that_no_head_names_is_told_of_once(tmp_path):
+    row = "52:54:00:00:00:0{0},wn{0},10.7.0.{0},,gpu\n"
+    text, _ = imported(tmp_path, list_csv=row.format(1) + row.format(2))
+    assert lines(text, "# list") == ["# list.csv:1: gpu: a column that is not understood"]
+
+
+def test_an_address_with_its_prefix_as_netbox_writes_it(tmp_path):
+    _, site = imported(tmp_path, list_csv="Name,IP Address\nwn1,10.7.4.1/22\nwn2,10.7.5.1/22\n")
+    assert [node.ip for node in site.nodes] == ["10.7.4.1", "10.7.5.1"]
+    assert site.networks[0].subnet == "10.7.4.0/22"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NodeName=n[1-9] CPUs=4,State=UNKNOWN\n",
+        '{"Dhcp4": {"subnet4": [],\n "x": 1}}\n',
+        "wn[001-004] compute,rack=1\n",
+    ],
+)
+def test_what_has_commas_and_no_column_of_names_is_no_table(tmp_path, text):
+    with pytest.raises(BadInput, match=r"other:1:1: a file of no known kind \(.*name, node or"):
+        imported(tmp_path, other=text)
