@@ -109,7 +109,8 @@ def at_bmcs(run: Run, asked: Sequence[Node], doing: tuple[str, Patience], at_onc
 
     word, patience = doing
     limit = ANSWERS + WORDS[word].waits * (patience.within + ANSWERS)
-    return Many(Window(at_once, limit), AtOne(asked, passwords_of(run, asked), doing))
+    window = Window(at_once, limit)
+    return Many(window, AtOne(asked, passwords_of(run, asked), doing), say)
 
 
 def cycled(run: Run, asked: Sequence[Node]) -> Mapping[str, str]:

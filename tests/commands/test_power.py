@@ -10,6 +10,7 @@ import pathlib
 import re
 import shlex
 import signal
+import time
 from collections.abc import Iterator
 
 import pexpect
@@ -159,7 +160,26 @@ def test_what_bmcs_do_wrong_is_said_of_each_and_hinders_no_other(rack: Rack):
     rack.sims[6].lies(False)
 
 
-def test_a_password_is_in_no_argument_and_ctrl_c_says_how_far_each_node_was(rack: Rack):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_node_whose_cycle_is_cut_by_a_signal_is_switched_on_again(rack: Rack, number):
+    """A terminal that goes away, a job that CI ends: nobody would look after a node that is off."""
+    rack("power", "on", "node=wn[005-006]")
+    at_work = rack.start("power", "cycle", "node=wn[005-006]", "--at-once=1")
+    until(lambda: "0" in (rack.sims[5].told()[-1], rack.sims[6].told()[-1]))
+    os.killpg(at_work.pid, number)
+    if number == signal.SIGHUP:  # the kernel sends it, and the shell besides
+        os.killpg(at_work.pid, number)
+    out = at_work.communicate(timeout=60)[0]
+    assert at_work.returncode == 130 and "Traceback" not in out, out
+    assert rack.sims[5].told()[-1] == "1" and rack.sims[6].told()[-1] == "1", out
+    said = r"wn00(\d): told off already, and brought to its end; Ctrl-C once more ends at once"
+    found = re.search(said, out)
+    assert found and f"wn00{found[1]}: on, after off\n" in out, out
+    other = {"5": "6", "6": "5"}[found[1]]
+    assert f"wn00{other}: interrupted; nothing was done\n" in out, out
+
+
+def test_a_password_is_in_no_argument_and_ctrl_c_twice_says_how_far_each_node_was(rack: Rack):
     rack("power", "on", "node=wn[001,005]")
     rack.redfish.faults(_1="slow")
     words: set[bytes] = set()
@@ -170,6 +190,8 @@ def test_a_password_is_in_no_argument_and_ctrl_c_says_how_far_each_node_was(rack
         return rack.sims[5].told()[-1] == "0"
 
     until(is_off)
+    os.killpg(at_work.pid, signal.SIGINT)
+    time.sleep(1)
     os.killpg(at_work.pid, signal.SIGINT)
     out = at_work.communicate(timeout=30)[0]
     assert at_work.returncode == 130 and "Traceback" not in out, out
