@@ -153,7 +153,8 @@ def state() -> str:
     path = build_paths().path(".doit.sqlite")
     try:
         with contextlib.closing(sqlite3.connect(path)) as base:
-            sound = base.execute("pragma quick_check").fetchall() == [("ok",)] and _holds_json(base)
+            checked = base.execute("pragma quick_check").fetchall()
+            sound = checked == [("ok",)] and _holds_json(base)
     except sqlite3.OperationalError as error:  # a folder, no permission, a disk that fails
         raise InvalidDodoFile(
             f"{path}: {error}; remove it, and everything is looked at anew"
@@ -161,8 +162,11 @@ def state() -> str:
     except sqlite3.DatabaseError:
         sound = False
     if not sound:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise InvalidDodoFile(no_folder(error)) from None
         sys.stderr.write(f"   {path} was damaged and is made anew\n")
-        os.unlink(path)
     _say_where_it_cannot_be_saved(path)
     return path
 
@@ -196,6 +200,8 @@ def _say_where_it_cannot_be_saved(path: str) -> None:
 def _holds_json(base: sqlite3.Connection) -> bool:
     """Or nothing yet."""
     if not base.execute("select name from sqlite_master where name = 'doit'").fetchall():
+        base.execute("begin")  # and taken back: doit makes it, and cannot say why it could not
+        base.execute("create table doit (task_id)")
         return True
     return not base.execute("select 1 from doit where not json_valid(task_data)").fetchall()
 

@@ -442,6 +442,21 @@ def test_a_folder_in_the_place_of_doits_state_is_one_line(built):
 
 
 @root_only
+@pytest.mark.parametrize("held", [b"", b"garbage"])
+def test_doits_state_that_was_begun_and_cannot_be_written_is_one_line(built, held):
+    """In a checkout that is mounted read-only, say."""
+    state = built.build / ".doit.sqlite"
+    state.write_bytes(held)
+    subprocess.run(["mount", "--bind", "-o", "ro", built.build, built.build], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", built.build], check=True)
+    try:
+        out = built("status", status=3)
+        assert out.startswith("ERROR: ") and out.count("\n") == 1 and str(built.build) in out, out
+    finally:
+        subprocess.run(["umount", built.build], check=True)
+
+
+@root_only
 @pytest.mark.parametrize("room", [0, 300 << 10])
 def test_a_build_folder_whose_disk_is_full_is_one_line_a_failure(built, reference, room):
     """doit's own state cannot be saved there either: neither what was done nor that it failed."""
