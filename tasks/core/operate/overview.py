@@ -199,12 +199,24 @@ def _server_needs(facts: ClusterFacts) -> Iterator[Need]:
         yield BAD, names, line
     for line in unequal(seen.states):
         yield BAD, "servers", line.removeprefix("servers ")
-    drifted = {name: counted(many, "difference") for name, many in seen.drift.items() if many}
-    for names, many in fold_alike(drifted):
-        yield WARNING, names, f"{many} from what was deployed: doit verify"
+    drifted = {name: _drift(facts, name) for name in seen.states}
+    for names, words in fold_alike(drifted):
+        if words:
+            yield WARNING, names, words
     full = {name: _full(state) for name, state in seen.states.items()}
     for names, line in _folded_lists(full):
         yield WARNING, names, line
+
+
+def _drift(facts: ClusterFacts, name: str) -> str:
+    """What differs on a server from what was deployed, and what to do; "" for nothing."""
+    state = facts.seen.states[name]
+    count = facts.seen.drift.get(name, 0)
+    if not count:
+        return ""
+    if not state["releases"]:
+        return "nothing is deployed: doit deploy"
+    return f"{counted(count, 'difference')} from what was deployed: doit verify"
 
 
 def _full(state: State) -> list[str]:
@@ -322,8 +334,9 @@ def _said(facts: ClusterFacts, name: str, state: State | None) -> dict[str, str]
         return {"level": BAD if failure else QUIET, "says": failure or "was not asked"}
     if count := len(state["wrong"]):
         return {"level": BAD, "says": f"{counted(count, 'thing')} wrong"}
-    if count := facts.seen.drift.get(name, 0):
-        return {"level": WARNING, "says": f"{counted(count, 'difference')} from what was deployed"}
+    words, _, _ = _drift(facts, name).partition(": ")
+    if words:
+        return {"level": WARNING, "says": words}
     return {"level": "ok", "says": ""}
 
 

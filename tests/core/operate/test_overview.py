@@ -109,6 +109,17 @@ def test_what_needs_somebody_comes_first_and_the_worst_of_it():
     ]  # fmt: skip
 
 
+def test_a_new_server_has_nothing_that_differs():
+    given = facts()
+    new = {**state(), "current": {}, "site": None, "releases": [], "pins": {}}
+    given.seen.states["boot3"] = new
+    given.seen.failed.clear()
+    given.seen.drift["boot3"] = 1
+    view = overview(given)
+    assert ["warn", "boot3", "nothing is deployed: doit deploy"] in view["needs"]
+    assert view["servers"][2]["says"] == "nothing is deployed"
+
+
 def test_nodes_releases_servers_and_boots_are_told_of_as_they_are():
     view = overview(facts())
     (group,) = view["groups"]
