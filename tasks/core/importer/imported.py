@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
@@ -10,6 +11,13 @@ from typing import Any, NamedTuple
 
 from ..site import values
 from ..site.values import InvalidValue
+
+
+_NAME = r"[^\s=:]*(?:pass|secret|token|credential|community|auth(?!or)|pw\b)[^\s=:]*"
+# What such a name is said to be, and what stands before it
+_SECRET = re.compile(rf"(.*?{_NAME})[\s=:]+\S.*", re.IGNORECASE)
+_SECRET_NAME = re.compile(rf"{_NAME}|.*key", re.IGNORECASE)
+MAY_BE_SECRET = "not understood, and not repeated: it may be a secret"
 
 
 class FileLine(NamedTuple):
@@ -57,6 +65,9 @@ class Imported:
         """A line for a person; whatever stands in the file, it stays one comment."""
         words = " ".join(text.split())
         plain = "".join(sign if sign.isprintable() else "?" for sign in words)
+        if secret := _SECRET.match(plain):
+            plain = secret[1]
+            why = MAY_BE_SECRET
         self.notes.append(f"{origin}: {plain[:200]}: {why}")
 
     def node(self, origin: FileLine, name: str) -> ImportedNode | None:
@@ -145,6 +156,8 @@ class Imported:
                 node.groups.append(group)
 
     def add_fact(self, origin: FileLine, node: ImportedNode, name: str, text: str) -> None:
+        if _SECRET_NAME.fullmatch(name):  # facts go to whoever asks the TFTP server
+            return self.note(origin, f"{node.name}: {name}", MAY_BE_SECRET)
         known = self.checked(origin, values.fact_name, name)
         words = self.checked(origin, values.fact, " ".join(text.split())) if known else None
         if known and words:

@@ -90,13 +90,17 @@ def _columns(origin: FileLine, cells: list[str], found: Imported) -> tuple[list[
         ]
         if "" in looks:
             looks[looks.index("")] = "name"
-        _leave_out(origin, cells, looks, found)
+        for number, (cell, look) in enumerate(zip(cells, looks), 1):
+            if cell and not look:
+                found.note(origin, f"column {number}", "no head says what it is")
         return looks, False
     columns = [_column(cell) for cell in cells]
     if "name" not in columns:
         why = "no table either: no column is called name, node or hostname"
         raise BadInput.at(origin.file, f"a file of no known kind ({why}); {CAN_BE_READ}")
-    _leave_out(origin, cells, columns, found)
+    for cell, column in zip(cells, columns):
+        if not column:
+            found.note(origin, cell, "a column that is not understood")
     return columns, True
 
 
@@ -104,12 +108,6 @@ def _column(cell: str) -> str:
     """What a column of such a head holds; "" for nothing that is known."""
     word = re.sub(r"[^a-z0-9]", "", cell.lower())
     return next((name for name, words in COLUMNS.items() if word in words.split()), "")
-
-
-def _leave_out(origin: FileLine, cells: list[str], columns: list[str], found: Imported) -> None:
-    for cell, column in zip(cells, columns):
-        if cell and not column:
-            found.note(origin, cell, "a column that is not understood")
 
 
 def _row(origin: FileLine, said: dict[str, str], found: Imported) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from ..base.nodeset import fold_nodes
 from ..site import values
 from ..site.networks.subnets import Subnets
 from ..site.values import InvalidValue, number
@@ -25,6 +28,8 @@ CHECKS: dict[str, Any] = {
     "shared_network": values.name,
     "relay": values.ipv4,
 }
+# A note of one node: the file, the line, the node as it is called there, and what is said of it
+_OF_NODE = re.compile(r"(.+):(\d+): ((?:host )?)(\S+): (.+)")
 LEAST = 24  # bits of a network of which no file says how large it is
 
 
@@ -37,7 +42,7 @@ def site_text(found: Imported, files: Iterable[str]) -> str:
     lines = [
         f"# Of {', '.join(files)}, by `doit import`. Say where the root comes from: reference."
     ]
-    lines += [f"# {note}" for note in found.notes]
+    lines += [f"# {note}" for note in _folded(found)]
     lines += ["site: imported", *_network_lines(networks)]
     lines += ["servers:", f"  {its_name}: {{ip: {server}}}"]
     lines += ["images:", '  worker: {reference: {rsync: "root@wn-ref:/"}}']
@@ -46,6 +51,25 @@ def site_text(found: Imported, files: Iterable[str]) -> str:
         lines += ["groups:", *(f"  {_key(group)}: {{}}" for group in groups)]
     lines += ["nodes:", *map(_node_line, nodes), *others]
     return "\n".join(lines) + "\n"
+
+
+def _folded(found: Imported) -> Iterator[str]:
+    """The notes; what is said of many nodes of a file is one, with the place of the first."""
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for note in found.notes:
+        said = _OF_NODE.fullmatch(note)
+        if said and said[4] in found.nodes:
+            file, line, host, name, rest = said.groups()
+            groups.setdefault((file, host, rest), []).append((line, name))
+        else:
+            groups[note,] = []
+    for said_of, nodes in groups.items():
+        if nodes:
+            file, host, rest = said_of
+            names = fold_nodes(name for _, name in nodes)
+            yield f"{file}:{nodes[0][0]}: {host}{names}: {rest}"
+        else:
+            yield said_of[0]
 
 
 def _key(name: str) -> str:
@@ -58,12 +82,13 @@ def _key(name: str) -> str:
 def _networks(found: Imported) -> list[ImportedNetwork]:
     """Those that files name and something lies in, and guesses for all other addresses."""
     ips = set(_addresses(found))
+    machines = sorted(filter(None, map(_number, _machines(found))))
     known = _named_networks(found, ips)
     for subnet in _guessed(ips):
         known.append(ImportedNetwork(str(subnet)))
         found.notes.append(f"{subnet}: no file says how large this network is: guessed")
     for network in known:
-        network.said = _checked(network, found)
+        network.said = _checked(network, machines, found)
     _leave_lone_wires(known)
     return known
 
@@ -71,9 +96,12 @@ def _networks(found: Imported) -> list[ImportedNetwork]:
 def _named_networks(found: Imported, ips: set[str]) -> list[ImportedNetwork]:
     """Those that files name, and take their addresses out of `ips`; a note for what is left out."""
     known: list[ImportedNetwork] = []
+    numbers = sorted(map(number, ips))
     for network in found.networks:
         subnet = IPv4Network(network.subnet)
-        inside = {ip for ip in ips if IPv4Address(ip) in subnet}
+        wanted = range(int(subnet[0]), int(subnet[-1]) + 1)
+        inside = {str(IPv4Address(each)) for each in _among(numbers, wanted)}
+        inside &= ips
         other = _overlapping(subnet, known)
         if inside and not other:
             known.append(network)
@@ -116,8 +144,11 @@ def _guessed(ips: Iterable[str]) -> list[IPv4Network]:
     return sorted(subnets)
 
 
-def _checked(network: ImportedNetwork, found: Imported) -> dict[str, Any]:
-    """What is said of a network, or of all of them, as far as site.yaml can say it."""
+def _checked(network: ImportedNetwork, machines: list[int], found: Imported) -> dict[str, Any]:
+    """What is said of a network, or of all of them, as far as site.yaml can say it.
+
+    `machines`: the addresses of all, as numbers in order.
+    """
     subnet = IPv4Network(network.subnet)
     said = {}
     for key, text in {**found.common, **network.said}.items():
@@ -130,22 +161,38 @@ def _checked(network: ImportedNetwork, found: Imported) -> dict[str, Any]:
         except InvalidValue as wrong:
             found.notes.append(f"{network.subnet}: {key} {text}: {wrong.what}")
             continue
-        if key == "pool" and (why := _no_pool(str(value), network, found)):
+        if key == "pool" and (why := _no_pool(str(value), subnet, machines)):
             found.notes.append(f"{network.subnet}: range {value}: {why}")
         elif key != "gateway" or IPv4Address(value) in subnet:
             said[key] = value
     return said
 
 
-def _no_pool(value: str, network: ImportedNetwork, found: Imported) -> str:
+def _no_pool(value: str, subnet: IPv4Network, machines: list[int]) -> str:
     """Why such addresses cannot be strangers' alone; "" where they can."""
-    subnet, range_ = IPv4Network(network.subnet), _numbers(value)
+    range_ = _numbers(value)
     hosts_of = range(number(str(subnet[1])), number(str(subnet[-1])))
     if range_.start not in hosts_of or range_[-1] not in hosts_of:
         return "not inside its subnet"
-    taken = [ip for ip in _machines(found) if _is_in(ip, [network])]
-    inside = next((ip for ip in taken if number(ip) in range_), "")
-    return f"{inside} lies in it, and a pool is for strangers alone" if inside else ""
+    inside = _among(machines, range_)
+    if not inside:
+        return ""
+    return f"{IPv4Address(inside[0])} lies in it, and a pool is for strangers alone"
+
+
+def _among(numbers: list[int], wanted: range) -> list[int]:
+    """Those of numbers in order that lie in a range."""
+    first = bisect.bisect_left(numbers, wanted.start)
+    last = bisect.bisect_left(numbers, wanted.stop)
+    return numbers[first:last]
+
+
+def _number(ip: str) -> int | None:
+    """None for what is a name."""
+    try:
+        return int(IPv4Address(ip))
+    except ValueError:
+        return None
 
 
 def _numbers(pool: str) -> range:

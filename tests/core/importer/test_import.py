@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
+import sys
+from collections import Counter
 
 import pytest
 
@@ -769,7 +771,7 @@ def test_a_table_whose_head_is_a_comment_as_tabdump_of_xcat_writes_it(tmp_path):
 def test_a_column_that_no_head_names_is_told_of_once(tmp_path):
     row = "52:54:00:00:00:0{0},wn{0},10.7.0.{0},,gpu\n"
     text, _ = imported(tmp_path, list_csv=row.format(1) + row.format(2))
-    assert lines(text, "# list") == ["# list.csv:1: gpu: a column that is not understood"]
+    assert lines(text, "# list") == ["# list.csv:1: column 5: no head says what it is"]
 
 
 def test_an_address_with_its_prefix_as_netbox_writes_it(tmp_path):
@@ -789,3 +791,59 @@ def test_an_address_with_its_prefix_as_netbox_writes_it(tmp_path):
 def test_what_has_commas_and_no_column_of_names_is_no_table(tmp_path, text):
     with pytest.raises(BadInput, match=r"other:1:1: a file of no known kind \(.*name, node or"):
         imported(tmp_path, other=text)
+
+
+def test_a_secret_of_another_program_comes_into_no_site(tmp_path):
+    """Comments are read by all who read the repository, and facts by whoever asks the TFTP server."""
+    tags = "{switch_password: Secret5, wg_key: Secret5, RootPW: Secret5, keyboard: de}"
+    text, site = imported(
+        tmp_path,
+        nodes_conf=f"nodes:\n  n1:\n    tags: {tags}\n"
+        "    network devices: {default: {ipaddr: 10.7.0.1}}\n",
+        lsdef_txt="n2:\n  objtype=node\n  ip=10.7.0.2\n  iscsipassword=Secret5\n"
+        "  passwd.hscroot=Secret5\n  snmpauth=Secret5\n",
+        list_csv="n3,10.7.0.3,ADMIN,Secret5\n",
+        dhcpd_conf='omapi-secret "Secret5";\n'
+        'host n4 { fixed-address 10.7.0.4; option authentication-key "Secret5"; }\n',
+    )
+    assert "Secret5" not in text
+    assert site.nodes[0].facts == (("keyboard", "de"),)
+    said = "not understood, and not repeated: it may be a secret"
+    for line in ("nodes.conf:2: n1: switch_password", "lsdef.txt:1: n2: iscsipassword"):
+        assert f"# {line}: {said}" in text.splitlines()
+    assert "# list.csv:1: column 4: no head says what it is" in text.splitlines()
+
+
+def test_what_is_not_understood_of_many_nodes_is_one_comment(tmp_path):
+    many = "".join(
+        f"n{at}:\n  objtype=node\n  ip=10.7.0.{at}\n  vmstorage=x\n" for at in range(1, 9)
+    )
+    text, _ = imported(tmp_path, lsdef_txt=many)
+    assert lines(text, "# lsdef") == ["# lsdef.txt:1: n[1-8]: vmstorage=x: not understood"]
+
+
+def test_five_times_as_many_networks_are_about_five_times_the_work(tmp_path):
+    """Of hosts in networks with ranges: each was compared with all. Calls are counted, not seconds."""
+
+    def calls(networks: int) -> int:
+        path = tmp_path / f"dhcpd{networks}.conf"
+        path.write_text("".join(map(rack, range(networks))))
+        seen: Counter[str] = Counter()
+        sys.setprofile(lambda frame, event, of: seen.update([event]))
+        try:
+            site_text(read_files([str(path)]), [str(path)])
+        finally:
+            sys.setprofile(None)
+        return seen["call"] + seen["c_call"]
+
+    assert calls(30) < 7 * calls(6)
+
+
+def rack(at: int) -> str:
+    """A network of a hundred hosts with a range for strangers."""
+    hosts = "".join(
+        f"host n{at}-{of} {{ hardware ethernet 02:00:00:00:{at:02x}:{of:02x};"
+        f" fixed-address 10.7.{at}.{of}; }}\n"
+        for of in range(1, 101)
+    )
+    return f"subnet 10.7.{at}.0 netmask 255.255.255.0 {{ range 10.7.{at}.200 10.7.{at}.220; {hosts} }}\n"
