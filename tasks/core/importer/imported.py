@@ -60,6 +60,7 @@ class Imported:
     hosts: list[tuple[FileLine, str, list[str]]] = field(default_factory=list)
     cards: list[tuple[FileLine, str, str]] = field(default_factory=list)  # MAC, name or address
     notes: list[str] = field(default_factory=list)
+    images: dict[str, tuple[FileLine, str]] = field(default_factory=dict)  # of nodes, there
 
     def note(self, origin: FileLine, text: str, why: str = "not understood") -> None:
         """A line for a person; whatever stands in the file, it stays one comment."""

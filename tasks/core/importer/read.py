@@ -82,6 +82,7 @@ def _finish(found: Imported) -> None:
     _call_by_address(found)
     _tell_apart(found)
     _have_addresses(found)
+    _have_one_image(found)
 
 
 def _ether(origin: FileLine, mac: str, who: str, found: Imported) -> None:
@@ -194,6 +195,15 @@ def _have_addresses(found: Imported) -> None:
                 found.note(node.origin, card, why)
             elif ip:
                 taken.add(ip)
+
+
+def _have_one_image(found: Imported) -> None:
+    """What nodes boot is written by a person: where files tell some apart, by whom."""
+    images = {name for _, name in found.images.values()}
+    for node, (origin, name) in found.images.items():
+        if node in found.nodes and len(images) > 1:
+            why = "all have `worker` here; images and `image:` of groups tell them apart"
+            found.note(origin, f"{node}: image {name}", why)
 
 
 def _domain(words: list[str], name: str, found: Imported) -> None:

@@ -119,6 +119,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _node(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imported) -> None:
     groups = [str(name) for name in said.get("profiles") or () if name != "default"]
     found.add_groups(origin, node, groups)
+    _boots(origin, node, said, found)
     for name, text in _mapping(said.get("tags")).items():
         found.add_fact(origin, node, str(name), str(text))
     for name, device in _devices(said):
@@ -127,6 +128,16 @@ def _node(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imp
     for key in said:
         if key not in OURS:
             found.note(origin, f"{node.name}: {key}")
+
+
+def _boots(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imported) -> None:
+    image = said.get("image name") or said.get("container name")
+    if image:
+        found.images[node.name] = origin, str(image)
+    args = _mapping(said.get("kernel")).get("args")
+    if args:
+        words = " ".join(map(str, args)) if isinstance(args, list) else str(args)
+        found.note(origin, f"{node.name}: kernel args {words}", "write them as `cmdline:`")
 
 
 def _ipmi(origin: FileLine, node: ImportedNode, said: dict[str, Any], found: Imported) -> None:

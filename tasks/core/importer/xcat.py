@@ -10,6 +10,7 @@ from .imported import Imported, ImportedNetwork, ImportedNode, FileLine
 from .tables import add_bmc
 
 OF_CARDS = ("nicips", "nictypes", "nicnetworks")
+BY_PROFILE = ("", "install", "netboot", "statelite")  # how, of a `profile`
 Stanza = tuple[FileLine, str, dict[str, str]]
 FACTS = ("rack", "room", "unit", "chassis", "slot", "serial", "mtm")
 # What is said elsewhere, follows from an image or is only xCAT's
@@ -43,6 +44,7 @@ def read_xcat(path: str, text: str, found: Imported) -> None:
             node = found.node(origin, name)
             if node:
                 _node(origin, node, said, found)
+                _boots(origin, node, said, found)
         else:
             found.note(origin, f"{name}: objtype={kind}")
 
@@ -77,14 +79,24 @@ def _node(origin: FileLine, node: ImportedNode, said: dict[str, str], found: Imp
     if said.get("ip"):
         found.add_ip(origin, node, said["ip"])
     _cards(origin, node, said.get("mac", ""), found)
-    groups = said.get("groups", "").split(",")
-    found.add_groups(origin, node, [name for name in groups if name not in ("", "all")])
+    names = said.get("groups", "").split(",")
+    groups = [name for name in names if name not in ("", "all")]
+    found.add_groups(origin, node, groups)
     if said.get("bmc"):
         add_bmc(origin, node, {"ip": said["bmc"]}, found)
-    found.add_aliases(origin, node, said.get("hostnames", "").replace(",", " ").split())
+    aliases = said.get("hostnames", "").replace(",", " ")
+    found.add_aliases(origin, node, aliases.split())
     for name, value in said.items():
         if value and name not in OURS:
             _more(origin, node, (name, value), found)
+
+
+def _boots(origin: FileLine, node: ImportedNode, said: dict[str, str], found: Imported) -> None:
+    image = said.get("provmethod", "")
+    if image in BY_PROFILE:
+        image = said.get("profile", "")
+    if image:
+        found.images[node.name] = origin, image
 
 
 def _more(origin: FileLine, node: ImportedNode, said: tuple[str, str], found: Imported) -> None:

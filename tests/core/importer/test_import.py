@@ -428,7 +428,28 @@ def test_warewulfs_nodes_conf(tmp_path):
     ]
     assert (second.name, second.mac, second.ip) == ("n0002", "", "10.0.0.102")
     assert site.network.gateway == "10.0.0.254"
-    assert lines(text, "# nodes") == ["# nodes.conf:11: n0001: asset key: not understood"]
+    assert lines(text, "# nodes") == [
+        "# nodes.conf:11: n[0001-0002]: kernel args quiet: write them as `cmdline:`",
+        "# nodes.conf:11: n0001: asset key: not understood",
+    ]
+
+
+def test_nodes_that_boot_different_images_there_are_told_apart_in_comments(tmp_path):
+    card = "network devices: {default: {ipaddr: 10.7.0.%s}}"
+    text, _ = imported(
+        tmp_path,
+        nodes_conf="nodeprofiles:\n  default: {image name: rocky}\nnodes:\n"
+        f"  n1: {{{card % 1}}}\n  n2: {{{card % 2}}}\n  n3: {{image name: gpu, {card % 3}}}\n",
+        lsdef_txt="n4:\n  objtype=node\n  ip=10.7.0.4\n  provmethod=netboot\n  profile=el8\n"
+        "n5:\n  objtype=node\n  ip=10.7.0.5\n  provmethod=el9-netboot-gpu\n",
+    )
+    end = "all have `worker` here; images and `image:` of groups tell them apart"
+    assert lines(text, "# nodes") + lines(text, "# lsdef") == [
+        f"# nodes.conf:4: n[1-2]: image rocky: {end}",
+        f"# nodes.conf:6: n3: image gpu: {end}",
+        f"# lsdef.txt:1: n4: image el8: {end}",
+        f"# lsdef.txt:6: n5: image el9-netboot-gpu: {end}",
+    ]
 
 
 WAREWULF_46 = """\
