@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import re
 from collections import Counter
@@ -30,6 +31,7 @@ CHECKS: dict[str, Any] = {
 }
 # A note of one node: the file, the line, the node as it is called there, and what is said of it
 _OF_NODE = re.compile(r"(.+):(\d+): ((?:host )?)(\S+): (.+)")
+NOWHERE = "192.0.2.1"  # of nobody (RFC 5737)
 LEAST = 24  # bits of a network of which no file says how large it is
 
 
@@ -37,7 +39,7 @@ def site_text(found: Imported, files: Iterable[str]) -> str:
     """The whole file."""
     networks = _networks(found)
     server, its_name = _server(found, networks)
-    nodes = list(_nodes(found, server))
+    nodes = list(_nodes(found, server, networks))
     others = _host_lines(found, (server, its_name))
     lines = [
         f"# Of {', '.join(files)}, by `doit import`. Say where the root comes from: reference."
@@ -257,9 +259,15 @@ def _server(found: Imported, networks: list[ImportedNetwork]) -> tuple[str, str]
     inside = [ip for ip in ips if _is_in(ip, networks)]
     found.notes += [f"another boot server: {ip}" for ip in ips if ip not in inside[:1]]
     if not inside:
-        return _free(found, networks), "boot1"
+        name = _free_name(found)
+        return _free(found, networks, name), name
     its = [name for name, ip in named.items() if ip == inside[0] and _is_host(name)]
-    return inside[0], its[0] if its else "boot1"
+    return inside[0], its[0] if its else _free_name(found)
+
+
+def _free_name(found: Imported) -> str:
+    names = (f"boot{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in found.nodes)
 
 
 def _server_addresses(found: Imported) -> list[str]:
@@ -273,10 +281,13 @@ def _named(found: Imported) -> dict[str, str]:
     named: dict[str, str] = {}
     for _, ip, words in found.hosts:
         named |= {word.lower().partition(".")[0]: ip for word in words}
+    for node in found.nodes.values():
+        if node.ip:
+            named.setdefault(node.name, node.ip)
     return named
 
 
-def _free(found: Imported, networks: list[ImportedNetwork]) -> str:
+def _free(found: Imported, networks: list[ImportedNetwork], name: str) -> str:
     taken = {network.said.get("gateway", "") for network in networks}
     taken |= {ip for _, ip, _ in found.hosts}
     taken.update(_addresses(found))
@@ -284,8 +295,11 @@ def _free(found: Imported, networks: list[ImportedNetwork]) -> str:
     pools = [_numbers(each.said["pool"]) for each in networks if "pool" in each.said]
     for pool in pools:
         taken |= {str(IPv4Address(each)) for each in pool}
-    ip = next(str(each) for each in subnet.hosts() if str(each) not in taken)
-    found.notes.append(f"boot1 {ip}: no file says which machine nodes boot from: a free address")
+    free = (str(each) for each in subnet.hosts() if str(each) not in taken)
+    ip, why = next(free, ""), "a free address"
+    if not ip:
+        ip, why = NOWHERE, "and no address is free: write its own"
+    found.notes.append(f"{name} {ip}: no file says which machine nodes boot from: {why}")
     return ip
 
 
@@ -311,18 +325,53 @@ def _is_host(name: str) -> bool:
     return True
 
 
-def _nodes(found: Imported, server: str) -> Iterator[ImportedNode]:
+def _nodes(found: Imported, server: str, networks: list[ImportedNetwork]) -> Iterator[ImportedNode]:
     """Those that a site can have, by address; of the others a comment."""
-    macs = Counter(mac for node in found.nodes.values() for mac in _cards(node))
+    serving, edges = _serving(networks), _edges(networks)
+    shared = _shared(found)
     for node in sorted(found.nodes.values(), key=_place):
+        words, why = _node_line(node).strip(), ""
         if not node.ip:
-            found.note(node.origin, _node_line(node).strip(), "no file says its address")
+            why = "no file says its address"
         elif node.ip == server:
-            found.note(node.origin, node.name, "nodes boot from it")
-        elif any(macs[mac] > 1 for mac in _cards(node)):
-            found.note(node.origin, _node_line(node).strip(), "another one has its card, too")
+            words, why = node.name, "nodes boot from it"
+        elif node.ip in serving:
+            why = f"{serving[node.ip]} of its network: below `hosts:`"
+            found.hosts.append((node.origin, node.ip, [node.name, *node.aliases]))
+        elif node.ip in edges:
+            why = "the first or last address of its network, which no machine can have"
+        elif shared.intersection(_cards(node)):
+            why = "another one has its card, too"
+        if why:
+            found.note(node.origin, words, why)
         else:
             yield node
+
+
+def _shared(found: Imported) -> set[str]:
+    """MACs that several nodes have."""
+    macs: Counter[str] = Counter()
+    for node in found.nodes.values():
+        macs.update(_cards(node))
+    return {mac for mac, count in macs.items() if count > 1}
+
+
+def _serving(networks: list[ImportedNetwork]) -> dict[str, str]:
+    """Addresses of machines that are no nodes, and what they are."""
+    found = {}
+    for network in networks:
+        for ip in network.said.get("dns", ()):
+            found[ip] = "a name server"
+        found[network.said.get("gateway", "")] = "the router"
+    return found
+
+
+def _edges(networks: list[ImportedNetwork]) -> set[str]:
+    found = set()
+    for network in networks:
+        subnet = IPv4Network(network.subnet)
+        found |= {str(subnet[0]), str(subnet[-1])}
+    return found
 
 
 def _cards(node: ImportedNode) -> list[str]:

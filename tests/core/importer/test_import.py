@@ -868,3 +868,51 @@ def rack(at: int) -> str:
         for of in range(1, 101)
     )
     return f"subnet 10.7.{at}.0 netmask 255.255.255.0 {{ range 10.7.{at}.200 10.7.{at}.220; {hosts} }}\n"
+
+
+SERVICES = """\
+subnet 10.1.0.0 netmask 255.255.255.248 {
+  option routers 10.1.0.6;
+  option domain-name-servers 10.1.0.5;
+  next-server install;
+  host gw { hardware ethernet 52:54:00:00:00:01; fixed-address 10.1.0.6; }
+  host ns { hardware ethernet 52:54:00:00:00:02; fixed-address 10.1.0.5; }
+  host install { hardware ethernet 52:54:00:00:00:03; fixed-address 10.1.0.4; }
+  host all-ones { hardware ethernet 52:54:00:00:00:04; fixed-address 10.1.0.7; }
+  host net { hardware ethernet 52:54:00:00:00:05; fixed-address 10.1.0.0; }
+  host boot1 { hardware ethernet 52:54:00:00:00:06; fixed-address 10.1.0.1; }
+}
+"""
+
+
+def test_routers_and_servers_that_dhcpd_knows_as_hosts_are_no_nodes(tmp_path):
+    """A site in which a node has such an address is refused."""
+    text, site = imported(tmp_path, dhcpd_conf=SERVICES)
+    assert [node.name for node in site.nodes] == ["boot1"]
+    assert [(server.name, server.ip) for server in site.servers] == [("install", "10.1.0.4")]
+    assert site.hosts == (("10.1.0.5", ("ns",)), ("10.1.0.6", ("gw",)))
+    edge = "the first or last address of its network, which no machine can have"
+    assert lines(text, "# dhcpd") == [
+        f'# dhcpd.conf:9: net: {{mac: "52:54:00:00:00:05", ip: 10.1.0.0}}: {edge}',
+        "# dhcpd.conf:7: install: nodes boot from it",
+        '# dhcpd.conf:6: ns: {mac: "52:54:00:00:00:02", ip: 10.1.0.5}: '
+        "a name server of its network: below `hosts:`",
+        '# dhcpd.conf:5: gw: {mac: "52:54:00:00:00:01", ip: 10.1.0.6}: '
+        "the router of its network: below `hosts:`",
+        f'# dhcpd.conf:8: all-ones: {{mac: "52:54:00:00:00:04", ip: 10.1.0.7}}: {edge}',
+    ]
+
+
+def test_a_full_network_and_a_node_called_boot1_leave_a_server_to_be_named(tmp_path):
+    hosts = (
+        f"host n{at} {{ hardware ethernet 52:54:00:00:00:0{at}; fixed-address 10.1.0.{at}; }}\n"
+        for at in range(1, 7)
+    )
+    subnet = "subnet 10.1.0.0 netmask 255.255.255.248 { }\n"
+    path = tmp_path / "dhcpd.conf"
+    path.write_text(subnet + "".join(hosts).replace("n1 ", "boot1 "))
+    text = site_text(read_files([str(path)]), [str(path)])
+    (said,) = lines(text, "# boot2")
+    assert said.endswith("no address is free: write its own")
+    with pytest.raises(BadInput, match="servers.boot2.ip: 192.0.2.1 not in 10.1.0.0/29"):
+        site_of(tmp_path, text)
