@@ -1,6 +1,7 @@
 """A site.yaml of what other programs know of nodes, to begin with.
 
-dhcpd.conf, hosts, ethers, nodes.conf, lsdef -z, CSV ──> import ──> site.yaml on standard output
+dhcpd.conf, dnsmasq.conf, hosts, ethers, ─┐
+nodes.conf, lsdef -z, CSV ────────────────┴> import ──> site.yaml on standard output
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NAME = "import"
 
 
 def task_import() -> Task:
-    """make a site.yaml of dhcpd.conf, hosts, ethers, nodes.conf, `lsdef -z` or CSV files"""
+    """make a site.yaml of dhcpd.conf, dnsmasq.conf, hosts, nodes.conf, `lsdef -z` or CSV"""
     return command(import_files)
 
 

@@ -12,9 +12,9 @@ from .imported import FileLine, Imported, ImportedNetwork, ImportedNode, decoded
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{};]|[^\s{};"#]+|#[^\n]*|\n')
 # The client identifier of IPoIB (RFC 4390), and its hardware address: both end with the GUID
-_GUID = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
+GUID = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){11}((?::[0-9a-f]{2}){8})", re.IGNORECASE)
 # A byte of one digit, before others
-_BYTE = re.compile(r"(?<![^:])([0-9a-fA-F])(?=:[0-9a-fA-F]{2}(?::|$))")
+BYTE = re.compile(r"(?<![^:])([0-9a-fA-F])(?=:[0-9a-fA-F]{2}(?::|$))")
 OPTIONS = {  # key of site.yaml, and whether that is a list
     "routers": ("gateway", False),
     "domain-name-servers": ("dns", True),
@@ -236,10 +236,10 @@ class _Reader:
             given.addresses.extend(filter(None, ",".join(words[1:]).split(",")))
         elif words[:2] == ["option", "host-name"]:
             given.names.extend(words[2:])
-        elif words[:2] in IPOIB and _GUID.fullmatch(words[-1]):
+        elif words[:2] in IPOIB and GUID.fullmatch(words[-1]):
             given.cards.append(words[-1])
         elif key := KNOWN_BY.get(tuple(words[:-1])):
-            given.known_by[key] = _BYTE.sub(r"0\1", words[-1])
+            given.known_by[key] = BYTE.sub(r"0\1", words[-1])
         else:
             return self.is_usual(words)
         return True
@@ -256,7 +256,7 @@ class _Reader:
         self.found.add_identifiers(origin, node, given.known_by)
         macs = []
         for card in given.cards:
-            if _GUID.fullmatch(card):
+            if GUID.fullmatch(card):
                 node.interfaces[""] = {"guid": card[-23:]}
             else:
                 macs.append(card)

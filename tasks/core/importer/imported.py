@@ -123,15 +123,18 @@ class Imported:
             if alias and alias not in (node.name, *node.aliases):
                 node.aliases.append(alias)
 
-    def add_network(self, origin: FileLine, ip: str, netmask: str, **said: Any) -> None:
+    def add_network(
+        self, origin: FileLine, ip: str, netmask: str, **said: Any
+    ) -> ImportedNetwork | None:
         """The network that an address lies in, and what is said of it by the keys of site.yaml."""
         try:
             written = str(IPv4Network(f"{ip}/{netmask}", strict=False))
         except ValueError as error:
-            return self.note(origin, f"{ip} {netmask}", str(error))
+            self.note(origin, f"{ip} {netmask}", str(error))
+            return None
         subnet = self.checked(origin, values.subnet, written)
         if subnet is None:
-            return
+            return None
         known = next((each for each in self.networks if each.subnet == subnet), None)
         if known is None:
             known = ImportedNetwork(subnet)
@@ -139,6 +142,7 @@ class Imported:
         for key, text in said.items():
             if text:
                 known.said.setdefault(key, text)
+        return known
 
     def add_interface(self, origin: FileLine, node: ImportedNode, name: str, **said: str) -> None:
         """An address, MAC or GUID of another card."""

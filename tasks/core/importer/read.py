@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..base.errors import BadInput, Problem
 from . import tables
 from .dhcpd import read_dhcpd
+from .dnsmasq import read_dnsmasq
 from .imported import FileLine, Imported, ImportedNode, decoded, family
 from .warewulf import read_warewulf
 from .xcat import read_xcat
@@ -20,6 +21,7 @@ KINDS: tuple[tuple[str, Reader], ...] = (  # of the first that matches
         read_dhcpd,
     ),
     (r"\bhost \S+\s*\{", read_dhcpd),
+    (r"^\s*dhcp-(host|range|option|boot)\s*=", read_dnsmasq),
     (r"^(nodes|nodeprofiles):", read_warewulf),
     (rf"^{tables.IP.pattern}[ \t]+\S", tables.read_hosts),
     (rf"^(?:{tables.MAC.pattern}|{tables.SHORT_MAC})[ \t]+\S+[ \t]*(?:#.*)?$", tables.read_ethers),

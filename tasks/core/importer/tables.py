@@ -10,7 +10,8 @@ from ..base.errors import BadInput
 from .imported import FileLine, Imported, ImportedNode, with_zeros
 
 CAN_BE_READ = (
-    "dhcpd.conf, hosts, ethers, Warewulf's nodes.conf, xCAT's `lsdef -z` or CSV can be read"
+    "dhcpd.conf, dnsmasq.conf, hosts, ethers, Warewulf's nodes.conf, xCAT's `lsdef -z` or CSV "
+    "can be read"
 )
 LOCAL = ("127.", "::1", "fe00::", "ff00::", "ff02::", "255.255.255.255", "0.0.0.0")
 MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\.[0-9A-Fa-f]{4}){2}")

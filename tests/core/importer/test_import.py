@@ -916,3 +916,66 @@ def test_a_full_network_and_a_node_called_boot1_leave_a_server_to_be_named(tmp_p
     assert said.endswith("no address is free: write its own")
     with pytest.raises(BadInput, match="servers.boot2.ip: 192.0.2.1 not in 10.1.0.0/29"):
         site_of(tmp_path, text)
+
+
+DNSMASQ = """\
+# of the head node
+interface=eth1   # the cluster's
+domain=grid.example.org
+dhcp-range=set:nodes,10.7.0.100,10.7.0.120,255.255.255.0,30m
+dhcp-range = set:bmc, 10.9.0.0, static, 255.255.0.0
+dhcp-range=10.8.0.10,10.8.0.20,12h
+dhcp-option=3,10.7.0.254
+dhcp-option=tag:nodes,option:ntp-server,10.7.0.2,10.7.0.3
+dhcp-option=tag:nodes,66,x
+dhcp-boot=pxelinux.0,head,10.7.0.1
+dhcp-host=08:00:27:AB:10:01,10.7.0.11,wn1.grid.example.org,infinite
+dhcp-host=wn2,set:red,08:00:27:ab:10:02,08:00:27:ab:10:03,10.7.0.12,12h
+  dhcp-host=01-08:00:27:ab:10:04,id:01:02,wn3,10.7.0.13
+dhcp-host=08:00:27:ab:11:01,10.9.0.11,wn1-bmc
+dhcp-host=08:00:27:ab:10:09,ignore
+dhcp-host=08:00:27:ab:10:0a,10.7.0.19
+host-record=nas,nas.grid.example.org,10.7.0.200
+address=/x.example.org/10.7.0.201
+conf-dir=/etc/dnsmasq.d
+"""
+
+
+def test_what_dnsmasq_serves_by_dhcp(tmp_path):
+    text, site = imported(tmp_path, dnsmasq_conf=DNSMASQ)
+    assert [(node.name, node.ip, *node.macs) for node in site.nodes] == [
+        ("wn1", "10.7.0.11", "08:00:27:ab:10:01"),
+        ("wn2", "10.7.0.12", "08:00:27:ab:10:02", "08:00:27:ab:10:03"),
+        ("wn3", "10.7.0.13", "08:00:27:ab:10:04"),
+    ]
+    assert site.nodes[2].client_id == "01:02"
+    assert [(one.name, one.ip) for one in site.nodes[0].interfaces] == [("bmc", "10.9.0.11")]
+    nodes, bmcs = site.networks
+    assert (nodes.subnet, nodes.pool) == ("10.7.0.0/24", "10.7.0.100-10.7.0.120")
+    assert (nodes.gateway, nodes.ntp) == ("10.7.0.254", ("10.7.0.2", "10.7.0.3"))
+    assert (bmcs.subnet, bmcs.gateway) == ("10.9.0.0/16", None)
+    assert nodes.domain == "grid.example.org" and site.servers[0].ip == "10.7.0.1"
+    assert site.hosts == (("10.7.0.200", ("nas", "nas.grid.example.org")),)
+    assert lines(text, "# dnsmasq") == [
+        "# dnsmasq.conf:6: dhcp-range=10.8.0.10,10.8.0.20,12h: it does not say how large its network is",
+        "# dnsmasq.conf:9: dhcp-option=tag:nodes,66,x: not understood",
+        "# dnsmasq.conf:15: dhcp-host=08:00:27:ab:10:09,ignore: not understood",
+        "# dnsmasq.conf:16: dhcp-host=08:00:27:ab:10:0a,10.7.0.19: not understood",
+        "# dnsmasq.conf:18: address=/x.example.org/10.7.0.201: not understood",
+        "# dnsmasq.conf:19: conf-dir=/etc/dnsmasq.d: not understood",
+    ]
+
+
+@pytest.mark.parametrize("name", ["two-nodes", "two-servers", ""])
+def test_what_we_generate_for_dnsmasq_comes_back_as_the_same_nodes(name, tmp_path):
+    golden = REPOSITORY / f"tests/golden/{name}/site.yaml"
+    before = site_of(tmp_path, golden.read_text() if name else CARDS)
+    files = {path: data.decode() for path, data in render.render_configs(before).items()}
+    text, after = imported(tmp_path, dnsmasq_conf=files["dnsmasq.conf"], hosts=files["hosts"])
+    assert lines(text, "# dnsmasq") == []
+
+    def cards(site: Site) -> list:
+        return [(node.name, set(node.macs), node.ip, node.aliases) for node in site.nodes]
+
+    assert cards(after) == cards(before)
+    assert [one.subnet for one in after.networks] == [one.subnet for one in before.networks]
