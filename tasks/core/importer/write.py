@@ -288,9 +288,7 @@ def _named(found: Imported) -> dict[str, str]:
 
 
 def _free(found: Imported, networks: list[ImportedNetwork], name: str) -> str:
-    taken = {network.said.get("gateway", "") for network in networks}
-    taken |= {ip for _, ip, _ in found.hosts}
-    taken.update(_addresses(found))
+    taken = set(_machines(found))
     subnet = IPv4Network(_of_most_nodes(found, networks))
     pools = [_numbers(each.said["pool"]) for each in networks if "pool" in each.said]
     for pool in pools:

@@ -405,6 +405,16 @@ def test_without_a_server_that_files_name_a_free_address_is_none_of_a_pool(tmp_p
     assert [server.ip for server in site.servers] == ["10.0.10.10"]
 
 
+def test_a_free_address_is_no_name_server_s_either(tmp_path):
+    conf = """subnet 10.7.0.0 netmask 255.255.255.0 {
+      option domain-name-servers 10.7.0.1;
+      option ntp-servers 10.7.0.2;
+      host n1 { fixed-address 10.7.0.3; }
+    }"""
+    _, site = imported(tmp_path, dhcpd_conf=conf)
+    assert [server.ip for server in site.servers] == ["10.7.0.4"]
+
+
 def test_hosts_and_ethers(tmp_path):
     ethers = "52:54:00:00:00:01\tc1\n52:54:00:00:00:02\t10.6.0.2\n52:54:00:00:00:03 10.6.0.77\n"
     hosts = "10.6.0.1 c1.x.org c1\n10.6.0.2 c2\n10.6.0.9 nas9\n"
