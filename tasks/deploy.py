@@ -97,8 +97,16 @@ def encrypt(run: Run) -> None:
     if not run.site.has_secrets:
         return
     from .core.base.nodeset import fold_nodes
-    from .core.node_secrets.of_site import encrypt_secrets, note_host_keys, without_key
+    from .core.node_secrets.of_site import (
+        encrypt_secrets,
+        forget_gone,
+        note_host_keys,
+        without_key,
+    )
 
+    if not run.settings.destdir:  # a trial takes nothing back
+        if gone := forget_gone(run.site):
+            say(f"secrets: {fold_nodes(gone)}: no node any more: not enrolled any more")
     folder = os.path.dirname(os.path.abspath(run.settings.site))
     if new := encrypt_secrets(run.site, folder, run.paths.build):
         say(f"secrets: encrypted for {fold_nodes(new)}")

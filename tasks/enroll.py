@@ -82,7 +82,8 @@ def collect(run: Run, store: SecretsStore, yes: bool, changed: bool) -> None:
     from .core.node_secrets.enroll import PUBLIC, compared_keys
     from .core.nodes import ask
 
-    asked, known_hosts, known = run.nodes, run.paths.known_hosts, store.recipients
+    asked, known_hosts = run.nodes, run.paths.known_hosts
+    known = known_keys(run, store)
     say(f"asking {counted(len(asked), 'node')} for their public keys")
     replies = ask.ask(asked, ask.ENTER + PUBLIC, known_hosts)
     shown = compared_keys(replies.said, known)
@@ -97,6 +98,12 @@ def collect(run: Run, store: SecretsStore, yes: bool, changed: bool) -> None:
     tell_enrolled(taken, shown.same, ask.folded(failed, known_hosts))
     if failed:
         raise Refused(f"{len(failed)} of {counted(len(asked), 'node')} not enrolled")
+
+
+def known_keys(run: Run, store: SecretsStore) -> dict[str, str]:
+    """Without those of names that the site has no more: such a key is another's now."""
+    keys = store.recipients
+    return {node.name: keys[node.name] for node in run.site.nodes if node.name in keys}
 
 
 def told_of_changed(changed: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:

@@ -102,6 +102,18 @@ def test_a_key_is_shown_confirmed_and_kept_and_another_one_refused(crowd: Crowd)
     assert crowd.recipients == f"wn002 {second}\n"
 
 
+def test_a_node_that_is_renamed_and_keeps_its_key_is_enrolled_by_its_new_name(crowd: Crowd):
+    """As its TPM keeps it. The site has nobody of the old name, who could have a copy of it."""
+    key = new_key(crowd.nodes[1])
+    crowd("--yes", "--changed", "node=wn002")
+    text = crowd.site.read_text()
+    crowd.site.write_text(text.replace("wn002", "gpu2"))
+    out = crowd("--yes", "node=gpu2")
+    crowd.site.write_text(text)
+    assert "enrolled gpu2; " in out
+    assert f"gpu2 {key}\n" in crowd.recipients and "wn002" not in crowd.recipients
+
+
 def test_what_a_node_says_that_is_no_key_is_not_taken(crowd: Crowd):
     crowd.nodes[0].path("/run/plugnode/age.pub").write_text("age1\x1b[2J; rm -rf /\n")
     assert "wn001: what it says is no public key" in crowd("--yes", "node=wn001", status=1)

@@ -215,6 +215,15 @@ def test_a_node_that_is_revoked_loses_its_blob_and_one_with_a_new_key_gets_anoth
         site.opened("wn001", new)
 
 
+def test_a_node_that_is_out_of_the_site_is_told_of_and_a_trial_takes_nothing_back(site: Site):
+    text = site.doit.site.read_text()
+    site.doit.site.write_text(text.replace("wn002", "wn007"))
+    out = site("plan")
+    assert "secrets: wn002: enrolled, and no node any more; deploy takes that back\n" in out
+    site("deploy")
+    assert "wn002 " in (site.store / "recipients").read_text()
+
+
 def test_a_plan_that_was_seen_is_done_whatever_the_secrets_are(site: Site):
     site.write("munge.key", PLANTED + b" again\n")
     text = site.doit.site.read_text()

@@ -44,6 +44,23 @@ def encrypt_secrets(site: Site, folder: str, build: str) -> list[str]:
         return renew(needs(site, store), store, read)
 
 
+def forget_gone(site: Site) -> list[str]:
+    """Take back the enrolment of who is no node any more: their names.
+
+    The next machine of that name would be sent secrets that the one before can open.
+    """
+    store = store_of(site)
+    if not _gone(site, store):
+        return []
+    with store.locked():
+        return store.forget_others(node.name for node in site.nodes)
+
+
+def _gone(site: Site, store: SecretsStore) -> list[str]:
+    names = {node.name for node in site.nodes}
+    return sorted(store.recipients.keys() - names)
+
+
 def host_keys(site: Site) -> dict[str, str]:
     """The public ssh host keys that are kept, as known_hosts has them, by the nodes' names."""
     if not site.ssh_host_keys:
@@ -83,6 +100,9 @@ def foreseen_secrets(site: Site) -> list[str]:
     lines = []
     for names, nodes in by_names.items():
         lines.append(f"secrets: {names}: to be encrypted for {fold_nodes(nodes)}")
+    if gone := _gone(site, store):
+        what = "enrolled, and no node any more; deploy takes that back"
+        lines.append(f"secrets: {fold_nodes(gone)}: {what}")
     return [*lines, *without_key(site)]
 
 

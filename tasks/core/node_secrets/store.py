@@ -98,6 +98,16 @@ class SecretsStore:
         lines = [f"{name} {key}\n" for name, key in sorted(keys.items())]
         write_atomic(self._path("recipients"), "".join(lines).encode(), PRIVATE, durable=True)
 
+    def forget_others(self, names: Iterable[str]) -> list[str]:
+        """Forget the keys of all who are not named: whose they were."""
+        known = self.recipients
+        gone = sorted(known.keys() - set(names))
+        if gone:
+            for name in gone:
+                del known[name]
+            self.write_recipients(known)
+        return gone
+
     # --- blobs
 
     def keyed(self, *parts: bytes) -> str:

@@ -40,6 +40,15 @@ def test_nobody_else_may_read_any_of_it(store, needs):
     assert [path for path in found if path.stat().st_mode & 0o077 and path.name != ".lock"] == []
 
 
+def test_who_is_no_node_any_more_is_not_enrolled(store, needs):
+    """The next machine of that name would be sent secrets that the one before can open."""
+    (key,) = [need.recipient for need in needs.values()]
+    store.write_recipients({"wn001": key, "wn002": key.replace("1q", "1p"), "wn003": key})
+    assert store.forget_others(["wn001", "wn004"]) == ["wn002", "wn003"]
+    assert store.recipients == {"wn001": key}
+    assert store.forget_others(["wn001"]) == []
+
+
 @pytest.mark.parametrize(
     ("damage", "anew"),
     [
