@@ -5,6 +5,7 @@ logs and leases of every server, or a list ──> discover ──> a table, or 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -111,7 +112,9 @@ def listed(path: str) -> list[ImportedNode]:
     from .core.importer.tables import read_csv
 
     found = Imported()
-    read_csv(path, text_of(path), found)
+    text = text_of(path)
+    with contextlib.suppress(BadInput):  # what it is not is said below
+        read_csv(path, text, found)
     for note in found.notes:
         say(f"! {note}")
     if not any(node.macs for node in found.nodes.values()):

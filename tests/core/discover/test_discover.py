@@ -180,6 +180,17 @@ Nov 29 13:00:05 boot1 dhcpd[12]: DHCPDISCOVER from 52:54:00:ff:00:04 via eth0
 """
 
 
+@pytest.mark.parametrize(
+    "text", ["Dear sir, no\n", "Dear sir\n", "MAC;Port\n52:54:00:00:00:0a;1\n", ""]
+)
+def test_what_is_no_list_is_told_what_a_list_is(doit: Doit, text):
+    doit.site.write_text(SITE)
+    path = doit.folder / "list"
+    path.write_text(text)
+    said = f"{path}:1:1: neither a DHCP server's log nor a list of mac,name\n"
+    assert said in doit("discover", f"--from={path}", status=3)
+
+
 def test_a_node_without_a_card_gets_one_that_asked_in_its_network(doit: Doit):
     doit.site.write_text(CARDS)
     log = doit.folder / "log"
