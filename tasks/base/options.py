@@ -79,4 +79,5 @@ def seconds(text: str) -> float:
 
 
 def coloured() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not is_plain

@@ -44,9 +44,11 @@ class Desk:
     def write(self, cmdline: str) -> None:
         self.site.write_text(SITE.format(reference=self.reference, cmdline=cmdline))
 
-    def __call__(self, *words: str, colours: bool = True) -> list[str]:
+    def __call__(
+        self, *words: str, colours: bool = True, kind: str = "xterm-256color"
+    ) -> list[str]:
         """The lines of doit on a terminal, without those that tell which task is at work."""
-        environment = self.net.environment(TERM="xterm-256color")
+        environment = self.net.environment(TERM=kind)
         if colours:
             del environment["NO_COLOR"]
         doit = [
@@ -84,6 +86,7 @@ def test_the_plans_of_two_servers_are_told_once_and_in_order_with_colours_as_wit
     desk("plan")  # builds, and has its say of that
     painted, bare = desk("plan"), desk("plan", colours=False)
     assert plain(painted) == bare and painted != bare
+    assert desk("plan", kind="dumb") == bare, "as of an editor's shell"
     titles = [line for line in bare if not line.startswith(" ") and ":" not in line]
     assert titles == ["Releases, boot[1-2]", "Site data, boot[1-2]", "Files, boot1", "Files, boot2"]
     counts = "1 release to publish, 15 files to add, 0 to change, 0 to remove."
