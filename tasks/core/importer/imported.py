@@ -60,6 +60,7 @@ class Imported:
     hosts: list[tuple[FileLine, str, list[str]]] = field(default_factory=list)
     cards: list[tuple[FileLine, str, str]] = field(default_factory=list)  # MAC, name or address
     notes: list[str] = field(default_factory=list)
+    domains: dict[str, str] = field(default_factory=dict)  # by addresses of nodes
     images: dict[str, tuple[FileLine, str]] = field(default_factory=dict)  # of nodes, there
 
     def note(self, origin: FileLine, text: str, why: str = "not understood") -> None:

@@ -16,12 +16,12 @@ from .xcat import read_xcat
 Reader = Callable[[str, str, Imported], None]
 KINDS: tuple[tuple[str, Reader], ...] = (  # of the first that matches
     (r"^\s*objtype\s*=", read_xcat),
+    (r"^\s*dhcp-(host|range|option|boot)\s*=", read_dnsmasq),
     (
         r"^\s*(hardware ethernet|host \S+\s*\{|subnet \S+ netmask|shared-network|include \")",
         read_dhcpd,
     ),
     (r"\bhost \S+\s*\{", read_dhcpd),
-    (r"^\s*dhcp-(host|range|option|boot)\s*=", read_dnsmasq),
     (r"^(nodes|nodeprofiles):", read_warewulf),
     (rf"^{tables.IP.pattern}[ \t]+\S", tables.read_hosts),
     (rf"^(?:{tables.MAC.pattern}|{tables.SHORT_MAC})[ \t]+\S+[ \t]*(?:#.*)?$", tables.read_ethers),
@@ -143,11 +143,12 @@ def _of_node(origin: FileLine, ip: str, words: list[str], found: Imported) -> bo
         found.add_ip(origin, node, ip)
         others = [word for word, short in zip(words, shorts) if short != node.name]
         found.add_aliases(origin, node, others)
-        _domain(words, node.name, found)
+        _domain(ip, words, node.name, found)
         return True
     owner, name = _owner(shorts[0], found)
     if owner:
         found.add_interface(origin, owner, name, **{family(ip): ip})
+        _domain(ip, words, shorts[0], found)
         return True
     return False
 
@@ -165,23 +166,24 @@ def _call_by_address(found: Imported) -> None:
 
 def _tell_apart(found: Imported) -> None:
     """A further name that is another machine's, too, is a comment."""
+    domains = {"", *found.domains.values(), found.common.get("domain", "")}
     taken = set(found.nodes)
     for node in found.nodes.values():
         taken |= {f"{node.name}-{name}" for name in node.interfaces if name}
     for _, _, words in found.hosts:
-        taken |= {_plain(word, found) for word in words}
+        taken |= {_plain(word, domains) for word in words}
     for node in found.nodes.values():
         for alias in list(node.aliases):
-            if _plain(alias, found) in taken:
+            if _plain(alias, domains) in taken:
                 node.aliases.remove(alias)
                 found.note(node.origin, f"{node.name}: {alias}", "the name of something else, too")
-            taken.add(_plain(alias, found))
+            taken.add(_plain(alias, domains))
 
 
-def _plain(name: str, found: Imported) -> str:
-    """A name as it is told from others: without the domain of all."""
+def _plain(name: str, domains: set[str]) -> str:
+    """A name as it is told from others: without a domain of nodes."""
     short, _, domain = name.lower().partition(".")
-    return short if domain in ("", found.common.get("domain")) else name.lower()
+    return short if domain in domains else name.lower()
 
 
 def _have_addresses(found: Imported) -> None:
@@ -208,8 +210,8 @@ def _have_one_image(found: Imported) -> None:
             found.note(origin, f"{node}: image {name}", why)
 
 
-def _domain(words: list[str], name: str, found: Imported) -> None:
+def _domain(ip: str, words: list[str], name: str, found: Imported) -> None:
     for word in words:
         short, _, domain = word.lower().partition(".")
         if domain and short == name:
-            found.common.setdefault("domain", domain)
+            found.domains.setdefault(ip, domain)

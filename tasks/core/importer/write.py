@@ -15,7 +15,7 @@ from ..base.nodeset import fold_nodes
 from ..site import values
 from ..site.networks.subnets import Subnets
 from ..site.values import InvalidValue, number
-from .imported import Imported, ImportedNetwork, ImportedNode
+from .imported import Imported, ImportedNetwork, ImportedNode, family
 
 CHECKS: dict[str, Any] = {
     "gateway": values.ipv4,
@@ -89,10 +89,21 @@ def _networks(found: Imported) -> list[ImportedNetwork]:
     for subnet in _guessed(ips):
         known.append(ImportedNetwork(str(subnet)))
         found.notes.append(f"{subnet}: no file says how large this network is: guessed")
+    if "domain" not in found.common:
+        _name_domains(known, found)
     for network in known:
         network.said = _checked(network, machines, found)
     _leave_lone_wires(known)
     return known
+
+
+def _name_domains(networks: list[ImportedNetwork], found: Imported) -> None:
+    """A network that has none said of it has the domain of the nodes in it."""
+    known = {network.subnet: network for network in networks}
+    subnets = Subnets([(subnet, subnet) for subnet in known])
+    for ip, domain in found.domains.items():
+        if family(ip) == "ip" and (subnet := subnets.name_of(ip)):
+            known[subnet].said.setdefault("domain", domain)
 
 
 def _named_networks(found: Imported, ips: set[str]) -> list[ImportedNetwork]:
