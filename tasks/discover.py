@@ -5,7 +5,6 @@ logs and leases of every server, or a list ──> discover ──> a table, or 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -113,8 +112,11 @@ def listed(path: str) -> list[ImportedNode]:
 
     found = Imported()
     text = text_of(path)
-    with contextlib.suppress(BadInput):  # what it is not is said below
+    try:
         read_csv(path, text, found)
+    except BadInput:
+        if found.nodes:
+            raise
     for note in found.notes:
         say(f"! {note}")
     if not any(node.macs for node in found.nodes.values()):

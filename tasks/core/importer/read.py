@@ -41,6 +41,8 @@ def read_files(paths: Iterable[str]) -> Imported:
             _reader(path, text)(path, text, found)
         except OSError as error:
             problems += BadInput.at(path, f"{error.strerror}; name a file").problems
+        except RecursionError:
+            problems += BadInput.at(path, "blocks in blocks, far too deep for such a file").problems
         except BadInput as error:
             problems += error.problems
     if problems:

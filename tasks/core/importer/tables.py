@@ -61,18 +61,31 @@ def read_csv(path: str, text: str, found: Imported) -> None:
     lines = text.splitlines()
     first = next((line for line in lines if line.strip() and line[0] != "#"), "")
     delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     columns: list[str] = []
-    for number, row in enumerate(rows, 1):
+    for origin, row in _rows(path, lines, delimiter):
         cells = [cell.strip() for cell in row]
-        origin = FileLine(path, number)
         if not any(cells) or _is_comment(cells, columns):
             continue
         if not columns:
             columns, is_head = _columns(origin, cells, found)
             if is_head:
                 continue
+        if any(cells[len(columns) :]):
+            found.note(origin, cells[0], "more cells than columns: what is behind is left out")
         _row(origin, dict(zip(columns, cells)), found)
+
+
+def _rows(path: str, lines: list[str], delimiter: str) -> Iterator[tuple[FileLine, list[str]]]:
+    """Raises BadInput where a quote is not closed: all up to the next one would be its cell."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    first = 1
+    try:
+        for row in reader:
+            yield FileLine(path, first), row
+            first = reader.line_num + 1
+    except csv.Error:
+        what = 'a cell that begins with " and does not end with one; mend the row'
+        raise BadInput.at(path, what, first) from None
 
 
 def _is_comment(cells: list[str], columns: list[str]) -> bool:

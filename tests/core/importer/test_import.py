@@ -805,6 +805,13 @@ def test_a_column_that_no_head_names_is_told_of_once(tmp_path):
     assert lines(text, "# list") == ["# list.csv:1: column 5: no head says what it is"]
 
 
+def test_a_row_of_more_cells_than_columns_is_told_of(tmp_path):
+    """A comma in a cell that is not quoted moves all behind it."""
+    text, _ = imported(tmp_path, list_csv="name,ip,rack\nwn1,10.7.0.1,3\nwn2,10.7.0.2,4, left,\n")
+    said = "wn2: more cells than columns: what is behind is left out"
+    assert lines(text, "# list") == [f"# list.csv:3: {said}"]
+
+
 def test_an_address_with_its_prefix_as_netbox_writes_it(tmp_path):
     _, site = imported(tmp_path, list_csv="Name,IP Address\nwn1,10.7.4.1/22\nwn2,10.7.5.1/22\n")
     assert [node.ip for node in site.nodes] == ["10.7.4.1", "10.7.5.1"]
@@ -993,3 +1000,21 @@ def test_what_we_generate_for_dnsmasq_comes_back_as_the_same_nodes(name, tmp_pat
     domains = {one.subnet: one.domain for one in before.networks}
     for one in after.networks:
         assert (one.subnet, one.domain) == (one.subnet, domains[one.subnet])
+
+
+@pytest.mark.parametrize("rows", [50, 9000])
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, rows):
+    """Of many rows the cell is longer than Python's csv takes."""
+    lines = [f"n{at},10.7.{at // 250}.{at % 250 + 1},rack" for at in range(rows)]
+    lines[3] = lines[3].replace("rack", '"rack 3')
+    with pytest.raises(BadInput, match=r'list.csv:5:1: a cell that begins with " and does not end'):
+        imported(tmp_path, list_csv="name,ip,place\n" + "\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["group {" * 3000 + "host n1 { fixed-address 10.0.0.1; }", "nodes:\n  n1: " + "[" * 3000],
+)
+def test_a_file_without_a_bottom_is_one_line(tmp_path, text):
+    with pytest.raises(BadInput, match="other:1:1: blocks in blocks, far too deep"):
+        imported(tmp_path, other=text)
