@@ -6,6 +6,7 @@ servers, nodes, reports of boots ──> status ──> words, JSON, metrics
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,20 @@ def show_metrics(run: Run) -> None:
     print(metrics_text(seen), end="")
 
 
+def page_file(run: Run, name: str) -> str:
+    """Where the page goes, behind links: it takes the place of what is there. Raises BadInput."""
+    if name == "-":
+        return name
+    path = os.path.realpath(name)
+    if not os.path.isdir(os.path.dirname(path)):
+        why = "no such folder"
+    elif os.path.lexists(path) and not os.path.isfile(path):
+        why = "is no file; - is standard output"
+    else:
+        return path
+    raise BadInput.at(run.settings.site, f"status --html={name}: {why}")
+
+
 def write_page(run: Run, file: str) -> None:
     """Write the cluster as a page, and put it on the report's: what is wrong is no failure."""
     from .core.base.files import write_atomic
@@ -180,7 +195,7 @@ def status(run: Run, **words: Any) -> None:
     if words["boots"]:
         return show_boots(run, words["as_json"])
     if words["html"] is not None:
-        return write_page(run, words["html"])
+        return write_page(run, page_file(run, words["html"]))
     from .core.remote.options import StatusOptions
 
     answers = everywhere(run, StatusOptions(certificate(run)))

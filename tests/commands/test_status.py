@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import stat
 
 import pytest
 
@@ -39,6 +41,24 @@ def test_what_does_not_go_together_is_refused(doit: Doit, words: str):
 
 def test_a_page_needs_a_file(doit: Doit):
     assert "--html=: name a file" in doit("status", "--html=", status=3)
+
+
+def test_a_page_takes_the_place_of_a_file_alone(doit: Doit):
+    """By a rename it would of a terminal and a pipe, too, /dev/stdout, say; and nobody meant a folder to be made."""
+    pipe = doit.folder / "pipe"
+    os.mkfifo(pipe)
+    for name, why in (
+        (pipe, "is no file; - is standard output"),
+        (doit.folder, "is no file; - is standard output"),
+        (doit.folder / "gone/page.html", "no such folder"),
+    ):
+        said = f"{doit.site}:1:1: status --html={name}: {why}\n"
+        assert said in doit("status", f"--html={name}", status=3)
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and not (doit.folder / "gone").exists()
+    link = doit.folder / "link.html"
+    link.symlink_to("page.html")
+    doit("status", f"--html={link}", f"destdir={doit.folder}/dest")
+    assert link.is_symlink() and "</html>" in (doit.folder / "page.html").read_text()
 
 
 def test_without_syslog_nobody_was_told_of_boots(doit: Doit):
