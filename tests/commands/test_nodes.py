@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import resource
 
 import pytest
 
@@ -217,3 +218,22 @@ def test_a_node_that_the_site_has_not_is_bad_input(mixed: Doit):
     assert f"{mixed.site}:1:1: node=wn[001,099]: wn099: no such node" in out
     out = mixed("nodes", "node=@rack3", status=3)
     assert "@rack3: no such group" in out
+
+
+@pytest.mark.parametrize(
+    "asked", ["wn[1-999999999]", "@*,wn[1-9000]x[1-9000]", "wn001!wn[0-9999999]"]
+)
+def test_a_range_with_a_digit_too_many_takes_no_memory(mixed: Doit, asked):
+    """Every name of it was made: gigabytes, and minutes, before anything was said."""
+    least = 1 << 30
+
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (least, least))
+
+    out = mixed("nodes", f"node={asked}", status=3, preexec_fn=bound)
+    assert f"{mixed.site}:1:1: node={asked}: more than 65536 names\n" in out
+
+
+def test_ranges_of_which_each_is_small_may_be_many(mixed: Doit):
+    asked = "node=wn001," + ",".join(f"wn[00001-40000/{step}]&wn001" for step in (1, 2, 3))
+    assert "wn001" in mixed("nodes", asked)

@@ -114,6 +114,7 @@ def select(text: str, names: Iterable[str], groups: Mapping[str, Iterable[str]])
     from ClusterShell.NodeSet import NodeSet, NodeSetException
     from ClusterShell.NodeUtils import GroupResolver, GroupResolverError, GroupSource
 
+    _must_be_few(text)
     _must_have(_groups(text), groups)
     folded = {name: fold_nodes(held) for name, held in groups.items()}
     source = GroupSource("site", folded, fold_nodes(names))
@@ -128,6 +129,23 @@ def select(text: str, names: Iterable[str], groups: Mapping[str, Iterable[str]])
     return found
 
 
+def _must_be_few(text: str) -> None:
+    """ClusterShell makes every name of a range: a digit too many took all memory."""
+    for word in _words(text):
+        count = 1
+        for inner in re.findall(r"\[([^\]]*)\]", word):
+            bounds = re.findall(r"(\d+)-(\d+)(?:/([1-9]\d*))?", inner)
+            sizes = [(int(last) - int(first)) // int(step or 1) for first, last, step in bounds]
+            count *= 1 + max(0, sum(sizes))
+        if count > MAX_NAMES:
+            raise BadRange(f"more than {MAX_NAMES} names")
+
+
+def _words(text: str) -> list[str]:
+    """What stands between the operators of a set."""
+    return re.split(r"[,!&^\s](?![^\[]*\])", text)
+
+
 def _must_have(named: Iterable[str], groups: Mapping[str, Iterable[str]]) -> None:
     missing = [f"@{name}" for name in named if name not in groups]
     if missing:
@@ -139,7 +157,7 @@ def _must_have(named: Iterable[str], groups: Mapping[str, Iterable[str]]) -> Non
 def _groups(text: str) -> list[str]:
     """Give the groups that a set names in full, without a `*` or `?`."""
     found: list[str] = []
-    for word in re.split(r"[,!&^\s](?![^\[]*\])", text):
+    for word in _words(text):
         if word.startswith("@") and not set("*?:") & set(word):
             name = word[1:]
             found += expand_nodes(name) if is_range(name) else [name]
@@ -165,6 +183,7 @@ def unfold(text: str) -> set[str]:
     """The names of what a program has folded. Raises BadRange."""
     from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
+    _must_be_few(text)
     try:
         return {*NodeSet(text, resolver=RESOLVER_NOGROUP)}
     except NodeSetException as error:
