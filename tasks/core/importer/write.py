@@ -83,6 +83,7 @@ def _key(name: str) -> str:
 
 def _networks(found: Imported) -> list[ImportedNetwork]:
     """Those that files name and something lies in, and guesses for all other addresses."""
+    _resolve(found)
     ips = set(_addresses(found))
     machines = sorted(filter(None, map(_number, _machines(found))))
     known = _named_networks(found, ips)
@@ -95,6 +96,26 @@ def _networks(found: Imported) -> list[ImportedNetwork]:
         network.said = _checked(network, machines, found)
     _leave_lone_wires(known)
     return known
+
+
+def _resolve(found: Imported) -> None:
+    """Routers and servers that are called by name have the address that a file gives to it."""
+    named = _named(found)
+    for said in (found.common, *(network.said for network in found.networks)):
+        for key in ("gateway", "dns", "ntp", "relay"):
+            text = said.get(key)
+            if isinstance(text, list):
+                said[key] = [_address(one, named) for one in text]
+            elif text:
+                said[key] = _address(text, named)
+
+
+def _address(name: str, named: dict[str, str]) -> str:
+    """What has no address stays a name."""
+    if _number(name) is not None:
+        return name
+    short = name.lower().partition(".")[0]
+    return named.get(short, name)
 
 
 def _name_domains(networks: list[ImportedNetwork], found: Imported) -> None:
@@ -172,7 +193,8 @@ def _checked(network: ImportedNetwork, machines: list[int], found: Imported) -> 
                 [CHECKS[key](one) for one in text] if isinstance(text, list) else CHECKS[key](text)
             )
         except InvalidValue as wrong:
-            found.notes.append(f"{network.subnet}: {key} {text}: {wrong.what}")
+            words = ", ".join(text) if isinstance(text, list) else text
+            found.notes.append(f"{network.subnet}: {key} {words}: {wrong.what}")
             continue
         if key == "pool" and (why := _no_pool(str(value), subnet, machines)):
             found.notes.append(f"{network.subnet}: range {value}: {why}")
@@ -284,7 +306,7 @@ def _free_name(found: Imported) -> str:
 def _server_addresses(found: Imported) -> list[str]:
     """As files say them, the most usual first; a name that is in no file stays one."""
     named = _named(found)
-    return [named.get(each.lower(), each) for each in found.servers]
+    return [_address(each, named) for each in found.servers]
 
 
 def _named(found: Imported) -> dict[str, str]:

@@ -1018,3 +1018,23 @@ def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, rows):
 def test_a_file_without_a_bottom_is_one_line(tmp_path, text):
     with pytest.raises(BadInput, match="other:1:1: blocks in blocks, far too deep"):
         imported(tmp_path, other=text)
+
+
+def test_routers_and_servers_may_be_called_by_name(tmp_path):
+    text, site = imported(
+        tmp_path,
+        dhcpd_conf="""subnet 10.7.0.0 netmask 255.255.255.0 {
+          option routers gw.example.org;
+          option domain-name-servers ns1, 10.7.0.53;
+          option ntp-servers clock, nobody;
+          next-server head.example.org;
+          host n1 { fixed-address 10.7.0.1; }
+          host head { fixed-address 10.7.0.250; }
+        }""",
+        hosts="10.7.0.254 gw.example.org gw\n10.7.0.52 ns1\n10.7.0.51 clock\n",
+    )
+    network = site.network
+    assert (network.gateway, network.dns) == ("10.7.0.254", ("10.7.0.52", "10.7.0.53"))
+    assert [(one.name, one.ip) for one in site.servers] == [("head", "10.7.0.250")]
+    said = "# 10.7.0.0/24: ntp 10.7.0.51, nobody: not an IPv4 address"
+    assert lines(text, "# 10.7") == [said]
