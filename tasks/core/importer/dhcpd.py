@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -51,8 +52,13 @@ def read_dhcpd(path: str, text: str, found: Imported) -> None:
 
 
 def parsed(path: str, text: str) -> list[Statement]:
-    """The statements of a file. What is not closed ends with the file."""
-    return list(_statements(_tokens(path, text)))
+    """The statements of a file. What is not closed ends with the file; a brace too many nothing."""
+    tokens = _tokens(path, text)
+    found = list(_statements(tokens))
+    for ahead in tokens:
+        rest = itertools.chain([ahead], tokens)
+        found += _statements(rest)
+    return found
 
 
 def _tokens(path: str, text: str) -> Iterator[tuple[FileLine, str]]:
@@ -76,13 +82,15 @@ def _statements(tokens: Iterator[tuple[FileLine, str]]) -> Iterator[Statement]:
         elif word == ";" and words:
             yield Statement(first, words, None)
         elif word == "}":
-            return
+            break
         elif word == ";":  # behind a block
             continue
         else:
             words.append(word)
             continue
         words, first = [], None
+    if words and first:  # without its semicolon
+        yield Statement(first, words, None)
 
 
 def is_relay(each: Statement) -> bool:

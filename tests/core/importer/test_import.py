@@ -1038,3 +1038,26 @@ def test_routers_and_servers_may_be_called_by_name(tmp_path):
     assert [(one.name, one.ip) for one in site.servers] == [("head", "10.7.0.250")]
     said = "# 10.7.0.0/24: ntp 10.7.0.51, nobody: not an IPv4 address"
     assert lines(text, "# 10.7") == [said]
+
+
+def test_a_last_statement_without_its_semicolon_is_one(tmp_path):
+    text, site = imported(
+        tmp_path,
+        dhcpd_conf="""host n1 { hardware ethernet 52:54:00:00:00:01; fixed-address 10.7.0.1 }
+        host n2 { fixed-address 10.7.0.2; hardware ethernet 52:54:00:00:00:02 }
+        host n3 { fixed-address 10.7.0.3; option odd 7 }
+        next-server 10.7.0.250""",
+    )
+    assert [(node.ip, len(node.macs)) for node in site.nodes] == [
+        ("10.7.0.1", 1),
+        ("10.7.0.2", 1),
+        ("10.7.0.3", 0),
+    ]
+    assert lines(text, "# dhcpd") == ["# dhcpd.conf:3: host n3: option odd 7: not understood"]
+    assert site.servers[0].ip == "10.7.0.250"
+
+
+def test_a_brace_too_many_ends_no_file(tmp_path):
+    host = "host n{0} {{ fixed-address 10.7.0.{0}; }} }}\n"
+    _, site = imported(tmp_path, dhcpd_conf="".join(map(host.format, range(1, 5))))
+    assert [node.name for node in site.nodes] == ["n1", "n2", "n3", "n4"]
