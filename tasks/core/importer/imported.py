@@ -87,16 +87,18 @@ class Imported:
             self.note(origin, text, wrong.what)
             return None
 
-    def add_card(self, origin: FileLine, node: ImportedNode, ip: str, macs: list[str]) -> None:
+    def add_card(self, origin: FileLine, node: ImportedNode, ip: str, macs: list[str]) -> bool:
         """A card of an address; of another one than the node has, it is another machine's."""
         before = getattr(node, family(ip)) if ip else ""
         if before and before != ip:
             card = " ".join([node.name, ip, *macs])
-            return self.note(origin, card, f"has {before} already")
+            self.note(origin, card, f"has {before} already")
+            return False
         for mac in macs:
             self.add_mac(origin, node, mac)
         if ip:
             self.add_ip(origin, node, ip)
+        return True
 
     def add_mac(self, origin: FileLine, node: ImportedNode, text: str) -> None:
         mac = self.checked(origin, values.mac, with_zeros(text))

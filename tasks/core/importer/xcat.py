@@ -76,8 +76,8 @@ def _written(path: str, text: str, found: Imported) -> list[Stanza]:
 
 
 def _node(origin: FileLine, node: ImportedNode, said: dict[str, str], found: Imported) -> None:
-    if said.get("ip"):
-        found.add_ip(origin, node, said["ip"])
+    if not found.add_card(origin, node, said.get("ip", ""), []):
+        return
     _cards(origin, node, said.get("mac", ""), found)
     names = said.get("groups", "").split(",")
     groups = [name for name in names if name not in ("", "all")]
