@@ -124,7 +124,7 @@ def _pxe(work: _Work) -> str:
     """Most BMCs can say what they were told; of one that cannot its word must do."""
     work.note("told to boot from the network")
     work.bmc.boot_from_network()
-    if work.bmc.boots_from():
+    if work.bmc.boots_from() not in ("", NETWORK):
         work.settled(work.bmc.boots_from, NETWORK, "to boot from the network")
     return "boots from the network next"
 
