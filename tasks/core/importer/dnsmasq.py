@@ -125,24 +125,25 @@ def _identified(origin: FileLine, node: ImportedNode, identifier: str, found: Im
 def _range(
     origin: FileLine, words: list[str], networks: dict[str, ImportedNetwork], found: Imported
 ) -> bool:
-    """A network where it says how large that is; its pool where it is for whoever asks."""
-    tags = [word.removeprefix("set:") for word in words if word.startswith("set:")]
-    addresses = [word for word in words if IP.fullmatch(word)]
-    masks = [word for word in addresses if re.match(r"(255|254|252|248|240|224|192|128)\.", word)]
-    if not addresses or addresses[0] in masks:
+    """A network where it says how large that is; its pool where it is for whoever asks.
+
+    After tags: the first address, the last or a mode, and the netmask (dnsmasq(8)).
+    """
+    tags = [tag[1] for tag in map(_TAG.fullmatch, words) if tag]
+    first, last, netmask = [*words[len(tags) :], "", "", ""][:3]
+    if not IP.fullmatch(first):
         return False
-    if not masks:
+    if not IP.fullmatch(netmask):
         why = "it does not say how large its network is"
         found.note(origin, "dhcp-range=" + ",".join(words), why)
         return True
-    network = found.add_network(origin, addresses[0], masks[0])
+    network = found.add_network(origin, first, netmask)
     if network is None:
         return True
     for tag in tags:
         networks.setdefault(tag, network)
-    last = addresses[1]
-    if last not in masks and not {"static", "proxy"}.intersection(words):
-        network.said.setdefault("pool", f"{addresses[0]}-{last}")
+    if IP.fullmatch(last) and "static" not in words:
+        network.said.setdefault("pool", f"{first}-{last}")
     return True
 
 

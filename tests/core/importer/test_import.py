@@ -993,6 +993,22 @@ def test_what_dnsmasq_serves_by_dhcp(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("range_", "subnet", "pool"),
+    [
+        ("192.168.1.50,192.168.1.99,255.255.255.0,12h", "192.168.1.0/24", "192.168.1.50-192.168.1.99"),
+        ("192.168.1.50,192.168.1.99,255.255.0.0,192.168.255.255", "192.168.0.0/16", "192.168.1.50-192.168.1.99"),
+        ("tag:x,set:y,128.3.0.0,static,255.255.254.0", "128.3.0.0/23", None),
+    ],
+)  # fmt: skip
+def test_a_range_of_dnsmasq_has_its_netmask_behind_its_addresses(range_, subnet, pool, tmp_path):
+    """Whatever they begin with: 192 and 128 are bytes of netmasks, too."""
+    host = f"{subnet.partition('/')[0][:-1]}7"
+    text = f"dhcp-range={range_}\ndhcp-host=08:00:27:ab:10:01,wn1,{host}\n"
+    _, site = imported(tmp_path, dnsmasq_conf=text)
+    assert [(one.subnet, one.pool) for one in site.networks] == [(subnet, pool)]
+
+
 @pytest.mark.parametrize("name", ["two-nodes", "two-servers", "racks", ""])
 def test_what_we_generate_for_dnsmasq_comes_back_as_the_same_nodes(name, tmp_path):
     golden = REPOSITORY / f"tests/golden/{name}/site.yaml"
