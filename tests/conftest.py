@@ -14,8 +14,11 @@ from tests.support.commands import Doit
 pytest.register_assert_rewrite("tests.support.el5_site", "tests.support.vm_site")
 pytest_plugins = ["tests.support.vm_times"]  # says how long each virtual machine took
 
-# A shell's background job ignores SIGINT, and so would all that the tests start, and interrupt, from there.
+# A shell's background job ignores SIGINT, and what nohup starts SIGHUP, and so would all that the tests start, and
+# interrupt, from there. What is caught here is not handed down (execve(2)).
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
