@@ -55,6 +55,7 @@ After={SETUP}
 """
 
 _NEEDS = ("Requires", "BindsTo", "Requisite")
+_MOUNTS = (".mount", ".swap")
 _TRIGGERS = {"socket": "service", "timer": "service", "path": "service", "automount": "mount"}
 _LISTENS = ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO", "Symlinks")
 _TO_FILE = re.compile(r"(?:file|append|truncate):(/.*)")
@@ -151,9 +152,11 @@ class UnitFiles:
         for file in sorted(found.keys() - {DROPIN}):
             yield _content(self.tree, _real(self.tree, found[file]))
 
-    def all(self) -> Iterator[Unit]:
-        """Every unit that has a file of its own."""
+    def all(self, ends: str | tuple[str, ...] = "") -> Iterator[Unit]:
+        """Every unit that has a file of its own, of the kinds that names end with."""
         for name in sorted(self.files):
+            if not name.endswith(ends):
+                continue
             unit = self.load(name)
             if unit and unit.name == name:
                 yield unit
@@ -238,7 +241,7 @@ def own_disks(tree: Tree, keep: Iterable[str]) -> dict[str, str]:
     files = UnitFiles(tree)
     allowed = paths_of(keep)
     found = {}
-    for unit in files.all():
+    for unit in files.all(_MOUNTS):
         mount = _mount_of(unit)
         if not mount or not is_own_disk(*mount):
             continue
@@ -251,6 +254,8 @@ def own_disks(tree: Tree, keep: Iterable[str]) -> dict[str, str]:
 def without(tree: Tree, names: Iterable[str]) -> tuple[Tree, list[Note]]:
     """The tree without units that mount or swap, what triggers and enables them, and notes."""
     gone = set(_related(names))
+    if not gone:
+        return tree, []
     left = {}
     notes = []
     for path, entry in tree.items():

@@ -111,8 +111,7 @@ class Shipped:
 
     @cached_property
     def _places(self) -> Patterns:
-        is_status = Patterns(_STATUS).excludes
-        is_dpkg = any(is_status(path, False) for path in self._tree)
+        is_dpkg = any(self._named(_STATUS))
         return Patterns(TESTS if is_dpkg else TESTS + PUBLIC)
 
     @cached_property
@@ -177,13 +176,21 @@ class Shipped:
             known = self._open[folder] = is_open and self._is_entered(parent(folder))
         return known
 
-    def _paths(self, places: Iterable[str]) -> list[bytes]:
+    def _named(self, places: Iterable[str]) -> Iterator[bytes]:
+        """All that lies at such places; most names do not even end so."""
         is_there = Patterns(places).excludes
-        return [
-            path
-            for path, entry in self._tree.items()
-            if entry.type == FILE and entry.size <= LONGEST and is_there(path, False)
-        ]
+        ends = tuple(os.fsencode(re.split("[*/]", place)[-1]) for place in places)
+        for path in self._tree:
+            if path.endswith(ends) and is_there(path, False):
+                yield path
+
+    def _paths(self, places: Iterable[str]) -> list[bytes]:
+        found = []
+        for path in self._named(places):
+            entry = self._tree[path]
+            if entry.type == FILE and entry.size <= LONGEST:
+                found.append(path)
+        return found
 
     def _read(self, path: bytes) -> bytes:
         return read_content(self._tree[path])
