@@ -91,9 +91,12 @@ def of_nodes(run: Run, states: Mapping[str, State], disks: bool) -> list[str]:
     heard = hear(run)
     runs = {name: one.release for name, one in heard.runs.items()}
     late = behind(runs, next_releases(run.site, states))
-    marked = [f"! {line}" for line in (*late, *said_of(degraded(heard)))]
-    had = [f"{name}: {disk}" for name, one in heard.runs.items() for disk in one.disks]
-    return [*by_release(runs), *marked, *(had if disks else ()), *heard.unheard]
+    lines = list(by_release(runs))
+    for line in (*late, *said_of(degraded(heard))):
+        lines.append(f"! {line}")
+    for name, one in heard.runs.items() if disks else ():
+        lines += [f"{name}: {disk}" for disk in one.disks]
+    return [*lines, *heard.unheard]
 
 
 def next_releases(site: Site, states: Mapping[str, State]) -> dict[str, str]:

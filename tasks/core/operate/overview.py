@@ -321,10 +321,14 @@ def _share(disk: Mapping[str, int]) -> float:
 def _servers(facts: ClusterFacts) -> Iterator[View]:
     nodes = Counter(server_of(facts.site, node).name for node in facts.site.nodes)
     for server in facts.site.servers:
-        view = {"name": server.name, "ip": server.ip, "nodes": nodes[server.name]}
         state = facts.seen.states.get(server.name)
-        held = _held(state) if state else {"disks": [], "last": ""}
-        yield {**view, **held, **_said(facts, server.name, state)}
+        yield {
+            "name": server.name,
+            "ip": server.ip,
+            "nodes": nodes[server.name],
+            **(_held(state) if state else NOTHING_HELD),
+            **_said(facts, server.name, state),
+        }
 
 
 def _said(facts: ClusterFacts, name: str, state: State | None) -> dict[str, str]:
@@ -338,6 +342,9 @@ def _said(facts: ClusterFacts, name: str, state: State | None) -> dict[str, str]
     if words:
         return {"level": WARNING, "says": words}
     return {"level": "ok", "says": ""}
+
+
+NOTHING_HELD: View = {"disks": [], "last": ""}  # is known of a server that did not answer
 
 
 def _held(state: State) -> View:

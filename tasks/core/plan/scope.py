@@ -108,9 +108,16 @@ def _astray(files: Mapping[str, bytes], labels: set[str]) -> set[str]:
 
     Who reads them now boots as before until that is deployed, too.
     """
-    loaders = [name for name in files if not label_of(name)]
-    astray = {name for name in loaders if not _leads(files[name]) <= labels}
-    return astray | {name for name in loaders if not astray.isdisjoint(_files_of(files[name]))}
+    loaders = {name: data for name, data in files.items() if not label_of(name)}
+    astray = set()
+    for name, data in loaders.items():
+        if not _leads(data) <= labels:
+            astray.add(name)
+    behind = set()
+    for name, data in loaders.items():
+        if not astray.isdisjoint(_files_of(data)):
+            behind.add(name)
+    return astray | behind
 
 
 def _files_of(data: bytes) -> set[str]:
